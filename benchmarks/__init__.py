@@ -1,0 +1,1 @@
+"""Measurements of this server beside its peers. Nothing of the product imports from here."""

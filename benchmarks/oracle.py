@@ -1,0 +1,74 @@
+"""The virtual environment that TorchServe runs in: one that is given, or one made with pip and kept in the cache."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+VARIABLE = "TORCHSERVE_VENV"
+VERSION = "0.12.0"
+# What TorchServe needs beside its wheel's own dependencies; pkg_resources left setuptools in 81.
+_BESIDE = ("torch-model-archiver==0.12.0", "captum", "nvgpu", "pyyaml", "enum-compat", "requests", "setuptools<81")
+_FINISHED = ".finished"  # an interrupted installation leaves none
+_SAME = ("torch", "torchvision", "pillow", "numpy")
+
+
+class NoOracleError(Exception):
+    """TorchServe can't run here; the text says what is missing."""
+
+
+def find(given: Path | None) -> Path:
+    """The environment to use; makes one when neither `given` nor the variable names one, or raises NoOracleError."""
+    if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+        raise NoOracleError(
+            "TorchServe needs Java 17: no java on PATH and no JAVA_HOME (Debian: openjdk-17-jre-headless)"
+        )
+    named = given or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
+    venv = named or _cache() / f"torchserve-{VERSION}"
+    if named is None and not (venv / _FINISHED).exists():
+        _make(venv)
+    if not (venv / "bin" / "torchserve").exists():
+        raise NoOracleError(f"{venv} holds no bin/torchserve")
+    return venv.absolute()
+
+
+def version(venv: Path) -> str:
+    """What the environment's torchserve says its version is."""
+    done = subprocess.run(
+        [venv / "bin" / "torchserve", "--version"], capture_output=True, text=True, timeout=60, check=False
+    )
+    return done.stdout.strip() or f"unknown ({done.stderr.strip()[-200:]})"
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torchserve-peers"
+
+
+def _make(venv: Path) -> None:
+    wanted = [f"torchserve=={VERSION}", *_BESIDE, *_same_versions()]
+    print(f"making {venv}: {' '.join(wanted)}", file=sys.stderr)
+    shutil.rmtree(venv, ignore_errors=True)
+    venv.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+        subprocess.run([venv / "bin" / "python", "-m", "pip", "install", "--quiet", *wanted], check=True)
+    except subprocess.CalledProcessError as error:
+        raise NoOracleError(f"couldn't make {venv}: {error}") from error
+    (venv / _FINISHED).touch()
+
+
+def _same_versions() -> list[str]:
+    """The libraries a model's speed depends on, in the versions that our server runs with."""
+    return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in _SAME if _installed(name)]
+
+
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

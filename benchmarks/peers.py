@@ -1,0 +1,172 @@
+"""Drives TorchServe and this server in turn with the same archives and requests, and reports both.
+
+Run it as `python -m benchmarks.peers`; benchmarks/README.md says how it measures, and what it doesn't.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from . import oracle, wrk
+from .check import Checker, WrongAnswerError
+from .report import OURS, PEER, Cell, Footprint, Report
+from .servers import JOB_QUEUE_SIZE, NotServingError, Server
+from .workload import ROOT, UnavailableError, Workload, digits, echo
+
+FAULTS = (NotServingError, WrongAnswerError, wrk.UnreadableReportError, OSError)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0: a valid report; 1: an invalid one, which says so; 2: nothing could be run; 130: interrupted."""
+    options = arguments().parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers are stopped then too
+    try:
+        venvs, generator = environments(options), wrk.version()
+    except (oracle.NoOracleError, OSError) as error:
+        print(f"can't run: {error}", file=sys.stderr)
+        return 2
+    report, interrupted = Report(environment(options, venvs, generator)), False
+    try:
+        with tempfile.TemporaryDirectory(prefix="peers-") as folder:
+            for workload in workloads(options, venvs, Path(folder), report):
+                measure(workload, venvs, options, report, Path(folder))
+    except KeyboardInterrupt:
+        interrupted = True
+        report.faults.append("interrupted: the rounds are incomplete")
+    write(report, options.out)
+    return 130 if interrupted else 1 if report.faults or not report.cells else 0
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    parser.add_argument("--only", choices=(OURS, PEER), help="run one server only; there is no ratio then")
+    parser.add_argument("--torchserve-venv", type=Path, help=f"holds TorchServe; default ${oracle.VARIABLE} or new")
+    parser.add_argument("--our-venv", type=Path, default=Path(sys.prefix), help="holds our server; default: this one")
+    parser.add_argument("--workloads", nargs="+", choices=("echo", "digits"), default=["echo", "digits"])
+    parser.add_argument("--connections", nargs="+", type=int, default=[1, 16, 64])
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of runs at each number of connections (default 5)")
+    parser.add_argument("--seconds", type=float, default=10, help="of one run (default 10)")
+    parser.add_argument("--warmup", type=float, default=5, help="seconds before the first round of each (default 5)")
+    parser.add_argument("--digits-image", type=Path, help="default: the first image below examples/digits")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench", help="folder for peers.json and peers.md")
+    return parser
+
+
+def environments(options: argparse.Namespace) -> dict[str, Path]:
+    """The virtual environment of each server that takes part, TorchServe first."""
+    venvs = {} if options.only == OURS else {PEER: oracle.find(options.torchserve_venv)}
+    return venvs if options.only == PEER else {**venvs, OURS: options.our_venv.absolute()}
+
+
+def environment(options: argparse.Namespace, venvs: dict[str, Path], generator: str) -> dict[str, object]:
+    """What a reader must know to judge the figures."""
+    return {
+        "machine": f"{os.cpu_count()} cores, {_processor()}, Linux {platform.release()}",
+        "load average before": ", ".join(f"{load:.2f}" for load in os.getloadavg()),
+        "Python": platform.python_version(),
+        **{name: oracle.version(venv) for name, venv in venvs.items()},
+        "generator": f"{generator}, one thread, closed loop, same host",
+        "method": f"{options.rounds} rounds of {options.seconds:g} s, servers in turn, "
+        f"after {options.warmup:g} s of warm-up; job_queue_size {JOB_QUEUE_SIZE}",
+    }
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+
+
+def workloads(options: argparse.Namespace, venvs: dict[str, Path], folder: Path, report: Report) -> Iterator[Workload]:
+    """The workloads that can run; the report tells of the others."""
+    archiver = venvs.get(PEER, venvs.get(OURS, Path())) / "bin" / "torch-model-archiver"
+    for name in options.workloads:
+        try:
+            yield echo(archiver, folder) if name == "echo" else digits(archiver, folder, options.digits_image)
+        except (UnavailableError, OSError) as error:
+            report.skipped.append(f"{name}: {error}")
+            say(f"skipped {name}: {error}")
+
+
+def measure(
+    workload: Workload, venvs: dict[str, Path], options: argparse.Namespace, report: Report, folder: Path
+) -> None:
+    """One workload from start to stop of its servers; a fault ends it and makes the report invalid."""
+    body, lua, checker = folder / "body", folder / "post.lua", Checker(workload)
+    body.write_bytes(workload.body)
+    lua.write_text(wrk.script(body, workload.content_type))
+    with ExitStack() as stack:
+        try:
+            servers = [start(stack, name, venv, workload, checker, report) for name, venv in venvs.items()]
+            for connections in options.connections:
+                cell = Cell(workload.name, connections)
+                report.cells.append(cell)
+                for server in servers:
+                    checker.check(server.predictions)
+                    wrk.drive(server.predictions, lua, connections, options.warmup)
+                for number in range(options.rounds):
+                    for server in servers:
+                        run(server, cell, checker, lua, options.seconds, report, number + 1)
+        except FAULTS as fault:
+            report.faults.append(f"{workload.name}: {fault}")
+            say(f"INVALID: {workload.name}: {fault}")
+
+
+def start(stack: ExitStack, name: str, venv: Path, workload: Workload, checker: Checker, report: Report) -> Server:
+    """Starts one server while no other works, and notes how long it took to be there and to answer rightly."""
+    server = stack.enter_context(Server(name, venv, workload))
+    times = {"ping": server.wait_for_ping()}
+    while True:
+        try:
+            checker.check(server.predictions, count=1)
+            break
+        except WrongAnswerError:
+            if server.age() > 180:
+                raise
+            time.sleep(0.02)
+    times["answer"] = server.age()
+    report.starts.setdefault(workload.name, {})[name] = times
+    say(f"{workload.name}: {name} answers after {times['answer']:.1f} s")
+    return server
+
+
+def run(server: Server, cell: Cell, checker: Checker, lua: Path, seconds: float, report: Report, number: int) -> None:
+    """One measurement of one server."""
+    checker.check(server.predictions)
+    before = server.usage()
+    sample = wrk.drive(server.predictions, lua, cell.connections, seconds)
+    after = server.usage()
+    where = f"{cell.workload}, {cell.connections} connections, {server.name}, round {number}"
+    if sample.fault:
+        report.faults.append(f"{where}: {sample.fault}")
+    spent = (after.cpu_seconds - before.cpu_seconds) * 1e6 / max(sample.requests, 1)
+    cell.samples.setdefault(server.name, []).append(sample)
+    cell.footprints.setdefault(server.name, []).append(Footprint(after.front, after.workers, spent))
+    say(f"{where}: {sample.rate:.0f} requests/s, p50 {sample.p50:.2f} ms, p99 {sample.p99:.2f} ms {sample.fault or ''}")
+
+
+def write(report: Report, out: Path) -> None:
+    """The report as peers.json and peers.md in the folder `out`, and on standard output."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "peers.json").write_text(json.dumps(report.as_json(), indent=1) + "\n")
+    (out / "peers.md").write_text(report.as_markdown())
+    print(report.as_markdown())
+
+
+def say(text: str) -> None:
+    """Progress, on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

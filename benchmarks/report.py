@@ -1,0 +1,149 @@
+"""From rounds of samples to figures: medians with their range, ratios pair by pair, as JSON and as a Markdown table."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+
+from .wrk import Sample
+
+OURS, PEER = "ours", "torchserve"
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Several readings of one quantity; `noise` is the range as a share of the median."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread:
+        """ValueError without values."""
+        seen = sorted(values)
+        if not seen:
+            raise ValueError("a spread needs at least one value")
+        return cls(statistics.median(seen), seen[0], seen[-1])
+
+    @property
+    def noise(self) -> float:
+        return (self.high - self.low) / self.median if self.median else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Resident bytes of a server under load, and the processor time it took per request in microseconds."""
+
+    front: int
+    workers: int
+    cpu_us: float
+
+
+@dataclass(slots=True)
+class Cell:
+    """The rounds of one workload at one number of connections; lists of equal index are one pair."""
+
+    workload: str
+    connections: int
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    footprints: dict[str, list[Footprint]] = field(default_factory=dict)
+
+    def figures(self, server: str) -> dict[str, Spread]:
+        """Requests a second, latencies (ms) and processor time (us) of one server over its rounds."""
+        runs, prints = self.samples[server], self.footprints[server]
+        return {
+            "rate": Spread.of(run.rate for run in runs),
+            "p50": Spread.of(run.p50 for run in runs),
+            "p99": Spread.of(run.p99 for run in runs),
+            "cpu_us": Spread.of(mark.cpu_us for mark in prints),
+            "front_mib": Spread.of(mark.front / 2**20 for mark in prints),
+            "workers_mib": Spread.of(mark.workers / 2**20 for mark in prints),
+        }
+
+    def ratio(self) -> Spread | None:
+        """Our rate over TorchServe's in each pair of neighbouring runs; None when only one of them ran."""
+        return pairwise([s.rate for s in self.samples.get(OURS, ())], [s.rate for s in self.samples.get(PEER, ())])
+
+
+def pairwise(ours: Sequence[float], peers: Sequence[float]) -> Spread | None:
+    """The spread of ours/peers, pair by pair: what both runs of a pair suffered alike drops out."""
+    pairs = [a / b for a, b in zip(ours, peers, strict=False) if b > 0]
+    return Spread.of(pairs) if pairs else None
+
+
+@dataclass(slots=True)
+class Report:
+    """A whole run. `faults` make it invalid; `skipped` says which workload didn't run, and why."""
+
+    environment: dict[str, object]
+    cells: list[Cell] = field(default_factory=list)
+    starts: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, object]:
+        """Everything, raw samples included."""
+        return {
+            "valid": not self.faults,
+            "faults": self.faults,
+            "skipped": self.skipped,
+            "environment": self.environment,
+            "starts": self.starts,
+            "cells": [_cell(cell) for cell in self.cells],
+        }
+
+    def as_markdown(self) -> str:
+        """The tables for a README: rates and latencies, then starts."""
+        lines = [f"**INVALID RUN**: {fault}" for fault in self.faults]
+        lines += [f"Skipped: {text}" for text in self.skipped]
+        lines += ["", *(f"- {key}: {value}" for key, value in self.environment.items()), "", *_HEAD]
+        lines += [row for cell in self.cells for row in _rows(cell)]
+        lines += ["", "| workload | server | until /ping answers 200, s | until the first correct answer, s |"]
+        lines += ["|---|---|---:|---:|"]
+        lines += [
+            f"| {workload} | {server} | {times['ping']:.2f} | {times['answer']:.2f} |"
+            for workload, servers in self.starts.items()
+            for server, times in servers.items()
+        ]
+        return "\n".join(lines) + "\n"
+
+
+_HEAD = (
+    "| workload | conns | server | requests/s | p50 ms | p99 ms | ours/TorchServe | CPU us | front MiB | workers MiB |",
+    "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|",
+)
+
+
+def _rows(cell: Cell) -> list[str]:
+    ratio, rows = cell.ratio(), []
+    for server in cell.samples:
+        figures = cell.figures(server)
+        rate, p50, p99, cpu_us, front, workers = figures.values()
+        versus = f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})" if ratio and server == OURS else ""
+        rows.append(
+            f"| {cell.workload} | {cell.connections} | {server} "
+            f"| {rate.median:.0f} ({rate.low:.0f} to {rate.high:.0f}) | {p50.median:.2f} | {p99.median:.2f} "
+            f"| {versus} | {cpu_us.median:.0f} | {front.median:.0f} | {workers.median:.0f} |"
+        )
+    return rows
+
+
+def _cell(cell: Cell) -> dict[str, object]:
+    ratio = cell.ratio()
+    return {
+        "workload": cell.workload,
+        "connections": cell.connections,
+        "ratio": asdict(ratio) if ratio else None,
+        "servers": {
+            server: {
+                "figures": {
+                    name: asdict(spread) | {"noise": spread.noise} for name, spread in cell.figures(server).items()
+                },
+                "samples": [asdict(sample) for sample in samples],
+                "footprints": [asdict(mark) for mark in cell.footprints[server]],
+            }
+            for server, samples in cell.samples.items()
+        },
+    }

@@ -1,0 +1,85 @@
+"""What the servers are asked to do: the archive both get, the body that is sent, and the check of an answer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ECHO = ROOT / "benchmarks" / "workloads" / "echo"
+DIGITS = ROOT / "examples" / "digits"
+_IMAGES = (".png", ".jpg", ".jpeg")
+
+
+class UnavailableError(Exception):
+    """A workload that can't run here; the text says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """`bodies(n)` are n requests for the check before a measurement; `expected` is the right answer to a body.
+
+    `expected` is None where the first server's answer is what all answers are held against.
+    """
+
+    name: str
+    archive: Path
+    body: bytes
+    content_type: str
+    bodies: Callable[[int], list[bytes]]
+    expected: Callable[[bytes], bytes] | None = None
+
+
+def echo(archiver: Path, into: Path) -> Workload:
+    """A 19-byte body that comes back; batch 32, delay 1 ms, one worker, no torch in the handler."""
+    command = [
+        str(archiver),
+        "--model-name",
+        "echo",
+        "--version",
+        "1.0",
+        "--export-path",
+        str(into),
+        "--force",
+        "--handler",
+        str(ECHO / "handler.py"),
+        "--config-file",
+        str(ECHO / "model-config.yaml"),
+    ]
+    archive = _packed("echo", command, archiver, into)
+    return Workload(
+        "echo",
+        archive,
+        b"the quick brown fox",
+        "application/octet-stream",
+        bodies=lambda n: [b"request %011d" % i for i in range(n)],
+        expected=bytes,
+    )
+
+
+def digits(archiver: Path, into: Path, image: Path | None) -> Workload:
+    """The example's archive, packed as its own pack.sh does, and one of its images."""
+    if not (DIGITS / "digits.pt").is_file() or not (DIGITS / "pack.sh").is_file():
+        raise UnavailableError(f"{DIGITS.relative_to(ROOT)} has no digits.pt or no pack.sh")
+    image = image or next((p for p in sorted(DIGITS.rglob("*")) if p.suffix in _IMAGES), None)
+    if image is None or not image.is_file():
+        raise UnavailableError(f"no image below {DIGITS.relative_to(ROOT)}: give --digits-image")
+    archive = _packed("digits", ["sh", str(DIGITS / "pack.sh"), str(into)], archiver, into)
+    body = image.read_bytes()
+    return Workload("digits", archive, body, "application/octet-stream", bodies=lambda n: [body] * n)
+
+
+def _packed(name: str, command: list[str], archiver: Path, into: Path) -> Path:
+    with tempfile.TemporaryDirectory(prefix="peers-archive-") as scratch:
+        path = f"{archiver.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        environment = {**os.environ, "PATH": path, "TMPDIR": scratch}
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=120, check=False, cwd=scratch, env=environment
+        )
+    if done.returncode != 0 or not (into / f"{name}.mar").is_file():
+        raise UnavailableError(f"{command[0]} made no {name}.mar: {(done.stdout + done.stderr)[-500:]}")
+    return into / f"{name}.mar"

@@ -1,0 +1,109 @@
+"""wrk as the load generator: its script, its command line, and its printed report as a Sample."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4, "h": 3.6e6}
+_COUNTS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+_PERCENTILE = re.compile(r"^\s+(\d+)%\s+([\d.]+)(us|ms|s|m|h)\s*$", re.MULTILINE)
+_RATE = re.compile(r"^Requests/sec:\s+([\d.]+)\s*$", re.MULTILINE)
+_TOTAL = re.compile(r"^\s*([\d.]+)([kMG]?) requests in ([\d.]+)(us|ms|s|m|h),", re.MULTILINE)
+_STATUS = re.compile(r"Non-2xx or 3xx responses: (\d+)")
+_SOCKET = re.compile(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)")
+_MAXIMUM = re.compile(r"^\s+Latency\s+\S+\s+\S+\s+([\d.]+)(us|ms|s|m|h)\s", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One run of wrk. Latencies are milliseconds, counted from the actual send: the loop is closed."""
+
+    rate: float
+    requests: float
+    p50: float
+    p99: float
+    longest: float
+    bad_status: int = 0
+    bad_socket: int = 0
+
+    @property
+    def fault(self) -> str | None:
+        """Why this run is no measurement, or None."""
+        if self.bad_status or self.bad_socket:
+            return f"{self.bad_status} responses that are neither 2xx nor 3xx, {self.bad_socket} socket errors"
+        return None if self.requests else "no request was answered"
+
+
+class UnreadableReportError(Exception):
+    """wrk printed something else than its report; the text is the exception's."""
+
+
+def parse(text: str) -> Sample:
+    """Reads what `wrk --latency` prints."""
+    percentiles = {int(p): float(value) * _UNITS[unit] for p, value, unit in _PERCENTILE.findall(text)}
+    rate, total, longest = _RATE.search(text), _TOTAL.search(text), _MAXIMUM.search(text)
+    if rate is None or total is None or longest is None or not {50, 99} <= percentiles.keys():
+        raise UnreadableReportError(text)
+    status, socket = _STATUS.search(text), _SOCKET.search(text)
+    return Sample(
+        rate=float(rate[1]),
+        requests=float(total[1]) * _COUNTS[total[2]],
+        p50=percentiles[50],
+        p99=percentiles[99],
+        longest=float(longest[1]) * _UNITS[longest[2]],
+        bad_status=int(status[1]) if status else 0,
+        bad_socket=sum(int(count) for count in socket.groups()) if socket else 0,
+    )
+
+
+def script(body: Path, content_type: str) -> str:
+    """A Lua script that POSTs the bytes of the file `body`."""
+    return "\n".join(
+        (
+            f"local file = assert(io.open({_quoted(str(body))}, 'rb'))",
+            "wrk.method = 'POST'",
+            "wrk.body = file:read('*a')",
+            "file:close()",
+            f"wrk.headers['Content-Type'] = {_quoted(content_type)}",
+            "",
+        )
+    )
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n") + "'"
+
+
+def command(url: str, lua: Path, connections: int, seconds: float) -> list[str]:
+    """One wrk thread: with more, the generator takes cores from the server it measures."""
+    return [
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{max(1, round(seconds))}s",
+        "--timeout",
+        "30s",
+        "--latency",
+        "-s",
+        str(lua),
+        url,
+    ]
+
+
+def drive(url: str, lua: Path, connections: int, seconds: float) -> Sample:
+    """Runs wrk to its end; raises UnreadableReportError when it fails, or prints no report."""
+    done = subprocess.run(
+        command(url, lua, connections, seconds), capture_output=True, text=True, timeout=seconds + 90, check=False
+    )
+    if done.returncode != 0:
+        raise UnreadableReportError(f"wrk ended with {done.returncode}: {done.stdout}{done.stderr}")
+    return parse(done.stdout)
+
+
+def version() -> str:
+    """wrk's own name and version; FileNotFoundError when it isn't installed."""
+    done = subprocess.run(["wrk", "-v"], capture_output=True, text=True, timeout=10, check=False)
+    return (done.stdout or done.stderr).splitlines()[0].partition(" Copyright")[0]

@@ -1,0 +1,1 @@
+"""The commands: `torchserve` and `torch-model-archiver`. Never imports torch."""

@@ -1,0 +1,90 @@
+"""`torch-model-archiver`: packs a model's files into an archive. Same flags, layout and exit codes as version 0.12."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import cast
+
+import click
+
+from ..core.archive.writer import ArchiveFormat, PackError, Recipe, Runtime, pack
+
+_FORMATS = ("default", "zip-store", "tgz", "no-archive")
+_RUNTIMES = ("python", "python3", "LSP")
+
+
+class _OnStderr(logging.Handler):
+    """What pack() has to say, in the form of torch-model-archiver."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"{record.levelname} - {record.getMessage()}", err=True)
+
+
+_ON_STDERR = _OnStderr()
+
+
+@click.command("torch-model-archiver", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--model-name", required=True, help="Name of the model, and of the archive: NAME.mar.")
+@click.option(
+    "--serialized-file", help="Weights: a state_dict (.pt, .pth), a TorchScript or TensorRT program, or an .onnx file."
+)
+@click.option("--model-file", help="Python file with exactly one model class; needed for a state_dict (eager mode).")
+@click.option(
+    "--handler", required=True, help="Name of a default handler, or a Python file, or FILE:FUNCTION in such a file."
+)
+@click.option(
+    "--extra-files",
+    default="",
+    help="Further files, separated by commas: files, wildcards, folders (their contents go to the archive's root).",
+)
+@click.option("--runtime", type=click.Choice(_RUNTIMES), default="python", show_default=True, help="What runs it.")
+@click.option("--export-path", default=".", help="Folder for the archive; made if missing. Default: the current one.")
+@click.option(
+    "--archive-format",
+    type=click.Choice(_FORMATS),
+    default="default",
+    show_default=True,
+    help="default: NAME.mar; zip-store: NAME.mar, not compressed; tgz: NAME.tar.gz; no-archive: a folder NAME.",
+)
+@click.option("-f", "--force", is_flag=True, help="Overwrite an existing archive of that name.")
+@click.option("-v", "--version", required=True, help="The model's version.")
+@click.option("-r", "--requirements-file", help="requirements.txt with the Python packages that the model needs.")
+@click.option("-c", "--config-file", help="model-config.yaml with the model's settings, such as batchSize.")
+def main(
+    model_name: str,
+    serialized_file: str | None,
+    model_file: str | None,
+    handler: str,
+    extra_files: str,
+    runtime: str,
+    export_path: str,
+    archive_format: str,
+    *,
+    force: bool,
+    version: str,
+    requirements_file: str | None,
+    config_file: str | None,
+) -> None:
+    """Pack a trained model, its handler and its other files into one archive for the model store."""
+    recipe = Recipe(
+        model_name=model_name,
+        version=version,
+        handler=handler,
+        serialized_file=serialized_file,
+        model_file=model_file,
+        extra_files=extra_files.split(","),
+        requirements_file=requirements_file,
+        config_file=config_file,
+        runtime=cast("Runtime", runtime),
+    )
+    writer = logging.getLogger(pack.__module__)
+    writer.addHandler(_ON_STDERR)
+    try:
+        pack(recipe, Path(export_path), archive_format=cast("ArchiveFormat", archive_format), force=force)
+    except (PackError, OSError) as error:
+        click.echo(f"ERROR - {error}", err=True)
+        sys.exit(1)
+    finally:
+        writer.removeHandler(_ON_STDERR)

@@ -1,0 +1,84 @@
+"""Starting the server in the background: a child in a session of its own that tells when it is ready, or why not."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import InvalidConfig
+
+_PIPE = "TORCHSERVE_REPORT_FD"
+
+
+class Reporter:
+    """The child's side of the pipe on which a background server tells how its start went. Inert elsewhere."""
+
+    def __init__(self) -> None:
+        descriptor = os.environ.pop(_PIPE, None)
+        self._pipe = None if descriptor is None else os.fdopen(int(descriptor), "wb")
+
+    @property
+    def in_background(self) -> bool:
+        return self._pipe is not None
+
+    def ready(self, addresses: Sequence[tuple[str, int]]) -> None:
+        """The server answers at these (host, port): inference, management, metrics."""
+        self._tell({"addresses": addresses})
+
+    def failed(self, reason: str) -> None:
+        self._tell({"error": reason})
+
+    def _tell(self, report: dict[str, object]) -> None:
+        if self._pipe is not None and not self._pipe.closed:
+            with self._pipe as pipe:
+                pipe.write(json.dumps(report).encode())
+
+
+def start_in_background(arguments: Sequence[str], logs: Path) -> str:
+    """Start, wait for the first health check, and return the lines to print. Raises InvalidConfig with the reason."""
+    log_file = logs / "ts_log.log"
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+        output = log_file.open("ab")
+    except OSError:  # a log disk that can't be written costs the logs, not the service
+        output = Path(os.devnull).open("ab")  # noqa: SIM115  (closed below, like the file it stands in for)
+    reading, writing = os.pipe()
+    with output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "torchserve.cli.main", *arguments],
+            env=os.environ | {_PIPE: str(writing)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=(writing,),
+            start_new_session=True,
+        )
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        told = pipe.read()  # ends when the child has told, or has died
+    child.returncode = 0  # it is meant to outlive us, which subprocess would warn about
+    report: dict[str, Any] = json.loads(told) if told else {"error": "it ended without a word"}
+    if "error" in report:
+        raise InvalidConfig(f"TorchServe did not start: {report['error']} (log: {log_file})")
+    addresses: list[tuple[str, int]] = report["addresses"]
+    lines = [f"TorchServe is running (pid {child.pid}) and {_ping(*addresses[0])}."]
+    for label, (host, port) in zip(("inference", "management", "metrics"), addresses, strict=True):
+        lines.append(f"  {label:<10} http://{host}:{port}")
+    return "\n".join([*lines, f"  {'logs':<10} {logs}"])
+
+
+def _ping(host: str, port: int) -> str:
+    connection = http.client.HTTPConnection(host, port, timeout=30)
+    try:
+        connection.request("GET", "/ping")
+        return "healthy" if connection.getresponse().status == 200 else "not healthy yet"
+    except OSError as error:
+        raise InvalidConfig(f"TorchServe started and does not answer at {host}:{port}: {error}") from error
+    finally:
+        connection.close()

@@ -1,0 +1,90 @@
+"""The command `torchserve`: TorchServe's flags, checked and turned into a start or a stop. Imports stay light here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..core.errors import ServeError
+from ..core.version import __version__
+
+_SEVERAL = "--models"
+
+
+class _SeveralValues(click.Command):
+    """Lets `--models a.mar b=c.mar` take all words up to the next flag, as TorchServe's command line does."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        inside = False
+        for word in args:
+            if word.startswith("-"):
+                inside = word == _SEVERAL
+                if not inside:
+                    spread.append(word)
+            elif inside:
+                spread += [_SEVERAL, word]
+            else:
+                spread.append(word)
+        return super().parse_args(ctx, spread)
+
+
+def _ignored(*names: str, **options: Any) -> Any:
+    return click.option(*names, hidden=True, expose_value=False, **options)
+
+
+@click.command(cls=_SeveralValues, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("-v", "--version", "show_version", is_flag=True, help="Print the version and leave.")
+@click.option("--start", "wish", flag_value="start", help="Start the model server (what happens without a flag too).")
+@click.option(
+    "--stop", "wish", flag_value="stop", help="Stop the running model server, once accepted requests are served."
+)
+@click.option("--foreground", is_flag=True, help="Stay in the foreground and log to the terminal as well.")
+@click.option("--ts-config", type=click.Path(path_type=Path), help="The config.properties to use.")
+@click.option("--model-store", type=click.Path(path_type=Path), help="The folder that archives are loaded from.")
+@click.option(
+    _SEVERAL,
+    multiple=True,
+    metavar="NAME=ARCHIVE ...",
+    help="Models to load at start: [name=]archive, where archive is a file or folder in the model store, the path of a"
+    " folder, or an http(s) URL; several of them; or `all`.",
+)
+@click.option(
+    "--log-config", type=click.Path(path_type=Path), help="Log levels: log4j2.xml, or Python dictConfig (YAML, JSON)."
+)
+@click.option(
+    "--ncs", "--no-config-snapshots", is_flag=True, help="Neither read nor write snapshots of the configuration."
+)
+@click.option("--disable-token-auth", "--dt", is_flag=True, help="Serve beyond loopback without token authorization.")
+@click.option(
+    "--enable-model-api", is_flag=True, help="Register and unregister models over a listener beyond loopback."
+)
+@_ignored("--workflow-store")
+@_ignored("--cpp-log-config")
+@_ignored("--plugins-path", "--ppath")
+def main(show_version: bool, wish: str | None, **flags: Any) -> None:
+    """Serve PyTorch models over HTTP, with TorchServe's archives, handlers, commands and URLs."""
+    if show_version:
+        if wish:
+            raise click.UsageError("--version goes with neither --start nor --stop")
+        click.echo(f"TorchServe Version is {__version__}")
+        return
+    try:
+        if wish == "stop":
+            from .stop import stop
+
+            stop(foreground=flags["foreground"])
+        else:
+            from .start import start
+
+            start(**flags)
+    except ServeError as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

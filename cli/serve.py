@@ -1,0 +1,113 @@
+"""The composition root: settings -> ModelServer -> Front, run until a signal, then drained."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+import uvloop
+
+from ..core.config.settings import Settings
+from ..core.errors import ServeError
+from ..core.log_config import apply_log_config
+from ..core.logs import LogWriter, log_folder, open_logs
+from ..core.server import ModelServer
+from ..core.version import __version__
+from ..http.front import Front, Listener
+from ..http.limits import Limits
+from .background import Reporter
+from .pidfile import PidFile
+
+log = logging.getLogger(__name__)
+
+DRAIN = 25.0  # seconds that accepted requests may take after a stop: Kubernetes and SageMaker kill at 30
+
+
+def run(settings: Settings, log_config: Path | None, reporter: Reporter) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ServeError, one line, when the start fails."""
+    pid_file = PidFile()
+    logs = open_logs(log_folder(), console=not reporter.in_background)
+    try:
+        if log_config is not None:
+            apply_log_config(log_config)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings, logs, reporter))
+    except ServeError as error:
+        log.error("%s", error)
+        reporter.failed(str(error))
+        raise
+    finally:
+        logs.close()
+        pid_file.remove()
+
+
+async def _serve(settings: Settings, logs: LogWriter, reporter: Reporter) -> None:
+    stopping = asyncio.Event()
+    server = ModelServer(settings)
+    _on_signals(stopping, server)
+    front = _front(settings, server, logs)
+    try:
+        await server.start()
+        await front.start()
+        _announce(settings, front, reporter)
+        _settle_memory()
+        await stopping.wait()
+        log.info("Stopping: accepted requests are finished first")
+        server.controlplane.begin_drain()
+        await front.drain(DRAIN)
+    finally:
+        await front.stop()
+        await server.stop(grace=2.0)
+    log.info("Torchserve stopped.")
+
+
+def _front(settings: Settings, server: ModelServer, logs: LogWriter) -> Front:
+    exposed = not (settings.inference_address.loopback and settings.management_address.loopback)
+    return Front(
+        dataplane=server.dataplane,
+        controlplane=server.controlplane,
+        metrics=server.metrics,
+        listen={
+            "inference": Listener(settings.inference_address.host, settings.inference_address.port),
+            "management": Listener(settings.management_address.host, settings.management_address.port),
+            "metrics": Listener(settings.metrics_address.host, settings.metrics_address.port),
+        },
+        access=logs.access,
+        limits=Limits(max_request_size=settings.max_request_size),
+        decode_input=settings.decode_input_request,
+        model_api=settings.enable_model_api or not exposed,
+    )
+
+
+def _announce(settings: Settings, front: Front, reporter: Reporter) -> None:
+    log.info("Torchserve version: %s, Python %s, pid %d", __version__, sys.version.split()[0], os.getpid())
+    log.info("Model Store: %s", settings.model_store)
+    bound = [front.bound[face] for face in ("inference", "management", "metrics")]
+    for label, listener in zip(("Inference", "Management", "Metrics"), bound, strict=True):
+        log.info("%s address: %s", label, listener)
+    # Scripts and TorchServe's own tests wait for this line.
+    log.info("Model server started.")
+    reporter.ready([(listener.host, listener.port) for listener in bound])
+
+
+def _on_signals(stopping: asyncio.Event, server: ModelServer) -> None:
+    def stop() -> None:
+        if stopping.is_set():
+            log.warning("Second signal: ending at once")
+            server.abandon()
+            os._exit(1)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+
+
+def _settle_memory() -> None:
+    """What is alive now lives for ever: the collector need not look at it again for each generation."""
+    gc.collect()
+    gc.freeze()

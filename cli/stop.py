@@ -1,0 +1,39 @@
+"""`torchserve --stop`: asks the server to end, and waits until it has served what it accepted."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+
+import click
+
+from .pidfile import running_pid
+
+WAIT = 60.0  # seconds
+
+
+def stop(*, foreground: bool) -> None:
+    """Stop the running server; exit code 1 if it is still there after a minute."""
+    del foreground  # TorchServe's way to ask for the waiting that is always done here
+    pid = running_pid()
+    if pid is None:
+        click.echo("TorchServe is not currently running.")
+        return
+    try:
+        process = os.pidfd_open(pid)
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+    except ProcessLookupError:
+        click.echo("TorchServe already stopped.")
+        return
+    except PermissionError:
+        click.echo(f"TorchServe (pid {pid}) belongs to another user and was not stopped.", err=True)
+        sys.exit(1)
+    click.echo(f"Stopping TorchServe (pid {pid}): accepted requests are finished first ...")
+    ended, _, _ = select.select([process], [], [], WAIT)
+    os.close(process)
+    if not ended:
+        click.echo(f"Stopping TorchServe took too long: pid {pid} is still there after {WAIT:g} s.", err=True)
+        sys.exit(1)
+    click.echo("TorchServe has stopped.")

@@ -1,0 +1,82 @@
+"""AllowedUrls: which URLs an archive may be fetched from, and which addresses. Only resolve() does any I/O."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from ..errors import ArchiveNotFound, InvalidConfig
+
+TORCHSERVE_DEFAULT = ("file://.*", "http(s)?://.*")
+
+_NAT64 = IPv6Network("64:ff9b::/96")
+# What browsers, regexes and parsers read differently: a backslash, whitespace, control characters.
+AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")
+
+
+class AllowedUrls:
+    """The setting allowed_urls: regular expressions, one of which a URL must match in full, in any case.
+
+    Unset (None, or what TorchServe has by default) it permits http and https to public addresses, and file:// below
+    the model store. An administrator who wrote patterns down has chosen: a matching host may have any address.
+    """
+
+    def __init__(self, patterns: Sequence[str] | None = None) -> None:
+        self.unset: bool = patterns is None or tuple(patterns) == TORCHSERVE_DEFAULT
+        try:
+            self._patterns: list[re.Pattern[str]] = [
+                re.compile(p.strip(), re.IGNORECASE) for p in patterns or () if p.strip()
+            ]
+        except re.error as error:
+            raise InvalidConfig(f"allowed_urls: {error.pattern!r} is no regular expression: {error}") from None
+
+    def check(self, url: str, store: Path) -> None:
+        """Raises ArchiveNotFound unless `url` is permitted. Does no I/O."""
+        if not self._permits(url, store):
+            raise ArchiveNotFound(f"Given URL {url} does not match any allowed URL(s)")
+
+    def _permits(self, url: str, store: Path) -> bool:
+        try:
+            parts = urlsplit(url)
+            port_is_valid = parts.port is None or parts.port > 0
+        except ValueError:
+            return False
+        if AMBIGUOUS.search(url) or "@" in parts.netloc or not port_is_valid:
+            return False
+        if parts.scheme == "file":
+            if parts.netloc not in ("", "localhost"):
+                return False
+        elif parts.scheme not in ("http", "https") or not parts.hostname:
+            return False
+        if self.unset:
+            return parts.scheme != "file" or Path(unquote(parts.path)).is_relative_to(store.absolute())
+        return any(pattern.fullmatch(url) for pattern in self._patterns)
+
+    def resolve(self, host: str, port: int) -> list[str]:
+        """The host's addresses. Raises ArchiveNotFound if only public ones are permitted and one isn't; OSError."""
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        for address in addresses:
+            if self.unset and not is_public(ip_address(address.partition("%")[0])):
+                raise ArchiveNotFound(
+                    f"The host {host} has the address {address}, which is not public;"
+                    " name it in allowed_urls to permit it"
+                )
+        return addresses
+
+
+def is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Whether an address is one of the internet, and hides none that isn't."""
+    if isinstance(address, IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if address in _NAT64:
+            inner = IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(inner)
+        if address.is_site_local:
+            return False
+    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)

@@ -1,0 +1,204 @@
+"""Fetching an archive from an allowed URL into the model store; blocking, so callers run it in a thread.
+
+Every hop of a redirect is checked like the first URL, and the address that was checked is the one connected to.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import os
+import secrets
+import shutil
+import socket
+import ssl
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
+
+from ..errors import ArchiveExists, ArchiveNotFound, DownloadFailed
+from ..version import __version__
+from .allowed_urls import AMBIGUOUS, AllowedUrls
+
+_CHUNK = 256 << 10
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadLimits:
+    """Caps of one download: bytes, seconds without a byte, seconds in all, redirects."""
+
+    max_bytes: int = 256 << 30
+    idle_timeout: float = 30.0
+    total_timeout: float = 3600.0
+    redirects: int = 5
+
+
+def file_name(url: str) -> str:
+    """The name of the file that `url` is stored as. Raises ArchiveNotFound when it has none that is fit."""
+    name = unquote(urlsplit(url).path.rpartition("/")[2])
+    if not name or name.startswith(".") or "/" in name or AMBIGUOUS.search(name) or len(os.fsencode(name)) > 200:
+        raise ArchiveNotFound(f"Model not found at: {url}")
+    return name
+
+
+def fetch(url: str, store: Path, allowed: AllowedUrls, limits: DownloadLimits | None = None) -> Path:
+    """Copies what `url` (http, https or file) leads to into the store, and returns the new file's path.
+
+    Raises ArchiveNotFound (not permitted), ArchiveExists, DownloadFailed; nothing is left in the store then.
+    """
+    limits = limits or DownloadLimits()
+    allowed.check(url, store)
+    target = store / file_name(url)
+    try:
+        with _new_file(target) as out:
+            if urlsplit(url).scheme == "file":
+                _copy_local(Path(unquote(urlsplit(url).path)), out, limits)
+            else:
+                _Download(store, allowed, limits).run(url, out)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        cause = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+        raise DownloadFailed(f"Failed to download archive from: {url} ({cause})") from error
+    return target
+
+
+@contextmanager
+def _new_file(target: Path) -> Iterator[IO[bytes]]:
+    """A hidden file that becomes `target` at the end, if that doesn't exist by then, or is deleted."""
+    if os.path.lexists(target):
+        raise ArchiveExists(f"Model file already exists {target.name}")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
+    try:
+        with temporary.open("xb") as out:
+            yield out
+        try:
+            os.link(temporary, target)
+        except FileExistsError:
+            raise ArchiveExists(f"Model file already exists {target.name}") from None
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+                raise
+            temporary.rename(target)  # a file system without hard links
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _copy_local(path: Path, out: IO[bytes], limits: DownloadLimits) -> None:
+    # Not blocking: a FIFO would hang in open().
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as source:
+        status = os.fstat(source.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is no regular file")
+        if status.st_size > limits.max_bytes:
+            raise ValueError(f"it is larger than {limits.max_bytes} bytes")
+        shutil.copyfileobj(source, out, _CHUNK)
+
+
+class _Download:
+    """One download over HTTP. A timer cuts the connection when the total time is over: a slow drip beats timeouts."""
+
+    def __init__(self, store: Path, allowed: AllowedUrls, limits: DownloadLimits) -> None:
+        self._store: Path = store
+        self._allowed: AllowedUrls = allowed
+        self._limits: DownloadLimits = limits
+        self._socket: socket.socket | None = None
+        self._expired: threading.Event = threading.Event()
+
+    def run(self, url: str, out: IO[bytes]) -> None:
+        timer = threading.Timer(self._limits.total_timeout, self._expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            self._follow(url, out)
+        except (OSError, http.client.HTTPException) as error:
+            self._check_time(error)
+            raise
+        finally:
+            timer.cancel()
+        self._check_time(None)
+
+    def _follow(self, url: str, out: IO[bytes]) -> None:
+        for _ in range(self._limits.redirects + 1):
+            self._allowed.check(url, self._store)
+            parts = urlsplit(url)
+            with self._connect(parts) as sock, closing(_request(sock, parts)) as response:
+                if response.status not in _REDIRECTS:
+                    self._receive(response, out)
+                    return
+                location = response.getheader("Location")
+            if not location:
+                raise ValueError("a redirect without a target")
+            url = urljoin(url, location)
+            if urlsplit(url).scheme not in ("http", "https"):
+                raise ArchiveNotFound(f"Given URL {url} does not match any allowed URL(s)")
+        raise ValueError(f"more than {self._limits.redirects} redirects")
+
+    def _connect(self, parts: SplitResult) -> socket.socket:
+        host = parts.hostname or ""
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        sock = self._connect_any(self._allowed.resolve(host, port), port)
+        if parts.scheme == "https":
+            context = ssl.create_default_context()
+            self._socket = sock = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+            try:
+                sock.do_handshake()
+            except BaseException:
+                sock.close()
+                raise
+        return sock
+
+    def _connect_any(self, addresses: list[str], port: int) -> socket.socket:
+        error: OSError = OSError("the host has no address")
+        for address in addresses:
+            self._check_time(None)
+            try:
+                sock = socket.create_connection((address, port), timeout=self._limits.idle_timeout)
+            except OSError as failure:
+                error = failure
+            else:
+                self._socket = sock
+                return sock
+        raise error
+
+    def _receive(self, response: http.client.HTTPResponse, out: IO[bytes]) -> None:
+        if response.status != http.client.OK:
+            raise ValueError(f"the server answered {response.status} {response.reason}")
+        maximum = self._limits.max_bytes
+        expected = response.length
+        received = 0
+        if expected is not None and expected > maximum:
+            raise ValueError(f"it has {expected} bytes, and at most {maximum} are accepted")
+        while data := response.read1(_CHUNK):
+            received += len(data)
+            if received > maximum:
+                raise ValueError(f"it is larger than {maximum} bytes")
+            out.write(data)
+        if expected is not None and received != expected:
+            raise ValueError(f"the connection was cut after {received} of {expected} bytes")
+
+    def _expire(self) -> None:
+        self._expired.set()
+        if self._socket is not None:
+            # The plain method: that of a TLS socket would drop the session under the reading thread.
+            with suppress(OSError):
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def _check_time(self, error: Exception | None) -> None:
+        if self._expired.is_set():
+            raise ValueError(f"it took longer than {self._limits.total_timeout:g} s") from error
+
+
+def _request(sock: socket.socket, parts: SplitResult) -> http.client.HTTPResponse:
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port)
+    connection.sock = sock
+    path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
+    query = "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~-._?") if parts.query else ""
+    headers = {"User-Agent": f"torchserve/{__version__}", "Accept-Encoding": "identity", "Connection": "close"}
+    connection.request("GET", path + query, headers=headers)
+    return connection.getresponse()

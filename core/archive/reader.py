@@ -1,0 +1,151 @@
+"""Opening a model archive: .mar, .tar.gz or a plain folder, into an Archive that the rest of the server can trust.
+
+Packed archives go into a fresh private directory, which is gone again if anything is wrong; folders are used in place.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import shutil
+import struct
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InvalidArchive
+from .limits import Limits
+from .manifest import MANIFEST_PATH, Manifest
+from .model_yaml import parse_mapping
+from .unpack import Unpacker, safe_parts
+from .untar import untar
+from .unzip import unzip
+
+log = logging.getLogger(__name__)
+
+_GZIP = b"\x1f\x8b"
+# What the standard library lets out on broken archives. RuntimeError: NotImplementedError and RecursionError included.
+_WRONG = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    RuntimeError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """An opened archive. `config` is model-config.yaml, None when the manifest names none.
+
+    `unpacked` is the directory that was made for it, None for a folder of the user's.
+    """
+
+    source: Path
+    manifest: Manifest
+    model_dir: Path
+    config: dict[str, object] | None
+    unpacked: Path | None
+
+    @property
+    def owned(self) -> bool:
+        """Whether remove() deletes anything."""
+        return self.unpacked is not None
+
+    def remove(self) -> None:
+        """Deletes what was unpacked, never a user's folder. Twice is fine."""
+        if self.unpacked is not None:
+            _delete(self.unpacked)
+
+
+def open_archive(path: Path, into: Path, *, limits: Limits | None = None) -> Archive:
+    """Opens the archive or folder `path`; blocks. A packed one is unpacked into a fresh directory (0700) in `into`.
+
+    Raises InvalidArchive, naming the file and the cause; nothing is left behind then.
+    """
+    limits = limits or Limits()
+    try:
+        if path.is_dir():
+            return _describe(path, _model_root(path), None, limits)
+        return _open_packed(path, into, limits)
+    except InvalidArchive as error:
+        raise InvalidArchive(f"{path.name}: {error.message}") from None
+    except _WRONG as error:
+        raise InvalidArchive(f"{path.name}: {_cause(error)}") from error
+
+
+def _open_packed(path: Path, into: Path, limits: Limits) -> Archive:
+    if not path.is_file():
+        raise InvalidArchive("there is no such file")
+    into.mkdir(mode=0o700, parents=True, exist_ok=True)
+    unpacked = Path(tempfile.mkdtemp(dir=into.resolve()))
+    try:
+        with path.open("rb") as file:
+            unpacker = Unpacker(unpacked, path.stat().st_size, limits)
+            magic = file.read(2)
+            file.seek(0)
+            if magic == _GZIP:
+                untar(file, unpacker)
+                root = _model_root(unpacked)
+            else:
+                unzip(file, unpacker)
+                root = unpacked
+        return _describe(path, root, unpacked, limits)
+    except BaseException:
+        _delete(unpacked)
+        raise
+
+
+def _describe(source: Path, model_dir: Path, unpacked: Path | None, limits: Limits) -> Archive:
+    manifest = Manifest.read(model_dir, limits.manifest_bytes)
+    return Archive(
+        source=source,
+        manifest=manifest,
+        model_dir=model_dir.absolute(),
+        config=_config(model_dir, manifest.config_file, limits),
+        unpacked=unpacked,
+    )
+
+
+def _model_root(folder: Path) -> Path:
+    """The folder itself, or its only sub-folder where it holds nothing else: a .tar.gz has one folder at its top."""
+    if (folder / MANIFEST_PATH).is_file():
+        return folder
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    return entries[0] if len(entries) == 1 and entries[0].is_dir() else folder
+
+
+def _config(model_dir: Path, name: str | None, limits: Limits) -> dict[str, object] | None:
+    if name is None:
+        return None
+    path = model_dir.joinpath(*safe_parts(name, limits.depth))
+    if not path.is_file():
+        raise InvalidArchive(f"{MANIFEST_PATH} names the configFile {name!r}, which is not there")
+    with path.open("rb") as file:
+        data = file.read(limits.yaml_bytes + 1)
+    try:
+        return parse_mapping(data, limits)
+    except InvalidArchive as error:
+        raise InvalidArchive(f"{name}: {error.message}") from None
+
+
+def _cause(error: Exception) -> str:
+    # EINVAL: zipfile seeks to where a corrupt directory points.
+    if isinstance(error, OSError) and error.strerror and error.errno != errno.EINVAL:
+        return error.strerror
+    return f"it is corrupt or cut short: {' '.join(str(error).split()) or type(error).__name__}"
+
+
+def _delete(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        log.warning("Could not delete all of %s", folder)

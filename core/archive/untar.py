@@ -1,0 +1,94 @@
+"""Unpacking a .tar.gz, as one forward pass. The standard library parses headers; it never writes a file here."""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+from typing import IO, TYPE_CHECKING, cast
+
+from ..errors import InvalidArchive
+from .unpack import CHUNK, Unpacker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_HEADER_BYTES = 1 << 20
+
+
+def untar(file: IO[bytes], unpacker: Unpacker) -> None:
+    """Unpacks the gzipped tar `file`. Raises InvalidArchive, or what tarfile and gzip raise on broken data."""
+    with gzip.GzipFile(fileobj=file, mode="rb") as unzipped:
+        stream = _Stream(unzipped, unpacker)
+        with tarfile.TarFile(fileobj=cast("IO[bytes]", cast("object", stream)), mode="r") as archive:
+            while (member := archive.next()) is not None:
+                stream.header_ends()
+                _write(archive, member, unpacker)
+                # TarFile remembers every header it saw, and a hostile header is large.
+                archive.members = []  # pyright: ignore[reportAttributeAccessIssue]
+                archive.pax_headers = {}
+                stream.header_begins()
+        stream.drain()
+
+
+def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, unpacker: Unpacker) -> None:
+    if member.type == tarfile.DIRTYPE:
+        unpacker.folder(member.name)
+        return
+    if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
+        raise InvalidArchive(f"entry {member.name!r} is a link, a device or otherwise no plain file")
+    unpacker.file(member.name, _chunks(archive, member), executable=bool(member.mode & 0o111))
+
+
+def _chunks(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
+    content = archive.extractfile(member)
+    while content is not None and (chunk := content.read(CHUNK)):
+        yield chunk
+
+
+class _Stream:
+    """The unzipped bytes as TarFile reads them: forward only, each one accounted for, headers of bounded size.
+
+    TarFile takes the sizes in headers at their word: a long name of 8 GiB would be read into memory, and a negative
+    size would make it read the same place for ever.
+    """
+
+    def __init__(self, unzipped: gzip.GzipFile, unpacker: Unpacker) -> None:
+        self._unzipped = unzipped
+        self._unpacker = unpacker
+        self._position = 0
+        self._header_end: int | None = _HEADER_BYTES
+
+    def header_begins(self) -> None:
+        """From here on TarFile reads the padding of a file, and the next header."""
+        self._header_end = self._position + _HEADER_BYTES
+
+    def header_ends(self) -> None:
+        """From here on what is read is a file's content."""
+        self._header_end = None
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, position: int) -> int:
+        if position < self._position:
+            raise InvalidArchive("it is corrupt: an entry's size leads backwards")
+        while self._position < position and self.read(min(CHUNK, position - self._position)):
+            pass
+        return self._position
+
+    def read(self, count: int) -> bytes:
+        if count < 0:
+            raise InvalidArchive("it is corrupt: an entry declares a negative size")
+        if self._header_end is not None and self._position + count > self._header_end:
+            raise InvalidArchive(f"an entry's header is larger than {_HEADER_BYTES} bytes")
+        data = self._unzipped.read(count)
+        self._position += len(data)
+        self._unpacker.spend(len(data))
+        return data
+
+    def drain(self) -> None:
+        """Reads on to the end, where gzip checks its checksum. TarFile takes a bad header for the end."""
+        self.header_ends()
+        while data := self.read(CHUNK):
+            if data.strip(b"\0"):
+                raise InvalidArchive("it is corrupt: what follows its last entry is no entry")

@@ -1,0 +1,67 @@
+"""What the handler sees of a batch: one dict a request, and the headers its context knows. Decoded as TorchServe does."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ..payload import Body
+from ..wire.messages import Row
+
+log = logging.getLogger(__name__)
+
+
+def decode_rows(rows: Sequence[Row], bodies: Sequence[Body], *, decode: bool) -> list[dict[str, Any]]:
+    """One dict per row: part name to value, the last of a name wins. Without `decode` every value is a bytearray."""
+    data: list[dict[str, Any]] = []
+    at = 0
+    for row in rows:
+        values: dict[str, Any] = {}
+        for part in row.parts:
+            values[part.name] = decode_value(bodies[at], part.content_type) if decode else bytearray(bodies[at])
+            at += 1
+        data.append(values)
+    return data
+
+
+def decode_value(body: Body, content_type: str) -> Any:
+    """`application/json` is parsed, `text/*` becomes str, anything else, or what can't be decoded, a bytearray."""
+    kind = media_type(content_type)
+    if kind == "application/json":
+        return _json(body)
+    if kind.startswith("text"):
+        try:
+            return str(body, "utf-8")
+        except UnicodeDecodeError as error:
+            log.warning("Failed utf-8 decoding of input data. Forwarding encoded payload: %s", error)
+    return bytearray(body)
+
+
+def media_type(content_type: str) -> str:
+    """The type without its parameters, in the case the client wrote."""
+    return content_type.partition(";")[0].rstrip() if ";" in content_type else content_type
+
+
+def request_headers(row: Row) -> dict[str, Any]:
+    """The client's headers, and under each part's name its content type, as TorchServe has them."""
+    headers: dict[str, Any] = {part.name: {"content-type": media_type(part.content_type)} for part in row.parts}
+    headers.update(row.headers)
+    return headers
+
+
+def _json(body: Body) -> Any:
+    try:
+        # Unlike orjson it keeps integers of more than 64 bits exact.
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        pass
+    try:
+        # What the standard library alone takes: NaN, Infinity, lone surrogates, numbers beyond a double.
+        return json.loads(str(body, "utf-8"))
+    except (ValueError, RecursionError) as error:
+        log.warning("Failed json decoding of input data. Forwarding encoded payload: %s", error)
+        return bytearray(body)

@@ -1,0 +1,89 @@
+"""Finds a handler's entry point: what runs `handle(data, context)` for each batch of a model."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from ..handlers.context import Context
+
+EntryPoint = Callable[[Any, Context], Any]
+
+_BUILTIN = "ts.torch_handler"
+
+
+def load_entry_point(handler: str, context: Context) -> EntryPoint:
+    """Import `handler` from the model's folder, or a built-in of that name, and initialise it with the context.
+
+    `handler` is `file`, `file.py`, `file:function`, `file.py:function`, a dotted module, or a built-in's name. A
+    function is called once with data=None, a class's `initialize(context)` if it has one.
+    Raises ValueError naming the handler and what was found, and whatever the handler raises.
+    """
+    file, _, function_name = handler.partition(":")
+    module, builtin = _import_handler(file.removesuffix(".py"))
+    function = getattr(module, function_name or "handle", None)
+    if callable(function) and not inspect.isclass(function):
+        function(None, context)
+        return function
+    service = _only_class(module, builtin=builtin, handler=handler)()
+    initialize = getattr(service, "initialize", None)
+    if initialize is not None:
+        initialize(context)
+    return service.handle
+
+
+def add_model_path(model_dir: str, handler: str) -> None:
+    """Make the model's folder the working one and the first to import from, then the handler's own folder in it."""
+    os.chdir(model_dir)
+    folder = os.path.normpath(os.path.join(model_dir, os.path.dirname(handler.partition(":")[0])))
+    for path in (folder, model_dir):
+        if path in sys.path:
+            sys.path.remove(path)
+        sys.path.insert(0, path)
+
+
+def _import_handler(name: str) -> tuple[ModuleType, bool]:
+    module_name = os.path.basename(name)
+    try:
+        return importlib.import_module(module_name), False
+    except ModuleNotFoundError as error:
+        # A module that the handler itself lacks is its own fault, and must not be reported as a missing handler.
+        if error.name != module_name and not module_name.startswith(f"{error.name}."):
+            raise
+    dotted = module_name if module_name.startswith("ts.") else f"{_BUILTIN}.{module_name}"
+    try:
+        return importlib.import_module(dotted), True
+    except ModuleNotFoundError as error:
+        if error.name != dotted:
+            raise
+    raise ValueError(f"handler {name!r} is neither a module in {os.getcwd()} nor a built-in handler")
+
+
+def _only_class(module: ModuleType, *, builtin: bool, handler: str) -> Any:
+    classes = [value for value in vars(module).values() if inspect.isclass(value) and hasattr(value, "handle")]
+    if builtin or module.__name__.startswith("ts."):
+        return _default_handler(module, classes)
+    own = sorted(
+        {cls for cls in classes if cls.__module__ == module.__name__ and not inspect.isabstract(cls)},
+        key=lambda cls: cls.__name__,
+    )
+    if len(own) != 1:
+        raise ValueError(
+            f"Expected only one class in custom service code or a function entry point: {module.__file__}"
+            f" (handler {handler!r}) has {[cls.__name__ for cls in own]} with a handle(data, context)"
+        )
+    return own[0]
+
+
+def _default_handler(module: ModuleType, classes: list[Any]) -> Any:
+    # The files under ts only re-export, so a class is known by the module's name: image_classifier, ImageClassifier.
+    wanted = module.__name__.rpartition(".")[2].replace("_", "")
+    for cls in classes:
+        if cls.__name__.lower() == wanted:
+            return cls
+    raise ValueError(f"the built-in handler module {module.__name__} defines no handler class")

@@ -1,0 +1,87 @@
+"""What a handler returned, as the bodies and Results of its requests. torch is used only where the handler loaded it."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from typing import Any
+
+from ..handlers.context import RequestProcessor
+from ..payload import Body
+from ..wire.messages import Result
+from . import json_text
+
+log = logging.getLogger(__name__)
+
+
+class UnsupportedOutput(Exception):
+    """An element that no rule turns into bytes."""
+
+
+def encode_value(value: Any) -> Body:
+    """str as UTF-8, bytes as they are, a tensor by torch.save, anything else as JSON indented by 2.
+
+    Raises UnsupportedOutput.
+    """
+    try:
+        if isinstance(value, str):
+            return value.encode("utf-8")
+        if isinstance(value, bytes | bytearray):
+            return value
+        if (tensor := _tensor_bytes(value)) is not None:
+            return tensor
+        return json_text.dumps(value).encode("utf-8")
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise UnsupportedOutput(f"{type(value).__name__}: {error}") from error
+
+
+def make_result(processor: RequestProcessor, body: Body, max_size: int, fallback: int = 200) -> tuple[Result, Body]:
+    """The Result of one request from what the handler set in its context; `fallback` is the status if it set none.
+
+    A body over `max_size` bytes fails this request alone.
+    """
+    if len(body) > max_size:
+        message = f"The response of {len(body)} bytes is over max_response_size, which is {max_size}"
+        log.error(message)
+        return Result(500, "", None, (), message), b""
+    status, phrase = processor.get_response_status_code(), processor.get_response_status_phrase()
+    content_type: str | None = None
+    headers: list[tuple[str, str]] = []
+    for name, value in processor.get_response_headers().items():
+        if str(name).lower() == "content-type":
+            content_type = clean(value)
+        else:
+            headers.append((clean(name), clean(value)))
+    code = fallback if status == 200 else http_status(status)
+    return Result(code, clean(phrase or ""), content_type, tuple(headers)), body
+
+
+def http_status(code: Any) -> int:
+    """The handler's status if HTTP has room for it, else 500."""
+    try:
+        number = int(code)
+    except (TypeError, ValueError, OverflowError):
+        number = 0
+    if not 200 <= number <= 599:
+        log.error("A handler set the response status %r; expected 200 to 599, answering 500", code)
+        return 500
+    return number
+
+
+def clean(value: Any) -> str:
+    """`value` as text that fits a header line: encodable, and without control characters."""
+    text = value if isinstance(value, str) else str(value)
+    if text.isascii() and text.isprintable():
+        return text
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    return "".join(" " if character < " " or character == "\x7f" else character for character in text)
+
+
+def _tensor_bytes(value: Any) -> bytes | None:
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(value, torch.Tensor):
+        return None
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()

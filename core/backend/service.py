@@ -1,0 +1,223 @@
+"""Service, the backend without its socket: messages in, messages out, a handler between them.
+
+Whatever a handler does, short of ending the process, becomes an answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from ..handlers.context import Context, RequestProcessor
+from ..handlers.emitter import MetricsEmitter
+from ..handlers.prediction_exception import PredictionException
+from ..payload import Body
+from ..version import __version__
+from ..wire.frames import encode
+from ..wire.messages import Answer, Load, Loaded, Partial, Predict, Result
+from .inputs import decode_rows, request_headers
+from .loader import EntryPoint, add_model_path, load_entry_point
+from .outputs import UnsupportedOutput, encode_value, http_status, make_result
+
+log = logging.getLogger(__name__)
+
+Send = Callable[[list[Body]], None]
+
+
+class Service:
+    """One model. `send` writes a frame's buffers to the front; it is called by the thread that runs the batch, and by
+    any thread of the handler that streams, one at a time.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._lock = threading.Lock()
+        self._running: int | None = None
+        self._load: Load
+        self._context: Context
+        self._entry: EntryPoint
+
+    def load(self, load: Load) -> Loaded:
+        """Load the model, and answer with a Loaded whose code is 200, 507 (out of memory) or 500."""
+        try:
+            add_model_path(load.model_dir, load.handler)
+            if load.envelope:
+                raise ValueError(f"service_envelope {load.envelope!r} is not supported by this version")
+            manifest = _manifest(load.model_dir)
+            self._load = load
+            self._context = Context(
+                load.model_name,
+                load.model_dir,
+                manifest,
+                load.batch_size,
+                load.gpu_id,
+                __version__,
+                load.limit_max_image_pixels,
+                MetricsEmitter(load.model_name, load.metrics),
+                _yaml_config(load.model_dir, manifest),
+            )
+            self._entry = load_entry_point(load.handler, self._context)
+        except BaseException as error:  # noqa: BLE001  whatever a handler raises, SystemExit included, is an answer
+            detail = "".join(traceback.format_exception(error))
+            _print_traceback(detail)
+            code = 507 if out_of_memory(error) else 500
+            return Loaded(code, _text(f"{describe(error)}{_where(error, load.model_dir)}"), _text(detail))
+        return Loaded(200, f"Model {load.model_name} loaded.")
+
+    def respond(self, predict: Predict, bodies: Sequence[Body]) -> None:
+        """Run a batch and send its Answer."""
+        answer, results = self.predict(predict, bodies)
+        try:
+            buffers = encode(answer, results)
+        except (TypeError, ValueError) as error:
+            log.error("the metrics of batch %d are dropped, a name or value can't be sent: %s", predict.batch, error)
+            buffers = encode(msgspec.structs.replace(answer, samples=()), results)
+        with self._lock:
+            self._running = None
+            self._send(buffers)
+
+    def predict(self, predict: Predict, bodies: Sequence[Body]) -> tuple[Answer, list[Body]]:
+        """Run a batch. The Answer's code is 200 with a result for each row, or the status the whole batch failed with."""
+        context = self._context
+        metrics = context.metrics
+        context.request_ids = {index: row.request_id for index, row in enumerate(predict.rows)}
+        context.request_processor = [RequestProcessor(request_headers(row)) for row in predict.rows]
+        context.send_partial = self._send_partial
+        metrics.set_request_ids(context.request_ids)
+        self._running = predict.batch
+        results: list[Result] = []
+        encoded: list[Body] = []
+        took = 0.0
+        try:
+            data = decode_rows(predict.rows, bodies, decode=self._load.decode_input_request)
+            started = time.perf_counter()
+            try:
+                output = self._entry(data, context)
+            finally:
+                took = (time.perf_counter() - started) * 1000.0
+            results, encoded = self._results(output)
+            metrics.add_time("PredictionTime", round(took, 2))
+            code, message = 200, ""
+        except BaseException as error:  # noqa: BLE001  whatever a handler raises, SystemExit included, is an answer
+            code, message = self._failure(error)
+            if code == 200:  # TorchServe's answer to PredictionException(..., 200)
+                results = [Result(200, "", None, ())] * len(predict.rows)
+                encoded = [b"error"] * len(predict.rows)
+        return Answer(predict.batch, code, message, tuple(results), took, metrics.take()), encoded
+
+    def _results(self, output: Any) -> tuple[list[Result], list[Body]]:
+        processors = self._context.request_processor
+        if not isinstance(output, list):
+            raise InvalidOutput("Invalid model predict output", f"expected a list, got {type(output).__name__}")
+        if len(output) != len(processors):
+            raise InvalidOutput(
+                f"number of batch response mismatched: expected {len(processors)}, got {len(output)}",
+                "a handler returns one element for each request of the batch",
+            )
+        return self._encode(output, 200)
+
+    def _encode(self, elements: Sequence[Any], code: int) -> tuple[list[Result], list[Body]]:
+        limit = self._load.max_response_size
+        results: list[Result] = []
+        bodies: list[Body] = []
+        for processor, element in zip(self._context.request_processor, elements, strict=True):
+            result, body = make_result(processor, encode_value(element), limit, code)
+            results.append(result)
+            bodies.append(body)
+        return results, bodies
+
+    def _failure(self, error: BaseException) -> tuple[int, str]:
+        model = self._load.model_name
+        if isinstance(error, InvalidOutput):
+            log.warning("model: %s, %s: %s.", model, error, error.reason)
+            return 503, str(error)
+        if isinstance(error, UnsupportedOutput):
+            log.warning("model: %s, unable to serialize model output, %s", model, error)
+            return 503, "Unsupported model output data type."
+        _print_traceback("".join(traceback.format_exception(error)))
+        if isinstance(error, PredictionException):
+            return http_status(error.error_code), _text(str(error.message))
+        if out_of_memory(error):
+            return 507, "Out of resources"
+        return 503, "Prediction failed"
+
+    def _send_partial(self, elements: Sequence[Any], code: int) -> None:
+        expected = len(self._context.request_processor)
+        if len(elements) != expected:
+            raise ValueError(f"an intermediate response has {len(elements)} elements for {expected} requests")
+        try:
+            results, bodies = self._encode(elements, http_status(code))
+        except UnsupportedOutput as error:
+            raise ValueError(f"an intermediate response can't be sent: {error}") from error
+        oversize = next((result.error for result in results if result.error), None)
+        if oversize:
+            raise ValueError(oversize)
+        with self._lock:
+            if self._running is None:
+                raise ValueError("an intermediate response came after the handler had returned")
+            self._send(encode(Partial(self._running, tuple(results)), bodies))
+
+
+class InvalidOutput(Exception):
+    """The handler returned something that is no answer to its batch; `reason` is for the log."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """True for MemoryError, torch's OutOfMemoryError, and anything whose text speaks of CUDA, as TorchServe judges."""
+    if isinstance(error, MemoryError) or any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__):
+        return True
+    return isinstance(error, Exception) and "CUDA" in str(error)
+
+
+def describe(error: BaseException) -> str:
+    """One line: the type and the text."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _where(error: BaseException, model_dir: str) -> str:
+    """The innermost line of the model's own code, if it got that far."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(model_dir)]
+    return f" ({os.path.relpath(own[-1].filename, model_dir)}:{own[-1].lineno})" if own else ""
+
+
+def _text(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _print_traceback(text: str) -> None:
+    # A handler may have replaced or closed stderr, which must not cost the answer.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(_text(text))
+        sys.stderr.flush()
+
+
+def _manifest(model_dir: str) -> dict[str, Any]:
+    path = os.path.join(model_dir, "MAR-INF", "MANIFEST.json")
+    if not os.path.exists(path):
+        return {"model": {}}
+    with open(path, "rb") as file:
+        return json.load(file)
+
+
+def _yaml_config(model_dir: str, manifest: dict[str, Any]) -> dict[str, Any]:
+    name = manifest.get("model", {}).get("configFile")
+    if not name:
+        return {}
+    from ..handlers.yaml_config import get_yaml_config
+
+    return get_yaml_config(os.path.join(model_dir, name))

@@ -1,0 +1,1 @@
+"""Configuration: read once, validated, frozen, and handed on in parts."""

@@ -1,0 +1,117 @@
+"""ModelOptions: how one model version is batched, timed and placed, from its model-config.yaml and its registration."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOptions:
+    """Units are TorchServe's own, as its API shows them: batch delay in ms, timeouts in s."""
+
+    min_workers: int = 0
+    max_workers: int = 0
+    batch_size: int = 1
+    max_batch_delay: int = 100
+    response_timeout: int = 120
+    startup_timeout: int = 120
+    max_retry_timeout: int = 300
+    client_timeout: int = 0
+    job_queue_size: int = 100
+    device_type: str = ""
+    device_ids: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requested:
+    """What a registration asks for; None leaves it to the archive and the settings."""
+
+    batch_size: int | None = None
+    max_batch_delay: int | None = None
+    initial_workers: int | None = None
+    response_timeout: int | None = None
+    startup_timeout: int | None = None
+
+
+# model-config.yaml key -> field, and the smallest legal value
+_WHOLE_KEYS = {
+    "minWorkers": ("min_workers", 1),
+    "maxWorkers": ("max_workers", 1),
+    "batchSize": ("batch_size", 1),
+    "maxBatchDelay": ("max_batch_delay", 0),
+    "responseTimeout": ("response_timeout", 1),
+    "startupTimeout": ("startup_timeout", 1),
+    "maxRetryTimeoutInSec": ("max_retry_timeout", 1),
+    "clientTimeoutInMills": ("client_timeout", 0),
+    "jobQueueSize": ("job_queue_size", 1),
+}
+# Front-end keys that change how requests are scheduled or workers are started, and that this version can't honour.
+_NOT_YET = (
+    "useJobTicket continuousBatching sequenceBatching asyncCommunication useVenv parallelType parallelLevel".split()
+)
+
+
+def resolve_options(config: Mapping[str, Any], asked: Requested, settings: Settings) -> ModelOptions:
+    """Merge the archive's model-config.yaml, the registration and the settings by TorchServe's precedence.
+
+    Batch size and delay: registration, then yaml. Timeouts, and workers when yaml has a whole minWorkers/maxWorkers
+    pair: yaml, then registration. A yaml value of the wrong type is warned about and not used.
+    """
+    from_yaml = _read_yaml(config)
+    minimum, maximum = from_yaml.pop("min_workers", 0), from_yaml.pop("max_workers", 0)
+    if not 0 < minimum <= maximum:
+        minimum = maximum = max(0, asked.initial_workers or 0)
+    base = ModelOptions(
+        min_workers=minimum,
+        max_workers=maximum,
+        response_timeout=asked.response_timeout or settings.default_response_timeout,
+        startup_timeout=settings.default_startup_timeout if asked.startup_timeout is None else asked.startup_timeout,
+        job_queue_size=settings.job_queue_size,
+    )
+    merged = replace(base, **from_yaml)
+    if asked.batch_size is not None and asked.batch_size > 0:
+        merged = replace(merged, batch_size=asked.batch_size)
+    if asked.max_batch_delay is not None and asked.max_batch_delay >= 0:
+        merged = replace(merged, max_batch_delay=asked.max_batch_delay)
+    return merged
+
+
+def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, (name, low) in _WHOLE_KEYS.items():
+        if key not in config:
+            continue
+        value = config[key]
+        if isinstance(value, int) and not isinstance(value, bool):
+            found[name] = max(low, value)
+        else:
+            log.warning("model-config.yaml: %s must be a whole number, not %r; the default is used", key, value)
+    found |= _read_devices(config)
+    for key in _NOT_YET:
+        if config.get(key):
+            log.warning("model-config.yaml: %s is not supported by this version and is ignored", key)
+    return found
+
+
+def _read_devices(config: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    kind = config.get("deviceType")
+    if kind in {"cpu", "gpu"}:
+        found["device_type"] = kind
+    elif kind is not None:
+        log.warning("model-config.yaml: deviceType must be cpu or gpu, not %r; the default is used", kind)
+    ids = config.get("deviceIds")
+    if ids is None:
+        return found
+    if isinstance(ids, list) and ids and all(isinstance(each, int) and not isinstance(each, bool) for each in ids):
+        found["device_ids"] = tuple(ids)
+    else:
+        log.warning("model-config.yaml: deviceIds must be a list of whole numbers, not %r; all GPUs are used", ids)
+    return found

@@ -1,0 +1,26 @@
+"""Reading a `config.properties`: the Java properties grammar, as text values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import javaproperties
+
+from ..errors import InvalidConfig
+
+
+def read_properties(path: Path) -> dict[str, str]:
+    """The file's keys and values; a key given twice has its last value.
+
+    Raises InvalidConfig naming the file when it can't be read or is no properties file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidConfig(f"Invalid configuration: {path} can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidConfig(f"Invalid configuration: {path} is not UTF-8 text (byte {error.start})") from error
+    try:
+        return javaproperties.loads(text)
+    except javaproperties.InvalidUEscapeError as error:
+        raise InvalidConfig(f"Invalid configuration: {path}: {error}") from error

@@ -1,0 +1,124 @@
+"""What `GET /models/{model}` shows of a model version: TorchServe's keys in TorchServe's order, and the last errors."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from typing import Any
+
+import orjson
+import psutil
+
+from .errors import NoWorker
+from .models.model import Model
+from .payload import Part, Payload, Reply
+from .workers.pool import Slot, SlotState
+
+
+def describe_model(model: Model) -> dict[str, Any]:
+    """The entry of one version. Keys without a value are left out."""
+    options, queued = model.options, model.lane.queued
+    entry: dict[str, Any] = {
+        "modelName": model.name,
+        "modelVersion": model.version,
+        "modelUrl": model.url,
+        "runtime": model.archive.manifest.runtime,
+        "minWorkers": model.pool.minimum or options.min_workers,
+        "maxWorkers": model.pool.maximum or options.max_workers,
+        "batchSize": options.batch_size,
+        "maxBatchDelay": options.max_batch_delay,
+        "responseTimeout": options.response_timeout,
+        "startupTimeout": options.startup_timeout,
+        "maxRetryTimeoutInSec": options.max_retry_timeout,
+        "clientTimeoutInMills": options.client_timeout,
+        "parallelType": "",
+        "parallelLevel": 0,
+        "deviceType": _device_type(model),
+    }
+    if options.device_ids is not None:
+        entry["deviceIds"] = list(options.device_ids)
+    return entry | {
+        "continuousBatching": False,
+        "useJobTicket": False,
+        "useVenv": False,
+        "stateful": False,
+        "sequenceMaxIdleMSec": 0,
+        "sequenceTimeoutMSec": 0,
+        "maxNumSequence": 0,
+        "maxSequenceJobQueueSize": 0,
+        "loadedAtStartup": model.at_startup,
+        "workers": [_describe_worker(slot) for slot in model.pool.slots],
+        "jobQueueStatus": {
+            "remainingCapacity": max(0, options.job_queue_size - queued),
+            "pendingRequests": queued,
+        },
+    }
+
+
+def _device_type(model: Model) -> str:
+    if model.options.device_type:
+        return model.options.device_type
+    return "gpu" if any(slot.gpu is not None for slot in model.pool.slots) else "cpu"
+
+
+def _describe_worker(slot: Slot) -> dict[str, Any]:
+    worker = slot.worker
+    started = time.gmtime(worker.started_at if worker else time.time())
+    entry: dict[str, Any] = {
+        "id": str(slot.number),
+        "startTime": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", started),
+        "status": "READY" if slot.state is SlotState.READY else "UNLOADING",
+        "memoryUsage": _resident(worker.process.pid) if worker else 0,
+        "pid": worker.process.pid if worker else -1,
+        "gpu": slot.gpu is not None,
+        "gpuUsage": "N/A" if slot.gpu is None else f"gpuId::{slot.gpu.index}",
+    }
+    if slot.last_error:
+        entry["lastError"] = slot.last_error
+    return entry
+
+
+def _resident(pid: int) -> int:
+    try:
+        return psutil.Process(pid).memory_info().rss
+    except psutil.Error:
+        return 0
+
+
+class _Metadata:
+    """Sink of a describe job."""
+
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+    def chunk(self, item: object) -> None:
+        """A handler that streams has nothing to say to describe."""
+
+    def done(self, item: object) -> None:
+        assert isinstance(item, Reply)
+        if not self.answer.done():
+            self.answer.set_result(item)
+
+    def fail(self, error: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+async def describe_customized(model: Model) -> dict[str, Any]:
+    """The handler's own description, {} if it gives none: asked by one empty row with the header `describe`."""
+    sink = _Metadata()
+    row = Payload(str(uuid.uuid4()), (Part("body", "", b""),), {"describe": "True"})
+    try:
+        model.submit(row, sink, named_version=False, alone=True)
+    except NoWorker:
+        raise NoWorker(
+            f'Model "{model.name}" has no worker to serve describe request.'
+            " Please use scale workers API to add workers."
+        ) from None
+    reply = await sink.answer
+    try:
+        found = orjson.loads(reply.body)
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,184 @@
+"""BaseHandler: loads an eager or TorchScript model and runs preprocess, inference, postprocess. Imports torch.
+
+Hooks, attributes and their meaning are TorchServe's: public handlers subclass it.
+"""
+
+from __future__ import annotations
+
+import abc
+import importlib
+import logging
+import os
+import pickle
+import time
+from typing import Any
+
+import torch
+
+from .classes import list_classes_from_module
+from .context import Context
+from .labels import load_label_mapping
+from .timer import timed
+
+log = logging.getLogger(__name__)
+
+
+class BaseHandler(abc.ABC):
+    """Override any of `preprocess`, `inference`, `postprocess`, `describe_handle`, `get_insights`, or `initialize`."""
+
+    def __init__(self) -> None:
+        self.model: Any = None
+        self.mapping: dict[str, str] | None = None
+        self.device: Any = None
+        self.initialized = False
+        self.context: Any = None
+        self.model_pt_path: str | None = None
+        self.manifest: Any = None
+        self.map_location: str | None = None
+        self.explain = False
+        self.target: Any = 0
+        self.profiler_args: dict[str, Any] = {}
+
+    def initialize(self, context: Context) -> None:
+        """Load the model onto its device. Raises RuntimeError when the archive has no weights this can load."""
+        properties = context.system_properties
+        self.context = context
+        self.manifest = context.manifest
+        self.device = pick_device(properties.get("gpu_id"))
+        self.map_location = self.device.type
+        if self.device.type == "cuda" and torch.cuda.get_device_capability(self.device) >= (8, 0):
+            torch.set_float32_matmul_precision("high")
+        model_dir = properties["model_dir"]
+        described = self.manifest["model"]
+        weights, definition = described.get("serializedFile"), described.get("modelFile")
+        self.model_pt_path = os.path.join(model_dir, weights) if weights else None
+        if definition:
+            self.model = self._load_pickled_model(model_dir, definition, self.model_pt_path)
+        elif self.model_pt_path is not None and self.model_pt_path.endswith((".pt", ".pth")):
+            self.model = self._load_torchscript_model(self.model_pt_path)
+        else:
+            raise RuntimeError(
+                f"No model weights could be loaded: expected a modelFile, or a serializedFile that ends in .pt, in the"
+                f" manifest; got modelFile {definition!r} and serializedFile {weights!r}"
+            )
+        self.model.to(self.device)
+        self.model.eval()
+        if (context.model_yaml_config or {}).get("pt2"):
+            log.warning("pt2 in the model's yaml is not applied by this version; the model runs uncompiled")
+        self.mapping = load_label_mapping(os.path.join(model_dir, "index_to_name.json"))
+        self.initialized = True
+
+    def _load_torchscript_model(self, model_pt_path: str) -> Any:
+        return torch.jit.load(_existing(model_pt_path), map_location=self.device)
+
+    def _load_pickled_model(self, model_dir: str, model_file: str, model_pt_path: str | None) -> Any:
+        """The one model class of `model_file`, with the state dict of `model_pt_path` if there is one."""
+        _existing(os.path.join(model_dir, model_file))
+        module = importlib.import_module(model_file.removesuffix(".py"))
+        classes = list_classes_from_module(module, torch.nn.Module)
+        if len(classes) != 1:
+            names = [cls.__name__ for cls in classes]
+            raise ValueError(f"Expected only one class as model definition. {model_file} defines {names}")
+        model = classes[0]()
+        if model_pt_path is not None:
+            model.load_state_dict(_load_state_dict(model_pt_path, self.device))
+        return model
+
+    @timed
+    def preprocess(self, data: Any) -> Any:
+        """The batch as a tensor on the device."""
+        return torch.as_tensor(data, device=self.device)
+
+    @timed
+    def inference(self, data: Any, *args: Any, **kwargs: Any) -> Any:
+        """The model's output for the batch."""
+        with torch.inference_mode():
+            return self.model(data.to(self.device), *args, **kwargs)
+
+    @timed
+    def postprocess(self, data: Any) -> Any:
+        """The output as a list, one element per request."""
+        return data.tolist()
+
+    def handle(self, data: Any, context: Context) -> Any:
+        """The entry point: describe, explain, or predict, as the request's headers say. Emits HandlerTime (ms)."""
+        started = time.perf_counter()
+        self.context = context
+        if self._is_describe():
+            output = [self.describe_handle()]
+        elif os.environ.get("ENABLE_TORCH_PROFILER", "false").lower() == "true":
+            output = self._infer_with_profiler(data)
+        else:
+            output = self._run(data)
+        context.metrics.add_time("HandlerTime", round((time.perf_counter() - started) * 1000.0, 2), None, "ms")
+        return output
+
+    def _run(self, data: Any) -> Any:
+        prepared = self.preprocess(data)
+        if self._is_explain():
+            return self.explain_handle(prepared, data)
+        return self.postprocess(self.inference(prepared))
+
+    def _infer_with_profiler(self, data: Any) -> Any:
+        """Run the batch under torch.profiler with `profiler_args`; the trace goes to /tmp/pytorch_profiler/<model>."""
+        folder = f"/tmp/pytorch_profiler/{self.context.model_name}"
+        arguments: dict[str, Any] = {
+            "record_shapes": True,
+            "on_trace_ready": torch.profiler.tensorboard_trace_handler(folder),
+        }
+        with torch.profiler.profile(**(arguments | self.profiler_args)):
+            return self._run(data)
+
+    def explain_handle(self, data_preprocess: Any, raw_data: Any) -> Any:
+        """The attributions of the first request, by `get_insights`, for the `target` class its input names."""
+        row = raw_data[0]
+        inputs = row.get("data") or row.get("body")
+        target = row.get("target", 0)
+        self.target = int(target) if isinstance(target, str | bytes | bytearray) else target
+        return self.get_insights(data_preprocess, inputs, self.target)
+
+    def get_insights(self, tensor_data: Any, raw_input: Any, target: Any = 0) -> Any:
+        """Override it to explain predictions."""
+        raise TypeError(f"{type(self).__name__} has no get_insights, so it can't explain its predictions")
+
+    def describe_handle(self) -> Any:
+        """The model's customizedMetadata; override it to return a dict."""
+        return None
+
+    def get_device(self) -> Any:
+        return self.device
+
+    def _is_explain(self) -> bool:
+        self.explain = self.context.get_request_header(0, "explain") == "True"
+        return self.explain
+
+    def _is_describe(self) -> bool:
+        return self.context.get_request_header(0, "describe") == "True"
+
+
+def pick_device(gpu_id: int | str | None) -> torch.device:
+    """The worker's GPU if it was given one and CUDA (or XPU, by TS_IPEX_GPU_ENABLE, or MPS) is there, else the CPU."""
+    if gpu_id is not None:
+        if torch.cuda.is_available():
+            return torch.device(f"cuda:{gpu_id}")
+        if os.environ.get("TS_IPEX_GPU_ENABLE", "false").lower() == "true":
+            return torch.device(f"xpu:{gpu_id}")
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+    return torch.device("cpu")
+
+
+def _existing(path: str) -> str:
+    if not os.path.isfile(path):
+        raise RuntimeError(f"No model weights could be loaded: {path} is missing")
+    return path
+
+
+def _load_state_dict(path: str, device: torch.device) -> Any:
+    try:
+        return torch.load(_existing(path), map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise RuntimeError(
+            f"{os.path.basename(path)} is not a plain state dict, and other pickles are refused because they can run"
+            f" code: save it with torch.save(model.state_dict(), ...). {error}"
+        ) from error

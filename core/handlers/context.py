@@ -1,0 +1,127 @@
+"""Context, what a handler learns about its model and its batch, and where it puts statuses and headers.
+
+Names and argument orders are TorchServe's: public handlers use them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .emitter import MetricsEmitter
+
+SendPartial = Callable[[Sequence[Any], int], None]
+
+
+class RequestProcessor:
+    """The headers of one request and the status and headers of its response."""
+
+    def __init__(self, request_header: dict[str, Any]) -> None:
+        self._status_code = 200
+        self._reason_phrase: str | None = None
+        self._response_header: dict[str, Any] = {}
+        self._request_header = request_header
+
+    def get_request_property(self, key: str) -> Any:
+        return self._request_header.get(key)
+
+    def get_request_properties(self) -> dict[str, Any]:
+        return self._request_header
+
+    def report_status(self, code: int, reason_phrase: str | None = None) -> None:
+        self._status_code = code
+        self._reason_phrase = reason_phrase
+
+    def get_response_status_code(self) -> int:
+        return self._status_code
+
+    def get_response_status_phrase(self) -> str | None:
+        return self._reason_phrase
+
+    def add_response_property(self, key: str, value: Any) -> None:
+        self._response_header[key] = value
+
+    def get_response_headers(self) -> dict[str, Any]:
+        return self._response_header
+
+    def get_response_header(self, key: str) -> Any:
+        return self._response_header.get(key)
+
+
+class Context:
+    """One per model; `request_ids` and `request_processor` change with every batch. Handlers may add attributes."""
+
+    def __init__(
+        self,
+        model_name: str,
+        model_dir: str,
+        manifest: dict[str, Any],
+        batch_size: int,
+        gpu: int | None,
+        mms_version: str,
+        limit_max_image_pixels: bool = True,
+        metrics: MetricsEmitter | None = None,
+        model_yaml_config: dict[str, Any] | None = None,
+    ) -> None:
+        self.model_name = model_name
+        self.manifest = manifest
+        self.model_yaml_config: dict[str, Any] = model_yaml_config if model_yaml_config is not None else {}
+        self.request_ids: dict[int, str] | None = None
+        self.request_processor: list[RequestProcessor] = []
+        self.metrics: MetricsEmitter = metrics if metrics is not None else MetricsEmitter(model_name)
+        self.explain = False
+        self.stopping_criteria: list[Callable[..., bool]] | None = None
+        self.cl_socket: object = None
+        self.send_partial: SendPartial | None = None
+        self.header_key_sequence_id = os.environ.get("TS_REQUEST_SEQUENCE_ID", "ts_request_sequence_id")
+        self.header_key_sequence_start = os.environ.get("TS_REQUEST_SEQUENCE_START", "ts_request_sequence_start")
+        self.header_key_sequence_end = os.environ.get("TS_REQUEST_SEQUENCE_END", "ts_request_sequence_end")
+        self._system_properties: dict[str, Any] = {
+            "model_dir": model_dir,
+            "gpu_id": gpu,
+            "batch_size": batch_size,
+            "server_name": "MMS",
+            "server_version": mms_version,
+            "limit_max_image_pixels": limit_max_image_pixels,
+        }
+
+    @property
+    def system_properties(self) -> dict[str, Any]:
+        return self._system_properties
+
+    def get_request_id(self, idx: int = 0) -> str | None:
+        return self.request_ids.get(idx) if self.request_ids else None
+
+    def get_request_header(self, idx: int, key: str) -> Any:
+        return self.request_processor[idx].get_request_property(key)
+
+    def get_all_request_header(self, idx: int) -> dict[str, Any]:
+        return self.request_processor[idx].get_request_properties()
+
+    def get_sequence_id(self, idx: int) -> Any:
+        """The id of the stateful sequence that request `idx` belongs to, or None."""
+        return self.get_request_header(idx, self.header_key_sequence_id)
+
+    def set_response_content_type(self, idx: int, value: str) -> None:
+        self.request_processor[idx].add_response_property("content-type", value)
+
+    def get_response_content_type(self, idx: int) -> Any:
+        return self.request_processor[idx].get_response_header("content-type")
+
+    def set_response_status(self, code: int = 200, phrase: str = "", idx: int = 0) -> None:
+        self.request_processor[idx].report_status(code, phrase)
+
+    def set_all_response_status(self, code: int = 200, phrase: str = "") -> None:
+        for processor in self.request_processor:
+            processor.report_status(code, phrase)
+
+    def get_response_status(self, idx: int) -> tuple[int, str | None]:
+        processor = self.request_processor[idx]
+        return processor.get_response_status_code(), processor.get_response_status_phrase()
+
+    def set_response_header(self, idx: int, key: str, value: Any) -> None:
+        self.request_processor[idx].add_response_property(key, value)
+
+    def get_response_headers(self, idx: int) -> dict[str, Any]:
+        return self.request_processor[idx].get_response_headers()

@@ -1,0 +1,251 @@
+"""MetricsEmitter, the `context.metrics` of handlers, collects Samples for the front. Names are TorchServe's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+from ..wire.messages import Metric, Sample
+
+log = logging.getLogger(__name__)
+
+UNITS: dict[str | None, str] = {
+    "ms": "Milliseconds",
+    "s": "Seconds",
+    "percent": "Percent",
+    "count": "Count",
+    "MB": "Megabytes",
+    "GB": "Gigabytes",
+    "kB": "Kilobytes",
+    "B": "Bytes",
+    "": "unit",
+    None: "unit",
+}
+_TIME_UNITS = ("ms", "s")
+_SIZE_UNITS = ("MB", "kB", "GB", "B")
+
+
+class MetricTypes(Enum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class MetricsCacheKeyError(KeyError):
+    """No metric of this name and type is configured or was added."""
+
+
+class MetricsCacheTypeError(TypeError):
+    """An argument of the metrics API has the wrong type."""
+
+
+class MetricsCacheValueError(ValueError):
+    """An argument of the metrics API has a value it can't have."""
+
+
+class Dimension:
+    """A name and value that a metric is counted under."""
+
+    def __init__(self, name: str, value: Any) -> None:
+        self.name = name
+        self.value = value
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.value}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"Name": self.name, "Value": self.value}
+
+
+class CachingMetric:
+    """A metric with fixed dimension names. A value that breaks its contract is refused with an error in the log."""
+
+    def __init__(
+        self,
+        emitter: MetricsEmitter,
+        metric_name: str,
+        unit: str,
+        dimension_names: Sequence[str],
+        metric_type: MetricTypes,
+    ) -> None:
+        self._emitter = emitter
+        self.metric_name = metric_name
+        self.unit = UNITS.get(unit, str(unit))
+        self.dimension_names = list(dimension_names)
+        self.metric_type = metric_type
+
+    def add_or_update(self, value: float, dimension_values: Sequence[Any] = (), request_id: str = "") -> None:
+        """Emit `value`; the dimension values correspond to the metric's dimension names."""
+        self._emit(value, self.dimension_names, dimension_values, self._emitter.index_of(request_id))
+
+    def update(self, value: float, request_id: str = "", dimensions: Sequence[Dimension] = ()) -> None:
+        """Emit `value` under these dimensions, this once, instead of the metric's own."""
+        names = [dimension.name for dimension in dimensions]
+        values = [dimension.value for dimension in dimensions]
+        self._emit(value, names, values, self._emitter.index_of(request_id))
+
+    def emit_under(self, value: float, dimensions: Sequence[Dimension], index: int | None) -> None:
+        """Emit `value` for the request `index`, the dimensions put in the metric's order where the names agree."""
+        given = {dimension.name: dimension.value for dimension in dimensions}
+        if given.keys() == set(self.dimension_names):
+            values = [given[name] for name in self.dimension_names]
+        else:
+            values = [dimension.value for dimension in dimensions]
+        self._emit(value, self.dimension_names, values, index)
+
+    def _emit(self, value: float, names: Sequence[str], values: Sequence[Any], index: int | None) -> None:
+        if len(values) != len(names):
+            self._refuse(value, f"Dimension values: {list(values)} should correspond to Dimension names: {list(names)}")
+        elif self.metric_type is MetricTypes.COUNTER and value < 0:
+            self._refuse(value, "Counter metric update value cannot be negative")
+        else:
+            pairs = tuple((str(name), str(given)) for name, given in zip(names, values, strict=True))
+            self._emitter.emit(Sample(self.metric_name, self.unit, self.metric_type.name, float(value), pairs, index))
+
+    def _refuse(self, value: float, why: str) -> None:
+        names = ",".join(self.dimension_names)
+        text = "Failed to update metric with name:%s and dimensions: %s with value: %s: %s"
+        log.error(text, self.metric_name, names, value, why)
+
+
+class MetricsEmitter:
+    """Collects what a handler measures; `take()` hands it over after each batch.
+
+    `idx` is the index of a request in the batch, or None for all of it. The default dimensions ModelName and
+    Level:Model are added to each call and to no other.
+    """
+
+    def __init__(self, model_name: str, configured: Iterable[Metric] = ()) -> None:
+        self.model_name = model_name
+        self.request_ids: Mapping[int, str] = {}
+        self.cache: dict[MetricTypes, dict[str, CachingMetric]] = {kind: {} for kind in MetricTypes}
+        self._samples: list[Sample] = []
+        for metric in configured:
+            kind = MetricTypes[metric.kind]
+            self.cache[kind][metric.name] = CachingMetric(self, metric.name, metric.unit, metric.dimensions, kind)
+
+    # ---- what the backend calls
+
+    def set_request_ids(self, request_ids: Mapping[int, str]) -> None:
+        self.request_ids = request_ids
+
+    def emit(self, sample: Sample) -> None:
+        self._samples.append(sample)
+
+    def take(self) -> tuple[Sample, ...]:
+        """The samples since the last call."""
+        samples, self._samples = self._samples, []
+        return tuple(samples)
+
+    def index_of(self, request_id: str) -> int | None:
+        return next((index for index, known in self.request_ids.items() if known == request_id), None)
+
+    # ---- what handlers call
+
+    def add_counter(
+        self, name: str, value: float, idx: int | None = None, dimensions: Sequence[Dimension] | None = None
+    ) -> None:
+        self.add_metric(name, value, "count", idx, dimensions, MetricTypes.COUNTER)
+
+    def add_time(
+        self,
+        name: str,
+        value: float,
+        idx: int | None = None,
+        unit: str = "ms",
+        dimensions: Sequence[Dimension] | None = None,
+        metric_type: MetricTypes = MetricTypes.GAUGE,
+    ) -> None:
+        if unit not in _TIME_UNITS:
+            raise MetricsCacheValueError(
+                f"the unit for a timed metric should be one of {list(_TIME_UNITS)}, not {unit!r}"
+            )
+        self.add_metric(name, value, unit, idx, dimensions, metric_type)
+
+    def add_size(
+        self,
+        name: str,
+        value: float,
+        idx: int | None = None,
+        unit: str = "MB",
+        dimensions: Sequence[Dimension] | None = None,
+        metric_type: MetricTypes = MetricTypes.GAUGE,
+    ) -> None:
+        if unit not in _SIZE_UNITS:
+            raise MetricsCacheValueError(f"The unit for size based metric is one of {list(_SIZE_UNITS)}, not {unit!r}")
+        self.add_metric(name, value, unit, idx, dimensions, metric_type)
+
+    def add_percent(
+        self,
+        name: str,
+        value: float,
+        idx: int | None = None,
+        dimensions: Sequence[Dimension] | None = None,
+        metric_type: MetricTypes = MetricTypes.GAUGE,
+    ) -> None:
+        self.add_metric(name, value, "percent", idx, dimensions, metric_type)
+
+    def add_error(self, name: str, value: float, dimensions: Sequence[Dimension] | None = None) -> None:
+        self._add(name, value, "", None, [*(dimensions or ()), Dimension("Level", "Error")], MetricTypes.COUNTER)
+
+    def add_metric(
+        self,
+        name: str,
+        value: float,
+        unit: str,
+        idx: int | None = None,
+        dimensions: Sequence[Dimension] | None = None,
+        metric_type: MetricTypes = MetricTypes.COUNTER,
+    ) -> None:
+        defaults = (Dimension("ModelName", self.model_name), Dimension("Level", "Model"))
+        self._add(name, value, unit, idx, [*(dimensions or ()), *defaults], metric_type)
+
+    def add_metric_to_cache(
+        self,
+        metric_name: str,
+        unit: str,
+        dimension_names: Sequence[str] | None = None,
+        metric_type: MetricTypes = MetricTypes.COUNTER,
+    ) -> CachingMetric:
+        """A metric with the handler's own dimension names. Raises MetricsCacheTypeError for arguments of a wrong type."""
+        _check(metric_name, str, "`metric_name` must be a str")
+        _check(unit, str, "`unit` must be a str")
+        _check(metric_type, MetricTypes, "`metric_type` must be a MetricTypes enum")
+        if metric_name in self.cache[metric_type]:
+            log.warning("Overriding existing key %s:%s", metric_type, metric_name)
+        metric = CachingMetric(self, metric_name, unit, dimension_names or (), metric_type)
+        self.cache[metric_type][metric_name] = metric
+        return metric
+
+    def get_metric(self, metric_name: str, metric_type: MetricTypes = MetricTypes.COUNTER) -> CachingMetric:
+        """The metric of this name and type. Raises MetricsCacheKeyError when there is none."""
+        _check(metric_name, str, "`metric_name` must be a str")
+        _check(metric_type, MetricTypes, "`metric_type` must be a MetricTypes enum")
+        try:
+            return self.cache[metric_type][metric_name]
+        except KeyError:
+            raise MetricsCacheKeyError(
+                f"Metric of type '{metric_type}' and name '{metric_name}' doesn't exist"
+            ) from None
+
+    def cache_keys(self) -> list[str]:
+        return [f"{kind.value}:{name}" for kind, metrics in self.cache.items() for name in metrics]
+
+    def _add(
+        self, name: str, value: float, unit: str, idx: int | None, dimensions: list[Dimension], metric_type: MetricTypes
+    ) -> None:
+        _check(name, str, "`metric_name` must be a str")
+        _check(metric_type, MetricTypes, "`metric_type` must be a MetricTypes enum")
+        metric = self.cache[metric_type].get(name)
+        names = [dimension.name for dimension in dimensions]
+        if metric is None:
+            metric = CachingMetric(self, name, unit, names, metric_type)
+            self.cache[metric_type][name] = metric
+        metric.emit_under(value, dimensions, idx if idx in self.request_ids else None)
+
+
+def _check(value: object, expected: type, complaint: str) -> None:
+    if not isinstance(value, expected):
+        raise MetricsCacheTypeError(complaint)

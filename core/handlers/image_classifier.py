@@ -1,0 +1,35 @@
+"""ImageClassifier, the default handler for ImageNet-like models. Imports torchvision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.nn import functional
+from torchvision import transforms
+
+from .labels import map_class_to_label
+from .vision import VisionHandler
+
+
+class ImageClassifier(VisionHandler):
+    """Answers {label: probability} for the `topk` likeliest classes, likeliest first."""
+
+    topk = 5
+    image_processing = transforms.Compose(
+        [
+            transforms.Resize(256),
+            transforms.CenterCrop(224),
+            transforms.ToTensor(),
+            transforms.Normalize(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]),
+        ]
+    )
+
+    def set_max_result_classes(self, topk: int) -> None:
+        self.topk = topk
+
+    def get_max_result_classes(self) -> int:
+        return self.topk
+
+    def postprocess(self, data: Any) -> list[dict[str, float]]:
+        probabilities, classes = functional.softmax(data, dim=1).topk(min(self.topk, data.shape[1]), dim=1)
+        return map_class_to_label(probabilities.tolist(), self.mapping, classes.tolist())

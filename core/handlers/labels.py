@@ -1,0 +1,56 @@
+"""Labels of classes: reading index_to_name.json and putting names on probabilities."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+
+log = logging.getLogger(__name__)
+
+
+def load_label_mapping(mapping_file_path: str) -> dict[str, str] | None:
+    """Class index (as text) to label; of a list, such as ["n01440764", "tench"], the last. None if there is no file.
+
+    Raises ValueError naming the file when it holds something else.
+    """
+    if not os.path.isfile(mapping_file_path):
+        log.warning("%r is missing. Inference output will not include class name.", mapping_file_path)
+        return None
+    with open(mapping_file_path, encoding="utf-8") as file:
+        mapping = json.load(file)
+    if not isinstance(mapping, dict):
+        raise ValueError(f'{mapping_file_path}: index->name JSON mapping should be in "class": "label" format.')  # noqa: TRY004
+    names = mapping.get("object_type_names")
+    if isinstance(names, list):  # object detection's older format
+        mapping = {str(index): name for index, name in enumerate(names)}
+    labels: dict[str, str] = {}
+    for key, value in mapping.items():
+        label = value[-1] if isinstance(value, list) and value else value
+        if not isinstance(label, str):
+            raise ValueError(  # noqa: TRY004  the file is wrong, not the argument
+                f"{mapping_file_path}: labels in index->name mapping must be either str or List[str], {key!r} has {value!r}"
+            )
+        labels[key] = label
+    return labels
+
+
+def map_class_to_label(
+    probs: Sequence[Sequence[float]],
+    mapping: Mapping[str, str] | None = None,
+    lbl_classes: Sequence[Sequence[int]] | None = None,
+) -> list[dict[str, float]]:
+    """One {label: probability} per row. `lbl_classes` gives each probability's class index, otherwise its position is.
+
+    Without a mapping the label is the class index as text. Raises KeyError for a class the mapping lacks, TypeError
+    for a mapping that is no dict.
+    """
+    if mapping is not None and not isinstance(mapping, Mapping):
+        raise TypeError("Mapping must be a dict")
+    rows: list[dict[str, float]] = []
+    for position, row in enumerate(probs):
+        classes = lbl_classes[position] if lbl_classes is not None else range(len(row))
+        keys = [str(index) for index in classes]
+        rows.append(dict(zip((mapping[key] for key in keys) if mapping is not None else keys, row, strict=True)))
+    return rows

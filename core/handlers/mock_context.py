@@ -1,0 +1,36 @@
+"""MockContext, a context for testing a handler without a server."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+from .context import Context
+from .yaml_config import get_yaml_config
+
+
+class MockContext(Context):
+    """A context with a manifest of these files; `explain` is what the header `explain` says. gpu_id counts only where
+    CUDA does.
+    """
+
+    def __init__(
+        self,
+        model_pt_file: str | None = "model.pt",
+        model_dir: str = "ts/torch_handler/unit_tests/models/tmp",
+        model_file: str | None = "model.py",
+        gpu_id: str | int | None = "0",
+        model_name: str = "mnist",
+        model_yaml_config_file: str | None = None,
+    ) -> None:
+        described = {"serializedFile": model_pt_file, "modelFile": model_file}
+        manifest = {"model": {key: value for key, value in described.items() if value}}
+        gpu = int(gpu_id) if gpu_id is not None and torch.cuda.is_available() else None
+        config = get_yaml_config(os.path.join(model_dir, model_yaml_config_file)) if model_yaml_config_file else None
+        super().__init__(model_name, model_dir, manifest, 1, gpu, "", model_yaml_config=config)
+        self.request_ids = {0: "0"}
+
+    def get_request_header(self, idx: int, key: str) -> Any:
+        return str(bool(self.explain)) if key == "explain" else False

@@ -1,0 +1,21 @@
+"""send_intermediate_predict_response: a chunk to every request of the batch before the handler returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .context import Context
+
+
+def send_intermediate_predict_response(
+    ret: Sequence[Any], req_id_map: Mapping[int, str] | None, message: str, code: int, context: Context | None = None
+) -> None:
+    """Send `ret`, one element for each request of the batch, with status `code`; what the handler returns is the last
+    chunk. `req_id_map` and `message` are there for TorchServe's signature.
+
+    Raises ValueError for a list of the wrong length, an element that can't be sent, or outside a batch.
+    """
+    if context is None or context.send_partial is None:
+        raise ValueError("send_intermediate_predict_response needs the context that a running batch was given")
+    context.send_partial(ret, code)

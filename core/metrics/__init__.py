@@ -1,0 +1,1 @@
+"""Metrics: what is counted in the front, and what handlers may emit."""

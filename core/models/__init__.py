@@ -1,0 +1,1 @@
+"""One model version, and the registry of all of them."""

@@ -1,0 +1,128 @@
+"""Model, one version of a model: archive, options, the lane its requests wait in and the pool that serves them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+from ...scheduler.errors import LaneClosed
+from ...scheduler.errors import QueueFull as LaneFull
+from ...scheduler.job import Job, Sink
+from ...scheduler.lane import Lane
+from ...scheduler.policy import BatchPolicy
+from ..archive.reader import Archive
+from ..config.model_options import ModelOptions
+from ..config.settings import Settings
+from ..errors import Draining, NoWorker, QueueFull, RequestExpired
+from ..metrics.store import MetricStore
+from ..payload import Payload
+from ..wire.messages import Load
+from ..workers.gpus import GpuSeats
+from ..workers.launcher import Launcher
+from ..workers.pool import Pool
+from .numbers import WorkerNumbers
+from .observer import ModelObserver
+
+log = logging.getLogger(__name__)
+
+
+class Model:
+    """What requests of this version need, and what management shows of it."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        version: str,
+        url: str,
+        archive: Archive,
+        handler: str,
+        options: ModelOptions,
+        settings: Settings,
+        seats: GpuSeats,
+        numbers: WorkerNumbers,
+        metrics: MetricStore,
+        downloaded: Path | None = None,
+        at_startup: bool = False,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.url = url
+        self.archive = archive
+        self.options = options
+        self.downloaded = downloaded
+        self._label = f'Model "{name}" version {version}'
+        self.at_startup = at_startup
+        policy = BatchPolicy(
+            batch_size=options.batch_size,
+            max_batch_delay=options.max_batch_delay / 1000.0,
+            queue_size=options.job_queue_size,
+        )
+        self.lane = Lane(policy, expired=self._expired, clock=time.monotonic)
+        load = Load(
+            model_name=name,
+            model_version=version,
+            model_dir=str(archive.model_dir),
+            handler=handler,
+            batch_size=options.batch_size,
+            envelope=settings.service_envelope,
+            limit_max_image_pixels=settings.limit_max_image_pixels,
+            decode_input_request=settings.decode_input_request,
+            max_response_size=settings.max_response_size,
+        )
+        launcher = Launcher(
+            load=load,
+            options=options,
+            settings=settings,
+            seats=seats,
+            lane=self.lane,
+            observer=ModelObserver(name, metrics),
+        )
+        self.pool = Pool(launcher, f"{name}_{version}", numbers.next, options.max_retry_timeout, self._hopeless)
+
+    def submit(self, payload: Payload, sink: Sink, *, named_version: bool, alone: bool = False) -> Job:
+        """Queue a request. Raises NoWorker, QueueFull or Draining, with the true reason."""
+        if not self.pool.promising:
+            raise NoWorker(self._no_worker(named_version))
+        limit = self.options.client_timeout
+        expires = self.lane.now() + limit / 1000.0 if limit else None
+        try:
+            return self.lane.submit(payload, sink, id=payload.request_id, expires=expires, alone=alone)
+        except LaneFull as error:
+            raise QueueFull(
+                f"{self._label} has its job queue full: {error.limit} requests are waiting (job_queue_size={error.limit})."
+                " Send it again later, or give the model more workers or a longer queue."
+            ) from None
+        except LaneClosed:
+            raise Draining(f"{self._label} is being removed and takes no new request.") from None
+
+    async def drain(self, grace: float) -> None:
+        """Serve what is queued and running for at most `grace` seconds, then end all workers."""
+        if self.pool.promising:
+            await self.lane.drain(grace)
+        self.lane.close(Draining(f"{self._label} was removed before it came to this request."))
+        await self.pool.stop(min(grace, 1.0))
+
+    @property
+    def failed(self) -> bool:
+        """Fewer workers than asked for are, or may soon be, in service."""
+        return self.pool.promising < self.pool.minimum
+
+    def _expired(self, waited: float) -> RequestExpired:
+        return RequestExpired(
+            f"{self._label} did not come to this request in time: it waited {waited * 1000:.0f} ms in the queue"
+            f" (clientTimeoutInMills={self.options.client_timeout})."
+        )
+
+    def _hopeless(self) -> None:
+        self.lane.flush(NoWorker(self._no_worker(named_version=False)))
+
+    def _no_worker(self, named_version: bool) -> str:
+        shown = f' Version {self.version}"' if named_version else ""
+        text = (
+            f'Model "{self.name}"{shown} has no worker to serve inference request.'
+            " Please use scale workers API to add workers."
+        )
+        errors = [slot.last_error for slot in self.pool.slots if slot.last_error]
+        return f"{text} Its workers were given up; the last error: {errors[-1]}" if errors else text

@@ -1,0 +1,38 @@
+"""ModelObserver: turns what a model's workers report into metrics and log lines."""
+
+from __future__ import annotations
+
+import logging
+
+from ...scheduler.job import Batch
+from ..logs import log_worker_line
+from ..metrics.store import MetricStore
+from ..wire.messages import Answer
+
+log = logging.getLogger(__name__)
+
+
+class ModelObserver:
+    """The WorkerObserver of one model version."""
+
+    def __init__(self, model: str, metrics: MetricStore) -> None:
+        self._model = model
+        self._metrics = metrics
+        self._unanswered = 0
+
+    def printed(self, worker: str, stream: str, line: str) -> None:
+        log_worker_line(worker, stream, line)
+
+    def loaded(self, worker: str, milliseconds: float) -> None:
+        log.info("%s has loaded its model in %.0f ms", worker, milliseconds)
+        self._metrics.worker_loaded(worker, milliseconds)
+
+    def answered(self, worker: str, batch: Batch, milliseconds: float, answer: Answer) -> None:
+        self._unanswered = 0
+        self._metrics.worker_answered(milliseconds - answer.handler_ms)
+        if answer.samples:
+            self._metrics.samples(self._model, answer.samples)
+
+    def unanswered(self, worker: str) -> None:
+        self._unanswered += 1
+        log.error("%s: Number or consecutive unsuccessful inference %d", worker, self._unanswered)

@@ -1,0 +1,44 @@
+"""What a request carries and what comes back, whatever its front door. Bodies are buffers, never copied here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+Body: TypeAlias = "bytes | bytearray | memoryview"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One named value of a request: the raw body is the part named `body`; a multipart field has its own name.
+
+    `content_type` decides in the backend what the handler sees: `application/json` is parsed, `text/*` becomes str,
+    anything else ("" included) a bytearray.
+    """
+
+    name: str
+    content_type: str
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One request: its parts, and the headers the handler may ask its context for."""
+
+    request_id: str
+    parts: tuple[Part, ...]
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to one request, or one chunk of a streamed answer.
+
+    `content_type` and `headers` are the handler's own; None and empty when it set none.
+    """
+
+    body: Body
+    status: int = 200
+    phrase: str = ""
+    content_type: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()

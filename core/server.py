@@ -1,0 +1,85 @@
+"""ModelServer: the planes and what they share, put together; the front doors get this one object."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+
+from .archive.store import list_store
+from .config.settings import Settings
+from .controlplane import ControlPlane
+from .dataplane import DataPlane
+from .errors import InvalidConfig, ServeError
+from .metrics.store import MetricStore
+from .models.registry import Registry
+from .workdir import WorkDir
+from .workers.gpus import GpuSeats
+
+log = logging.getLogger(__name__)
+
+
+class ModelServer:
+    """Everything behind the front doors."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = MetricStore()
+        registry = Registry()
+        self._seats = GpuSeats(settings.number_of_gpu)
+        self._work = WorkDir()
+        self.dataplane = DataPlane(registry)
+        self.controlplane = ControlPlane(settings, registry, self.metrics, self._seats, self._work.path)
+
+    async def start(self) -> None:
+        """Register the models to load at start; their workers load in the background.
+
+        A model that was named and can't be registered is a ServeError; of `all`, one is only logged and left out.
+        """
+        entries = self.settings.load_models
+        if not entries:
+            return
+        workers = self.settings.default_workers_per_model or await self._one_per_device()
+        if len(entries) == 1 and entries[0].lower() == "all":
+            await asyncio.gather(*(self._load_or_log(url, workers) for url in self._stored()))
+            return
+        named = [split_model(entry) for entry in entries]
+        await asyncio.gather(*(self.controlplane.load_at_startup(url, name, workers) for name, url in named))
+
+    async def _load_or_log(self, url: str, workers: int) -> None:
+        try:
+            await self.controlplane.load_at_startup(url, None, workers)
+        except ServeError as error:
+            log.error("Failed to load model %s: %s", url, error)
+
+    def _stored(self) -> tuple[str, ...]:
+        if self.settings.model_store is None:
+            raise InvalidConfig("Missing mandatory parameter --model-store: `all` loads what is in the model store")
+        return list_store(self.settings.model_store)
+
+    async def stop(self, grace: float) -> None:
+        """End all models and workers and remove what was unpacked; accepted requests may take `grace` seconds."""
+        self.controlplane.begin_drain()
+        await self.controlplane.close(grace)
+        self._seats.close()
+        self._work.remove()
+
+    def abandon(self) -> None:
+        """Leave at once: only what outlives the process is removed. Workers end with their parent."""
+        self._work.remove()
+
+    async def _one_per_device(self) -> int:
+        try:
+            gpus = await self._seats.visible()
+        except TimeoutError:
+            log.error("NVML did not answer: the GPU driver of this host hangs")
+            gpus = ()
+        return len(gpus) or os.cpu_count() or 1
+
+
+def split_model(entry: str) -> tuple[str | None, str]:
+    """`name=url` or `url`; an `=` inside a URL's query is no name."""
+    name, separator, url = entry.partition("=")
+    if separator and "/" not in name and ":" not in name:
+        return name.strip() or None, url.strip()
+    return None, entry

@@ -1,0 +1,115 @@
+"""The messages between front and backend: frozen and typed. Bodies travel beside a message, in the frame, uncopied.
+
+Front to backend: Load once, then Predict. Backend to front: Loaded, then per Predict any number of Partial and one
+Answer. The end of the stream is the order to stop. Only scalars, strings and their containers occur here.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class PartHead(msgspec.Struct, frozen=True, array_like=True):
+    """A part without its body; the frame's bodies are in the order of the rows' parts."""
+
+    name: str
+    content_type: str
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True):
+    """One request of a batch."""
+
+    request_id: str
+    parts: tuple[PartHead, ...]
+    headers: dict[str, str]
+
+
+class Metric(msgspec.Struct, frozen=True, array_like=True):
+    """A model metric of the metrics configuration. `kind` is COUNTER, GAUGE or HISTOGRAM."""
+
+    name: str
+    unit: str
+    kind: str
+    dimensions: tuple[str, ...]
+
+
+class Load(msgspec.Struct, frozen=True, tag="load"):
+    """Load this model. `gpu_id` is the index the handler uses among the devices it can see; None means CPU.
+
+    `metrics` are the configured ones, which a handler finds with get_metric; `max_response_size` is bytes a result.
+    """
+
+    model_name: str
+    model_version: str
+    model_dir: str
+    handler: str
+    batch_size: int
+    gpu_id: int | None = None
+    envelope: str | None = None
+    limit_max_image_pixels: bool = True
+    decode_input_request: bool = True
+    max_response_size: int = 6_553_500
+    metrics: tuple[Metric, ...] = ()
+
+
+class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
+    """The model is loaded (200), or not: `message` is one line, `detail` the traceback; 507 is out of memory."""
+
+    code: int
+    message: str
+    detail: str = ""
+
+
+class Predict(msgspec.Struct, frozen=True, tag="predict"):
+    """Run one batch. Bodies: every part of every row, in order."""
+
+    batch: int
+    rows: tuple[Row, ...]
+
+
+class Result(msgspec.Struct, frozen=True, array_like=True):
+    """One request's result; its body is the frame's body at the same position.
+
+    With `error` this request alone failed with `status`, the error is what it is answered, and its body is empty.
+    """
+
+    status: int
+    phrase: str
+    content_type: str | None
+    headers: tuple[tuple[str, str], ...]
+    error: str = ""
+
+
+class Sample(msgspec.Struct, frozen=True, array_like=True):
+    """One metric value emitted by a handler. `kind` is COUNTER, GAUGE or HISTOGRAM; `index` is the request it names."""
+
+    name: str
+    unit: str
+    kind: str
+    value: float
+    dimensions: tuple[tuple[str, str], ...]
+    index: int | None = None
+
+
+class Partial(msgspec.Struct, frozen=True, tag="partial"):
+    """A chunk for every request of the batch, ahead of the Answer."""
+
+    batch: int
+    results: tuple[Result, ...]
+
+
+class Answer(msgspec.Struct, frozen=True, tag="answer"):
+    """The end of a batch. With code 200 `results` has one entry per row; otherwise the whole batch failed with
+    `message`, which every request of it is answered, and `results` is empty.
+    """
+
+    batch: int
+    code: int
+    message: str
+    results: tuple[Result, ...]
+    handler_ms: float
+    samples: tuple[Sample, ...] = ()
+
+
+ToBackend = Load | Predict
+ToFront = Loaded | Partial | Answer

@@ -1,0 +1,1 @@
+"""Backend processes as the front sees them: started, spoken to, watched, restarted."""

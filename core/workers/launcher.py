@@ -1,0 +1,64 @@
+"""Launcher: starts a worker of one model version: where, with which environment, and with what order to load."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import msgspec
+
+from ...scheduler.devices import Gpu
+from ...scheduler.lane import Lane
+from ..config.model_options import ModelOptions
+from ..config.settings import Settings
+from ..wire.messages import Load
+from .gpus import GpuSeats
+from .observer import WorkerObserver
+from .spawn_local import spawn, worker_environment
+from .worker import LoadFailed, Worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launcher:
+    """What all workers of a model version have in common."""
+
+    load: Load
+    options: ModelOptions
+    settings: Settings
+    seats: GpuSeats
+    lane: Lane
+    observer: WorkerObserver
+
+    async def launch(self, name: str) -> tuple[Worker, Gpu | None]:
+        """A worker that has loaded the model and serves its lane, and its GPU. Raises LoadFailed."""
+        gpu = await self._seat(name)
+        try:
+            return await self._start(name, gpu), gpu
+        except BaseException:
+            if gpu is not None:
+                self.seats.leave(gpu)
+            raise
+
+    async def _seat(self, name: str) -> Gpu | None:
+        try:
+            return await self.seats.take(name, self.options)
+        except ValueError as error:
+            raise LoadFailed(f"model {self.load.model_name} can't be placed: {error}") from error
+        except TimeoutError:
+            raise LoadFailed("NVML did not answer: the GPU driver of this host hangs") from None
+
+    async def _start(self, name: str, gpu: Gpu | None) -> Worker:
+        environment = worker_environment(os.environ, self.settings.blacklist_env_vars, gpu.uuid if gpu else None)
+        try:
+            process = await spawn(
+                name, environment, lambda stream, line: self.observer.printed(name, stream, line), self.settings.python
+            )
+        except OSError as error:
+            raise LoadFailed(f"{name} could not be started: {error}") from error
+        # With one GPU made visible, that GPU is number 0 for the handler.
+        load = self.load if gpu is None else msgspec.structs.replace(self.load, gpu_id=0)
+        worker = Worker(
+            name, self.load.model_name, process, self.lane, self.observer, load, self.options.response_timeout
+        )
+        await worker.load(self.options.startup_timeout)
+        return worker

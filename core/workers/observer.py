@@ -1,0 +1,17 @@
+"""WorkerObserver: what workers tell whoever keeps the metrics and logs."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ...scheduler.job import Batch
+from ..wire.messages import Answer
+
+
+class WorkerObserver(Protocol):
+    """All calls are made on the event loop and must be quick."""
+
+    def printed(self, worker: str, stream: str, line: str) -> None: ...
+    def loaded(self, worker: str, milliseconds: float) -> None: ...
+    def answered(self, worker: str, batch: Batch, milliseconds: float, answer: Answer) -> None: ...
+    def unanswered(self, worker: str) -> None: ...

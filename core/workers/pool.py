@@ -1,0 +1,190 @@
+"""Pool: keeps the wanted number of workers of one model version alive, restarting the dead with back-off."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ...scheduler.backoff import Backoff
+from ...scheduler.devices import Gpu
+from ..errors import WorkersFailed
+from .launcher import Launcher
+from .worker import LoadFailed, Worker
+
+log = logging.getLogger(__name__)
+
+STOP_WAIT = 30.0  # seconds a worker may take to finish its batch when the pool is made smaller
+
+
+class SlotState(Enum):
+    """Where a worker's place stands."""
+
+    LOADING = "loading"
+    READY = "ready"
+    WAITING = "waiting"  # for its next start, after a failure
+    STOPPING = "stopping"
+    GIVEN_UP = "given up"
+
+
+_WITHOUT_HOPE = frozenset({SlotState.STOPPING, SlotState.GIVEN_UP})
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """A worker's place: the worker may die and be replaced, the name and number stay."""
+
+    number: int
+    name: str
+    first_start: asyncio.Future[None]
+    state: SlotState = SlotState.LOADING
+    worker: Worker | None = None
+    gpu: Gpu | None = None
+    last_error: str = ""
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+
+class Pool:
+    """All slots of a model version. `hopeless` is called when the last slot has been given up."""
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        label: str,
+        next_number: Callable[[], int],
+        max_retry: float,
+        hopeless: Callable[[], None],
+    ) -> None:
+        self.slots: list[Slot] = []
+        self.minimum = 0
+        self.maximum = 0
+        self._launcher = launcher
+        self._label = label
+        self._next_number = next_number
+        self._max_retry = max_retry
+        self._hopeless = hopeless
+        self._scaling = asyncio.Lock()
+
+    @property
+    def ready(self) -> int:
+        return sum(slot.state is SlotState.READY for slot in self.slots)
+
+    @property
+    def promising(self) -> int:
+        """How many workers serve, or may serve soon."""
+        return sum(slot.state not in _WITHOUT_HOPE for slot in self.slots)
+
+    async def scale(self, minimum: int, maximum: int) -> None:
+        """Bring the number of workers into minimum…maximum; returns when every new one has loaded.
+
+        Raises WorkersFailed if one could not; it stays in place and is tried again with back-off.
+        """
+        async with self._scaling:
+            self.minimum, self.maximum = minimum, maximum
+            wanted = min(max(len(self.slots), minimum), maximum)
+            leaving = self.slots[wanted:]
+            given_up = [slot for slot in self.slots[:wanted] if slot.state is SlotState.GIVEN_UP]
+            await self._remove(leaving + given_up, STOP_WAIT)
+            added = [self._add() for _ in range(wanted - len(self.slots))]
+        results = await asyncio.gather(*(asyncio.shield(slot.first_start) for slot in added), return_exceptions=True)
+        failed = [result for result in results if isinstance(result, LoadFailed)]
+        if failed:
+            raise WorkersFailed(str(failed[0]), out_of_memory=failed[0].out_of_memory)
+
+    async def stop(self, grace: float) -> None:
+        """End all workers; a batch that still runs may take `grace` seconds."""
+        async with self._scaling:
+            self.minimum = self.maximum = 0
+            await self._remove(list(self.slots), grace)
+
+    def _add(self) -> Slot:
+        number = self._next_number()
+        slot = Slot(number, f"W-{number}-{self._label}", asyncio.get_running_loop().create_future())
+        slot.first_start.add_done_callback(_retrieve)
+        slot.task = asyncio.create_task(self._keep(slot), name=slot.name)
+        self.slots.append(slot)
+        return slot
+
+    async def _remove(self, slots: list[Slot], grace: float) -> None:
+        for slot in slots:
+            slot.state = SlotState.STOPPING
+        await asyncio.gather(*(self._end(slot, grace) for slot in slots))
+        self.slots = [slot for slot in self.slots if slot not in slots]
+
+    async def _end(self, slot: Slot, grace: float) -> None:
+        assert slot.task is not None
+        if slot.worker is not None:
+            await slot.worker.stop(grace)  # its end ends the task
+        else:
+            slot.task.cancel()
+        await asyncio.wait([slot.task])
+
+    async def _keep(self, slot: Slot) -> None:
+        """One slot's life: start, serve until the process ends, wait, start again."""
+        backoff = Backoff(self._max_retry)
+        while True:
+            started = await self._start(slot)
+            delay = None
+            if started and slot.worker is not None:
+                backoff.reset()
+                worker = slot.worker
+                reason = await asyncio.shield(worker.ended)
+                self._vacate(slot)
+                slot.last_error = f"{slot.name} {reason}"
+                if worker.has_answered:
+                    delay = 0.0  # it served well: its successor need not wait
+            if slot.state is SlotState.STOPPING:
+                return
+            if delay is None:
+                delay = backoff.next(asyncio.get_running_loop().time())
+            log.error("Backend worker error: %s", slot.last_error)
+            if delay is None:
+                self._give_up(slot)
+                return
+            slot.state = SlotState.WAITING
+            log.info("Retry worker: %d in %g seconds.", slot.number, delay)
+            await asyncio.sleep(delay)
+            slot.state = SlotState.LOADING
+
+    def _give_up(self, slot: Slot) -> None:
+        slot.state = SlotState.GIVEN_UP
+        log.error("%s is given up: it could not be started for %g s (maxRetryTimeoutInSec)", slot.name, self._max_retry)
+        if not self.promising:
+            self._hopeless()
+
+    async def _start(self, slot: Slot) -> bool:
+        started = asyncio.get_running_loop().time()
+        try:
+            slot.worker, slot.gpu = await self._launcher.launch(slot.name)
+        except LoadFailed as error:
+            slot.last_error = str(error)
+            if not slot.first_start.done():
+                slot.first_start.set_exception(error)
+            return False
+        except asyncio.CancelledError:
+            slot.first_start.cancel()
+            raise
+        if slot.state is SlotState.STOPPING:  # decided in the moment between its load and this line
+            await slot.worker.stop(0.0)
+            self._vacate(slot)
+            slot.first_start.cancel()
+            return False
+        slot.state = SlotState.READY
+        slot.last_error = ""
+        self._launcher.observer.loaded(slot.name, (asyncio.get_running_loop().time() - started) * 1000.0)
+        if not slot.first_start.done():
+            slot.first_start.set_result(None)
+        return True
+
+    def _vacate(self, slot: Slot) -> None:
+        if slot.gpu is not None:
+            self._launcher.seats.leave(slot.gpu)
+        slot.worker, slot.gpu = None, None
+
+
+def _retrieve(future: asyncio.Future[None]) -> None:
+    """Mark a failure as seen, so that a start nobody waited for does not warn when it is collected."""
+    if not future.cancelled():
+        future.exception()

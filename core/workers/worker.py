@@ -1,0 +1,263 @@
+"""Worker, one backend process and the conversation with it: loads the model, runs one batch at a time, tells its end.
+
+A Lane hands it batches (`run`); every batch ends in exactly one Lane.finish or Lane.fail, whatever the process does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Sequence
+from typing import cast
+
+from ...scheduler.job import Batch
+from ...scheduler.lane import Lane
+from ..errors import HandlerFailed, WorkerDied
+from ..payload import Body, Payload, Reply
+from ..wire.frames import Frame, FrameError, FrameReader, encode
+from ..wire.messages import Answer, Load, Loaded, PartHead, Partial, Predict, Result, Row, ToFront
+from .observer import WorkerObserver
+from .spawn_local import LocalProcess
+
+log = logging.getLogger(__name__)
+
+FRAME_OVERHEAD = 1 << 20  # bytes allowed for heads, headers and metric samples beside the bodies of a frame
+STOP_GRACE = 2.0  # seconds a worker may take to end after its socket was closed, before it is killed
+
+
+class LoadFailed(Exception):
+    """The worker could not load its model; the traceback, if there is one, is in the model log."""
+
+    def __init__(self, message: str, *, out_of_memory: bool = False) -> None:
+        super().__init__(message)
+        self.out_of_memory = out_of_memory
+
+
+class Worker(asyncio.BufferedProtocol):
+    """Runner of a Lane. `ended` resolves to one line that says why the process has gone."""
+
+    def __init__(
+        self,
+        name: str,
+        model: str,
+        process: LocalProcess,
+        lane: Lane,
+        observer: WorkerObserver,
+        load: Load,
+        timeout: float,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.name = name
+        self.process = process
+        self.ended: asyncio.Future[str] = loop.create_future()
+        self.started_at = time.time()
+        self.stopping = False
+        self.has_answered = False
+        self._model = model
+        self._loop = loop
+        self._lane = lane
+        self._observer = observer
+        self._load = load
+        self._timeout = timeout
+        self._reader: FrameReader[ToFront] = FrameReader(
+            ToFront, load.max_response_size * load.batch_size + FRAME_OVERHEAD
+        )
+        self._transport: asyncio.WriteTransport | None = None
+        self._loaded: asyncio.Future[Loaded] = loop.create_future()
+        self._batch: Batch | None = None
+        self._sent_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._verdict: str | None = None
+        self._finished: asyncio.Future[None] | None = None  # set by stop() when it waits for the running batch
+        process.exited.add_done_callback(self._on_exit)
+
+    # ---- life
+
+    async def load(self, timeout: float) -> None:
+        """Connect and load the model; on success the lane gets this worker.
+
+        Raises LoadFailed within `timeout` seconds; the process is then gone or being killed.
+        """
+        await self._loop.create_unix_connection(lambda: self, sock=self.process.socket)
+        self._send(encode(self._load))
+        try:
+            done, _ = await asyncio.wait([self._loaded], timeout=timeout)
+        except asyncio.CancelledError:
+            self._kill("was stopped while it loaded the model")
+            raise
+        if not done:
+            self._kill(f"did not load the model in {timeout:g} s (startupTimeout)")
+            raise LoadFailed(f"Backend worker did not respond in given time: {self.name} {self._verdict}")
+        loaded = self._loaded.result()
+        if loaded.code != 200:
+            raise LoadFailed(
+                f"{self.name} could not load the model: {loaded.message}", out_of_memory=loaded.code == 507
+            )
+        self._lane.attach(self)
+
+    async def stop(self, grace: float) -> None:
+        """Take no more work, let the running batch finish for at most `grace` seconds, then end the process."""
+        self.stopping = True
+        self._lane.detach(self)
+        if self._batch is not None:
+            self._finished = self._loop.create_future()
+            await asyncio.wait([self._finished, self.ended], timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+        if self._batch is not None:
+            self._kill(f"was stopped while it still ran a batch after {grace:g} s")
+        elif self._transport is not None:
+            self._transport.close()
+        _, late = await asyncio.wait([self.ended], timeout=STOP_GRACE)
+        if late:
+            self._kill("did not end when it was told to")
+            await self.ended
+
+    @property
+    def busy(self) -> bool:
+        return self._batch is not None
+
+    # ---- the lane's side
+
+    def run(self, batch: Batch) -> None:
+        self._batch = batch
+        self._sent_at = time.perf_counter()
+        self._timer = self._loop.call_later(self._timeout, self._overdue)
+        rows: list[Row] = []
+        bodies: list[Body] = []
+        for job in batch.jobs:
+            payload = job.payload
+            assert isinstance(payload, Payload)
+            heads = tuple([PartHead(part.name, part.content_type) for part in payload.parts])
+            rows.append(Row(payload.request_id, heads, payload.headers))
+            bodies.extend([part.body for part in payload.parts])
+        self._send(encode(Predict(batch.id, tuple(rows)), bodies))
+
+    def _overdue(self) -> None:
+        self._observer.unanswered(self.name)
+        self._kill(f"did not answer within {self._timeout:g} s (responseTimeout)")
+
+    # ---- the socket's side (asyncio.BufferedProtocol)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's transports share no base with asyncio's
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._reader.get_buffer()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        try:
+            self._reader.buffer_updated(nbytes)
+            while (frame := self._reader.next_frame()) is not None:
+                self._receive(frame)
+        except (FrameError, WorkerProtocolError) as error:
+            self._kill(f"broke the protocol: {error}")
+
+    def eof_received(self) -> bool:
+        return False  # the pidfd tells the rest of the story; the transport may close itself
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.process.exited.done() and not self.stopping:
+            # It closed its socket and may be on its way out, with a code worth waiting for; a live one is no use.
+            self._loop.call_later(STOP_GRACE, self._kill, "closed its connection")
+
+    def _receive(self, frame: Frame[ToFront]) -> None:
+        message = frame.message
+        if isinstance(message, Answer):
+            self._answered(message, frame.bodies)
+        elif isinstance(message, Partial):
+            batch = self._expect(message.batch, message.results, frame.bodies)
+            self._lane.chunk(batch, _outcomes(message.results, frame.bodies))
+        elif not self._loaded.done():
+            self._loaded.set_result(message)
+        else:
+            raise WorkerProtocolError("a second Loaded")
+
+    def _answered(self, answer: Answer, bodies: Sequence[Body]) -> None:
+        batch = self._expect(answer.batch, answer.results if answer.code == 200 else None, bodies)
+        self._disarm()
+        self._batch = None
+        self.has_answered = True
+        took = time.perf_counter() - self._sent_at
+        self._observer.answered(self.name, batch, took * 1000.0, answer)
+        if answer.code == 200:
+            self._lane.finish(self, batch, _outcomes(answer.results, bodies))
+        else:
+            failure = HandlerFailed(answer.message, answer.code)
+            self._lane.finish(self, batch, [failure] * len(batch.jobs))
+        if self._finished is not None and not self._finished.done():
+            self._finished.set_result(None)
+
+    def _expect(self, number: int, results: Sequence[Result] | None, bodies: Sequence[object]) -> Batch:
+        batch = self._batch
+        if batch is None or batch.id != number:
+            raise WorkerProtocolError(f"an answer to batch {number}, which it does not run")
+        if results is not None and not len(results) == len(bodies) == len(batch.jobs):
+            raise WorkerProtocolError(f"{len(results)} results and {len(bodies)} bodies for {len(batch.jobs)} requests")
+        return batch
+
+    def _send(self, buffers: list[Body]) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.writelines(buffers)
+
+    # ---- the end
+
+    def _kill(self, verdict: str) -> None:
+        if self._verdict is None:
+            self._verdict = verdict
+        self.process.kill()
+
+    def _on_exit(self, exited: asyncio.Future[int]) -> None:
+        code = exited.result()
+        reason = self._verdict or _describe_exit(code)
+        self._disarm()
+        if self._transport is not None:
+            self._transport.close()
+        else:
+            self.process.socket.close()
+        if not self._loaded.done():
+            self._loaded.set_result(
+                Loaded(500 if code != -signal.SIGKILL else 507, f"Worker died. {self.name} {reason}")
+            )
+        self._lane.detach(self)
+        if self._batch is not None:
+            batch, self._batch = self._batch, None
+            self._lane.fail(self, batch, self._death(batch, code, reason))
+        if not self.ended.done():
+            self.ended.set_result(reason)
+
+    def _death(self, batch: Batch, code: int, reason: str) -> WorkerDied:
+        text = (
+            f"Worker died. {self.name} of model {self._model} {reason} while it ran this request"
+            f" in a batch of {len(batch.jobs)}; it is being restarted. The model log has what it printed."
+        )
+        # TorchServe takes a SIGKILL that it did not send itself for the system's out-of-memory killer.
+        return WorkerDied(text, out_of_memory=code == -signal.SIGKILL and self._verdict is None)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class WorkerProtocolError(Exception):
+    """The worker said something that the protocol has no place for."""
+
+
+def _outcomes(results: Sequence[Result], bodies: Sequence[Body]) -> list[Reply | HandlerFailed]:
+    """What each request gets: its reply, or the failure that is its alone."""
+    return [
+        HandlerFailed(result.error, result.status)
+        if result.error
+        else Reply(body, result.status, result.phrase, result.content_type, result.headers)
+        for result, body in zip(results, bodies, strict=True)
+    ]
+
+
+def _describe_exit(code: int) -> str:
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"

@@ -1,0 +1,163 @@
+"""A body's bytes and content type -> Parts. Every part of a form is a slice of the body, never a copy of it.
+
+JSON and text are left to the backend to decode; here JSON is only looked through, so that what can't be parsed is 400.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import re
+
+import msgspec
+
+from ..core.errors import BadRequest
+from ..core.payload import Body, Part
+from .limits import Limits
+from .request import media_type
+
+_LOOK = msgspec.json.Decoder(msgspec.Raw).decode
+_SMALL = 64 * 1024
+_HEADER_BLOCK = 8192  # bytes of one part's headers
+_PARAMETER = re.compile(r';\s*([\w!#$%&\'*+.^`|~-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]*))', re.ASCII)
+_BROKEN_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_PYTHON_ONLY = (b"NaN", b"Infinity", b"\\ud", b"\\uD", b"\0", b"\xef\xbb\xbf")  # JSON that json.loads takes alone
+
+
+def split_body(body: bytes, content_type: str, limits: Limits, *, check_json: bool = True) -> tuple[Part, ...]:
+    """The parts of a request; of several with one name only the last. Raises BadRequest."""
+    if not content_type:
+        return (Part("body", "", body),)
+    kind = media_type(content_type)
+    if kind == "multipart/form-data":
+        parts = _last_of_each(_multipart(body, _boundary(content_type), limits.max_parts))
+    elif kind == "application/x-www-form-urlencoded":
+        parts = _last_of_each(_urlencoded(body, limits.max_parts))
+    else:
+        parts = (Part("body", kind, body),)
+    if check_json:
+        for part in parts:
+            if part.content_type == "application/json" and len(part.body):
+                check_json_syntax(part.name, part.body)
+    return parts
+
+
+def check_json_syntax(name: str, body: Body) -> None:
+    """Raise BadRequest, naming the place, if `body` is not JSON.
+
+    A departure: TorchServe hands such a body to the handler as a bytearray. msgspec's skipping decoder builds no
+    objects (0.1 µs for 40 bytes, 0.5 ms for 600 KB of floats), so bodies of every size are looked at. It is stricter
+    than the backend's json.loads (NaN, UTF-16, lone surrogates), which therefore has the last word: by being asked if
+    the body is small, else by the body going through whenever it holds anything the two differ in.
+    """
+    try:
+        _LOOK(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as strict:
+        raw = bytes(body)
+        if len(raw) > _SMALL:
+            if not any(mark in raw for mark in _PYTHON_ONLY):
+                raise BadRequest(f"Malformed JSON in {name}: {strict}.") from None
+            return
+        try:
+            json.loads(raw)
+        except json.JSONDecodeError as error:
+            raise BadRequest(
+                f"Malformed JSON in {name}: {error.msg} at line {error.lineno} column {error.colno} (char {error.pos})."
+            ) from None
+        except UnicodeDecodeError as error:
+            raise BadRequest(f"Malformed JSON in {name}: {error.reason} at byte {error.start}.") from None
+        except RecursionError:
+            raise BadRequest(f"Malformed JSON in {name}: nested too deeply.") from None
+
+
+def _last_of_each(parts: list[Part]) -> tuple[Part, ...]:
+    return tuple({part.name: part for part in parts}.values())
+
+
+def _urlencoded(body: bytes, max_parts: int) -> list[Part]:
+    """`a=1&b=2`; a piece without `=` is no field, as in TorchServe."""
+    broken = _BROKEN_PERCENT.search(body)
+    if broken is not None:
+        raise BadRequest(f"Malformed url-encoded form: invalid percent-encoding at byte {broken.start()}.")
+    if body.count(b"&") >= max_parts:
+        raise BadRequest(f"A form may have at most {max_parts} fields.")
+    fields = (piece.partition(b"=") for piece in body.split(b"&") if b"=" in piece)
+    return [Part(_unquote(name).decode("utf-8", "replace"), "", _unquote(value)) for name, _, value in fields]
+
+
+def _unquote(text: bytes) -> bytes:
+    """Percent-decoding in C, by way of quoted-printable: urllib takes 0.7 s for six megabytes of `%41`, this 0.02 s."""
+    if b"+" in text:
+        text = text.replace(b"+", b" ")
+    if b"%" not in text:
+        return text
+    return binascii.a2b_qp(text.replace(b"=", b"=3D").replace(b"%", b"="))
+
+
+def _boundary(content_type: str) -> bytes:
+    boundary = _parameters(content_type).get("boundary", "")
+    if not 1 <= len(boundary) <= 70 or not boundary.isascii():
+        raise BadRequest("Malformed multipart body: the content type names no boundary of 1 to 70 characters.")
+    return boundary.encode("ascii")
+
+
+def _multipart(body: bytes, boundary: bytes, max_parts: int) -> list[Part]:
+    delimiter = b"\r\n--" + boundary
+    if body.startswith(delimiter[2:]):
+        end = len(delimiter) - 2
+    else:
+        found = body.find(delimiter)  # a preamble, which RFC 2046 allows, is skipped
+        if found < 0:
+            raise BadRequest("Malformed multipart body: the boundary that the content type names is not in it.")
+        end = found + len(delimiter)
+    view = memoryview(body)
+    parts: list[Part] = []
+    while not body.startswith(b"--", end):
+        start = _line_end(body, end)
+        stop = body.find(delimiter, start - 2)
+        if stop < 0:
+            raise BadRequest("Malformed multipart body: it ends before its closing boundary.")
+        if len(parts) == max_parts:
+            raise BadRequest(f"A form may have at most {max_parts} parts.")
+        parts.append(_part(body, view, start, stop))
+        end = stop + len(delimiter)
+    return parts
+
+
+def _line_end(body: bytes, at: int) -> int:
+    """The index behind the line break that ends a delimiter; spaces and tabs may stand before it."""
+    end = body.find(b"\r\n", at, at + 80)
+    if end < 0 or body[at:end].strip(b" \t"):
+        raise BadRequest(f"Malformed multipart body: no line break behind the boundary at byte {at}.")
+    return end + 2
+
+
+def _part(body: bytes, view: memoryview, start: int, stop: int) -> Part:
+    if body.startswith(b"\r\n", start):
+        headers, data = b"", start + 2
+    else:
+        blank = body.find(b"\r\n\r\n", start, min(stop + 2, start + _HEADER_BLOCK))
+        if blank < 0:
+            raise BadRequest(f"Malformed multipart body: the part at byte {start} has no end of its headers.")
+        headers, data = body[start:blank], blank + 4
+    disposition, content_type = "", ""
+    for line in headers.split(b"\r\n"):
+        field, _, value = line.partition(b":")
+        field = field.strip().lower()
+        if field == b"content-disposition":
+            disposition = value.decode("utf-8", "replace")
+        elif field == b"content-type":
+            content_type = value.decode("latin-1")
+    parameters = _parameters(disposition)
+    if "name" not in parameters:
+        raise BadRequest(f"Malformed multipart body: the part at byte {start} has no name.")
+    is_file = "filename" in parameters or "filename*" in parameters
+    # A plain field's content type is disregarded, as TorchServe does: its value is always bytes for the handler.
+    return Part(parameters["name"], media_type(content_type) if is_file else "", view[data : max(data, stop)])
+
+
+def _parameters(value: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, quoted, plain in _PARAMETER.findall(value):
+        found[name.lower()] = re.sub(r"\\(.)", r"\1", quoted) if quoted else plain
+    return found

@@ -1,0 +1,123 @@
+"""Connection: aiohttp's protocol with our answer to malformed HTTP, one log line for many of them, and a byte count."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Any, TypeAlias, cast
+
+from aiohttp import web
+from aiohttp.http import RawRequestMessage
+
+from .errors import InvalidMessage, error_reply
+from .ids import fresh_id
+from .outlet import Sent, write
+from .predict import answer_buffers
+from .request import Head
+from .services import Services
+
+Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+log = logging.getLogger(__name__)
+
+_QUIET = 10.0  # seconds between two log lines about malformed messages
+
+
+class Complaints:
+    """What would be a traceback per malformed message: a line at most every ten seconds, with the number since."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._next = 0.0
+
+    def note(self, peer: object, error: BaseException | None) -> None:
+        self._count += 1
+        now = monotonic()
+        if now >= self._next:
+            log.warning(
+                "malformed HTTP: %d message(s) since the last such line, the latest from %s (%s)",
+                self._count, peer, type(error).__name__,
+            )  # fmt: skip
+            self._count = 0
+            self._next = now + _QUIET
+
+
+class Connection(web.RequestHandler):
+    """`received` counts the bytes that came in, chunk framing included."""
+
+    __slots__ = ("_broken", "_complaints", "_services", "received")
+
+    def __init__(self, acceptor: Acceptor, services: Services, complaints: Complaints) -> None:
+        limits = services.limits
+        super().__init__(
+            acceptor,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=limits.keep_alive,
+            access_log=cast(Any, None),
+            max_line_size=limits.max_line,
+            max_field_size=limits.max_header,
+            max_headers=limits.max_headers,
+            lingering_time=limits.linger,
+            auto_decompress=False,  # a small gzip body would freeze the loop and fill the memory
+        )
+        self._services = services
+        self._complaints = complaints
+        self._broken = False
+        self.received = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # No unsent byte goes unnoticed: `writing_paused` means that the client has not taken its answer yet.
+        cast(asyncio.Transport, transport).set_write_buffer_limits(high=0)
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.received += len(data)
+        super().data_received(data)
+        if self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
+            self._broken = True
+            self.break_body()
+
+    def break_body(self) -> None:
+        """After the parser gave up, end a body that will never be whole; aiohttp would leave its reader waiting."""
+        request = self._current_request
+        if self._broken and request is not None and not request.content.is_eof():
+            request.content.set_exception(web.RequestPayloadError("malformed body"))
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is here that has no answer yet."""
+        return bool(self._messages) or self._current_request is not None
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """Answer what the parser refused (400), or what aiohttp itself could not finish."""
+        self._complaints.note(self.peername, exc)
+        head = Head("GET", "/bad-request", (), self.peername, keep_alive=False)
+        reply = error_reply(InvalidMessage() if status == 400 else exc or RuntimeError(message))
+        self._services.answered(head, reply.status)
+        if request.transport is not None:
+            write(request.transport, answer_buffers(reply, fresh_id(), head, keep=False))
+        return Sent(keep_alive=False).as_response()
+
+    def log_exception(self, *_args: Any, **kwargs: Any) -> None:
+        self._complaints.note(self.peername, kwargs.get("exc_info"))
+
+
+class Acceptor(web.Server):
+    """Makes a Connection for every client of one listener."""
+
+    def __init__(self, handler: Handler, services: Services) -> None:
+        # handler_cancellation: a client that leaves cancels its request, which takes it out of its model's queue
+        super().__init__(handler, handler_cancellation=True)
+        self._services = services
+        self._complaints = Complaints()
+
+    def __call__(self) -> web.RequestHandler:
+        return Connection(self, self._services, self._complaints)
+
+    @property
+    def busy(self) -> bool:
+        return any(cast(Connection, connection).busy for connection in self.connections)

@@ -1,0 +1,196 @@
+"""Door: reads requests from aiohttp and writes answer bytes; what they mean is decided in predict.py and the routes.
+
+A client that leaves shows as the cancellation of its request (aiohttp's handler_cancellation).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Iterable
+from typing import cast
+
+from aiohttp import web
+from aiohttp.streams import StreamReader
+
+from ..core.errors import SlowRequest
+from ..core.payload import Reply
+from .connection import Connection
+from .errors import InvalidMessage, error_reply
+from .ids import fresh_id
+from .limits import Limits
+from .outlet import Sent, TransportOutlet, half_close, write
+from .predict import (
+    CLIENT_GONE,
+    PREFIXES,
+    Prediction,
+    answer_buffers,
+    awaits_continue,
+    check_declared,
+    check_size,
+)
+from .request import Head, Request, by_lower_name, media_type
+from .routes import Face, Table
+from .services import Services
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Door:
+    """Answers the requests of one listener. `active` counts those that have no answer yet."""
+
+    def __init__(self, services: Services, faces: Iterable[Face]) -> None:
+        chosen = set(faces)
+        self._services = services
+        self._limits = services.limits
+        self._table = Table(chosen)
+        self._predicts = "inference" in chosen
+        self._work: set[asyncio.Future[Reply]] = set()
+        self.active = 0
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """aiohttp's request handler."""
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError
+        head = Head(
+            request.method, request.raw_path, request.raw_headers, request.protocol.peername,
+            request.version >= (1, 1), request.keep_alive,
+        )  # fmt: skip
+        connection = cast(Connection, request.protocol)
+        self.active += 1
+        try:
+            if self._predicts and head.path().startswith(PREFIXES):
+                keep = await self._predict(head, request.content, connection, transport)
+            else:
+                keep = await self._route(head, request.content, connection, transport)
+            if connection.writing_paused:
+                await self._flush(request, transport)
+        finally:
+            self.active -= 1
+        return Sent(keep).as_response()
+
+    @property
+    def working(self) -> int:
+        """Management work that goes on although its client has left."""
+        return len(self._work)
+
+    async def _predict(
+        self, head: Head, content: StreamReader, connection: Connection, transport: asyncio.Transport
+    ) -> bool:
+        outlet = TransportOutlet(transport, self._limits.max_unsent)
+        prediction = Prediction(self._services, head, outlet)
+        prediction.open(unread=not content.is_eof())
+        try:
+            if not prediction.over:
+                await self._submit(prediction, content, connection, transport)
+            await outlet.ended()
+        except asyncio.CancelledError:
+            prediction.abandon()
+            raise
+        if not outlet.keep:
+            half_close(transport, content)
+        return outlet.keep
+
+    async def _submit(
+        self, prediction: Prediction, content: StreamReader, connection: Connection, transport: asyncio.Transport
+    ) -> None:
+        try:
+            if content.is_eof():
+                body = content.read_nowait()
+            else:
+                with prediction.expect():
+                    if prediction.awaits_continue:
+                        transport.write(_CONTINUE)
+                    body = await read_body(content, connection, self._limits)
+        except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
+            if transport.is_closing():
+                prediction.abandon()
+                raise ConnectionResetError from None
+            prediction.fail(as_ours(error), unread=True)
+        else:
+            prediction.submit(body)
+
+    async def _route(
+        self, head: Head, content: StreamReader, connection: Connection, transport: asyncio.Transport
+    ) -> bool:
+        unread = not content.is_eof()
+        try:
+            fields = by_lower_name(head.headers())
+            check_declared(fields, self._limits.max_request_size)
+            endpoint, params = self._table.find(head.method, head.path())
+            query = head.query()
+            if unread and awaits_continue(fields):
+                transport.write(_CONTINUE)
+            body = await read_body(content, connection, self._limits) if unread else content.read_nowait()
+            unread = False
+            content_type = media_type(fields.get("content-type", ""))
+            result = endpoint(self._services, Request(head.method, params, query, content_type, body))
+            reply = await self._see_through(result) if inspect.isawaitable(result) else result
+        except asyncio.CancelledError:
+            self._services.answered(head, CLIENT_GONE)
+            raise
+        except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
+            if transport.is_closing():
+                self._services.answered(head, CLIENT_GONE)
+                raise ConnectionResetError from None
+            reply = error_reply(as_ours(error))
+        keep = head.keep_alive and not self._services.draining and not unread
+        self._services.answered(head, reply.status)
+        write(transport, answer_buffers(reply, fresh_id(), head, keep=keep))
+        if not keep:
+            half_close(transport, content)
+        return keep
+
+    async def _see_through(self, work: Awaitable[Reply]) -> Reply:
+        """Management goes on when its client leaves: half a registration would be worse than one nobody reads of."""
+        task = asyncio.ensure_future(work)
+        self._work.add(task)
+        task.add_done_callback(self._worked)
+        return await asyncio.shield(task)
+
+    def _worked(self, task: asyncio.Future[Reply]) -> None:
+        self._work.discard(task)
+        if not task.cancelled():
+            _ = task.exception()  # looked at, so that asyncio does not report it when the client has left
+
+    async def _flush(self, request: web.BaseRequest, transport: asyncio.Transport) -> None:
+        """Wait until the client has taken its answer; one that does not is cut off."""
+        try:
+            async with asyncio.timeout(self._limits.write_stall):
+                await request.writer.drain()
+        except TimeoutError:
+            transport.abort()
+
+
+async def read_body(content: StreamReader, connection: Connection, limits: Limits) -> bytes:
+    """The rest of a body. Raises TooLarge, SlowRequest, InvalidMessage, and ConnectionError if the client leaves."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    pieces: list[bytes] = []
+    size = 0
+    wire = connection.received
+    connection.break_body()
+    try:
+        async with asyncio.timeout_at(began + limits.body_idle) as clock:
+            while not content.at_eof():
+                piece = await content.readany()
+                if not piece:
+                    continue
+                pieces.append(piece)
+                size += len(piece)
+                check_size(size, limits.max_request_size)
+                if connection.received - wire > 2 * size + limits.chunk_slack:
+                    raise InvalidMessage  # a flood of tiny chunks: each costs far more time than its bytes
+                too_slow = began + limits.body_grace + size / limits.body_rate
+                clock.reschedule(min(loop.time() + limits.body_idle, too_slow))
+    except TimeoutError:
+        raise SlowRequest(
+            f"The request body came too slowly: {size} bytes in {loop.time() - began:.1f} s."
+        ) from None
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def as_ours(error: Exception) -> Exception:
+    """aiohttp's complaint about a body (a chunk that is none, too few bytes) is ours about the message."""
+    return InvalidMessage() if isinstance(error, (web.RequestPayloadError, web.PayloadAccessError)) else error

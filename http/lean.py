@@ -1,0 +1,297 @@
+"""Lean: reads the plainest prediction requests without aiohttp, for a fraction of its cost.
+
+Only what is whole, well-formed and unambiguous at a glance is read here. Anything else, malformed requests included,
+goes to aiohttp's protocol with the bytes as they came, and the connection stays there. What a prediction does is
+predict.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from time import monotonic
+from typing import cast
+
+from ..core.errors import ServeError, SlowRequest
+from ..core.payload import Body
+from .limits import Limits
+from .outlet import write
+from .predict import Prediction
+from .request import Head
+from .services import Services
+
+# A head that this expression and any HTTP parser read in the same way. No part of it can match in two ways, so that it
+# takes linear time on every input.
+_HEAD = re.compile(
+    rb"(POST|PUT) (/(?:predictions|explanations)/[!-~]+) HTTP/1\.1\r\n"
+    rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n){1,64})\r\n"
+)
+_FIELD = re.compile(rb"([^:\r\n]+):([^\r\n]*)\r\n")
+_CONNECTION = frozenset((b"close", b"keep-alive"))
+# Fields that change where a body ends, or who speaks next, are aiohttp's to read.
+_NOT_PLAIN = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"trailer", b"te"))
+_LENGTH = re.compile(rb"[0-9]{1,15}")
+_LONGEST_HEAD = 8192
+_SWEEPS = 4  # looks at each connection per shortest time limit
+
+
+class Lean(asyncio.Protocol):
+    """One connection; also the Outlet of the prediction that it is at."""
+
+    __slots__ = (
+        "_acceptor", "_arrival", "_ended", "_peer", "_prediction", "_rest", "_since", "_stalled", "_transport",
+        "_unread",
+    )  # fmt: skip
+
+    def __init__(self, acceptor: LeanAcceptor) -> None:
+        self._acceptor = acceptor
+        self._transport: asyncio.Transport | None = None
+        self._prediction: Prediction | None = None
+        self._arrival: Arrival | None = None
+        self._peer: object = None
+        self._rest = b""  # what came behind the request that is being answered
+        self._unread = False  # whether bytes of this request's body have not come yet
+        self._ended = False  # our side is closed; what still comes is of no interest
+        self._since = monotonic()  # when the connection fell idle
+        self._stalled: float | None = None  # since when the client has not taken its answer
+
+    # ---- asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._peer = transport.get_extra_info("peername")
+        self._acceptor.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._acceptor.connections.discard(self)
+        self._transport = None
+        if self._arrival is not None:
+            self._arrival.end()
+            self._arrival = None
+        if self._prediction is not None:
+            prediction, self._prediction = self._prediction, None
+            prediction.abandon()
+
+    def data_received(self, data: bytes) -> None:
+        if self._ended:
+            return
+        if self._arrival is not None:
+            self._collect(data)
+        elif self._prediction is not None:
+            self._rest += data
+            if self._transport is not None and len(self._rest) > _LONGEST_HEAD:
+                self._transport.pause_reading()  # a client may send its next request early, not its next hundred
+        else:
+            self._read(data)
+
+    def pause_writing(self) -> None:
+        self._stalled = monotonic()
+
+    def resume_writing(self) -> None:
+        self._stalled = None
+
+    # ---- a request
+
+    def _read(self, data: bytes) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        services = self._acceptor.services
+        plain = read_plain(data, self._peer, services.limits.max_request_size)
+        if plain is None:
+            self._hand_over(transport, data)
+            return
+        head, begin, length = plain
+        body = data[begin : begin + length]
+        self._rest = data[begin + length :]
+        self._unread = len(body) < length
+        prediction = self._prediction = Prediction(services, head, self)
+        prediction.open(unread=self._unread)
+        if prediction.over:
+            return
+        if self._unread:
+            self._arrive(prediction, body, length)
+        else:
+            prediction.submit(body)
+
+    def _arrive(self, prediction: Prediction, body: bytes, length: int) -> None:
+        try:
+            expectation = prediction.expect()
+        except ServeError as error:
+            prediction.fail(error, unread=True)
+            return
+        self._arrival = Arrival(expectation, body, length)
+
+    def _collect(self, data: bytes) -> None:
+        arrival, prediction = self._arrival, self._prediction
+        if arrival is None or prediction is None or not arrival.take(data):
+            return
+        self._arrival = None
+        self._unread = False
+        arrival.end()
+        body = b"".join(arrival.parts)
+        self._rest = body[arrival.length :]
+        prediction.submit(body[: arrival.length] if self._rest else body)
+
+    def _hand_over(self, transport: asyncio.Transport, data: bytes) -> None:
+        """From here on the connection is aiohttp's, which sees the request as it came."""
+        self._acceptor.connections.discard(self)
+        self._transport = None
+        protocol = self._acceptor.full()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        cast("asyncio.Protocol", protocol).data_received(data)
+
+    # ---- predict.Outlet
+
+    def send(self, buffers: tuple[Body, ...], *, last: bool, keep: bool) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        write(transport, buffers)
+        if not last:
+            if transport.get_write_buffer_size() > self._acceptor.services.limits.max_unsent:
+                transport.abort()
+            return
+        self._prediction = None
+        if not keep:
+            self._end(transport)
+            return
+        self._since = monotonic()
+        if self._rest:
+            # Not at once: answers that need no waiting would go one level deeper for each request sent ahead.
+            asyncio.get_running_loop().call_soon(self._next)
+
+    def _end(self, transport: asyncio.Transport) -> None:
+        if self._unread and transport.can_write_eof():
+            # Closed at once, a client that still sends would be reset before it had read its answer.
+            transport.write_eof()
+            self._ended = True
+            asyncio.get_running_loop().call_later(self._acceptor.services.limits.linger, transport.close)
+        else:
+            transport.close()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _next(self) -> None:
+        if self._prediction is None and self._transport is not None:
+            data, self._rest = self._rest, b""
+            self._transport.resume_reading()
+            self._read(data)
+
+    # ---- time limits
+
+    @property
+    def busy(self) -> bool:
+        return self._prediction is not None
+
+    def look(self, now: float) -> None:
+        """Called every now and then: end what takes too long."""
+        limits = self._acceptor.services.limits
+        if self._transport is None:
+            return
+        if self._stalled is not None and now - self._stalled > limits.write_stall:
+            self._transport.abort()
+        elif self._arrival is not None and self._prediction is not None:
+            late = self._arrival.late(now, limits)
+            if late:
+                self._arrival.end()
+                self._arrival = None
+                self._prediction.fail(SlowRequest(late), unread=True)
+        elif self._prediction is None and now - self._since > limits.keep_alive:
+            self._transport.close()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+class Arrival:
+    """A body that is still arriving. While it is, the model's batcher knows of it."""
+
+    __slots__ = ("_began", "_expectation", "_last", "_received", "length", "parts")
+
+    def __init__(self, expectation: AbstractContextManager[None], first: bytes, length: int) -> None:
+        self._expectation = expectation
+        self._began = self._last = monotonic()
+        self._received = len(first)
+        self.parts = [first]
+        self.length = length
+        expectation.__enter__()
+
+    def take(self, data: bytes) -> bool:
+        """Add what came; whether that makes it whole."""
+        self.parts.append(data)
+        self._received += len(data)
+        self._last = monotonic()
+        return self._received >= self.length
+
+    def end(self) -> None:
+        self._expectation.__exit__(None, None, None)
+
+    def late(self, now: float, limits: Limits) -> str | None:
+        """Why this body has taken too long, if it has."""
+        spent = now - self._began
+        too_slow = spent > limits.body_grace + self._received / limits.body_rate
+        if now - self._last <= limits.body_idle and not too_slow:
+            return None
+        return f"The request body came too slowly: {self._received} of {self.length} bytes in {spent:.1f} s."
+
+
+class LeanAcceptor:
+    """Makes a Lean for every client of a listener that predicts; `full` makes the protocol that it may hand over to."""
+
+    def __init__(self, full: Callable[[], asyncio.BaseProtocol], services: Services) -> None:
+        self.full = full
+        self.services = services
+        self.connections: set[Lean] = set()
+        limits = services.limits
+        self._interval = min(limits.keep_alive, limits.body_idle, limits.body_grace, limits.write_stall) / _SWEEPS
+        self._timer = asyncio.get_running_loop().call_later(self._interval, self._sweep)
+
+    def __call__(self) -> asyncio.Protocol:
+        return Lean(self)
+
+    @property
+    def busy(self) -> bool:
+        return any(connection.busy for connection in self.connections)
+
+    def close(self) -> None:
+        self._timer.cancel()
+        for connection in list(self.connections):
+            connection.close()
+
+    def _sweep(self) -> None:
+        now = monotonic()
+        for connection in list(self.connections):
+            connection.look(now)
+        self._timer = asyncio.get_running_loop().call_later(self._interval, self._sweep)
+
+
+def read_plain(data: bytes, peer: object, max_length: int) -> tuple[Head, int, int] | None:
+    """(head, where the body begins in `data`, the body's length) of a plain prediction; None for anything else."""
+    found = _HEAD.match(data, 0, _LONGEST_HEAD)
+    if found is None:
+        return None
+    fields = [(name, value.strip(b" \t")) for name, value in _FIELD.findall(found[3])]
+    length: int | None = None
+    keep_alive = True
+    for name, value in fields:
+        lower = name.lower()
+        if lower == b"content-length":
+            if length is not None or not _LENGTH.fullmatch(value):
+                return None
+            length = int(value)
+        elif lower == b"connection":
+            if value.lower() not in _CONNECTION:
+                return None
+            keep_alive = value.lower() != b"close"
+        elif lower in _NOT_PLAIN:
+            return None
+    if length is None or length > max_length:
+        return None
+    return Head(found[1].decode(), found[2].decode(), fields, peer, True, keep_alive), found.end(), length

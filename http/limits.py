@@ -1,0 +1,24 @@
+"""Limits: what one client may cost. Plain numbers, so that a test can make every one of them small."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes are bytes, times seconds, rates bytes per second."""
+
+    max_request_size: int = 6_553_500  # exactly this much is still accepted
+    max_line: int = 4096  # request line
+    max_header: int = 8192  # one header field
+    max_headers: int = 128
+    max_parts: int = 128  # of a multipart or url-encoded form
+    keep_alive: float = 75.0  # idle connection, and the time a client has for a request's head
+    body_idle: float = 30.0  # between two pieces of a body
+    body_grace: float = 30.0  # before body_rate is looked at
+    body_rate: float = 1000.0
+    chunk_slack: int = 1024 * 1024  # of chunk framing, on top of as many bytes as the body itself has
+    linger: float = 2.0  # reads what a refused client still sends, so that it gets to see the answer
+    write_stall: float = 60.0  # a client that does not take its answer
+    max_unsent: int = 16 * 1024 * 1024  # of a streamed answer that the client does not take

@@ -1,0 +1,135 @@
+"""The management face: query or JSON -> the control plane's verbs -> TorchServe's statuses and texts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, overload
+
+import orjson
+
+from ..core.errors import BadRequest, MethodNotAllowed
+from ..core.payload import Reply
+from .body import check_json_syntax
+from .reply import json_reply
+from .request import Request
+from .services import Services
+
+if TYPE_CHECKING:
+    from ..core.controlplane import Outcome
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,10}", re.ASCII)
+_PAGE = 100
+
+
+async def register(services: Services, request: Request) -> Reply:
+    """POST /models."""
+    # Late, because it brings the scheduler with it, which importing http/ must not load.
+    from ..core.controlplane import RegisterRequest
+
+    _check_allowed(services)
+    given = _parameters(request)
+    if "url" not in given:
+        raise BadRequest("Parameter url is required.")
+    wanted = RegisterRequest(
+        url=given["url"],
+        model_name=given.get("model_name") or None,
+        handler=given.get("handler") or None,
+        runtime=given.get("runtime") or None,
+        batch_size=_whole(given, "batch_size"),
+        max_batch_delay=_whole(given, "max_batch_delay"),
+        initial_workers=_whole(given, "initial_workers"),
+        synchronous=_flag(given, "synchronous", default=True),
+        response_timeout=_whole(given, "response_timeout"),
+        startup_timeout=_whole(given, "startup_timeout"),
+    )
+    return _outcome(await services.controlplane.register(wanted))
+
+
+async def scale(services: Services, request: Request) -> Reply:
+    """PUT /models/{model}[/{version}]."""
+    given = _parameters(request)
+    outcome = await services.controlplane.scale(
+        request.params["model"],
+        request.params.get("version") or given.get("model_version") or None,
+        minimum=_whole(given, "min_worker", 1),
+        maximum=_whole(given, "max_worker"),
+        synchronous=_flag(given, "synchronous"),
+    )
+    return _outcome(outcome)
+
+
+async def unregister(services: Services, request: Request) -> Reply:
+    """DELETE /models/{model}[/{version}]."""
+    _check_allowed(services)
+    outcome = await services.controlplane.unregister(request.params["model"], request.params.get("version"))
+    return _outcome(outcome)
+
+
+def set_default(services: Services, request: Request) -> Reply:
+    """PUT /models/{model}/{version}/set-default."""
+    return _outcome(services.controlplane.set_default(request.params["model"], request.params["version"]))
+
+
+async def describe(services: Services, request: Request) -> Reply:
+    """GET /models/{model}[/{version}|/all]."""
+    customized = _flag(_query(request), "customized")
+    version = request.params.get("version")
+    return json_reply(await services.controlplane.describe(request.params["model"], version, customized=customized))
+
+
+def list_models(services: Services, request: Request) -> Reply:
+    """GET /models. A limit outside 0 to 100 is 100, as in TorchServe."""
+    given = _query(request)
+    limit = _whole(given, "limit", _PAGE)
+    offset = max(0, _whole(given, "next_page_token", 0))
+    return json_reply(services.controlplane.list_models(limit if 0 <= limit <= _PAGE else _PAGE, offset))
+
+
+def _check_allowed(services: Services) -> None:
+    if not services.model_api:
+        raise MethodNotAllowed
+
+
+def _outcome(outcome: Outcome) -> Reply:
+    return json_reply({"status": outcome.message}, 200 if outcome.done else 202)
+
+
+def _query(request: Request) -> dict[str, str]:
+    return {name: values[-1] for name, values in request.query.items()}
+
+
+def _parameters(request: Request) -> dict[str, str]:
+    """The query's parameters, and over them those of a JSON body; numbers and booleans may be given as text."""
+    given = _query(request)
+    if request.content_type != "application/json" or not request.body:
+        return given
+    check_json_syntax("body", request.body)
+    try:
+        body = orjson.loads(request.body)
+    except orjson.JSONDecodeError as error:  # NaN, UTF-16 and the like, which a handler may get
+        raise BadRequest(f"Malformed JSON in body: {error}.") from None
+    if not isinstance(body, dict):
+        raise BadRequest("The JSON body must be an object of parameters.")
+    return given | {name: _text(value) for name, value in body.items() if value is not None}
+
+
+def _text(value: object) -> str:
+    return ("true" if value else "false") if isinstance(value, bool) else str(value)
+
+
+@overload
+def _whole(given: Mapping[str, str], name: str, default: int) -> int: ...
+@overload
+def _whole(given: Mapping[str, str], name: str, default: None = None) -> int | None: ...
+def _whole(given: Mapping[str, str], name: str, default: int | None = None) -> int | None:
+    """An integer; what does not parse as a 32-bit one falls back to the default, as in TorchServe."""
+    text = given.get(name, "")
+    if not _WHOLE.fullmatch(text):
+        return default
+    value = int(text)
+    return value if -(2**31) <= value < 2**31 else default
+
+
+def _flag(given: Mapping[str, str], name: str, *, default: bool = False) -> bool:
+    return given[name].lower() == "true" if name in given else default

@@ -1,0 +1,219 @@
+"""What happens to a prediction, whichever protocol read it: head -> Payload -> dataplane -> answer bytes -> books.
+
+Nothing here awaits; a Prediction is the dataplane's sink and writes to an Outlet, which a protocol provides.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+from ..core.errors import HandlerFailed, RouteNotFound, ServeError, TooLarge
+from ..core.payload import Body, Payload, Reply
+from .body import split_body
+from .errors import error_reply
+from .ids import fresh_id
+from .reply import BODILESS, reply_head, stream_head
+from .request import Head, by_lower_name, decode_segment
+from .services import Services
+
+if TYPE_CHECKING:
+    from ..core.dataplane import Ticket
+
+log = logging.getLogger(__name__)
+
+CLIENT_GONE = 499  # in the books only: nobody is left to get an answer
+PREFIXES = ("/predictions/", "/explanations/")
+
+
+class Outlet(Protocol):
+    """Where answer bytes go. `last` comes exactly once; then `keep` says whether the connection may be used again."""
+
+    def send(self, buffers: tuple[Body, ...], *, last: bool, keep: bool) -> None: ...
+
+    def abort(self) -> None:
+        """Cut the connection: a streamed answer broke off, and HTTP has no other way to say so."""
+        ...
+
+
+class Prediction:
+    """One prediction. A protocol calls `open`, then `submit` with the whole body, or `fail`; or `abandon` at any time.
+
+    `over` is True once the answer was sent or the client has gone; further calls then do nothing.
+    """
+
+    __slots__ = (
+        "_explain", "_fields", "_headers", "_model", "_outlet", "_services", "_streaming", "_ticket", "_url_path",
+        "_version", "head", "id", "over",
+    )  # fmt: skip
+
+    def __init__(self, services: Services, head: Head, outlet: Outlet) -> None:
+        self._services = services
+        self._outlet = outlet
+        self._ticket: Ticket | None = None
+        self._streaming: int | None = None  # the status that a streamed answer began with
+        self._model = ""
+        self._version: str | None = None
+        self._url_path = ""
+        self._explain = "False"
+        self._headers: dict[str, str] = {}
+        self._fields = self._headers
+        self.head = head
+        self.id = fresh_id()
+        self.over = False
+
+    def open(self, *, unread: bool = False) -> None:
+        """Read the head; answers at once if that is wrong. `unread`: the body, or some of it, is not here yet."""
+        try:
+            pieces = self.head.path().split("/", 4)
+            if len(pieces) < 3 or not pieces[2]:
+                raise RouteNotFound
+            if pieces[1] == "explanations":
+                self._explain = "True"
+            self._model = decode_segment(pieces[2])
+            if len(pieces) > 3:
+                self._version = decode_segment(pieces[3]) or None
+            if len(pieces) > 4:
+                self._url_path = decode_segment(pieces[4])
+            self._headers = self.head.headers()
+            self._fields = by_lower_name(self._headers)
+            check_declared(self._fields, self._services.limits.max_request_size)
+        except ServeError as error:
+            self.fail(error, unread=unread)
+
+    @property
+    def awaits_continue(self) -> bool:
+        return awaits_continue(self._fields)
+
+    def expect(self) -> AbstractContextManager[None]:
+        """Around the reading of a body that is still arriving. Raises ModelNotFound or VersionNotFound."""
+        return self._services.dataplane.expect(self._model, self._version)
+
+    def submit(self, body: bytes) -> None:
+        """Hand the request to its model."""
+        try:
+            check_size(len(body), self._services.limits.max_request_size)
+            payload = self._payload(body)
+            self._ticket = self._services.dataplane.submit(self._model, self._version, payload, self)
+        except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
+            self.fail(error)
+
+    def abandon(self) -> None:
+        """The client has gone."""
+        if self.over:
+            return
+        if self._ticket is not None:
+            self._ticket.cancel()
+        self._close_books(CLIENT_GONE)
+
+    # ---- the dataplane's sink
+
+    def chunk(self, item: object) -> None:
+        """One piece, a Reply, of a streamed answer."""
+        if self.over or not isinstance(item, Reply):
+            return
+        if self._streaming is not None:
+            if len(item.body):  # an empty chunk would end the answer
+                self._outlet.send(self._framed(item.body), last=False, keep=True)
+        elif _sendable(item):
+            self._streaming = item.status
+            head = stream_head(item, self.id, keep=self._keep(streamed=True), chunked=self.head.http11)
+            body = self._framed(item.body) if len(item.body) else ()
+            self._outlet.send((head, *body), last=False, keep=True)
+        else:
+            self.fail(_unsendable(item))
+
+    def done(self, item: object) -> None:
+        """The whole answer, a Reply, or the last piece of a streamed one."""
+        if self.over or not isinstance(item, Reply):
+            return
+        if self._streaming is not None:
+            self._end_stream(item)
+        elif _sendable(item):
+            self._answer(item, keep=self._keep())
+        else:
+            self.fail(_unsendable(item))
+            return
+        latency = (perf_counter() - self.head.started) * 1e6
+        queued = self._ticket.queue_us if self._ticket is not None else 0.0
+        self._services.metrics.prediction(self._model, self._version, latency, queued)
+
+    def fail(self, error: BaseException, *, unread: bool = False) -> None:
+        """An error is the answer. `unread`: its body may still be on the way, so the connection ends behind it."""
+        if self.over:
+            return
+        if self._streaming is None:
+            self._answer(error_reply(error), keep=self._keep() and not unread)
+            return
+        log.warning("a streamed answer of model %s broke off: %s", self._model, error)
+        self._close_books(500)
+        self._outlet.abort()
+
+    # ---- within
+
+    def _payload(self, body: bytes) -> Payload:
+        fields = self._fields
+        check_json = self._services.decode_input and "content-encoding" not in fields
+        parts = split_body(body, fields.get("content-type", ""), self._services.limits, check_json=check_json)
+        headers = self._headers
+        headers["content-length"] = str(len(body))
+        headers["explain"] = self._explain
+        headers["url_path"] = self._url_path
+        return Payload(self.id, parts, headers)
+
+    def _keep(self, *, streamed: bool = False) -> bool:
+        """Whether the connection outlives this answer. HTTP/1.0 knows no chunks: there it ends a streamed answer."""
+        return self.head.keep_alive and not self._services.draining and (self.head.http11 or not streamed)
+
+    def _framed(self, body: Body) -> tuple[Body, ...]:
+        return (b"%x\r\n" % len(body), body, b"\r\n") if self.head.http11 else (body,)
+
+    def _answer(self, reply: Reply, *, keep: bool) -> None:
+        self._close_books(reply.status)
+        self._outlet.send(answer_buffers(reply, self.id, self.head, keep=keep), last=True, keep=keep)
+
+    def _end_stream(self, reply: Reply) -> None:
+        self._close_books(self._streaming or 200)
+        body = self._framed(reply.body) if len(reply.body) else ()
+        tail = (*body, b"0\r\n\r\n") if self.head.http11 else body
+        self._outlet.send(tail, last=True, keep=self._keep(streamed=True))
+
+    def _close_books(self, status: int) -> None:
+        self.over = True
+        self._services.answered(self.head, status)
+
+
+def answer_buffers(reply: Reply, request_id: str, head: Head, *, keep: bool) -> tuple[Body, ...]:
+    """Head and body of a whole answer. HEAD gets no body: sent, it would be taken for the next answer (a departure)."""
+    start = reply_head(reply, request_id, keep=keep)
+    if head.method == "HEAD" or reply.status in BODILESS:
+        return (start,)
+    return (start, reply.body)
+
+
+def check_declared(fields: Mapping[str, str], limit: int) -> None:
+    """Raise TooLarge for a body that says it is over `limit` bytes, before any of it is read."""
+    declared = fields.get("content-length")
+    if declared is not None and declared.isdigit():
+        check_size(int(declared), limit)
+
+
+def check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise TooLarge(f"The request body has {size} bytes and at most {limit} are accepted (max_request_size).")
+
+
+def awaits_continue(fields: Mapping[str, str]) -> bool:
+    """Whether the client holds its body back until it is told to go on."""
+    return fields.get("expect", "").lower() == "100-continue"
+
+
+def _sendable(reply: Reply) -> bool:
+    return 200 <= reply.status <= 599
+
+
+def _unsendable(reply: Reply) -> HandlerFailed:
+    return HandlerFailed(f"The handler set the HTTP status {reply.status}; it must be 200 to 599.", 500)

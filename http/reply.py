@@ -1,0 +1,91 @@
+"""Reply -> bytes: the status line and headers in TorchServe's order, safe against what a handler puts into them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+
+import orjson
+
+from ..core.payload import Reply
+
+PHRASES = {status.value: status.phrase for status in HTTPStatus}
+PHRASES[413] = "Request Entity Too Large"  # whatever the Python version calls it
+BODILESS = frozenset({204, 304})
+
+_FIXED = (
+    ("Pragma", "no-cache"),
+    ("Cache-Control", "no-cache; no-store, must-revalidate, private"),
+    ("Expires", "Thu, 01 Jan 1970 00:00:00 UTC"),
+)
+# A handler must not choose where its answer ends, nor what becomes of the connection; the rest of these is set by the
+# server on every answer, and TorchServe's own values win as well.
+_OURS = frozenset(
+    (
+        "content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "trailer", "te",
+        "proxy-connection", "content-type", "x-request-id", "pragma", "cache-control", "expires", "ts_stream_next",
+    )
+)  # fmt: skip
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+_PLAIN = b"HTTP/1.1 200 \r\nx-request-id: %b\r\n" + b"".join(f"{k}: {v}\r\n".encode() for k, v in _FIXED)
+_PLAIN_KEEP = _PLAIN + b"content-length: %d\r\nconnection: keep-alive\r\n\r\n"
+_PLAIN_CLOSE = _PLAIN + b"content-length: %d\r\nconnection: close\r\n\r\n"
+
+
+def json_reply(value: object, status: int = 200) -> Reply:
+    """An answer of the server itself: JSON, two spaces, a newline at the end, keys in their order."""
+    try:
+        body = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # a lone surrogate, or an integer over 64 bits: the standard library writes those
+        body = json.dumps(value, indent=2, default=str).encode() + b"\n"
+    return Reply(body=body, status=status, phrase=PHRASES.get(status, ""), content_type="application/json")
+
+
+def head_fields(reply: Reply, request_id: str, *, keep: bool, length: int | None) -> list[tuple[str, str]]:
+    """Header names and values in the order they are sent; no `content-length` when `length` is None.
+
+    A handler's header is left out if its name is not one or belongs to the server; control characters become spaces.
+    """
+    fields = [("x-request-id", request_id), *_FIXED]
+    if length is not None and reply.status not in BODILESS:
+        fields.append(("content-length", str(length)))
+    fields.append(("connection", "keep-alive" if keep else "close"))
+    content_type = reply.content_type or _content_type(reply.headers)
+    if content_type:
+        fields.append(("content-type", _CONTROL.sub(" ", content_type)))
+    for name, value in reply.headers:
+        if _TOKEN.fullmatch(name) and name.lower() not in _OURS:
+            fields.append((name, _CONTROL.sub(" ", value).strip()))
+    return fields
+
+
+def encode_head(status: int, phrase: str, fields: Iterable[tuple[str, str]]) -> bytes:
+    """The status line and headers as bytes; a character beyond Latin-1 becomes a question mark, as in TorchServe."""
+    lines = [f"HTTP/1.1 {status} {_CONTROL.sub(' ', phrase)}\r\n"]
+    lines += [f"{name}: {value}\r\n" for name, value in fields]
+    lines.append("\r\n")
+    return "".join(lines).encode("latin-1", "replace")
+
+
+def reply_head(reply: Reply, request_id: str, *, keep: bool) -> bytes:
+    """The head of a whole, unstreamed answer."""
+    if reply.status == 200 and not reply.headers and not reply.content_type and not reply.phrase:
+        return (_PLAIN_KEEP if keep else _PLAIN_CLOSE) % (request_id.encode(), len(reply.body))
+    return encode_head(reply.status, reply.phrase, head_fields(reply, request_id, keep=keep, length=len(reply.body)))
+
+
+def stream_head(reply: Reply, request_id: str, *, keep: bool, chunked: bool) -> bytes:
+    """The head of a streamed answer, made from its first chunk."""
+    fields = head_fields(reply, request_id, keep=keep, length=None)
+    fields.append(("ts_stream_next", "true"))
+    if chunked:
+        fields.append(("transfer-encoding", "chunked"))
+    return encode_head(reply.status, reply.phrase, fields)
+
+
+def _content_type(headers: Iterable[tuple[str, str]]) -> str:
+    return next((value for name, value in headers if name.lower() == "content-type"), "")

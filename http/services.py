@@ -1,0 +1,39 @@
+"""Services: what every route may call, and the one place where an answered request is counted and logged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter, time
+from typing import TYPE_CHECKING
+
+from .accesslog import Entry
+from .limits import Limits
+from .request import Head
+
+if TYPE_CHECKING:
+    from ..core.controlplane import ControlPlane
+    from ..core.dataplane import DataPlane
+    from ..core.metrics.store import MetricStore
+
+
+@dataclass(slots=True)
+class Services:
+    """`access` gets one Entry per request and must not block. `decode_input` is the setting decode_input_request;
+    without `model_api` nothing can be registered or removed. `draining` closes every connection behind its answer.
+    """
+
+    dataplane: DataPlane
+    controlplane: ControlPlane
+    metrics: MetricStore
+    access: Callable[[Entry], None]
+    limits: Limits = field(default_factory=Limits)
+    decode_input: bool = True
+    model_api: bool = True
+    draining: bool = False
+
+    def answered(self, head: Head, status: int) -> None:
+        """Count and log a request that has its answer."""
+        self.metrics.request(status)
+        took = perf_counter() - head.started
+        self.access(Entry(time(), head.peer, head.method, head.target, status, took, head.http11))

@@ -1,0 +1,1 @@
+"""Fused preprocessing kernels and their plain PyTorch twins. Imports torch and triton, nothing of the web."""

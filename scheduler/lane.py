@@ -1,0 +1,273 @@
+"""Lane: one model version's queue on an event loop. The only asyncio file here and the only one that reads a clock.
+
+It tells the Batcher what happens, carries out what that decides, and answers each job's sink once. No task and no timer
+per job: one call_soon per loop iteration and one timer per lane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from .batcher import Batcher, Run
+from .errors import JobExpired, OutcomeMismatch, QueueFull
+from .job import Batch, Job, Runner, Sink
+from .policy import BatchPolicy
+
+_log = logging.getLogger(__name__)
+
+
+class Lane:
+    """Queue, batches and answers of one model version. Everything is called on the loop's thread."""
+
+    def __init__(
+        self,
+        policy: BatchPolicy,
+        loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        expired: Callable[[float], Exception] = JobExpired,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        """`expired` makes the error of a job whose deadline passed, from the seconds that it waited. `clock` must agree
+        with `loop.time`, which is the default; uvloop's moves in steps of a millisecond.
+        """
+        self.policy = policy
+        self._loop = loop or asyncio.get_running_loop()
+        self._time = clock or self._loop.time
+        self._expired = expired
+        self._batcher = Batcher(policy)
+        self._attached: set[Runner] = set()
+        self._batches: dict[Runner, Batch] = {}
+        self._running = 0
+        self._pump_due = False
+        self._pumping = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._quiet: asyncio.Event | None = None
+
+    @property
+    def queued(self) -> int:
+        """Jobs that wait."""
+        return self._batcher.queued
+
+    @property
+    def running(self) -> int:
+        """Jobs handed to a runner and not yet answered, those cancelled meanwhile included."""
+        return self._running
+
+    @property
+    def runners(self) -> int:
+        """Runners attached, free or not."""
+        return len(self._attached)
+
+    @property
+    def free(self) -> int:
+        """Runners that would take a batch now."""
+        return self._batcher.free
+
+    def now(self) -> float:
+        """The clock (s) of `expires`, `Job.arrived` and `Batch.formed`."""
+        return self._time()
+
+    def submit(
+        self,
+        payload: object,
+        sink: Sink,
+        *,
+        id: str,  # noqa: A002 - it becomes Job.id
+        expires: float | None = None,
+        alone: bool = False,
+    ) -> Job:
+        """Queue one request; its batch is formed at the end of this loop iteration at the earliest.
+
+        `expires` is a time of the loop's clock (s). Raises QueueFull, LaneClosed.
+        """
+        now = self._time()
+        job = Job(id, payload, sink, now, expires, alone)
+        try:
+            self._batcher.offer(job, now)
+        except QueueFull:
+            if not self._pump_due:
+                raise
+            # Only this iteration's coalescing kept free workers from making room.
+            self._pump(now)
+            self._batcher.offer(job, now)
+        if not self._pump_due:
+            self._pump_soon()
+        return job
+
+    def announce(self) -> None:
+        """A request's head is here and its body still arriving; exactly one `retract` must follow."""
+        self._batcher.announce(self._time())
+
+    def retract(self) -> None:
+        """The announced request has been submitted, or will not come."""
+        self._batcher.retract(self._time())
+        if self._batcher.queued and not self._pump_due:
+            self._pump_soon()
+
+    def cancel(self, job: Job) -> None:
+        """Nobody wants the answer any more: the sink isn't called again, and a job that still waits never runs."""
+        self._batcher.cancel(job, self._time())
+        self._settle()
+
+    def attach(self, runner: Runner) -> None:
+        """`runner` takes batches, at once or, if it still runs one, after it."""
+        self._attached.add(runner)
+        if runner not in self._batches:
+            self._batcher.ready(runner, self._time())
+            if self._batcher.queued and not self._pump_due:
+                self._pump_soon()
+
+    def detach(self, runner: Runner) -> None:
+        """`runner` takes no more batches. The one it runs may still end by `finish` or `fail`, and must."""
+        self._attached.discard(runner)
+        self._batcher.gone(runner, self._time())
+
+    def chunk(self, batch: Batch, items: Sequence[object]) -> None:
+        """Part of an answer for each job, in order. Ignored once the batch has ended; raises OutcomeMismatch."""
+        if len(items) != len(batch.jobs):
+            raise OutcomeMismatch(len(items), len(batch.jobs))
+        if self._batches.get(batch.runner) is batch:
+            for job, item in zip(batch.jobs, items, strict=True):
+                if not job.cancelled:
+                    try:
+                        job.sink.chunk(item)
+                    except Exception:  # noqa: BLE001 - whatever a caller\'s sink raises must not hurt the batch
+                        _log.exception("The sink of job %s raised", job.id)
+
+    def finish(self, runner: Runner, batch: Batch, outcomes: Sequence[object]) -> None:
+        """The answers, one per job in order; an Exception among them fails that job. `runner` is free again.
+
+        Answers for a batch that has ended already are ignored. A wrong number of them fails every job of the batch.
+        """
+        if not self._end(runner, batch):
+            return
+        now = self._time()
+        if runner in self._attached:
+            self._batcher.ready(runner, now)
+            # Before the answers: the worker computes the next batch while these are written.
+            if self._batcher.queued:
+                self._pump(now)
+        if len(outcomes) != len(batch.jobs):
+            outcomes = [OutcomeMismatch(len(outcomes), len(batch.jobs))] * len(batch.jobs)
+        for job, outcome in zip(batch.jobs, outcomes, strict=True):
+            _answer(job, outcome)
+        self._settle()
+
+    def fail(self, runner: Runner, batch: Batch, error: Exception) -> None:
+        """`runner` broke: every job of its batch fails, and it is detached until it is attached again.
+
+        Ignored when the batch has ended already.
+        """
+        if self._end(runner, batch):
+            self.detach(runner)
+            for job in batch.jobs:
+                _answer(job, error)
+            self._settle()
+
+    def flush(self, error: Exception) -> None:
+        """Fail the jobs that wait; batches that run go on."""
+        for job in self._batcher.flush(self._time()):
+            _answer(job, error)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._settle()
+
+    def close(self, error: Exception) -> None:
+        """Refuse further jobs and fail those that wait; batches that run go on."""
+        self._batcher.close(self._time())
+        self.flush(error)
+
+    async def drain(self, grace: float) -> bool:
+        """Refuse further jobs, and wait until no job waits or runs. False when `grace` seconds did not suffice."""
+        self._batcher.close(self._time())
+        try:
+            async with asyncio.timeout(grace):
+                await self.idle()
+        except TimeoutError:
+            return False
+        return True
+
+    async def idle(self) -> None:
+        """Wait until no job waits or runs."""
+        while self._batcher.queued or self._batches:
+            if self._quiet is None:
+                self._quiet = asyncio.Event()
+            await self._quiet.wait()
+
+    def _settle(self) -> None:
+        if self._quiet is not None and not self._batcher.queued and not self._batches:
+            self._quiet.set()
+            self._quiet = None
+
+    def _end(self, runner: Runner, batch: Batch) -> bool:
+        if self._batches.get(runner) is not batch:
+            return False
+        del self._batches[runner]
+        self._running -= len(batch.jobs)
+        return True
+
+    def _pump_soon(self) -> None:
+        self._pump_due = True
+        self._loop.call_soon(self._on_iteration)
+
+    def _on_iteration(self) -> None:
+        self._pump_due = False
+        self._pump(self._time())
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        # Loops may fire a timer a little before its time by their own clock.
+        self._pump(max(self._time(), self._timer_at))
+
+    def _pump(self, now: float) -> None:
+        if self._pumping:  # a runner or sink called back; the loop below goes round once more
+            return
+        self._pumping = True
+        try:
+            while effects := self._batcher.collect(now):
+                for effect in effects:
+                    if isinstance(effect, Run):
+                        self._start(effect.runner, effect.batch)
+                    else:
+                        _answer(effect.job, self._expired(now - effect.job.arrived))
+        finally:
+            self._pumping = False
+        self._set_timer()
+        self._settle()
+
+    def _start(self, runner: Runner, batch: Batch) -> None:
+        self._batches[runner] = batch
+        self._running += len(batch.jobs)
+        try:
+            runner.run(batch)
+        except Exception as error:  # noqa: BLE001 - a runner that breaks its promise must not lose jobs
+            _log.exception("Runner %r raised on batch %d", runner, batch.id)
+            self.fail(runner, batch, error)
+
+    def _set_timer(self) -> None:
+        at = self._batcher.wakeup()
+        if at is None:
+            return
+        if self._timer is not None:
+            # A timer that fires too early only looks and sets the next; moving it for each batch would cost more.
+            if self._timer_at <= at:
+                return
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = self._loop.call_at(at, self._on_timer)
+
+
+def _answer(job: Job, outcome: object) -> None:
+    if job.cancelled:
+        return
+    try:
+        if isinstance(outcome, Exception):
+            job.sink.fail(outcome)
+        else:
+            job.sink.done(outcome)
+    except Exception:  # noqa: BLE001 - as in chunk
+        _log.exception("The sink of job %s raised", job.id)

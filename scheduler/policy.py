@@ -1,0 +1,35 @@
+"""BatchPolicy: how one model version batches and how much it queues. Frozen, and invalid ones can't be made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .rules import RULES
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPolicy:
+    """At most `batch_size` jobs a batch, `queue_size` jobs waiting; `max_batch_delay` (s) counts from arrival.
+
+    `rule` is a name of `rules.RULES`. Raises ValueError naming the field and the value.
+    """
+
+    batch_size: int = 1
+    max_batch_delay: float = 0.1
+    queue_size: int = 100
+    rule: str = "eager"
+
+    def __post_init__(self) -> None:
+        _check_count("batch_size", self.batch_size)
+        _check_count("queue_size", self.queue_size)
+        delay: object = self.max_batch_delay
+        if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < math.inf:
+            raise ValueError(f"max_batch_delay must be a number of seconds >= 0, not {delay!r}")
+        if self.rule not in RULES:
+            raise ValueError(f"rule must be one of {', '.join(sorted(RULES))}, not {self.rule!r}")
+
+
+def _check_count(field: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{field} must be a whole number >= 1, not {value!r}")

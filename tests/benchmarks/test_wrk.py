@@ -1,0 +1,108 @@
+"""wrk's printed report becomes a Sample; what is no report is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.wrk import Sample, UnreadableReportError, command, parse, script
+
+QUIET = """Running 10s test @ http://127.0.0.1:8080/predictions/echo
+  1 threads and 16 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency     5.94ms    3.48ms  40.11ms   78.03%
+    Req/Sec     2.80k   402.66     3.61k    73.00%
+  Latency Distribution
+     50%    5.14ms
+     75%    7.60ms
+     90%   10.53ms
+     99%   15.54ms
+  27894 requests in 10.00s, 6.70MB read
+Requests/sec:   2789.11
+Transfer/sec:    685.58KB
+"""
+MIXED_UNITS = """Running 1m test @ http://127.0.0.1:8080/predictions/echo
+  1 threads and 1 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency   812.94us    1.48ms   1.20m    78.03%
+    Req/Sec   280.20     40.66   361.00     73.00%
+  Latency Distribution
+     50%  640.00us
+     75%  900.00us
+     90%    1.10s 
+     99%    1.50m 
+  1.25M requests in 1.00m, 6.70MB read
+Requests/sec:  20833.33
+Transfer/sec:    685.58KB
+"""
+STATUS = QUIET.replace("Requests/sec", "  Non-2xx or 3xx responses: 1117\nRequests/sec")
+SOCKET = QUIET.replace("Requests/sec", "  Socket errors: connect 1, read 20, write 3, timeout 4\nRequests/sec")
+NOBODY = """Running 1s test @ http://127.0.0.1:1/
+  1 threads and 2 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency     0.00us    0.00us   0.00us    -nan%
+    Req/Sec     0.00      0.00     0.00      -nan%
+  Latency Distribution
+     50%    0.00us
+     75%    0.00us
+     90%    0.00us
+     99%    0.00us
+  0 requests in 1.00s, 0.00B read
+  Socket errors: connect 2, read 0, write 0, timeout 0
+Requests/sec:      0.00
+Transfer/sec:       0.00B
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (QUIET, Sample(2789.11, 27894, 5.14, 15.54, 40.11)),
+        (MIXED_UNITS, Sample(20833.33, 1_250_000, 0.64, 90_000, 72_000)),
+        (STATUS, Sample(2789.11, 27894, 5.14, 15.54, 40.11, bad_status=1117)),
+        (SOCKET, Sample(2789.11, 27894, 5.14, 15.54, 40.11, bad_socket=28)),
+        (NOBODY, Sample(0.0, 0, 0.0, 0.0, 0.0, bad_socket=2)),
+    ],
+    ids=["quiet", "units", "status", "socket", "nobody"],
+)
+def test_a_report_is_read(text: str, expected: Sample) -> None:
+    assert parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "unable to connect to 127.0.0.1:1 Connection refused\n",
+        QUIET.replace("Requests/sec", "Requests"),
+        QUIET.replace("     99%   15.54ms\n", ""),
+        QUIET.replace("27894 requests in", "requests in"),
+    ],
+)
+def test_what_is_no_report_is_refused(text: str) -> None:
+    with pytest.raises(UnreadableReportError):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("sample", "fault"),
+    [
+        (Sample(1.0, 10, 1.0, 1.0, 1.0), None),
+        (Sample(1.0, 10, 1.0, 1.0, 1.0, bad_status=1), "1 responses that are neither 2xx nor 3xx, 0 socket errors"),
+        (Sample(1.0, 10, 1.0, 1.0, 1.0, bad_socket=3), "0 responses that are neither 2xx nor 3xx, 3 socket errors"),
+        (Sample(0.0, 0, 0.0, 0.0, 0.0), "no request was answered"),
+    ],
+)
+def test_a_fault_is_named(sample: Sample, fault: str | None) -> None:
+    assert sample.fault == fault
+
+
+def test_the_command_has_one_thread_and_whole_seconds() -> None:
+    words = command("http://127.0.0.1:1/x", Path("/s.lua"), 64, 0.2)
+    assert {"-t1", "-c64", "-d1s", "--latency", "/s.lua"} <= set(words)
+    assert words[-1] == "http://127.0.0.1:1/x"
+
+
+def test_a_quote_in_a_path_stays_in_its_string() -> None:
+    assert r"io.open('/it\'s\\here', 'rb')" in script(Path("/it's\\here"), "text/plain")

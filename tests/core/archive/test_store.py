@@ -1,0 +1,91 @@
+"""Finding archives by name, as folders, and everything that is not to be found."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from torchserve.core.archive.store import Located, default_name, list_store, locate
+from torchserve.core.errors import ArchiveNotFound
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    store = tmp_path / "store"
+    for folder in ("folder", ".hidden", "sub"):
+        (store / folder).mkdir(parents=True)
+    for name in ("a.mar", "b.model", "c.tar.gz", "d.txt", ".e.mar", ".x.mar.12.part", "sub/f.mar"):
+        (store / name).write_text("x")
+    (tmp_path / "outside.mar").write_text("x")
+    (tmp_path / "outside").mkdir()
+    return store
+
+
+@pytest.mark.parametrize("name", ["a.mar", "./a.mar", "d.txt", "folder", "sub/f.mar"])
+def test_names_in_the_store(name: str, store: Path):
+    assert locate(name, store, None) == Located(name, store / name)
+
+
+def test_absolute_paths(store: Path, tmp_path: Path):
+    for path in (tmp_path / "outside", store / "folder", store / "a.mar"):
+        assert locate(str(path), store, None) == Located(str(path), path)
+    assert locate(str(tmp_path / "outside"), None, None).path == tmp_path / "outside"
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("", "empty url"),
+        ("  ", "empty url"),
+        ("../outside.mar", "Relative path is not allowed in url: ../outside.mar"),
+        ("sub/../a.mar", "Relative path is not allowed in url: sub/../a.mar"),
+        ("%2e%2e/outside.mar", "Relative path is not allowed in url: %2e%2e/outside.mar"),
+        ("file:///x/../outside.mar", "Relative path is not allowed in url: file:///x/../outside.mar"),
+        ("http://127.0.0.1/../x.mar", "Relative path is not allowed in url: http://127.0.0.1/../x.mar"),
+        ("gone.mar", "Model not found at: gone.mar"),
+        (".", "Model not found at: ."),
+        (".e.mar", "Model not found at: .e.mar"),
+        (".x.mar.12.part", "Model not found at: .x.mar.12.part"),
+        ("a.mar\0", "Model not found at: a.mar\0"),
+        ("n" * 5000, "Model not found at: " + "n" * 5000),
+        ("ftp://host/x.mar", "Model not found at: ftp://host/x.mar"),
+        ("s3://bucket/x.mar", "Model not found at: s3://bucket/x.mar"),
+        ("{tmp}/outside.mar", "Model not found at: {tmp}/outside.mar"),
+        ("/etc/hostname", "Model not found at: /etc/hostname"),
+    ],
+)
+def test_what_is_not_found(url: str, message: str, store: Path, tmp_path: Path):
+    before = sorted(os.listdir(store))
+    with pytest.raises(ArchiveNotFound) as caught:
+        locate(url.replace("{tmp}", str(tmp_path)), store, [".*"])
+    assert caught.value.message == message.replace("{tmp}", str(tmp_path))
+    assert sorted(os.listdir(store)) == before
+
+
+@pytest.mark.parametrize("url", ["a.mar", "https://example.com/x.mar"])
+def test_without_a_store(url: str):
+    with pytest.raises(ArchiveNotFound, match="Model store has not been configured"):
+        locate(url, None, None)
+
+
+def test_the_list_of_the_store(store: Path):
+    assert list_store(store) == ("a.mar", "b.model", "c.tar.gz", "folder", "sub")
+    with pytest.raises(FileNotFoundError):
+        list_store(store / "gone")
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("a.mar", "a"),
+        ("my-net.v1.mar", "my_net_v1"),
+        ("b.model", "b"),
+        ("c.tar.gz", "c"),
+        ("_x.mar", "_x"),
+        ("né", "n_"),
+    ],
+)
+def test_default_names(file: str, name: str):
+    assert default_name(Path("/store") / file) == name

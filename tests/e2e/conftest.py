@@ -1,0 +1,39 @@
+"""The real server, started and stopped for a test; what it leaves behind is looked at when it is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from ..standins.nvml import fake_nvml, nvml_library
+from .live import LiveServer
+
+__all__ = ["fake_nvml", "nvml_library"]
+
+
+class Serve(Protocol):
+    def __call__(self, *models: str, properties: str = "", env: dict[str, str] | None = None) -> LiveServer: ...
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    folder = tmp_path / "store"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def serve(tmp_path: Path, store: Path) -> Iterator[Serve]:
+    """Start a server with models of the store; it is up, and its models are loading, when this returns."""
+    running: list[LiveServer] = []
+
+    def start(*models: str, properties: str = "", env: dict[str, str] | None = None) -> LiveServer:
+        running.append(LiveServer(tmp_path, models, properties=properties, env=env))
+        return running[-1].wait()
+
+    yield start
+    for server in running:
+        server.stop()

@@ -1,0 +1,91 @@
+"""Handlers for the tests' models, as text."""
+
+from __future__ import annotations
+
+# Does what the request's text says, request by request; `batch` tells with whom it ran.
+PROBE = """
+import json, os, signal, sys, time
+from ts.utils.util import PredictionException
+
+class Probe:
+    def initialize(self, context):
+        print("probe initialized", flush=True)
+        self.properties = dict(context.system_properties)
+
+    def handle(self, data, context):
+        return [self.one(row.get("body") or row.get("data"), row, data, context, i) for i, row in enumerate(data)]
+
+    def one(self, text, row, data, context, i):
+        text = text.decode() if isinstance(text, (bytes, bytearray)) else text
+        verb, _, rest = (text or "").partition(" ")
+        if verb == "raise":
+            raise ValueError(rest)
+        if verb == "memory":
+            raise MemoryError(rest)
+        if verb == "cuda":
+            raise RuntimeError("CUDA out of memory")
+        if verb == "refuse":
+            raise PredictionException(rest, 422)
+        if verb == "leave":
+            sys.exit(3)
+        if verb == "exit":
+            os._exit(int(rest))
+        if verb == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if verb == "sleep":
+            time.sleep(float(rest))
+        if verb == "print":
+            print("x" * int(rest)); print("a line on stderr", file=sys.stderr)
+        if verb == "status":
+            context.set_response_status(int(rest), "Chosen", i)
+        if verb == "type":
+            context.set_response_content_type(i, rest)
+        if verb == "header":
+            context.set_response_header(i, *rest.split("=", 1))
+        if verb == "object":
+            return object()
+        if verb == "big":
+            return b"x" * int(rest)
+        return {
+            "batch": len(data), "text": text[:1000], "names": sorted(row), "id": context.get_request_id(i),
+            "gpu_id": self.properties["gpu_id"], "visible": os.environ.get("CUDA_VISIBLE_DEVICES"), "pid": os.getpid(),
+            "headers": {k.lower(): v for k, v in context.get_all_request_header(i).items() if isinstance(v, str)},
+        }
+"""
+
+# Writes each request's text to a file before it answers, so that a test sees what ran, and in which batches.
+RECORD = """
+import os, pathlib, time
+
+def handle(data, context):
+    if data is None:
+        return None
+    here = pathlib.Path(os.environ["RECORD_HERE"])
+    texts = [(row.get("body") or b"").decode() if not isinstance(row.get("body"), str) else row["body"] for row in data]
+    with here.open("a") as file:
+        file.write(",".join(texts) + "\\n")
+    if any(text.startswith("wait") for text in texts):
+        gate = here.with_name("gate")
+        while not gate.exists():
+            time.sleep(0.01)
+    return texts
+"""
+
+ECHO = """
+def handle(data, context):
+    return None if data is None else [row.get("body") for row in data]
+"""
+
+WRONG_COUNT = """
+def handle(data, context):
+    return None if data is None else ["only one"] * (len(data) + 1)
+"""
+
+BROKEN = """
+class Broken:
+    def initialize(self, context):
+        raise RuntimeError("weights are missing")
+
+    def handle(self, data, context):
+        return data
+"""

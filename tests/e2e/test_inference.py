@@ -1,0 +1,150 @@
+"""Predictions through the whole server: what handlers may do, and what is answered when they or the client are wrong."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+
+from .conftest import Serve
+from .handlers import BROKEN, ECHO, PROBE, WRONG_COUNT
+from .live import LiveServer, eventually, make_model
+
+
+@pytest.fixture
+def probe(serve: Serve, store) -> LiveServer:
+    make_model(store, "probe", PROBE)
+    server = serve("probe", properties="max_request_size=100000\nmax_response_size=50000")
+    server.ready("probe")
+    return server
+
+
+def test_what_handlers_do_and_what_clients_get(probe: LiveServer):
+    answer = probe.predict("probe", "hello", x_custom="here")
+    assert answer.status == 200
+    assert answer.json["text"] == "hello"
+    assert answer.json["headers"]["x-custom"] == "here"
+    assert answer.json["id"] == answer.headers["x-request-id"]
+    assert "content-type" not in answer.headers
+    for text, status, message in [
+        ("raise oops", 503, "Prediction failed"),
+        ("memory", 507, "Out of resources"),
+        ("cuda", 507, "Out of resources"),
+        ("refuse politely", 422, "politely"),
+        ("leave", 503, "Prediction failed"),
+        ("object", 503, "Unsupported model output data type."),
+    ]:
+        answer = probe.predict("probe", text)
+        assert (answer.status, answer.json["type"]) == (status, "InternalServerException"), text
+        assert answer.message.startswith(message), text
+    assert probe.predict("probe", "status 201").status == 201
+    assert probe.predict("probe", "type text/csv").headers["content-type"] == "text/csv"
+    assert probe.predict("probe", "header X-Seen=yes").headers["x-seen"] == "yes"
+    too_big = probe.predict("probe", "big 60000")
+    assert too_big.status == 500
+    assert len(probe.workers("probe", "READY")) == 1, "none of this may cost the worker"
+    eventually(lambda: probe.has_logged("ValueError: oops"))  # the traceback belongs into the model log
+
+
+def test_bodies_become_rows(probe: LiveServer):
+    boundary = "b0undary"
+    form = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="data"; filename="a.txt"\r\nContent-Type: text/plain\r\n\r\n'
+        f'file text\r\n--{boundary}\r\nContent-Disposition: form-data; name="extra"\r\n\r\nfield\r\n--{boundary}--\r\n'
+    ).encode()
+    answer = probe.predict("probe", form, content_type=f"multipart/form-data; boundary={boundary}")
+    assert (answer.json["text"], answer.json["names"]) == ("file text", ["data", "extra"])
+    answer = probe.predict("probe", b"data=a%20b&x=1", content_type="application/x-www-form-urlencoded")
+    assert (answer.json["text"], answer.json["names"]) == ("a b", ["data", "x"])
+    assert probe.predict("probe", b'"json text"', content_type="application/json").json["text"] == "json text"
+
+
+def test_wrong_requests(probe: LiveServer):
+    cases = [
+        (probe.predict("nobody", b"x"), 404, "ModelNotFoundException", "Model not found: nobody"),
+        (
+            probe.call("Inference", "POST", "/predictions/probe/7", b"x"), 404, "ModelVersionNotFoundException",
+            "Model version: 7 does not exist for model: probe",
+        ),
+        (
+            probe.call("Inference", "GET", "/nowhere"), 404, "ResourceNotFoundException",
+            "Requested resource is not found, please refer to API document.",
+        ),
+        (
+            probe.predict("probe", b"--x\r\nbroken", content_type="multipart/form-data; boundary=x"), 400,
+            "BadRequestException", "Malformed multipart body",
+        ),
+        (probe.predict("probe", b'{"a": ', content_type="application/json"), 400, "BadRequestException", "Malformed JSON"),
+    ]  # fmt: skip
+    for answer, status, kind, message in cases:
+        assert (answer.status, answer.json["type"]) == (status, kind)
+        assert answer.message.startswith(message)
+    assert probe.predict("probe", b"x" * 100_000).status == 200, "exactly the limit is accepted"
+    assert probe.predict("probe", b"x" * 100_001).status == 413
+
+
+def test_a_declared_body_over_the_limit_is_refused_unread(probe: LiveServer):
+    with socket.create_connection(("127.0.0.1", probe.ports["Inference"]), timeout=10) as client:
+        client.sendall(b"POST /predictions/probe HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000000\r\n\r\n")
+        received = b""
+        while chunk := client.recv(65536):
+            received += chunk
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close" in head.lower()
+    assert "max_request_size" in json.loads(body)["message"]
+
+
+def test_a_model_without_workers_is_503(serve: Serve, store):
+    make_model(store, "idle", ECHO, config="batchSize: 2\n")
+    server = serve()
+    assert server.manage("POST", "/models?url=idle").status == 200
+    answer = server.predict("idle", b"x")
+    assert answer.status == 503
+    assert answer.message.startswith('Model "idle" has no worker to serve inference request.')
+
+
+def test_a_wrong_number_of_results_names_both_numbers(serve: Serve, store):
+    make_model(store, "wrong", WRONG_COUNT)
+    server = serve("wrong")
+    server.ready("wrong")
+    answer = server.predict("wrong", b"x")
+    assert answer.status == 503
+    assert answer.message == "number of batch response mismatched: expected 1, got 2"
+
+
+def test_a_model_that_does_not_load(serve: Serve, store):
+    make_model(store, "broken", BROKEN, config="minWorkers: 1\nmaxWorkers: 1\nmaxRetryTimeoutInSec: 1\n")
+    make_model(store, "fine", ECHO)
+    server = serve("broken", "fine")
+    server.ready("fine")
+    eventually(lambda: server.call("Inference", "GET", "/ping").status == 500)
+    eventually(lambda: server.has_logged("RuntimeError: weights are missing"))  # the author needs the traceback
+    worker = server.workers("broken")[0]
+    assert "weights are missing" in worker["lastError"]
+    answer = server.predict("broken", b"x")
+    assert answer.status == 503
+    assert "weights are missing" in answer.message
+    assert server.predict("fine", b"still here").body == b"still here"
+
+
+def test_prints_reach_the_model_log_under_the_workers_name(probe: LiveServer):
+    probe.predict("probe", "print 40000")
+    log = probe.home / "logs" / "model_log.log"
+    eventually(lambda: "a line on stderr" in log.read_text())
+    lines = log.read_text().splitlines()
+    assert any("[WARN ] W-9000-probe_1.0-stderr MODEL_LOG - a line on stderr" in line for line in lines)
+    assert any("[INFO ] W-9000-probe_1.0-stdout MODEL_LOG - probe initialized" in line for line in lines)
+    assert sum(line.count("x") for line in lines if " - xxx" in line) == 40000
+
+
+def test_metrics_count_what_was_answered(probe: LiveServer):
+    probe.predict("probe", "hello")
+    probe.predict("nobody", "hello")
+    text = probe.call("Metrics", "GET", "/metrics").body.decode()
+    assert 'ts_inference_requests_total{model_name="probe",model_version="default",' in text
+    assert "# TYPE Requests4XX counter" in text
+    only = probe.call("Metrics", "GET", "/metrics?name[]=Requests4XX").body.decode()
+    assert [line for line in only.splitlines() if not line.startswith("#")][0].endswith(" 1.0")
+    eventually(lambda: '"POST /predictions/probe HTTP/1.1" 200 ' in (probe.home / "logs/access_log.log").read_text())

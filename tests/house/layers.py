@@ -1,0 +1,136 @@
+"""Who may import whom, as one table, and the check of a tree against it (direct imports, type-only ones included).
+
+A module goes by the longest row that is a prefix of its name. A module of core without a row is itself a violation.
+Whoever adds a room adds its row, and the row says which way the arrows go.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from .tree import FOLDERS, child, importable
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a room may import: `ours` are prefixes of our modules, `outside` top-level names beside the standard library."""
+
+    ours: frozenset[str] = frozenset()
+    outside: frozenset[str] = frozenset()
+
+
+def _row(ours: str = "", outside: str = "") -> Row:
+    return Row(frozenset(ours.split()), frozenset(outside.split()))
+
+
+_BASE = "core.errors core.payload core.version"
+_SHELF = f"{_BASE} core.config core.archive core.metrics core.wire core.logs core.tokens core.workdir scheduler"
+_WORKERS = f"{_SHELF} core.workers"
+_MODELS = f"{_WORKERS} core.models"
+_PLANES = f"{_MODELS} core.describe core.dataplane core.controlplane"
+_MEETING = f"{_BASE} core.wire core.config.model_options core.archive.manifest core.metrics.spec core.metrics.emitter"
+_PLAIN = "yaml psutil prometheus_client msgspec orjson uvloop javaproperties"
+_HANDLING = "torch torchvision numpy PIL simplejpeg captum transformers yaml orjson msgspec psutil packaging"
+
+TABLE: dict[str, Row] = {
+    "scheduler": _row(),
+    "scheduler.devices": _row(outside="pynvml"),
+    "kernels": _row(outside="torch torchvision triton numpy PIL"),
+    "core": _row(),
+    "core.errors": _row(),
+    "core.payload": _row("core.errors"),
+    "core.version": _row(),
+    "core.tokens": _row(_BASE),
+    "core.logs": _row(_BASE, _PLAIN),
+    "core.log_config": _row(f"{_BASE} core.logs", _PLAIN),
+    "core.workdir": _row(_BASE, _PLAIN),
+    "core.config": _row(_BASE, _PLAIN),
+    "core.archive": _row(_BASE, _PLAIN),
+    "core.wire": _row(_BASE, "msgspec"),
+    "core.metrics": _row(f"{_BASE} scheduler core.wire.messages", _PLAIN),
+    "core.metrics.spec": _row(_BASE, "yaml"),
+    "core.metrics.emitter": _row(f"{_BASE} core.metrics.spec"),
+    "core.workers": _row(_SHELF, _PLAIN),
+    "core.workers.spawn_ray": _row(_SHELF, f"{_PLAIN} ray"),
+    "core.models": _row(_WORKERS, _PLAIN),
+    "core.dataplane": _row(_MODELS, _PLAIN),
+    "core.describe": _row(_MODELS, _PLAIN),
+    "core.controlplane": _row(f"{_MODELS} core.describe", _PLAIN),
+    "core.workflows": _row(_PLANES, _PLAIN),
+    "core.server": _row(f"{_PLANES} core.workflows", _PLAIN),
+    "core.handlers": _row(f"{_MEETING} kernels", _HANDLING),
+    "core.backend": _row(f"{_MEETING} core.handlers kernels", _HANDLING),
+    "core.testing": _row(f"{_MEETING} core.handlers core.backend", _HANDLING),
+    "http": _row(
+        f"{_BASE} core.tokens core.dataplane core.controlplane core.workflows.runner core.metrics.store core.server",
+        "aiohttp grpc multidict yarl orjson msgspec",
+    ),
+    "cli": _row(
+        f"{_BASE} core.server core.config core.archive core.logs core.log_config http.front http.limits",
+        "click rich uvloop",
+    ),
+    "ts": _row("core.handlers core.metrics core.backend core.version", "torch"),
+}
+
+_GRAPH = """
+import json, sys
+import grimp
+graph = grimp.build_graph(*sys.argv[1:], include_external_packages=True, cache_dir=None)
+json.dump([
+    {"importer": importer, "imported": imported, "line": detail["line_number"], "code": detail["line_contents"]}
+    for importer in sorted(graph.modules)
+    for imported in sorted(graph.find_modules_directly_imported_by(importer))
+    for detail in graph.get_import_details(importer=importer, imported=imported)
+], sys.stdout)
+"""
+
+
+def violations(root: Path, scratch: Path) -> list[str]:
+    """Every import of the tree at `root` that the table doesn't allow, with its line; `scratch` is an empty folder."""
+    roots = [name for folder, name in FOLDERS.items() if any((root / folder).rglob("*.py"))]
+    graph = json.loads(child(_GRAPH, *roots, path=importable(root, scratch)))
+    found = {f"{e['importer']}:{e['line']}: {why}: {e['code']}" for e in graph if (why := _wrong(**e))}
+    return sorted(found | _without_row(root))
+
+
+def _without_row(root: Path) -> set[str]:
+    rooms = {path.stem for path in (root / "core").iterdir() if path.suffix == ".py" or any(path.glob("*.py"))}
+    return {f"core.{room}: has no row in the table" for room in rooms - {"__init__"} if f"core.{room}" not in TABLE}
+
+
+def _wrong(importer: str, imported: str, line: int, code: str) -> str | None:
+    del line, code
+    room = row_of(_short(importer))
+    if room is None:
+        return None
+    row, target = TABLE[room], _short(imported)
+    if imported.startswith(tuple(FOLDERS.values())) and row_of(target) is not None:
+        allowed = any(_below(target, prefix) for prefix in (room, *_siblings(room), *row.ours))
+        return None if allowed else f"{room} may not import {target}"
+    top = imported.partition(".")[0]
+    allowed = top in sys.stdlib_module_names or top == "_typeshed" or top in row.outside
+    return None if allowed else f"{room} may not import {top} from outside"
+
+
+def _siblings(room: str) -> tuple[str, ...]:
+    """A row for one file of a package narrows what it takes from elsewhere, not what it takes from its own package."""
+    parent = room.rpartition(".")[0]
+    return (parent,) if parent in TABLE and parent != "core" and parent != "core.metrics" else ()
+
+
+def row_of(name: str) -> str | None:
+    """The table's row for a module: its longest prefix."""
+    while name and name not in TABLE:
+        name = name.rpartition(".")[0]
+    return name or None
+
+
+def _below(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(prefix + ".")
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("torchserve.")

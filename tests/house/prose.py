@@ -1,0 +1,102 @@
+"""Rules that are read off the source text and its syntax tree: clocks, sizes, words. Nothing is imported."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from .tree import FOLDERS, python_files
+
+FILE_LINES, FUNCTION_LINES, DOCSTRING_LINES = 400, 60, 5
+_DRIVERS = {"scheduler/lane.py", "scheduler/virtual_time.py"}
+_CLOCKS = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "sleep", "now", "utcnow"}
+_CLOCK_MODULES = {"time", "datetime", "date", "asyncio"}
+_NAMELESS = {"utils", "util", "common", "helpers", "helper", "misc", "manager"}
+_UNFINISHED = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "X" + "XX")) + r")\b")
+
+
+def clocks(root: Path) -> list[str]:
+    """Clock reads and sleeps in files that take `now` as an argument."""
+    found = []
+    for file in python_files(root, "scheduler", "core/wire"):
+        place = file.relative_to(root).as_posix()
+        if place not in _DRIVERS:
+            found += [f"{place}:{line}: {what}" for line, what in _clock_reads(_parse(file))]
+    return found
+
+
+def _clock_reads(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and not node.level and node.module in _CLOCK_MODULES:
+            yield from ((node.lineno, f"{node.module}.{a.name}") for a in node.names if a.name in _CLOCKS)
+        elif isinstance(node, ast.Import):
+            yield from (
+                (node.lineno, f"import {a.name} as {a.asname}")
+                for a in node.names
+                if a.asname and a.name in _CLOCK_MODULES
+            )
+        elif isinstance(node, ast.Attribute) and node.attr in _CLOCKS:
+            owner = ast.unparse(node.value)
+            if owner.rpartition(".")[2] in {*_CLOCK_MODULES, "loop", "_loop"}:
+                yield node.lineno, f"{owner}.{node.attr}"
+
+
+def sizes(root: Path, folders: tuple[str, ...], excused: Mapping[str, str]) -> list[str]:
+    """Files and functions over the walls, and excuses that nothing needs any more.
+
+    `excused` maps `path` or `path:function` to a reason.
+    """
+    found = {}
+    for file in python_files(root, *folders):
+        place = file.relative_to(root).as_posix()
+        found[place] = (len(file.read_text().splitlines()), FILE_LINES)
+        for node in ast.walk(_parse(file)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                found[f"{place}:{node.name}"] = max(found.get(f"{place}:{node.name}", (0, 0)), (lines, FUNCTION_LINES))
+    over = {name: f"{name}: {lines} lines, at most {wall}" for name, (lines, wall) in found.items() if lines > wall}
+    return [text for name, text in over.items() if name not in excused] + [
+        f"{name}: excused and within the wall: strike it off" for name in excused if name not in over
+    ]
+
+
+def names(root: Path) -> list[str]:
+    """Modules and packages whose name says nothing. `ts/` keeps TorchServe's own names."""
+    return [
+        f"{path.relative_to(root).as_posix()}: a name that says nothing"
+        for folder in (*FOLDERS, "benchmarks")
+        if folder != "ts"
+        for path in sorted((root / folder).rglob("*"))
+        if path.stem in _NAMELESS and (path.suffix == ".py" or path.is_dir())
+    ]
+
+
+def docstrings(root: Path) -> list[str]:
+    """Modules without a docstring, or with one of more lines than a room's door has place for."""
+    found = []
+    for file in python_files(root, *FOLDERS, "benchmarks"):
+        text = ast.get_docstring(_parse(file))
+        lines = len(text.splitlines()) if text else 0
+        if not 0 < lines <= DOCSTRING_LINES:
+            found.append(f"{file.relative_to(root).as_posix()}: docstring of {lines} lines, 1 to {DOCSTRING_LINES}")
+    return found
+
+
+def unfinished(root: Path, folders: tuple[str, ...]) -> list[str]:
+    """Marks of unfinished work in any Python file, and stubs that raise instead of working."""
+    found = []
+    for file in python_files(root, *folders):
+        place = file.relative_to(root).as_posix()
+        for number, line in enumerate(file.read_text().splitlines(), start=1):
+            if match := _UNFINISHED.search(line):
+                found.append(f"{place}:{number}: {match[0]}")
+        for node in ast.walk(_parse(file)):
+            if isinstance(node, ast.Raise) and node.exc and "NotImplementedError" in ast.unparse(node.exc):
+                found.append(f"{place}:{node.lineno}: a stub")
+    return found
+
+
+def _parse(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(), filename=str(file))

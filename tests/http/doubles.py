@@ -1,0 +1,221 @@
+"""Planes that answer what a test tells them to, and a client that says exactly the bytes it is given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+from torchserve.core.controlplane import ControlPlane, Outcome, RegisterRequest
+from torchserve.core.dataplane import DataPlane
+from torchserve.core.errors import ModelNotFound, VersionNotFound
+from torchserve.core.metrics.store import MetricStore
+from torchserve.core.payload import Payload, Reply
+from torchserve.http.accesslog import Entry
+from torchserve.http.front import Front, Listener
+from torchserve.http.limits import Limits
+
+
+class Sink(Protocol):
+    def chunk(self, item: object) -> None: ...
+    def done(self, item: object) -> None: ...
+    def fail(self, error: Exception) -> None: ...
+
+
+class FakeTicket:
+    def __init__(self, plane: FakeDataPlane) -> None:
+        self._plane = plane
+        self.queue_us = 250.0
+
+    def cancel(self) -> None:
+        self._plane.cancelled += 1
+        self._plane.changed.set()
+
+
+class Expecting(AbstractContextManager[None]):
+    def __init__(self, plane: FakeDataPlane) -> None:
+        self._plane = plane
+
+    def __enter__(self) -> None:
+        self._plane.arriving += 1
+        self._plane.arrivals += 1
+        self._plane.changed.set()
+
+    def __exit__(self, *exc: object) -> None:
+        self._plane.arriving -= 1
+        self._plane.changed.set()
+
+
+def echo(payload: Payload, sink: Sink) -> None:
+    """Answer on the next turn of the loop with the first part's bytes."""
+    asyncio.get_running_loop().call_soon(sink.done, Reply(payload.parts[0].body if payload.parts else b""))
+
+
+@dataclass
+class FakeDataPlane:
+    """Knows the model `m` in version 1.0. `behave` gets every request; by default it echoes."""
+
+    behave: Callable[[Payload, Sink], None] = echo
+    payloads: list[Payload] = field(default_factory=list[Payload])
+    targets: list[tuple[str, str | None]] = field(default_factory=list[tuple[str, str | None]])
+    cancelled: int = 0
+    arriving: int = 0
+    arrivals: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def _check(self, model: str, version: str | None) -> None:
+        if model != "m":
+            raise ModelNotFound(model)
+        if version not in {None, "1.0"}:
+            raise VersionNotFound(model, version)
+
+    def expect(self, model: str, version: str | None) -> Expecting:
+        self._check(model, version)
+        return Expecting(self)
+
+    def submit(self, model: str, version: str | None, payload: Payload, sink: Sink) -> FakeTicket:
+        self._check(model, version)
+        self.targets.append((model, version))
+        self.payloads.append(payload)
+        self.changed.set()
+        self.behave(payload, sink)
+        return FakeTicket(self)
+
+
+@dataclass
+class FakeControlPlane:
+    """Writes down what it is called with. `result` is returned, or raised, or awaited."""
+
+    result: Any = Outcome("fine")
+    calls: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
+    well: bool = True
+
+    async def _answer(self, *call: Any) -> Any:
+        self.calls.append(call)
+        result = self.result
+        if isinstance(result, Awaitable):
+            result = await result
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def _answer_now(self, *call: Any) -> Any:
+        self.calls.append(call)
+        if isinstance(self.result, BaseException):
+            raise self.result
+        return self.result
+
+    async def register(self, request: RegisterRequest) -> Outcome:
+        return await self._answer("register", request)
+
+    async def scale(
+        self, name: str, version: str | None, *, minimum: int = 1, maximum: int | None = None, synchronous: bool = False
+    ) -> Outcome:
+        return await self._answer("scale", name, version, minimum, maximum, synchronous)
+
+    async def unregister(self, name: str, version: str | None) -> Outcome:
+        return await self._answer("unregister", name, version)
+
+    def set_default(self, name: str, version: str) -> Outcome:
+        return self._answer_now("set_default", name, version)
+
+    async def describe(self, name: str, version: str | None, *, customized: bool = False) -> Any:
+        return await self._answer("describe", name, version, customized)
+
+    def list_models(self, limit: int, offset: int) -> Any:
+        return self._answer_now("list_models", limit, offset)
+
+    def healthy(self) -> bool:
+        return self.well
+
+
+@dataclass
+class FakeMetrics:
+    statuses: list[int] = field(default_factory=list[int])
+    predictions: list[tuple[str, str | None, float, float]] = field(default_factory=list[tuple[str, "str | None", float, float]])
+    asked: list[set[str]] = field(default_factory=list[set[str]])
+
+    def request(self, status: int) -> None:
+        self.statuses.append(status)
+
+    def prediction(self, model: str, version: str | None, latency_us: float, queue_us: float) -> None:
+        self.predictions.append((model, version, latency_us, queue_us))
+
+    def render(self, names: Collection[str] = ()) -> bytes:
+        self.asked.append(set(names))
+        return b"# HELP x y\n"
+
+
+@dataclass
+class House:
+    """A running front with fakes behind it."""
+
+    front: Front
+    data: FakeDataPlane
+    control: FakeControlPlane
+    metrics: FakeMetrics
+    log: list[Entry]
+
+    def port(self, face: Any = "inference") -> int:
+        return self.front.bound[face].port
+
+    def url(self, path: str, face: Any = "inference") -> str:
+        return f"http://127.0.0.1:{self.port(face)}{path}"
+
+    async def say(self, raw: bytes, face: Any = "inference", *, timeout: float = 10.0) -> bytes:
+        """Send bytes on a new connection and read until the server closes it."""
+        async with connect(self.port(face)) as (reader, writer):
+            writer.write(raw)
+            return await asyncio.wait_for(reader.read(), timeout)
+
+
+@asynccontextmanager
+async def connect(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def house(
+    limits: Limits | None = None, data: FakeDataPlane | None = None, control: FakeControlPlane | None = None, **options: Any
+) -> AsyncIterator[House]:
+    """Start a front on three free ports; afterwards every request must have been logged and counted once."""
+    data = data or FakeDataPlane()
+    control = control or FakeControlPlane()
+    metrics = FakeMetrics()
+    log: list[Entry] = []
+    options.setdefault("listen", {face: Listener("127.0.0.1", 0) for face in ("inference", "management", "metrics")})
+    front = Front(
+        dataplane=cast(DataPlane, data),
+        controlplane=cast(ControlPlane, control),
+        metrics=cast(MetricStore, metrics),
+        access=log.append,
+        limits=limits,
+        **options,
+    )
+    await front.start()
+    try:
+        yield House(front, data, control, metrics, log)
+    finally:
+        await front.stop()
+    assert data.arriving == 0
+    assert [entry.status for entry in log] == metrics.statuses
+
+
+async def until(true: Callable[[], object], timeout: float = 5.0) -> None:
+    """Poll until `true()` holds."""
+    async with asyncio.timeout(timeout):
+        while not true():
+            await asyncio.sleep(0.005)
+
+
+def head_and_body(answer: bytes) -> tuple[list[str], bytes]:
+    """The head's lines and the body of one raw answer."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head.decode("latin-1").split("\r\n"), body

@@ -1,0 +1,355 @@
+"""A running front over real sockets: listeners, keep-alive, streaming, clients that leave, draining, purity."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import aiohttp
+import pytest
+from torchserve.core.errors import InvalidConfig, QueueFull
+from torchserve.core.payload import Payload, Reply
+from torchserve.http.front import Listener
+from torchserve.http.limits import Limits
+
+from .doubles import FakeControlPlane, FakeDataPlane, House, Sink, connect, head_and_body, house, until
+
+GET_PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def post(path: str, body: bytes = b"", *headers: str, declared: int | None = None) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body) if declared is None else declared}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[list[str], bytes]:
+    """One answer that has a content-length, from a connection that stays open."""
+    async with asyncio.timeout(5):
+        lines, _ = head_and_body(await reader.readuntil(b"\r\n\r\n"))
+        length = next(int(line.split(": ")[1]) for line in lines if line.startswith("content-length"))
+        return lines, await reader.readexactly(length)
+
+
+async def test_a_prediction_end_to_end() -> None:
+    async with house() as h, aiohttp.ClientSession() as client:
+        for method in ("POST", "GET", "PUT", "DELETE", "PATCH", "OPTIONS"):
+            async with client.request(method, h.url("/predictions/m/1.0"), data=b"hello") as response:
+                assert (response.status, response.reason) == (200, "")
+                assert await response.read() == b"hello"
+                assert "content-type" not in response.headers
+                assert "server" not in response.headers
+                assert "date" not in response.headers
+                assert response.headers["x-request-id"] == h.data.payloads[-1].request_id
+        assert [entry.text().split(":")[0] for entry in h.log] == ["/127.0.0.1"] * 6
+        assert len(h.metrics.predictions) == 6
+
+
+async def test_a_clients_own_request_id_is_not_taken_over() -> None:
+    async with house() as h, aiohttp.ClientSession() as client:
+        async with client.post(h.url("/predictions/m"), headers={"x-request-id": "mine"}) as response:
+            assert response.headers["x-request-id"] != "mine"
+
+
+async def test_connections_stay_open_across_errors() -> None:
+    async with house() as h, connect(h.port()) as (reader, writer):
+        for path, status in (("/predictions/nobody", "404"), ("/nowhere", "404"), ("/predictions/m", "200")):
+            writer.write(post(path, b"x"))
+            lines, _ = await answer(reader)
+            assert status in lines[0]
+            assert "connection: keep-alive" in lines
+
+
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    async with house() as h, connect(h.port()) as (reader, writer):
+        writer.write(b"".join(post("/predictions/m", b"%d" % i) for i in range(50)))
+        assert [(await answer(reader))[1] for _ in range(50)] == [b"%d" % i for i in range(50)]
+
+
+@pytest.mark.parametrize(
+    ("version", "headers", "closes"),
+    [
+        ("1.1", "Connection: close\r\n", True), ("1.1", "", False),
+        ("1.0", "", True), ("1.0", "Connection: keep-alive\r\n", False),
+    ],
+)  # fmt: skip
+async def test_the_client_decides_whether_the_connection_stays(version: str, headers: str, closes: bool) -> None:
+    async with house() as h, connect(h.port()) as (reader, writer):
+        writer.write(f"GET /ping HTTP/{version}\r\nHost: x\r\n{headers}\r\n".encode())
+        lines, _ = await answer(reader)
+        assert (f"connection: {'close' if closes else 'keep-alive'}") in lines
+        if closes:
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+        else:
+            writer.write(GET_PING)
+            await answer(reader)
+
+
+async def test_ping_follows_the_control_plane() -> None:
+    async with house() as h, aiohttp.ClientSession() as client:
+        for well, status, text in ((True, 200, "Healthy"), (False, 500, "Unhealthy")):
+            h.control.well = well
+            async with client.get(h.url("/ping")) as response:
+                assert response.status == status
+                assert await response.text() == f'{{\n  "status": "{text}"\n}}\n'
+                assert response.content_type == "application/json"
+
+
+async def test_metrics() -> None:
+    async with house() as h, aiohttp.ClientSession() as client:
+        async with client.get(h.url("/metrics?name[]=a&name%5B%5D=b&other=c", "metrics")) as response:
+            assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+            assert await response.read() == b"# HELP x y\n"
+        async with client.get(h.url("/metrics", "metrics")) as response:
+            assert response.status == 200
+    assert h.metrics.asked == [{"a", "b"}, set()]
+
+
+@pytest.mark.parametrize(
+    ("face", "method", "path", "status", "kind"),
+    [
+        ("inference", "GET", "/", 405, "MethodNotAllowedException"),
+        ("inference", "GET", "/nothing", 404, "ResourceNotFoundException"),
+        ("inference", "GET", "/models", 404, "ResourceNotFoundException"),
+        ("inference", "GET", "/metrics", 404, "ResourceNotFoundException"),
+        ("inference", "GET", "/predictions", 404, "ResourceNotFoundException"),
+        ("inference", "POST", "/predictions/nobody", 404, "ModelNotFoundException"),
+        ("inference", "POST", "/predictions/m/9", 404, "ModelVersionNotFoundException"),
+        ("inference", "POST", "/predictions/%zz", 403, "IllegalArgumentException"),
+        ("management", "POST", "/predictions/m", 404, "ResourceNotFoundException"),
+        ("management", "GET", "/ping", 404, "ResourceNotFoundException"),
+        ("management", "POST", "/models/m", 405, "MethodNotAllowedException"),
+        ("management", "GET", "/models?a=%", 403, "IllegalArgumentException"),
+        ("metrics", "GET", "/other", 404, "ResourceNotFoundException"),
+    ],
+)  # fmt: skip
+async def test_errors_by_route(face: str, method: str, path: str, status: int, kind: str) -> None:
+    async with house() as h:
+        raw = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+        lines, body = head_and_body(await h.say(raw, face))
+        assert lines[0].split()[1] == str(status)
+        assert "content-type: application/json" in lines
+        assert list(json.loads(body)) == ["code", "type", "message"]
+        assert json.loads(body)["type"] == kind
+        assert [(entry.target, entry.status) for entry in h.log] == [(path, status)]
+
+
+async def test_many_at_once() -> None:
+    async with house() as h, aiohttp.ClientSession() as client:
+
+        async def one(i: int) -> bytes:
+            async with client.post(h.url("/predictions/m"), data=b"%d" % i * 1000) as response:
+                return await response.read()
+
+        assert await asyncio.gather(*map(one, range(300))) == [b"%d" % i * 1000 for i in range(300)]
+
+
+async def test_large_bodies_come_and_go_whole_and_are_expected() -> None:
+    async with house() as h, aiohttp.ClientSession() as client:
+        body = bytes(range(256)) * 20_000
+        for data in (io.BytesIO(body), chunks(body)):
+            async with client.post(h.url("/predictions/m"), data=data) as response:
+                assert await response.read() == body
+        assert h.data.arrivals == 2
+
+
+async def chunks(body: bytes) -> Any:
+    for i in range(0, len(body), 70_000):
+        yield body[i : i + 70_000]
+
+
+async def test_the_dataplane_knows_of_a_body_on_its_way() -> None:
+    async with house() as h, connect(h.port()) as (reader, writer):
+        writer.write(post("/predictions/m", b"12345", declared=10))
+        await until(lambda: h.data.arriving == 1)
+        assert h.data.payloads == []
+        writer.write(b"67890")
+        assert (await answer(reader))[1] == b"1234567890"
+        assert h.data.arriving == 0
+
+
+async def test_an_unknown_model_is_refused_before_its_body_is_read() -> None:
+    async with house(Limits(linger=0.1)) as h:
+        lines, body = head_and_body(await h.say(post("/predictions/nobody", b"x", declared=1000)))
+        assert json.loads(body)["type"] == "ModelNotFoundException"
+        assert "connection: close" in lines
+
+
+async def test_expect_continue_is_honoured() -> None:
+    async with house() as h:
+        for face, path in (("inference", "/predictions/m"), ("management", "/models")):
+            async with connect(h.port(face)) as (reader, writer):
+                writer.write(post(path, b"", "Expect: 100-continue", declared=3))
+                assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5) == b"HTTP/1.1 100 Continue\r\n\r\n"
+                writer.write(b"abc")
+                await answer(reader)
+        assert h.data.payloads[0].parts[0].body == b"abc"
+
+
+async def test_a_streamed_answer_arrives_piece_by_piece() -> None:
+    steps: list[Sink] = []
+    async with house(data=FakeDataPlane(behave=lambda payload, sink: steps.append(sink))) as h:
+        async with connect(h.port()) as (reader, writer):
+            writer.write(post("/predictions/m"))
+            await until(lambda: steps)
+            steps[0].chunk(Reply(b"one"))
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+            assert b"transfer-encoding: chunked" in head
+            assert await asyncio.wait_for(reader.readexactly(8), 5) == b"3\r\none\r\n"
+            steps[0].done(Reply(b"two"))
+            assert await asyncio.wait_for(reader.readexactly(13), 5) == b"3\r\ntwo\r\n0\r\n\r\n"
+            writer.write(post("/predictions/m"))  # the connection is still good
+            await until(lambda: len(steps) == 2)
+            steps[1].done(Reply(b"whole"))
+            assert (await answer(reader))[1] == b"whole"
+
+
+async def test_a_broken_stream_is_seen_by_the_client() -> None:
+    def behave(payload: Payload, sink: Sink) -> None:
+        asyncio.get_running_loop().call_soon(sink.chunk, Reply(b"one"))
+        asyncio.get_running_loop().call_soon(sink.fail, QueueFull("x"))
+
+    async with house(data=FakeDataPlane(behave=behave)) as h, aiohttp.ClientSession() as client:
+        with pytest.raises(aiohttp.ClientError):
+            async with client.post(h.url("/predictions/m")) as response:
+                await response.read()
+        await until(lambda: h.log)
+        assert h.metrics.statuses == [500]
+
+
+async def test_a_client_that_leaves_is_taken_out_of_the_queue() -> None:
+    async with house(data=FakeDataPlane(behave=lambda payload, sink: None)) as h:
+        async with connect(h.port()) as (_, writer):
+            writer.write(post("/predictions/m", b"x"))
+            await until(lambda: h.data.payloads)
+        await until(lambda: h.data.cancelled == 1)
+        assert [entry.status for entry in h.log] == [499]
+
+
+async def test_a_client_that_leaves_within_its_body_is_no_request() -> None:
+    async with house() as h:
+        async with connect(h.port()) as (_, writer):
+            writer.write(post("/predictions/m", b"half", declared=100))
+            await until(lambda: h.data.arriving)
+        await until(lambda: h.log)
+        assert h.data.payloads == []
+        assert [entry.status for entry in h.log] == [499]
+
+
+async def test_management_goes_on_when_its_client_leaves() -> None:
+    go = asyncio.get_running_loop().create_future()
+    control = FakeControlPlane(result=go)
+    async with house(control=control) as h:
+        async with connect(h.port("management")) as (_, writer):
+            writer.write(b"DELETE /models/m HTTP/1.1\r\nHost: x\r\n\r\n")
+            await until(lambda: control.calls)
+        await until(lambda: h.log)
+        assert not go.cancelled()
+        assert not await h.front.drain(0.05)  # the work counts as unfinished
+        go.set_result("x")
+        assert await h.front.drain(5)
+
+
+# ---- draining
+
+
+async def test_a_drain_answers_what_has_arrived_and_closes_behind_it() -> None:
+    sinks: list[Sink] = []
+    async with house(data=FakeDataPlane(behave=lambda payload, sink: sinks.append(sink))) as h:
+        port = h.port()
+        async with connect(port) as (reader, writer), connect(port) as (slow_reader, slow_writer):
+            writer.write(post("/predictions/m"))
+            slow_writer.write(post("/predictions/m", b"ab", declared=4))
+            await until(lambda: sinks and h.data.arriving)
+            drain = asyncio.ensure_future(h.front.drain(5))
+            await until(lambda: refused(port))
+            assert not drain.done()
+            slow_writer.write(b"cd")  # the half of a body that was on its way is waited for
+            await until(lambda: len(sinks) == 2)
+            for sink, each in zip(sinks, (reader, slow_reader), strict=True):
+                sink.done(Reply(b"done"))
+                lines, body = await answer(each)
+                assert ("connection: close" in lines, body) == (True, b"done")
+                assert await asyncio.wait_for(each.read(), 5) == b""
+            assert await drain
+
+
+def refused(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+async def test_a_request_on_an_idle_connection_is_answered_during_a_drain() -> None:
+    async with house() as h, connect(h.port()) as (reader, writer):
+        writer.write(GET_PING)
+        await answer(reader)
+        assert await h.front.drain(5)
+        h.control.well = False
+        writer.write(GET_PING)
+        lines, body = await answer(reader)
+        assert "connection: close" in lines
+        assert b"Unhealthy" in body
+
+
+async def test_a_drain_is_bounded() -> None:
+    async with house(data=FakeDataPlane(behave=lambda payload, sink: None)) as h, connect(h.port()) as (reader, writer):
+        writer.write(post("/predictions/m"))
+        await until(lambda: h.data.payloads)
+        assert not await h.front.drain(0.05)
+        await h.front.stop()
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+
+
+# ---- listening
+
+
+async def test_faces_with_one_address_share_it() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        shared = Listener("127.0.0.1", probe.getsockname()[1])
+    listen = {"inference": shared, "management": shared, "metrics": Listener("127.0.0.1", 0)}
+    async with house(listen=listen) as h, aiohttp.ClientSession() as client:
+        assert h.port("inference") == h.port("management") == shared.port != h.port("metrics")
+        h.control.result = {"models": []}
+        for path, face, status in (("/ping", "inference", 200), ("/models", "inference", 200), ("/metrics", "inference", 404)):
+            async with client.get(h.url(path, face)) as response:
+                assert response.status == status
+
+
+async def test_a_face_that_is_left_out_is_not_served() -> None:
+    async with house(listen={"inference": Listener("127.0.0.1", 0)}) as h:
+        assert set(h.front.bound) == {"inference"}
+
+
+@pytest.mark.parametrize("what", ["taken", "host"])
+async def test_an_address_that_can_not_be_had_is_one_clear_line(what: str) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        taken = Listener("127.0.0.1", holder.getsockname()[1]) if what == "taken" else Listener("192.0.2.1", 8080)
+        free = Listener("127.0.0.1", 0)
+        running: list[House] = []
+        with pytest.raises(InvalidConfig) as caught:
+            async with house(listen={"inference": free, "management": taken}) as h:
+                running.append(h)
+        assert not running
+        assert caught.value.message.startswith(f"management_address: can't listen on {taken}: ")
+        assert ("another program listens there" in caught.value.message) == (what == "taken")
+        assert "\n" not in caught.value.message
+
+
+# ---- purity
+
+
+def test_importing_the_front_loads_neither_torch_nor_the_scheduler() -> None:
+    code = (
+        "import sys, torchserve.http.front, http.client\n"
+        "bad = [m for m in sys.modules if m.split('.')[0] in {'torch', 'triton', 'ray'} or m.startswith('torchserve.scheduler')]\n"
+        "assert not bad, bad\n"
+        "assert http.client.HTTPConnection\n"
+    )
+    subprocess.run([sys.executable, "-P", "-c", code], check=True, timeout=60)

@@ -1,0 +1,176 @@
+"""The management face: what reaches the control plane, and what its outcomes and errors look like outside."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+import yarl
+from torchserve.core import errors
+from torchserve.core.controlplane import Outcome, RegisterRequest
+
+from .doubles import FakeControlPlane, house
+
+
+async def call(control: FakeControlPlane, method: str, path: str, **options: Any) -> tuple[int, Any]:
+    house_options = options.pop("house_options", {})
+    async with house(control=control, **house_options) as h, aiohttp.ClientSession() as client:
+        async with client.request(method, h.url(path, "management"), **options) as response:
+            assert response.content_type == "application/json"
+            text = await response.text()
+            assert text == json.dumps(json.loads(text), indent=2, ensure_ascii=False) + "\n"
+            return response.status, json.loads(text)
+
+
+FULL = RegisterRequest(
+    url="m.mar", model_name="x", handler="h.py", runtime="python3", batch_size=2, max_batch_delay=30, initial_workers=1,
+    synchronous=False, response_timeout=5, startup_timeout=0,
+)  # fmt: skip
+FULL_QUERY = (
+    "url=m.mar&model_name=x&handler=h.py&runtime=python3&batch_size=2&max_batch_delay=30&initial_workers=1"
+    "&synchronous=false&response_timeout=5&startup_timeout=0"
+)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("url=m.mar", RegisterRequest(url="m.mar")),
+        (FULL_QUERY, FULL),
+        ("url=", RegisterRequest(url="")),
+        ("url=http%3A%2F%2Fh%2Fa%2Bb.mar%3Fx%3D1", RegisterRequest(url="http://h/a+b.mar?x=1")),
+        ("url=m&batch_size=dd&max_batch_delay=junk&initial_workers=-1", RegisterRequest(url="m", initial_workers=-1)),
+        ("url=m&batch_size=1.5&response_timeout=99999999999&startup_timeout=3000000000", RegisterRequest(url="m")),
+        ("url=m&synchronous=TRUE", RegisterRequest(url="m", synchronous=True)),
+        ("url=m&synchronous=-1", RegisterRequest(url="m", synchronous=False)),
+        ("url=m&model_name=&handler=&runtime=", RegisterRequest(url="m")),
+        ("url=a&url=b", RegisterRequest(url="b")),
+    ],
+)
+async def test_registering_by_query(query: str, expected: RegisterRequest) -> None:
+    control = FakeControlPlane(result=Outcome('Model "m" Version: 1.0 registered with 0 initial workers'))
+    async with house(control=control) as h, aiohttp.ClientSession() as client:
+        url = yarl.URL(h.url(f"/models?{query}", "management"), encoded=True)
+        async with client.post(url) as response:
+            assert response.status == 200
+            assert await response.json() == {"status": 'Model "m" Version: 1.0 registered with 0 initial workers'}
+    assert control.calls == [("register", expected)]
+
+
+@pytest.mark.parametrize(
+    ("body", "query", "expected"),
+    [
+        ({"url": "m.mar", "batch_size": 2, "initial_workers": "3"}, "", RegisterRequest(url="m.mar", batch_size=2, initial_workers=3)),
+        ({"url": "m.mar", "synchronous": False, "handler": None}, "", RegisterRequest(url="m.mar", synchronous=False)),
+        ({"batch_size": 2}, "?url=q.mar&batch_size=9", RegisterRequest(url="q.mar", batch_size=2)),
+    ],
+)
+async def test_registering_by_json(body: Any, query: str, expected: RegisterRequest) -> None:
+    control = FakeControlPlane()
+    assert await call(control, "POST", f"/models{query}", json=body) == (200, {"status": "fine"})
+    assert control.calls == [("register", expected)]
+
+
+async def test_a_json_content_type_without_a_body_leaves_the_query() -> None:
+    control = FakeControlPlane()
+    headers = {"content-type": "application/json"}
+    assert (await call(control, "POST", "/models?url=m", headers=headers))[0] == 200
+    assert control.calls == [("register", RegisterRequest(url="m"))]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "Parameter url is required."),
+        ({"json": {}}, "Parameter url is required."),
+        ({"json": {"url": None}}, "Parameter url is required."),
+        ({"json": [1]}, "The JSON body must be an object of parameters."),
+        ({"data": b"{oops", "headers": {"content-type": "application/json"}}, "Malformed JSON in body: "),
+        ({"data": b'{"url": NaN}', "headers": {"content-type": "application/json"}}, "Malformed JSON in body: "),
+    ],
+)
+async def test_registrations_that_make_no_sense(options: dict[str, Any], message: str) -> None:
+    control = FakeControlPlane()
+    status, body = await call(control, "POST", "/models", **options)
+    assert (status, body["code"], body["type"]) == (400, 400, "BadRequestException")
+    assert body["message"].startswith(message)
+    assert control.calls == []
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/models/m", ("scale", "m", None, 1, None, False)),
+        ("/models/m/", ("scale", "m", None, 1, None, False)),
+        ("/models/m?min_worker=3", ("scale", "m", None, 3, None, False)),
+        ("/models/m/2.0?min_worker=0&max_worker=4&synchronous=true", ("scale", "m", "2.0", 0, 4, True)),
+        ("/models/m?min_worker=nan&synchronous=Nan&number_gpu=10&timeout=-1", ("scale", "m", None, 1, None, False)),
+        ("/models/m?model_version=3.0&min_worker=-1&max_worker=-1", ("scale", "m", "3.0", -1, -1, False)),
+    ],
+)
+async def test_scaling(path: str, expected: tuple[Any, ...]) -> None:
+    control = FakeControlPlane(result=Outcome("Processing worker updates...", done=False))
+    assert await call(control, "PUT", path) == (202, {"status": "Processing worker updates..."})
+    assert control.calls == [expected]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("DELETE", "/models/m", ("unregister", "m", None)),
+        ("DELETE", "/models/m/?synchronous=nan&timeout=true", ("unregister", "m", None)),
+        ("DELETE", "/models/m/1.0", ("unregister", "m", "1.0")),
+        ("PUT", "/models/m/1.0/set-default", ("set_default", "m", "1.0")),
+        ("GET", "/models/m", ("describe", "m", None, False)),
+        ("GET", "/models/m/all", ("describe", "m", "all", False)),
+        ("GET", "/models/m/1.0?customized=true", ("describe", "m", "1.0", True)),
+        ("GET", "/models", ("list_models", 100, 0)),
+        ("GET", "/models?limit=2&next_page_token=4", ("list_models", 2, 4)),
+        ("GET", "/models?limit=&next_page_token=", ("list_models", 100, 0)),
+        ("GET", "/models?limit=101&next_page_token=-1", ("list_models", 100, 0)),
+        ("GET", "/models?limit=-1", ("list_models", 100, 0)),
+        ("GET", "/models?limit=0", ("list_models", 0, 0)),
+    ],
+)
+async def test_the_other_verbs(method: str, path: str, expected: tuple[Any, ...]) -> None:
+    plain = expected[0] in {"describe", "list_models"}
+    control = FakeControlPlane(result=[{"modelName": "é", "workers": []}] if plain else Outcome("it is so"))
+    status, body = await call(control, method, path)
+    assert (status, body) == (200, control.result if plain else {"status": "it is so"})
+    assert control.calls == [expected]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/models?url=m"), ("PUT", "/models/m"), ("DELETE", "/models/m"), ("GET", "/models/m"), ("PUT", "/models/m/1/set-default")],
+)
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (errors.ModelNotFound("m"), 404, "ModelNotFoundException"),
+        (errors.AlreadyRegistered("m", "1.0"), 409, "ConflictStatusException"),
+        (errors.WorkersFailed("no", out_of_memory=True), 507, "InternalServerException"),
+        (errors.DefaultVersionInUse("m"), 403, "InvalidModelVersionException"),
+        (ConnectionRefusedError("secret"), 500, "InternalServerException"),
+        (TimeoutError("secret"), 500, "InternalServerException"),
+    ],
+)
+async def test_errors_of_the_control_plane(method: str, path: str, error: Exception, status: int, kind: str) -> None:
+    answered, body = await call(FakeControlPlane(result=error), method, path)
+    assert (answered, body["code"], body["type"]) == (status, status, kind)
+    assert "secret" not in body["message"]
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/models?url=m"), ("DELETE", "/models/m"), ("DELETE", "/models/m/1.0")])
+async def test_without_the_model_api_nothing_is_registered_or_removed(method: str, path: str) -> None:
+    control = FakeControlPlane()
+    status, body = await call(control, method, path, house_options={"model_api": False})
+    assert (status, body["type"]) == (405, "MethodNotAllowedException")
+    assert body["message"] == "Requested method is not allowed, please refer to API document."
+    assert control.calls == []
+
+
+async def test_the_rest_of_management_works_without_the_model_api() -> None:
+    assert (await call(FakeControlPlane(), "PUT", "/models/m", house_options={"model_api": False}))[0] == 200

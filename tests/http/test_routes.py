@@ -1,0 +1,64 @@
+"""Which endpoint answers which method and path, per face."""
+
+from __future__ import annotations
+
+import pytest
+from torchserve.core.errors import MethodNotAllowed, RouteNotFound
+from torchserve.http import inference, management, metrics
+from torchserve.http.request import BrokenEncoding
+from torchserve.http.routes import ROUTES, Face, Table
+
+ALL: set[Face] = {"inference", "management", "metrics"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "endpoint", "params"),
+    [
+        ("GET", "/ping", inference.ping, {}),
+        ("DELETE", "/ping/", inference.ping, {}),
+        ("GET", "/models", management.list_models, {}),
+        ("GET", "/models/", management.list_models, {}),
+        ("POST", "/models", management.register, {}),
+        ("GET", "/models/m", management.describe, {"model": "m"}),
+        ("GET", "/models/m/all", management.describe, {"model": "m", "version": "all"}),
+        ("PUT", "/models/a%20b/", management.scale, {"model": "a b"}),
+        ("PUT", "/models/m/1.0", management.scale, {"model": "m", "version": "1.0"}),
+        ("DELETE", "/models/m/1.0/", management.unregister, {"model": "m", "version": "1.0"}),
+        ("PUT", "/models/m/1.0/set-default", management.set_default, {"model": "m", "version": "1.0"}),
+        ("GET", "/metrics", metrics.read, {}),
+        ("POST", "/metrics/a/b", metrics.read, {"rest": "a/b"}),
+    ],
+)
+def test_found(method: str, path: str, endpoint: object, params: dict[str, str]) -> None:
+    assert Table(ALL).find(method, path) == (endpoint, params)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "error"),
+    [
+        ("GET", "/", MethodNotAllowed),
+        ("POST", "/models/m", MethodNotAllowed),
+        ("PATCH", "/models", MethodNotAllowed),
+        ("GET", "/models/m/1.0/set-default", MethodNotAllowed),
+        ("GET", "/nothing", RouteNotFound),
+        ("GET", "/models/m/1.0/other", RouteNotFound),
+        ("GET", "/ping/x", RouteNotFound),
+        ("GET", "*", RouteNotFound),
+        ("GET", "/predictions/m", RouteNotFound),  # predict.py's, asked before the table
+        ("GET", "/models/%zz", BrokenEncoding),
+    ],
+)
+def test_refused(method: str, path: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        Table(ALL).find(method, path)
+
+
+@pytest.mark.parametrize(("face", "path"), [("inference", "/models"), ("management", "/ping"), ("metrics", "/models")])
+def test_a_face_has_only_its_own_routes(face: Face, path: str) -> None:
+    with pytest.raises(RouteNotFound):
+        Table({face}).find("GET", path)
+
+
+def test_every_row_is_documented_and_unique() -> None:
+    assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
+    assert all(route.summary for route in ROUTES)

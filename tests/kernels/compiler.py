@@ -1,0 +1,112 @@
+"""Compiles the kernels for GPUs that aren't here, exactly as a launch there would, and reads what they use.
+
+As a program it takes a JSON list of jobs from stdin, {"op", "budget" (its number), "arch", "kernels" (a file or null)},
+and prints a list of what each compiled to. It must run without TRITON_INTERPRET.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_RESOURCES = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)")
+_INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)")
+_CONSTANT = re.compile(r"(%\S+) = arith\.constant")
+_OFFSET = re.compile(r"tt\.addptr %\S+, (%\S+) : .*?, (?:tensor<[\dx]+x)?(i\d+)")
+
+
+class NoGpu:
+    """What triton asks of a driver on the way to compiling, answered for a GPU that isn't here."""
+
+    def __init__(self) -> None:
+        self.arch = 0
+
+    def get_current_target(self) -> Any:
+        from triton.backends.compiler import GPUTarget
+
+        return GPUTarget("cuda", self.arch, 32)
+
+    def get_current_device(self) -> int:
+        return self.arch  # triton keeps what it compiled by device
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+
+def recorder() -> tuple[NoGpu, list[Any]]:
+    """Makes every launch compile instead, for the GPU that the first result names, and adds it to the second."""
+    from triton.runtime import driver
+    from triton.runtime.jit import JITFunction
+
+    gpu, compiled, run = NoGpu(), [], JITFunction.run
+    driver.set_active(gpu)
+
+    def compile_only(kernel: Any, *args: Any, grid: Any, warmup: bool, **options: Any) -> None:
+        compiled.append(run(kernel, *args, grid=grid, warmup=True, **options))
+
+    JITFunction.run = compile_only
+    return gpu, compiled
+
+
+def measured(kernel: Any) -> dict[str, Any]:
+    """What the compiled kernel uses, from its machine code, and how it addresses, from the compiler's first pass."""
+    opcodes = _INSTRUCTION.findall(_tool("nvdisasm", "-c", kernel.asm["cubin"]))
+    usage = _RESOURCES.search(_tool("cuobjdump", "--dump-resource-usage", kernel.asm["cubin"]))
+    assert usage is not None and opcodes
+    registers, stack, local = map(int, usage.groups())
+    stores = [int((re.findall(r"\.[SU]?(\d+)", op) or ["32"])[-1]) for op in opcodes if op.startswith("STG")]
+    return {
+        "registers": registers,
+        "stack": stack,
+        "local": local,
+        "spills": sum(op.startswith(("LDL", "STL")) for op in opcodes),
+        "shared": kernel.metadata.shared,
+        "store": max(stores),
+        "narrow": narrow_offsets(kernel.asm["ttir"]),
+        "truncates": re.findall(r"cvt\.rz\.\w*f16\S*", kernel.asm["ptx"]),
+    }
+
+
+def narrow_offsets(ttir: str) -> list[str]:
+    """The offsets, by their names, that are added to pointers in fewer than 64 bits and aren't constants."""
+    constants = set(_CONSTANT.findall(ttir))
+    return [name for name, kind in _OFFSET.findall(ttir) if kind != "i64" and name not in constants]
+
+
+def _tool(name: str, flag: str, cubin: bytes) -> str:
+    import triton.backends.nvidia as backend
+
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        command = [Path(backend.__file__).parent / "bin" / name, flag, file.name]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def main() -> None:
+    from torchserve.kernels.catalog import OPS
+
+    from .interpreter import planted
+
+    ops = {op.name: op for op in OPS}
+    gpu, compiled = recorder()
+    results = []
+    for job in json.load(sys.stdin):
+        op = ops[job["op"]]
+        version: Callable[..., None] = planted(op, Path(job["kernels"])) if job["kernels"] else op.fused
+        case = op.budgets[job["budget"]].case
+        gpu.arch = job["arch"]
+        compiled.clear()
+        version(*case.inputs(), out=case.output())
+        results.append([measured(kernel) for kernel in compiled])
+    json.dump(results, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""What hypothesis may draw for each op, for the tests of every version."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from torchserve.kernels.normalize_images.cases import DTYPES, LAYOUTS, NormalizeCase
+
+_sides = st.integers(1, 40)
+_colours = st.tuples(*[st.floats(0.0, 1.0, width=32)] * 3)
+_spreads = st.tuples(*[st.floats(0.25, 1.0, width=32)] * 3)
+
+normalize_cases = st.builds(
+    NormalizeCase,
+    shape=st.tuples(st.integers(0, 3), _sides, _sides, st.sampled_from([1, 3])),
+    dtype=st.sampled_from(DTYPES),
+    layout=st.sampled_from(list(LAYOUTS)),
+    sliced=st.booleans(),
+    mean=_colours,
+    std=_spreads,
+)

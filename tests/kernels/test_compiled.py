@@ -1,0 +1,82 @@
+"""Every kernel compiled for A100 and H100 without one: its machine code keeps its budget, and planted waste is seen."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from torchserve.kernels import normalize_images as room
+from torchserve.kernels.catalog import OPS
+from torchserve.kernels.op import Budget, Op
+
+from .interpreter import ROOT
+
+ARCHS = (80, 90)
+FUSED = Path(room.__file__).with_name("fused.py")
+BUDGETED = [(op, number, arch) for op in OPS for number in range(len(op.budgets)) for arch in ARCHS]
+PLANTED = [
+    pytest.param("BLOCK=launch.block,", "BLOCK=launch.block * 4,", {"registers", "shared"}, id="huge-blocks"),
+    pytest.param("num_warps=launch.warps", "num_warps=launch.warps, maxnreg=24", {"stack", "spills"}, id="spills"),
+    pytest.param("tl.store(out + at,", "tl.store(out + at + total % 2,", {"store"}, id="narrow-stores"),
+    pytest.param("tl.program_id(0).to(tl.int64) * BLOCK", "tl.program_id(0) * BLOCK", {"narrow"}, id="32-bit-places"),
+]
+
+
+@pytest.fixture(scope="session")
+def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[Any, list[dict[str, Any]]]:
+    """What each kernel, and each spoilt one, compiles to. Compiled anew only when the kernel or triton changed."""
+    jobs = [{"op": op.name, "budget": number, "arch": arch, "kernels": None} for op, number, arch in BUDGETED]
+    folder = tmp_path_factory.mktemp("planted")
+    for number, plant in enumerate(PLANTED):
+        right, wrong, _ = plant.values
+        source = FUSED.read_text()
+        assert right in source
+        (folder / f"planted_{number}.py").write_text(source.replace(right, wrong))
+        jobs.append({"op": "normalize_images", "budget": 3, "arch": 90, "kernels": str(folder / f"planted_{number}.py")})
+    cache = str(request.config.cache.mkdir("triton")) if request.config.cache else str(tmp_path_factory.mktemp("triton"))
+    env = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"} | {"TRITON_CACHE_DIR": cache}
+    command = [sys.executable, "-m", f"{__package__}.compiler"]
+    done = subprocess.run(command, input=json.dumps(jobs), env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    return dict(zip([(op.name, *rest) for op, *rest in BUDGETED] + [p.id for p in PLANTED], results, strict=True))
+
+
+def over(budget: Budget, used: dict[str, Any]) -> set[str]:
+    """In what ways a compiled kernel breaks its budget, or the rules for all."""
+    rules = {
+        "registers": used["registers"] <= budget.registers,
+        "shared": used["shared"] <= budget.shared,
+        "store": used["store"] >= budget.store,
+        "stack": used["stack"] == used["local"] == 0,
+        "spills": used["spills"] == 0,
+        "narrow": used["narrow"] == [],
+        "truncates": used["truncates"] == [],
+    }
+    return {rule for rule, kept in rules.items() if not kept}
+
+
+def identify(op: Op, number: int, arch: int) -> str:
+    return f"{op.name}-{op.budgets[number].case.name}-sm_{arch}"
+
+
+@pytest.mark.parametrize(("op", "number", "arch"), BUDGETED, ids=[identify(*each) for each in BUDGETED])
+def test_a_kernel_keeps_its_budget(compiled: dict[Any, list[dict[str, Any]]], op: Op, number: int, arch: int) -> None:
+    launches = compiled[op.name, number, arch]
+    assert launches
+    for used in launches:
+        assert over(op.budgets[number], used) == set(), used
+
+
+@pytest.mark.parametrize(("right", "wrong", "broken"), PLANTED)
+def test_planted_waste_is_seen(
+    compiled: dict[Any, list[dict[str, Any]]], request: pytest.FixtureRequest, right: str, wrong: str, broken: set[str]
+) -> None:
+    (used,) = compiled[request.node.callspec.id]
+    assert over(OPS[0].budgets[3], used) >= broken, used

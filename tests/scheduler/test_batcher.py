@@ -1,0 +1,243 @@
+"""Tables of what happened and what must follow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from torchserve.scheduler.batcher import Batcher, Expire, Run
+from torchserve.scheduler.errors import LaneClosed, QueueFull
+from torchserve.scheduler.job import Job
+from torchserve.scheduler.policy import BatchPolicy
+
+from .doubles import Nobody, job
+
+
+class Script:
+    """Plays one line of a table: `2.0 offer a` or `2.0 offer a until 3`, `2.0 r: ab full`, ..."""
+
+    def __init__(self, policy: BatchPolicy) -> None:
+        self.batcher = Batcher(policy)
+        self.jobs: dict[str, Job] = {}
+        self.runners = {name: Nobody(name) for name in "rst"}
+
+    def play(self, line: str) -> None:
+        when, verb, *rest = line.split()
+        now = float(when)
+        if verb in {"offer", "alone"}:
+            expires = float(rest[2]) if len(rest) > 1 else None
+            self.jobs[rest[0]] = job(rest[0], now, expires, alone=verb == "alone")
+            self.batcher.offer(self.jobs[rest[0]], now)
+        elif verb in {"announce", "retract", "close"}:
+            getattr(self.batcher, verb)(now)
+        elif verb in {"ready", "gone"}:
+            getattr(self.batcher, verb)(self.runners[rest[0]], now)
+        elif verb == "cancel":
+            self.batcher.cancel(self.jobs[rest[0]], now)
+        elif verb == "flush":
+            assert [left.id for left in self.batcher.flush(now)] == rest
+        else:
+            assert verb == "collect"
+            wanted, _, wakeup = " ".join(rest).partition(" then ")
+            assert (", ".join(map(self.show, self.batcher.collect(now))) or "-") == wanted, line
+            assert self.batcher.wakeup() == (float(wakeup) if wakeup else None), line
+
+    def show(self, effect: Run | Expire) -> str:
+        if isinstance(effect, Expire):
+            return f"{effect.job.id} expired"
+        batch = effect.batch
+        assert isinstance(effect.runner, Nobody)
+        assert batch.runner is effect.runner
+        assert all(each.started == batch.formed for each in batch.jobs)
+        return f"{effect.runner.name}:{''.join(each.id for each in batch.jobs)} {batch.cause.value}"
+
+
+EAGER = {"batch_size": 4, "max_batch_delay": 1.0, "queue_size": 6}
+FIXED = {**EAGER, "rule": "fixed"}
+TABLE: dict[str, tuple[dict[str, Any], str]] = {
+    "a lone request never waits": (EAGER, "0 ready r; 5 offer a; 5 collect r:a free worker"),
+    "without a worker all wait": (EAGER, "0 offer a; 9 collect -"),
+    "what is there goes together": (EAGER, "0 offer a; 1 offer b; 2 ready r; 2 collect r:ab free worker"),
+    "never more than a batch": (
+        EAGER,
+        "0 offer a; 0 offer b; 0 offer c; 0 offer d; 0 offer e; 0 ready r; 0 collect r:abcd full; 1 collect -;"
+        "2 ready r; 2 collect r:e free worker",
+    ),
+    "several workers, the longest idle first": (
+        EAGER,
+        "0 ready r; 1 ready s; 1 ready r; 2 offer a; 2 collect r:a free worker; 3 ready r; 3 offer b;"
+        "3 collect s:b free worker; 4 offer c; 4 collect r:c free worker",
+    ),
+    "each free worker gets its own batch": (
+        {**EAGER, "batch_size": 1},
+        "0 ready r; 0 ready s; 0 offer a; 0 offer b; 0 offer c; 0 collect r:a full, s:b full; 1 ready s;"
+        " 1 collect s:c full",
+    ),
+    "a worker that is gone gets nothing": (
+        EAGER,
+        "0 ready r; 0 ready s; 0 gone r; 0 gone t; 0 offer a; 0 collect s:a free worker; 1 offer b; 1 collect -;"
+        "2 ready r; 2 collect r:b free worker",
+    ),
+    "a body on its way is waited for": (
+        EAGER,
+        "0 ready r; 5 announce; 5 offer a; 5 collect - then 6; 5.5 offer b; 5.5 retract; 5.5 collect r:ab free worker",
+    ),
+    "but not past the delay": (
+        EAGER,
+        "0 ready r; 5 offer a; 5 announce; 5 collect - then 6; 5.9 announce; 5.9 offer b; 5.9 collect - then 6;"
+        "6 collect r:ab delay",
+    ),
+    "nor by a full batch": (
+        {**EAGER, "batch_size": 2},
+        "0 ready r; 0 announce; 0 offer a; 0 collect - then 1; 0 offer b; 0 collect r:ab full",
+    ),
+    "a slow body holds nobody for good": (
+        EAGER,
+        "0 ready r; 0 announce; 0.4 offer a; 0.4 collect - then 1; 1 collect r:a delay; 2 ready r; 3 offer b;"
+        "3 collect r:b delay",
+    ),
+    "a slow body stays slow while others come and go": (
+        EAGER,
+        "0 ready r; 0 announce; 5 announce; 5 retract; 5 offer a; 5 collect r:a delay",
+    ),
+    "the README's example": (
+        {**EAGER, "max_batch_delay": 0.1},
+        "0 ready r; 0 offer A; 0 collect r:A free worker; 0.01 offer B; 0.02 offer C; 0.03 offer D; 0.03 collect -;"
+        "0.05 ready r; 0.05 collect r:BCD free worker; 0.06 announce; 0.07 offer F; 0.08 ready r;"
+        "0.08 collect - then 0.16; 0.16 collect r:F delay; 0.17 ready r; 0.18 offer G; 0.18 collect r:G delay",
+    ),
+    "fixed waits for a full batch": (
+        FIXED,
+        "0 ready r; 5 offer a; 5 collect - then 6; 5.1 offer b; 5.2 offer c; 5.2 collect - then 6; 5.3 offer d;"
+        "5.3 collect r:abcd full",
+    ),
+    "or for the oldest's delay": (
+        FIXED,
+        "0 ready r; 5 offer a; 5.9 offer b; 5.9 collect - then 6; 6 collect r:ab delay",
+    ),
+    "the delay counts from arrival": (FIXED, "0 offer a; 3 offer b; 3 collect -; 4 ready r; 4 collect r:ab delay"),
+    "a cancelled job no longer is the oldest": (
+        FIXED,
+        "0 ready r; 5 offer a; 5.5 offer b; 5.5 collect - then 6; 5.6 cancel a; 6 collect - then 6.5;"
+        " 6.5 collect r:b delay",
+    ),
+    "no delay is no wait": ({**FIXED, "max_batch_delay": 0}, "0 ready r; 5 offer a; 5 collect r:a delay"),
+    "an alone job goes alone": (
+        FIXED,
+        "0 ready r; 0 ready s; 0 ready t; 1 offer a; 1 alone X; 1 offer b; 1 collect r:a alone, s:X alone then 2;"
+        "2 collect t:b delay",
+    ),
+    "alone jobs keep their place": (
+        EAGER,
+        "0 offer a; 0 offer b; 0 alone X; 0 alone Y; 0 offer c; 0 ready r; 0 collect r:ab alone; 1 ready r;"
+        "1 collect r:X alone; 2 ready r; 2 collect r:Y alone; 3 ready r; 3 collect r:c free worker",
+    ),
+    "an alone job behind a full batch": (
+        {**FIXED, "batch_size": 2},
+        "0 offer a; 0 offer b; 0 alone X; 0 ready r; 0 collect r:ab full; 1 ready r; 1 collect r:X alone",
+    ),
+    "an alone job behind waits for no body": (
+        EAGER,
+        "0 ready r; 0 announce; 0 offer a; 0 alone X; 0 collect r:a alone",
+    ),
+    "a cancelled alone job divides no batch": (
+        EAGER,
+        "0 offer a; 0 alone X; 0 offer b; 0 cancel X; 0 ready r; 0 collect r:ab free worker",
+    ),
+    "an expired alone job divides no batch": (
+        EAGER,
+        "0 offer a; 0 alone X until 1; 0 offer b; 1 ready r; 1 collect r:ab free worker, X expired",
+    ),
+    "batches before bad news": (EAGER, "0 offer a until 2; 1 offer b; 2 ready r; 2 collect r:b free worker, a expired"),
+    "the first in the queue may expire": (EAGER, "0 offer a until 2; 0 collect - then 2; 2 collect a expired"),
+    "in the order of their deadlines": (
+        EAGER,
+        "0 offer a until 3; 0 offer b until 2; 0 offer c; 0 collect - then 2; 3 collect b expired, a expired",
+    ),
+    "a deadline before the delay": (
+        FIXED,
+        "0 ready r; 0 offer a until 0.5; 0 collect - then 0.5; 0.5 collect a expired; 0.6 offer b;"
+        " 0.6 collect - then 1.6",
+    ),
+    "one that runs does not expire": (
+        EAGER,
+        "0 ready r; 0 offer a until 2; 0 collect r:a free worker then 2; 2 collect -",
+    ),
+    "one that is cancelled does not expire": (EAGER, "0 offer a until 2; 1 cancel a; 3 collect -"),
+    "one that runs can't be taken back": (
+        EAGER,
+        "0 ready r; 0 offer a; 0 collect r:a free worker; 1 cancel a; 1 ready r; 1 collect -",
+    ),
+    "flush empties": (
+        FIXED,
+        "0 ready r; 0 offer a until 0.5; 0 alone X; 0 flush a X; 0.6 collect -; 1 offer b; 1 offer c;"
+        " 1 collect - then 2",
+    ),
+    "closing keeps what is queued": (EAGER, "0 offer a; 1 close; 2 ready r; 2 collect r:a free worker"),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_table(name: str):
+    policy, lines = TABLE[name]
+    script = Script(BatchPolicy(**policy))
+    for line in lines.split(";"):
+        script.play(line)
+
+
+def test_the_bound_is_exact_and_cancelling_makes_room():
+    batcher = Batcher(BatchPolicy(queue_size=2))
+    first, second = job("a", 0.0), job("b", 0.0)
+    batcher.offer(first, 0.0)
+    batcher.offer(second, 0.0)
+    with pytest.raises(QueueFull, match="2 jobs"):
+        batcher.offer(job("c", 0.0), 0.0)
+    batcher.cancel(first, 0.0)
+    batcher.offer(job("d", 0.0), 0.0)
+    with pytest.raises(QueueFull):
+        batcher.offer(job("e", 0.0), 0.0)
+    batcher.ready(Nobody(), 0.0)
+    assert len(batcher.collect(0.0)) == 1  # what runs doesn't count
+    batcher.offer(job("f", 0.0), 0.0)
+    assert batcher.queued == 2
+
+
+def test_a_closed_batcher_refuses():
+    batcher = Batcher(BatchPolicy())
+    batcher.close(0.0)
+    with pytest.raises(LaneClosed):
+        batcher.offer(job("a", 0.0), 0.0)
+
+
+def test_a_job_of_another_queue_is_only_marked():
+    ours, theirs = Batcher(BatchPolicy()), Batcher(BatchPolicy())
+    mine, other = job("a", 0.0), job("b", 0.0)
+    ours.offer(mine, 0.0)
+    theirs.offer(other, 0.0)
+    ours.cancel(other, 0.0)
+    assert (ours.queued, other.cancelled, mine.cancelled) == (1, True, False)
+
+
+def test_announcements_are_counted():
+    batcher = Batcher(BatchPolicy())
+    batcher.announce(0.0)
+    batcher.announce(1.0)
+    assert batcher.announced == 2
+    batcher.retract(2.0)
+    batcher.retract(2.0)
+    with pytest.raises(ValueError, match="retract without announce"):
+        batcher.retract(2.0)
+
+
+def test_deadlines_of_jobs_that_left_do_not_pile_up():
+    batcher = Batcher(BatchPolicy())
+    batcher.offer(job("stays", 0.0, expires=1.0), 0.0)
+    for number in range(1000):
+        batcher.offer(going := job("goes", 0.0, expires=1e6 + number), 0.0)
+        batcher.cancel(going, 0.0)
+        assert batcher.collect(0.0) == []
+    assert len(batcher._expiries) < 100
+    assert batcher.wakeup() == 1.0
+    batcher.offer(job("too", 0.0, expires=0.5), 0.0)
+    assert [effect.job.id for effect in batcher.collect(1.0) if isinstance(effect, Expire)] == ["too", "stays"]

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from torchserve.scheduler.job import Cause
+from torchserve.scheduler.policy import BatchPolicy
+from torchserve.scheduler.rules import RULES, Eager, Fixed
+
+
+def test_defaults_are_torchserves():
+    policy = BatchPolicy()
+    assert (policy.batch_size, policy.max_batch_delay, policy.queue_size, policy.rule) == (1, 0.1, 100, "eager")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("batch_size", 0),
+        ("batch_size", -3),
+        ("batch_size", 2.5),
+        ("batch_size", "8"),
+        ("batch_size", True),
+        ("queue_size", 0),
+        ("queue_size", None),
+        ("max_batch_delay", -0.001),
+        ("max_batch_delay", math.inf),
+        ("max_batch_delay", math.nan),
+        ("max_batch_delay", "0.1"),
+        ("max_batch_delay", True),
+        ("rule", "lazy"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(field: str, value: object):
+    with pytest.raises(ValueError, match=field) as caught:
+        BatchPolicy(**{field: value})
+    assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("delay", [0, 0.0, 5])
+def test_a_delay_may_be_zero_or_whole(delay: float):
+    assert BatchPolicy(max_batch_delay=delay).max_batch_delay == delay
+
+
+# Batches of 4, a delay of 1 s; the oldest job came at 10.0.
+@pytest.mark.parametrize(
+    ("rule", "queued", "announced", "latest", "now", "verdict"),
+    [
+        (Fixed, 4, 0, 0.0, 10.0, Cause.FULL),
+        (Fixed, 9, 3, 10.0, 99.0, Cause.FULL),
+        (Fixed, 3, 0, 0.0, 10.5, 11.0),
+        (Fixed, 3, 0, 0.0, 11.0, Cause.DELAY),
+        (Fixed, 1, 5, 10.9, 11.5, Cause.DELAY),
+        (Eager, 4, 1, 10.0, 10.0, Cause.FULL),
+        (Eager, 1, 0, 0.0, 10.0, Cause.FREE_WORKER),
+        (Eager, 3, 0, 0.0, 99.0, Cause.FREE_WORKER),
+        (Eager, 3, 1, 10.2, 10.5, 11.0),
+        (Eager, 3, 1, 10.2, 11.0, Cause.DELAY),
+        (Eager, 1, 1, 9.7, 10.5, 10.7),  # the body began at 9.7
+        (Eager, 1, 1, 8.5, 10.0, Cause.DELAY),  # and this one has had its second already
+    ],
+)
+def test_rules(
+    rule: type[Fixed | Eager], queued: int, announced: int, latest: float, now: float, verdict: Cause | float
+):
+    assert rule(4, 1.0).decide(queued, 10.0, announced, latest, now) == verdict
+
+
+def test_every_rule_has_a_name():
+    assert RULES == {"eager": Eager, "fixed": Fixed}

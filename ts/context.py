@@ -1,0 +1,5 @@
+"""Context under TorchServe's name."""
+
+from torchserve.core.handlers.context import Context, RequestProcessor
+
+__all__ = ["Context", "RequestProcessor"]

@@ -1,0 +1,1 @@
+"""TorchServe's import path of what handlers use beside their context."""

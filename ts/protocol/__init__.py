@@ -1,0 +1,1 @@
+"""TorchServe's older import path of streaming."""

@@ -1,0 +1,1 @@
+"""TorchServe's import path of its test doubles."""

@@ -1,0 +1,1 @@
+"""TorchServe's import path of PredictionException and the label functions."""
