@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torchserve.kernels.normalize_images.cases import DTYPES, LAYOUTS, NormalizeCase
 
 _sides = st.integers(1, 40)
-_colours = st.tuples(*[st.floats(0.0, 1.0, width=32)] * 3)
+# No subnormal: Triton's interpreter takes a scalar below 2**-126 for fp64, where the compiler takes every one for fp32.
+_colours = st.tuples(*[st.floats(0.0, 1.0, width=32, allow_subnormal=False)] * 3)
 _spreads = st.tuples(*[st.floats(0.25, 1.0, width=32)] * 3)
 
 normalize_cases = st.builds(
