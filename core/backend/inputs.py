@@ -1,4 +1,4 @@
-"""What the handler sees of a batch: one dict a request, and the headers its context knows. Decoded as TorchServe does."""
+"""What the handler sees of a batch: a dict for each request, and its headers. Decoded as TorchServe does."""
 
 from __future__ import annotations
 

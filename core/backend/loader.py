@@ -7,6 +7,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -40,15 +41,15 @@ def load_entry_point(handler: str, context: Context) -> EntryPoint:
 def add_model_path(model_dir: str, handler: str) -> None:
     """Make the model's folder the working one and the first to import from, then the handler's own folder in it."""
     os.chdir(model_dir)
-    folder = os.path.normpath(os.path.join(model_dir, os.path.dirname(handler.partition(":")[0])))
-    for path in (folder, model_dir):
+    folder = Path(model_dir, handler.partition(":")[0]).parent
+    for path in (str(folder), model_dir):
         if path in sys.path:
             sys.path.remove(path)
         sys.path.insert(0, path)
 
 
 def _import_handler(name: str) -> tuple[ModuleType, bool]:
-    module_name = os.path.basename(name)
+    module_name = Path(name).name
     try:
         return importlib.import_module(module_name), False
     except ModuleNotFoundError as error:
@@ -61,7 +62,7 @@ def _import_handler(name: str) -> tuple[ModuleType, bool]:
     except ModuleNotFoundError as error:
         if error.name != dotted:
             raise
-    raise ValueError(f"handler {name!r} is neither a module in {os.getcwd()} nor a built-in handler")
+    raise ValueError(f"handler {name!r} is neither a module in {Path.cwd()} nor a built-in handler")
 
 
 def _only_class(module: ModuleType, *, builtin: bool, handler: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a handler returned, as the bodies and Results of its requests. torch is used only where the handler loaded it."""
+"""What a handler returned, as bodies and Results. torch is used only where the handler has loaded it."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -87,7 +88,7 @@ class Service:
             self._send(buffers)
 
     def predict(self, predict: Predict, bodies: Sequence[Body]) -> tuple[Answer, list[Body]]:
-        """Run a batch. The Answer's code is 200 with a result for each row, or the status the whole batch failed with."""
+        """Run a batch. The Answer's code is 200, with a result for each row, or the status the batch failed with."""
         context = self._context
         metrics = context.metrics
         context.request_ids = {index: row.request_id for index, row in enumerate(predict.rows)}
@@ -207,11 +208,8 @@ def _print_traceback(text: str) -> None:
 
 
 def _manifest(model_dir: str) -> dict[str, Any]:
-    path = os.path.join(model_dir, "MAR-INF", "MANIFEST.json")
-    if not os.path.exists(path):
-        return {"model": {}}
-    with open(path, "rb") as file:
-        return json.load(file)
+    path = Path(model_dir, "MAR-INF", "MANIFEST.json")
+    return json.loads(path.read_bytes()) if path.exists() else {"model": {}}
 
 
 def _yaml_config(model_dir: str, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -220,4 +218,4 @@ def _yaml_config(model_dir: str, manifest: dict[str, Any]) -> dict[str, Any]:
         return {}
     from ..handlers.yaml_config import get_yaml_config
 
-    return get_yaml_config(os.path.join(model_dir, name))
+    return get_yaml_config(str(Path(model_dir, name)))

@@ -1,1 +1,1 @@
-"""What model authors build on: the context, the base and default handlers, metrics. Public handlers import it as `ts`."""
+"""What model authors build on: context, base and default handlers, metrics. Public handlers import it as `ts`."""

@@ -5,12 +5,12 @@ Hooks, attributes and their meaning are TorchServe's: public handlers subclass i
 
 from __future__ import annotations
 
-import abc
 import importlib
 import logging
 import os
 import pickle
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from .timer import timed
 log = logging.getLogger(__name__)
 
 
-class BaseHandler(abc.ABC):
+class BaseHandler:
     """Override any of `preprocess`, `inference`, `postprocess`, `describe_handle`, `get_insights`, or `initialize`."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class BaseHandler(abc.ABC):
         model_dir = properties["model_dir"]
         described = self.manifest["model"]
         weights, definition = described.get("serializedFile"), described.get("modelFile")
-        self.model_pt_path = os.path.join(model_dir, weights) if weights else None
+        self.model_pt_path = str(Path(model_dir, weights)) if weights else None
         if definition:
             self.model = self._load_pickled_model(model_dir, definition, self.model_pt_path)
         elif self.model_pt_path is not None and self.model_pt_path.endswith((".pt", ".pth")):
@@ -65,7 +65,7 @@ class BaseHandler(abc.ABC):
         self.model.eval()
         if (context.model_yaml_config or {}).get("pt2"):
             log.warning("pt2 in the model's yaml is not applied by this version; the model runs uncompiled")
-        self.mapping = load_label_mapping(os.path.join(model_dir, "index_to_name.json"))
+        self.mapping = load_label_mapping(str(Path(model_dir, "index_to_name.json")))
         self.initialized = True
 
     def _load_torchscript_model(self, model_pt_path: str) -> Any:
@@ -73,7 +73,7 @@ class BaseHandler(abc.ABC):
 
     def _load_pickled_model(self, model_dir: str, model_file: str, model_pt_path: str | None) -> Any:
         """The one model class of `model_file`, with the state dict of `model_pt_path` if there is one."""
-        _existing(os.path.join(model_dir, model_file))
+        _existing(str(Path(model_dir, model_file)))
         module = importlib.import_module(model_file.removesuffix(".py"))
         classes = list_classes_from_module(module, torch.nn.Module)
         if len(classes) != 1:
@@ -121,7 +121,7 @@ class BaseHandler(abc.ABC):
 
     def _infer_with_profiler(self, data: Any) -> Any:
         """Run the batch under torch.profiler with `profiler_args`; the trace goes to /tmp/pytorch_profiler/<model>."""
-        folder = f"/tmp/pytorch_profiler/{self.context.model_name}"
+        folder = f"/tmp/pytorch_profiler/{self.context.model_name}"  # noqa: S108  where TorchServe puts it
         arguments: dict[str, Any] = {
             "record_shapes": True,
             "on_trace_ready": torch.profiler.tensorboard_trace_handler(folder),
@@ -169,7 +169,7 @@ def pick_device(gpu_id: int | str | None) -> torch.device:
 
 
 def _existing(path: str) -> str:
-    if not os.path.isfile(path):
+    if not Path(path).is_file():
         raise RuntimeError(f"No model weights could be loaded: {path} is missing")
     return path
 
@@ -179,6 +179,6 @@ def _load_state_dict(path: str, device: torch.device) -> Any:
         return torch.load(_existing(path), map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         raise RuntimeError(
-            f"{os.path.basename(path)} is not a plain state dict, and other pickles are refused because they can run"
+            f"{Path(path).name} is not a plain state dict, and other pickles are refused because they can run"
             f" code: save it with torch.save(model.state_dict(), ...). {error}"
         ) from error

@@ -105,9 +105,8 @@ class CachingMetric:
             self._emitter.emit(Sample(self.metric_name, self.unit, self.metric_type.name, float(value), pairs, index))
 
     def _refuse(self, value: float, why: str) -> None:
-        names = ",".join(self.dimension_names)
         text = "Failed to update metric with name:%s and dimensions: %s with value: %s: %s"
-        log.error(text, self.metric_name, names, value, why)
+        log.error(text, self.metric_name, ",".join(self.dimension_names), value, why)
 
 
 class MetricsEmitter:
@@ -209,7 +208,7 @@ class MetricsEmitter:
         dimension_names: Sequence[str] | None = None,
         metric_type: MetricTypes = MetricTypes.COUNTER,
     ) -> CachingMetric:
-        """A metric with the handler's own dimension names. Raises MetricsCacheTypeError for arguments of a wrong type."""
+        """A metric with the handler's own dimension names. Raises MetricsCacheTypeError for a wrong argument."""
         _check(metric_name, str, "`metric_name` must be a str")
         _check(unit, str, "`unit` must be a str")
         _check(metric_type, MetricTypes, "`metric_type` must be a MetricTypes enum")

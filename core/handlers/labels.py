@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -15,11 +15,11 @@ def load_label_mapping(mapping_file_path: str) -> dict[str, str] | None:
 
     Raises ValueError naming the file when it holds something else.
     """
-    if not os.path.isfile(mapping_file_path):
+    path = Path(mapping_file_path)
+    if not path.is_file():
         log.warning("%r is missing. Inference output will not include class name.", mapping_file_path)
         return None
-    with open(mapping_file_path, encoding="utf-8") as file:
-        mapping = json.load(file)
+    mapping = json.loads(path.read_bytes())
     if not isinstance(mapping, dict):
         raise ValueError(f'{mapping_file_path}: index->name JSON mapping should be in "class": "label" format.')  # noqa: TRY004
     names = mapping.get("object_type_names")
@@ -30,7 +30,8 @@ def load_label_mapping(mapping_file_path: str) -> dict[str, str] | None:
         label = value[-1] if isinstance(value, list) and value else value
         if not isinstance(label, str):
             raise ValueError(  # noqa: TRY004  the file is wrong, not the argument
-                f"{mapping_file_path}: labels in index->name mapping must be either str or List[str], {key!r} has {value!r}"
+                f"{mapping_file_path}: labels in index->name mapping must be either str or List[str],"
+                f" {key!r} has {value!r}"
             )
         labels[key] = label
     return labels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +28,7 @@ class MockContext(Context):
         described = {"serializedFile": model_pt_file, "modelFile": model_file}
         manifest = {"model": {key: value for key, value in described.items() if value}}
         gpu = int(gpu_id) if gpu_id is not None and torch.cuda.is_available() else None
-        config = get_yaml_config(os.path.join(model_dir, model_yaml_config_file)) if model_yaml_config_file else None
+        config = get_yaml_config(str(Path(model_dir, model_yaml_config_file))) if model_yaml_config_file else None
         super().__init__(model_name, model_dir, manifest, 1, gpu, "", model_yaml_config=config)
         self.request_ids = {0: "0"}
 

@@ -9,10 +9,14 @@ from .context import Context
 
 
 def send_intermediate_predict_response(
-    ret: Sequence[Any], req_id_map: Mapping[int, str] | None, message: str, code: int, context: Context | None = None
+    ret: Sequence[Any],
+    req_id_map: Mapping[int, str] | None,  # noqa: ARG001  TorchServe's signature
+    message: str,  # noqa: ARG001  TorchServe's signature
+    code: int,
+    context: Context | None = None,
 ) -> None:
     """Send `ret`, one element for each request of the batch, with status `code`; what the handler returns is the last
-    chunk. `req_id_map` and `message` are there for TorchServe's signature.
+    chunk.
 
     Raises ValueError for a list of the wrong length, an element that can't be sent, or outside a batch.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 import base64
 import io
 from typing import Any
@@ -12,9 +11,10 @@ from PIL import Image
 
 from .base import BaseHandler
 from .context import Context
+from .fused_normalize import FusedNormalize
 
 
-class VisionHandler(BaseHandler, abc.ABC):
+class VisionHandler(BaseHandler):
     """A subclass has `image_processing`, which turns a PIL image into a tensor."""
 
     image_processing: Any
@@ -26,15 +26,17 @@ class VisionHandler(BaseHandler, abc.ABC):
 
     def preprocess(self, data: Any) -> Any:
         """One tensor for the batch, from `data` or `body`: an encoded image, one in base64, or nested lists."""
-        images = [self._to_tensor(row.get("data") or row.get("body")) for row in data]
-        return torch.stack(images).to(self.device)
+        inputs = [_image_or_lists(row.get("data") or row.get("body")) for row in data]
+        fused = FusedNormalize.of(self.image_processing)
+        pictures = [each for each in inputs if isinstance(each, Image.Image)]
+        if fused is not None and len(pictures) == len(inputs) and fused.fits(pictures):
+            batch = fused.batch(pictures, self.device)
+            if batch is not None:
+                return batch
+        return torch.stack([self._to_tensor(each) for each in inputs]).to(self.device)
 
     def _to_tensor(self, image: Any) -> Any:
-        if isinstance(image, str):
-            image = base64.b64decode(image)
-        if isinstance(image, bytes | bytearray):
-            return self.image_processing(Image.open(io.BytesIO(image)))
-        return torch.FloatTensor(image)
+        return self.image_processing(image) if isinstance(image, Image.Image) else torch.FloatTensor(image)
 
     def get_insights(self, tensor_data: Any, raw_input: Any, target: Any = 0) -> Any:
         """Integrated gradients of `target`, in 15 steps, as nested lists. Needs captum (pip install captum)."""
@@ -43,3 +45,10 @@ class VisionHandler(BaseHandler, abc.ABC):
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(f"explanations need captum (pip install captum): {error}") from error
         return IntegratedGradients(self.model).attribute(tensor_data, target=target, n_steps=15).tolist()
+
+
+def _image_or_lists(value: Any) -> Any:
+    """An encoded image opened, its pixels not decoded yet; anything else as it is."""
+    if isinstance(value, str):
+        value = base64.b64decode(value)
+    return Image.open(io.BytesIO(value)) if isinstance(value, bytes | bytearray) else value

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
 
 def get_yaml_config(yaml_file_path: str) -> dict[str, Any]:
     """The file's mapping, {} for an empty file. Raises OSError, yaml.YAMLError, ValueError when it isn't a mapping."""
-    with open(yaml_file_path, encoding="utf-8") as file:
-        config = yaml.load(file, Loader=_LOADER)
+    config = yaml.load(Path(yaml_file_path).read_bytes(), Loader=yaml.CSafeLoader)
     if config is None:
         return {}
     if not isinstance(config, dict):

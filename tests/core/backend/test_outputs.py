@@ -127,6 +127,8 @@ def test_http_status(code: object, status: int) -> None:
     assert http_status(code) == status
 
 
-@pytest.mark.parametrize(("value", "text"), [("plain", "plain"), (5, "5"), ("é", "é"), ("a\x00\tb\x7f", "a  b "), ("", "")])
+@pytest.mark.parametrize(
+    ("value", "text"), [("plain", "plain"), (5, "5"), ("é", "é"), ("a\x00\tb\x7f", "a  b "), ("", "")]
+)
 def test_clean(value: object, text: str) -> None:
     assert clean(value) == text

@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from torchserve.core.backend.__main__ import _send
 from torchserve.core.payload import Body
 from torchserve.core.wire.frames import Frame, FrameReader, encode
 from torchserve.core.wire.messages import Answer, Load, Loaded, PartHead, Partial, Predict, Row, ToFront
@@ -37,6 +40,7 @@ ECHO = """
                 if command == "sysexit":
                     sys.exit(3)
                 if command == "exit":
+                    print("last words")
                     os._exit(int(rest))
                 if command == "print":
                     for _ in range(int(rest)):
@@ -59,12 +63,25 @@ class Backend:
         self.sock, theirs = socket.socketpair()
         self.sock.settimeout(DEADLINE)
         self.reader = FrameReader(ToFront, 1 << 30)
-        command = [sys.executable, "-m", "torchserve.core.backend", "--fd", str(theirs.fileno()), "--name", "W-9000-m_1.0"]
+        command = [
+            sys.executable,
+            "-m",
+            "torchserve.core.backend",
+            "--fd",
+            str(theirs.fileno()),
+            "--name",
+            "W-9000-m_1.0",
+        ]
         self.out = folder / "stdout"
         self.err = folder / "stderr"
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self.process = subprocess.Popen(
-                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=out, stderr=err
+                command,
+                env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
             )
         theirs.close()
         self.sock.sendmsg(encode(Load("m", "1.0", str(folder), handler, 4)))
@@ -149,8 +166,23 @@ def test_megabytes_in_and_out(backend: Backend) -> None:
 
 
 def test_many_bodies_at_once(backend: Backend) -> None:
-    bodies = [b"y" * 5000] * 1500  # more buffers than one sendmsg takes
-    assert backend.ask(*bodies).bodies == (b"5000",) * 1500
+    bodies = [b"big 5000"] * 1500  # more buffers than one sendmsg takes
+    assert [bytes(body) for body in backend.ask(*bodies).bodies] == [b"x" * 5000] * 1500
+
+
+@given(st.lists(st.binary(max_size=9), max_size=6), st.integers(1, 12))
+def test_what_is_sent_in_part_is_sent_in_the_end(buffers: list[bytes], at_a_time: int) -> None:
+    class Stub:
+        sent = b""
+
+        def sendmsg(self, views: list[memoryview]) -> int:
+            part = b"".join(views)[:at_a_time]
+            self.sent += part
+            return len(part)
+
+    stub = Stub()
+    _send(stub, buffers)
+    assert stub.sent == b"".join(buffers)
 
 
 def test_megabytes_of_prints_reach_both_streams_whole(backend: Backend) -> None:
@@ -163,6 +195,7 @@ def test_an_exit_by_the_handler_ends_the_stream_and_gives_its_code(backend: Back
     backend.send(b"exit 7")
     assert backend.receive() is None
     assert backend.process.wait(DEADLINE) == 7
+    assert backend.out.read_text().endswith("last words\n")
 
 
 def test_the_end_of_the_stream_ends_it(backend: Backend) -> None:
@@ -276,7 +309,17 @@ def test_the_death_of_its_parent_ends_it_even_while_a_handler_runs(write_model) 
 
 def test_a_parent_that_died_before_the_start_is_noticed() -> None:
     ours, theirs = socket.socketpair()
-    command = [sys.executable, "-m", "torchserve.core.backend", "--fd", str(theirs.fileno()), "--name", "W", "--parent", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "torchserve.core.backend",
+        "--fd",
+        str(theirs.fileno()),
+        "--name",
+        "W",
+        "--parent",
+        "1",
+    ]
     with ours, theirs:
         done = subprocess.run(
             command, pass_fds=[theirs.fileno()], capture_output=True, text=True, timeout=DEADLINE, check=False

@@ -96,7 +96,9 @@ def test_loads_and_predicts(model_dir: Path, model: dict[str, str], factor: list
         ),
     ],
 )
-def test_what_can_not_be_loaded_is_told(model_dir: Path, model: dict[str, str], error: type[Exception], text: str) -> None:
+def test_what_can_not_be_loaded_is_told(
+    model_dir: Path, model: dict[str, str], error: type[Exception], text: str
+) -> None:
     with pytest.raises(error, match=text):
         Plain().initialize(make_context(model_dir, **model))
 

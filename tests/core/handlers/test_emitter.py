@@ -91,7 +91,12 @@ def test_dimensions_do_not_leak_from_call_to_call(metrics: MetricsEmitter) -> No
     metrics.add_error("E", 1)
     metrics.add_counter("F", 1)
     assert len(mine) == 1
-    assert [sample.dimensions for sample in metrics.take()] == [(("a", "b"), *MODEL), MODEL, (("Level", "Error"),), MODEL]
+    assert [sample.dimensions for sample in metrics.take()] == [
+        (("a", "b"), *MODEL),
+        MODEL,
+        (("Level", "Error"),),
+        MODEL,
+    ]
 
 
 def test_update_changes_the_metric_for_that_call_only(metrics: MetricsEmitter) -> None:

@@ -27,7 +27,9 @@ SCRATCH = 1 << 16
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
 BODY = st.one_of(st.binary(max_size=60), st.sampled_from([4095, 4096, 4097, 70_000]).map(lambda n: b"x" * n))
-ROW = st.builds(Row, TEXT, st.lists(st.builds(PartHead, TEXT, TEXT), max_size=2).map(tuple), st.dictionaries(TEXT, TEXT))
+ROW = st.builds(
+    Row, TEXT, st.lists(st.builds(PartHead, TEXT, TEXT), max_size=2).map(tuple), st.dictionaries(TEXT, TEXT)
+)
 FRAME = st.builds(
     lambda number, rows, bodies: (Predict(number, tuple(rows)), bodies),
     st.integers(0, 2**62),
@@ -160,6 +162,8 @@ def frame_of(head: bytes, bodies: bytes = b"", *, magic: bytes = b"TSW1", said: 
     return struct.pack("<4sIQ", magic, len(head), len(bodies) if said is None else said) + head + bodies
 
 
+# A Loaded with a field that it does not know, and whose value is nested too deep to skip.
+DEEP = b"\x92\x84\xa4type\xa6loaded\xa4code\x01\xa7message\xa1x\xa7unknown" + b"\x91" * 30_000 + b"\x90" + b"\x90"
 GOOD = bytes(encode(Loaded(200, "x"))[0])[16:]
 
 
@@ -174,6 +178,7 @@ GOOD = bytes(encode(Loaded(200, "x"))[0])[16:]
         (frame_of(bytes(encode(Predict(1, ()))[0])[16:]), "head can't be read"),
         (frame_of(b"\x92" + GOOD[1:-1] + b"\x91\xff"), "head can't be read"),
         (frame_of(b"\x91" * 5000), "head can't be read"),
+        (frame_of(DEEP), "head can't be read"),
         (frame_of(GOOD, b"abc"), "add up to 0 bytes, its prefix says 3"),
         (frame_of(bytes(encode(Loaded(200, "x"), [b"abc"])[0])[16:-3], b"abcd"), "add up to 3 bytes"),
         (frame_of(b"", said=1 << 62), "over the limit"),
