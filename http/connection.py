@@ -87,8 +87,8 @@ class Connection(web.RequestHandler):
 
     @property
     def busy(self) -> bool:
-        """Whether a request is here that has no answer yet."""
-        return bool(self._messages) or self._current_request is not None
+        """Whether a request is here that has no answer yet; aiohttp's `_waiter` is there only between two requests."""
+        return self.transport is not None and (bool(self._messages) or self._waiter is None)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None

@@ -155,12 +155,19 @@ class Door:
             _ = task.exception()  # looked at, so that asyncio does not report it when the client has left
 
     async def _flush(self, request: web.BaseRequest, transport: asyncio.Transport) -> None:
-        """Wait until the client has taken its answer; one that does not is cut off."""
-        try:
-            async with asyncio.timeout(self._limits.write_stall):
-                await request.writer.drain()
-        except TimeoutError:
-            transport.abort()
+        """Wait until the client has taken its answer, however slowly; one that takes nothing any more is cut off."""
+        left = transport.get_write_buffer_size()
+        while left:
+            try:
+                async with asyncio.timeout(self._limits.write_stall):
+                    await request.writer.drain()
+            except TimeoutError:
+                before, left = left, transport.get_write_buffer_size()
+                if left >= before:
+                    transport.abort()
+                    return
+            else:
+                return
 
 
 async def read_body(content: StreamReader, connection: Connection, limits: Limits) -> bytes:
@@ -185,9 +192,7 @@ async def read_body(content: StreamReader, connection: Connection, limits: Limit
                 too_slow = began + limits.body_grace + size / limits.body_rate
                 clock.reschedule(min(loop.time() + limits.body_idle, too_slow))
     except TimeoutError:
-        raise SlowRequest(
-            f"The request body came too slowly: {size} bytes in {loop.time() - began:.1f} s."
-        ) from None
+        raise SlowRequest(f"The request body came too slowly: {size} bytes in {loop.time() - began:.1f} s.") from None
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 

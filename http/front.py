@@ -15,6 +15,7 @@ from ..core.errors import InvalidConfig
 from .accesslog import Entry
 from .connection import Acceptor
 from .door import Door
+from .lean import LeanAcceptor
 from .limits import Limits
 from .routes import Face
 from .services import Services
@@ -71,6 +72,7 @@ class Front:
         self._listen = dict(listen)
         self._doors: list[Door] = []
         self._acceptors: list[Acceptor] = []
+        self._lean: list[LeanAcceptor] = []
         self._servers: list[asyncio.Server] = []
         self.bound: dict[Face, Listener] = {}
 
@@ -108,14 +110,18 @@ class Front:
         self._services.draining = True
         for server in self._servers:
             server.close()
+        for lean in self._lean:
+            lean.close()
         _ = await asyncio.gather(*(acceptor.shutdown(0.1) for acceptor in self._acceptors))
         self._servers.clear()
         self._acceptors.clear()
+        self._lean.clear()
         self._doors.clear()
         self.bound.clear()
 
     def _busy(self) -> bool:
-        return any(door.active or door.working for door in self._doors) or any(each.busy for each in self._acceptors)
+        doors = any(door.active or door.working for door in self._doors)
+        return doors or any(acceptor.busy for acceptor in (*self._acceptors, *self._lean))
 
     def _by_listener(self) -> list[tuple[Listener, list[Face]]]:
         groups: list[tuple[Listener, list[Face]]] = []
@@ -130,15 +136,20 @@ class Front:
     async def _bind(self, listener: Listener, faces: list[Face]) -> None:
         door = Door(self._services, faces)
         acceptor = Acceptor(door, self._services)
+        lean = LeanAcceptor(acceptor, self._services) if "inference" in faces else None
         loop = asyncio.get_running_loop()
         try:
             server = await loop.create_server(
-                acceptor, listener.host, listener.port, backlog=_BACKLOG, reuse_address=True
+                lean or acceptor, listener.host, listener.port, backlog=_BACKLOG, reuse_address=True
             )
         except (OSError, OverflowError) as error:
+            if lean is not None:
+                lean.close()
             raise _cannot_listen(listener, faces, error) from None
         self._doors.append(door)
         self._acceptors.append(acceptor)
+        if lean is not None:
+            self._lean.append(lean)
         self._servers.append(server)
         port = server.sockets[0].getsockname()[1]
         self.bound.update(dict.fromkeys(faces, Listener(listener.host, port)))

@@ -41,8 +41,8 @@ class Lean(asyncio.Protocol):
     """One connection; also the Outlet of the prediction that it is at."""
 
     __slots__ = (
-        "_acceptor", "_arrival", "_ended", "_peer", "_prediction", "_rest", "_since", "_stalled", "_transport",
-        "_unread",
+        "_acceptor", "_arrival", "_ended", "_moved", "_peer", "_prediction", "_rest", "_since", "_transport",
+        "_unread", "_unsent",
     )  # fmt: skip
 
     def __init__(self, acceptor: LeanAcceptor) -> None:
@@ -55,7 +55,8 @@ class Lean(asyncio.Protocol):
         self._unread = False  # whether bytes of this request's body have not come yet
         self._ended = False  # our side is closed; what still comes is of no interest
         self._since = monotonic()  # when the connection fell idle
-        self._stalled: float | None = None  # since when the client has not taken its answer
+        self._unsent = 0  # bytes that the client had not taken at the last look
+        self._moved = 0.0  # when that number was last seen to change
 
     # ---- asyncio's side
 
@@ -85,12 +86,6 @@ class Lean(asyncio.Protocol):
                 self._transport.pause_reading()  # a client may send its next request early, not its next hundred
         else:
             self._read(data)
-
-    def pause_writing(self) -> None:
-        self._stalled = monotonic()
-
-    def resume_writing(self) -> None:
-        self._stalled = None
 
     # ---- a request
 
@@ -173,10 +168,6 @@ class Lean(asyncio.Protocol):
         else:
             transport.close()
 
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
     def _next(self) -> None:
         if self._prediction is None and self._transport is not None:
             data, self._rest = self._rest, b""
@@ -187,14 +178,20 @@ class Lean(asyncio.Protocol):
 
     @property
     def busy(self) -> bool:
-        return self._prediction is not None
+        """Whether a request has no answer yet, or the client has not taken all of it."""
+        if self._transport is None:
+            return False
+        return self._prediction is not None or bool(self._rest) or self._transport.get_write_buffer_size() > 0
 
     def look(self, now: float) -> None:
         """Called every now and then: end what takes too long."""
         limits = self._acceptor.services.limits
         if self._transport is None:
             return
-        if self._stalled is not None and now - self._stalled > limits.write_stall:
+        unsent = self._transport.get_write_buffer_size()
+        if unsent != self._unsent or not unsent:
+            self._unsent, self._moved = unsent, now
+        if now - self._moved > limits.write_stall:
             self._transport.abort()
         elif self._arrival is not None and self._prediction is not None:
             late = self._arrival.late(now, limits)

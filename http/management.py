@@ -10,7 +10,6 @@ import orjson
 
 from ..core.errors import BadRequest, MethodNotAllowed
 from ..core.payload import Reply
-from .body import check_json_syntax
 from .reply import json_reply
 from .request import Request
 from .services import Services
@@ -104,10 +103,9 @@ def _parameters(request: Request) -> dict[str, str]:
     given = _query(request)
     if request.content_type != "application/json" or not request.body:
         return given
-    check_json_syntax("body", request.body)
     try:
         body = orjson.loads(request.body)
-    except orjson.JSONDecodeError as error:  # NaN, UTF-16 and the like, which a handler may get
+    except orjson.JSONDecodeError as error:
         raise BadRequest(f"Malformed JSON in body: {error}.") from None
     if not isinstance(body, dict):
         raise BadRequest("The JSON body must be an object of parameters.")

@@ -47,23 +47,16 @@ class TransportOutlet:
         write(self._transport, buffers)
         if last:
             self.keep = keep
-            self._end()
+            self._over = True
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(None)
         elif self._transport.get_write_buffer_size() > self._max_unsent:
             self._transport.abort()  # aiohttp then cancels the request, as for any client that leaves
-
-    def abort(self) -> None:
-        self._transport.abort()
-        self._end()
 
     async def ended(self) -> None:
         if not self._over:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-
-    def _end(self) -> None:
-        self._over = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
 
 def write(transport: asyncio.Transport, buffers: tuple[Body, ...]) -> None:

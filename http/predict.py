@@ -30,13 +30,12 @@ PREFIXES = ("/predictions/", "/explanations/")
 
 
 class Outlet(Protocol):
-    """Where answer bytes go. `last` comes exactly once; then `keep` says whether the connection may be used again."""
+    """Where answer bytes go. `last` comes exactly once; then `keep` says whether the connection may be used again.
+
+    A streamed answer that breaks off ends with no bytes and without `keep`: its client sees the end missing.
+    """
 
     def send(self, buffers: tuple[Body, ...], *, last: bool, keep: bool) -> None: ...
-
-    def abort(self) -> None:
-        """Cut the connection: a streamed answer broke off, and HTTP has no other way to say so."""
-        ...
 
 
 class Prediction:
@@ -130,6 +129,7 @@ class Prediction:
         """The whole answer, a Reply, or the last piece of a streamed one."""
         if self.over or not isinstance(item, Reply):
             return
+        queued = self._ticket.queue_us if self._ticket is not None else 0.0
         if self._streaming is not None:
             self._end_stream(item)
         elif _sendable(item):
@@ -138,7 +138,6 @@ class Prediction:
             self.fail(_unsendable(item))
             return
         latency = (perf_counter() - self.head.started) * 1e6
-        queued = self._ticket.queue_us if self._ticket is not None else 0.0
         self._services.metrics.prediction(self._model, self._version, latency, queued)
 
     def fail(self, error: BaseException, *, unread: bool = False) -> None:
@@ -150,7 +149,7 @@ class Prediction:
             return
         log.warning("a streamed answer of model %s broke off: %s", self._model, error)
         self._close_books(500)
-        self._outlet.abort()
+        self._outlet.send((), last=True, keep=False)
 
     # ---- within
 
@@ -183,6 +182,7 @@ class Prediction:
 
     def _close_books(self, status: int) -> None:
         self.over = True
+        self._ticket = None  # it knows its sink, which is this: a cycle that only the garbage collector would find
         self._services.answered(self.head, status)
 
 

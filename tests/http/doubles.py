@@ -134,7 +134,9 @@ class FakeControlPlane:
 @dataclass
 class FakeMetrics:
     statuses: list[int] = field(default_factory=list[int])
-    predictions: list[tuple[str, str | None, float, float]] = field(default_factory=list[tuple[str, "str | None", float, float]])
+    predictions: list[tuple[str, str | None, float, float]] = field(
+        default_factory=list[tuple[str, "str | None", float, float]]
+    )
     asked: list[set[str]] = field(default_factory=list[set[str]])
 
     def request(self, status: int) -> None:
@@ -183,7 +185,10 @@ async def connect(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asynci
 
 @asynccontextmanager
 async def house(
-    limits: Limits | None = None, data: FakeDataPlane | None = None, control: FakeControlPlane | None = None, **options: Any
+    limits: Limits | None = None,
+    data: FakeDataPlane | None = None,
+    control: FakeControlPlane | None = None,
+    **options: Any,
 ) -> AsyncIterator[House]:
     """Start a front on three free ports; afterwards every request must have been logged and counted once."""
     data = data or FakeDataPlane()

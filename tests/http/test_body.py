@@ -25,7 +25,9 @@ def split(body: bytes, content_type: str = "", **options: Any) -> dict[str, tupl
 
 def field(name: str, value: bytes, extra: str = "", kind: str = "") -> bytes:
     content_type = f"Content-Type: {kind}\r\n" if kind else ""
-    return f'--XX\r\nContent-Disposition: form-data; name="{name}"{extra}\r\n{content_type}\r\n'.encode() + value + b"\r\n"
+    return (
+        f'--XX\r\nContent-Disposition: form-data; name="{name}"{extra}\r\n{content_type}\r\n'.encode() + value + b"\r\n"
+    )
 
 
 END = b"--XX--\r\n"
@@ -72,7 +74,12 @@ def test_a_form_of_fields_and_files() -> None:
 
 
 @pytest.mark.parametrize(
-    "content_type", ['multipart/form-data; boundary="XX"', "Multipart/Form-Data;charset=x;BOUNDARY=XX", "multipart/form-data;boundary=XX;a=b"]
+    "content_type",
+    [
+        'multipart/form-data; boundary="XX"',
+        "Multipart/Form-Data;charset=x;BOUNDARY=XX",
+        "multipart/form-data;boundary=XX;a=b",
+    ],
 )
 def test_ways_to_name_a_boundary(content_type: str) -> None:
     assert split(field("a", b"1") + END, content_type) == {"a": ("", b"1")}
@@ -84,6 +91,10 @@ def test_names_may_be_quoted_escaped_or_bare() -> None:
         b"--XX \t\r\nContent-Type: x\r\nContent-Disposition: form-data; name=bare; filename=f\r\n\r\n2\r\n"
     )
     assert split(body + END, FORM) == {'a"b;c=d': ("", b"1"), "bare": ("x", b"2")}
+
+
+def test_an_empty_value_may_share_its_line_break() -> None:
+    assert split(b'--XX\r\nContent-Disposition: form-data; name="a"\r\n\r\n--XX--', FORM) == {"a": ("", b"")}
 
 
 def test_parts_are_slices_of_the_body() -> None:
@@ -106,6 +117,7 @@ def test_parts_are_slices_of_the_body() -> None:
         (b"--XX\r\nX: " + b"y" * 9000 + b"\r\n\r\nx\r\n--XX--", FORM, "no end of its headers"),
         (b"--XXjunk\r\n\r\n\r\n--XX--", FORM, "no line break behind the boundary at byte 4"),
         (b"--XX", FORM, "no line break behind the boundary"),
+        (b"--XX\r\n" + field("a", b"1") + END, FORM, "the part at byte 6 has no end of its headers"),
         (END, "multipart/form-data", "names no boundary"),
         (END, "multipart/form-data; boundary=" + "a" * 71, "names no boundary"),
         (b"".join(field(f"f{i}", b"") for i in range(1000)) + END, FORM, "at most 128 parts"),
@@ -143,7 +155,13 @@ def test_malformed_json_is_refused_and_says_where(body: bytes, text: str) -> Non
 
 @pytest.mark.parametrize(
     "body",
-    [b"[NaN, -Infinity]", b'"\\ud800"', '{"a": 1}'.encode("utf-16"), b"\xef\xbb\xbf{}", b"[NaN," + b"1," * 100_000 + b"1]"],
+    [
+        b"[NaN, -Infinity]",
+        b'"\\ud800"',
+        '{"a": 1}'.encode("utf-16"),
+        b"\xef\xbb\xbf{}",
+        b"[NaN," + b"1," * 100_000 + b"1]",
+    ],
 )
 def test_what_the_backends_decoder_takes_goes_through(body: bytes) -> None:
     json.loads(body)

@@ -62,7 +62,11 @@ async def test_registering_by_query(query: str, expected: RegisterRequest) -> No
 @pytest.mark.parametrize(
     ("body", "query", "expected"),
     [
-        ({"url": "m.mar", "batch_size": 2, "initial_workers": "3"}, "", RegisterRequest(url="m.mar", batch_size=2, initial_workers=3)),
+        (
+            {"url": "m.mar", "batch_size": 2, "initial_workers": "3"},
+            "",
+            RegisterRequest(url="m.mar", batch_size=2, initial_workers=3),
+        ),
         ({"url": "m.mar", "synchronous": False, "handler": None}, "", RegisterRequest(url="m.mar", synchronous=False)),
         ({"batch_size": 2}, "?url=q.mar&batch_size=9", RegisterRequest(url="q.mar", batch_size=2)),
     ],
@@ -144,7 +148,13 @@ async def test_the_other_verbs(method: str, path: str, expected: tuple[Any, ...]
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/models?url=m"), ("PUT", "/models/m"), ("DELETE", "/models/m"), ("GET", "/models/m"), ("PUT", "/models/m/1/set-default")],
+    [
+        ("POST", "/models?url=m"),
+        ("PUT", "/models/m"),
+        ("DELETE", "/models/m"),
+        ("GET", "/models/m"),
+        ("PUT", "/models/m/1/set-default"),
+    ],
 )
 @pytest.mark.parametrize(
     ("error", "status", "kind"),
@@ -163,7 +173,9 @@ async def test_errors_of_the_control_plane(method: str, path: str, error: Except
     assert "secret" not in body["message"]
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", "/models?url=m"), ("DELETE", "/models/m"), ("DELETE", "/models/m/1.0")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/models?url=m"), ("DELETE", "/models/m"), ("DELETE", "/models/m/1.0")]
+)
 async def test_without_the_model_api_nothing_is_registered_or_removed(method: str, path: str) -> None:
     control = FakeControlPlane()
     status, body = await call(control, method, path, house_options={"model_api": False})

@@ -54,7 +54,20 @@ def test_a_content_type_among_the_headers_counts_once() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["Content-Length", "transfer-encoding", "Connection", "X-Request-Id", "cache-control", "Trailer", "keep-alive", "", "a b", "a:b", "a\r\nb", "é"],
+    [
+        "Content-Length",
+        "transfer-encoding",
+        "Connection",
+        "X-Request-Id",
+        "cache-control",
+        "Trailer",
+        "keep-alive",
+        "",
+        "a b",
+        "a:b",
+        "a\r\nb",
+        "é",
+    ],
 )
 def test_headers_that_are_the_servers_or_no_name_are_left_out(name: str) -> None:
     head = reply_head(Reply(b"x", headers=((name, "evil"), ("ok", "1"))), ID, keep=True)
@@ -73,7 +86,9 @@ def test_control_characters_become_spaces(evil: str) -> None:
 
 @given(st.text(), st.text(), st.text(), st.text())
 def test_no_text_of_a_handler_makes_a_line_of_its_own(phrase: str, kind: str, name: str, value: str) -> None:
-    head = reply_head(Reply(b"x", status=299, phrase=phrase, content_type=kind, headers=((name, value),)), ID, keep=True)
+    head = reply_head(
+        Reply(b"x", status=299, phrase=phrase, content_type=kind, headers=((name, value),)), ID, keep=True
+    )
     lines = head.split(b"\r\n")
     assert lines[-2:] == [b"", b""]
     assert all(b"\n" not in line and b"\r" not in line for line in lines)
