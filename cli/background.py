@@ -14,6 +14,7 @@ from typing import Any
 from ..core.errors import InvalidConfig
 
 _PIPE = "TORCHSERVE_REPORT_FD"
+_CLEARING = 10.0  # seconds a failed start has for its clean-up
 
 
 class Reporter:
@@ -62,15 +63,25 @@ def start_in_background(arguments: Sequence[str], logs: Path) -> str:
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         told = pipe.read()  # ends when the child has told, or has died
-    child.returncode = 0  # it is meant to outlive us, which subprocess would warn about
     report: dict[str, Any] = json.loads(told) if told else {"error": "it ended without a word"}
     if "error" in report:
+        _wait_for_the_end(child)
         raise InvalidConfig(f"TorchServe did not start: {report['error']} (log: {log_file})")
+    child.returncode = 0  # it is meant to outlive us, which subprocess would warn about
     addresses: list[tuple[str, int]] = report["addresses"]
     lines = [f"TorchServe is running (pid {child.pid}) and {_ping(*addresses[0])}."]
     for label, (host, port) in zip(("inference", "management", "metrics"), addresses, strict=True):
         lines.append(f"  {label:<10} http://{host}:{port}")
     return "\n".join([*lines, f"  {'logs':<10} {logs}"])
+
+
+def _wait_for_the_end(child: subprocess.Popen[bytes]) -> None:
+    """A server that has told its failure still clears its pid file, folders and workers away: the caller may retry."""
+    try:
+        child.wait(timeout=_CLEARING)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
 
 
 def _ping(host: str, port: int) -> str:
