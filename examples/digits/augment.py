@@ -37,7 +37,7 @@ def warp(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     count = len(images)
     angle = torch.deg2rad(uniform(generator, count, -14, 14))
     slant = uniform(generator, count, -0.45, 0.7)
-    wide = torch.exp(uniform(generator, count, -0.65, 0.2))  # the grid's scale is the inverse of the digit's
+    wide = torch.exp(uniform(generator, count, -0.65, 0.45))  # the grid's scale is the inverse of the digit's
     tall = torch.exp(uniform(generator, count, -0.15, 0.3))
     cos, sin = torch.cos(angle), torch.sin(angle)
     theta = torch.stack(

@@ -13,12 +13,13 @@ from PIL import Image, ImageOps
 SIZE = 28  # side of the ink map, pixels
 BOX = 20  # longest side of the digit inside it, pixels: MNIST's convention
 MAX_PIXELS = 25_000_000  # larger pictures are refused before they are decoded
-WORKING_SIDE = 512  # pictures are first reduced to this longest side, pixels
+WORKING_SIDE = 256  # pictures are first reduced to this longest side, pixels
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
 
 FLOOR = 0.15  # share of the strongest ink below which everything counts as paper
 EDGE = 0.35  # share of the strongest ink from which a pixel belongs to the digit's bounding box
 LEAST_CONTRAST = 10.0  # of 255; a picture flatter than this has nothing drawn on it
+EVEN = 4.0  # of 255; paper that changes less from side to side counts as evenly lit
 STRAY = 0.004  # share of the ink that may lie outside the bounding box on each side: specks of dust
 
 
@@ -81,7 +82,8 @@ def normalise(pixels: np.ndarray) -> np.ndarray:
     black on white and blue on yellow come out alike. The digit is then cut out, scaled (aspect kept) until its
     longer side is BOX pixels, and put with its centre of mass in the middle, as MNIST's digits were.
     """
-    ink = np.abs(pixels - _paper(pixels)).max(axis=2)
+    ink = np.abs(pixels - _paper(pixels))
+    ink = ink[:, :, 0] if ink.shape[2] == 1 else ink.max(axis=2)
     peak = _peak(ink)
     if peak < LEAST_CONTRAST:
         raise ValueError("nothing is drawn on the image: it has only one shade")
@@ -92,23 +94,32 @@ def normalise(pixels: np.ndarray) -> np.ndarray:
 
 
 def _paper(pixels: np.ndarray) -> np.ndarray:
+    """The colour of the paper: one for the picture, or one for each pixel where the light falls unevenly."""
     height, width, _ = pixels.shape
-    rim = max(1, min(height, width) // 32)
-    inside = np.zeros((height, width), dtype=bool)
-    inside[rim:-rim, rim:-rim] = True
-    border = pixels[~inside]
+    rim = max(1, min(height, width) // 64)
+    border = _rim(pixels, rim)
     flat = np.median(border, axis=0)
     if min(height, width) < 32:
         return flat
     # A photograph is lit unevenly: the paper is a plane through those border pixels that look like paper.
     off = np.abs(border - flat).max(axis=1)
-    rows, columns = np.nonzero(~inside)
     near = off <= 3.0 * np.median(off) + 8.0
-    design = np.stack([np.ones(near.sum()), rows[near] / height, columns[near] / width], axis=1)
-    plane = np.linalg.lstsq(design, border[near].astype(np.float64), rcond=None)[0].astype(np.float32)
-    down = (np.arange(height, dtype=np.float32) / height)[:, None, None]
-    across = (np.arange(width, dtype=np.float32) / width)[None, :, None]
+    down = (np.arange(height, dtype=np.float32) / height - 0.5)[:, None, None]
+    across = (np.arange(width, dtype=np.float32) / width - 0.5)[None, :, None]
+    shape = (height, width, 1)
+    places = [np.ones(len(border)), *(_rim(np.broadcast_to(axis, shape), rim)[:, 0] for axis in (down, across))]
+    design = np.stack(places, axis=1)[near].astype(np.float64)
+    plane = np.linalg.lstsq(design.T @ design, design.T @ border[near], rcond=None)[0].astype(np.float32)
+    if np.abs(plane[1:]).max() < EVEN:
+        return flat
     return plane[0] + down * plane[1] + across * plane[2]
+
+
+def _rim(pixels: np.ndarray, rim: int) -> np.ndarray:
+    """The outermost `rim` rows and columns, as [n, channels]."""
+    inner = pixels[rim:-rim]
+    parts = (pixels[:rim], pixels[-rim:], inner[:, :rim], inner[:, -rim:])
+    return np.concatenate([part.reshape(-1, pixels.shape[2]) for part in parts])
 
 
 def _peak(ink: np.ndarray) -> float:
@@ -143,8 +154,10 @@ def _place(ink: np.ndarray) -> np.ndarray:
     # A lopsided digit is moved only as far as keeps all of it on the map.
     upper = min(max(centre_y - side / 2, height - side), 0.0)
     leftmost = min(max(centre_x - side / 2, width - side), 0.0)
-    margin = int(np.ceil(side)) + 1
-    canvas = Image.fromarray(np.pad(ink, margin).astype(np.float32))
-    box = (leftmost + margin, upper + margin, leftmost + margin + side, upper + margin + side)
+    above, before = int(np.ceil(-upper)), int(np.ceil(-leftmost))
+    below = max(0, int(np.ceil(upper + side)) - height)
+    after = max(0, int(np.ceil(leftmost + side)) - width)
+    canvas = Image.fromarray(np.pad(ink, ((above, below), (before, after))).astype(np.float32))
+    box = (leftmost + before, upper + above, leftmost + before + side, upper + above + side)
     scaled = np.asarray(canvas.resize((SIZE, SIZE), Image.Resampling.BICUBIC, box=box))
     return np.clip(scaled / max(float(scaled.max()), 1e-6), 0.0, 1.0)

@@ -17,9 +17,9 @@ PICTURES = (
     (4, "JPEG", (320, 240), False),
     (5, "PNG", (200, 120), True),
     (6, "JPEG", (57, 91), True),
-    (7, "PNG", (400, 400), False),
+    (7, "PNG", (400, 400), True),
     (8, "JPEG", (64, 64), False),
-    (9, "PNG", (150, 75), True),
+    (9, "PNG", (150, 75), False),
 )
 
 
@@ -31,9 +31,9 @@ def main() -> None:
         image = images[np.flatnonzero(labels == digit)[3 * digit % 36]]
         colour = "black-on-white" if dark_on_light else "white-on-black"
         suffix = "jpg" if form == "JPEG" else "png"
-        path = folder / f"{digit}-{colour}-{size[0]}x{size[1]}.{suffix}"
+        path = folder / f"{digit}-{colour}.{suffix}"
         path.write_bytes(render(image, size, dark_on_light=dark_on_light, form=form))
-    _coloured(images[np.flatnonzero(labels == 7)[20]]).save(folder / "7-red-on-transparent-96x96.png")
+    _coloured(images[np.flatnonzero(labels == 7)[20]]).save(folder / "7-red-on-transparent.png")
 
 
 def _coloured(image: np.ndarray) -> Image.Image:
