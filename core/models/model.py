@@ -91,7 +91,7 @@ class Model:
             return self.lane.submit(payload, sink, id=payload.request_id, expires=expires, alone=alone)
         except LaneFull as error:
             raise QueueFull(
-                f"{self._label} has its job queue full: {error.limit} requests are waiting (job_queue_size={error.limit})."
+                f"{self._label} has its job queue full: {error.limit} requests wait (job_queue_size={error.limit})."
                 " Send it again later, or give the model more workers or a longer queue."
             ) from None
         except LaneClosed:

@@ -91,7 +91,7 @@ async def spawn(name: str, environment: Mapping[str, str], sink: LineSink, pytho
         # Blocks for the milliseconds of a vfork and an exec; asyncio's own way would put a thread behind each child.
         popen = subprocess.Popen(  # noqa: ASYNC220
             [
-                *(python or sys.executable, "-m", "torchserve.core.backend"),
+                *(python or sys.executable, "-P", "-m", "torchserve.core.backend"),
                 *("--fd", str(theirs.fileno()), "--name", name, "--parent", str(os.getpid())),
             ],
             env=dict(environment),
@@ -116,7 +116,6 @@ def worker_environment(base: Mapping[str, str], hidden: str | None, gpu_uuid: st
     """A worker's environment: the server's, less the names that match `hidden` in full, with one GPU made visible."""
     pattern = re.compile(hidden) if hidden else None
     environment = {name: value for name, value in base.items() if not (pattern and pattern.fullmatch(name))}
-    environment["PYTHONUNBUFFERED"] = "1"
     if gpu_uuid is not None:
         environment["CUDA_VISIBLE_DEVICES"] = gpu_uuid
     return environment

@@ -80,7 +80,7 @@ def test_a_full_queue_refuses_exactly_the_excess_and_says_so(serve: Serve, store
     refused = [server.predict("record", "over") for _ in range(3)]
     assert [answer.status for answer in refused] == [503, 503, 503]
     assert refused[0].json["type"] == "ServiceUnavailableException"
-    assert "5 requests are waiting (job_queue_size=5)" in refused[0].message
+    assert "5 requests wait (job_queue_size=5)" in refused[0].message
     (store.parent / "gate").touch()
     assert [each.result(30).status for each in [held, *waiting]] == [200] * 6
     assert "over" not in seen.read_text()
