@@ -1,4 +1,4 @@
-"""Seeing whether anything in a folder changed."""
+"""Seeing whether anything in a folder changed, web servers to download from, and a store to download into."""
 
 from __future__ import annotations
 
@@ -8,6 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from .web import serve
+
+server = pytest.fixture(serve, name="server")
+canary = pytest.fixture(serve, name="canary")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    (tmp_path / "store").mkdir()
+    return tmp_path / "store"
 
 
 @pytest.fixture(scope="session", name="tree")
