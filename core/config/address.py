@@ -29,8 +29,8 @@ class Address:
         return f"http://{host}:{self.port}"
 
 
-def parse_address(text: str) -> Address:
-    """`http://host[:port]`, port 80 when none is given. Raises ValueError saying what is wrong."""
+def parse_address(text: str, default_port: int = 80) -> Address:
+    """`http://host[:port]`. Raises ValueError saying what is wrong."""
     parts = urlsplit(text.strip())
     if parts.scheme in {"https", "unix"}:
         raise ValueError(f"{parts.scheme}: addresses are not supported by this version, give http://host:port")
@@ -40,4 +40,4 @@ def parse_address(text: str) -> Address:
         port = parts.port
     except ValueError:
         raise ValueError(f"Invalid port in binding address: {text}") from None
-    return Address(parts.hostname, 80 if port is None else port)
+    return Address(parts.hostname, default_port if port is None else port)

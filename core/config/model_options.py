@@ -71,16 +71,21 @@ def resolve_options(config: Mapping[str, Any], asked: Requested, settings: Setti
     base = ModelOptions(
         min_workers=minimum,
         max_workers=maximum,
-        response_timeout=asked.response_timeout or settings.default_response_timeout,
-        startup_timeout=settings.default_startup_timeout if asked.startup_timeout is None else asked.startup_timeout,
+        response_timeout=_at_least(1, asked.response_timeout, settings.default_response_timeout),
+        startup_timeout=_at_least(0, asked.startup_timeout, settings.default_startup_timeout),
         job_queue_size=settings.job_queue_size,
     )
     merged = replace(base, **from_yaml)
-    if asked.batch_size is not None and asked.batch_size > 0:
-        merged = replace(merged, batch_size=asked.batch_size)
-    if asked.max_batch_delay is not None and asked.max_batch_delay >= 0:
-        merged = replace(merged, max_batch_delay=asked.max_batch_delay)
-    return merged
+    return replace(
+        merged,
+        batch_size=_at_least(1, asked.batch_size, merged.batch_size),
+        max_batch_delay=_at_least(0, asked.max_batch_delay, merged.max_batch_delay),
+    )
+
+
+def _at_least(low: int, value: int | None, default: int) -> int:
+    """What was asked for; the default if that is nothing, or out of range."""
+    return default if value is None or value < low else value
 
 
 def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,10 +94,12 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
         if key not in config:
             continue
         value = config[key]
-        if isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(value, int) and not isinstance(value, bool) and value < 2**31:
             found[name] = max(low, value)
         else:
-            log.warning("model-config.yaml: %s must be a whole number, not %r; the default is used", key, value)
+            log.warning(
+                "model-config.yaml: %s must be a whole number below 2^31, not %r; the default is used", key, value
+            )
     found |= _read_devices(config)
     for key in _NOT_YET:
         if config.get(key):
@@ -103,7 +110,7 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
 def _read_devices(config: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     kind = config.get("deviceType")
-    if kind in {"cpu", "gpu"}:
+    if isinstance(kind, str) and kind in {"cpu", "gpu"}:
         found["device_type"] = kind
     elif kind is not None:
         log.warning("model-config.yaml: deviceType must be cpu or gpu, not %r; the default is used", kind)

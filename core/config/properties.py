@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import javaproperties
 
 from ..errors import InvalidConfig
+
+_VARIABLE = re.compile(r"\$\$(\w+)\$\$")
 
 
 def read_properties(path: Path) -> dict[str, str]:
@@ -24,3 +28,15 @@ def read_properties(path: Path) -> dict[str, str]:
         return javaproperties.loads(text)
     except javaproperties.InvalidUEscapeError as error:
         raise InvalidConfig(f"Invalid configuration: {path}: {error}") from error
+
+
+def fill_in(values: Mapping[str, str], environment: Mapping[str, str], source: str) -> dict[str, str]:
+    """The values with each `$$NAME$$` replaced by that environment variable. Raises InvalidConfig if it is not set."""
+
+    def look_up(found: re.Match[str]) -> str:
+        value = environment.get(found[1])
+        if value is None:
+            raise InvalidConfig(f"Invalid configuration: Invalid Environment Variable {found[1]} in {source}")
+        return value
+
+    return {key: _VARIABLE.sub(look_up, text) for key, text in values.items()}

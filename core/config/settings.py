@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from ..errors import InvalidConfig
 from .address import Address, parse_address
-from .properties import read_properties
+from .properties import fill_in, read_properties
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -44,34 +44,40 @@ def _whole(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
     return parse
 
 
-def _path(text: str) -> Path | None:
-    return Path(text.strip()).expanduser() if text.strip() else None
-
-
-def _text(text: str) -> str | None:
-    return text.strip() or None
+def _path(text: str) -> Path:
+    try:
+        return Path(text.strip()).expanduser()
+    except RuntimeError:
+        raise ValueError("that user has no home folder") from None
 
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text.strip())
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"{text!r} is no regular expression: {error}") from None
+    return text.strip()
+
+
 def _patterns(text: str) -> tuple[str, ...]:
-    for pattern in _words(text):
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
-    return _words(text)
+    return tuple(map(_pattern, _words(text)))
+
+
+def _address(default_port: int) -> Callable[[str], Address]:
+    return lambda text: parse_address(text, default_port)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What the server was told, by key. Times are seconds, sizes bytes."""
 
-    inference_address: Address = _key(Address("127.0.0.1", 8080), parse_address, "where predictions are served")
-    management_address: Address = _key(Address("127.0.0.1", 8081), parse_address, "where models are managed")
-    metrics_address: Address = _key(Address("127.0.0.1", 8082), parse_address, "where metrics are read")
+    inference_address: Address = _key(Address("127.0.0.1", 8080), _address(80), "where predictions are served")
+    management_address: Address = _key(Address("127.0.0.1", 8081), _address(8081), "where models are managed")
+    metrics_address: Address = _key(Address("127.0.0.1", 8082), _address(8082), "where metrics are read")
     model_store: Path | None = _key(None, _path, "the folder that holds the archives")
     load_models: tuple[str, ...] = _key((), _words, "models loaded at start: `all`, or a list of [name=]archive")
     default_workers_per_model: int = _key(
@@ -86,16 +92,16 @@ class Settings:
     max_response_size: int = _key(6_553_500, _whole(1), "bytes of one answer")
     limit_max_image_pixels: bool = _key(True, _flag, "keep Pillow's limit on the pixels of an image")
     decode_input_request: bool = _key(True, _flag, "parse JSON and text bodies before the handler sees them")
-    service_envelope: str | None = _key(None, _text, "request envelope for all models")
-    default_service_handler: str | None = _key(None, _text, "handler of an archive that names none")
+    service_envelope: str | None = _key(None, str.strip, "request envelope for all models")
+    default_service_handler: str | None = _key(None, str.strip, "handler of an archive that names none")
     allowed_urls: tuple[str, ...] = _key(
         ("file://.*", "http(s)?://.*"), _patterns, "regular expressions; an archive's URL must match one in full"
     )
-    blacklist_env_vars: str | None = _key(None, _text, "regular expression of variables that workers don't see")
+    blacklist_env_vars: str | None = _key(None, _pattern, "regular expression of variables that workers don't see")
     disable_token_authorization: bool = _key(False, _flag, "serve beyond loopback without tokens")
     enable_model_api: bool = _key(False, _flag, "register and unregister over a listener beyond loopback")
     initial_worker_port: int = _key(9000, _whole(0), "the number of the first worker's name")
-    python: str | None = _key(None, _text, "the interpreter that workers run in; default: the server's own")
+    python: str | None = _key(None, str.strip, "the interpreter that workers run in; default: the server's own")
 
 
 # Keys of TorchServe that tune its JVM or its Netty and have no counterpart here: accepted, and named once in the log.
@@ -132,7 +138,7 @@ def load_settings(path: Path | None) -> Settings:
     """Settings from a properties file, or the defaults. Raises InvalidConfig naming file, key and value."""
     if path is None:
         return Settings()
-    return parse_settings(read_properties(path), str(path))
+    return parse_settings(fill_in(read_properties(path), os.environ, str(path)), str(path))
 
 
 def parse_settings(values: Mapping[str, str], source: str) -> Settings:

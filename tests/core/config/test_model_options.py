@@ -1,0 +1,176 @@
+"""A model's options: which source wins, what is out of range, and what a model-config.yaml may hold."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torchserve.core.config.model_options import ModelOptions, Requested, resolve_options
+from torchserve.core.config.settings import Settings
+
+SETTINGS = Settings(default_response_timeout=11, default_startup_timeout=12, job_queue_size=13)
+PLAIN = ModelOptions(response_timeout=11, startup_timeout=12, job_queue_size=13)
+
+
+def resolve(config: dict[str, Any], **asked: int | None) -> ModelOptions:
+    return resolve_options(config, Requested(**asked), SETTINGS)
+
+
+def test_nothing_given() -> None:
+    assert resolve({}) == PLAIN
+    assert (PLAIN.batch_size, PLAIN.max_batch_delay, PLAIN.max_retry_timeout, PLAIN.client_timeout) == (1, 100, 300, 0)
+    assert (PLAIN.min_workers, PLAIN.max_workers, PLAIN.device_type, PLAIN.device_ids) == (0, 0, "", None)
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "low"),
+    [
+        ("batchSize", "batch_size", 1), ("maxBatchDelay", "max_batch_delay", 0),
+        ("responseTimeout", "response_timeout", 1), ("startupTimeout", "startup_timeout", 1),
+        ("maxRetryTimeoutInSec", "max_retry_timeout", 1), ("clientTimeoutInMills", "client_timeout", 0),
+        ("jobQueueSize", "job_queue_size", 1),
+    ],
+)  # fmt: skip
+def test_whole_numbers_of_the_yaml(key: str, name: str, low: int, caplog: pytest.LogCaptureFixture) -> None:
+    for value, expected in [(40, 40), (low, low), (low - 1, low), (-9, low), (2**31 - 1, 2**31 - 1)]:
+        assert getattr(resolve({key: value}), name) == expected
+    assert caplog.records == []
+    for wrong in ("4", 4.0, True, None, [4], {}, 2**31):
+        assert resolve({key: wrong}) == PLAIN
+    assert len(caplog.records) == 7
+    assert all(f"model-config.yaml: {key} must be a whole number" in text for text in caplog.messages)
+
+
+@pytest.mark.parametrize(
+    ("config", "asked", "expected"),
+    [
+        ({}, {}, (1, 100)),
+        ({"batchSize": 4, "maxBatchDelay": 50}, {}, (4, 50)),
+        ({"batchSize": 4, "maxBatchDelay": 50}, {"batch_size": 2, "max_batch_delay": 0}, (2, 0)),
+        ({"batchSize": 4, "maxBatchDelay": 50}, {"batch_size": 0, "max_batch_delay": -1}, (4, 50)),
+        ({"batchSize": 4}, {"batch_size": -3}, (4, 100)),
+    ],
+)
+def test_a_registration_decides_on_batches(
+    config: dict[str, Any], asked: dict[str, int], expected: tuple[int, int]
+) -> None:
+    options = resolve(config, **asked)
+    assert (options.batch_size, options.max_batch_delay) == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "asked", "expected"),
+    [
+        ({}, {}, (11, 12)),
+        ({}, {"response_timeout": 5, "startup_timeout": 6}, (5, 6)),
+        ({"responseTimeout": 7}, {"response_timeout": 5, "startup_timeout": 6}, (7, 6)),
+        ({"startupTimeout": 8}, {"response_timeout": 5, "startup_timeout": 6}, (5, 8)),
+        ({}, {"response_timeout": 0, "startup_timeout": 0}, (11, 0)),  # no time to load at all fails, as in TorchServe
+        ({}, {"response_timeout": -1, "startup_timeout": -1}, (11, 12)),
+    ],
+)
+def test_the_yaml_decides_on_timeouts(config: dict[str, Any], asked: dict[str, int], expected: tuple[int, int]) -> None:
+    options = resolve(config, **asked)
+    assert (options.response_timeout, options.startup_timeout) == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "initial", "expected"),
+    [
+        ({}, None, (0, 0)),
+        ({}, 3, (3, 3)),
+        ({}, -1, (0, 0)),
+        ({"minWorkers": 2, "maxWorkers": 4}, 3, (2, 4)),
+        ({"minWorkers": 2, "maxWorkers": 2}, None, (2, 2)),
+        ({"minWorkers": 0, "maxWorkers": 0}, None, (1, 1)),
+        ({"minWorkers": 4, "maxWorkers": 2}, 3, (3, 3)),
+        ({"minWorkers": 2}, 3, (3, 3)),
+        ({"maxWorkers": 2}, 3, (3, 3)),
+        ({"minWorkers": "2", "maxWorkers": 2}, 3, (3, 3)),
+    ],
+)
+def test_a_whole_pair_of_the_yaml_decides_on_workers(
+    config: dict[str, Any], initial: int | None, expected: tuple[int, int]
+) -> None:
+    options = resolve(config, initial_workers=initial)
+    assert (options.min_workers, options.max_workers) == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "kind", "ids", "warned"),
+    [
+        ({"deviceType": "cpu"}, "cpu", None, ""),
+        ({"deviceType": "gpu", "deviceIds": [1, 0]}, "gpu", (1, 0), ""),
+        ({"deviceIds": None}, "", None, ""),
+        ({"deviceType": "neuron"}, "", None, "deviceType must be cpu or gpu, not 'neuron'"),
+        ({"deviceIds": []}, "", None, "deviceIds must be a list of whole numbers, not []"),
+        ({"deviceIds": [True]}, "", None, "deviceIds must be a list of whole numbers, not [True]"),
+        ({"deviceIds": ["0"]}, "", None, "deviceIds must be a list"),
+        ({"deviceIds": 0}, "", None, "deviceIds must be a list"),
+    ],
+)
+def test_devices(
+    config: dict[str, Any], kind: str, ids: tuple[int, ...] | None, warned: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = resolve(config)
+    assert (options.device_type, options.device_ids) == (kind, ids)
+    assert len(caplog.messages) == bool(warned)
+    assert warned in caplog.text
+
+
+@pytest.mark.parametrize(
+    "key",
+    "useJobTicket continuousBatching sequenceBatching asyncCommunication useVenv parallelType parallelLevel".split(),
+)
+def test_what_is_not_there_yet_is_named_once_it_is_asked_for(key: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert resolve({key: False}) == PLAIN
+    assert caplog.messages == []
+    assert resolve({key: "pp"}) == PLAIN
+    assert caplog.messages == [f"model-config.yaml: {key} is not supported by this version and is ignored"]
+    assert caplog.records[0].levelno == logging.WARNING
+
+
+def test_a_handlers_own_keys_are_nobodys_business(caplog: pytest.LogCaptureFixture) -> None:
+    assert resolve({"handler": {"profile": True}, "pt2": "inductor", "batchsize": 9}) == PLAIN
+    assert caplog.messages == []
+
+
+KEYS = [
+    "minWorkers", "maxWorkers", "batchSize", "maxBatchDelay", "responseTimeout", "startupTimeout", "deviceType",
+    "maxRetryTimeoutInSec", "clientTimeoutInMills", "jobQueueSize", "deviceIds", "useJobTicket",
+]  # fmt: skip
+WILD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=4,
+)
+ASKED = st.none() | st.integers(-(2**31), 2**31 - 1)
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), WILD), ASKED, ASKED, ASKED, ASKED, ASKED)
+def test_whatever_is_given_the_options_are_in_range(
+    config: dict[str, Any],
+    size: int | None,
+    delay: int | None,
+    workers: int | None,
+    answer: int | None,
+    start: int | None,
+) -> None:
+    asked = {
+        "batch_size": size, "max_batch_delay": delay, "initial_workers": workers, "response_timeout": answer,
+        "startup_timeout": start,
+    }  # fmt: skip
+    options = resolve(config, **asked)
+    assert 0 <= options.min_workers <= options.max_workers < 2**31
+    assert 1 <= options.batch_size < 2**31
+    assert 0 <= options.max_batch_delay < 2**31
+    assert 1 <= options.response_timeout < 2**31
+    assert 0 <= options.startup_timeout < 2**31
+    assert 1 <= options.max_retry_timeout < 2**31
+    assert 0 <= options.client_timeout < 2**31
+    assert 1 <= options.job_queue_size < 2**31
+    assert options.device_type in {"", "cpu", "gpu"}
