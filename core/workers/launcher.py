@@ -15,6 +15,7 @@ from ..wire.messages import Load
 from .gpus import GpuSeats
 from .observer import WorkerObserver
 from .spawn_local import spawn, worker_environment
+from .threads import available_cores, threads_per_worker
 from .worker import LoadFailed, Worker
 
 
@@ -29,11 +30,14 @@ class Launcher:
     lane: Lane
     observer: WorkerObserver
 
-    async def launch(self, name: str) -> tuple[Worker, Gpu | None]:
-        """A worker that has loaded the model and serves its lane, and its GPU. Raises LoadFailed."""
+    async def launch(self, name: str, workers: int) -> tuple[Worker, Gpu | None]:
+        """A worker that has loaded the model and serves its lane, and its GPU. Raises LoadFailed.
+
+        `workers` is how many share the machine's cores, this one included.
+        """
         gpu = await self._seat(name)
         try:
-            return await self._start(name, gpu), gpu
+            return await self._start(name, gpu, workers), gpu
         except BaseException:
             if gpu is not None:
                 self.seats.leave(gpu)
@@ -47,8 +51,13 @@ class Launcher:
         except TimeoutError:
             raise LoadFailed("NVML did not answer: the GPU driver of this host hangs") from None
 
-    async def _start(self, name: str, gpu: Gpu | None) -> Worker:
-        environment = worker_environment(os.environ, self.settings.blacklist_env_vars, gpu.uuid if gpu else None)
+    async def _start(self, name: str, gpu: Gpu | None, workers: int) -> Worker:
+        environment = worker_environment(
+            os.environ,
+            hidden=self.settings.blacklist_env_vars,
+            gpu_uuid=gpu.uuid if gpu else None,
+            threads=threads_per_worker(workers, available_cores()),
+        )
         try:
             process = await spawn(
                 name, environment, lambda stream, line: self.observer.printed(name, stream, line), self.settings.python

@@ -157,7 +157,7 @@ class Pool:
     async def _start(self, slot: Slot) -> bool:
         started = asyncio.get_running_loop().time()
         try:
-            slot.worker, slot.gpu = await self._launcher.launch(slot.name)
+            slot.worker, slot.gpu = await self._launcher.launch(slot.name, len(self.slots))
         except LoadFailed as error:
             slot.last_error = str(error)
             if not slot.first_start.done():

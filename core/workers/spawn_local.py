@@ -112,10 +112,16 @@ async def spawn(name: str, environment: Mapping[str, str], sink: LineSink, pytho
     return process
 
 
-def worker_environment(base: Mapping[str, str], hidden: str | None, gpu_uuid: str | None) -> dict[str, str]:
-    """A worker's environment: the server's, less the names that match `hidden` in full, with one GPU made visible."""
+def worker_environment(
+    base: Mapping[str, str], *, hidden: str | None, gpu_uuid: str | None, threads: int
+) -> dict[str, str]:
+    """A worker's environment: the server's, less the names that match `hidden` in full, with one GPU made visible.
+
+    `threads` is what OpenMP, and so torch and numpy, compute with, unless OMP_NUM_THREADS is there already.
+    """
     pattern = re.compile(hidden) if hidden else None
     environment = {name: value for name, value in base.items() if not (pattern and pattern.fullmatch(name))}
+    environment.setdefault("OMP_NUM_THREADS", str(threads))
     if gpu_uuid is not None:
         environment["CUDA_VISIBLE_DEVICES"] = gpu_uuid
     return environment
