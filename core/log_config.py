@@ -45,7 +45,8 @@ def apply_log_config(path: Path) -> None:
 def _apply_dict(config: Any) -> None:
     if not isinstance(config, dict):
         raise TypeError("it holds no dictConfig mapping")
-    logging.config.dictConfig({"version": 1, "incremental": "handlers" not in config} | config)
+    defaults = {"version": 1, "incremental": "handlers" not in config, "disable_existing_loggers": False}
+    logging.config.dictConfig(defaults | config)
 
 
 def _apply_log4j2(root: ElementTree.Element, path: Path) -> None:
@@ -62,6 +63,8 @@ def _apply_log4j2(root: ElementTree.Element, path: Path) -> None:
 
 def _refuse_entities(text: bytes) -> bytes:
     """No document type, no entities: nothing can be made to grow or to be read from elsewhere."""
-    if b"<!" in text.replace(b"<!--", b""):
-        raise ValueError("document types and entities are not accepted")
+    if (
+        b"<!" in text.replace(b"<!--", b"") or b"\0" in text
+    ):  # with a NUL it is UTF-16 or -32, where `<!` looks otherwise
+        raise ValueError("document types and entities are not accepted, nor encodings other than UTF-8")
     return text

@@ -133,7 +133,10 @@ class _ToWriter(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         stream = "model_log" if record.name == _MODEL_LOGGER else "ts_log"
-        self._writer.put(stream, self.format(record))
+        try:
+            self._writer.put(stream, self.format(record))
+        except Exception:  # noqa: BLE001  (a message that can't be formatted must not reach who logged it)
+            self.handleError(record)
 
 
 class _Pattern(logging.Formatter):

@@ -9,18 +9,23 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from .errors import InvalidConfig
+
 PREFIX = "torchserve-"
 LOCK = "owner.lock"
 
 
 class WorkDir:
-    """A 0700 folder under the temp dir, held by a lock that ends with this process."""
+    """A 0700 folder under the temp dir, held by a lock that ends with this process. Raises InvalidConfig."""
 
     def __init__(self) -> None:
-        sweep()
-        self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
-        self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            sweep()
+            self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
+            self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InvalidConfig(f"No folder for unpacked archives can be made (see TMPDIR): {error}") from error
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
