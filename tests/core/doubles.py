@@ -1,0 +1,124 @@
+"""Sinks, workers' places and models for tests of core: everything is real that needs no second process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from torchserve.core.archive.manifest import Manifest
+from torchserve.core.archive.reader import Archive
+from torchserve.core.config.model_options import ModelOptions
+from torchserve.core.config.settings import Settings
+from torchserve.core.metrics.store import MetricStore
+from torchserve.core.models.model import Model
+from torchserve.core.models.numbers import WorkerNumbers
+from torchserve.core.payload import Payload, Reply
+from torchserve.core.workers.gpus import GpuSeats
+from torchserve.core.workers.pool import Slot, SlotState
+from torchserve.core.workers.worker import Worker
+from torchserve.scheduler.devices import Gpu
+from torchserve.scheduler.job import Batch
+from torchserve.scheduler.lane import Lane
+
+CPU_ONLY = Settings(number_of_gpu=0)
+
+
+class Sink:
+    """Keeps what it is told; `told` is set with the outcome."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, Any]] = []
+        self.told = asyncio.Event()
+
+    def chunk(self, item: object) -> None:
+        self.heard.append(("chunk", item))
+
+    def done(self, item: object) -> None:
+        self.heard.append(("done", item))
+        self.told.set()
+
+    def fail(self, error: Exception) -> None:
+        self.heard.append(("fail", error))
+        self.told.set()
+
+    @property
+    def outcome(self) -> Any:
+        ((_, item),) = self.heard
+        return item
+
+
+class Nobody:
+    """A runner that is never given anything."""
+
+    def run(self, batch: Batch) -> None:
+        raise AssertionError
+
+
+class Answering:
+    """A lane's runner that answers each batch on the loop's next turn with what `answer` makes of a payload."""
+
+    def __init__(self, lane: Lane, answer: Callable[[Payload], Reply | Exception]) -> None:
+        self.lane = lane
+        self.answer = answer
+        self.batches: list[list[Payload]] = []
+        lane.attach(self)
+
+    def run(self, batch: Batch) -> None:
+        payloads = [cast(Payload, job.payload) for job in batch.jobs]
+        self.batches.append(payloads)
+        outcomes = [self.answer(payload) for payload in payloads]
+        asyncio.get_running_loop().call_soon(self.lane.finish, self, batch, outcomes)
+
+
+def model(name: str = "m", version: str = "1.0", *, settings: Settings = CPU_ONLY, **options: Any) -> Model:
+    """A model without workers; needs a running loop."""
+    return Model(
+        name=name,
+        version=version,
+        url=f"{name}.mar",
+        archive=Archive(Path(f"{name}.mar"), Manifest(), Path("/nowhere"), None, None),
+        handler="handler.py",
+        options=ModelOptions(**options),
+        settings=settings,
+        seats=GpuSeats(0),
+        numbers=WorkerNumbers(9000),
+        metrics=MetricStore(),
+    )
+
+
+def slot(
+    number: int = 9000,
+    state: SlotState = SlotState.READY,
+    *,
+    last_error: str = "",
+    gpu: Gpu | None = None,
+    started_at: float | None = None,
+    pid: int | None = None,
+) -> Slot:
+    """A worker's place; with `started_at` a worker is in it, which is this very process unless `pid` says otherwise."""
+    made = Slot(number, f"W-{number}-m_1.0", asyncio.get_running_loop().create_future(), state)
+    made.last_error = last_error
+    made.gpu = gpu
+    if started_at is not None:
+        process = SimpleNamespace(pid=os.getpid() if pid is None else pid)
+        made.worker = cast(Worker, SimpleNamespace(started_at=started_at, process=process))
+    return made
+
+
+def folder(store: Path, name: str, handler: str = "", config: str | None = None, **manifest: Any) -> Path:
+    """An archive as a folder of the store; `manifest` is the manifest's model part, its name and handler by default."""
+    made = store / name
+    (made / "MAR-INF").mkdir(parents=True)
+    described: dict[str, Any] = {"modelName": name, "modelVersion": "1.0", "handler": "handler.py"} | manifest
+    if config is not None:
+        described["configFile"] = "model-config.yaml"
+        (made / "model-config.yaml").write_text(config)
+    document = {"runtime": "python", "model": {key: value for key, value in described.items() if value is not None}}
+    (made / "MAR-INF" / "MANIFEST.json").write_text(json.dumps(document))
+    (made / "handler.py").write_text(handler or "def handle(data, context):\n    return data and [b'ok'] * len(data)\n")
+    return made

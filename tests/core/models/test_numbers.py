@@ -1,0 +1,10 @@
+"""The numbers of workers."""
+
+from __future__ import annotations
+
+from torchserve.core.models.numbers import WorkerNumbers
+
+
+def test_they_count_from_the_setting_and_never_repeat() -> None:
+    numbers = WorkerNumbers(9000)
+    assert [numbers.next() for _ in range(1000)] == list(range(9000, 10000))

@@ -1,0 +1,51 @@
+"""What a model's workers report becomes metrics and log lines."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from torchserve.core.metrics.store import HOST, MetricStore
+from torchserve.core.models.observer import ModelObserver
+from torchserve.core.wire.messages import Answer, Sample
+from torchserve.scheduler.job import Batch, Cause
+
+from ..doubles import Nobody
+
+BATCH = Batch(1, (), Cause.FULL, 0.0, Nobody())
+
+
+def shown(metrics: MetricStore, name: str) -> list[str]:
+    return [line for line in metrics.render([name]).decode().splitlines() if not line.startswith("#")]
+
+
+def test_answers_and_loads_are_measured(caplog: pytest.LogCaptureFixture) -> None:
+    metrics = MetricStore()
+    observer = ModelObserver("m", metrics)
+    with caplog.at_level(logging.INFO):
+        observer.loaded("W-9000-m_1.0", 1234.4)
+    assert caplog.messages == ["W-9000-m_1.0 has loaded its model in 1234 ms"]
+    assert shown(metrics, "WorkerLoadTime")[0].endswith(" 1234.4")
+    observer.answered("W-9000-m_1.0", BATCH, 12.0, Answer(1, 200, "", (), 10.0))
+    assert shown(metrics, "WorkerThreadTime")[0].endswith(" 2.0")
+    samples = (Sample("Mine", "ms", "GAUGE", 3.0, (("Level", "Model"),)),)
+    observer.answered("W-9000-m_1.0", BATCH, 12.0, Answer(1, 200, "", (), 10.0, samples))
+    assert shown(metrics, "Mine") == [f'Mine{{Level="Model",Hostname="{HOST}",}} 3.0']
+
+
+def test_unanswered_batches_are_counted_until_one_is_answered(caplog: pytest.LogCaptureFixture) -> None:
+    observer = ModelObserver("m", MetricStore())
+    for _ in range(2):
+        observer.unanswered("W-9000-m_1.0")
+    observer.answered("W-9000-m_1.0", BATCH, 1.0, Answer(1, 200, "", (), 1.0))
+    observer.unanswered("W-9000-m_1.0")
+    assert caplog.messages == [
+        f"W-9000-m_1.0: Number or consecutive unsuccessful inference {number}" for number in (1, 2, 1)
+    ]
+
+
+def test_prints_go_to_the_model_log(caplog: pytest.LogCaptureFixture) -> None:
+    ModelObserver("m", MetricStore()).printed("W-9000-m_1.0", "stderr", "careful %s")
+    (record,) = caplog.records
+    assert (record.name, record.levelname, record.getMessage()) == ("MODEL_LOG", "WARNING", "careful %s")
