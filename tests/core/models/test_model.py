@@ -41,8 +41,8 @@ async def test_workers_that_were_given_up_tell_their_last_error() -> None:
     subject = model()
     subject.pool.slots += [
         slot(9000, SlotState.GIVEN_UP, last_error="old"),
-        slot(9001, SlotState.STOPPING),
-        slot(9002, SlotState.GIVEN_UP, last_error="weights are missing"),
+        slot(9001, SlotState.GIVEN_UP, last_error="weights are missing"),
+        slot(9002, SlotState.STOPPING),
     ]
     with pytest.raises(NoWorker, match="Its workers were given up; the last error: weights are missing$"):
         submit(subject)
@@ -164,7 +164,14 @@ async def test_what_a_drain_has_no_time_for_is_told() -> None:
 
 
 async def test_a_drain_without_hope_does_not_wait() -> None:
-    await asyncio.wait_for(model().drain(3600.0), 10)
+    subject = model()
+    lost = slot()
+    subject.pool.slots.append(lost)
+    sink = submit(subject)
+    lost.state = SlotState.GIVEN_UP
+    lost.task = asyncio.create_task(asyncio.sleep(0))
+    await asyncio.wait_for(subject.drain(3600.0), 10)
+    assert isinstance(sink.outcome, Draining)
 
 
 async def test_what_the_backend_is_told() -> None:
