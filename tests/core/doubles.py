@@ -52,6 +52,13 @@ class Sink:
         return item
 
 
+async def until(true: Callable[[], object], timeout: float = 30.0) -> None:
+    """Poll until `true()` holds."""
+    async with asyncio.timeout(timeout):
+        while not true():
+            await asyncio.sleep(0.005)
+
+
 class Nobody:
     """A runner that is never given anything."""
 
@@ -110,7 +117,7 @@ def slot(
     return made
 
 
-def folder(store: Path, name: str, handler: str = "", config: str | None = None, **manifest: Any) -> Path:
+def folder(store: Path, name: str, code: str = "", config: str | None = None, **manifest: Any) -> Path:
     """An archive as a folder of the store; `manifest` is the manifest's model part, its name and handler by default."""
     made = store / name
     (made / "MAR-INF").mkdir(parents=True)
@@ -120,5 +127,5 @@ def folder(store: Path, name: str, handler: str = "", config: str | None = None,
         (made / "model-config.yaml").write_text(config)
     document = {"runtime": "python", "model": {key: value for key, value in described.items() if value is not None}}
     (made / "MAR-INF" / "MANIFEST.json").write_text(json.dumps(document))
-    (made / "handler.py").write_text(handler or "def handle(data, context):\n    return data and [b'ok'] * len(data)\n")
+    (made / "handler.py").write_text(code or "def handle(data, context):\n    return data and [b'ok'] * len(data)\n")
     return made

@@ -171,7 +171,7 @@ async def test_without_a_worker_in_torchserves_words() -> None:
 
 
 @pytest.mark.parametrize("how", ["done", "fail"])
-async def test_an_answer_after_the_client_has_gone_finds_nobody(how: str) -> None:
+async def test_an_answer_after_the_client_has_gone_finds_nobody(how: str, caplog: pytest.LogCaptureFixture) -> None:
     subject = model()
     subject.pool.slots.append(slot())
     asking = asyncio.create_task(describe_customized(subject))
@@ -179,6 +179,6 @@ async def test_an_answer_after_the_client_has_gone_finds_nobody(how: str) -> Non
     asking.cancel()
     worker = Answering(subject.lane, lambda payload: Reply(b"{}") if how == "done" else HandlerFailed("x", 503))
     await subject.lane.idle()
-    assert len(worker.batches) == 1
+    assert (len(worker.batches), caplog.messages) == (1, [])
     with pytest.raises(asyncio.CancelledError):
         await asking
