@@ -71,7 +71,8 @@ def start_in_background(arguments: Sequence[str], logs: Path) -> str:
     addresses: list[tuple[str, int]] = report["addresses"]
     lines = [f"TorchServe is running (pid {child.pid}) and {_ping(*addresses[0])}."]
     for label, (host, port) in zip(("inference", "management", "metrics"), addresses, strict=True):
-        lines.append(f"  {label:<10} http://{host}:{port}")
+        shown = f"[{host}]" if ":" in host else host
+        lines.append(f"  {label:<10} http://{shown}:{port}")
     return "\n".join([*lines, f"  {'logs':<10} {logs}"])
 
 

@@ -1,0 +1,171 @@
+"""A server in the background: its starter learns whether it serves, or in one line why not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any, cast
+
+import psutil
+import pytest
+
+from torchserve.cli.background import Reporter, _ping, _wait_for_the_end, start_in_background
+from torchserve.core.errors import InvalidConfig
+
+pytestmark = pytest.mark.usefixtures("temp")
+PORTS = "".join(f"{face}_address=http://127.0.0.1:0\n" for face in ("inference", "management", "metrics"))
+
+
+# ---- the child's side
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """What the process that started us would be told."""
+    reading, writing = os.pipe()
+    monkeypatch.setenv("TORCHSERVE_REPORT_FD", str(writing))
+
+    def read() -> Any:
+        with os.fdopen(reading, "rb") as pipe:
+            return json.loads(pipe.read())
+
+    return read
+
+
+def test_ready_is_told_once_and_the_pipe_is_no_ones_then(told: Callable[[], Any]) -> None:
+    reporter = Reporter()
+    assert "TORCHSERVE_REPORT_FD" not in os.environ, "workers must not inherit it"
+    assert reporter.in_background
+    reporter.ready([("127.0.0.1", 8080)])
+    reporter.failed("too late")
+    assert told() == {"addresses": [["127.0.0.1", 8080]]}
+    assert reporter.in_background
+
+
+def test_a_failure_is_told(told: Callable[[], Any]) -> None:
+    Reporter().failed("the reason: é")
+    assert told() == {"error": "the reason: é"}
+
+
+def test_in_the_foreground_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHSERVE_REPORT_FD", raising=False)
+    reporter = Reporter()
+    assert not reporter.in_background
+    reporter.ready([])
+    reporter.failed("x")
+
+
+# ---- the starter's side
+
+
+def test_a_start_that_succeeds(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "config.properties").write_text(PORTS)
+    said = start_in_background(["--start", "--ncs", "--model-store", "store"], tmp_path / "logs")
+    first, *rest = said.splitlines()
+    found = re.fullmatch(r"TorchServe is running \(pid (\d+)\) and healthy\.", first)
+    assert found, said
+    server = psutil.Process(int(found[1]))
+    try:
+        assert [line.split()[0] for line in rest] == ["inference", "management", "metrics", "logs"]
+        assert all(re.fullmatch(r"http://127\.0\.0\.1:[1-9]\d*", line.split()[1]) for line in rest[:3])
+        assert rest[3].split()[1] == str(tmp_path / "logs")
+        assert os.getsid(server.pid) == server.pid, "a signal to our terminal must not reach it"
+        assert server.environ().keys() >= {"TORCHSERVE_REPORT_FD"}
+    finally:
+        server.send_signal(signal.SIGTERM)
+        os.waitpid(server.pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--start", "--model-store", "nowhere"], "--model-store directory not found: nowhere"),
+        (["--version"], "it ended without a word"),
+        (["--nonsense"], "it ended without a word"),
+    ],
+)
+def test_a_start_that_fails(tmp_path: Path, arguments: list[str], reason: str) -> None:
+    with pytest.raises(InvalidConfig) as caught:
+        start_in_background(arguments, tmp_path / "logs")
+    assert caught.value.message == f"TorchServe did not start: {reason} (log: {tmp_path}/logs/ts_log.log)"
+    assert psutil.Process().children() == []
+
+
+def test_what_it_printed_is_in_the_log(tmp_path: Path) -> None:
+    with pytest.raises(InvalidConfig):
+        start_in_background(["--nonsense"], tmp_path / "logs")
+    assert "No such option" in (tmp_path / "logs" / "ts_log.log").read_text()
+
+
+def test_a_log_folder_that_can_not_be_had_is_no_reason_not_to_start(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidConfig, match="--model-store directory not found"):
+        start_in_background(["--start", "--model-store", "nowhere"], tmp_path / "file" / "logs")
+
+
+class Stubborn:
+    """A process that does not end before it is killed."""
+
+    def __init__(self) -> None:
+        self.story: list[str] = []
+
+    def wait(self, timeout: float | None = None) -> int:
+        self.story.append("wait" if timeout is None else "wait a while")
+        if timeout is not None:
+            raise subprocess.TimeoutExpired("server", timeout)
+        return -9
+
+    def kill(self) -> None:
+        self.story.append("kill")
+
+
+def test_a_failed_server_that_does_not_end_is_killed() -> None:
+    stubborn = Stubborn()
+    _wait_for_the_end(cast("subprocess.Popen[bytes]", stubborn))
+    assert stubborn.story == ["wait a while", "kill", "wait"]
+
+
+# ---- the first health check
+
+
+@pytest.fixture
+def pinged() -> Iterator[HTTPServer]:
+    """A server that answers /ping with the status in its attribute `status`."""
+
+    class Ping(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status = cast(Any, self.server).status if self.path == "/ping" else 404
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Ping)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(("status", "said"), [(200, "healthy"), (500, "not healthy yet"), (503, "not healthy yet")])
+def test_health(pinged: HTTPServer, status: int, said: str) -> None:
+    cast(Any, pinged).status = status
+    assert _ping("127.0.0.1", pinged.server_port) == said
+
+
+def test_nobody_answers() -> None:
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server.server_close()
+    with pytest.raises(InvalidConfig, match=r"started and does not answer at 127\.0\.0\.1:\d+: .*refused"):
+        _ping("127.0.0.1", server.server_port)

@@ -1,0 +1,125 @@
+"""`torchserve --start`: what the flags and the file come to, and what is refused before anything is started."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from torchserve.cli.main import main
+from torchserve.cli.pidfile import PidFile
+from torchserve.cli.start import _settings, check
+from torchserve.core.config.address import Address
+from torchserve.core.config.settings import Settings
+from torchserve.core.errors import InvalidConfig
+
+pytestmark = pytest.mark.usefixtures("temp")
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, temp: Path) -> Path:
+    folder = tmp_path / "store"
+    folder.mkdir()
+    return folder
+
+
+def settings(
+    config: Path | None = None, store: Path | None = None, models: tuple[str, ...] = (), *, log_config: Path | None = None,
+    tokens_off: bool = False, api: bool = False,
+) -> Settings:  # fmt: skip
+    return _settings(config, store, models, log_config, tokens_off, api)
+
+
+def test_flags_alone(store: Path) -> None:
+    assert settings(store=store) == Settings(model_store=store)
+    assert settings(store=store, models=("a.mar", "b=b.mar"), tokens_off=True, api=True) == Settings(
+        model_store=store,
+        load_models=("a.mar", "b=b.mar"),
+        disable_token_authorization=True,
+        enable_model_api=True,
+    )
+
+
+def test_a_file_and_flags_over_it(tmp_path: Path, store: Path) -> None:
+    file = tmp_path / "c.properties"
+    file.write_text("model_store=store\nload_models=x.mar\ndisable_token_authorization=true\nenable_model_api=true\n")
+    from_file = settings(file)
+    assert (from_file.model_store, from_file.load_models) == (Path("store"), ("x.mar",))
+    assert (from_file.disable_token_authorization, from_file.enable_model_api) == (True, True)
+    over = settings(file, tmp_path, ("y.mar",))
+    assert (over.model_store, over.load_models) == (tmp_path, ("y.mar",))
+    assert (over.disable_token_authorization, over.enable_model_api) == (True, True), "flags only switch on"
+
+
+def test_config_properties_of_the_working_folder(store: Path) -> None:
+    Path("config.properties").write_text("job_queue_size=7\n")
+    assert settings(store=store).job_queue_size == 7
+
+
+def test_a_log_config_that_is_there(tmp_path: Path, store: Path) -> None:
+    (tmp_path / "log.yaml").touch()
+    assert settings(store=store, log_config=Path("log.yaml")).model_store == store
+    with pytest.raises(InvalidConfig, match=f"^--log-config file not found: {tmp_path}/gone.yaml$"):
+        settings(store=store, log_config=Path("gone.yaml"))
+
+
+def test_a_server_that_runs_already(store: Path) -> None:
+    held = PidFile()
+    try:
+        with pytest.raises(InvalidConfig, match="^TorchServe is already running, please use torchserve --stop"):
+            settings(store=store)
+    finally:
+        held.remove()
+
+
+@pytest.mark.parametrize(
+    ("given", "store_given", "text"),
+    [
+        ({"model_store": None}, False, "Missing mandatory parameter --model-store"),
+        ({"model_store": Path("gone")}, True, "--model-store directory not found: gone"),
+        ({"model_store": Path("gone")}, False, "model_store directory not found: gone"),
+        ({"model_store": Path("a\0b")}, True, "--model-store directory not found: a\0b"),
+        ({"inference_address": Address("0.0.0.0", 8080)}, True, "inference_address=http://0.0.0.0:8080 can be reached"),
+        ({"management_address": Address("::", 8081)}, True, r"management_address=http://[::]:8081 can be reached"),
+    ],
+)
+def test_what_is_wrong_before_the_start(given: dict[str, Any], store_given: bool, text: str) -> None:
+    wrong = Settings(**({"model_store": Path("store")} | given))
+    with pytest.raises(InvalidConfig) as caught:
+        check(wrong, store_given=store_given)
+    assert caught.value.message.startswith(text)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"inference_address": Address("::1", 8080), "management_address": Address("localhost", 8081)},
+        {"metrics_address": Address("0.0.0.0", 8082)},  # TorchServe's tokens never guarded these
+        {"inference_address": Address("0.0.0.0", 8080), "disable_token_authorization": True},
+    ],
+)
+def test_what_may_start(given: dict[str, Any]) -> None:
+    check(Settings(model_store=Path("store"), **given), store_given=True)
+
+
+def test_a_start_in_the_background_is_told_why_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    monkeypatch.setenv("TORCHSERVE_REPORT_FD", str(writing))
+    result = CliRunner().invoke(main, ["--start", "--model-store", "gone"])
+    assert (result.exit_code, result.stderr) == (1, "--model-store directory not found: gone\n")
+    with os.fdopen(reading, "rb") as pipe:
+        assert json.loads(pipe.read()) == {"error": "--model-store directory not found: gone"}
+
+
+def test_a_start_in_the_background_prints_where_it_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["torchserve", "--start", "--model-store", "gone"])
+    monkeypatch.setenv("LOG_LOCATION", "elsewhere")
+    result = CliRunner().invoke(main, ["--start", "--model-store", "store"])
+    assert result.exit_code == 1  # the child goes by the command line
+    assert "TorchServe did not start: --model-store directory not found: gone (log: " in result.stderr
+    assert "/elsewhere/ts_log.log)" in result.stderr
