@@ -10,33 +10,19 @@ import click
 
 from ..core.errors import ServeError
 from ..core.version import __version__
-
-_SEVERAL = "--models"
-
-
-class _SeveralValues(click.Command):
-    """Lets `--models a.mar b=c.mar` take all words up to the next flag, as TorchServe's command line does."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        spread: list[str] = []
-        inside = False
-        for word in args:
-            if word.startswith("-"):
-                inside = word == _SEVERAL
-                if not inside:
-                    spread.append(word)
-            elif inside:
-                spread += [_SEVERAL, word]
-            else:
-                spread.append(word)
-        return super().parse_args(ctx, spread)
+from .commands import MODELS_FLAG, Commands
 
 
 def _ignored(*names: str, **options: Any) -> Any:
     return click.option(*names, hidden=True, expose_value=False, **options)
 
 
-@click.command(cls=_SeveralValues, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    subcommand_metavar="[COMMAND ...]",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.option("-v", "--version", "show_version", is_flag=True, help="Print the version and leave.")
 @click.option("--start", "wish", flag_value="start", help="Start the model server (what happens without a flag too).")
 @click.option(
@@ -46,7 +32,7 @@ def _ignored(*names: str, **options: Any) -> Any:
 @click.option("--ts-config", type=click.Path(path_type=Path), help="The config.properties to use.")
 @click.option("--model-store", type=click.Path(path_type=Path), help="The folder that archives are loaded from.")
 @click.option(
-    _SEVERAL,
+    MODELS_FLAG,
     multiple=True,
     metavar="NAME=ARCHIVE ...",
     help="Models to load at start: [name=]archive, where archive is a file or folder in the model store, the path of a"
@@ -65,8 +51,13 @@ def _ignored(*names: str, **options: Any) -> Any:
 @_ignored("--workflow-store")
 @_ignored("--cpp-log-config")
 @_ignored("--plugins-path", "--ppath")
-def main(show_version: bool, wish: str | None, **flags: Any) -> None:
+@click.pass_context
+def main(context: click.Context, show_version: bool, wish: str | None, **flags: Any) -> None:
     """Serve PyTorch models over HTTP, with TorchServe's archives, handlers, commands and URLs."""
+    if context.invoked_subcommand is not None:
+        if show_version or wish or any(flags.values()):
+            raise click.UsageError(f"flags of a start or stop do not go with `{context.invoked_subcommand}`")
+        return
     if show_version:
         if wish:
             raise click.UsageError("--version goes with neither --start nor --stop")

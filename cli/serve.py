@@ -12,6 +12,7 @@ from pathlib import Path
 
 import uvloop
 
+from ..core.config.configuration import Configuration
 from ..core.config.settings import Settings
 from ..core.errors import ServeError
 from ..core.log_config import apply_log_config
@@ -28,15 +29,16 @@ log = logging.getLogger(__name__)
 DRAIN = 25.0  # seconds that accepted requests may take after a stop: Kubernetes and SageMaker kill at 30
 
 
-def run(settings: Settings, log_config: Path | None, reporter: Reporter) -> None:
+def run(configuration: Configuration, log_config: Path | None, reporter: Reporter) -> None:
     """Serve until SIGTERM or SIGINT. Raises ServeError, one line, when the start fails."""
     pid_file = PidFile()
     logs = open_logs(log_folder(), console=not reporter.in_background)
     try:
         if log_config is not None:
             apply_log_config(log_config)
+        configuration.tell()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, logs, reporter))
+            runner.run(_serve(configuration.settings, logs, reporter))
     except ServeError as error:
         log.error("%s", error)
         reporter.failed(str(error))

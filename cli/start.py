@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from ..core.config.settings import Settings, find_config, load_settings
+from ..core.config.configuration import Configuration, Override, find_config, read_configuration
+from ..core.config.settings import Settings
 from ..core.errors import InvalidConfig
 from ..core.logs import log_folder
 from .background import Reporter, start_in_background
@@ -31,49 +31,50 @@ def start(
     del ncs  # there are no snapshots to leave out
     reporter = Reporter()
     try:
-        settings = _settings(ts_config, model_store, models, log_config, disable_token_auth, enable_model_api)
+        configuration = _configuration(
+            log_config, ts_config, overrides(model_store, models, disable_token_auth, enable_model_api)
+        )
     except InvalidConfig as error:
         reporter.failed(str(error))
         raise
     if foreground or reporter.in_background or os.getpid() == 1:
         from .serve import run
 
-        run(settings, log_config, reporter)
+        run(configuration, log_config, reporter)
     else:
         click.echo(start_in_background(sys.argv[1:], log_folder()))
 
 
-def _settings(
-    ts_config: Path | None,
-    model_store: Path | None,
-    models: tuple[str, ...],
-    log_config: Path | None,
-    disable_token_auth: bool,
-    enable_model_api: bool,
-) -> Settings:
+def overrides(
+    model_store: Path | None, models: tuple[str, ...], disable_token_auth: bool, enable_model_api: bool
+) -> list[Override]:
+    """What the flags that were given say about the settings. The two switches can only switch on."""
+    given = [
+        Override("model_store", model_store, "--model-store"),
+        Override("load_models", models, "--models"),
+        Override("disable_token_authorization", disable_token_auth, "--disable-token-auth"),
+        Override("enable_model_api", enable_model_api, "--enable-model-api"),
+    ]
+    return [override for override in given if override.value]
+
+
+def _configuration(log_config: Path | None, ts_config: Path | None, given: list[Override]) -> Configuration:
     if running_pid() is not None:
         raise InvalidConfig("TorchServe is already running, please use torchserve --stop to stop TorchServe.")
     if log_config is not None and not log_config.is_file():
         raise InvalidConfig(f"--log-config file not found: {log_config.resolve()}")
-    settings = load_settings(find_config(ts_config))
-    settings = replace(
-        settings,
-        model_store=model_store or settings.model_store,
-        load_models=models or settings.load_models,
-        disable_token_authorization=disable_token_auth or settings.disable_token_authorization,
-        enable_model_api=enable_model_api or settings.enable_model_api,
-    )
-    check(settings, store_given=model_store is not None)
-    return settings
+    configuration = read_configuration(find_config(ts_config), given).check()
+    check(configuration.settings, store_flag=configuration.origin("model_store").name == "--model-store")
+    return configuration
 
 
-def check(settings: Settings, *, store_given: bool) -> None:
+def check(settings: Settings, *, store_flag: bool) -> None:
     """What can be known to be wrong before anything is started."""
     store = settings.model_store
     if store is None:
         raise InvalidConfig("Missing mandatory parameter --model-store")
     if not store.is_dir():
-        raise InvalidConfig(f"{'--model-store' if store_given else 'model_store'} directory not found: {store}")
+        raise InvalidConfig(f"{'--model-store' if store_flag else 'model_store'} directory not found: {store}")
     if settings.disable_token_authorization:
         return
     for key in ("inference_address", "management_address"):

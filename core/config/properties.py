@@ -1,9 +1,10 @@
-"""Reading a `config.properties`: the Java properties grammar, as text values."""
+"""Reading a `config.properties`: the Java properties grammar, as text values with their lines."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import javaproperties
@@ -13,30 +14,47 @@ from ..errors import InvalidConfig
 _VARIABLE = re.compile(r"\$\$(\w+)\$\$")
 
 
-def read_properties(path: Path) -> dict[str, str]:
-    """The file's keys and values; a key given twice has its last value.
+@dataclass(frozen=True, slots=True)
+class Property:
+    """A key and its text, and the line of the file where it begins."""
+
+    key: str
+    text: str
+    line: int
+
+
+def read_properties(path: Path) -> list[Property]:
+    """What the file says, in its order. UTF-8, or Latin-1 (Java's encoding for these files) where it is no UTF-8.
 
     Raises InvalidConfig naming the file when it can't be read or is no properties file.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
     except OSError as error:
         raise InvalidConfig(f"Invalid configuration: {path} can't be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InvalidConfig(f"Invalid configuration: {path} is not UTF-8 text (byte {error.start})") from error
     try:
-        return javaproperties.loads(text)
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    found: list[Property] = []
+    line = 1
+    try:
+        for item in javaproperties.parse(text):
+            if isinstance(item, javaproperties.KeyValue):
+                found.append(Property(item.key, item.value, line))
+            line += len(re.findall(r"\r\n|\r|\n", item.source))
     except javaproperties.InvalidUEscapeError as error:
-        raise InvalidConfig(f"Invalid configuration: {path}: {error}") from error
+        raise InvalidConfig(f"Invalid configuration: {path}, line {line}: {error}") from error
+    return found
 
 
-def fill_in(values: Mapping[str, str], environment: Mapping[str, str], source: str) -> dict[str, str]:
-    """The values with each `$$NAME$$` replaced by that environment variable. Raises InvalidConfig if it is not set."""
+def fill_in(text: str, environment: Mapping[str, str]) -> str:
+    """The text with each `$$NAME$$` replaced by that environment variable. Raises ValueError naming one not set."""
 
     def look_up(found: re.Match[str]) -> str:
         value = environment.get(found[1])
         if value is None:
-            raise InvalidConfig(f"Invalid configuration: Invalid Environment Variable {found[1]} in {source}")
+            raise ValueError(f"Invalid Environment Variable {found[1]}")
         return value
 
-    return {key: _VARIABLE.sub(look_up, text) for key, text in values.items()}
+    return _VARIABLE.sub(look_up, text)

@@ -1,29 +1,35 @@
 """Settings: every key of `config.properties` in one table with its type, default and meaning; frozen once read.
 
-A field of Settings is a key; its metadata holds the parser and the documentation line.
+A field of Settings is a key; its metadata holds the parser, the documentation line and what `_key` says.
 """
 
 from __future__ import annotations
 
-import difflib
-import logging
-import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import InvalidConfig
 from .address import Address, parse_address
-from .properties import fill_in, read_properties
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def _key(default: T, parse: Callable[[str], T], doc: str) -> Any:
-    return field(default=default, metadata={"parse": parse, "doc": doc})
+def _key(
+    default: T,
+    parse: Callable[[str], T],
+    doc: str,
+    *,
+    unit: str = "",
+    env: str | None = "",
+    secret: bool = False,
+) -> Any:
+    """A key. `env` names the variable that overrides it: "" is `TS_` and the key in capitals, None is no variable.
+
+    `unit` is what a number counts; the value of a `secret` is shown nowhere.
+    """
+    return field(default=default, metadata={"parse": parse, "doc": doc, "unit": unit, "env": env, "secret": secret})
 
 
 def _flag(text: str) -> bool:
@@ -83,13 +89,15 @@ class Settings:
     default_workers_per_model: int = _key(
         0, _whole(0), "workers of a model loaded at start; 0: one a GPU, or one a CPU core where there is no GPU"
     )
-    default_response_timeout: int = _key(120, _whole(1), "seconds a worker may take over a batch")
-    default_startup_timeout: int = _key(120, _whole(1), "seconds a worker may take to load its model")
-    unregister_model_timeout: int = _key(120, _whole(1), "seconds the workers of a removed model may take to end")
-    job_queue_size: int = _key(100, _whole(1), "requests that may wait for a worker, per model version")
-    number_of_gpu: int | None = _key(None, _whole(0), "use only this many of the visible GPUs")
-    max_request_size: int = _key(6_553_500, _whole(1), "bytes of a request body")
-    max_response_size: int = _key(6_553_500, _whole(1), "bytes of one answer")
+    default_response_timeout: int = _key(120, _whole(1), "how long a worker may take over a batch", unit="s")
+    default_startup_timeout: int = _key(120, _whole(1), "how long a worker may take to load its model", unit="s")
+    unregister_model_timeout: int = _key(
+        120, _whole(1), "how long the workers of a removed model may take to end", unit="s"
+    )
+    job_queue_size: int = _key(100, _whole(1), "how many may wait for a worker, per model version", unit="requests")
+    number_of_gpu: int | None = _key(None, _whole(0), "use only this many of the visible GPUs; default: all of them")
+    max_request_size: int = _key(6_553_500, _whole(1), "the longest body of a request", unit="bytes")
+    max_response_size: int = _key(6_553_500, _whole(1), "the longest answer", unit="bytes")
     limit_max_image_pixels: bool = _key(True, _flag, "keep Pillow's limit on the pixels of an image")
     decode_input_request: bool = _key(True, _flag, "parse JSON and text bodies before the handler sees them")
     service_envelope: str | None = _key(None, str.strip, "request envelope for all models")
@@ -97,74 +105,75 @@ class Settings:
     allowed_urls: tuple[str, ...] = _key(
         ("file://.*", "http(s)?://.*"), _patterns, "regular expressions; an archive's URL must match one in full"
     )
+    use_env_allowed_urls: bool = _key(
+        False, _flag, "let TS_ALLOWED_URLS override allowed_urls, if enable_envvars_config is true too", env=None
+    )
     blacklist_env_vars: str | None = _key(None, _pattern, "regular expression of variables that workers don't see")
     disable_token_authorization: bool = _key(False, _flag, "serve beyond loopback without tokens")
     enable_model_api: bool = _key(False, _flag, "register and unregister over a listener beyond loopback")
     initial_worker_port: int = _key(9000, _whole(0), "the number of the first worker's name")
-    python: str | None = _key(None, str.strip, "the interpreter that workers run in; default: the server's own")
+    python: str | None = _key(
+        None, str.strip, "the interpreter that workers run in; default: the server's own", env=None
+    )
+    enable_envvars_config: bool = _key(
+        False, _flag, "let environment variables override what is written here and on the command line", env=None
+    )
 
 
-# Keys of TorchServe that tune its JVM or its Netty and have no counterpart here: accepted, and named once in the log.
-WITHOUT_EFFECT = frozenset(
-    "vmargs number_of_netty_threads netty_client_threads prefer_direct_buffer use_native_io io_ratio async_logging "
-    "plugins_path model_server_home debug cpp_log_config initial_distribution_port".split()
-)
-# Keys of TorchServe that this version does not act on yet; saying so beats silence.
-NOT_YET = frozenset(
-    "grpc_inference_address grpc_management_address grpc_inference_port grpc_management_port enable_grpc_ssl "
-    "grpc_inference_max_connection_age_ms grpc_management_max_connection_age_ms workflow_store models model_snapshot "
-    "grpc_inference_max_connection_age_grace_ms grpc_management_max_connection_age_grace_ms "
-    "cors_allowed_origin cors_allowed_methods cors_allowed_headers keystore keystore_pass keystore_type "
-    "certificate_file private_key_file use_env_allowed_urls install_py_dep_per_model enable_metrics_api metrics_mode "
-    "metrics_config model_metrics_auto_detect metric_time_interval disable_system_metrics system_metrics_cmd "
-    "enable_envvars_config token_expiration_min ts_open_inference_protocol ts_header_key_sequence_id "
-    "ts_header_key_sequence_start ts_header_key_sequence_end ipex_enable ipex_gpu_enable cpu_launcher_enable "
-    "cpu_launcher_args version tsConfigFile".split()
-)
-
-
-def find_config(given: Path | None) -> Path | None:
-    """The properties file to read: TS_CONFIG_FILE, else the one given, else ./config.properties, else none."""
-    from_environment = os.environ.get("TS_CONFIG_FILE")
-    path = Path(from_environment) if from_environment else given
-    if path is None:
-        return Path("config.properties") if Path("config.properties").is_file() else None
-    if not path.is_file():
-        raise InvalidConfig(f"--ts-config file not found: {path}")
-    return path
-
-
-def load_settings(path: Path | None) -> Settings:
-    """Settings from a properties file, or the defaults. Raises InvalidConfig naming file, key and value."""
-    if path is None:
-        return Settings()
-    return parse_settings(fill_in(read_properties(path), os.environ, str(path)), str(path))
-
-
-def parse_settings(values: Mapping[str, str], source: str) -> Settings:
-    """Settings from the text values of `source`; unknown keys are warned about with the nearest known one."""
-    known = {entry.name: entry for entry in fields(Settings)}
-    found: dict[str, Any] = {}
-    for key, text in values.items():
-        entry = known.get(key)
-        if entry is None:
-            _warn_unknown(key, source, known)
-        elif not text.strip():
-            continue
-        else:
-            try:
-                found[key] = entry.metadata["parse"](text)
-            except ValueError as error:
-                raise InvalidConfig(f"Invalid configuration: {key}={text} in {source}: {error}") from None
-    return replace(Settings(), **found)
-
-
-def _warn_unknown(key: str, source: str, known: Mapping[str, object]) -> None:
-    if key in WITHOUT_EFFECT:
-        log.info("%s: %s has no effect here", source, key)
-    elif key in NOT_YET:
-        log.warning("%s: %s is not supported by this version and is ignored", source, key)
-    else:
-        near = difflib.get_close_matches(key, known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        log.warning("%s: unknown key %s is ignored%s", source, key, hint)
+# Keys of TorchServe that are accepted, change nothing here, and are named once in the log; and why.
+WITHOUT_EFFECT = {
+    "vmargs": "there is no JVM",
+    "number_of_netty_threads": "there is no Netty",
+    "netty_client_threads": "there is no Netty",
+    "prefer_direct_buffer": "there is no Netty",
+    "use_native_io": "there is no Netty",
+    "io_ratio": "there is no Netty",
+    "async_logging": "logs are always written by a thread of their own",
+    "plugins_path": "plugins are Java archives",
+    "cpp_log_config": "there is no C++ backend",
+    "model_server_home": "the package knows where it is",
+    "debug": "it is for attaching a debugger to TorchServe's own worker port",
+    "initial_distribution_port": "torchrun chooses a free port",
+    "version": "snapshots write it for the reader",
+    "tsConfigFile": "snapshots write it for the reader",
+}
+# Keys of TorchServe that this version does not act on yet, by what is missing; saying so beats silence.
+NOT_YET = {
+    "grpc_inference_address": "gRPC",
+    "grpc_management_address": "gRPC",
+    "grpc_inference_port": "gRPC",
+    "grpc_management_port": "gRPC",
+    "grpc_inference_max_connection_age_ms": "gRPC",
+    "grpc_inference_max_connection_age_grace_ms": "gRPC",
+    "grpc_management_max_connection_age_ms": "gRPC",
+    "grpc_management_max_connection_age_grace_ms": "gRPC",
+    "enable_grpc_ssl": "gRPC",
+    "ts_open_inference_protocol": "the Open Inference Protocol",
+    "workflow_store": "workflows",
+    "models": "models in the properties",
+    "model_snapshot": "snapshots",
+    "cors_allowed_origin": "CORS",
+    "cors_allowed_methods": "CORS",
+    "cors_allowed_headers": "CORS",
+    "keystore": "TLS",
+    "keystore_pass": "TLS",
+    "keystore_type": "TLS",
+    "certificate_file": "TLS",
+    "private_key_file": "TLS",
+    "token_expiration_min": "tokens",
+    "install_py_dep_per_model": "per-model Python packages",
+    "enable_metrics_api": "metrics settings",
+    "metrics_mode": "metrics settings",
+    "metrics_config": "metrics settings",
+    "model_metrics_auto_detect": "metrics settings",
+    "metric_time_interval": "system metrics",
+    "disable_system_metrics": "system metrics",
+    "system_metrics_cmd": "system metrics",
+    "ts_header_key_sequence_id": "sequence batching",
+    "ts_header_key_sequence_start": "sequence batching",
+    "ts_header_key_sequence_end": "sequence batching",
+    "ipex_enable": "Intel's extension for PyTorch",
+    "ipex_gpu_enable": "Intel's extension for PyTorch",
+    "cpu_launcher_enable": "the CPU launcher",
+    "cpu_launcher_args": "the CPU launcher",
+}

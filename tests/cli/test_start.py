@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from torchserve.cli.main import main
 from torchserve.cli.pidfile import PidFile
-from torchserve.cli.start import _settings, check
+from torchserve.cli.start import _configuration, check, overrides
 from torchserve.core.config.address import Address
 from torchserve.core.config.settings import Settings
 from torchserve.core.errors import InvalidConfig
@@ -31,7 +31,7 @@ def settings(
     config: Path | None = None, store: Path | None = None, models: tuple[str, ...] = (), *, log_config: Path | None = None,
     tokens_off: bool = False, api: bool = False,
 ) -> Settings:  # fmt: skip
-    return _settings(config, store, models, log_config, tokens_off, api)
+    return _configuration(log_config, config, overrides(store, models, tokens_off, api)).settings
 
 
 def test_flags_alone(store: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_server_that_runs_already(store: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "store_given", "text"),
+    ("given", "store_flag", "text"),
     [
         ({"model_store": None}, False, "Missing mandatory parameter --model-store"),
         ({"model_store": Path("gone")}, True, "--model-store directory not found: gone"),
@@ -87,10 +87,10 @@ def test_a_server_that_runs_already(store: Path) -> None:
         ({"management_address": Address("::", 8081)}, True, r"management_address=http://[::]:8081 can be reached"),
     ],
 )
-def test_what_is_wrong_before_the_start(given: dict[str, Any], store_given: bool, text: str) -> None:
+def test_what_is_wrong_before_the_start(given: dict[str, Any], store_flag: bool, text: str) -> None:
     wrong = Settings(**({"model_store": Path("store")} | given))
     with pytest.raises(InvalidConfig) as caught:
-        check(wrong, store_given=store_given)
+        check(wrong, store_flag=store_flag)
     assert caught.value.message.startswith(text)
 
 
@@ -104,7 +104,7 @@ def test_what_is_wrong_before_the_start(given: dict[str, Any], store_given: bool
     ],
 )
 def test_what_may_start(given: dict[str, Any]) -> None:
-    check(Settings(model_store=Path("store"), **given), store_given=True)
+    check(Settings(model_store=Path("store"), **given), store_flag=True)
 
 
 def test_a_start_in_the_background_is_told_why_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,53 @@
+"""The group behind `torchserve`: TorchServe's flags as they are, and subcommands imported when asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+MODELS_FLAG = "--models"
+
+# subcommand -> the module of this folder that has it, as an attribute of the same name
+SUBCOMMANDS = {
+    "config": ".config",
+}
+
+
+def spread_models(args: list[str]) -> list[str]:
+    """`--models a.mar b=c.mar` as `--models a.mar --models b=c.mar`: all words up to the next flag are its values."""
+    spread: list[str] = []
+    inside = False
+    for word in args:
+        if word.startswith("-"):
+            inside = word == MODELS_FLAG
+            if not inside:
+                spread.append(word)
+        elif inside:
+            spread += [MODELS_FLAG, word]
+        else:
+            spread.append(word)
+    return spread
+
+
+class SeveralModels(click.Command):
+    """A command whose `--models` takes several words, as TorchServe's does."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, spread_models(args))
+
+
+class Commands(click.Group):
+    """TorchServe's flags, or a subcommand as the first word."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        flags_first = bool(args) and args[0].startswith("-")
+        return super().parse_args(ctx, spread_models(args) if flags_first else args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*SUBCOMMANDS, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in SUBCOMMANDS:
+            return super().get_command(ctx, cmd_name)
+        return getattr(import_module(SUBCOMMANDS[cmd_name], __package__), cmd_name)

@@ -1,0 +1,86 @@
+"""`torchserve config`: what a start would be told, and by whom; and whether a config.properties is right."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ..core.config.configuration import Configuration, find_config, read_configuration
+from ..core.config.keys import KEYS
+from ..core.errors import InvalidConfig
+from .commands import MODELS_FLAG, SeveralModels
+from .start import overrides
+
+_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group()
+def config() -> None:
+    """Show the configuration and where each value is from; check a config.properties."""
+
+
+@config.command(cls=SeveralModels)
+@click.option("--ts-config", type=click.Path(path_type=Path), help="The config.properties to use.")
+@click.option("--model-store", type=click.Path(path_type=Path), help="As given to a start.")
+@click.option(MODELS_FLAG, multiple=True, metavar="NAME=ARCHIVE ...", help="As given to a start.")
+@click.option("--disable-token-auth", "--dt", is_flag=True, help="As given to a start.")
+@click.option("--enable-model-api", is_flag=True, help="As given to a start.")
+@_AS_JSON
+def show(ts_config: Path | None, as_json: bool, **flags: Any) -> None:
+    """Print every value that a start with these flags would use, and whether the file, a flag or a variable says it."""
+    try:
+        found = read_configuration(find_config(ts_config), overrides(**flags)).check()
+    except InvalidConfig as error:
+        raise _failed(str(error)) from None
+    rows = [
+        (key.name, key.shown(getattr(found.settings, key.name)), str(found.origin(key.name))) for key in KEYS.values()
+    ]
+    if as_json:
+        click.echo(json.dumps({name: {"value": value, "source": source} for name, value, source in rows}, indent=2))
+    elif sys.stdout.isatty():
+        Console().print(_table(rows))
+    else:
+        for name, value, source in rows:
+            click.echo(f"{name}={value}  ({source})")
+    _warn(found)
+
+
+@config.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_AS_JSON
+def check(file: Path, as_json: bool) -> None:
+    """Read FILE as a start would; exit with 1 if it holds an error."""
+    try:
+        found = read_configuration(file)
+    except InvalidConfig as error:
+        raise _failed(str(error)) from None
+    listed = [{"level": finding.name, "message": finding.message} for finding in found.findings]
+    if as_json:
+        click.echo(json.dumps(listed, indent=2))
+    else:
+        for finding in found.findings:
+            click.echo(f"{finding.name}: {finding.message}")
+        click.echo(f"{file}: {len(found.errors)} errors, {len(listed) - len(found.errors)} remarks")
+    sys.exit(1 if found.errors else 0)
+
+
+def _table(rows: list[tuple[str, str, str]]) -> Table:
+    table = Table("key", "value", "source")
+    for name, value, source in rows:
+        table.add_row(name, value, source, style="dim" if source == "default" else None)
+    return table
+
+
+def _warn(found: Configuration) -> None:
+    for finding in found.findings:
+        click.echo(f"{finding.name}: {finding.message}", err=True)
+
+
+def _failed(text: str) -> click.ClickException:
+    return click.ClickException(text)

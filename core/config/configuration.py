@@ -1,0 +1,187 @@
+"""Configuration: Settings as the file, the command line and the environment make them, and where each value is from.
+
+Later ones win: defaults, the file with its `$$VARIABLE$$`s, the command line, the environment (where the file lets it).
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import InvalidConfig
+from .keys import HIDDEN, KEYS, Key
+from .properties import fill_in, read_properties
+from .settings import NOT_YET, WITHOUT_EFFECT, Settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value comes from: `kind` is default, file, command line or environment."""
+
+    kind: str = "default"
+    name: str = ""
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}, line {self.line}" if self.line else self.name or self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What a flag of the command line says about a key; the value is of the key's type."""
+
+    key: str
+    value: Any
+    flag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What there is to say about a configuration; `level` is logging's: INFO, WARNING or ERROR."""
+
+    level: int
+    message: str
+
+    @property
+    def name(self) -> str:
+        """error, warning or note."""
+        return {logging.ERROR: "error", logging.WARNING: "warning"}.get(self.level, "note")
+
+
+@dataclass(slots=True)
+class Configuration:
+    """What was read. `settings` may be used once `check` has not raised."""
+
+    path: Path | None = None
+    settings: Settings = field(default_factory=Settings)
+    origins: dict[str, Origin] = field(default_factory=dict[str, Origin])
+    findings: list[Finding] = field(default_factory=list[Finding])
+
+    def origin(self, key: str) -> Origin:
+        return self.origins.get(key, Origin())
+
+    @property
+    def errors(self) -> list[str]:
+        return [finding.message for finding in self.findings if finding.level >= logging.ERROR]
+
+    def check(self) -> Configuration:
+        """Raise InvalidConfig for the first error, if there is one."""
+        if self.errors:
+            raise InvalidConfig(f"Invalid configuration: {self.errors[0]}")
+        return self
+
+    def tell(self) -> None:
+        """Log what was found. Reading came before the log was open."""
+        for finding in self.findings:
+            log.log(finding.level, "%s", finding.message)
+
+
+def find_config(given: Path | None, environment: Mapping[str, str] = os.environ) -> Path | None:
+    """The properties file to read: TS_CONFIG_FILE, else the one given, else ./config.properties, else none."""
+    from_environment = environment.get("TS_CONFIG_FILE")
+    path = Path(from_environment) if from_environment else given
+    if path is None:
+        return Path("config.properties") if Path("config.properties").is_file() else None
+    if not path.is_file():
+        raise InvalidConfig(f"--ts-config file not found: {path}")
+    return path
+
+
+def read_configuration(
+    path: Path | None, overrides: Iterable[Override] = (), environment: Mapping[str, str] = os.environ
+) -> Configuration:
+    """All layers put together; what is wrong is among the findings. Raises InvalidConfig if the file can't be read."""
+    reading = _Reading(Configuration(path))
+    if path is not None:
+        reading.file(path, environment)
+    for override in overrides:
+        reading.put(override.key, override.value, Origin("command line", override.flag))
+    reading.variables(environment)
+    return reading.finish()
+
+
+class _Reading:
+    def __init__(self, found: Configuration) -> None:
+        self._found = found
+        self._values: dict[str, Any] = {}
+        self._wrong: dict[str, str] = {}  # what each key's last value suffers from
+        self._idle: dict[str, None] = {}
+
+    def finish(self) -> Configuration:
+        for message in self._wrong.values():
+            self._say(logging.ERROR, message)
+        if self._idle:
+            self._say(logging.INFO, f"{self._found.path}: without effect here: {', '.join(self._idle)}")
+        self._found.settings = replace(Settings(), **self._values)
+        return self._found
+
+    def put(self, key: str, value: Any, origin: Origin) -> None:
+        if key in self._wrong:
+            self._say(logging.WARNING, f"{self._wrong.pop(key)}; {origin} overrides it")
+        self._values[key] = value
+        self._found.origins[key] = origin
+
+    def file(self, path: Path, environment: Mapping[str, str]) -> None:
+        for entry in read_properties(path):
+            origin = Origin("file", str(path), entry.line)
+            before = self._found.origins.get(entry.key)
+            if before is not None:
+                self._say(logging.WARNING, f"{origin}: {entry.key} is given again, after line {before.line}")
+            try:
+                text = fill_in(entry.text, environment)
+            except ValueError as error:
+                self._wrong[entry.key] = f"{error} in {entry.key} of {origin}"
+                continue
+            if entry.key in KEYS:
+                self._parse(KEYS[entry.key], text, origin)
+            else:
+                self._unknown(entry.key, origin)
+
+    def variables(self, environment: Mapping[str, str]) -> None:
+        allowed = self._values.get("enable_envvars_config", False)
+        urls = allowed and self._values.get("use_env_allowed_urls", False)
+        idle: list[str] = []
+        for key in KEYS.values():
+            if key.variable is None or key.variable not in environment:
+                continue
+            if urls if key.name == "allowed_urls" else allowed:
+                self._parse(key, environment[key.variable], Origin("environment", key.variable))
+            else:
+                idle.append(key.variable)
+        if idle:
+            missing = "use_env_allowed_urls=true" if allowed else "enable_envvars_config=true"
+            self._say(
+                logging.WARNING,
+                f"{', '.join(idle)} in the environment: not used, as no configuration file says {missing}",
+            )
+
+    def _parse(self, key: Key, text: str, origin: Origin) -> None:
+        if not text.strip():
+            self.put(key.name, key.default, origin)
+            return
+        try:
+            self.put(key.name, key.parse(text), origin)
+        except ValueError as error:
+            shown = HIDDEN if key.secret else text
+            self._found.origins[key.name] = origin
+            self._wrong[key.name] = f"{key.name}={shown} in {origin}: {error}"
+
+    def _unknown(self, key: str, origin: Origin) -> None:
+        if key in WITHOUT_EFFECT:
+            self._idle[key] = None
+        elif key in NOT_YET:
+            self._say(logging.WARNING, f"{origin}: {key} is ignored, this version has no {NOT_YET[key]} yet")
+        else:
+            near = difflib.get_close_matches(key, [*KEYS, *NOT_YET, *WITHOUT_EFFECT], n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            self._say(logging.WARNING, f"{origin}: unknown key {key} is ignored{hint}")
+
+    def _say(self, level: int, message: str) -> None:
+        self._found.findings.append(Finding(level, message))
