@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import zipfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from torchserve.core.controlplane import ControlPlane, Outcome, RegisterRequest
+from torchserve.core.controlplane import Outcome
 from torchserve.core.dataplane import DataPlane
 from torchserve.core.errors import (
     AlreadyRegistered,
@@ -27,37 +26,13 @@ from torchserve.core.errors import (
     VersionNotFound,
     WorkersFailed,
 )
-from torchserve.core.metrics.store import MetricStore
-from torchserve.core.models.registry import Registry
 from torchserve.core.payload import Part, Payload
-from torchserve.core.workers.gpus import GpuSeats
 from torchserve.core.workers.pool import SlotState
 
-from .doubles import CPU_ONLY, Sink, folder, slot, until
+from .doubles import Sink, folder, slot, until
+from .house import House, packed
 
 ENDS_AT_ONCE = "/bin/false"  # for the interpreter of workers: a worker that dies before it loads
-
-
-class House:
-    """A control plane with everything real behind it."""
-
-    def __init__(self, home: Path, **settings: Any) -> None:
-        self.store, self.work = home / "store", home / "work"
-        self.registry, self.metrics, self.seats = Registry(), MetricStore(), GpuSeats(0)
-        self.plane = ControlPlane(
-            replace(CPU_ONLY, model_store=self.store, **settings), self.registry, self.metrics, self.seats, self.work
-        )
-
-    async def register(self, url: str = "m", **request: Any) -> Outcome:
-        return await self.plane.register(RegisterRequest(url=url, **request))
-
-    async def settle(self) -> None:
-        """Wait for the work that goes on behind the answers."""
-        await asyncio.gather(*self.plane._background)
-
-    @property
-    def names(self) -> list[str]:
-        return [f"{model.name}/{model.version}" for model in self.registry]
 
 
 @pytest.fixture
@@ -77,14 +52,6 @@ async def barren(tmp_path: Path) -> AsyncIterator[House]:
     yield made
     await made.plane.close(0.0)
     assert [*tmp_path.glob("work/*")] == []
-
-
-def packed(store: Path, name: str, **manifest: Any) -> None:
-    """The same as a .mar file."""
-    source = folder(store, f"{name}-source", modelName=name, **manifest)
-    with zipfile.ZipFile(store / f"{name}.mar", "w") as archive:
-        for path in ("MAR-INF/MANIFEST.json", "handler.py"):
-            archive.write(source / path, path)
 
 
 # ---- registering

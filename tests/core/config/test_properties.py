@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchserve.core.config.properties import fill_in, read_properties
+from torchserve.core.config.properties import Property, fill_in, read_properties
 from torchserve.core.errors import InvalidConfig
 
 
@@ -28,15 +28,14 @@ from torchserve.core.errors import InvalidConfig
 def test_the_grammar(tmp_path: Path, text: str, expected: dict[str, str]) -> None:
     path = tmp_path / "c.properties"
     path.write_bytes(text.encode())
-    assert read_properties(path) == expected
+    assert {entry.key: entry.text for entry in read_properties(path)} == expected
 
 
 @pytest.mark.parametrize(
     ("content", "why"),
     [
         (None, "can't be read: No such file or directory"),
-        (b"a=1\nb=\xff\n", r"is not UTF-8 text \(byte 6\)"),
-        (rb"a=\u12" + b"\n", r"Invalid configuration: .*c\.properties: "),
+        (b"b=2\n" + rb"a=\u12" + b"\n", r"Invalid configuration: .*c\.properties, line 2: "),
     ],
 )
 def test_a_file_that_is_none_is_named(tmp_path: Path, content: bytes | None, why: str) -> None:
@@ -46,6 +45,21 @@ def test_a_file_that_is_none_is_named(tmp_path: Path, content: bytes | None, why
     with pytest.raises(InvalidConfig, match=why) as caught:
         read_properties(path)
     assert str(path) in caught.value.message
+
+
+def test_bytes_that_are_no_utf8_are_javas_latin1_and_a_byte_order_mark_is_no_key(tmp_path: Path) -> None:
+    path = tmp_path / "c.properties"
+    path.write_bytes(b"a=caf\xe9\n")
+    assert read_properties(path) == [Property("a", "café", 1)]
+    path.write_bytes(b"\xef\xbb\xbfa=1\n")
+    assert read_properties(path) == [Property("a", "1", 1)]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_lines_are_counted_over_comments_and_continuations(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "c.properties"
+    path.write_bytes(f"# 1{end}{end}a=1,\\{end}  2{end}! 5{end}b=3{end}".encode())
+    assert read_properties(path) == [Property("a", "1,2", 3), Property("b", "3", 6)]
 
 
 def test_a_folder_is_no_properties_file(tmp_path: Path) -> None:
@@ -66,14 +80,12 @@ def test_a_folder_is_no_properties_file(tmp_path: Path) -> None:
 )
 def test_variables_are_filled_in_once(text: str, expected: str) -> None:
     environment = {"HOME": "/h", "NAME": "n", "EMPTY": "", "TRICKY": r"\1 $$HOME$$"}
-    assert fill_in({"key": text}, environment, "file") == {"key": expected}
+    assert fill_in(text, environment) == expected
 
 
 def test_a_variable_that_is_not_set_is_named() -> None:
-    with pytest.raises(
-        InvalidConfig, match="^Invalid configuration: Invalid Environment Variable NOPE_VAR in the file$"
-    ):
-        fill_in({"a": "1", "b": "x$$NOPE_VAR$$"}, {"NOPE": "1"}, "the file")
+    with pytest.raises(ValueError, match="^Invalid Environment Variable NOPE_VAR$"):
+        fill_in("x$$NOPE_VAR$$", {"NOPE": "1"})
 
 
 @given(st.text())
@@ -84,4 +96,4 @@ def test_any_text_is_properties_or_an_invalid_config(tmp_path_factory: pytest.Te
         values = read_properties(path)
     except InvalidConfig:
         return
-    assert all(isinstance(key, str) and isinstance(value, str) for key, value in values.items())
+    assert all(isinstance(entry.key, str) and isinstance(entry.text, str) for entry in values)

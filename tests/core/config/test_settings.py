@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from typing import Any
 
+import javaproperties
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from torchserve.core.config.address import Address
-from torchserve.core.config.settings import (
-    NOT_YET,
-    WITHOUT_EFFECT,
-    Settings,
-    find_config,
-    load_settings,
-    parse_settings,
-)
+from torchserve.core.config.configuration import Configuration, Override, find_config, read_configuration
+from torchserve.core.config.keys import HIDDEN, KEYS
+from torchserve.core.config.settings import NOT_YET, WITHOUT_EFFECT, Settings
 from torchserve.core.errors import InvalidConfig
 
-KEYS = [entry.name for entry in fields(Settings)]
 # Every key that TorchServe 0.12 reads.
 TORCHSERVE = """
     inference_address management_address metrics_address grpc_inference_address grpc_management_address
@@ -44,13 +38,19 @@ TORCHSERVE = """
 """.split()
 
 
-def parse(**values: str) -> Settings:
-    return parse_settings(values, "the file")
+def read(tmp_path: Path, text: str, *flags: Override, **environment: str) -> Configuration:
+    path = tmp_path / "c.properties"
+    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+    return read_configuration(path, flags, environment)
+
+
+def said(found: Configuration) -> list[tuple[str, str]]:
+    return [(finding.name, finding.message) for finding in found.findings]
 
 
 def test_the_defaults_are_torchserves() -> None:
     settings = Settings()
-    assert load_settings(None) == parse_settings({}, "") == settings
+    assert read_configuration(None, environment={}).check().settings == settings
     assert (settings.inference_address, settings.management_address, settings.metrics_address) == (
         Address("127.0.0.1", 8080), Address("127.0.0.1", 8081), Address("127.0.0.1", 8082),
     )  # fmt: skip
@@ -88,13 +88,13 @@ def test_the_defaults_are_torchserves() -> None:
         ("blacklist_env_vars", "SECRET.*|KEY ", "SECRET.*|KEY"),
     ],
 )
-def test_values(key: str, text: str, value: Any) -> None:
-    assert getattr(parse(**{key: text}), key) == value
+def test_values(tmp_path: Path, key: str, text: str, value: Any) -> None:
+    assert getattr(read(tmp_path, f"{key}={text}").check().settings, key) == value
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_an_empty_value_is_the_default(key: str) -> None:
-    assert parse(**{key: " \t"}) == Settings()
+def test_an_empty_value_is_the_default(tmp_path: Path, key: str) -> None:
+    assert read(tmp_path, f"{key}= \t").check().settings == Settings()
 
 
 @pytest.mark.parametrize(
@@ -113,54 +113,127 @@ def test_an_empty_value_is_the_default(key: str) -> None:
         ("model_store", "~nobody-has-this-name/x", "that user has no home folder"),
     ],
 )
-def test_a_wrong_value_is_named_with_its_key_and_file(key: str, text: str, why: str) -> None:
+def test_a_wrong_value_is_named_with_its_key_file_and_line(tmp_path: Path, key: str, text: str, why: str) -> None:
+    found = read(tmp_path, f"# a comment\n\n{key}={text}")
     with pytest.raises(InvalidConfig, match=why) as caught:
-        parse(**{key: text})
-    assert caught.value.message.startswith(f"Invalid configuration: {key}={text} in the file: ")
+        found.check()
+    assert caught.value.message.startswith(f"Invalid configuration: {key}={text} in {tmp_path}/c.properties, line 3: ")
 
 
 @pytest.mark.parametrize("key", TORCHSERVE)
-def test_every_key_of_torchserve_is_known(key: str, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        if key in KEYS:
-            return
-        assert parse(**{key: "1"}) == Settings()
-    said = "has no effect here" if key in WITHOUT_EFFECT else "is not supported by this version and is ignored"
-    assert [record.getMessage() for record in caplog.records] == [f"the file: {key} {said}"]
-    assert caplog.records[0].levelno == (logging.INFO if key in WITHOUT_EFFECT else logging.WARNING)
+def test_every_key_of_torchserve_is_known(tmp_path: Path, key: str) -> None:
+    if key in KEYS:
+        return
+    found = read(tmp_path, f"{key}=1").check()
+    assert found.settings == Settings()
+    file = tmp_path / "c.properties"
+    if key in WITHOUT_EFFECT:
+        assert said(found) == [("note", f"{file}: without effect here: {key}")]
+    else:
+        assert said(found) == [("warning", f"{file}, line 1: {key} is ignored, this version has no {NOT_YET[key]} yet")]
+
+
+def test_keys_without_effect_are_named_once_and_together(tmp_path: Path) -> None:
+    found = read(tmp_path, "vmargs=-Xmx1g\nio_ratio=3\nvmargs=\n")
+    assert said(found) == [("note", f"{tmp_path}/c.properties: without effect here: vmargs, io_ratio")]
 
 
 def test_each_key_is_in_one_list_only_and_is_torchserves() -> None:
-    assert len(KEYS) + len(WITHOUT_EFFECT) + len(NOT_YET) == len({*KEYS} | WITHOUT_EFFECT | NOT_YET)
-    assert {*KEYS} | WITHOUT_EFFECT | NOT_YET == {*TORCHSERVE}
+    assert sorted([*KEYS, *WITHOUT_EFFECT, *NOT_YET]) == sorted(TORCHSERVE)
+    assert all([*WITHOUT_EFFECT.values(), *NOT_YET.values()])
 
 
 @pytest.mark.parametrize(
-    ("key", "said"),
+    ("key", "hint"),
     [
-        ("job_queue_sise", "unknown key job_queue_sise is ignored; did you mean job_queue_size?"),
-        ("zzz", "unknown key zzz is ignored"),
+        ("job_queue_sise", "; did you mean job_queue_size?"),
+        ("number_of_netty_thread", "; did you mean number_of_netty_threads?"),
+        ("zzz", ""),
     ],
 )
-def test_a_misspelt_key_is_told_the_nearest(key: str, said: str, caplog: pytest.LogCaptureFixture) -> None:
-    parse(**{key: "1"})
-    assert [record.getMessage() for record in caplog.records] == [f"the file: {said}"]
+def test_a_misspelt_key_is_told_the_nearest(tmp_path: Path, key: str, hint: str) -> None:
+    found = read(tmp_path, f"\n{key}=1").check()
+    assert said(found) == [("warning", f"{tmp_path}/c.properties, line 2: unknown key {key} is ignored{hint}")]
 
 
 def test_every_key_is_documented_and_settings_are_frozen() -> None:
-    assert all(entry.metadata["doc"] for entry in fields(Settings))
+    assert all(key.doc for key in KEYS.values())
     with pytest.raises(FrozenInstanceError):
         Settings().python = "x"  # type: ignore[misc]
 
 
-def test_from_a_file_with_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TEST_STORE", "/models")
-    (tmp_path / "c.properties").write_text("model_store=$$TEST_STORE$$/x\njob_queue_size=7\n")
-    settings = load_settings(tmp_path / "c.properties")
+def test_from_a_file_with_a_variable(tmp_path: Path) -> None:
+    text = "model_store=$$TEST_STORE$$/x\njob_queue_size=7\n"
+    settings = read(tmp_path, text, TEST_STORE="/models").check().settings
     assert (settings.model_store, settings.job_queue_size) == (Path("/models/x"), 7)
-    monkeypatch.delenv("TEST_STORE")
-    with pytest.raises(InvalidConfig, match=r"Invalid Environment Variable TEST_STORE in .*c\.properties"):
-        load_settings(tmp_path / "c.properties")
+    with pytest.raises(InvalidConfig, match=r"Invalid Environment Variable TEST_STORE in model_store of .*, line 1"):
+        read(tmp_path, text).check()
+
+
+ON = "enable_envvars_config=true\n"
+
+
+def test_the_environment_beats_the_command_line_beats_the_file(tmp_path: Path) -> None:
+    text = f"{ON}model_store=/f\njob_queue_size=1\nmax_request_size=1\n"
+    flags = [Override("model_store", Path("/c"), "--model-store"), Override("load_models", ("a",), "--models")]
+    found = read(tmp_path, text, *flags, TS_MODEL_STORE="/e", TS_JOB_QUEUE_SIZE="2").check()
+    settings = found.settings
+    assert (settings.model_store, settings.job_queue_size, settings.max_request_size) == (Path("/e"), 2, 1)
+    keys = ["model_store", "load_models", "job_queue_size", "max_request_size", "python"]
+    assert [(found.origin(key).kind, str(found.origin(key))) for key in keys] == [
+        ("environment", "TS_MODEL_STORE"),
+        ("command line", "--models"),
+        ("environment", "TS_JOB_QUEUE_SIZE"),
+        ("file", f"{tmp_path}/c.properties, line 4"),
+        ("default", "default"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "variable", "why"),
+    [
+        ("", "TS_JOB_QUEUE_SIZE", "enable_envvars_config=true"),
+        ("enable_envvars_config=yes", "TS_JOB_QUEUE_SIZE", "enable_envvars_config=true"),
+        ("use_env_allowed_urls=true", "TS_ALLOWED_URLS", "enable_envvars_config=true"),
+        (ON, "TS_ALLOWED_URLS", "use_env_allowed_urls=true"),
+    ],
+)
+def test_the_environment_is_used_only_where_the_file_says_so(
+    tmp_path: Path, text: str, variable: str, why: str
+) -> None:
+    found = read(tmp_path, text, **{variable: "5"}).check()
+    assert (found.settings.job_queue_size, found.settings.allowed_urls) == (100, Settings().allowed_urls)
+    assert said(found) == [("warning", f"{variable} in the environment: not used, as no configuration file says {why}")]
+
+
+def test_allowed_urls_of_the_environment(tmp_path: Path) -> None:
+    found = read(tmp_path, f"{ON}use_env_allowed_urls=true\nallowed_urls=a", TS_ALLOWED_URLS="b,c")
+    assert (found.settings.allowed_urls, said(found)) == (("b", "c"), [])
+
+
+@pytest.mark.parametrize("key", ["use_env_allowed_urls", "enable_envvars_config", "python"])
+def test_some_keys_are_the_files_alone(tmp_path: Path, key: str) -> None:
+    assert KEYS[key].variable is None
+    assert read(tmp_path, ON, **{f"TS_{key.upper()}": "x"}).origin(key).kind in {"default", "file"}
+
+
+def test_only_the_value_that_counts_must_be_right(tmp_path: Path) -> None:
+    found = read(tmp_path, f"{ON}job_queue_size=abc\n", TS_JOB_QUEUE_SIZE="5").check()
+    assert found.settings.job_queue_size == 5
+    wrong = f'job_queue_size=abc in {tmp_path}/c.properties, line 2: For input string: "abc"'
+    assert said(found) == [("warning", f"{wrong}; TS_JOB_QUEUE_SIZE overrides it")]
+    with pytest.raises(InvalidConfig, match=r"job_queue_size=x in TS_JOB_QUEUE_SIZE: For input"):
+        read(tmp_path, f"{ON}job_queue_size=1\n", TS_JOB_QUEUE_SIZE="x").check()
+
+
+def test_an_empty_variable_is_the_default(tmp_path: Path) -> None:
+    found = read(tmp_path, f"{ON}job_queue_size=7\n", TS_JOB_QUEUE_SIZE="").check()
+    assert (found.settings.job_queue_size, found.origin("job_queue_size").kind) == (100, "environment")
+
+
+def test_a_secret_is_never_shown() -> None:
+    key = replace(KEYS["python"], secret=True)
+    assert (key.shown("tell no one"), key.shown(None)) == (HIDDEN, "")
 
 
 def test_which_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,11 +254,16 @@ def test_which_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         find_config(Path("given.properties"))
 
 
-@given(st.dictionaries(st.sampled_from(KEYS), st.text(max_size=20)))
-def test_any_text_is_a_setting_or_an_invalid_config(values: dict[str, str]) -> None:
+@given(st.dictionaries(st.sampled_from([*KEYS]), st.text(max_size=20)), st.booleans())
+def test_any_text_is_a_setting_or_an_invalid_config(
+    tmp_path_factory: pytest.TempPathFactory, values: dict[str, str], from_environment: bool
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    text = ON if from_environment else javaproperties.dumps(values, timestamp=None)
+    variables = {KEYS[key].variable or "X": value for key, value in values.items()} if from_environment else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # re has an opinion on odd patterns
         try:
-            assert isinstance(parse_settings(values, "x"), Settings)
+            assert isinstance(read(folder, text, **variables).check().settings, Settings)
         except InvalidConfig as error:
-            assert any(f"{key}=" in error.message for key in values)
+            assert any(f"{key}=" in error.message or f" {key} of " in error.message for key in values)
