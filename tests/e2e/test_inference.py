@@ -147,4 +147,5 @@ def test_metrics_count_what_was_answered(probe: LiveServer):
     assert "# TYPE Requests4XX counter" in text
     only = probe.call("Metrics", "GET", "/metrics?name[]=Requests4XX").body.decode()
     assert [line for line in only.splitlines() if not line.startswith("#")][0].endswith(" 1.0")
-    eventually(lambda: '"POST /predictions/probe HTTP/1.1" 200 ' in (probe.home / "logs/access_log.log").read_text())
+    access = probe.home / "logs/access_log.log"
+    eventually(lambda: access.exists() and '"POST /predictions/probe HTTP/1.1" 200 ' in access.read_text())
