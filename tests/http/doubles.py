@@ -224,3 +224,22 @@ def head_and_body(answer: bytes) -> tuple[list[str], bytes]:
     """The head's lines and the body of one raw answer."""
     head, _, body = answer.partition(b"\r\n\r\n")
     return head.decode("latin-1").split("\r\n"), body
+
+
+def post(path: str, body: bytes = b"", *headers: str, declared: int | None = None, method: str = "POST") -> bytes:
+    """A request as bytes; `declared` is its content-length where the body does not say it."""
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        "Host: x",
+        f"Content-Length: {len(body) if declared is None else declared}",
+        *headers,
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[list[str], bytes]:
+    """One answer that has a content-length, from a connection that stays open."""
+    async with asyncio.timeout(5):
+        lines, _ = head_and_body(await reader.readuntil(b"\r\n\r\n"))
+        length = next(int(line.split(": ")[1]) for line in lines if line.startswith("content-length"))
+        return lines, await reader.readexactly(length)

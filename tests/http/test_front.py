@@ -17,30 +17,12 @@ from torchserve.core.payload import Payload, Reply
 from torchserve.http.front import Listener
 from torchserve.http.limits import Limits
 
-from .doubles import FakeControlPlane, FakeDataPlane, House, Sink, connect, head_and_body, house, until
+from .doubles import FakeControlPlane, FakeDataPlane, House, Sink, answer, connect, head_and_body, house, post, until
 
 GET_PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 WAYS = pytest.mark.parametrize("method", ["POST", "GET"])  # plain POSTs are read by lean.py, the others by aiohttp
-
-
-def post(path: str, body: bytes = b"", *headers: str, declared: int | None = None, method: str = "POST") -> bytes:
-    lines = [
-        f"{method} {path} HTTP/1.1",
-        "Host: x",
-        f"Content-Length: {len(body) if declared is None else declared}",
-        *headers,
-    ]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
-async def answer(reader: asyncio.StreamReader) -> tuple[list[str], bytes]:
-    """One answer that has a content-length, from a connection that stays open."""
-    async with asyncio.timeout(5):
-        lines, _ = head_and_body(await reader.readuntil(b"\r\n\r\n"))
-        length = next(int(line.split(": ")[1]) for line in lines if line.startswith("content-length"))
-        return lines, await reader.readexactly(length)
 
 
 async def test_a_prediction_end_to_end() -> None:
