@@ -7,22 +7,22 @@ import gc
 import logging
 import os
 import signal
-import sys
 from pathlib import Path
 
 import uvloop
 
 from ..core.config.configuration import Configuration
+from ..core.config.dump import dump
 from ..core.config.settings import Settings
 from ..core.errors import ServeError
 from ..core.log_config import apply_log_config
 from ..core.logs import LogWriter, log_folder, open_logs
 from ..core.server import ModelServer
-from ..core.version import __version__
 from ..http.front import Front, Listener
 from ..http.limits import Limits
 from .background import Reporter
 from .pidfile import PidFile
+from .surroundings import look_around
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def run(configuration: Configuration, log_config: Path | None, reporter: Reporte
             apply_log_config(log_config)
         configuration.tell()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(configuration.settings, logs, reporter))
+            runner.run(_serve(configuration, logs, reporter))
     except ServeError as error:
         log.error("%s", error)
         reporter.failed(str(error))
@@ -48,15 +48,17 @@ def run(configuration: Configuration, log_config: Path | None, reporter: Reporte
         pid_file.remove()
 
 
-async def _serve(settings: Settings, logs: LogWriter, reporter: Reporter) -> None:
+async def _serve(configuration: Configuration, logs: LogWriter, reporter: Reporter) -> None:
+    settings = configuration.settings
     stopping = asyncio.Event()
     server = ModelServer(settings)
     _on_signals(stopping, server)
     front = _front(settings, server, logs)
     try:
+        log.info("%s", dump(settings, look_around(configuration.path, await server.gpus())))
         await server.start()
         await front.start()
-        _announce(settings, front, reporter)
+        _announce(front, reporter)
         _settle_memory()
         await stopping.wait()
         log.info("Stopping: accepted requests are finished first")
@@ -86,12 +88,8 @@ def _front(settings: Settings, server: ModelServer, logs: LogWriter) -> Front:
     )
 
 
-def _announce(settings: Settings, front: Front, reporter: Reporter) -> None:
-    log.info("Torchserve version: %s, Python %s, pid %d", __version__, sys.version.split()[0], os.getpid())
-    log.info("Model Store: %s", settings.model_store)
+def _announce(front: Front, reporter: Reporter) -> None:
     bound = [front.bound[face] for face in ("inference", "management", "metrics")]
-    for label, listener in zip(("Inference", "Management", "Metrics"), bound, strict=True):
-        log.info("%s address: %s", label, listener)
     # Scripts and TorchServe's own tests wait for this line.
     log.info("Model server started.")
     reporter.ready([(listener.host, listener.port) for listener in bound])

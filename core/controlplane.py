@@ -11,6 +11,7 @@ from typing import Any
 
 from .archive.reader import Archive, open_archive
 from .archive.store import Located, default_name, locate
+from .config.configured_models import ConfiguredModel
 from .config.model_options import ModelOptions, Requested, resolve_options
 from .config.settings import Settings
 from .describe import describe_customized, describe_model
@@ -127,7 +128,8 @@ class ControlPlane:
         version = archive.manifest.model_version
         self._registry.claim(name, version)
         try:
-            options = _options(request, archive, self._settings)
+            configured = self._settings.models.find(name, version) if self._settings.models else ConfiguredModel()
+            options = _options(request, archive, self._settings, configured)
             model = Model(
                 name=name,
                 version=version,
@@ -143,6 +145,8 @@ class ControlPlane:
                 at_startup=at_startup,
             )
             self._registry.add(model)
+            if at_startup and configured.default:
+                self._registry.set_default(name, version)
         finally:
             self._registry.release(name, version)
         return model
@@ -239,7 +243,9 @@ async def _logged(work: Coroutine[Any, Any, None]) -> None:
         log.exception("Management work failed")
 
 
-def _options(request: RegisterRequest, archive: Archive, settings: Settings) -> ModelOptions:
+def _options(
+    request: RegisterRequest, archive: Archive, settings: Settings, configured: ConfiguredModel
+) -> ModelOptions:
     initial = request.initial_workers
     asked = Requested(
         batch_size=request.batch_size,
@@ -248,7 +254,7 @@ def _options(request: RegisterRequest, archive: Archive, settings: Settings) -> 
         response_timeout=request.response_timeout,
         startup_timeout=request.startup_timeout,
     )
-    return resolve_options(archive.config or {}, asked, settings)
+    return resolve_options(archive.config or {}, asked, settings, configured)
 
 
 def _handler(request: RegisterRequest, archive: Archive, settings: Settings, name: str) -> str:

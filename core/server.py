@@ -39,7 +39,7 @@ class ModelServer:
         entries = self.settings.load_models
         if not entries:
             return
-        workers = self.settings.default_workers_per_model or await self._one_per_device()
+        workers = self.settings.default_workers_per_model or await self.gpus() or os.cpu_count() or 1
         if len(entries) == 1 and entries[0].lower() == "all":
             await asyncio.gather(*(self._load_or_log(url, workers) for url in self._stored()))
             return
@@ -68,13 +68,13 @@ class ModelServer:
         """Leave at once: only what outlives the process is removed. Workers end with their parent."""
         self._work.remove()
 
-    async def _one_per_device(self) -> int:
+    async def gpus(self) -> int:
+        """How many GPUs workers may be placed on."""
         try:
-            gpus = await self._seats.visible()
+            return len(await self._seats.visible())
         except TimeoutError:
             log.error("NVML did not answer: the GPU driver of this host hangs")
-            gpus = ()
-        return len(gpus) or os.cpu_count() or 1
+            return 0
 
 
 def split_model(entry: str) -> tuple[str | None, str]:

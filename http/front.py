@@ -85,7 +85,7 @@ class Front:
             await self.stop()
             raise
         for face, listener in self.bound.items():
-            log.info("%s API listens on %s", face.capitalize(), listener)
+            log.info("%s API bind to: %s", face.capitalize(), listener)
 
     async def drain(self, timeout: float) -> bool:
         """Accept no new connection, answer what has arrived, close each connection behind its answer.

@@ -78,7 +78,11 @@ class Configuration:
         return self
 
     def tell(self) -> None:
-        """Log what was found. Reading came before the log was open."""
+        """Log what was found, as a start does. Reading came before the log was open."""
+        if self.settings.allowed_urls == KEYS["allowed_urls"].default:
+            log.warning(
+                "allowed_urls is not limited: archives are loaded from any public URL. Limit it for production."
+            )
         for finding in self.findings:
             log.log(finding.level, "%s", finding.message)
 
@@ -155,6 +159,10 @@ class _Reading:
                 self._parse(key, environment[key.variable], Origin("environment", key.variable))
             else:
                 idle.append(key.variable)
+        if allowed:
+            for name in NOT_YET:
+                if f"TS_{name.upper()}" in environment:
+                    self._unknown(name, Origin("environment", f"TS_{name.upper()}"))
         if idle:
             missing = "use_env_allowed_urls=true" if allowed else "enable_envvars_config=true"
             self._say(
@@ -167,11 +175,15 @@ class _Reading:
             self.put(key.name, key.default, origin)
             return
         try:
-            self.put(key.name, key.parse(text), origin)
+            value = key.parse(text)
         except ValueError as error:
             shown = HIDDEN if key.secret else text
             self._found.origins[key.name] = origin
             self._wrong[key.name] = f"{key.name}={shown} in {origin}: {error}"
+            return
+        self.put(key.name, value, origin)
+        for remark in getattr(value, "remarks", ()):
+            self._say(logging.WARNING, f"{origin}: {key.name}: {remark}")
 
     def _unknown(self, key: str, origin: Origin) -> None:
         if key in WITHOUT_EFFECT:

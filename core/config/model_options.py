@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .configured_models import ConfiguredModel
 from .settings import Settings
 
 log = logging.getLogger(__name__)
@@ -58,21 +59,31 @@ _NOT_YET = (
 )
 
 
-def resolve_options(config: Mapping[str, Any], asked: Requested, settings: Settings) -> ModelOptions:
-    """Merge the archive's model-config.yaml, the registration and the settings by TorchServe's precedence.
+def resolve_options(
+    config: Mapping[str, Any], asked: Requested, settings: Settings, configured: ConfiguredModel | None = None
+) -> ModelOptions:
+    """Merge the archive's model-config.yaml, the registration, the key `models` and the settings. The first wins:
 
-    Batch size and delay: registration, then yaml. Timeouts, and workers when yaml has a whole minWorkers/maxWorkers
-    pair: yaml, then registration. A yaml value of the wrong type is warned about and not used.
+    batch size and delay: registration, yaml, `models`; timeouts: yaml, registration, `models`; workers: yaml when it
+    has a whole minWorkers/maxWorkers pair, `models`, registration. A yaml value of the wrong type is warned about and
+    not used.
     """
+    plain, said = ModelOptions(), configured or ConfiguredModel()
     from_yaml = _read_yaml(config)
     minimum, maximum = from_yaml.pop("min_workers", 0), from_yaml.pop("max_workers", 0)
     if not 0 < minimum <= maximum:
-        minimum = maximum = max(0, asked.initial_workers or 0)
+        initial = max(0, asked.initial_workers or 0)
+        minimum = said.min_workers or initial
+        maximum = max(minimum, said.max_workers or initial)
     base = ModelOptions(
         min_workers=minimum,
         max_workers=maximum,
-        response_timeout=_at_least(1, asked.response_timeout, settings.default_response_timeout),
-        startup_timeout=_at_least(0, asked.startup_timeout, settings.default_startup_timeout),
+        batch_size=said.batch_size or plain.batch_size,
+        max_batch_delay=said.max_batch_delay or plain.max_batch_delay,
+        response_timeout=_at_least(
+            1, asked.response_timeout, said.response_timeout or settings.default_response_timeout
+        ),
+        startup_timeout=_at_least(0, asked.startup_timeout, said.startup_timeout or settings.default_startup_timeout),
         job_queue_size=settings.job_queue_size,
     )
     merged = replace(base, **from_yaml)

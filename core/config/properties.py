@@ -11,7 +11,7 @@ import javaproperties
 
 from ..errors import InvalidConfig
 
-_VARIABLE = re.compile(r"\$\$(\w+)\$\$")
+_VARIABLE = re.compile(r"\$\$([^$]+)\$\$")
 
 
 @dataclass(frozen=True, slots=True)

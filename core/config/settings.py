@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .address import Address, parse_address
+from .configured_models import ConfiguredModels
 
 T = TypeVar("T")
 
@@ -39,10 +40,9 @@ def _flag(text: str) -> bool:
 
 def _whole(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        try:
-            value = int(text.strip())
-        except ValueError:
-            raise ValueError(f'For input string: "{text}"') from None
+        if not re.fullmatch(r"\s*[+-]?[0-9]{1,20}\s*", text):
+            raise ValueError(f'For input string: "{text}"')
+        value = int(text)
         if not low <= value <= high:
             raise ValueError(f"{value} is outside {low} to {high}")
         return value
@@ -86,6 +86,9 @@ class Settings:
     metrics_address: Address = _key(Address("127.0.0.1", 8082), _address(8082), "where metrics are read")
     model_store: Path | None = _key(None, _path, "the folder that holds the archives")
     load_models: tuple[str, ...] = _key((), _words, "models loaded at start: `all`, or a list of [name=]archive")
+    models: ConfiguredModels | None = _key(
+        None, ConfiguredModels.parse, "how models are run, name -> version -> minWorkers, batchSize, ...", env=None
+    )
     default_workers_per_model: int = _key(
         0, _whole(0), "workers of a model loaded at start; 0: one a GPU, or one a CPU core where there is no GPU"
     )
@@ -150,7 +153,6 @@ NOT_YET = {
     "enable_grpc_ssl": "gRPC",
     "ts_open_inference_protocol": "the Open Inference Protocol",
     "workflow_store": "workflows",
-    "models": "models in the properties",
     "model_snapshot": "snapshots",
     "cors_allowed_origin": "CORS",
     "cors_allowed_methods": "CORS",

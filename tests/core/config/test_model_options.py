@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from torchserve.core.config.configured_models import ConfiguredModel
 from torchserve.core.config.model_options import ModelOptions, Requested, resolve_options
 from torchserve.core.config.settings import Settings
 
@@ -174,3 +175,45 @@ def test_whatever_is_given_the_options_are_in_range(
     assert 0 <= options.client_timeout < 2**31
     assert 1 <= options.job_queue_size < 2**31
     assert options.device_type in {"", "cpu", "gpu"}
+
+
+SAID = ConfiguredModel(
+    min_workers=2, max_workers=3, batch_size=4, max_batch_delay=5, response_timeout=6, startup_timeout=7
+)
+ALL = {
+    "minWorkers": 20, "maxWorkers": 30, "batchSize": 40, "maxBatchDelay": 50, "responseTimeout": 60, "startupTimeout": 70,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "asked", "expected"),
+    [
+        ({}, {}, (2, 3, 4, 5, 6, 7)),
+        ({}, {"initial_workers": 9, "batch_size": 9, "response_timeout": 9}, (2, 3, 9, 5, 9, 7)),
+        ({}, {"max_batch_delay": 9, "startup_timeout": 9}, (2, 3, 4, 9, 6, 9)),
+        (ALL, {}, (20, 30, 40, 50, 60, 70)),
+        (ALL, {"batch_size": 9, "max_batch_delay": 8, "response_timeout": 7}, (20, 30, 9, 8, 60, 70)),
+        ({"minWorkers": 20}, {}, (2, 3, 4, 5, 6, 7)),
+    ],
+)
+def test_the_key_models_has_its_place(config: dict[str, Any], asked: dict[str, int], expected: tuple[int, ...]) -> None:
+    options = resolve_options(config, Requested(**asked), SETTINGS, SAID)
+    assert expected == (
+        options.min_workers, options.max_workers, options.batch_size, options.max_batch_delay,
+        options.response_timeout, options.startup_timeout,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "initial", "expected"),
+    [
+        (ConfiguredModel(), 2, (2, 2)),
+        (ConfiguredModel(min_workers=3), 2, (3, 3)),
+        (ConfiguredModel(max_workers=3), 2, (2, 3)),
+        (ConfiguredModel(max_workers=1), 2, (2, 2)),
+        (ConfiguredModel(min_workers=4, max_workers=2), None, (4, 4)),
+    ],
+)
+def test_workers_that_models_half_says(said: ConfiguredModel, initial: int | None, expected: tuple[int, int]) -> None:
+    options = resolve_options({}, Requested(initial_workers=initial), SETTINGS, said)
+    assert (options.min_workers, options.max_workers) == expected

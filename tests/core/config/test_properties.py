@@ -73,13 +73,14 @@ def test_a_folder_is_no_properties_file(tmp_path: Path) -> None:
         ("plain", "plain"),
         ("$$HOME$$", "/h"),
         ("a$$HOME$$/$$NAME$$b", "a/h/nb"),
-        ("$HOME $$HOME$ $$$$ $$a b$$", "$HOME $$HOME$ $$$$ $$a b$$"),
+        ("$HOME $$HOME$ $$$$ ${env:HOME}", "$HOME $$HOME$ $$$$ ${env:HOME}"),
+        ("$$O-D D$$", "odd"),
         ("$$EMPTY$$", ""),
         ("$$TRICKY$$", r"\1 $$HOME$$"),
     ],
 )
 def test_variables_are_filled_in_once(text: str, expected: str) -> None:
-    environment = {"HOME": "/h", "NAME": "n", "EMPTY": "", "TRICKY": r"\1 $$HOME$$"}
+    environment = {"HOME": "/h", "NAME": "n", "EMPTY": "", "TRICKY": r"\1 $$HOME$$", "O-D D": "odd"}
     assert fill_in(text, environment) == expected
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from torchserve.core.config.address import Address
 from torchserve.core.config.configuration import Configuration, Override, find_config, read_configuration
+from torchserve.core.config.configured_models import ConfiguredModels
 from torchserve.core.config.keys import HIDDEN, KEYS
 from torchserve.core.config.settings import NOT_YET, WITHOUT_EFFECT, Settings
 from torchserve.core.errors import InvalidConfig
@@ -84,6 +85,7 @@ def test_the_defaults_are_torchserves() -> None:
         ("enable_model_api", "TRUE", True),
         ("disable_token_authorization", " true ", True),
         ("service_envelope", " json ", "json"),
+        ("models", ' {"m": {}} ', ConfiguredModels('{"m": {}}', {})),
         ("allowed_urls", "https://a/.*,file:///b/.*", ("https://a/.*", "file:///b/.*")),
         ("blacklist_env_vars", "SECRET.*|KEY ", "SECRET.*|KEY"),
     ],
@@ -101,6 +103,7 @@ def test_an_empty_value_is_the_default(tmp_path: Path, key: str) -> None:
     ("key", "text", "why"),
     [
         ("job_queue_size", "abc", 'For input string: "abc"'),
+        ("job_queue_size", "1_000", 'For input string: "1_000"'),
         ("job_queue_size", "1.5", 'For input string: "1.5"'),
         ("job_queue_size", "0", "0 is outside 1 to 2147483647"),
         ("job_queue_size", "2147483648", "2147483648 is outside 1 to 2147483647"),
@@ -229,6 +232,46 @@ def test_only_the_value_that_counts_must_be_right(tmp_path: Path) -> None:
 def test_an_empty_variable_is_the_default(tmp_path: Path) -> None:
     found = read(tmp_path, f"{ON}job_queue_size=7\n", TS_JOB_QUEUE_SIZE="").check()
     assert (found.settings.job_queue_size, found.origin("job_queue_size").kind) == (100, "environment")
+
+
+# Where TorchServe's variable is not TS_ and the key in capitals, and the keys that have none.
+ODD = {
+    "ts_open_inference_protocol": "TS_OPEN_INFERENCE_PROTOCOL",
+    "token_expiration_min": "TS_TOKEN_EXPIRATION_TIME_MIN",
+    "ts_header_key_sequence_id": "TS_HEADER_KEY_SEQUENCE_ID",
+    "ts_header_key_sequence_start": "TS_HEADER_KEY_SEQUENCE_START",
+    "ts_header_key_sequence_end": "TS_HEADER_KEY_SEQUENCE_END",
+}
+WITHOUT_VARIABLE = """
+    metric_time_interval enable_envvars_config model_snapshot models system_metrics_cmd use_env_allowed_urls python
+""".split()
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_the_variable_of_each_key_is_torchserves(key: str) -> None:
+    expected = None if key in WITHOUT_VARIABLE else ODD.get(key, f"TS_{key.upper()}")
+    assert KEYS[key].variable == expected
+
+
+def test_a_variable_of_what_is_not_there_yet_is_named(tmp_path: Path) -> None:
+    key = next(key for key in NOT_YET if key not in ODD)
+    found = read(tmp_path, ON, **{f"TS_{key.upper()}": "1"})
+    assert said(found) == [("warning", f"TS_{key.upper()}: {key} is ignored, this version has no {NOT_YET[key]} yet")]
+
+
+def test_a_start_warns_of_urls_that_nobody_limits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    read(tmp_path, "allowed_urls=file://.*").tell()
+    assert caplog.messages == []
+    read(tmp_path, "job_queue_sise=1").tell()
+    assert caplog.messages[0].startswith("allowed_urls is not limited")
+    assert "unknown key job_queue_sise" in caplog.messages[1]
+
+
+def test_remarks_about_a_value_are_warnings(tmp_path: Path) -> None:
+    found = read(tmp_path, 'models={"m": {"1": {"batchsize": 1}}}')
+    file = tmp_path / "c.properties"
+    text = "models: model m version 1: unknown key batchsize is ignored; did you mean batchSize?"
+    assert said(found) == [("warning", f"{file}, line 1: {text}")]
 
 
 def test_a_secret_is_never_shown() -> None:

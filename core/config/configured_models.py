@@ -1,0 +1,95 @@
+"""ConfiguredModels: the key `models`, JSON that says how model versions are run, however they come to be loaded."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# TorchServe's key -> field; what is 0 or less says nothing, as in TorchServe
+_NUMBERS = {
+    "minWorkers": "min_workers",
+    "maxWorkers": "max_workers",
+    "batchSize": "batch_size",
+    "maxBatchDelay": "max_batch_delay",
+    "responseTimeout": "response_timeout",
+    "startupTimeout": "startup_timeout",
+}
+# Accepted: the archive is named by who loads it, there is one runtime, and torchrun is not there yet.
+_OTHERS = ("defaultVersion", "marName", "runtimeType", "parallelLevel")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfiguredModel:
+    """One version's settings; None says nothing. `default`: of the versions loaded at start this is the default one."""
+
+    default: bool = False
+    min_workers: int | None = None
+    max_workers: int | None = None
+    batch_size: int | None = None
+    max_batch_delay: int | None = None
+    response_timeout: int | None = None
+    startup_timeout: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredModels:
+    """By name and version; `remarks` are warnings about what was read. As a text, the JSON it was."""
+
+    text: str
+    entries: Mapping[tuple[str, str], ConfiguredModel]
+    remarks: tuple[str, ...] = ()
+
+    def find(self, name: str, version: str) -> ConfiguredModel:
+        return self.entries.get((name, version), ConfiguredModel())
+
+    def __str__(self) -> str:
+        return self.text
+
+    @classmethod
+    def parse(cls, text: str) -> ConfiguredModels:
+        """Raises ValueError naming model, version and key."""
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"it is no JSON: {error}") from None
+        entries: dict[tuple[str, str], ConfiguredModel] = {}
+        remarks: list[str] = []
+        for name, versions in _object(document, "it").items():
+            for version, entry in _object(versions, f"model {name}").items():
+                label = f"model {name} version {version}"
+                entries[name, version] = _read(_object(entry, label), label, remarks)
+        return cls(text.strip(), entries, tuple(remarks))
+
+
+def _read(entry: Mapping[str, Any], label: str, remarks: list[str]) -> ConfiguredModel:
+    for key in entry:
+        if key not in _NUMBERS and key not in _OTHERS:
+            near = difflib.get_close_matches(key, [*_NUMBERS, *_OTHERS], n=1)
+            remarks.append(f"{label}: unknown key {key} is ignored" + (f"; did you mean {near[0]}?" if near else ""))
+    numbers = {field: _number(entry.get(key), f"{label}: {key}") for key, field in _NUMBERS.items()}
+    low, high = numbers["min_workers"], numbers["max_workers"]
+    if low is not None and high is not None and high < low:
+        remarks.append(f"{label}: maxWorkers={high} is less than minWorkers={low}, which counts for both")
+    return ConfiguredModel(default=str(entry.get("defaultVersion")).lower() == "true", **numbers)
+
+
+def _object(value: object, label: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{label} must be a JSON object, not {json.dumps(value)[:80]}")  # noqa: TRY004  (the text's)
+    return value
+
+
+def _number(value: object, label: str) -> int | None:
+    """A whole number, also as a text or with a zero behind the point, as TorchServe takes it."""
+    if value is None:
+        return None
+    try:
+        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
+    except (ValueError, OverflowError):
+        number = None
+    if number is None or not (abs(number) < 2**31 and number == int(number)):
+        raise ValueError(f"{label} must be a whole number below 2^31, not {json.dumps(value)[:80]}")
+    return int(number) if number > 0 else None
