@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..core.config.configuration import Configuration, find_config, read_configuration
 from ..core.config.keys import KEYS
@@ -73,7 +74,7 @@ def check(file: Path, as_json: bool) -> None:
 def _table(rows: list[tuple[str, str, str]]) -> Table:
     table = Table("key", "value", "source")
     for name, value, source in rows:
-        table.add_row(name, value, source, style="dim" if source == "default" else None)
+        table.add_row(name, Text(value), Text(source), style="dim" if source == "default" else None)
     return table
 
 

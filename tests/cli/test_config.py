@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
+from torchserve.cli.config import _table
 from torchserve.cli.main import main
 from torchserve.core.config.keys import KEYS
 
@@ -37,6 +40,13 @@ def test_show_names_each_value_and_its_source() -> None:
         "default_startup_timeout=120  (default)",
     ]:
         assert line in lines
+
+
+def test_on_a_terminal_a_value_is_no_markup() -> None:
+    output = io.StringIO()
+    Console(file=output, width=80).print(_table([("allowed_urls", "[a-z]+[/x]", "[c], line 1")]))
+    assert "[a-z]+[/x]" in output.getvalue()
+    assert "[c], line 1" in output.getvalue()
 
 
 def test_show_as_json_reads_the_file_of_the_environment() -> None:
