@@ -11,7 +11,7 @@ from .settings import NOT_YET, WITHOUT_EFFECT
 _HEAD = """\
 # Configuration
 
-<!-- Made from the table in core/config/settings.py by `python -m torchserve.core.config.reference`; a test compares. -->
+<!-- Made from the table in core/config/settings.py by `python -m torchserve.core.config.reference`; a test looks. -->
 
 `config.properties` is a Java properties file: `key=value`, `key: value` or `key value`; `#` and `!` begin comments, a
 backslash at the end continues a line. UTF-8, or Latin-1 where the file is no UTF-8.
