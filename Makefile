@@ -6,18 +6,16 @@ DEMO := build/demo
 .PHONY: demo test check lint types bench clean
 
 demo: .venv/installed
-	@mkdir -p $(DEMO)/model_store
-	@cd examples/digits && $(CURDIR)/$(BIN)/torch-model-archiver --model-name digits --version 1.0 \
-	    --model-file model.py --serialized-file digits.pt --handler handler.py --extra-files index_to_name.json \
-	    --config-file model-config.yaml --export-path $(CURDIR)/$(DEMO)/model_store --force
+	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/digits/pack.sh $(DEMO)/model_store
 	@echo
-	@echo "Once it says 'Model server started.', try in another terminal:"
-	@echo "  curl http://127.0.0.1:8080/predictions/digits -T examples/digits/samples/$$(ls examples/digits/samples | head -1)"
+	@echo "Once it says 'Model server started.', try in another terminal, from this folder:"
+	@echo "  curl http://127.0.0.1:8080/predictions/digits -T examples/digits/samples/7-black-on-white.png"
 	@echo "  curl http://127.0.0.1:8081/models/digits"
 	@echo "  curl http://127.0.0.1:8082/metrics"
 	@echo "Ctrl-C ends it."
 	@echo
-	@cd $(DEMO) && $(CURDIR)/$(BIN)/torchserve --start --foreground --ncs --model-store model_store --models digits.mar
+	@cd $(DEMO) && $(CURDIR)/$(BIN)/torchserve --start --foreground --ncs \
+	    --model-store model_store --models digits=digits.mar
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

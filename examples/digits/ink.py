@@ -19,7 +19,7 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
 FLOOR = 0.15  # share of the strongest ink below which everything counts as paper
 EDGE = 0.35  # share of the strongest ink from which a pixel belongs to the digit's bounding box
 LEAST_CONTRAST = 10.0  # of 255; a picture flatter than this has nothing drawn on it
-EVEN = 4.0  # of 255; paper that changes less from side to side counts as evenly lit
+EVEN = 2.0  # of 255; a border that differs less than this from one shade is evenly lit
 STRAY = 0.004  # share of the ink that may lie outside the bounding box on each side: specks of dust
 
 
@@ -37,6 +37,8 @@ def decode(data: bytes) -> np.ndarray:
         raise ValueError("the request has no image in it")
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"the image is too large; at most {MAX_PIXELS} pixels are read") from error
     except Exception as error:  # Pillow raises nearly anything on hostile bytes
         raise ValueError(f"not an image in a known format ({', '.join(FORMATS)})") from error
     width, height = image.size
@@ -55,13 +57,15 @@ def _pixels(image: Image.Image) -> np.ndarray:
         low, high = float(wide.min()), float(wide.max())
         image = Image.fromarray(((wide - low) * (255.0 / max(high - low, 1e-6))).astype(np.uint8))
     if "A" in image.mode or "transparency" in image.info:
-        image = _on_paper(image.convert("RGBA"))
+        image = image.convert("RGBA")
     elif image.mode not in ("L", "RGB"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     if max(image.size) > WORKING_SIDE:
         scale = WORKING_SIDE / max(image.size)
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         image = image.resize(size, Image.Resampling.BOX)
+    if image.mode == "RGBA":
+        image = _on_paper(image)
     pixels = np.asarray(image, dtype=np.float32)
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
@@ -87,77 +91,61 @@ def normalise(pixels: np.ndarray) -> np.ndarray:
     peak = _peak(ink)
     if peak < LEAST_CONTRAST:
         raise ValueError("nothing is drawn on the image: it has only one shade")
-    ink = np.clip((ink / peak - FLOOR) / (1.0 - FLOOR), 0.0, 1.0)
-    top, bottom, left, right = _bounds(ink)
-    ink = ink[top:bottom, left:right]
-    return _place(ink)
+    ink = ((ink / peak - FLOOR) / (1.0 - FLOOR)).clip(0.0, 1.0)
+    body = np.where(ink > EDGE, ink, 0.0)
+    return _place(ink[_span(body.sum(axis=1)), _span(body.sum(axis=0))])
 
 
 def _paper(pixels: np.ndarray) -> np.ndarray:
     """The colour of the paper: one for the picture, or one for each pixel where the light falls unevenly."""
     height, width, _ = pixels.shape
-    rim = max(1, min(height, width) // 64)
-    border = _rim(pixels, rim)
-    flat = np.median(border, axis=0)
-    if min(height, width) < 32:
+    border = _border(pixels)
+    flat = _median(border)
+    off = np.abs(border - flat).max(axis=1)
+    usual = float(_median(off))
+    if usual < EVEN or min(height, width) < 32:
         return flat
     # A photograph is lit unevenly: the paper is a plane through those border pixels that look like paper.
-    off = np.abs(border - flat).max(axis=1)
-    near = off <= 3.0 * np.median(off) + 8.0
-    down = (np.arange(height, dtype=np.float32) / height - 0.5)[:, None, None]
-    across = (np.arange(width, dtype=np.float32) / width - 0.5)[None, :, None]
-    shape = (height, width, 1)
-    places = [np.ones(len(border)), *(_rim(np.broadcast_to(axis, shape), rim)[:, 0] for axis in (down, across))]
-    design = np.stack(places, axis=1)[near].astype(np.float64)
-    plane = np.linalg.lstsq(design.T @ design, design.T @ border[near], rcond=None)[0].astype(np.float32)
-    if np.abs(plane[1:]).max() < EVEN:
-        return flat
-    return plane[0] + down * plane[1] + across * plane[2]
+    near = off <= 3.0 * usual + 8.0
+    down, across = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    places = np.stack([np.ones_like(down), down, across], axis=2)
+    plane = np.linalg.lstsq(_border(places)[near], border[near], rcond=None)[0]
+    return (places @ plane).astype(np.float32)
 
 
-def _rim(pixels: np.ndarray, rim: int) -> np.ndarray:
-    """The outermost `rim` rows and columns, as [n, channels]."""
-    inner = pixels[rim:-rim]
-    parts = (pixels[:rim], pixels[-rim:], inner[:, :rim], inner[:, -rim:])
-    return np.concatenate([part.reshape(-1, pixels.shape[2]) for part in parts])
+def _border(pixels: np.ndarray) -> np.ndarray:
+    return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+
+
+def _median(colours: np.ndarray) -> np.ndarray:
+    return np.sort(colours, axis=0)[len(colours) // 2]
 
 
 def _peak(ink: np.ndarray) -> float:
     """The strength of the ink: the mean of its strongest pixels, so that one hot pixel does not decide."""
-    strongest = max(4, ink.size // 500)
-    flat = ink.ravel()
-    if flat.size <= strongest:
-        return float(flat.max())
-    return float(np.partition(flat, flat.size - strongest)[-strongest:].mean())
+    strongest = min(max(4, ink.size // 500), ink.size)
+    return float(np.partition(ink, -strongest, axis=None)[-strongest:].mean())
 
 
-def _bounds(ink: np.ndarray) -> tuple[int, int, int, int]:
-    body = np.where(ink > EDGE, ink, 0.0)
-    top, bottom = _span(body.sum(axis=1))
-    left, right = _span(body.sum(axis=0))
-    return top, bottom, left, right
-
-
-def _span(profile: np.ndarray) -> tuple[int, int]:
-    share = np.cumsum(profile) / profile.sum()
-    first = int(np.searchsorted(share, STRAY, side="right"))
-    last = int(np.searchsorted(share, 1.0 - STRAY, side="left"))
-    return first, min(last, len(profile) - 1) + 1
+def _span(profile: np.ndarray) -> slice:
+    """Where the digit lies along one axis, given the ink in each row or column."""
+    share = np.cumsum(profile)
+    first, last = np.searchsorted(share, (STRAY * share[-1], (1.0 - STRAY) * share[-1]))
+    return slice(int(first), int(last) + 1)
 
 
 def _place(ink: np.ndarray) -> np.ndarray:
+    """The digit scaled to BOX, its centre of mass in the middle of the map, or as near to it as keeps it whole."""
     height, width = ink.shape
-    side = max(height, width) * SIZE / BOX
-    mass = ink.sum()
-    centre_y = float((ink.sum(axis=1) * (np.arange(height) + 0.5)).sum() / mass)
-    centre_x = float((ink.sum(axis=0) * (np.arange(width) + 0.5)).sum() / mass)
-    # A lopsided digit is moved only as far as keeps all of it on the map.
-    upper = min(max(centre_y - side / 2, height - side), 0.0)
-    leftmost = min(max(centre_x - side / 2, width - side), 0.0)
-    above, before = int(np.ceil(-upper)), int(np.ceil(-leftmost))
-    below = max(0, int(np.ceil(upper + side)) - height)
-    after = max(0, int(np.ceil(leftmost + side)) - width)
-    canvas = Image.fromarray(np.pad(ink, ((above, below), (before, after))).astype(np.float32))
-    box = (leftmost + before, upper + above, leftmost + before + side, upper + above + side)
-    scaled = np.asarray(canvas.resize((SIZE, SIZE), Image.Resampling.BICUBIC, box=box))
-    return np.clip(scaled / max(float(scaled.max()), 1e-6), 0.0, 1.0)
+    scale = BOX / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    scaled = np.asarray(Image.fromarray(ink).resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)).clip(0.0, 1.0)
+    mass = float(scaled.sum())
+    placed = np.zeros((SIZE, SIZE), dtype=np.float32)
+    corner = []
+    for profile in (scaled.sum(axis=1), scaled.sum(axis=0)):
+        centre = float(profile @ np.arange(0.5, len(profile))) / mass
+        corner.append(min(max(round(SIZE / 2 - centre), 0), SIZE - len(profile)))
+    top, left = corner
+    placed[top : top + size[1], left : left + size[0]] = scaled / scaled.max()
+    return placed

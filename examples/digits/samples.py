@@ -28,7 +28,7 @@ def main() -> None:
     folder = HERE / "samples"
     folder.mkdir(exist_ok=True)
     for digit, form, size, dark_on_light in PICTURES:
-        image = images[np.flatnonzero(labels == digit)[3 * digit % 36]]
+        image = images[np.flatnonzero(labels == digit)[3 * digit]]
         colour = "black-on-white" if dark_on_light else "white-on-black"
         suffix = "jpg" if form == "JPEG" else "png"
         path = folder / f"{digit}-{colour}.{suffix}"

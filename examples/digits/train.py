@@ -1,6 +1,7 @@
 """Train the digit reader from scikit-learn's handwritten digits and from digits drawn by rule; write digits.pt.
 
-Needs scikit-learn (`pip install 'torchserve[train]'`). The same seed on the same machine gives the same weights.
+Needs scikit-learn (`pip install '.[train]'` at the repository's root). The same seed on the same machine gives the
+same weights.
 """
 
 from __future__ import annotations
@@ -83,8 +84,8 @@ def train(seed: int, epochs: int, drawn: int) -> DigitNet:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--drawn", type=int, default=2160, help="digits drawn by rule in each epoch")
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--drawn", type=int, default=2880, help="digits drawn by rule in each epoch")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=HERE / "digits.pt")
     options = parser.parse_args()
