@@ -44,7 +44,7 @@ def _ignored(*names: str, **options: Any) -> Any:
 @click.option(
     "--ncs", "--no-config-snapshots", is_flag=True, help="Neither read nor write snapshots of the configuration."
 )
-@click.option("--disable-token-auth", "--dt", is_flag=True, help="Serve beyond loopback without token authorization.")
+@click.option("--disable-token-auth", "--dt", is_flag=True, help="No token authorization, wherever it listens.")
 @click.option(
     "--enable-model-api", is_flag=True, help="Register and unregister models over a listener beyond loopback."
 )

@@ -18,6 +18,7 @@ from ..core.errors import ServeError
 from ..core.log_config import apply_log_config
 from ..core.logs import LogWriter, log_folder, open_logs
 from ..core.server import ModelServer
+from ..http.auth import Guard
 from ..http.front import Front, Listener
 from ..http.limits import Limits
 from .background import Reporter
@@ -33,27 +34,33 @@ def run(configuration: Configuration, log_config: Path | None, reporter: Reporte
     """Serve until SIGTERM or SIGINT. Raises ServeError, one line, when the start fails."""
     pid_file = PidFile()
     logs = open_logs(log_folder(), console=not reporter.in_background)
+    guard: Guard | None = None
     try:
         if log_config is not None:
             apply_log_config(log_config)
         configuration.tell()
+        guard = _guard(configuration.settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(configuration, logs, reporter))
+            runner.run(_serve(configuration, guard, logs, reporter))
     except ServeError as error:
         log.error("%s", error)
         reporter.failed(str(error))
         raise
     finally:
+        if guard is not None:
+            guard.close()
         logs.close()
         pid_file.remove()
 
 
-async def _serve(configuration: Configuration, logs: LogWriter, reporter: Reporter) -> None:
+async def _serve(
+    configuration: Configuration, guard: Guard | None, logs: LogWriter, reporter: Reporter
+) -> None:
     settings = configuration.settings
     stopping = asyncio.Event()
     server = ModelServer(settings)
-    _on_signals(stopping, server)
-    front = _front(settings, server, logs)
+    _on_signals(stopping, server, guard)
+    front = _front(settings, server, logs, guard)
     try:
         log.info("%s", dump(settings, look_around(configuration.path, await server.gpus())))
         await server.start()
@@ -70,8 +77,25 @@ async def _serve(configuration: Configuration, logs: LogWriter, reporter: Report
     log.info("Torchserve stopped.")
 
 
-def _front(settings: Settings, server: ModelServer, logs: LogWriter) -> Front:
-    exposed = not (settings.inference_address.loopback and settings.management_address.loopback)
+def _guard(settings: Settings) -> Guard | None:
+    if not settings.tokens:
+        return None
+    challenge = settings.token_error_status == 401
+    guard = Guard.set_up(settings.token_expiration_min * 60, Path(), challenge=challenge)
+    log.warning(
+        "\n######\n"
+        "Token authorization is on: a call needs the header Authorization: Bearer <key>; health checks and metrics"
+        " don't.\n"
+        "The keys are in %s\n"
+        "The inference and the management key expire after %g minutes; GET /token?type=... with the API key makes new"
+        " ones.\n"
+        "######",
+        guard.path, settings.token_expiration_min,
+    )  # fmt: skip
+    return guard
+
+
+def _front(settings: Settings, server: ModelServer, logs: LogWriter, guard: Guard | None) -> Front:
     return Front(
         dataplane=server.dataplane,
         controlplane=server.controlplane,
@@ -84,7 +108,8 @@ def _front(settings: Settings, server: ModelServer, logs: LogWriter) -> Front:
         access=logs.access,
         limits=Limits(max_request_size=settings.max_request_size),
         decode_input=settings.decode_input_request,
-        model_api=settings.enable_model_api or not exposed,
+        model_api=settings.model_api,
+        guard=guard,
     )
 
 
@@ -95,11 +120,13 @@ def _announce(front: Front, reporter: Reporter) -> None:
     reporter.ready([(listener.host, listener.port) for listener in bound])
 
 
-def _on_signals(stopping: asyncio.Event, server: ModelServer) -> None:
+def _on_signals(stopping: asyncio.Event, server: ModelServer, guard: Guard | None) -> None:
     def stop() -> None:
         if stopping.is_set():
             log.warning("Second signal: ending at once")
             server.abandon()
+            if guard is not None:
+                guard.close()
             os._exit(1)
         stopping.set()
 

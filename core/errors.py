@@ -14,7 +14,7 @@ Kind = Literal["not_found", "invalid", "conflict", "denied", "too_large", "overl
 # ├── NotFound ─────── ModelNotFound, VersionNotFound, ArchiveNotFound, RouteNotFound
 # ├── Invalid ──────── BadRequest, InvalidArchive, DownloadFailed, InvalidConfig
 # ├── Conflict ─────── AlreadyRegistered, ArchiveExists, DefaultVersionInUse
-# ├── Denied ───────── MethodNotAllowed
+# ├── Denied ───────── MethodNotAllowed, InvalidKey
 # ├── TooLarge
 # ├── Overloaded ───── QueueFull, NoWorker, Draining
 # ├── Expired ──────── SlowRequest, RequestExpired
@@ -99,6 +99,10 @@ class Denied(ServeError):
 class MethodNotAllowed(Denied):
     def __init__(self) -> None:
         super().__init__("Requested method is not allowed, please refer to API document.")
+
+
+class InvalidKey(Denied):
+    """The request has no key that opens what it asks for."""
 
 
 class TooLarge(ServeError):

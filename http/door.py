@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import cast
 
 from aiohttp import web
 from aiohttp.streams import StreamReader
 
-from ..core.errors import SlowRequest
+from ..core.errors import ServeError, SlowRequest
 from ..core.payload import Reply
 from .connection import Connection
 from .errors import InvalidMessage, error_reply
@@ -30,7 +30,7 @@ from .predict import (
     check_size,
 )
 from .request import Head, Request, by_lower_name, media_type
-from .routes import Face, Table
+from .routes import Endpoint, Face, Table
 from .services import Services
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -117,8 +117,8 @@ class Door:
         unread = not content.is_eof()
         try:
             fields = by_lower_name(head.headers())
+            endpoint, params = self._find(head, fields)
             check_declared(fields, self._limits.max_request_size)
-            endpoint, params = self._table.find(head.method, head.path())
             query = head.query()
             if unread and awaits_continue(fields):
                 transport.write(_CONTINUE)
@@ -141,6 +141,18 @@ class Door:
         if not keep:
             half_close(transport, content)
         return keep
+
+    def _find(self, head: Head, fields: Mapping[str, str]) -> tuple[Endpoint, dict[str, str]]:
+        guard = self._services.guard
+        try:
+            endpoint, params, scope = self._table.find(head.method, head.path())
+        except ServeError:
+            if guard is not None:
+                guard.check_any(self._table.scopes, fields)
+            raise
+        if guard is not None:
+            guard.check(scope, fields)
+        return endpoint, params
 
     async def _see_through(self, work: Awaitable[Reply]) -> Reply:
         """Management goes on when its client leaves: half a registration would be worse than one nobody reads of."""

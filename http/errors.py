@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from dataclasses import replace
 
 from ..core.errors import (
     AlreadyRegistered,
@@ -18,6 +19,7 @@ from ..core.errors import (
     DownloadFailed,
     HandlerFailed,
     InvalidArchive,
+    InvalidKey,
     Kind,
     ModelNotFound,
     RequestExpired,
@@ -34,6 +36,12 @@ from .request import BrokenEncoding
 log = logging.getLogger(__name__)
 
 _INTERNAL = "InternalServerException"
+_CHALLENGE = (("WWW-Authenticate", "Bearer"),)
+
+
+class Challenged(InvalidKey):
+    """The same, told by HTTP's own status for it: where token_error_status is 401."""
+
 
 # An error without a row of its own goes by its nearest base that has one, then by its kind.
 _ROWS: dict[type[ServeError], tuple[int, str]] = {
@@ -42,6 +50,8 @@ _ROWS: dict[type[ServeError], tuple[int, str]] = {
     VersionNotFound: (404, "ModelVersionNotFoundException"),
     RouteNotFound: (404, "ResourceNotFoundException"),
     BadRequest: (400, "BadRequestException"),
+    InvalidKey: (400, "InvalidKeyException"),
+    Challenged: (401, "InvalidKeyException"),
     BrokenEncoding: (403, "IllegalArgumentException"),
     InvalidArchive: (400, "InvalidModelException"),
     DownloadFailed: (400, "DownloadArchiveException"),
@@ -94,7 +104,8 @@ def error_reply(error: BaseException) -> Reply:
     status, name = row(error)
     if status < 400:  # a handler's PredictionException with such a code: TorchServe answers these bytes
         return Reply(body=b"error", status=status)
-    return _reply(status, name, error.message)
+    reply = _reply(status, name, error.message)
+    return replace(reply, headers=_CHALLENGE) if isinstance(error, Challenged) else reply
 
 
 def _reply(status: int, name: str, message: str) -> Reply:

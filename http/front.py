@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import InvalidConfig
 from .accesslog import Entry
+from .auth import Guard
 from .connection import Acceptor
 from .door import Door
 from .lean import LeanAcceptor
@@ -65,10 +66,12 @@ class Front:
         limits: Limits | None = None,
         decode_input: bool = True,
         model_api: bool = True,
+        guard: Guard | None = None,
     ) -> None:
         self._services = Services(
-            dataplane, controlplane, metrics, access, limits or Limits(), decode_input=decode_input, model_api=model_api
-        )
+            dataplane, controlplane, metrics, access, limits or Limits(),
+            decode_input=decode_input, model_api=model_api, guard=guard,
+        )  # fmt: skip
         self._listen = dict(listen)
         self._doors: list[Door] = []
         self._acceptors: list[Acceptor] = []

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, overload
 
 import orjson
 
-from ..core.errors import BadRequest, MethodNotAllowed
+from ..core.errors import BadRequest, MethodNotAllowed, RouteNotFound
 from ..core.payload import Reply
-from .reply import json_reply
+from ..core.tokens import renewable
+from .reply import PHRASES, json_reply
 from .request import Request
 from .services import Services
 
@@ -83,6 +84,17 @@ def list_models(services: Services, request: Request) -> Reply:
     limit = _whole(given, "limit", _PAGE)
     offset = max(0, _whole(given, "next_page_token", 0))
     return json_reply(services.controlplane.list_models(limit if 0 <= limit <= _PAGE else _PAGE, offset))
+
+
+async def renew_token(services: Services, request: Request) -> Reply:
+    """/token?type=inference|management: a new key, to be read in the key file."""
+    if services.guard is None:
+        raise RouteNotFound
+    kind = renewable(_query(request).get("type", ""))
+    if kind is None:
+        raise BadRequest("Parameter type must be inference or management.")
+    await services.guard.renew(kind)
+    return Reply(body=b"\n", phrase=PHRASES[200], content_type="application/json")
 
 
 def _check_allowed(services: Services) -> None:

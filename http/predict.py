@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..core.errors import HandlerFailed, RouteNotFound, ServeError, TooLarge
 from ..core.payload import Body, Payload, Reply
+from .auth import Scope
 from .body import split_body
 from .errors import error_reply
 from .ids import fresh_id
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CLIENT_GONE = 499  # in the books only: nobody is left to get an answer
+SCOPE: Scope = "inference"
 PREFIXES = ("/predictions/", "/explanations/")
 
 
@@ -67,6 +69,11 @@ class Prediction:
     def open(self, *, unread: bool = False) -> None:
         """Read the head; answers at once if that is wrong. `unread`: the body, or some of it, is not here yet."""
         try:
+            self._headers = self.head.headers()
+            self._fields = by_lower_name(self._headers)
+            guard = self._services.guard
+            if guard is not None:
+                guard.check(SCOPE, self._fields)
             pieces = self.head.path().split("/", 4)
             if len(pieces) < 3 or not pieces[2]:
                 raise RouteNotFound
@@ -77,8 +84,6 @@ class Prediction:
                 self._version = decode_segment(pieces[3]) or None
             if len(pieces) > 4:
                 self._url_path = decode_segment(pieces[4])
-            self._headers = self.head.headers()
-            self._fields = by_lower_name(self._headers)
             check_declared(self._fields, self._services.limits.max_request_size)
         except ServeError as error:
             self.fail(error, unread=unread)

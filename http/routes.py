@@ -9,11 +9,15 @@ from typing import Literal, TypeAlias
 from ..core.errors import MethodNotAllowed, RouteNotFound
 from ..core.payload import Reply
 from . import inference, management, metrics
+from .auth import Scope
 from .request import Request, decode_segment
 from .services import Services
 
 Face: TypeAlias = Literal["inference", "management", "metrics"]
 Endpoint: TypeAlias = Callable[[Services, Request], Reply | Awaitable[Reply]]
+
+# The key that a face's routes ask for where tokens are on, unless a row says otherwise.
+_FACE_SCOPE: dict[Face, Scope] = {"inference": "inference", "management": "management", "metrics": "open"}
 
 ANY = ""  # TorchServe looks at the path only on these routes: every method works
 
@@ -30,10 +34,16 @@ class Route:
     path: str
     endpoint: Endpoint | None
     summary: str
+    own_scope: Scope | None = None
+
+    @property
+    def scope(self) -> Scope:
+        """The key that is asked for where tokens are on."""
+        return self.own_scope or _FACE_SCOPE[self.face]
 
 
 ROUTES = (
-    Route("inference", ANY, "/ping", inference.ping, "Whether the server is healthy"),
+    Route("inference", ANY, "/ping", inference.ping, "Whether the server is healthy", "open"),
     Route("inference", ANY, "/predictions/{model}", None, "Predict with the default version"),
     Route("inference", ANY, "/predictions/{model}/{version}", None, "Predict with a version"),
     Route("inference", ANY, "/predictions/{model}/{version}/{rest...}", None, "Predict; the rest is url_path"),
@@ -49,6 +59,7 @@ ROUTES = (
     Route("management", "PUT", "/models/{model}/{version}", management.scale, "Scale a version"),
     Route("management", "DELETE", "/models/{model}/{version}", management.unregister, "Remove a version"),
     Route("management", "PUT", "/models/{model}/{version}/set-default", management.set_default, "Choose the default"),
+    Route("management", ANY, "/token", management.renew_token, "Make a new key", "token"),
     Route("metrics", ANY, "/metrics", metrics.read, "Metrics as Prometheus text"),
     Route("metrics", ANY, "/metrics/{rest...}", metrics.read, "Metrics as Prometheus text"),
 )  # fmt: skip
@@ -64,9 +75,12 @@ class Table:
             if route.face in chosen:
                 segments = tuple(route.path.strip("/").split("/"))
                 self._rows.setdefault(segments[0], []).append((segments, route))
+        self.scopes: frozenset[Scope] = frozenset(route.scope for rows in self._rows.values() for _, route in rows)
 
-    def find(self, method: str, path: str) -> tuple[Endpoint, dict[str, str]]:
-        """The endpoint of a percent-encoded path, and the path's decoded parameters. A trailing slash is accepted.
+    def find(self, method: str, path: str) -> tuple[Endpoint, dict[str, str], Scope]:
+        """The endpoint of a percent-encoded path, the path's decoded parameters, and the scope that is needed.
+
+        A trailing slash is accepted.
 
         Raises RouteNotFound, MethodNotAllowed, BrokenEncoding.
         """
@@ -78,7 +92,8 @@ class Table:
                 continue
             known = True
             if route.method in {ANY, method}:
-                return route.endpoint, {name: decode_segment(value) for name, value in params.items()}
+                params = {name: decode_segment(value) for name, value in params.items()}
+                return route.endpoint, params, route.scope
         if known or (segments == [""] and path.startswith("/")):
             raise MethodNotAllowed
         raise RouteNotFound

@@ -8,6 +8,7 @@ from time import perf_counter, time
 from typing import TYPE_CHECKING
 
 from .accesslog import Entry
+from .auth import Guard
 from .limits import Limits
 from .request import Head
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 @dataclass(slots=True)
 class Services:
     """`access` gets one Entry per request and must not block. `decode_input` is the setting decode_input_request;
-    without `model_api` nothing can be registered or removed. `draining` closes every connection behind its answer.
+    without `model_api` nothing can be registered or removed, without `guard` no key is needed. `draining`
+    closes every connection behind its answer.
     """
 
     dataplane: DataPlane
@@ -30,6 +32,7 @@ class Services:
     limits: Limits = field(default_factory=Limits)
     decode_input: bool = True
     model_api: bool = True
+    guard: Guard | None = None
     draining: bool = False
 
     def answered(self, head: Head, status: int) -> None:

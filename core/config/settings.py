@@ -15,6 +15,7 @@ from .address import Address, parse_address
 from .configured_models import ConfiguredModels
 
 T = TypeVar("T")
+_CENTURY = 60 * 24 * 36525  # minutes
 
 
 def _key(
@@ -46,6 +47,25 @@ def _whole(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
         if not low <= value <= high:
             raise ValueError(f"{value} is outside {low} to {high}")
         return value
+
+    return parse
+
+
+def _minutes(text: str) -> float:
+    try:
+        value = float(text.strip())
+    except ValueError:
+        raise ValueError(f'For input string: "{text}"') from None
+    if not 0 < value <= _CENTURY:
+        raise ValueError(f"{text.strip()} is outside 0 to {_CENTURY} minutes")
+    return value
+
+
+def _status(*legal: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if text.strip() not in map(str, legal):
+            raise ValueError(f"{text.strip()} is none of {', '.join(map(str, legal))}")
+        return int(text)
 
     return parse
 
@@ -112,8 +132,21 @@ class Settings:
         False, _flag, "let TS_ALLOWED_URLS override allowed_urls, if enable_envvars_config is true too", env=None
     )
     blacklist_env_vars: str | None = _key(None, _pattern, "regular expression of variables that workers don't see")
-    disable_token_authorization: bool = _key(False, _flag, "serve beyond loopback without tokens")
-    enable_model_api: bool = _key(False, _flag, "register and unregister over a listener beyond loopback")
+    disable_token_authorization: bool | None = _key(
+        None, _flag, "true: no tokens; false: tokens; default: tokens if inference or management can be reached from"
+        " other machines"
+    )  # fmt: skip
+    token_expiration_min: float = _key(
+        60.0, _minutes, "how long an inference or management key is good for",
+        unit="minutes", env="TS_TOKEN_EXPIRATION_TIME_MIN",
+    )  # fmt: skip
+    token_error_status: int = _key(
+        400, _status(400, 401), "HTTP status of a missing or wrong key: TorchServe's 400, or 401 with WWW-Authenticate"
+    )
+    enable_model_api: bool | None = _key(
+        None, _flag, "true: models can be registered and removed over HTTP; false: they can't; default: they can if"
+        " management is bound to loopback"
+    )  # fmt: skip
     initial_worker_port: int = _key(9000, _whole(0), "the number of the first worker's name")
     python: str | None = _key(
         None, str.strip, "the interpreter that workers run in; default: the server's own", env=None
@@ -121,6 +154,18 @@ class Settings:
     enable_envvars_config: bool = _key(
         False, _flag, "let environment variables override what is written here and on the command line", env=None
     )
+
+    @property
+    def tokens(self) -> bool:
+        """Whether a key is asked for."""
+        if self.disable_token_authorization is not None:
+            return not self.disable_token_authorization
+        return not (self.inference_address.loopback and self.management_address.loopback)
+
+    @property
+    def model_api(self) -> bool:
+        """Whether models can be registered and removed over HTTP."""
+        return self.management_address.loopback if self.enable_model_api is None else self.enable_model_api
 
 
 # Keys of TorchServe that are accepted, change nothing here, and are named once in the log; and why.
@@ -162,7 +207,6 @@ NOT_YET = {
     "keystore_type": "TLS",
     "certificate_file": "TLS",
     "private_key_file": "TLS",
-    "token_expiration_min": "tokens",
     "install_py_dep_per_model": "per-model Python packages",
     "enable_metrics_api": "metrics settings",
     "metrics_mode": "metrics settings",

@@ -131,7 +131,6 @@ def taken() -> socket.socket:
             ["--model-store", "store"],
             "inference_address: can't listen on",
         ),
-        ("inference_address=http://0.0.0.0:0\n", ["--model-store", "store"], "--disable-token-auth"),
         ("", ["--model-store", "store", "--models", "missing.mar"], "Model not found at: missing.mar"),
         ("", ["--model-store", "store", "--models", "torn.mar"], "torn.mar: "),
     ],

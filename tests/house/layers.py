@@ -44,6 +44,7 @@ TABLE: dict[str, Row] = {
     "core.payload": _row("core.errors"),
     "core.version": _row(),
     "core.tokens": _row(_BASE),
+    "core.key_file": _row(_BASE),
     "core.logs": _row(_BASE, _PLAIN),
     "core.log_config": _row(f"{_BASE} core.logs", _PLAIN),
     "core.workdir": _row(_BASE, _PLAIN),
@@ -65,11 +66,11 @@ TABLE: dict[str, Row] = {
     "core.backend": _row(f"{_MEETING} core.handlers kernels", _HANDLING),
     "core.testing": _row(f"{_MEETING} core.handlers core.backend", _HANDLING),
     "http": _row(
-        f"{_BASE} core.tokens core.dataplane core.controlplane core.workflows.runner core.metrics.store core.server",
+        f"{_BASE} core.tokens core.key_file core.dataplane core.controlplane core.workflows.runner core.metrics.store core.server",
         "aiohttp grpc multidict yarl orjson msgspec",
     ),
     "cli": _row(
-        f"{_BASE} core.server core.config core.archive core.logs core.log_config http.front http.limits",
+        f"{_BASE} core.server core.config core.archive core.logs core.log_config http.auth http.front http.limits",
         "click rich uvloop",
     ),
     "ts": _row("core.handlers core.metrics core.backend core.version", "torch"),

@@ -9,7 +9,7 @@ import pytest
 
 from torchserve.core import errors
 from torchserve.core.errors import ServeError
-from torchserve.http.errors import KINDS, InvalidMessage, error_reply, row
+from torchserve.http.errors import KINDS, Challenged, InvalidMessage, error_reply, row
 from torchserve.http.request import BrokenEncoding
 
 INTERNAL = "InternalServerException"
@@ -37,6 +37,8 @@ TABLE = [
         errors.MethodNotAllowed(), 405, "MethodNotAllowedException",
         "Requested method is not allowed, please refer to API document.",
     ),
+    (errors.InvalidKey("x"), 400, "InvalidKeyException", "x"),
+    (Challenged("x"), 401, "InvalidKeyException", "x"),
     (errors.TooLarge("x"), 413, "RequestEntityTooLargeException", "x"),
     (errors.QueueFull("x"), 503, "ServiceUnavailableException", "x"),
     (errors.NoWorker("x"), 503, "ServiceUnavailableException", "x"),

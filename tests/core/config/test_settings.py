@@ -37,6 +37,7 @@ TORCHSERVE = """
     initial_worker_port initial_distribution_port cpp_log_config debug use_native_io io_ratio python vmargs
     plugins_path version tsConfigFile
 """.split()
+OURS = {"token_error_status"}
 
 
 def read(tmp_path: Path, text: str, *flags: Override, **environment: str) -> Configuration:
@@ -60,7 +61,7 @@ def test_the_defaults_are_torchserves() -> None:
     assert settings.max_request_size == settings.max_response_size == 6_553_500
     assert settings.allowed_urls == ("file://.*", "http(s)?://.*")
     assert (settings.limit_max_image_pixels, settings.decode_input_request, settings.enable_model_api) == (
-        True, True, False,
+        True, True, None,
     )  # fmt: skip
     assert (settings.initial_worker_port, settings.load_models, settings.model_store) == (9000, (), None)
 
@@ -84,6 +85,9 @@ def test_the_defaults_are_torchserves() -> None:
         ("decode_input_request", "yes", False),
         ("enable_model_api", "TRUE", True),
         ("disable_token_authorization", " true ", True),
+        ("disable_token_authorization", "no", False),
+        ("token_expiration_min", "0.25", 0.25),
+        ("token_error_status", " 401 ", 401),
         ("service_envelope", " json ", "json"),
         ("models", ' {"m": {}} ', ConfiguredModels('{"m": {}}', {})),
         ("allowed_urls", "https://a/.*,file:///b/.*", ("https://a/.*", "file:///b/.*")),
@@ -108,6 +112,12 @@ def test_an_empty_value_is_the_default(tmp_path: Path, key: str) -> None:
         ("job_queue_size", "0", "0 is outside 1 to 2147483647"),
         ("job_queue_size", "2147483648", "2147483648 is outside 1 to 2147483647"),
         ("number_of_gpu", "-1", "-1 is outside 0 to"),
+        ("token_expiration_min", "soon", 'For input string: "soon"'),
+        ("token_expiration_min", "0", "0 is outside 0 to 52596000 minutes"),
+        ("token_expiration_min", "-1", "-1 is outside 0 to"),
+        ("token_expiration_min", "nan", "nan is outside 0 to"),
+        ("token_expiration_min", "inf", "inf is outside 0 to"),
+        ("token_error_status", "403", "403 is none of 400, 401"),
         ("inference_address", "foo", "Invalid binding address: foo"),
         ("metrics_address", "https://h:1", "https: addresses are not supported"),
         ("allowed_urls", "http://ok,(", r"'\(' is no regular expression"),
@@ -141,8 +151,8 @@ def test_keys_without_effect_are_named_once_and_together(tmp_path: Path) -> None
     assert said(found) == [("note", f"{tmp_path}/c.properties: without effect here: vmargs, io_ratio")]
 
 
-def test_each_key_is_in_one_list_only_and_is_torchserves() -> None:
-    assert sorted([*KEYS, *WITHOUT_EFFECT, *NOT_YET]) == sorted(TORCHSERVE)
+def test_each_key_is_in_one_list_only_and_is_torchserves_or_named() -> None:
+    assert sorted([*KEYS, *WITHOUT_EFFECT, *NOT_YET]) == sorted([*TORCHSERVE, *OURS])
     assert all([*WITHOUT_EFFECT.values(), *NOT_YET.values()])
 
 

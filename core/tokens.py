@@ -1,0 +1,71 @@
+"""Tokens: the keys that open the faces, how long they live and how a new one is made. Pure: `now` is an argument."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, TypeAlias, cast, get_args
+
+Kind: TypeAlias = Literal["management", "inference", "API"]
+Renewable: TypeAlias = Literal["management", "inference"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+RENEWABLE: tuple[Renewable, ...] = get_args(Renewable)
+_BYTES = 24  # of randomness; the API key never expires, and TorchServe's six would not stand a patient search
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A key, and the second since the epoch from which it opens nothing any more; None: it always does."""
+
+    key: str
+    expires: float | None
+
+    def opens(self, given: str, now: float) -> bool:
+        """Whether `given` is this key and its time has not come. Takes the same time for every wrong key."""
+        same = hmac.compare_digest(given.encode("utf-8", "replace"), self.key.encode())
+        return same and (self.expires is None or now < self.expires)
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """One token of each kind. `life` is seconds; the key of the token API does not expire."""
+
+    life: float
+    by_kind: Mapping[Kind, Token]
+
+    @classmethod
+    def fresh(cls, life: float, now: float) -> Tokens:
+        return cls(life, {kind: _make(None if kind == "API" else now + life) for kind in KINDS})
+
+    def opens(self, kind: Kind, given: str, now: float) -> bool:
+        return self.by_kind[kind].opens(given, now)
+
+    def renewed(self, kind: Renewable, now: float) -> Tokens:
+        """The same with a new key of one kind."""
+        return Tokens(self.life, {**self.by_kind, kind: _make(now + self.life)})
+
+    def as_json(self) -> bytes:
+        """The key file's text, in TorchServe's shape."""
+        shown = {kind: _shown(self.by_kind[kind]) for kind in KINDS}
+        return json.dumps(shown, indent=2).encode() + b"\n"
+
+
+def renewable(text: str) -> Renewable | None:
+    """The kind that `text` names, if its key can be renewed."""
+    return cast(Renewable, text) if text in RENEWABLE else None
+
+
+def _make(expires: float | None) -> Token:
+    return Token(secrets.token_urlsafe(_BYTES), expires)
+
+
+def _shown(token: Token) -> dict[str, str]:
+    if token.expires is None:
+        return {"key": token.key}
+    stamp = datetime.fromtimestamp(token.expires, UTC).isoformat(timespec="microseconds")
+    return {"key": token.key, "expiration time": stamp.removesuffix("+00:00") + "Z"}

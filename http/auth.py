@@ -1,0 +1,77 @@
+"""Guard: who may call what. Each route of the table names the scope that it needs; the keys are core/tokens.py's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from time import time
+from typing import Literal, TypeAlias
+
+from ..core.errors import Broken
+from ..core.key_file import KeyFile
+from ..core.tokens import Kind, Renewable, Tokens
+from .errors import Challenged, InvalidKey
+
+# open: no key is asked for. token: the key that makes new keys.
+Scope: TypeAlias = Literal["open", "inference", "management", "token"]
+
+_KINDS: dict[Scope, Kind] = {"inference": "inference", "management": "management", "token": "API"}
+_REFUSED = "Token Authorization failed. Token either incorrect, expired, or not provided correctly"
+_NOT_RENEWED = "Token Authentication failed. Token either incorrect, expired, or not provided correctly"
+
+
+class Guard:
+    """Token authorization that is on; where it is off there is no Guard.
+
+    `challenge` has a refusal be 401 with `WWW-Authenticate`, else it is TorchServe's 400.
+    """
+
+    def __init__(self, tokens: Tokens, file: KeyFile, *, challenge: bool = False) -> None:
+        self._tokens = tokens
+        self._file = file
+        self._renewing = asyncio.Lock()
+        self._error = Challenged if challenge else InvalidKey
+
+    @classmethod
+    def set_up(cls, life: float, folder: Path, *, challenge: bool = False) -> Guard:
+        """With new keys, written to the key file in `folder`. Raises InvalidConfig."""
+        guard = cls(Tokens.fresh(life, time()), KeyFile(folder), challenge=challenge)
+        guard._file.create(guard._tokens.as_json())
+        return guard
+
+    @property
+    def path(self) -> Path:
+        return self._file.path.absolute()
+
+    def check(self, scope: Scope, fields: Mapping[str, str]) -> None:
+        """Raise InvalidKey unless these headers, by lower-case name, hold a key for `scope`."""
+        if scope != "open" and not self._opens(scope, fields):
+            raise self._error(_NOT_RENEWED if scope == "token" else _REFUSED)
+
+    def check_any(self, scopes: Collection[Scope], fields: Mapping[str, str]) -> None:
+        """What is nowhere in the table is told to those only who hold one of the listener's keys."""
+        keys = set(scopes) - {"open"}
+        if keys and not any(self._opens(scope, fields) for scope in keys):
+            raise self._error(_REFUSED)
+
+    async def renew(self, kind: Renewable) -> None:
+        """Replace a key: first in the file, so that a key which nobody could read never counts."""
+        async with self._renewing:
+            tokens = self._tokens.renewed(kind, time())
+            try:
+                await asyncio.to_thread(self._file.write, tokens.as_json())
+            except OSError as error:
+                raise Broken(
+                    f"The new {kind} key could not be written to {self._file.path.name}, the old one stays:"
+                    f" {error.strerror}."
+                ) from None
+            self._tokens = tokens
+
+    def close(self) -> None:
+        """Delete the key file."""
+        self._file.remove()
+
+    def _opens(self, scope: Scope, fields: Mapping[str, str]) -> bool:
+        scheme, _, key = fields.get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and self._tokens.opens(_KINDS[scope], key.strip(" \t"), time())
