@@ -19,6 +19,7 @@ from ..core.log_config import apply_log_config
 from ..core.logs import LogWriter, log_folder, open_logs
 from ..core.server import ModelServer
 from ..http.auth import Guard
+from ..http.cors import Cors
 from ..http.front import Front, Listener
 from ..http.limits import Limits
 from .background import Reporter
@@ -110,6 +111,11 @@ def _front(settings: Settings, server: ModelServer, logs: LogWriter, guard: Guar
         decode_input=settings.decode_input_request,
         model_api=settings.model_api,
         guard=guard,
+        cors=Cors(
+            settings.cors_allowed_origin or "",
+            settings.cors_allowed_methods or "",
+            settings.cors_allowed_headers or "",
+        ),
     )
 
 

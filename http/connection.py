@@ -99,7 +99,7 @@ class Connection(web.RequestHandler):
         reply = error_reply(InvalidMessage() if status == 400 else exc or RuntimeError(message))
         self._services.answered(head, reply.status)
         if request.transport is not None:
-            write(request.transport, answer_buffers(reply, fresh_id(), head, keep=False))
+            write(request.transport, answer_buffers(reply, fresh_id(), head, self._services.letterhead, keep=False))
         return Sent(keep_alive=False).as_response()
 
     def log_exception(self, *_args: Any, **kwargs: Any) -> None:

@@ -16,6 +16,7 @@ from aiohttp.streams import StreamReader
 from ..core.errors import ServeError, SlowRequest
 from ..core.payload import Reply
 from .connection import Connection
+from .cors import is_preflight, preflight
 from .errors import InvalidMessage, error_reply
 from .ids import fresh_id
 from .limits import Limits
@@ -29,6 +30,7 @@ from .predict import (
     check_declared,
     check_size,
 )
+from .reply import PLAIN
 from .request import Head, Request, by_lower_name, media_type
 from .routes import Endpoint, Face, Table
 from .services import Services
@@ -60,7 +62,7 @@ class Door:
         connection = cast(Connection, request.protocol)
         self.active += 1
         try:
-            if self._predicts and head.path().startswith(PREFIXES):
+            if self._predicts and head.path().startswith(PREFIXES) and not self._is_preflight(head):
                 keep = await self._predict(head, request.content, connection, transport)
             else:
                 keep = await self._route(head, request.content, connection, transport)
@@ -137,12 +139,18 @@ class Door:
             reply = error_reply(as_ours(error))
         keep = head.keep_alive and not self._services.draining and not unread
         self._services.answered(head, reply.status)
-        write(transport, answer_buffers(reply, fresh_id(), head, keep=keep))
+        write(transport, answer_buffers(reply, fresh_id(), head, self._services.letterhead, keep=keep))
         if not keep:
             half_close(transport, content)
         return keep
 
+    def _is_preflight(self, head: Head) -> bool:
+        asked = head.method == "OPTIONS" and self._services.letterhead is not PLAIN
+        return asked and is_preflight(by_lower_name(head.headers()))
+
     def _find(self, head: Head, fields: Mapping[str, str]) -> tuple[Endpoint, dict[str, str]]:
+        if self._is_preflight(head):
+            return preflight, {}
         guard = self._services.guard
         try:
             endpoint, params, scope = self._table.find(head.method, head.path())

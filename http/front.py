@@ -15,9 +15,11 @@ from ..core.errors import InvalidConfig
 from .accesslog import Entry
 from .auth import Guard
 from .connection import Acceptor
+from .cors import Cors
 from .door import Door
 from .lean import LeanAcceptor
 from .limits import Limits
+from .reply import PLAIN, Letterhead
 from .routes import Face
 from .services import Services
 
@@ -67,10 +69,12 @@ class Front:
         decode_input: bool = True,
         model_api: bool = True,
         guard: Guard | None = None,
+        cors: Cors | None = None,
     ) -> None:
+        more = cors.fields() if cors else ()
         self._services = Services(
             dataplane, controlplane, metrics, access, limits or Limits(),
-            decode_input=decode_input, model_api=model_api, guard=guard,
+            decode_input=decode_input, model_api=model_api, guard=guard, letterhead=Letterhead(more) if more else PLAIN,
         )  # fmt: skip
         self._listen = dict(listen)
         self._doors: list[Door] = []

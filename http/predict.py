@@ -17,7 +17,7 @@ from .auth import Scope
 from .body import split_body
 from .errors import error_reply
 from .ids import fresh_id
-from .reply import BODILESS, reply_head, stream_head
+from .reply import BODILESS, Letterhead, reply_head, stream_head
 from .request import Head, by_lower_name, decode_segment
 from .services import Services
 
@@ -124,7 +124,10 @@ class Prediction:
                 self._outlet.send(self._framed(item.body), last=False, keep=True)
         elif _sendable(item):
             self._streaming = item.status
-            head = stream_head(item, self.id, keep=self._keep(streamed=True), chunked=self.head.http11)
+            head = stream_head(
+                item, self.id, keep=self._keep(streamed=True), chunked=self.head.http11,
+                letterhead=self._services.letterhead,
+            )  # fmt: skip
             body = self._framed(item.body) if len(item.body) else ()
             self._outlet.send((head, *body), last=False, keep=True)
         else:
@@ -177,7 +180,8 @@ class Prediction:
 
     def _answer(self, reply: Reply, *, keep: bool) -> None:
         self._close_books(reply.status)
-        self._outlet.send(answer_buffers(reply, self.id, self.head, keep=keep), last=True, keep=keep)
+        buffers = answer_buffers(reply, self.id, self.head, self._services.letterhead, keep=keep)
+        self._outlet.send(buffers, last=True, keep=keep)
 
     def _end_stream(self, reply: Reply) -> None:
         self._close_books(self._streaming or 200)
@@ -191,9 +195,11 @@ class Prediction:
         self._services.answered(self.head, status)
 
 
-def answer_buffers(reply: Reply, request_id: str, head: Head, *, keep: bool) -> tuple[Body, ...]:
+def answer_buffers(
+    reply: Reply, request_id: str, head: Head, letterhead: Letterhead, *, keep: bool
+) -> tuple[Body, ...]:
     """Head and body of a whole answer. HEAD gets no body: sent, it would be taken for the next answer (a departure)."""
-    start = reply_head(reply, request_id, keep=keep)
+    start = reply_head(reply, request_id, keep=keep, letterhead=letterhead)
     if head.method == "HEAD" or reply.status in BODILESS:
         return (start,)
     return (start, reply.body)

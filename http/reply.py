@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 
 import orjson
@@ -31,9 +31,29 @@ _OURS = frozenset(
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
-_PLAIN = b"HTTP/1.1 200 \r\nx-request-id: %b\r\n" + b"".join(f"{k}: {v}\r\n".encode() for k, v in _FIXED)
-_PLAIN_KEEP = _PLAIN + b"content-length: %d\r\nconnection: keep-alive\r\n\r\n"
-_PLAIN_CLOSE = _PLAIN + b"content-length: %d\r\nconnection: close\r\n\r\n"
+
+class Letterhead:
+    """The headers that every answer of a server has: TorchServe's fixed ones, and before them `more`.
+
+    They win over a handler's own of the same name.
+    """
+
+    __slots__ = ("_ours", "fields", "plain_close", "plain_keep")
+
+    def __init__(self, more: Sequence[tuple[str, str]] = ()) -> None:
+        self.fields = (*more, *_FIXED)
+        self._ours = _OURS.union(name.lower() for name, _ in more)
+        fixed = "".join(f"{name}: {value}\r\n" for name, value in self.fields).encode("latin-1")
+        plain = b"HTTP/1.1 200 \r\nx-request-id: %b\r\n" + fixed.replace(b"%", b"%%") + b"content-length: %d\r\n"
+        self.plain_keep = plain + b"connection: keep-alive\r\n\r\n"
+        self.plain_close = plain + b"connection: close\r\n\r\n"
+
+    def lets(self, name: str) -> bool:
+        """Whether a handler may set this header."""
+        return _TOKEN.fullmatch(name) is not None and name.lower() not in self._ours
+
+
+PLAIN = Letterhead()
 
 
 def json_reply(value: object, status: int = 200) -> Reply:
@@ -45,12 +65,14 @@ def json_reply(value: object, status: int = 200) -> Reply:
     return Reply(body=body, status=status, phrase=PHRASES.get(status, ""), content_type="application/json")
 
 
-def head_fields(reply: Reply, request_id: str, *, keep: bool, length: int | None) -> list[tuple[str, str]]:
+def head_fields(
+    reply: Reply, request_id: str, *, keep: bool, length: int | None, letterhead: Letterhead = PLAIN
+) -> list[tuple[str, str]]:
     """Header names and values in the order they are sent; no `content-length` when `length` is None.
 
     A handler's header is left out if its name is not one or belongs to the server; control characters become spaces.
     """
-    fields = [("x-request-id", request_id), *_FIXED]
+    fields = [("x-request-id", request_id), *letterhead.fields]
     if length is not None and reply.status not in BODILESS:
         fields.append(("content-length", str(length)))
     fields.append(("connection", "keep-alive" if keep else "close"))
@@ -58,7 +80,7 @@ def head_fields(reply: Reply, request_id: str, *, keep: bool, length: int | None
     if content_type:
         fields.append(("content-type", _CONTROL.sub(" ", content_type)))
     for name, value in reply.headers:
-        if _TOKEN.fullmatch(name) and name.lower() not in _OURS:
+        if letterhead.lets(name):
             fields.append((name, _CONTROL.sub(" ", value).strip()))
     return fields
 
@@ -71,16 +93,18 @@ def encode_head(status: int, phrase: str, fields: Iterable[tuple[str, str]]) -> 
     return "".join(lines).encode("latin-1", "replace")
 
 
-def reply_head(reply: Reply, request_id: str, *, keep: bool) -> bytes:
+def reply_head(reply: Reply, request_id: str, *, keep: bool, letterhead: Letterhead = PLAIN) -> bytes:
     """The head of a whole, unstreamed answer."""
     if reply.status == 200 and not reply.headers and not reply.content_type and not reply.phrase:
-        return (_PLAIN_KEEP if keep else _PLAIN_CLOSE) % (request_id.encode(), len(reply.body))
-    return encode_head(reply.status, reply.phrase, head_fields(reply, request_id, keep=keep, length=len(reply.body)))
+        plain = letterhead.plain_keep if keep else letterhead.plain_close
+        return plain % (request_id.encode(), len(reply.body))
+    fields = head_fields(reply, request_id, keep=keep, length=len(reply.body), letterhead=letterhead)
+    return encode_head(reply.status, reply.phrase, fields)
 
 
-def stream_head(reply: Reply, request_id: str, *, keep: bool, chunked: bool) -> bytes:
+def stream_head(reply: Reply, request_id: str, *, keep: bool, chunked: bool, letterhead: Letterhead = PLAIN) -> bytes:
     """The head of a streamed answer, made from its first chunk."""
-    fields = head_fields(reply, request_id, keep=keep, length=None)
+    fields = head_fields(reply, request_id, keep=keep, length=None, letterhead=letterhead)
     fields.append(("ts_stream_next", "true"))
     if chunked:
         fields.append(("transfer-encoding", "chunked"))

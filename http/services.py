@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .accesslog import Entry
 from .auth import Guard
 from .limits import Limits
+from .reply import PLAIN, Letterhead
 from .request import Head
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Services:
     decode_input: bool = True
     model_api: bool = True
     guard: Guard | None = None
+    letterhead: Letterhead = PLAIN
     draining: bool = False
 
     def answered(self, head: Head, status: int) -> None:

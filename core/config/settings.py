@@ -70,6 +70,12 @@ def _status(*legal: int) -> Callable[[str], int]:
     return parse
 
 
+def _header(text: str) -> str:
+    if not (text.strip().isascii() and text.strip().isprintable()):
+        raise ValueError("a header has printable ASCII characters only")
+    return text.strip()
+
+
 def _path(text: str) -> Path:
     try:
         return Path(text.strip()).expanduser()
@@ -143,6 +149,9 @@ class Settings:
     token_error_status: int = _key(
         400, _status(400, 401), "HTTP status of a missing or wrong key: TorchServe's 400, or 401 with WWW-Authenticate"
     )
+    cors_allowed_origin: str | None = _key(None, _header, "Access-Control-Allow-Origin of every answer")
+    cors_allowed_methods: str | None = _key(None, _header, "Access-Control-Allow-Methods of every answer")
+    cors_allowed_headers: str | None = _key(None, _header, "Access-Control-Allow-Headers of every answer")
     enable_model_api: bool | None = _key(
         None, _flag, "true: models can be registered and removed over HTTP; false: they can't; default: they can if"
         " management is bound to loopback"
@@ -199,9 +208,6 @@ NOT_YET = {
     "ts_open_inference_protocol": "the Open Inference Protocol",
     "workflow_store": "workflows",
     "model_snapshot": "snapshots",
-    "cors_allowed_origin": "CORS",
-    "cors_allowed_methods": "CORS",
-    "cors_allowed_headers": "CORS",
     "keystore": "TLS",
     "keystore_pass": "TLS",
     "keystore_type": "TLS",

@@ -70,7 +70,7 @@ TABLE: dict[str, Row] = {
         "aiohttp grpc multidict yarl orjson msgspec",
     ),
     "cli": _row(
-        f"{_BASE} core.server core.config core.archive core.logs core.log_config http.auth http.front http.limits",
+        f"{_BASE} core.server core.config core.archive core.logs core.log_config http.auth http.cors http.front http.limits",
         "click rich uvloop",
     ),
     "ts": _row("core.handlers core.metrics core.backend core.version", "torch"),

@@ -117,6 +117,7 @@ def test_an_empty_value_is_the_default(tmp_path: Path, key: str) -> None:
         ("token_expiration_min", "-1", "-1 is outside 0 to"),
         ("token_expiration_min", "nan", "nan is outside 0 to"),
         ("token_expiration_min", "inf", "inf is outside 0 to"),
+        ("cors_allowed_origin", "https://\xe9", "a header has printable ASCII characters only"),
         ("token_error_status", "403", "403 is none of 400, 401"),
         ("inference_address", "foo", "Invalid binding address: foo"),
         ("metrics_address", "https://h:1", "https: addresses are not supported"),
