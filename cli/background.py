@@ -7,11 +7,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..core.config.address import Address, parse_address
 from ..core.errors import InvalidConfig
+from .connection import connection_to
 
 _PIPE = "TORCHSERVE_REPORT_FD"
 _CLEARING = 10.0  # seconds a failed start has for its clean-up
@@ -28,8 +30,8 @@ class Reporter:
     def in_background(self) -> bool:
         return self._pipe is not None
 
-    def ready(self, addresses: Sequence[tuple[str, int]]) -> None:
-        """The server answers at these (host, port): inference, management, metrics."""
+    def ready(self, addresses: Mapping[str, str]) -> None:
+        """The server answers at these addresses, by face."""
         self._tell({"addresses": addresses})
 
     def failed(self, reason: str) -> None:
@@ -68,11 +70,9 @@ def start_in_background(arguments: Sequence[str], logs: Path) -> str:
         _wait_for_the_end(child)
         raise InvalidConfig(f"TorchServe did not start: {report['error']} (log: {log_file})")
     child.returncode = 0  # it is meant to outlive us, which subprocess would warn about
-    addresses: list[tuple[str, int]] = report["addresses"]
-    lines = [f"TorchServe is running (pid {child.pid}) and {_ping(*addresses[0])}."]
-    for label, (host, port) in zip(("inference", "management", "metrics"), addresses, strict=True):
-        shown = f"[{host}]" if ":" in host else host
-        lines.append(f"  {label:<10} http://{shown}:{port}")
+    addresses: dict[str, str] = report["addresses"]
+    lines = [f"TorchServe is running (pid {child.pid}) and {_ping(parse_address(addresses['inference']))}."]
+    lines += [f"  {face:<10} {address}" for face, address in addresses.items()]
     return "\n".join([*lines, f"  {'logs':<10} {logs}"])
 
 
@@ -85,12 +85,12 @@ def _wait_for_the_end(child: subprocess.Popen[bytes]) -> None:
         child.wait()
 
 
-def _ping(host: str, port: int) -> str:
-    connection = http.client.HTTPConnection(host, port, timeout=30)
+def _ping(address: Address) -> str:
+    connection = connection_to(address)
     try:
         connection.request("GET", "/ping")
         return "healthy" if connection.getresponse().status == 200 else "not healthy yet"
-    except OSError as error:
-        raise InvalidConfig(f"TorchServe started and does not answer at {host}:{port}: {error}") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise InvalidConfig(f"TorchServe started and does not answer at {address}: {error}") from error
     finally:
         connection.close()

@@ -20,14 +20,18 @@ from ..core.logs import LogWriter, log_folder, open_logs
 from ..core.server import ModelServer
 from ..http.auth import Guard
 from ..http.cors import Cors
-from ..http.front import Front, Listener
+from ..http.front import Front
 from ..http.limits import Limits
+from ..http.listener import Listener
+from ..http.routes import Face
+from ..http.tls import Identity, server_context
 from .background import Reporter
 from .pidfile import PidFile
 from .surroundings import look_around
 
 log = logging.getLogger(__name__)
 
+_FACES: tuple[Face, ...] = ("inference", "management", "metrics")
 DRAIN = 25.0  # seconds that accepted requests may take after a stop: Kubernetes and SageMaker kill at 30
 
 
@@ -97,15 +101,15 @@ def _guard(settings: Settings) -> Guard | None:
 
 
 def _front(settings: Settings, server: ModelServer, logs: LogWriter, guard: Guard | None) -> Front:
+    wanted = (settings.inference_address, settings.management_address, settings.metrics_address)
+    listen: dict[Face, Listener] = {
+        face: Listener(each.host, each.port, each.tls, each.path) for face, each in zip(_FACES, wanted, strict=True)
+    }
     return Front(
         dataplane=server.dataplane,
         controlplane=server.controlplane,
         metrics=server.metrics,
-        listen={
-            "inference": Listener(settings.inference_address.host, settings.inference_address.port),
-            "management": Listener(settings.management_address.host, settings.management_address.port),
-            "metrics": Listener(settings.metrics_address.host, settings.metrics_address.port),
-        },
+        listen=listen,
         access=logs.access,
         limits=Limits(max_request_size=settings.max_request_size),
         decode_input=settings.decode_input_request,
@@ -116,14 +120,25 @@ def _front(settings: Settings, server: ModelServer, logs: LogWriter, guard: Guar
             settings.cors_allowed_methods or "",
             settings.cors_allowed_headers or "",
         ),
+        tls=server_context(_identity(settings)) if any(each.tls for each in wanted) else None,
+    )
+
+
+def _identity(settings: Settings) -> Identity:
+    return Identity(
+        settings.certificate_file,
+        settings.private_key_file,
+        settings.keystore,
+        settings.keystore_pass,
+        settings.keystore_type,
     )
 
 
 def _announce(front: Front, reporter: Reporter) -> None:
-    bound = [front.bound[face] for face in ("inference", "management", "metrics")]
+    bound = {face: str(front.bound[face]) for face in _FACES}
     # Scripts and TorchServe's own tests wait for this line.
     log.info("Model server started.")
-    reporter.ready([(listener.host, listener.port) for listener in bound])
+    reporter.ready(bound)
 
 
 def _on_signals(stopping: asyncio.Event, server: ModelServer, guard: Guard | None) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import os
 import socket
+import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ..core.errors import InvalidConfig
 from .accesslog import Entry
@@ -17,8 +15,10 @@ from .auth import Guard
 from .connection import Acceptor
 from .cors import Cors
 from .door import Door
+from .gate import Gate
 from .lean import LeanAcceptor
 from .limits import Limits
+from .listener import BACKLOG, Bound, Listener, bind
 from .reply import PLAIN, Letterhead
 from .routes import Face
 from .services import Services
@@ -30,31 +30,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_BACKLOG = 1024  # connections that the kernel holds until they are accepted
+_LAST_BYTES = 1.0  # seconds
 _POLL = 0.01  # seconds between two looks at whether a drain is done
-_HINTS = {
-    errno.EADDRINUSE: "another program listens there; stop it or choose another port",
-    errno.EACCES: "this user may not bind that port; choose one above 1023",
-    errno.EADDRNOTAVAIL: "this machine has no such address",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """Where to listen; port 0 lets the system choose one."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
 
 class Front:
     """The HTTP side of the server. `start`, then `drain` and `stop`.
 
     `listen` says where each face is served; faces with equal listeners share one (port 0 is never shared), a face that
-    is left out is not served. `access` gets an Entry per request, whose text is made by `str`, off the event loop.
+    is left out is not served. `tls` is for the listeners that want it. `access` gets an
+    Entry per request, whose text is made by `str`, off the event loop.
     """
 
     def __init__(
@@ -70,6 +55,7 @@ class Front:
         model_api: bool = True,
         guard: Guard | None = None,
         cors: Cors | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         more = cors.fields() if cors else ()
         self._services = Services(
@@ -77,10 +63,12 @@ class Front:
             decode_input=decode_input, model_api=model_api, guard=guard, letterhead=Letterhead(more) if more else PLAIN,
         )  # fmt: skip
         self._listen = dict(listen)
+        self._tls = tls
         self._doors: list[Door] = []
         self._acceptors: list[Acceptor] = []
         self._lean: list[LeanAcceptor] = []
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | Gate] = []
+        self._bound: list[Bound] = []
         self.bound: dict[Face, Listener] = {}
 
     async def start(self) -> None:
@@ -101,8 +89,7 @@ class Front:
         is on its way on one of them is answered too.
         """
         self._services.draining = True
-        for server in self._servers:
-            server.close()
+        self._close_servers()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         while self._busy():
@@ -115,16 +102,24 @@ class Front:
     async def stop(self) -> None:
         """Close all listeners and connections. What is unanswered stays so; `drain` comes before."""
         self._services.draining = True
-        for server in self._servers:
-            server.close()
+        self._close_servers()
         for lean in self._lean:
             lean.close()
         _ = await asyncio.gather(*(acceptor.shutdown(0.1) for acceptor in self._acceptors))
+        await self._see_tls_off()
         self._servers.clear()
+        self._bound.clear()
         self._acceptors.clear()
         self._lean.clear()
         self._doors.clear()
         self.bound.clear()
+
+    async def _see_tls_off(self) -> None:
+        """A TLS transport does not tell what it has yet to send; it sends that while it is being closed."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _LAST_BYTES
+        while any(isinstance(each, Gate) and each.open for each in self._servers) and loop.time() < deadline:
+            await asyncio.sleep(_POLL)
 
     def _busy(self) -> bool:
         doors = any(door.active or door.working for door in self._doors)
@@ -133,7 +128,7 @@ class Front:
     def _by_listener(self) -> list[tuple[Listener, list[Face]]]:
         groups: list[tuple[Listener, list[Face]]] = []
         for face, listener in self._listen.items():
-            shared = next((faces for other, faces in groups if other == listener and listener.port), None)
+            shared = next((faces for other, faces in groups if listener.same(other)), None)
             if shared is None:
                 groups.append((listener, [face]))
             else:
@@ -141,35 +136,33 @@ class Front:
         return groups
 
     async def _bind(self, listener: Listener, faces: list[Face]) -> None:
-        door = Door(self._services, faces)
-        acceptor = Acceptor(door, self._services)
-        lean = LeanAcceptor(acceptor, self._services) if "inference" in faces else None
-        loop = asyncio.get_running_loop()
-        try:
-            server = await loop.create_server(
-                lean or acceptor, listener.host, listener.port, backlog=_BACKLOG, reuse_address=True
-            )
-        except (OSError, OverflowError) as error:
-            if lean is not None:
-                lean.close()
-            raise _cannot_listen(listener, faces, error) from None
+        bound = await bind(listener, ", ".join(f"{face}_address" for face in faces))
+        self._bound.append(bound)
+        acceptor = Acceptor(door := Door(self._services, faces), self._services)
         self._doors.append(door)
         self._acceptors.append(acceptor)
-        if lean is not None:
+        factory: Callable[[], asyncio.BaseProtocol] = acceptor
+        if "inference" in faces:
+            factory = lean = LeanAcceptor(acceptor, self._services)
             self._lean.append(lean)
-        self._servers.append(server)
-        port = server.sockets[0].getsockname()[1]
-        self.bound.update(dict.fromkeys(faces, Listener(listener.host, port)))
+        while bound.sockets:
+            self._servers.append(await self._serve(bound.sockets.pop(), factory, tls=listener.tls))
+        self.bound.update(dict.fromkeys(faces, bound.listener))
 
+    async def _serve(
+        self, bound: socket.socket, factory: Callable[[], asyncio.BaseProtocol], *, tls: bool
+    ) -> asyncio.Server | Gate:
+        loop = asyncio.get_running_loop()
+        if tls:
+            assert self._tls is not None, "an https address needs a context"
+            return Gate(bound, factory, self._tls, self._services)
+        protocol = cast("Callable[[], asyncio.Protocol]", factory)
+        if bound.family == socket.AF_UNIX:
+            return await loop.create_unix_server(protocol, sock=bound, backlog=BACKLOG)
+        return await loop.create_server(protocol, sock=bound, backlog=BACKLOG)
 
-def _cannot_listen(listener: Listener, faces: list[Face], error: Exception) -> InvalidConfig:
-    keys = ", ".join(f"{face}_address" for face in faces)
-    if isinstance(error, socket.gaierror):
-        cause = "that host name has no address"
-    elif isinstance(error, OSError) and error.errno:
-        cause = os.strerror(error.errno).lower()
-        hint = _HINTS.get(error.errno)
-        cause = f"{cause} ({hint})" if hint else cause
-    else:
-        cause = str(error)
-    return InvalidConfig(f"{keys}: can't listen on {listener}: {cause}")
+    def _close_servers(self) -> None:
+        for server in self._servers:
+            server.close()
+        for bound in self._bound:
+            bound.remove()

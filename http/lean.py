@@ -80,7 +80,7 @@ class Lean(asyncio.Protocol):
             return
         if self._arrival is not None:
             self._collect(data)
-        elif self._prediction is not None:
+        elif self._prediction is not None or self._rest:  # what was sent ahead comes first
             self._rest += data
             if self._transport is not None and len(self._rest) > _LONGEST_HEAD:
                 self._transport.pause_reading()  # a client may send its next request early, not its next hundred
@@ -160,9 +160,10 @@ class Lean(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._next)
 
     def _end(self, transport: asyncio.Transport) -> None:
-        if self._unread and transport.can_write_eof():
+        if self._unread:
             # Closed at once, a client that still sends would be reset before it had read its answer.
-            transport.write_eof()
+            if transport.can_write_eof():
+                transport.write_eof()
             self._ended = True
             asyncio.get_running_loop().call_later(self._acceptor.services.limits.linger, transport.close)
         else:

@@ -15,6 +15,7 @@ class Limits:
     max_headers: int = 128
     max_parts: int = 128  # of a multipart or url-encoded form
     keep_alive: float = 75.0  # idle connection, and the time a client has for a request's head
+    handshake: float = 15.0  # of TLS, from the connection on
     body_idle: float = 30.0  # between two pieces of a body
     body_grace: float = 30.0  # before body_rate is looked at
     body_rate: float = 1000.0

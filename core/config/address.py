@@ -1,4 +1,4 @@
-"""Address, where a listener binds: `http://host[:port]`."""
+"""Address, where a listener binds: `http://host[:port]`, `https://host[:port]` or `unix:/path`."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+_LONGEST_PATH = 107  # bytes: what the kernel takes for a unix socket
+TLS_PORTS = {80: 443, 8081: 8444, 8082: 8445}  # by the default port without TLS, as TorchServe has them
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A host and a TCP port; port 0 lets the system choose one."""
+    """A host and a TCP port, with or without TLS; port 0 lets the system choose one. Or the `path` of a unix socket."""
 
     host: str
     port: int
+    tls: bool = False
+    path: str = ""
 
     @property
     def loopback(self) -> bool:
         """Whether nothing beyond this machine can reach it."""
-        if self.host == "localhost":
+        if self.path or self.host == "localhost":
             return True
         try:
             return ipaddress.ip_address(self.host).is_loopback
@@ -25,19 +30,34 @@ class Address:
             return False
 
     def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return f"http{'s' if self.tls else ''}://{host}:{self.port}"
 
 
 def parse_address(text: str, default_port: int = 80) -> Address:
-    """`http://host[:port]`. Raises ValueError saying what is wrong."""
-    parts = urlsplit(text.strip())
-    if parts.scheme in {"https", "unix"}:
-        raise ValueError(f"{parts.scheme}: addresses are not supported by this version, give http://host:port")
-    if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query:
-        raise ValueError(f"Invalid binding address: {text}")
+    """An address; `default_port` is the one without TLS. Raises ValueError saying what is wrong."""
+    text = text.strip()
+    if text.lower().startswith("unix:"):
+        return _unix(text)
+    parts = urlsplit(text)
+    tls = parts.scheme == "https"
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError(f"Invalid binding address: {text} (http://host:port, https://host:port or unix:/path)")
     try:
         port = parts.port
     except ValueError:
         raise ValueError(f"Invalid port in binding address: {text}") from None
-    return Address(parts.hostname, default_port if port is None else port)
+    if port is None:
+        port = TLS_PORTS.get(default_port, default_port) if tls else default_port
+    return Address(parts.hostname, port, tls)
+
+
+def _unix(text: str) -> Address:
+    path = text[5:].removeprefix("//")
+    if not path.startswith("/") or path.endswith("/") or not path.isprintable():
+        raise ValueError(f"Invalid binding address: {text} (unix: needs the whole path of a socket, unix:/path)")
+    if len(path.encode()) > _LONGEST_PATH:
+        raise ValueError(f"{text}: the path of a unix socket has at most {_LONGEST_PATH} bytes")
+    return Address("", 0, path=path)

@@ -149,6 +149,13 @@ class Settings:
     token_error_status: int = _key(
         400, _status(400, 401), "HTTP status of a missing or wrong key: TorchServe's 400, or 401 with WWW-Authenticate"
     )
+    certificate_file: Path | None = _key(
+        None, _path, "PEM file with the certificate, and its chain, of https addresses"
+    )
+    private_key_file: Path | None = _key(None, _path, "PEM file with the certificate's key, which is not encrypted")
+    keystore: Path | None = _key(None, _path, "PKCS12 file with certificate and key, in place of the two PEM files")
+    keystore_pass: str = _key("changeit", str.strip, "password of the keystore", secret=True)
+    keystore_type: str = _key("PKCS12", str.strip, "PKCS12 is the only one that can be read")
     cors_allowed_origin: str | None = _key(None, _header, "Access-Control-Allow-Origin of every answer")
     cors_allowed_methods: str | None = _key(None, _header, "Access-Control-Allow-Methods of every answer")
     cors_allowed_headers: str | None = _key(None, _header, "Access-Control-Allow-Headers of every answer")
@@ -208,11 +215,6 @@ NOT_YET = {
     "ts_open_inference_protocol": "the Open Inference Protocol",
     "workflow_store": "workflows",
     "model_snapshot": "snapshots",
-    "keystore": "TLS",
-    "keystore_pass": "TLS",
-    "keystore_type": "TLS",
-    "certificate_file": "TLS",
-    "private_key_file": "TLS",
     "install_py_dep_per_model": "per-model Python packages",
     "enable_metrics_api": "metrics settings",
     "metrics_mode": "metrics settings",

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from torchserve.cli.background import Reporter, _ping, _wait_for_the_end, start_in_background
+from torchserve.core.config.address import Address
 from torchserve.core.errors import InvalidConfig
 
 pytestmark = pytest.mark.usefixtures("temp")
@@ -43,9 +44,9 @@ def test_ready_is_told_once_and_the_pipe_is_no_ones_then(told: Callable[[], Any]
     reporter = Reporter()
     assert "TORCHSERVE_REPORT_FD" not in os.environ, "workers must not inherit it"
     assert reporter.in_background
-    reporter.ready([("127.0.0.1", 8080)])
+    reporter.ready({"inference": "http://127.0.0.1:8080"})
     reporter.failed("too late")
-    assert told() == {"addresses": [["127.0.0.1", 8080]]}
+    assert told() == {"addresses": {"inference": "http://127.0.0.1:8080"}}
     assert reporter.in_background
 
 
@@ -58,16 +59,25 @@ def test_in_the_foreground_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("TORCHSERVE_REPORT_FD", raising=False)
     reporter = Reporter()
     assert not reporter.in_background
-    reporter.ready([])
+    reporter.ready({})
     reporter.failed("x")
 
 
 # ---- the starter's side
 
 
-def test_a_start_that_succeeds(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("inference", "shown"),
+    [
+        ("http://127.0.0.1:0", r"http://127\.0\.0\.1:[1-9]\d*"),
+        ("https://127.0.0.1:0", r"https://127\.0\.0\.1:[1-9]\d*"),
+        ("unix:{here}/sock", "unix:{here}/sock"),
+    ],
+)
+def test_a_start_that_succeeds(tmp_path: Path, inference: str, shown: str) -> None:
     (tmp_path / "store").mkdir()
-    (tmp_path / "config.properties").write_text(PORTS)
+    here = str(tmp_path)
+    (tmp_path / "config.properties").write_text(f"{PORTS}inference_address={inference.format(here=here)}\n")
     said = start_in_background(["--start", "--ncs", "--model-store", "store"], tmp_path / "logs")
     first, *rest = said.splitlines()
     found = re.fullmatch(r"TorchServe is running \(pid (\d+)\) and healthy\.", first)
@@ -75,7 +85,8 @@ def test_a_start_that_succeeds(tmp_path: Path) -> None:
     server = psutil.Process(int(found[1]))
     try:
         assert [line.split()[0] for line in rest] == ["inference", "management", "metrics", "logs"]
-        assert all(re.fullmatch(r"http://127\.0\.0\.1:[1-9]\d*", line.split()[1]) for line in rest[:3])
+        assert re.fullmatch(shown.format(here=here) if "{" in shown else shown, rest[0].split()[1])
+        assert all(re.fullmatch(r"http://127\.0\.0\.1:[1-9]\d*", line.split()[1]) for line in rest[1:3])
         assert rest[3].split()[1] == str(tmp_path / "logs")
         assert os.getsid(server.pid) == server.pid, "a signal to our terminal must not reach it"
         assert server.environ().keys() >= {"TORCHSERVE_REPORT_FD"}
@@ -161,11 +172,11 @@ def pinged() -> Iterator[HTTPServer]:
 @pytest.mark.parametrize(("status", "said"), [(200, "healthy"), (500, "not healthy yet"), (503, "not healthy yet")])
 def test_health(pinged: HTTPServer, status: int, said: str) -> None:
     cast(Any, pinged).status = status
-    assert _ping("127.0.0.1", pinged.server_port) == said
+    assert _ping(Address("127.0.0.1", pinged.server_port)) == said
 
 
 def test_nobody_answers() -> None:
     server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
     server.server_close()
-    with pytest.raises(InvalidConfig, match=r"started and does not answer at 127\.0\.0\.1:\d+: .*refused"):
-        _ping("127.0.0.1", server.server_port)
+    with pytest.raises(InvalidConfig, match=r"started and does not answer at http://127\.0\.0\.1:\d+: .*refused"):
+        _ping(Address("127.0.0.1", server.server_port))

@@ -69,8 +69,10 @@ TABLE: dict[str, Row] = {
         f"{_BASE} core.tokens core.key_file core.dataplane core.controlplane core.workflows.runner core.metrics.store core.server",
         "aiohttp grpc multidict yarl orjson msgspec",
     ),
+    "http.tls": _row("core.errors", "cryptography"),
     "cli": _row(
-        f"{_BASE} core.server core.config core.archive core.logs core.log_config http.auth http.cors http.front http.limits",
+        f"{_BASE} core.server core.config core.archive core.logs core.log_config http.auth http.cors http.front http.limits"
+        " http.listener http.routes http.tls",
         "click rich uvloop",
     ),
     "ts": _row("core.handlers core.metrics core.backend core.version", "torch"),

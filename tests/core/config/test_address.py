@@ -24,6 +24,23 @@ from torchserve.core.config.address import Address, parse_address
 )
 def test_accepted(text: str, host: str, port: int) -> None:
     assert parse_address(text, 7) == Address(host, port)
+    assert parse_address(text.lower().replace("http:", "https:"), 7) == Address(host, port, tls=True)
+
+
+@pytest.mark.parametrize(("without", "with_"), [(80, 443), (8081, 8444), (8082, 8445)])
+def test_tls_has_default_ports_of_its_own(without: int, with_: int) -> None:
+    assert parse_address("https://host", without) == Address("host", with_, tls=True)
+    assert parse_address("https://host:8081", without).port == 8081
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [("unix:/run/ts.sock", "/run/ts.sock"), ("unix:///run/ts.sock", "/run/ts.sock"), (" UNIX:/a b ", "/a b")],
+)
+def test_unix_sockets(text: str, path: str) -> None:
+    assert parse_address(text) == Address("", 0, path=path)
+    assert str(parse_address(text)) == f"unix:{path}"
+    assert parse_address(text).loopback
 
 
 def test_port_80_is_the_default() -> None:
@@ -41,8 +58,13 @@ def test_port_80_is_the_default() -> None:
         ("http://host:80/path", "Invalid binding address"),
         ("http://host:80?query=1", "Invalid binding address"),
         ("ftp://host:80", "Invalid binding address"),
-        ("https://host:80", "https: addresses are not supported"),
-        ("unix:/tmp/sock", "unix: addresses are not supported"),
+        ("https://host:80/path", "Invalid binding address"),
+        ("https://host:65536", "Invalid port in binding address"),
+        ("unix:", "unix: needs the whole path"),
+        ("unix:sock", "unix: needs the whole path"),
+        ("unix:/run/", "unix: needs the whole path"),
+        ("unix:/a\0b", "unix: needs the whole path"),
+        ("unix:/" + "\xe9" * 54, "at most 107 bytes"),
         ("http://host:65536", "Invalid port in binding address"),
         ("http://host:-1", "Invalid port in binding address"),
         ("http://host:eighty", "Invalid port in binding address"),
@@ -68,15 +90,17 @@ def test_loopback(host: str, loopback: bool) -> None:
 @given(
     st.sampled_from(["127.0.0.1", "::1", "fe80::1", "host", "a.example"]),
     st.integers(0, 65535),
+    st.booleans(),
 )
-def test_an_address_reads_back(host: str, port: int) -> None:
-    address = Address(host, port)
+def test_an_address_reads_back(host: str, port: int, tls: bool) -> None:
+    address = Address(host, port, tls)
     assert parse_address(str(address)) == address
 
 
 @given(st.text())
 def test_any_text_is_an_address_or_a_value_error(text: str) -> None:
     try:
-        assert parse_address(text).host
+        address = parse_address(text)
+        assert address.host or address.path
     except ValueError:
         pass

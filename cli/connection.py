@@ -1,0 +1,32 @@
+"""A connection to the server that these commands belong to, whatever its address is."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+
+from ..core.config.address import Address
+
+
+def connection_to(address: Address, timeout: float = 30.0) -> http.client.HTTPConnection:
+    """To be closed by the caller. It is our own server: whether its certificate is good is not the question."""
+    if address.path:
+        return _UnixConnection(address.path, timeout)
+    if not address.tls:
+        return http.client.HTTPConnection(address.host, address.port, timeout=timeout)
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection(address.host, address.port, timeout=timeout, context=context)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)

@@ -1,0 +1,193 @@
+"""TLS: which certificate is shown, what is wrong with one, and what a TLS port says to those who don't speak it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from torchserve.core.errors import InvalidConfig
+from torchserve.http.front import Listener
+from torchserve.http.limits import Limits
+from torchserve.http.tls import Identity, server_context
+
+from . import certificates
+from .doubles import House, connect, head_and_body, house, until
+
+GET_PING = b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+@asynccontextmanager
+async def tls_house(context: ssl.SSLContext | None = None, **options: Any) -> AsyncIterator[House]:
+    listen = {"inference": Listener("127.0.0.1", 0, tls=True)}
+    async with house(listen=listen, tls=context or certificates.context(), **options) as h:
+        yield h
+
+
+async def ping(h: House, client: ssl.SSLContext) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", h.port(), ssl=client, server_hostname="localhost")
+    try:
+        writer.write(GET_PING)
+        return await asyncio.wait_for(reader.read(), 5)
+    finally:
+        writer.transport.abort()
+
+
+# ---- certificates
+
+
+def identities(folder: Path) -> dict[str, Identity]:
+    certificate, key = certificates.write_pair(folder)
+    (folder / "store.p12").write_bytes(certificates.keystore("changeit"))
+    (folder / "other.p12").write_bytes(certificates.keystore("sesame"))
+    return {
+        "pem": Identity(certificate_file=certificate, private_key_file=key),
+        "keystore": Identity(keystore=folder / "store.p12"),
+        "keystore with a password": Identity(keystore=folder / "other.p12", keystore_pass="sesame"),
+        "both": Identity(certificate_file=Path("gone"), private_key_file=Path("gone"), keystore=folder / "store.p12"),
+    }
+
+
+@pytest.mark.parametrize("name", ["pem", "keystore", "keystore with a password", "both"])
+async def test_a_client_that_trusts_the_certificate_is_served(tmp_path: Path, name: str) -> None:
+    identity = identities(tmp_path)[name]
+    client = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+    async with tls_house(server_context(identity)) as h:
+        assert b"Healthy" in await ping(h, client)
+
+
+async def test_without_a_certificate_one_is_made(caplog: pytest.LogCaptureFixture) -> None:
+    context = server_context(Identity())
+    assert "no client has a reason to trust" in caplog.text
+    async with tls_house(context) as h:
+        assert b"Healthy" in await ping(h, certificates.trusting())
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await ping(h, ssl.create_default_context())
+
+
+@pytest.mark.parametrize(
+    ("version", "served"),
+    [(ssl.TLSVersion.TLSv1_1, False), (ssl.TLSVersion.TLSv1_2, True), (ssl.TLSVersion.TLSv1_3, True)],
+)
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
+async def test_versions(version: ssl.TLSVersion, served: bool) -> None:
+    client = certificates.trusting(version)
+    client.set_ciphers("DEFAULT:@SECLEVEL=0")
+    async with tls_house() as h:
+        if served:
+            assert b"Healthy" in await ping(h, client)
+        else:
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                await ping(h, client)
+
+
+def broken(folder: Path) -> dict[str, tuple[Identity, str]]:
+    certificate, key = certificates.write_pair(folder)
+    locked = load_pem_private_key(certificates.pem(), None).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
+    )
+    (folder / "locked.pem").write_bytes(locked)
+    (folder / "junk.pem").write_text("junk")
+    (folder / "store.p12").write_bytes(certificates.keystore("changeit"))
+    from torchserve.http.tls import _self_signed
+
+    (folder / "stranger.pem").write_bytes(_self_signed().partition(b"-----BEGIN CERTIFICATE")[0])
+    return {
+        "no key": (Identity(certificate_file=certificate), "certificate_file is given and private_key_file is not"),
+        "no certificate": (Identity(private_key_file=key), "private_key_file is given and certificate_file is not"),
+        "gone": (Identity(Path("gone"), key), "certificate_file=gone can't be read: No such file"),
+        "gone key": (Identity(certificate, Path("gone")), "private_key_file=gone can't be read: No such file"),
+        "junk": (Identity(folder / "junk.pem", key), "are no PEM certificate with its unencrypted key"),
+        "another's key": (Identity(certificate, folder / "stranger.pem"), "key values mismatch"),
+        "encrypted": (Identity(certificate, folder / "locked.pem"), "are no PEM certificate with its unencrypted key"),
+        "no keystore": (Identity(keystore=Path("gone")), "keystore=gone can't be read: No such file"),
+        "wrong password": (
+            Identity(keystore=folder / "store.p12", keystore_pass="x"),
+            "keystore_pass is not its password",
+        ),
+        "no PKCS12": (Identity(keystore=folder / "junk.pem"), "is no PKCS12 keystore"),
+        "JKS": (Identity(keystore=folder / "store.p12", keystore_type="JKS"), "keystore_type=JKS can't be read"),
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["no key", "no certificate", "gone", "gone key", "junk", "another's key", "encrypted", "no keystore",
+     "wrong password", "no PKCS12", "JKS"],
+)  # fmt: skip
+def test_what_can_not_be_used_is_named(tmp_path: Path, name: str) -> None:
+    identity, why = broken(tmp_path)[name]
+    with pytest.raises(InvalidConfig, match=why) as caught:
+        server_context(identity)
+    assert "\n" not in caught.value.message
+
+
+def test_no_key_is_left_in_an_open_file(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    server_context(identities(tmp_path)["keystore"])
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+# ---- those who don't speak TLS
+
+
+@pytest.mark.parametrize(
+    "raw", [GET_PING, b"POST /predictions/m HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", b"nonsense"]
+)
+async def test_plain_http_is_told_to_use_https(raw: bytes) -> None:
+    async with tls_house(limits=Limits(linger=0.05)) as h:
+        lines, body = head_and_body(await h.say(raw))
+        assert lines[0] == "HTTP/1.1 403 Forbidden"
+        assert body == b'{\n  "status": "This TorchServe instance only accepts HTTPS requests"\n}\n'
+        assert h.data.payloads == []
+        assert [entry.status for entry in h.log] == [403]
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x16", b"\x16\x03\x01\x00\x05hello", b"\x16" + b"x" * 20_000])
+async def test_a_handshake_that_comes_to_nothing_harms_nobody(raw: bytes) -> None:
+    async with tls_house(limits=Limits(handshake=0.2)) as h:
+        async with connect(h.port()) as (reader, writer):
+            writer.write(raw)
+            try:
+                await asyncio.wait_for(reader.read(), 5)
+            except ConnectionResetError:
+                pass
+        assert b"Healthy" in await ping(h, certificates.trusting())
+
+
+async def test_a_client_that_leaves_before_its_first_byte() -> None:
+    async with tls_house() as h:
+        for _ in range(20):
+            probe = socket.create_connection(("127.0.0.1", h.port()))
+            probe.close()
+        assert b"Healthy" in await ping(h, certificates.trusting())
+        (gate,) = h.front._servers  # noqa: SLF001
+        await until(lambda: not gate._silent)  # noqa: SLF001
+
+
+async def test_stopping_ends_connections_that_have_not_greeted() -> None:
+    async with tls_house() as h, connect(h.port()) as (reader, _), connect(h.port()) as (reader2, writer2):
+        (gate,) = h.front._servers  # noqa: SLF001
+        writer2.write(b"\x16")
+        await until(lambda: len(gate._silent) == 1 and gate._greeting)  # noqa: SLF001
+        await h.front.stop()
+        for each in (reader, reader2):
+            assert await asyncio.wait_for(each.read(), 5) == b""
+
+
+async def test_many_at_once() -> None:
+    async with tls_house() as h:
+        client = certificates.trusting()
+        assert all(b"Healthy" in each for each in await asyncio.gather(*(ping(h, client) for _ in range(100))))
