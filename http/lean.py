@@ -34,6 +34,7 @@ _CONNECTION = frozenset((b"close", b"keep-alive"))
 _NOT_PLAIN = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"trailer", b"te"))
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 _LONGEST_HEAD = 8192
+_LONGEST_LINE = 4096
 _SWEEPS = 4  # looks at each connection per shortest time limit
 
 
@@ -273,23 +274,27 @@ class LeanAcceptor:
 def read_plain(data: bytes, peer: object, max_length: int) -> tuple[Head, int, int] | None:
     """(head, where the body begins in `data`, the body's length) of a plain prediction; None for anything else."""
     found = _HEAD.match(data, 0, _LONGEST_HEAD)
-    if found is None:
+    if found is None or found.start(3) > _LONGEST_LINE:
         return None
     fields = [(name, value.strip(b" \t")) for name, value in _FIELD.findall(found[3])]
     length: int | None = None
-    keep_alive = True
+    connection: bytes | None = None
+    hosts = 0
     for name, value in fields:
         lower = name.lower()
-        if lower == b"content-length":
+        if lower == b"host":
+            hosts += 1
+        elif lower == b"content-length":
             if length is not None or not _LENGTH.fullmatch(value):
                 return None
             length = int(value)
         elif lower == b"connection":
-            if value.lower() not in _CONNECTION:
+            if connection is not None or value.lower() not in _CONNECTION:
                 return None
-            keep_alive = value.lower() != b"close"
+            connection = value.lower()
         elif lower in _NOT_PLAIN:
             return None
-    if length is None or length > max_length:
+    if hosts != 1 or length is None or length > max_length:
         return None
+    keep_alive = connection != b"close"
     return Head(found[1].decode(), found[2].decode(), fields, peer, True, keep_alive), found.end(), length

@@ -157,9 +157,6 @@ async def test_while_an_answer_is_still_due_waits_for_it() -> None:
 # ---- clients that send ahead
 
 
-OVERTAKEN = "bytes that come between an answer and the reading of what was sent ahead are read before it"
-
-
 class Wire(asyncio.Transport):
     """A transport that keeps what is written."""
 
@@ -183,7 +180,6 @@ class Wire(asyncio.Transport):
     def close(self) -> None: ...
 
 
-@pytest.mark.xfail(strict=True, reason=OVERTAKEN)
 async def test_what_comes_between_two_requests_waits_for_its_turn() -> None:
     data, sinks = holding()
     async with house(data=data) as h:
@@ -199,7 +195,6 @@ async def test_what_comes_between_two_requests_waits_for_its_turn() -> None:
     assert [payload.parts[0].body for payload in data.payloads] == [b"one", b"two", b"three"]
 
 
-@pytest.mark.xfail(strict=False, reason=OVERTAKEN)
 async def test_a_client_that_sends_far_ahead_is_held_back_and_loses_nothing() -> None:
     data, sinks = holding()
     async with house(data=data) as h, connect(h.port()) as (reader, writer):
@@ -376,7 +371,6 @@ async def test_a_stop_ends_them_all() -> None:
             assert [entry.status for entry in h.log] == [499, 499]
 
 
-@pytest.mark.xfail(strict=False, reason=OVERTAKEN)
 async def test_answers_that_need_no_waiting_do_not_nest() -> None:
     def at_once(payload: Payload, sink: Sink) -> None:
         sink.done(Reply(payload.parts[0].body))

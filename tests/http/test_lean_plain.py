@@ -117,10 +117,6 @@ def test_what_is_plain_is_what_aiohttp_reads(
         loop.close()
 
 
-UNALIKE = pytest.mark.xfail(strict=True, reason="aiohttp reads these otherwise")
-
-
-@UNALIKE
 @pytest.mark.parametrize(
     "raw",
     [
