@@ -58,9 +58,7 @@ def run(configuration: Configuration, log_config: Path | None, reporter: Reporte
         pid_file.remove()
 
 
-async def _serve(
-    configuration: Configuration, guard: Guard | None, logs: LogWriter, reporter: Reporter
-) -> None:
+async def _serve(configuration: Configuration, guard: Guard | None, logs: LogWriter, reporter: Reporter) -> None:
     settings = configuration.settings
     stopping = asyncio.Event()
     server = ModelServer(settings)
