@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..core.config.configuration import Configuration, find_config, read_configuration
+from ..core.config.configuration import Configuration, Finding, find_config, read_configuration
 from ..core.config.keys import KEYS
 from ..core.errors import InvalidConfig
 from .commands import MODELS_FLAG, SeveralModels
+from .start import check as check_start
 from .start import overrides
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -61,6 +64,7 @@ def check(file: Path, as_json: bool) -> None:
         found = read_configuration(file)
     except InvalidConfig as error:
         raise _failed(str(error)) from None
+    found.findings += _refused(found)
     listed = [{"level": finding.name, "message": finding.message} for finding in found.findings]
     if as_json:
         click.echo(json.dumps(listed, indent=2))
@@ -69,6 +73,16 @@ def check(file: Path, as_json: bool) -> None:
             click.echo(f"{finding.name}: {finding.message}")
         click.echo(f"{file}: {len(found.errors)} errors, {len(listed) - len(found.errors)} remarks")
     sys.exit(1 if found.errors else 0)
+
+
+def _refused(found: Configuration) -> list[Finding]:
+    """What a start would refuse although each value is right; a model store may still come from the command line."""
+    store = found.settings.model_store
+    try:
+        check_start(replace(found.settings, model_store=store or Path()), store_flag=False)
+    except InvalidConfig as error:
+        return [Finding(logging.ERROR, f"{found.path}: {error}")]
+    return []
 
 
 def _table(rows: list[tuple[str, str, str]]) -> Table:

@@ -182,6 +182,8 @@ class _Reading:
             self._wrong[key.name] = f"{key.name}={shown} in {origin}: {error}"
             return
         self.put(key.name, value, origin)
+        if isinstance(value, bool) and text.strip().lower() not in {"true", "false"}:
+            self._say(logging.WARNING, f"{key.name}={text} in {origin} counts as false, as all but `true` does")
         for remark in getattr(value, "remarks", ()):
             self._say(logging.WARNING, f"{origin}: {key.name}: {remark}")
 

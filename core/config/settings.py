@@ -129,7 +129,9 @@ class Settings:
     max_response_size: int = _key(6_553_500, _whole(1), "the longest answer", unit="bytes")
     limit_max_image_pixels: bool = _key(True, _flag, "keep Pillow's limit on the pixels of an image")
     decode_input_request: bool = _key(True, _flag, "parse JSON and text bodies before the handler sees them")
-    service_envelope: str | None = _key(None, str.strip, "request envelope for all models")
+    service_envelope: str | None = _key(
+        None, str.strip, "request envelope for all models: not there yet, with it they don't load"
+    )
     default_service_handler: str | None = _key(None, str.strip, "handler of an archive that names none")
     allowed_urls: tuple[str, ...] = _key(
         ("file://.*", "http(s)?://.*"), _patterns, "regular expressions; an archive's URL must match one in full"

@@ -87,6 +87,13 @@ def test_check_lists_every_error_and_remark() -> None:
     assert {each["level"] for each in json.loads(config("check", "c", "--json").stdout)} == {"error", "warning", "note"}
 
 
+def test_check_names_what_a_start_would_refuse() -> None:
+    Path("c").write_text("model_store=gone\n")
+    result = config("check", "c")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[0] == "error: c: model_store directory not found: gone"
+
+
 def test_check_of_a_right_file_passes() -> None:
     Path("c").write_text("job_queue_size=3\n")
     result = config("check", "c")

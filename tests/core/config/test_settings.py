@@ -206,7 +206,7 @@ def test_the_environment_beats_the_command_line_beats_the_file(tmp_path: Path) -
     ("text", "variable", "why"),
     [
         ("", "TS_JOB_QUEUE_SIZE", "enable_envvars_config=true"),
-        ("enable_envvars_config=yes", "TS_JOB_QUEUE_SIZE", "enable_envvars_config=true"),
+        ("enable_envvars_config=false", "TS_JOB_QUEUE_SIZE", "enable_envvars_config=true"),
         ("use_env_allowed_urls=true", "TS_ALLOWED_URLS", "enable_envvars_config=true"),
         (ON, "TS_ALLOWED_URLS", "use_env_allowed_urls=true"),
     ],
@@ -275,6 +275,13 @@ def test_a_start_warns_of_urls_that_nobody_limits(tmp_path: Path, caplog: pytest
     read(tmp_path, "job_queue_sise=1").tell()
     assert caplog.messages[0].startswith("allowed_urls is not limited")
     assert "unknown key job_queue_sise" in caplog.messages[1]
+
+
+@pytest.mark.parametrize(("text", "warned"), [("true", 0), (" FALSE ", 0), ("", 0), ("yes", 1), ("1", 1)])
+def test_what_is_no_boolean_counts_as_false_and_is_named(tmp_path: Path, text: str, warned: int) -> None:
+    found = read(tmp_path, f"enable_envvars_config={text}")
+    assert len(said(found)) == warned
+    assert all("counts as false" in message and f"={text} in" in message for _, message in said(found))
 
 
 def test_remarks_about_a_value_are_warnings(tmp_path: Path) -> None:
