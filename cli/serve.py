@@ -61,7 +61,7 @@ def run(configuration: Configuration, log_config: Path | None, reporter: Reporte
 async def _serve(configuration: Configuration, guard: Guard | None, logs: LogWriter, reporter: Reporter) -> None:
     settings = configuration.settings
     stopping = asyncio.Event()
-    server = ModelServer(settings)
+    server = ModelServer(settings, logs.stream)
     _on_signals(stopping, server, guard)
     front = _front(settings, server, logs, guard)
     try:
@@ -103,6 +103,8 @@ def _front(settings: Settings, server: ModelServer, logs: LogWriter, guard: Guar
     listen: dict[Face, Listener] = {
         face: Listener(each.host, each.port, each.tls, each.path) for face, each in zip(_FACES, wanted, strict=True)
     }
+    if not settings.enable_metrics_api:
+        del listen["metrics"]
     return Front(
         dataplane=server.dataplane,
         controlplane=server.controlplane,
@@ -133,7 +135,7 @@ def _identity(settings: Settings) -> Identity:
 
 
 def _announce(front: Front, reporter: Reporter) -> None:
-    bound = {face: str(front.bound[face]) for face in _FACES}
+    bound = {face: str(front.bound[face]) for face in _FACES if face in front.bound}
     # Scripts and TorchServe's own tests wait for this line.
     log.info("Model server started.")
     reporter.ready(bound)

@@ -204,7 +204,7 @@ class ControlPlane:
     async def _dispose(self, model: Model, grace: float) -> None:
         await model.drain(grace)
         self._registry.discard(model)
-        self._metrics.forget(model.name)
+        self._metrics.forget(model.metrics)
         await asyncio.to_thread(model.archive.remove)
         if model.downloaded is not None:
             model.downloaded.unlink(missing_ok=True)

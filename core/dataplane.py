@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from ..scheduler.job import Job, Sink
+from .errors import ServeError
 from .models.model import Model
 from .models.registry import Registry
 from .payload import Payload
 
 
 class Ticket:
-    """A request on its way; what its front door may ask about it, or do to it."""
+    """A request on its way. Its front door reports its end by exactly one of `answered`, `failed` and `cancel`."""
 
-    __slots__ = ("_job", "_model")
+    __slots__ = ("_job", "_model", "_named")
 
-    def __init__(self, model: Model, job: Job) -> None:
+    def __init__(self, model: Model, job: Job, *, named: bool) -> None:
         self._model = model
         self._job = job
+        self._named = named
 
-    @property
-    def queue_us(self) -> float:
-        """Microseconds from its arrival until a worker got it; 0 while it waits."""
+    def answered(self, seconds: float) -> None:
+        """It succeeded, `seconds` after its head was read."""
         job = self._job
-        return 0.0 if job.started is None else (job.started - job.arrived) * 1e6
+        queued = 0.0 if job.started is None else job.started - job.arrived
+        self._model.metrics.answered(seconds, queued, named=self._named)
+
+    def failed(self, error: BaseException) -> None:
+        """An error was the answer."""
+        self._model.metrics.failed(error)
 
     def cancel(self) -> None:
         """The client has gone: drop it if it still waits; if it runs, its result goes nowhere."""
+        self._model.metrics.cancelled(running=self._job.started is not None)
         self._model.lane.cancel(self._job)
 
 
@@ -59,4 +66,11 @@ class DataPlane:
         Raises ModelNotFound, VersionNotFound, NoWorker, QueueFull, Draining.
         """
         found = self._registry.get(model, version)
-        return Ticket(found, found.submit(payload, sink, named_version=version is not None))
+        named = version is not None
+        found.metrics.requested(named=named)
+        try:
+            job = found.submit(payload, sink, named_version=named)
+        except ServeError as error:
+            found.metrics.failed(error)
+            raise
+        return Ticket(found, job, named=named)

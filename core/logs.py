@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol, TextIO
 
 BACKLOG = 100_000  # entries kept for a disk that does not keep up; what comes on top is dropped and counted
 ROTATE_AT = 100 * 1024 * 1024  # bytes
@@ -74,6 +74,24 @@ class LogStream:
         self._path.replace(self._path.with_name(f"{self._path.name}.1"))
 
 
+class Entry(Protocol):
+    """What a stream takes: its text is made by the thread that writes."""
+
+    @property
+    def at(self) -> float: ...
+    def text(self) -> str: ...
+
+
+class _Dated:
+    __slots__ = ("_entry",)
+
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
+
+    def __str__(self) -> str:
+        return f"{timestamp(self._entry.at)} - {self._entry.text()}"
+
+
 class LogWriter:
     """Takes entries from the event loop and writes them from its own thread; an entry is turned to text there."""
 
@@ -81,6 +99,8 @@ class LogWriter:
         self._streams = {
             name: LogStream(folder / f"{name}.log", console) for name in ("ts_log", "model_log", "access_log")
         }
+        for name in ("TS_METRICS", "MODEL_METRICS"):
+            self._streams[name] = LogStream(metrics_folder() / f"{name.lower()}.log", console)
         self._entries: deque[tuple[str, object]] = deque()
         self._awake = threading.Event()
         self._ended = False
@@ -96,6 +116,10 @@ class LogWriter:
         self._entries.append((stream, entry))
         if not self._awake.is_set():
             self._awake.set()
+
+    def stream(self, name: str, entry: Entry) -> None:
+        """Add an entry of TS_METRICS or MODEL_METRICS."""
+        self.put(name, _Dated(entry))
 
     def access(self, entry: object) -> None:
         self.put("access_log", entry)
@@ -156,6 +180,11 @@ def timestamp(seconds: float) -> str:
 def log_folder() -> Path:
     """Where the logs go: $LOG_LOCATION, or ./logs."""
     return Path(os.environ.get("LOG_LOCATION") or "logs").absolute()
+
+
+def metrics_folder() -> Path:
+    """Where ts_metrics.log and model_metrics.log go: $METRICS_LOCATION, or ./logs, whatever $LOG_LOCATION says."""
+    return Path(os.environ.get("METRICS_LOCATION") or "logs").absolute()
 
 
 def open_logs(folder: Path, *, console: bool) -> LogWriter:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from pathlib import Path
 
 from .archive.store import list_store
 from .config.settings import Settings
 from .controlplane import ControlPlane
 from .dataplane import DataPlane
 from .errors import InvalidConfig, ServeError
+from .metrics.lines import Put
+from .metrics.spec import MetricsSpec, read_spec
 from .metrics.store import MetricStore
+from .metrics.system import SystemSampler
 from .models.registry import Registry
 from .workdir import WorkDir
 from .workers.gpus import GpuSeats
@@ -22,11 +26,18 @@ log = logging.getLogger(__name__)
 class ModelServer:
     """Everything behind the front doors."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, put: Put | None = None) -> None:
+        """`put` takes the lines of ts_metrics.log and model_metrics.log."""
         self.settings = settings
-        self.metrics = MetricStore()
+        self.metrics = MetricStore(
+            _metrics_spec(settings.metrics_config),
+            mode=settings.metrics_mode,
+            detect=settings.model_metrics_auto_detect,
+            put=put,
+        )
         registry = Registry()
         self._seats = GpuSeats(settings.number_of_gpu)
+        self._system: asyncio.Task[None] | None = None
         self._work = WorkDir()
         self.dataplane = DataPlane(registry)
         self.controlplane = ControlPlane(settings, registry, self.metrics, self._seats, self._work.path)
@@ -36,6 +47,9 @@ class ModelServer:
 
         A model that was named and can't be registered is a ServeError; of `all`, one is only logged and left out.
         """
+        if not self.settings.disable_system_metrics:
+            sampler = SystemSampler(self.metrics, self._seats.visible)
+            self._system = asyncio.create_task(sampler.run(self.settings.metric_time_interval))
         entries = self.settings.load_models
         if not entries:
             return
@@ -60,6 +74,8 @@ class ModelServer:
     async def stop(self, grace: float) -> None:
         """End all models and workers and remove what was unpacked; accepted requests may take `grace` seconds."""
         self.controlplane.begin_drain()
+        if self._system is not None:
+            self._system.cancel()
         await self.controlplane.close(grace)
         self._seats.close()
         self._work.remove()
@@ -75,6 +91,16 @@ class ModelServer:
         except TimeoutError:
             log.error("NVML did not answer: the GPU driver of this host hangs")
             return 0
+
+
+def _metrics_spec(path: Path | None) -> MetricsSpec:
+    """What the file declares; a file that can't be used is an error in the log, and no reason not to serve."""
+    if path is not None:
+        try:
+            return read_spec(path)
+        except InvalidConfig as error:
+            log.error("Failed to load metrics configuration; the default metrics are used: %s", error)
+    return read_spec()
 
 
 def split_model(entry: str) -> tuple[str | None, str]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from ..core.payload import Reply
 from .reply import PHRASES
 from .request import Request
 from .services import Services
 
 
-def read(services: Services, request: Request) -> Reply:
-    """All metric families, or those named by `name[]`."""
+async def read(services: Services, request: Request) -> Reply:
+    """All metric families, or those named by `name[]`. A thread writes the text: it may be long."""
     names = {name for name in request.query.get("name[]", ()) if name}
     return Reply(
-        body=services.metrics.render(names),
+        body=await asyncio.to_thread(services.metrics.render, names),
         phrase=PHRASES[200],
         content_type="text/plain; version=0.0.4; charset=utf-8",
     )

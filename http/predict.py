@@ -137,7 +137,7 @@ class Prediction:
         """The whole answer, a Reply, or the last piece of a streamed one."""
         if self.over or not isinstance(item, Reply):
             return
-        queued = self._ticket.queue_us if self._ticket is not None else 0.0
+        ticket = self._ticket
         if self._streaming is not None:
             self._end_stream(item)
         elif _sendable(item):
@@ -145,13 +145,15 @@ class Prediction:
         else:
             self.fail(_unsendable(item))
             return
-        latency = (perf_counter() - self.head.started) * 1e6
-        self._services.metrics.prediction(self._model, self._version, latency, queued)
+        if ticket is not None:
+            ticket.answered(perf_counter() - self.head.started)
 
     def fail(self, error: BaseException, *, unread: bool = False) -> None:
         """An error is the answer. `unread`: its body may still be on the way, so the connection ends behind it."""
         if self.over:
             return
+        if self._ticket is not None:
+            self._ticket.failed(error)
         if self._streaming is None:
             self._answer(error_reply(error), keep=self._keep() and not unread)
             return

@@ -15,7 +15,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU, or one MIG instance. Memory in bytes, 0 where the driver doesn't say (memory shared with the CPU).
+    """One GPU, or one MIG instance. Memory in bytes, 0 where the driver doesn't say (memory shared with the CPU);
+    utilization in percent, None where it doesn't say.
 
     `index` is its place among the `visible` ones, counting those that don't answer. A worker is tied to it by
     CUDA_VISIBLE_DEVICES=`uuid`: NVML's order and CUDA's may differ, and both may change at a boot.
@@ -27,6 +28,7 @@ class Gpu:
     total: int
     free: int
     visible: int = 0
+    utilization: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,11 @@ def _gpu(index: int, device: _Device, visible: int) -> Gpu | None:
     except pynvml.NVMLError as error:
         if not _is(error, pynvml.NVML_ERROR_NOT_SUPPORTED):
             raise
-    return Gpu(index, device.uuid, name, total, free, visible)
+    try:
+        utilization = float(pynvml.nvmlDeviceGetUtilizationRates(device.handle).gpu)
+    except pynvml.NVMLError:
+        utilization = None  # of MIG instances nothing is known; and what is only shown must not cost a GPU
+    return Gpu(index, device.uuid, name, total, free, visible, utilization)
 
 
 def _leave_out(index: int, uuid: str, error: str) -> None:

@@ -87,6 +87,12 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
+def _metrics_mode(text: str) -> str:
+    """As TorchServe reads it: what it does not know is log."""
+    mode = text.strip().lower()
+    return mode if mode in {"prometheus", "legacy"} else "log"
+
+
 def _pattern(text: str) -> str:
     try:
         re.compile(text.strip())
@@ -110,6 +116,18 @@ class Settings:
     inference_address: Address = _key(Address("127.0.0.1", 8080), _address(80), "where predictions are served")
     management_address: Address = _key(Address("127.0.0.1", 8081), _address(8081), "where models are managed")
     metrics_address: Address = _key(Address("127.0.0.1", 8082), _address(8082), "where metrics are read")
+    enable_metrics_api: bool = _key(True, _flag, "whether metrics_address is opened")
+    metrics_mode: str = _key(
+        "log",
+        _metrics_mode,
+        "log, legacy: write values to ts_metrics.log and model_metrics.log; prometheus: don't",
+    )
+    metrics_config: Path | None = _key(
+        None, _path, "YAML file that lists the metrics, as TorchServe's metrics.yaml; default: TorchServe's list"
+    )
+    model_metrics_auto_detect: bool = _key(False, _flag, "take metrics of handlers that metrics_config does not list")
+    disable_system_metrics: bool = _key(False, _flag, "don't measure CPU, memory, disk and GPUs")
+    metric_time_interval: int = _key(60, _whole(1), "how often the machine is measured", unit="s", env=None)
     model_store: Path | None = _key(None, _path, "the folder that holds the archives")
     load_models: tuple[str, ...] = _key((), _words, "models loaded at start: `all`, or a list of [name=]archive")
     models: ConfiguredModels | None = _key(
@@ -218,13 +236,7 @@ NOT_YET = {
     "workflow_store": "workflows",
     "model_snapshot": "snapshots",
     "install_py_dep_per_model": "per-model Python packages",
-    "enable_metrics_api": "metrics settings",
-    "metrics_mode": "metrics settings",
-    "metrics_config": "metrics settings",
-    "model_metrics_auto_detect": "metrics settings",
-    "metric_time_interval": "system metrics",
-    "disable_system_metrics": "system metrics",
-    "system_metrics_cmd": "system metrics",
+    "system_metrics_cmd": "a collector of system metrics of one's own",
     "ts_header_key_sequence_id": "sequence batching",
     "ts_header_key_sequence_start": "sequence batching",
     "ts_header_key_sequence_end": "sequence batching",

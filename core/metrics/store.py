@@ -1,141 +1,157 @@
-"""MetricStore: every metric of the server, under TorchServe's names, and its Prometheus text."""
+"""MetricStore: every metric of the server, TorchServe's and our own, and their Prometheus text."""
 
 from __future__ import annotations
 
+import logging
 import socket
-import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
-from math import inf
-from typing import TypeVar
+from collections.abc import Collection, Iterable, Sequence
+from fnmatch import fnmatchcase
+from functools import cache
+from time import time
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.metrics import MetricWrapperBase
-from prometheus_client.utils import floatToGoString
+from ..wire.messages import Metric, Sample
+from .catalog import OWN
+from .emitted import Emitted
+from .family import Family
+from .lines import MODEL_METRICS, Logged, ModelLine, Put
+from .of_model import TS, ModelMetrics
+from .series import NOTHING, Series
+from .spec import Declared, MetricsSpec, read_spec
 
-from ..wire.messages import Sample
-
+log = logging.getLogger(__name__)
 HOST = socket.gethostname()
-M = TypeVar("M", bound=MetricWrapperBase)
-_MODEL = ("model_name", "model_version", "hostname")
-_LEVEL = ("Level", "Hostname")
-_UNITS = {"ms": "Milliseconds", "s": "Seconds", "percent": "Percent", "count": "Count"} | {
-    "MB": "Megabytes", "GB": "Gigabytes", "kB": "Kilobytes", "B": "Bytes"
-}  # fmt: skip
+_OF_HOST = ("Host", HOST)
+GPU_METRICS = ("GPUMemoryUtilization", "GPUMemoryUsed", "GPUUtilization")
+
+
+@cache
+def default_spec() -> MetricsSpec:
+    """The metrics that exist when the configuration names no file."""
+    return read_spec()
 
 
 class MetricStore:
-    """Counts on the event loop; `render` may be called from there too. Names and labels are TorchServe's."""
+    """Counts on the event loop; `render` may be called from any thread.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._families: dict[str, tuple[MetricWrapperBase, str]] = {}
-        host = ("Host", HOST)
-        self._requests = {
-            klass: self._add(Counter, f"Requests{klass}", "counter metric with unit: Count", _LEVEL).labels(*host)
-            for klass in ("2XX", "4XX", "5XX")
-        }
-        self._total = self._add(Counter, "ts_inference_requests_total", "counter metric with unit: Count", _MODEL)
-        self._latency = self._add(
-            Counter, "ts_inference_latency_microseconds", "counter metric with unit: Microseconds", _MODEL
-        )
-        self._queued = self._add(
-            Counter, "ts_queue_latency_microseconds", "counter metric with unit: Microseconds", _MODEL
-        )
-        self._queue_time = self._add(Gauge, "QueueTime", "gauge metric with unit: Milliseconds", _LEVEL).labels(*host)
-        self._thread_time = self._add(Gauge, "WorkerThreadTime", "gauge metric with unit: Milliseconds", _LEVEL).labels(
-            *host
-        )
-        self._load_time = self._add(
-            Gauge, "WorkerLoadTime", "gauge metric with unit: Milliseconds", ("WorkerName", *_LEVEL)
-        )
-        self._of_model: dict[tuple[str, str], tuple[Counter, Counter, Counter]] = {}
+    `mode` is metrics_mode: unless it is prometheus, new values go to `put` as lines too; with legacy, the three that
+    TorchServe 0.6 had in Prometheus are shown of TorchServe's metrics, and only the others are written down.
+    `detect`: model metrics that `spec` does not list are taken too. `declared` are those it lists, for the handlers.
+    """
+
+    def __init__(
+        self, spec: MetricsSpec | None = None, *, mode: str = "log", detect: bool = False, put: Put | None = None
+    ) -> None:
+        spec = default_spec() if spec is None else spec
+        self._put = None if mode == "prometheus" else put
+        self._legacy = mode == "legacy"
+        self._units = {each.name: each.unit for each in spec.server}
+        self._own = {each.name: each.family() for each in OWN}
+        taken = {name for family in self._own.values() for name in family.sample_names}
+        self._server = _server_families(spec.server, taken)
+        self._emitted = Emitted(spec.model, taken, HOST, detect=detect)
+        self.declared = tuple(Metric(each.name, each.unit, each.kind.upper(), each.dimensions) for each in spec.model)
+        self._requests = [self.server(f"Requests{number}XX", *_OF_HOST) for number in (2, 4, 5)]
+        self.queue_time = self.server("QueueTime", *_OF_HOST)
+        self.thread_time = self.server("WorkerThreadTime", *_OF_HOST)
+        self._gpus: set[str] = set()
+        self._load_times: dict[str, tuple[str, ...]] = {}
+        self._models: dict[tuple[str, str], ModelMetrics] = {}
+
+    # ---- what is counted
 
     def request(self, status: int) -> None:
         """A request of any route was answered."""
-        klass = "2XX" if 200 <= status < 300 else "4XX" if 400 <= status < 500 else "5XX"
-        self._requests[klass].inc()
+        self._requests[0 if 200 <= status < 300 else 1 if 400 <= status < 500 else 2].update(1.0)
 
-    def prediction(self, model: str, version: str | None, latency_us: float, queue_us: float) -> None:
-        """A prediction succeeded; `version` is what the request named, None if nothing."""
-        key = (model, version or "default")
-        children = self._of_model.get(key)
-        if children is None:
-            labels = (*key, HOST)
-            children = self._of_model[key] = (
-                self._total.labels(*labels), self._latency.labels(*labels), self._queued.labels(*labels)
-            )  # fmt: skip
-        children[0].inc()
-        children[1].inc(latency_us)
-        children[2].inc(queue_us)
-        self._queue_time.set(queue_us / 1000.0)
+    def of_model(self, name: str, version: str) -> ModelMetrics:
+        """The metrics of a model version that is being registered."""
+        self._end(name, version)
+        made = self._models[name, version] = ModelMetrics(self, name, version, HOST)
+        return made
 
-    def forget(self, model: str) -> None:
-        """Drop the pre-bound children of a model that was unregistered; its counters keep their values."""
-        for key in [key for key in self._of_model if key[0] == model]:
-            del self._of_model[key]
+    def forget(self, metrics: ModelMetrics) -> None:
+        """A model version was unregistered: its gauges and our own series go, TorchServe's counters stay."""
+        if self._models.get((metrics.model, metrics.version)) is metrics:  # not one registered anew meanwhile
+            self._end(metrics.model, metrics.version)
 
-    def worker_answered(self, overhead_ms: float) -> None:
-        """A batch came back; `overhead_ms` is its round trip less the handler's own time."""
-        self._thread_time.set(max(0.0, overhead_ms))
+    def _end(self, name: str, version: str) -> None:
+        ended = self._models.pop((name, version), None)
+        if ended is None:
+            return
+        ended.unbind()
+        family = self._server.get("WorkerLoadTime")
+        for worker in [worker for worker in self._load_times if worker.endswith(f"-{name}_{version}")]:
+            values = self._load_times.pop(worker)
+            if family is not None:
+                family.forget(*values)
+        if not any(model == name for model, _ in self._models):
+            self._emitted.forget(name)
+
+    def system(self, host: Iterable[tuple[str, float]], gpus: Iterable[tuple[str, str, float]]) -> None:
+        """The machine was measured: name and value; for GPUs the device first. A GPU that is not among them is gone."""
+        for name, value in host:
+            self.server(name, *_OF_HOST).update(value)
+        seen: set[str] = set()
+        for device, name, value in gpus:
+            seen.add(device)
+            self.server(name, "Host", device, HOST).update(value)
+        for device in self._gpus - seen:
+            for name in GPU_METRICS:
+                if name in self._server:
+                    self._server[name].forget("Host", device, HOST)
+        self._gpus = seen
+
+    # ---- what a ModelMetrics needs
+
+    def server(self, name: str, *values: str) -> Series:
+        """A series of TorchServe's metrics; one that counts nothing where the configuration has left that out."""
+        family = self._server.get(name)
+        if family is None or len(family.labels) != len(values):
+            return NOTHING
+        series = family.series(*values)
+        if self._put is None or (self._legacy and name in TS):
+            return series
+        return Logged(series, family, self._units[name], values, HOST, self._put)
+
+    def own(self, name: str) -> Family:
+        return self._own[name]
+
+    def samples(self, emitted: Sequence[Sample], request_ids: Sequence[str]) -> None:
+        counted = self._emitted.update(emitted)
+        if self._put is not None:
+            now = time()
+            for sample, unit in counted:
+                self._put(MODEL_METRICS, ModelLine(now, sample, unit, HOST, request_ids))
 
     def worker_loaded(self, worker: str, milliseconds: float) -> None:
-        self._load_time.labels(worker, "Host", HOST).set(milliseconds)
+        values = self._load_times[worker] = (worker, *_OF_HOST)
+        self.server("WorkerLoadTime", *values).update(milliseconds)
 
-    def samples(self, model: str, emitted: Sequence[Sample]) -> None:
-        """Values that a handler emitted. Labels are the sample's dimensions, and the host."""
-        for sample in emitted:
-            names = (*(name for name, _ in sample.dimensions), "Hostname")
-            values = (*(value for _, value in sample.dimensions), HOST)
-            family = self._emitted(sample, names)
-            if family is None:
-                continue
-            child = family.labels(*values)
-            if isinstance(child, Counter):
-                child.inc(max(0.0, sample.value))
-            elif isinstance(child, Gauge):
-                child.set(sample.value)
-            elif isinstance(child, Histogram):
-                child.observe(sample.value)
+    # ---- what is shown
 
     def render(self, names: Collection[str] = ()) -> bytes:
-        """Prometheus text 0.0.4 of all families, or of those named."""
-        with self._lock:
-            chosen = [(name, *family) for name, family in self._families.items() if not names or name in names]
-        return "".join(_family_text(name, metric, help_text) for name, metric, help_text in chosen).encode()
+        """Prometheus text 0.0.4 of all families, or of those named; a `*` in a name stands for anything."""
+        if self._legacy:
+            families = [family for name, family in self._server.items() if name in TS]
+        else:
+            families = [*self._server.values(), *self._emitted.families()]
+        families += self._own.values()
+        chosen = [family for family in families if not names or any(fnmatchcase(family.name, name) for name in names)]
+        return "".join([family.text() for family in chosen]).encode()
 
-    def _add(self, kind: Callable[..., M], name: str, help_text: str, labels: Iterable[str]) -> M:
-        metric = kind(name, help_text, tuple(labels), registry=CollectorRegistry(auto_describe=False))
-        self._families[name] = (metric, f"Torchserve prometheus {help_text}")
-        return metric
 
-    def _emitted(self, sample: Sample, labels: tuple[str, ...]) -> MetricWrapperBase | None:
-        known = self._families.get(sample.name)
-        if known is not None:
-            metric = known[0]
-            return metric if metric._labelnames == labels else None  # noqa: SLF001  (it has no public name)
-        kind = {"COUNTER": Counter, "HISTOGRAM": Histogram}.get(sample.kind, Gauge)
-        unit = _UNITS.get(sample.unit, sample.unit)
+def _server_families(declared: Iterable[Declared], taken: set[str]) -> dict[str, Family]:
+    """One family for each declared metric that can be shown; their names are added to `taken`."""
+    families: dict[str, Family] = {}
+    for each in declared:
+        help_text = f"Torchserve prometheus {each.kind} metric with unit: {each.unit}"
         try:
-            return self._add(kind, sample.name, f"{sample.kind.lower()} metric with unit: {unit}", labels)
-        except ValueError:
-            return None  # a name or label that Prometheus can't carry
-
-
-def _family_text(name: str, metric: MetricWrapperBase, help_text: str) -> str:
-    """One family as TorchServe prints it: its exact name, no `_total` added, a comma behind every label."""
-    kind = "counter" if isinstance(metric, Counter) else "histogram" if isinstance(metric, Histogram) else "gauge"
-    lines = [f"# HELP {name} {help_text}\n# TYPE {name} {kind}\n"]
-    for family in metric.collect():
-        for sample in family.samples:
-            suffix = sample.name.removeprefix(family.name)
-            if suffix == "_created":
-                continue
-            shown = name if kind == "counter" else name + suffix
-            labels = "".join(f'{key}="{_escape(value)}",' for key, value in sample.labels.items())
-            value = floatToGoString(sample.value) if abs(sample.value) != inf else "NaN"
-            lines.append(f"{shown}{{{labels}}} {value}\n")
-    return "".join(lines)
-
-
-def _escape(value: str) -> str:
-    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+            family = Family(each.kind, each.name, help_text, each.dimensions)
+            if not taken.isdisjoint(family.sample_names):
+                raise ValueError(f"{each.name} is the name of another metric")
+        except ValueError as error:
+            log.error("A metric of metrics_config is left out: %s", error)
+        else:
+            taken.update(family.sample_names)
+            families[each.name] = family
+    return families

@@ -70,16 +70,21 @@ class Model:
             limit_max_image_pixels=settings.limit_max_image_pixels,
             decode_input_request=settings.decode_input_request,
             max_response_size=settings.max_response_size,
+            metrics=metrics.declared,
         )
+        self.metrics = metrics.of_model(name, version)
         launcher = Launcher(
             load=load,
             options=options,
             settings=settings,
             seats=seats,
             lane=self.lane,
-            observer=ModelObserver(name, metrics),
+            observer=ModelObserver(self.metrics),
         )
         self.pool = Pool(launcher, f"{name}_{version}", numbers.next, options.max_retry_timeout, self._hopeless)
+        self.metrics.watch(
+            depth=lambda: self.lane.queued, in_flight=lambda: self.lane.running, workers=self.pool.in_state
+        )
 
     def submit(self, payload: Payload, sink: Sink, *, named_version: bool, alone: bool = False) -> Job:
         """Queue a request. Raises NoWorker, QueueFull or Draining, with the true reason."""

@@ -6,7 +6,7 @@ import logging
 
 from ...scheduler.job import Batch
 from ..logs import log_worker_line
-from ..metrics.store import MetricStore
+from ..metrics.of_model import ModelMetrics
 from ..wire.messages import Answer
 
 log = logging.getLogger(__name__)
@@ -15,8 +15,7 @@ log = logging.getLogger(__name__)
 class ModelObserver:
     """The WorkerObserver of one model version."""
 
-    def __init__(self, model: str, metrics: MetricStore) -> None:
-        self._model = model
+    def __init__(self, metrics: ModelMetrics) -> None:
         self._metrics = metrics
         self._unanswered = 0
 
@@ -29,9 +28,14 @@ class ModelObserver:
 
     def answered(self, worker: str, batch: Batch, milliseconds: float, answer: Answer) -> None:
         self._unanswered = 0
-        self._metrics.worker_answered(milliseconds - answer.handler_ms)
+        jobs = batch.jobs
+        formed_in = batch.formed - jobs[0].arrived if jobs else 0.0
+        self._metrics.batch_answered(len(jobs), formed_in, milliseconds / 1e3, answer.handler_ms / 1e3)
         if answer.samples:
-            self._metrics.samples(self._model, answer.samples)
+            self._metrics.samples(answer.samples, [job.id for job in jobs])
+
+    def restarting(self, worker: str, cause: str) -> None:
+        self._metrics.worker_restarted(cause)
 
     def unanswered(self, worker: str) -> None:
         self._unanswered += 1

@@ -26,7 +26,7 @@ class SlotState(Enum):
     READY = "ready"
     WAITING = "waiting"  # for its next start, after a failure
     STOPPING = "stopping"
-    GIVEN_UP = "given up"
+    GIVEN_UP = "given_up"
 
 
 _WITHOUT_HOPE = frozenset({SlotState.STOPPING, SlotState.GIVEN_UP})
@@ -75,6 +75,10 @@ class Pool:
     def promising(self) -> int:
         """How many workers serve, or may serve soon."""
         return sum(slot.state not in _WITHOUT_HOPE for slot in self.slots)
+
+    def in_state(self, state: str) -> int:
+        """How many slots are in the SlotState of this value."""
+        return sum(slot.state.value == state for slot in self.slots)
 
     async def scale(self, minimum: int, maximum: int) -> None:
         """Bring the number of workers into minimum…maximum; returns when every new one has loaded.
@@ -126,13 +130,13 @@ class Pool:
         backoff = Backoff(self._max_retry)
         while True:
             started = await self._start(slot)
-            delay = None
+            delay, cause = None, "load_failed"
             if started and slot.worker is not None:
                 backoff.reset()
                 worker = slot.worker
                 reason = await asyncio.shield(worker.ended)
                 self._vacate(slot)
-                slot.last_error = f"{slot.name} {reason}"
+                slot.last_error, cause = f"{slot.name} {reason}", worker.cause
                 if worker.has_answered:
                     delay = 0.0  # it served well: its successor need not wait
             if slot.state is SlotState.STOPPING:
@@ -147,6 +151,7 @@ class Pool:
             log.info("Retry worker: %d in %g seconds.", slot.number, delay)
             await asyncio.sleep(delay)
             slot.state = SlotState.LOADING
+            self._launcher.observer.restarting(slot.name, cause)
 
     def _give_up(self, slot: Slot) -> None:
         slot.state = SlotState.GIVEN_UP

@@ -36,7 +36,9 @@ class LoadFailed(Exception):
 
 
 class Worker(asyncio.BufferedProtocol):
-    """Runner of a Lane. `ended` resolves to one line that says why the process has gone."""
+    """Runner of a Lane. `ended` resolves to one line that says why the process has gone; `cause` is then one word
+    for it: exited, killed, unresponsive, protocol, stopped.
+    """
 
     def __init__(
         self,
@@ -55,6 +57,7 @@ class Worker(asyncio.BufferedProtocol):
         self.started_at = time.time()
         self.stopping = False
         self.has_answered = False
+        self.cause = ""
         self._model = model
         self._loop = loop
         self._lane = lane
@@ -135,7 +138,7 @@ class Worker(asyncio.BufferedProtocol):
 
     def _overdue(self) -> None:
         self._observer.unanswered(self.name)
-        self._kill(f"did not answer within {self._timeout:g} s (responseTimeout)")
+        self._kill(f"did not answer within {self._timeout:g} s (responseTimeout)", "unresponsive")
 
     # ---- the socket's side (asyncio.BufferedProtocol)
 
@@ -151,7 +154,7 @@ class Worker(asyncio.BufferedProtocol):
             while (frame := self._reader.next_frame()) is not None:
                 self._receive(frame)
         except (FrameError, WorkerProtocolError) as error:
-            self._kill(f"broke the protocol: {error}")
+            self._kill(f"broke the protocol: {error}", "protocol")
 
     def eof_received(self) -> bool:
         return False  # the pidfd tells the rest of the story; the transport may close itself
@@ -159,7 +162,7 @@ class Worker(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.process.exited.done() and not self.stopping:
             # It closed its socket and may be on its way out, with a code worth waiting for; a live one is no use.
-            self._loop.call_later(STOP_GRACE, self._kill, "closed its connection")
+            self._loop.call_later(STOP_GRACE, self._kill, "closed its connection", "protocol")
 
     def _receive(self, frame: Frame[ToFront]) -> None:
         message = frame.message
@@ -202,14 +205,15 @@ class Worker(asyncio.BufferedProtocol):
 
     # ---- the end
 
-    def _kill(self, verdict: str) -> None:
+    def _kill(self, verdict: str, cause: str = "stopped") -> None:
         if self._verdict is None:
-            self._verdict = verdict
+            self._verdict, self.cause = verdict, cause
         self.process.kill()
 
     def _on_exit(self, exited: asyncio.Future[int]) -> None:
         code = exited.result()
         reason = self._verdict or _describe_exit(code)
+        self.cause = self.cause or ("killed" if code < 0 else "exited")
         self._disarm()
         if self._transport is not None:
             self._transport.close()

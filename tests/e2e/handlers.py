@@ -89,3 +89,39 @@ class Broken:
     def handle(self, data, context):
         return data
 """
+
+# Emits one metric of each kind; METRICS_YAML declares half of them.
+_MEASURING = """
+from ts.metrics.dimension import Dimension
+from ts.metrics.metric_type_enum import MetricTypes
+
+class Measuring:
+    def initialize(self, context):
+        pass
+
+    def handle(self, data, context):
+        metrics = context.metrics
+        CALLS.add_or_update(len(data), [])
+        SIZES.add_or_update(3, ["large"])
+        metrics.add_time("Undeclared", 3.5)
+        metrics.add_size("Zoned", 3, 0, "MB", [Dimension("Zone", "a")])
+        return ["ok"] * len(data)
+"""
+MEASURING = _MEASURING.replace("CALLS", 'metrics.get_metric("Calls", MetricTypes.COUNTER)').replace(
+    "SIZES", 'metrics.get_metric("Sizes", MetricTypes.HISTOGRAM)'
+)
+MEASURING_UNDECLARED = _MEASURING.replace(
+    "CALLS", 'metrics.add_metric_to_cache("Calls", "count", [], MetricTypes.COUNTER)'
+).replace("SIZES", 'metrics.add_metric_to_cache("Sizes", "Items", ["Kind"], MetricTypes.HISTOGRAM)')
+METRICS_YAML = """
+ts_metrics:
+  counter:
+    - {name: Requests2XX, unit: Count, dimensions: [Level, Hostname]}
+model_metrics:
+  counter:
+    - {name: Calls, unit: Count, dimensions: []}
+  histogram:
+    - {name: Sizes, unit: Items, dimensions: [Kind]}
+  gauge:
+    - {name: PredictionTime, unit: ms, dimensions: [ModelName, Level]}
+"""

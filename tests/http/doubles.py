@@ -27,7 +27,12 @@ class Sink(Protocol):
 class FakeTicket:
     def __init__(self, plane: FakeDataPlane) -> None:
         self._plane = plane
-        self.queue_us = 250.0
+
+    def answered(self, seconds: float) -> None:
+        self._plane.ends.append(seconds)
+
+    def failed(self, error: BaseException) -> None:
+        self._plane.ends.append(error)
 
     def cancel(self) -> None:
         self._plane.cancelled += 1
@@ -60,6 +65,7 @@ class FakeDataPlane:
     behave: Callable[[Payload, Sink], None] = echo
     payloads: list[Payload] = field(default_factory=list[Payload])
     targets: list[tuple[str, str | None]] = field(default_factory=list[tuple[str, str | None]])
+    ends: list[float | BaseException] = field(default_factory=list["float | BaseException"])
     cancelled: int = 0
     arriving: int = 0
     arrivals: int = 0
@@ -134,16 +140,10 @@ class FakeControlPlane:
 @dataclass
 class FakeMetrics:
     statuses: list[int] = field(default_factory=list[int])
-    predictions: list[tuple[str, str | None, float, float]] = field(
-        default_factory=list[tuple[str, "str | None", float, float]]
-    )
     asked: list[set[str]] = field(default_factory=list[set[str]])
 
     def request(self, status: int) -> None:
         self.statuses.append(status)
-
-    def prediction(self, model: str, version: str | None, latency_us: float, queue_us: float) -> None:
-        self.predictions.append((model, version, latency_us, queue_us))
 
     def render(self, names: Collection[str] = ()) -> bytes:
         self.asked.append(set(names))

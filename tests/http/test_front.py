@@ -36,7 +36,7 @@ async def test_a_prediction_end_to_end() -> None:
                 assert "date" not in response.headers
                 assert response.headers["x-request-id"] == h.data.payloads[-1].request_id
         assert [entry.text().split(":")[0] for entry in h.log] == ["/127.0.0.1"] * 6
-        assert len(h.metrics.predictions) == 6
+        assert len(h.data.ends) == 6
 
 
 async def test_a_clients_own_request_id_is_not_taken_over() -> None:

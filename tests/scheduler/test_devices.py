@@ -84,9 +84,26 @@ def seen(gpus: list[dict[str, Any]]) -> list[tuple[int, str]]:
 
 
 def test_two_gpus(fake: FakeNvml, child: Child):
-    fake.set({"0.uuid": "GPU-aaaa", "0.name": "NVIDIA H100", "0.used": GIB, "0.reserved": GIB, "1.total": 24 * GIB})
+    fake.set(
+        {
+            "0.uuid": "GPU-aaaa",
+            "0.name": "NVIDIA H100",
+            "0.used": GIB,
+            "0.reserved": GIB,
+            "1.total": 24 * GIB,
+            "1.utilization": 30,
+        }
+    )
     assert child.probe() == [
-        {"index": 0, "uuid": "GPU-aaaa", "name": "NVIDIA H100", "total": 80 * GIB, "free": 78 * GIB, "visible": 2},
+        {
+            "index": 0,
+            "uuid": "GPU-aaaa",
+            "name": "NVIDIA H100",
+            "total": 80 * GIB,
+            "free": 78 * GIB,
+            "visible": 2,
+            "utilization": 0.0,
+        },
         {
             "index": 1,
             "uuid": "GPU-00000001-0000-4000-8000-000000000000",
@@ -94,6 +111,7 @@ def test_two_gpus(fake: FakeNvml, child: Child):
             "total": 24 * GIB,
             "free": 24 * GIB,
             "visible": 2,
+            "utilization": 30.0,
         },
     ]
     assert child.logged == []

@@ -1,23 +1,16 @@
-"""The metrics as Prometheus reads them: TorchServe's names, labels and commas, whatever a handler emits."""
+"""The metrics of the server as Prometheus reads them: TorchServe's names, labels and commas."""
 
 from __future__ import annotations
 
-import math
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from torchserve.core.metrics.catalog import OWN
+from torchserve.core.metrics.spec import Declared, MetricsSpec, read_spec
 from torchserve.core.metrics.store import HOST, MetricStore
 from torchserve.core.wire.messages import Sample
 
-FAMILIES = {
-    "Requests2XX": "counter", "Requests4XX": "counter", "Requests5XX": "counter",
-    "ts_inference_requests_total": "counter", "ts_inference_latency_microseconds": "counter",
-    "ts_queue_latency_microseconds": "counter", "QueueTime": "gauge", "WorkerThreadTime": "gauge",
-    "WorkerLoadTime": "gauge",
-}  # fmt: skip
+OF_HOST = f'{{Level="Host",Hostname="{HOST}",}}'
 
 
 def lines(store: MetricStore, *names: str) -> list[str]:
@@ -26,11 +19,13 @@ def lines(store: MetricStore, *names: str) -> list[str]:
 
 
 def test_what_there_is_before_anything_happened() -> None:
+    spec = read_spec()
     text = MetricStore().render().decode()
-    assert [line.split()[2:] for line in text.splitlines() if line.startswith("# TYPE")] == [
-        list(family) for family in FAMILIES.items()
+    assert [tuple(line.split()[2:]) for line in text.splitlines() if line.startswith("# TYPE")] == [
+        (each.name, each.kind) for each in (*spec.server, *spec.model, *OWN)
     ]
-    assert f'Requests2XX{{Level="Host",Hostname="{HOST}",}} 0.0\n' in text
+    assert f"Requests2XX{OF_HOST} 0.0\n" in text
+    assert list(text_string_to_metric_families(text))
 
 
 def test_a_family_reads_as_torchserve_writes_it() -> None:
@@ -59,167 +54,144 @@ def test_requests_by_class(status: int, name: str) -> None:
     assert next(line for line in shown if line.endswith(" 2.0")).startswith(name)
 
 
+def test_only_what_is_asked_for() -> None:
+    store = MetricStore()
+    assert store.render(["nothing", "queuetime"]) == b""
+    assert store.render(["QueueTime", "nothing"]).count(b"# TYPE") == 1
+    assert store.render(["torchserve_*"]).count(b"# TYPE") == len(OWN)
+    assert store.render(()).count(b"# TYPE") == len(OWN) + 21
+
+
+def test_what_the_configuration_leaves_out_is_not_there() -> None:
+    store = MetricStore(MetricsSpec())
+    store.request(200)
+    model = store.of_model("m", "1.0")
+    model.requested(named=False)
+    model.answered(1.0, 0.5, named=False)
+    model.batch_answered(1, 0.0, 2.0, 1.0)
+    model.worker_loaded("W-9000-m_1.0", 3.0)
+    store.forget(model)
+    assert {line.partition("{")[0] for line in lines(store)} == set()
+    assert {line.split()[2] for line in store.render().decode().splitlines()} == {each.name for each in OWN}
+
+
+def test_the_configuration_chooses_kind_unit_and_names_of_labels(caplog: pytest.LogCaptureFixture) -> None:
+    store = MetricStore(
+        MetricsSpec(
+            (
+                Declared("histogram", "QueueTime", "ms", ("tier", "node")),
+                Declared("gauge", "WorkerThreadTime", "ms", ("Level",)),  # one label too few for its two values
+                Declared("gauge", "a b", "ms", ()),
+                Declared("counter", "QueueTime_sum", "ms", ()),
+                Declared("counter", "torchserve_queue_depth", "ms", ()),
+            )
+        )
+    )
+    model = store.of_model("m", "1.0")
+    model.answered(1.0, 0.002, named=False)
+    model.batch_answered(1, 0.0, 2.0, 1.0)
+    assert store.render(["QueueTime"]).startswith(
+        b"# HELP QueueTime Torchserve prometheus histogram metric with unit: ms"
+    )
+    assert f'QueueTime_bucket{{tier="Host",node="{HOST}",le="2.5",}} 1.0' in lines(store, "QueueTime")
+    assert lines(store, "WorkerThreadTime") == []
+    assert [message.partition(": ")[2][:30] for message in caplog.messages] == [
+        "'a b' is no name of a metric: ", "QueueTime_sum is the name of a", "torchserve_queue_depth is the ",
+    ]  # fmt: skip
+
+
+# ---- models
+
+
 def test_predictions_are_summed_by_the_version_that_was_named() -> None:
     store = MetricStore()
-    store.prediction("m", None, 1000.0, 250.0)
-    store.prediction("m", None, 500.0, 50.0)
-    store.prediction("m", "1.0", 7.0, 0.0)
-    labels = {
-        version: f'{{model_name="m",model_version="{version}",hostname="{HOST}",}}' for version in ("default", "1.0")
-    }
-    assert lines(
-        store, "ts_inference_requests_total", "ts_inference_latency_microseconds", "ts_queue_latency_microseconds"
-    ) == [
-        f"ts_inference_requests_total{labels['default']} 2.0",
-        f"ts_inference_requests_total{labels['1.0']} 1.0",
-        f"ts_inference_latency_microseconds{labels['default']} 1500.0",
-        f"ts_inference_latency_microseconds{labels['1.0']} 7.0",
-        f"ts_queue_latency_microseconds{labels['default']} 300.0",
-        f"ts_queue_latency_microseconds{labels['1.0']} 0.0",
+    model = store.of_model("m", "1.0")
+    for named, seconds, queued in ((False, 0.001, 0.00025), (False, 0.0005, 0.00005), (True, 0.25, 0.0)):
+        model.requested(named=named)
+        model.answered(seconds, queued, named=named)
+    model.requested(named=True)  # and no answer yet
+    default, named = (
+        f'{{model_name="m",model_version="{version}",hostname="{HOST}",}}' for version in ("default", "1.0")
+    )
+    assert lines(store, "ts_*") == [
+        f"ts_inference_requests_total{default} 2.0",
+        f"ts_inference_requests_total{named} 2.0",
+        f"ts_inference_latency_microseconds{default} 1500.0",
+        f"ts_inference_latency_microseconds{named} 250000.0",
+        f"ts_queue_latency_microseconds{default} 300.0",
+        f"ts_queue_latency_microseconds{named} 0.0",
     ]
 
 
 def test_gauges_show_the_last_value() -> None:
     store = MetricStore()
-    store.prediction("m", None, 1.0, 3000.0)
-    store.prediction("m", None, 1.0, 1500.0)
-    store.worker_answered(4.5)
-    store.worker_answered(-0.25)  # two clocks that disagree by a hair
-    store.worker_loaded("W-9000-m_1.0", 1234.0)
+    model = store.of_model("m", "1.0")
+    model.answered(1.0, 0.003, named=False)
+    model.answered(1.0, 0.0015, named=False)
+    model.batch_answered(1, 0.0, 0.0045, 0.001)
+    model.batch_answered(1, 0.0, 0.001, 0.00125)  # two clocks that disagree by a hair
+    model.worker_loaded("W-9000-m_1.0", 1234.0)
     assert lines(store, "QueueTime", "WorkerThreadTime", "WorkerLoadTime") == [
-        f'QueueTime{{Level="Host",Hostname="{HOST}",}} 1.5',
-        f'WorkerThreadTime{{Level="Host",Hostname="{HOST}",}} 0.0',
+        f"QueueTime{OF_HOST} 1.5",
+        f"WorkerThreadTime{OF_HOST} 0.0",
         f'WorkerLoadTime{{WorkerName="W-9000-m_1.0",Level="Host",Hostname="{HOST}",}} 1234.0',
     ]
 
 
-def test_a_model_that_was_removed_keeps_its_counters_and_goes_on_with_them() -> None:
+def touched(store: MetricStore, name: str, version: str = "1.0"):
+    model = store.of_model(name, version)
+    model.watch(depth=lambda: 1, in_flight=lambda: 2, workers=lambda state: len(state))
+    model.requested(named=False)
+    model.answered(1.0, 0.5, named=False)
+    model.failed(RuntimeError())
+    model.cancelled(running=True)
+    model.batch_answered(1, 0.5, 1.0, 0.5)
+    model.worker_loaded(f"W-9000-{name}_{version}", 1.0)
+    model.worker_restarted("killed")
+    model.samples(
+        [
+            Sample("PredictionTime", "ms", "GAUGE", 1.0, (("ModelName", name), ("Level", "Model"))),
+            Sample("Mine", "Count", "COUNTER", 1.0, (("ModelName", name), ("Level", "Model"))),
+        ],
+        ["id"],
+    )
+    return model
+
+
+def test_a_model_that_was_removed_leaves_only_its_sums() -> None:
+    store = MetricStore(detect=True)
+    untouched = store.render()
+    other = touched(store, "other")
+    before = {line for line in lines(store) if "other" in line}
+    for version in ("1.0", "2.0"):
+        store.forget(touched(store, "m", version))
+    assert {line for line in lines(store) if "other" in line} == before
+    kept = [line for line in lines(store) if '"m"' in line or "m_" in line]
+    assert [line.partition("{")[0] for line in kept] == [
+        "ts_inference_requests_total", "ts_inference_latency_microseconds", "ts_queue_latency_microseconds", "Mine",
+    ]  # fmt: skip
+    assert [line.rpartition(" ")[2] for line in kept] == ["2.0", "2000000.0", "1000000.0", "2.0"]
+    store.forget(other)
+    store.forget(other)
+    assert len(lines(store)) == len(kept) * 2 + len([line for line in untouched.splitlines() if line[:1] != b"#"])
+
+
+def test_what_ends_late_is_not_counted_for_a_model_that_is_gone() -> None:
     store = MetricStore()
-    store.prediction("m", None, 1.0, 1.0)
-    store.prediction("m", "1.0", 1.0, 1.0)
-    store.prediction("other", None, 1.0, 1.0)
-    before = lines(store, "ts_inference_requests_total")
-    store.forget("m")
-    store.forget("nobody")
-    assert lines(store, "ts_inference_requests_total") == before
-    store.prediction("m", None, 1.0, 1.0)
-    assert lines(store, "ts_inference_requests_total")[0].endswith(" 2.0")
+    model = store.of_model("m", "1.0")
+    store.forget(model)
+    model.failed(RuntimeError())
+    model.cancelled(running=False)
+    assert lines(store, "torchserve_*") == []
 
 
-def test_only_what_is_asked_for() -> None:
+def test_a_version_registered_anew_while_the_old_one_drains_keeps_its_own() -> None:
     store = MetricStore()
-    assert store.render(["nothing"]) == b""
-    assert store.render(["QueueTime", "nothing"]).count(b"# TYPE") == 1
-    assert store.render(()).count(b"# TYPE") == len(FAMILIES)
-
-
-# ---- what handlers emit
-
-
-def sample(name: str, value: float, kind: str = "GAUGE", unit: str = "ms", **dimensions: str) -> Sample:
-    return Sample(name, unit, kind, value, tuple(dimensions.items()))
-
-
-@pytest.mark.parametrize(
-    ("kind", "values", "shown"),
-    [
-        ("COUNTER", (2.0, 3.0), "5.0"),
-        ("COUNTER", (2.0, -3.0), "2.0"),  # a counter never falls
-        ("GAUGE", (2.0, -3.0), "-3.0"),
-        ("SUMMARY", (2.0, 3.0), "3.0"),
-    ],
-)
-def test_kinds(kind: str, values: tuple[float, float], shown: str) -> None:
-    store = MetricStore()
-    for value in values:
-        store.samples("m", [sample("Mine", value, kind, ModelName="m", Level="Model")])
-    assert lines(store, "Mine") == [f'Mine{{ModelName="m",Level="Model",Hostname="{HOST}",}} {shown}']
-
-
-def test_a_histogram() -> None:
-    store = MetricStore()
-    store.samples("m", [sample("Mine", value, "HISTOGRAM", Level="Model") for value in (0.02, 0.3, 100.0)])
-    shown = lines(store, "Mine")
-    assert len(shown) == 15 + 2
-    assert f'Mine_bucket{{Level="Model",Hostname="{HOST}",le="0.025",}} 1.0' in shown
-    assert f'Mine_bucket{{Level="Model",Hostname="{HOST}",le="+Inf",}} 3.0' in shown
-    assert f'Mine_count{{Level="Model",Hostname="{HOST}",}} 3.0' in shown
-    assert f'Mine_sum{{Level="Model",Hostname="{HOST}",}} 100.32' in shown
-
-
-@pytest.mark.parametrize(
-    ("unit", "shown"), [("ms", "Milliseconds"), ("MB", "Megabytes"), ("images", "images"), ("", "")]
-)
-def test_units_are_spelt_out(unit: str, shown: str) -> None:
-    store = MetricStore()
-    store.samples("m", [sample("Mine", 1.0, unit=unit)])
-    help_line = store.render(["Mine"]).decode().splitlines()[0]
-    assert help_line == f"# HELP Mine Torchserve prometheus gauge metric with unit: {shown}"
-
-
-def test_one_name_under_other_dimensions_is_left_out() -> None:
-    store = MetricStore()
-    store.samples("m", [sample("Mine", 1.0, Level="Model"), sample("Mine", 2.0), sample("Mine", 3.0, Level="Error")])
-    store.samples("m", [sample("QueueTime", 9.0, Level="Model", Other="x")])
-    assert [line.rpartition(" ")[2] for line in lines(store, "Mine")] == ["1.0", "3.0"]
-    assert lines(store, "QueueTime") == [f'QueueTime{{Level="Host",Hostname="{HOST}",}} 0.0']
-
-
-UNREADABLE = pytest.mark.xfail(strict=True, reason="prometheus_client takes any name; the classic text format doesn't")
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        pytest.param(sample("a b", 1.0), marks=UNREADABLE),
-        pytest.param(sample("0", 1.0), marks=UNREADABLE),
-        pytest.param(sample("é", 1.0), marks=UNREADABLE),
-        pytest.param(sample("Mine", 1.0, **{"a b": "x"}), marks=UNREADABLE),
-        pytest.param(sample("Mine", 1.0, unit="a\nb"), marks=UNREADABLE),
-        sample("", 1.0),
-        sample("Mine", 1.0, __reserved="x"),
-        sample("Mine", 1.0, "HISTOGRAM", le="x"),
-    ],
-)
-def test_what_prometheus_can_not_read_does_not_spoil_the_rest(bad: Sample) -> None:
-    store = MetricStore()
-    store.samples("m", [bad, sample("Good", 1.0)])
-    found = [family.name for family in text_string_to_metric_families(store.render().decode())]
-    assert found[-1] == "Good"
-    assert set(found) <= {*FAMILIES, "ts_inference_requests", "Mine", "Good"}
-
-
-SAMPLES = st.builds(
-    Sample,
-    st.from_regex(r"my_[A-Za-z0-9_:]{0,3}", fullmatch=True),
-    st.text(st.characters(exclude_characters="\n"), max_size=4),
-    st.sampled_from(["COUNTER", "GAUGE", "HISTOGRAM", "x"]),
-    st.floats(allow_nan=False, allow_infinity=False),
-    st.dictionaries(st.from_regex(r"d[A-Za-z0-9_]{0,2}", fullmatch=True), st.text(max_size=6), max_size=2).map(
-        lambda found: tuple(found.items())
-    ),
-)
-
-
-@given(st.lists(SAMPLES, max_size=4))
-def test_whatever_is_emitted_can_be_read(emitted: list[Sample]) -> None:
-    store = MetricStore()
-    store.samples("m", emitted)
-    text = store.render().decode()
-    assert list(text_string_to_metric_families(text))
-    for each in emitted:
-        assert f"\n{each.name}{{" in text or f"\n{each.name}_bucket{{" in text
-
-
-@pytest.mark.parametrize("text", ['a"b', "a\\b", "a\nb", "a,b}", "é", ""])
-def test_label_values_come_back_as_they_were(text: str) -> None:
-    store = MetricStore()
-    store.samples("m", [sample("Mine", 1.0, Dim=text)])
-    (family,) = text_string_to_metric_families(store.render(["Mine"]).decode())
-    assert family.samples[0].labels == {"Dim": text, "Hostname": HOST}
-
-
-def test_a_value_that_is_no_number_is_shown_as_one() -> None:
-    store = MetricStore()
-    store.samples("m", [sample("Mine", math.nan)])
-    assert lines(store, "Mine") == [f'Mine{{Hostname="{HOST}",}} NaN']
+    old = touched(store, "m")
+    new = touched(store, "m")
+    before = lines(store, "torchserve_*")
+    old.answered(1.0, 0.5, named=False)
+    store.forget(old)
+    assert lines(store, "torchserve_*") == before != []
+    store.forget(new)
+    assert lines(store, "torchserve_*") == []

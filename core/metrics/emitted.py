@@ -1,0 +1,123 @@
+"""Emitted: the metrics of models: what the configuration declares and handlers emit, or what is detected by itself."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Sequence
+
+from ..wire.messages import Sample
+from .family import KINDS, Family, Shown
+from .spec import Declared
+
+log = logging.getLogger(__name__)
+
+MAX_FAMILIES = 1000  # metrics that are detected, or named in the log for not being: handlers may make up names
+MAX_SERIES = 10_000  # series of one metric: handlers may put anything into a dimension
+
+
+class ModelMetric:
+    """A family with the series of each set of dimensions that was emitted."""
+
+    __slots__ = ("_bound", "_host", "_told", "family", "unit")
+
+    def __init__(self, kind: str, name: str, unit: str, dimensions: Sequence[str], host: str) -> None:
+        help_text = f"Torchserve prometheus {kind} metric with unit: {unit}"
+        self.family = Family(kind, name, help_text, (*dimensions, "Hostname"))
+        self.unit = unit
+        self._host = host
+        self._bound: dict[tuple[tuple[str, str], ...], Shown] = {}
+        self._told = False
+
+    def update(self, sample: Sample) -> bool:
+        """False if the sample does not fit and is dropped."""
+        series = self._bound.get(sample.dimensions) or self._bind(sample.dimensions)
+        value, kind = sample.value, self.family.kind
+        if series is None or (kind == "counter" and not value >= 0) or (kind == "histogram" and math.isnan(value)):
+            return False
+        series.update(value)
+        return True
+
+    def forget(self, model: str) -> None:
+        """Drop the last values of a model that is gone; sums stay."""
+        if self.family.kind == "gauge":
+            for dimensions in [key for key in self._bound if ("ModelName", model) in key]:
+                del self._bound[dimensions]
+                self.family.forget(*self._values(dict(dimensions)))
+
+    def _bind(self, dimensions: tuple[tuple[str, str], ...]) -> Shown | None:
+        given = dict(dimensions)
+        expected = self.family.labels[:-1]
+        if len(given) != len(dimensions) or given.keys() != set(expected):
+            self._tell("dimensions %s do not fit the declared %s", list(given), list(expected))
+            return None
+        if len(self._bound) >= MAX_SERIES:
+            self._tell("it has %d sets of dimensions, and no more are kept", MAX_SERIES)
+            return None
+        series = self._bound[dimensions] = self.family.series(*self._values(given))
+        return series
+
+    def _values(self, given: dict[str, str]) -> tuple[str, ...]:
+        return (*(given[name] for name in self.family.labels[:-1]), self._host)
+
+    def _tell(self, why: str, *details: object) -> None:
+        if not self._told:
+            self._told = True
+            log.warning("Values of the model metric %s are dropped: " + why, self.family.name, *details)  # noqa: G003
+
+
+class Emitted:
+    """All model metrics. `taken` are sample names that belong to others."""
+
+    def __init__(self, declared: Iterable[Declared], taken: set[str], host: str, *, detect: bool) -> None:
+        self._host = host
+        self._taken = taken
+        self._detect = detect
+        self._metrics: dict[str, ModelMetric] = {}
+        self._dropped: set[str] = set()
+        for each in declared:
+            self._add(each.kind, each.name, each.unit, each.dimensions)
+
+    def families(self) -> list[Family]:
+        return [metric.family for metric in list(self._metrics.values())]
+
+    def update(self, samples: Sequence[Sample]) -> list[tuple[Sample, str]]:
+        """Count a batch's samples; returns those that were counted, each with its unit."""
+        counted: list[tuple[Sample, str]] = []
+        for sample in samples:
+            metric = self._metrics.get(sample.name) or self._found(sample)
+            if metric is not None and metric.update(sample):
+                counted.append((sample, metric.unit))
+        return counted
+
+    def forget(self, model: str) -> None:
+        for metric in self._metrics.values():
+            metric.forget(model)
+
+    def _found(self, sample: Sample) -> ModelMetric | None:
+        name = sample.name
+        if name in self._dropped or len(self._dropped) + len(self._metrics) >= MAX_FAMILIES:
+            return None
+        if self._detect:
+            kind = sample.kind.lower()
+            dimensions = [dimension for dimension, _ in sample.dimensions]
+            return self._add(kind if kind in KINDS else "gauge", name, sample.unit, dimensions)
+        self._drop(name, "metrics_config does not list it, and model_metrics_auto_detect is not true")
+        return None
+
+    def _add(self, kind: str, name: str, unit: str, dimensions: Sequence[str]) -> ModelMetric | None:
+        try:
+            metric = ModelMetric(kind, name, unit, dimensions, self._host)
+        except ValueError as error:
+            self._drop(name, str(error))
+            return None
+        if not self._taken.isdisjoint(metric.family.sample_names):
+            self._drop(name, "another metric has this name")
+            return None
+        self._taken.update(metric.family.sample_names)
+        self._metrics[name] = metric
+        return metric
+
+    def _drop(self, name: str, why: str) -> None:
+        self._dropped.add(name)
+        log.warning("The model metric %s is dropped: %s", name, why)

@@ -1,0 +1,137 @@
+"""ModelMetrics: all that is counted for one model version, bound to its series once, so that counting is cheap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from ..errors import Draining, HandlerFailed, NoWorker, QueueFull, RequestExpired, WorkerDied
+from ..wire.messages import Sample
+from .family import Family
+from .series import NOTHING, Reading, Series
+
+REFUSED = {QueueFull: "queue_full", NoWorker: "no_worker", Draining: "draining", RequestExpired: "expired"}
+FAILED = {HandlerFailed: "handler", WorkerDied: "worker_died"}
+TS = ("ts_inference_requests_total", "ts_inference_latency_microseconds", "ts_queue_latency_microseconds")
+WORKER_STATES = ("loading", "ready", "waiting", "stopping", "given_up")
+
+
+class Books(Protocol):
+    """What a ModelMetrics needs of the store."""
+
+    queue_time: Series
+    thread_time: Series
+
+    def server(self, name: str, *values: str) -> Series: ...
+    def own(self, name: str) -> Family: ...
+    def samples(self, emitted: Sequence[Sample], request_ids: Sequence[str]) -> None: ...
+    def worker_loaded(self, worker: str, milliseconds: float) -> None: ...
+
+
+class ModelMetrics:
+    """`named` says whether a request named the version; TorchServe's own metrics count those apart."""
+
+    def __init__(self, books: Books, model: str, version: str, host: str) -> None:
+        self.model = model
+        self.version = version
+        self._books = books
+        self._bound: set[tuple[Family, tuple[str, ...]]] = set()
+        self._over = False
+        self._host = host
+        self._ts: dict[bool, tuple[Series, Series, Series]] = {}
+        self._queue_time = books.queue_time
+        self._thread_time = books.thread_time
+        self._total = self._series("torchserve_requests_total")
+        self._duration = self._series("torchserve_request_duration_seconds")
+        self._queued = self._series("torchserve_queue_duration_seconds")
+        self._formation = self._series("torchserve_batch_formation_seconds")
+        self._worker = self._series("torchserve_worker_duration_seconds")
+        self._handler = self._series("torchserve_handler_duration_seconds")
+        self._size = self._series("torchserve_batch_size")
+
+    def watch(
+        self, *, depth: Callable[[], float], in_flight: Callable[[], float], workers: Callable[[str], float]
+    ) -> None:
+        """Where the gauges are read when they are shown; `workers` is asked for each of WORKER_STATES."""
+        self._attach("torchserve_queue_depth", depth)
+        self._attach("torchserve_requests_in_flight", in_flight)
+        for state in WORKER_STATES:
+            self._attach("torchserve_workers", lambda state=state: workers(state), state)
+
+    # ---- requests
+
+    def requested(self, *, named: bool) -> None:
+        """A prediction was asked for, whatever becomes of it."""
+        (self._ts.get(named) or self._bind_ts(named))[0].update(1.0)
+        self._total.update(1.0)
+
+    def answered(self, seconds: float, queued: float, *, named: bool) -> None:
+        """A prediction succeeded; `queued` is how many of the seconds it waited for a worker."""
+        _, latency, waited = self._ts.get(named) or self._bind_ts(named)
+        latency.update(seconds * 1e6)
+        waited.update(queued * 1e6)
+        self._queue_time.update(queued * 1e3)
+        self._duration.update(seconds)
+        self._queued.update(queued)
+
+    def failed(self, error: BaseException) -> None:
+        """A prediction was refused, or failed."""
+        reason = REFUSED.get(type(error))
+        if reason is not None:
+            self._series("torchserve_requests_refused_total", reason).update(1.0)
+        else:
+            self._series("torchserve_requests_failed_total", FAILED.get(type(error), "internal")).update(1.0)
+
+    def cancelled(self, *, running: bool) -> None:
+        """The client has gone before its answer came."""
+        reason = "client_left_running" if running else "client_left_queued"
+        self._series("torchserve_requests_cancelled_total", reason).update(1.0)
+
+    # ---- batches and workers
+
+    def batch_answered(self, size: int, formed_in: float, took: float, handler: float) -> None:
+        """Seconds: from its oldest request until it was handed over, then until it was back, and in the handler."""
+        self._thread_time.update(max(0.0, (took - handler) * 1e3))
+        self._size.update(size)
+        self._formation.update(formed_in)
+        self._worker.update(took)
+        self._handler.update(handler)
+
+    def samples(self, emitted: Sequence[Sample], request_ids: Sequence[str]) -> None:
+        """Values that the handler emitted for a batch of these requests."""
+        self._books.samples(emitted, request_ids)
+
+    def worker_loaded(self, worker: str, milliseconds: float) -> None:
+        self._books.worker_loaded(worker, milliseconds)
+
+    def worker_restarted(self, cause: str) -> None:
+        self._series("torchserve_worker_restarts_total", cause).update(1.0)
+
+    # ---- its series
+
+    def unbind(self) -> None:
+        """Take the series of this version out of the families; TorchServe's counters stay."""
+        self._over = True
+        for family, values in self._bound:
+            family.forget(*values)
+        self._bound.clear()
+
+    def _bind_ts(self, named: bool) -> tuple[Series, Series, Series]:
+        labels = (self.model, self.version if named else "default", self._host)
+        total, latency, waited = (self._books.server(name, *labels) for name in TS)
+        self._ts[named] = total, latency, waited
+        return total, latency, waited
+
+    def _series(self, name: str, *more: str) -> Series:
+        if self._over:
+            return NOTHING
+        family = self._books.own(name)
+        values = (self.model, self.version, *more)
+        self._bound.add((family, values))
+        return family.series(*values)
+
+    def _attach(self, name: str, read: Callable[[], float], *more: str) -> None:
+        family = self._books.own(name)
+        values = (self.model, self.version, *more)
+        self._bound.add((family, values))
+        family.attach(values, Reading(read))

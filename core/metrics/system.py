@@ -1,0 +1,79 @@
+"""SystemSampler: measures the machine, host and GPUs, every so often and never on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+
+import psutil
+
+from ...scheduler.devices import Gpu
+from .store import GPU_METRICS, MetricStore
+
+log = logging.getLogger(__name__)
+
+_MB, _GB = 1 << 20, 1 << 30
+DISK = "/"
+
+
+class SystemSampler:
+    """`gpus` tells the GPUs as they are now; `host` measures the rest, in a thread."""
+
+    def __init__(
+        self,
+        metrics: MetricStore,
+        gpus: Callable[[], Awaitable[Iterable[Gpu]]],
+        host: Callable[[], list[tuple[str, float]]] | None = None,
+    ) -> None:
+        self._metrics = metrics
+        self._gpus = gpus
+        self._host = host or measure_host
+        self._failing = ""
+
+    async def run(self, interval: float) -> None:
+        """Measure now, and again every `interval` seconds, whatever goes wrong meanwhile."""
+        while True:
+            await self.sample()
+            await asyncio.sleep(interval)
+
+    async def sample(self) -> None:
+        """Measure once. What can't be measured is missing, and named in the log when that begins."""
+        host: list[tuple[str, float]] = []
+        gpus: Iterable[Gpu] = ()
+        failing = ""
+        try:
+            host = await asyncio.to_thread(self._host)
+            gpus = await self._gpus()
+        except Exception as error:  # noqa: BLE001  (one bad reading must not be the last one)
+            failing = f"{type(error).__name__}: {error}"
+        if failing and failing != self._failing:
+            log.warning("System metrics are incomplete: %s", failing)
+        self._failing = failing
+        self._metrics.system(host, of_gpus(gpus))
+
+
+def measure_host() -> list[tuple[str, float]]:
+    """CPU, memory and disk, under TorchServe's names; the CPU since the last call."""
+    memory, disk = psutil.virtual_memory(), psutil.disk_usage(DISK)
+    return [
+        ("CPUUtilization", psutil.cpu_percent()),
+        ("DiskAvailable", disk.free / _GB),
+        ("DiskUsage", disk.used / _GB),
+        ("DiskUtilization", disk.percent),
+        ("MemoryAvailable", memory.available / _MB),
+        ("MemoryUsed", memory.used / _MB),
+        ("MemoryUtilization", memory.percent),
+    ]
+
+
+def of_gpus(gpus: Iterable[Gpu]) -> Iterator[tuple[str, str, float]]:
+    """Device, name and value; what the driver does not say is left out."""
+    share, used, busy = GPU_METRICS
+    for gpu in gpus:
+        device = str(gpu.index)
+        if gpu.total:
+            yield device, share, 100.0 * (gpu.total - gpu.free) / gpu.total
+            yield device, used, (gpu.total - gpu.free) / _MB
+        if gpu.utilization is not None:
+            yield device, busy, gpu.utilization

@@ -1,0 +1,38 @@
+"""A store in which everything has happened, so that every family has samples."""
+
+from __future__ import annotations
+
+import pytest
+
+from torchserve.core.errors import HandlerFailed, QueueFull
+from torchserve.core.metrics.store import MetricStore
+from torchserve.core.wire.messages import Sample
+
+
+def eventful() -> MetricStore:
+    store = MetricStore()
+    for status in (200, 404, 503):
+        store.request(status)
+    model = store.of_model("m", "1.0")
+    model.watch(depth=lambda: 1, in_flight=lambda: 2, workers=lambda state: 3)
+    for named in (False, True):
+        model.requested(named=named)
+        model.answered(0.25, 0.125, named=named)
+    model.failed(QueueFull(""))
+    model.failed(HandlerFailed("", 503))
+    model.cancelled(running=False)
+    model.batch_answered(2, 0.5, 0.25, 0.125)
+    model.worker_loaded("W-9000-m_1.0", 1234.0)
+    model.worker_restarted("killed")
+    level = (("ModelName", "m"), ("Level", "Model"))
+    model.samples([Sample(name, "ms", "GAUGE", 1.0, level) for name in ("HandlerTime", "PredictionTime")], ["id"])
+    host = ("CPUUtilization", "MemoryUsed", "MemoryAvailable", "MemoryUtilization")
+    disk = ("DiskUsage", "DiskUtilization", "DiskAvailable")
+    gpus = ("GPUMemoryUtilization", "GPUMemoryUsed", "GPUUtilization")
+    store.system([(name, 50.0) for name in (*host, *disk)], [("0", name, 50.0) for name in gpus])
+    return store
+
+
+@pytest.fixture(name="eventful")
+def _eventful() -> MetricStore:
+    return eventful()

@@ -1,0 +1,100 @@
+"""The lines of ts_metrics.log and model_metrics.log, and what each metrics_mode writes and shows."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from torchserve.core.metrics.lines import MODEL_METRICS, TS_METRICS, Line
+from torchserve.core.metrics.of_model import TS
+from torchserve.core.metrics.spec import read_spec
+from torchserve.core.metrics.store import HOST, MetricStore
+from torchserve.core.wire.messages import Sample
+
+LEVEL = (("ModelName", "m"), ("Level", "Model"))
+
+
+class Log:
+    """Keeps what is put, by stream, without the seconds of its timestamp."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, list[str]] = {TS_METRICS: [], MODEL_METRICS: []}
+        self.entries: list[Line] = []
+
+    def __call__(self, stream: str, entry: Line) -> None:
+        self.entries.append(entry)
+        text, at = entry.text().split("timestamp:")
+        assert int(at) == int(entry.at)
+        self.lines[stream].append(text)
+
+
+def busy(mode: str) -> tuple[MetricStore, Log]:
+    log = Log()
+    store = MetricStore(mode=mode, put=log)
+    model = store.of_model("m", "1.0")
+    model.worker_loaded("W-9000-m_1.0", 1234.0)
+    model.requested(named=False)
+    model.batch_answered(2, 0.0, 0.5, 0.25)
+    model.samples(
+        [
+            Sample("PredictionTime", "Milliseconds", "GAUGE", 7.5, LEVEL),
+            Sample("PredictionTime", "Milliseconds", "GAUGE", 7.25, LEVEL, 1),
+            Sample("PredictionTime", "Milliseconds", "GAUGE", 7.0, LEVEL, 2),
+            Sample("NotDeclared", "Milliseconds", "GAUGE", 7.25, LEVEL),
+        ],
+        ["id-a", "id-b"],
+    )
+    store.request(200)
+    model.answered(0.25, 0.125, named=False)
+    store.system([("CPUUtilization", 12.5)], [("1", "GPUUtilization", 30.0)])
+    return store, log
+
+
+def shown(store: MetricStore) -> set[str]:
+    return set(re.findall(r"^# TYPE (\S+)", store.render().decode(), re.MULTILINE)) - own(store)
+
+
+def own(store: MetricStore) -> set[str]:
+    return set(re.findall(r"^# TYPE (\S+)", store.render(["torchserve_*"]).decode(), re.MULTILINE))
+
+
+TRIO = [
+    "ts_inference_requests_total.Count:1.0|#model_name:m,model_version:default|#hostname:vm,",
+    "ts_inference_latency_microseconds.Microseconds:250000.0|#model_name:m,model_version:default|#hostname:vm,",
+    "ts_queue_latency_microseconds.Microseconds:125000.0|#model_name:m,model_version:default|#hostname:vm,",
+]
+OTHERS = [
+    "WorkerLoadTime.Milliseconds:1234.0|#WorkerName:W-9000-m_1.0,Level:Host|#hostname:vm,",
+    "WorkerThreadTime.Milliseconds:250.0|#Level:Host|#hostname:vm,",
+    "Requests2XX.Count:1.0|#Level:Host|#hostname:vm,",
+    "QueueTime.Milliseconds:125.0|#Level:Host|#hostname:vm,",
+    "CPUUtilization.Percent:12.5|#Level:Host|#hostname:vm,",
+    "GPUUtilization.Percent:30.0|#Level:Host,DeviceId:1|#hostname:vm,",
+]
+MODEL = [
+    "PredictionTime.ms:7.5|#ModelName:m,Level:Model|#hostname:vm,requestID:id-a,id-b,",
+    "PredictionTime.ms:7.25|#ModelName:m,Level:Model|#hostname:vm,requestID:id-b,",
+    "PredictionTime.ms:7.0|#ModelName:m,Level:Model|#hostname:vm,requestID:id-a,id-b,",
+]
+
+
+@pytest.mark.parametrize(
+    ("mode", "server", "model"),
+    [("log", [*TRIO, *OTHERS], MODEL), ("legacy", OTHERS, MODEL), ("prometheus", [], [])],
+)
+def test_lines_by_mode(mode: str, server: list[str], model: list[str]) -> None:
+    _, log = busy(mode)
+    assert sorted(log.lines[TS_METRICS]) == sorted(line.replace(":vm,", f":{HOST},") for line in server)
+    assert log.lines[MODEL_METRICS] == [line.replace(":vm,", f":{HOST},") for line in model]
+    assert {entry.request_id for entry in log.entries} == ({"", "id-a,id-b", "id-b"} if model else set())
+
+
+def test_what_is_shown_by_mode() -> None:
+    spec = read_spec()
+    every = {each.name for each in (*spec.server, *spec.model)}
+    assert shown(busy("log")[0]) == shown(busy("prometheus")[0]) == every
+    legacy, _ = busy("legacy")
+    assert shown(legacy) == set(TS)
+    assert own(legacy) == own(busy("log")[0]) != set()
+    assert b"ts_queue_latency_microseconds{" in legacy.render()

@@ -1,0 +1,94 @@
+"""What is counted for a model version, in base units."""
+
+from __future__ import annotations
+
+import pytest
+
+from torchserve.core.errors import (
+    Draining,
+    HandlerFailed,
+    NoWorker,
+    QueueFull,
+    RequestExpired,
+    ServeError,
+    TooLarge,
+    WorkerDied,
+)
+from torchserve.core.metrics.of_model import WORKER_STATES, ModelMetrics
+from torchserve.core.metrics.store import MetricStore
+from torchserve.core.workers.pool import SlotState
+
+LABELS = 'model_name="m",model_version="1.0",'
+
+
+@pytest.fixture
+def store() -> MetricStore:
+    return MetricStore()
+
+
+@pytest.fixture
+def model(store: MetricStore) -> ModelMetrics:
+    return store.of_model("m", "1.0")
+
+
+def lines(store: MetricStore, name: str) -> list[str]:
+    return [
+        line.partition(" ")[0] + "=" + line.rpartition(" ")[2]
+        for line in store.render([f"torchserve_{name}"]).decode().splitlines()
+        if line[0] != "#"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "name", "reason"),
+    [
+        (QueueFull(""), "requests_refused_total", "queue_full"),
+        (NoWorker(""), "requests_refused_total", "no_worker"),
+        (Draining(""), "requests_refused_total", "draining"),
+        (RequestExpired(""), "requests_refused_total", "expired"),
+        (HandlerFailed("", 503), "requests_failed_total", "handler"),
+        (WorkerDied(""), "requests_failed_total", "worker_died"),
+        (TooLarge(""), "requests_failed_total", "internal"),
+        (RuntimeError(), "requests_failed_total", "internal"),
+    ],
+)
+def test_errors_by_reason(store: MetricStore, model: ModelMetrics, error: ServeError, name: str, reason: str) -> None:
+    model.failed(error)
+    model.failed(error)
+    assert lines(store, "requests_*ed_total") == [f'torchserve_{name}{{{LABELS}reason="{reason}",}}=2.0']
+
+
+def test_clients_that_left(store: MetricStore, model: ModelMetrics) -> None:
+    model.cancelled(running=True)
+    model.cancelled(running=False)
+    model.cancelled(running=False)
+    assert lines(store, "requests_cancelled_total") == [
+        f'torchserve_requests_cancelled_total{{{LABELS}reason="client_left_running",}}=1.0',
+        f'torchserve_requests_cancelled_total{{{LABELS}reason="client_left_queued",}}=2.0',
+    ]
+
+
+def test_times_are_in_seconds(store: MetricStore, model: ModelMetrics) -> None:
+    model.requested(named=False)
+    model.answered(0.3, 0.2, named=False)
+    assert lines(store, "requests_total") == [f"torchserve_requests_total{{{LABELS}}}=1.0"]
+    for name, total in (("request", "0.3"), ("queue", "0.2")):
+        shown = lines(store, f"{name}_duration_seconds")
+        assert f"torchserve_{name}_duration_seconds_sum{{{LABELS}}}={total}" in shown
+        assert f'torchserve_{name}_duration_seconds_bucket{{{LABELS}le="0.1",}}=0.0' in shown
+        assert f'torchserve_{name}_duration_seconds_bucket{{{LABELS}le="0.5",}}=1.0' in shown
+
+
+def test_gauges_are_read_at_the_scrape(store: MetricStore, model: ModelMetrics) -> None:
+    queue: list[int] = []
+    model.watch(depth=lambda: len(queue), in_flight=lambda: 7, workers=lambda state: len(state))
+    queue += [1, 2]
+    assert lines(store, "queue_depth") == [f"torchserve_queue_depth{{{LABELS}}}=2.0"]
+    assert lines(store, "requests_in_flight") == [f"torchserve_requests_in_flight{{{LABELS}}}=7.0"]
+    assert lines(store, "workers") == [
+        f'torchserve_workers{{{LABELS}state="{state}",}}={len(state)}.0' for state in WORKER_STATES
+    ]
+
+
+def test_every_state_of_a_worker_is_shown() -> None:
+    assert {state.value for state in SlotState} == set(WORKER_STATES)

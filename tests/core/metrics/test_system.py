@@ -1,0 +1,106 @@
+"""The machine's metrics: what psutil and NVML say, and that nothing stops them for good."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import psutil
+import pytest
+
+from torchserve.core.metrics.store import HOST, MetricStore
+from torchserve.core.metrics.system import SystemSampler, measure_host, of_gpus
+from torchserve.scheduler.devices import Gpu
+
+GIB = 1 << 30
+FIRST = Gpu(0, "GPU-a", "x", 80 * GIB, 20 * GIB, 2, 35.0)
+SECOND = Gpu(1, "GPU-b", "x", 80 * GIB, 80 * GIB, 2, 0.0)
+
+
+def values(store: MetricStore, *names: str) -> list[str]:
+    lines = store.render(names).decode().splitlines()
+    return [line.replace(HOST, "vm") for line in lines if not line.startswith("#")]
+
+
+async def no_gpu() -> tuple[Gpu, ...]:
+    return ()
+
+
+def test_the_host_is_measured_under_torchserves_names() -> None:
+    found = dict(measure_host())
+    assert found.keys() == {
+        "CPUUtilization", "MemoryUsed", "MemoryAvailable", "MemoryUtilization", "DiskUsage", "DiskAvailable",
+        "DiskUtilization",
+    }  # fmt: skip
+    megabytes = psutil.virtual_memory().total / 2**20
+    assert 0 < found["MemoryUsed"] + found["MemoryAvailable"] <= megabytes * 1.05
+    disk = psutil.disk_usage("/")
+    assert found["DiskUsage"] + found["DiskAvailable"] == pytest.approx((disk.used + disk.free) / 2**30, rel=0.01)
+    assert all(0 <= found[name] <= 100 for name in found if name.endswith("Utilization"))
+
+
+def test_gpus() -> None:
+    silent = Gpu(2, "MIG-c", "x", 0, 0, 3)
+    assert list(of_gpus([FIRST, silent])) == [
+        ("0", "GPUMemoryUtilization", 75.0), ("0", "GPUMemoryUsed", 60 * 1024.0), ("0", "GPUUtilization", 35.0),
+    ]  # fmt: skip
+
+
+async def test_a_gpu_that_is_lost_is_shown_no_more() -> None:
+    store = MetricStore()
+    seen: list[tuple[Gpu, ...]] = [(FIRST, SECOND), (SECOND,), (FIRST,)]
+
+    async def gpus() -> Iterable[Gpu]:
+        return seen.pop(0)
+
+    sampler = SystemSampler(store, gpus, lambda: [])
+    shown = []
+    for _ in range(3):
+        await sampler.sample()
+        shown.append(values(store, "GPUMemoryUsed"))
+    assert shown == [
+        [
+            'GPUMemoryUsed{Level="Host",DeviceId="0",Hostname="vm",} 61440.0',
+            'GPUMemoryUsed{Level="Host",DeviceId="1",Hostname="vm",} 0.0',
+        ],
+        ['GPUMemoryUsed{Level="Host",DeviceId="1",Hostname="vm",} 0.0'],
+        ['GPUMemoryUsed{Level="Host",DeviceId="0",Hostname="vm",} 61440.0'],
+    ]
+
+
+async def test_what_goes_wrong_is_named_once_and_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
+    store = MetricStore()
+    done = asyncio.Event()
+    left = [1.0, OSError("no /proc"), OSError("no /proc"), 4.0, OSError("again"), 6.0]
+
+    def host() -> list[tuple[str, float]]:
+        value = left.pop(0)
+        if isinstance(value, Exception):
+            raise value
+        return [("CPUUtilization", value)]
+
+    async def gpus() -> Iterable[Gpu]:
+        if not left:
+            done.set()
+            raise TimeoutError("the driver hangs")
+        return ()
+
+    task = asyncio.create_task(SystemSampler(store, gpus, host).run(0.0))
+    await asyncio.wait_for(done.wait(), 30)
+    await asyncio.sleep(0)
+    task.cancel()
+    assert values(store, "CPUUtilization") == ['CPUUtilization{Level="Host",Hostname="vm",} 6.0']
+    assert caplog.messages[:3] == [
+        "System metrics are incomplete: OSError: no /proc",
+        "System metrics are incomplete: OSError: again",
+        "System metrics are incomplete: TimeoutError: the driver hangs",
+    ]
+
+
+async def test_the_true_host() -> None:
+    store = MetricStore()
+    await SystemSampler(store, no_gpu).sample()
+    assert all(
+        len(values(store, name)) == 1 for name in ("CPUUtilization", "MemoryUsed", "DiskUsage", "DiskUtilization")
+    )
+    assert values(store, "GPU*") == []
