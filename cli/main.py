@@ -39,7 +39,9 @@ def _ignored(*names: str, **options: Any) -> Any:
     " folder, or an http(s) URL; several of them; or `all`.",
 )
 @click.option(
-    "--log-config", type=click.Path(path_type=Path), help="Log levels: log4j2.xml, or Python dictConfig (YAML, JSON)."
+    "--log-config",
+    type=click.Path(path_type=Path),
+    help="What is logged where: log4j2.xml, log4j's properties, or Python dictConfig (YAML, JSON).",
 )
 @click.option(
     "--ncs", "--no-config-snapshots", is_flag=True, help="Neither read nor write snapshots of the configuration."

@@ -15,8 +15,10 @@ from ..core.config.configuration import Configuration
 from ..core.config.dump import dump
 from ..core.config.settings import Settings
 from ..core.errors import ServeError
-from ..core.log_config import apply_log_config
-from ..core.logs import LogWriter, log_folder, open_logs
+from ..core.logs.config import LogConfig
+from ..core.logs.install import open_logs
+from ..core.logs.plan import Plan, default_plan
+from ..core.logs.writer import LogWriter
 from ..core.server import ModelServer
 from ..http.auth import Guard
 from ..http.cors import Cors
@@ -35,14 +37,14 @@ _FACES: tuple[Face, ...] = ("inference", "management", "metrics")
 DRAIN = 25.0  # seconds that accepted requests may take after a stop: Kubernetes and SageMaker kill at 30
 
 
-def run(configuration: Configuration, log_config: Path | None, reporter: Reporter) -> None:
+def run(configuration: Configuration, log_config: LogConfig | None, reporter: Reporter) -> None:
     """Serve until SIGTERM or SIGINT. Raises ServeError, one line, when the start fails."""
     pid_file = PidFile()
-    logs = open_logs(log_folder(), console=not reporter.in_background)
+    logs = open_logs(_log_plan(configuration.settings, log_config, reporter))
     guard: Guard | None = None
     try:
         if log_config is not None:
-            apply_log_config(log_config)
+            log_config.apply()
         configuration.tell()
         guard = _guard(configuration.settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -96,6 +98,12 @@ def _guard(settings: Settings) -> Guard | None:
         guard.path, settings.token_expiration_min,
     )  # fmt: skip
     return guard
+
+
+def _log_plan(settings: Settings, log_config: LogConfig | None, reporter: Reporter) -> Plan:
+    if log_config is None or log_config.plan is None:
+        return default_plan(console=not reporter.in_background, as_json=settings.log_format == "json")
+    return log_config.plan.without_console() if reporter.in_background else log_config.plan
 
 
 def _front(settings: Settings, server: ModelServer, logs: LogWriter, guard: Guard | None) -> Front:

@@ -11,7 +11,8 @@ import click
 from ..core.config.configuration import Configuration, Override, find_config, read_configuration
 from ..core.config.settings import Settings
 from ..core.errors import InvalidConfig
-from ..core.logs import log_folder
+from ..core.logs.config import read_log_config
+from ..core.logs.plan import log_folder
 from .background import Reporter, start_in_background
 from .pidfile import running_pid
 
@@ -34,13 +35,14 @@ def start(
         configuration = _configuration(
             log_config, ts_config, overrides(model_store, models, disable_token_auth, enable_model_api)
         )
+        logging = read_log_config(log_config) if log_config is not None else None
     except InvalidConfig as error:
         reporter.failed(str(error))
         raise
     if foreground or reporter.in_background or os.getpid() == 1:
         from .serve import run
 
-        run(configuration, log_config, reporter)
+        run(configuration, logging, reporter)
     else:
         click.echo(start_in_background(sys.argv[1:], log_folder()))
 

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from ..core.config.dump import Surroundings
-from ..core.logs import log_folder
+from ..core.logs.plan import log_folder, metrics_folder
 from ..core.version import __version__
 
 
@@ -24,5 +24,5 @@ def look_around(config_file: Path | None, gpus: int) -> Surroundings:
         python=sys.executable,
         config_file=config_file,
         logs=log_folder(),
-        metrics=Path(os.environ.get("METRICS_LOCATION") or "logs").absolute(),
+        metrics=metrics_folder(),
     )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """One answered request; `str(entry)` is its line. `at` is seconds since the epoch, `took` seconds."""
+    """One answered request; whoever writes it adds the time. `at` is seconds since the epoch, `took` seconds."""
 
     at: float
     peer: object
@@ -16,10 +15,7 @@ class Entry(NamedTuple):
     status: int
     took: float
     http11: bool = True
-
-    def __str__(self) -> str:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(self.at))
-        return f"{stamp},{int(self.at % 1 * 1000):03d} - {self.text()}"
+    request_id: str = ""
 
     def text(self) -> str:
         """`/127.0.0.1:51234 "POST /predictions/x HTTP/1.1" 200 13`: who, what, status, milliseconds."""

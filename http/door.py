@@ -138,8 +138,9 @@ class Door:
                 raise ConnectionResetError from None
             reply = error_reply(as_ours(error))
         keep = head.keep_alive and not self._services.draining and not unread
-        self._services.answered(head, reply.status)
-        write(transport, answer_buffers(reply, fresh_id(), head, self._services.letterhead, keep=keep))
+        request_id = fresh_id()
+        self._services.answered(head, reply.status, request_id)
+        write(transport, answer_buffers(reply, request_id, head, self._services.letterhead, keep=keep))
         if not keep:
             half_close(transport, content)
         return keep

@@ -194,7 +194,7 @@ class Prediction:
     def _close_books(self, status: int) -> None:
         self.over = True
         self._ticket = None  # it knows its sink, which is this: a cycle that only the garbage collector would find
-        self._services.answered(self.head, status)
+        self._services.answered(self.head, status, self.id)
 
 
 def answer_buffers(

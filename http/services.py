@@ -37,8 +37,8 @@ class Services:
     letterhead: Letterhead = PLAIN
     draining: bool = False
 
-    def answered(self, head: Head, status: int) -> None:
-        """Count and log a request that has its answer."""
+    def answered(self, head: Head, status: int, request_id: str = "") -> None:
+        """Count and log a request that has its answer; `request_id` is what the answer says in x-request-id."""
         self.metrics.request(status)
         took = perf_counter() - head.started
-        self.access(Entry(time(), head.peer, head.method, head.target, status, took, head.http11))
+        self.access(Entry(time(), head.peer, head.method, head.target, status, took, head.http11, request_id))

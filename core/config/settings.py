@@ -105,6 +105,16 @@ def _patterns(text: str) -> tuple[str, ...]:
     return tuple(map(_pattern, _words(text)))
 
 
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        word = text.strip().lower()
+        if word not in words:
+            raise ValueError(f"it is one of {', '.join(words)}")
+        return word
+
+    return parse
+
+
 def _address(default_port: int) -> Callable[[str], Address]:
     return lambda text: parse_address(text, default_port)
 
@@ -187,6 +197,7 @@ class Settings:
     python: str | None = _key(
         None, str.strip, "the interpreter that workers run in; default: the server's own", env=None
     )
+    log_format: str = _key("text", _one_of("text", "json"), "a line of the logs: TorchServe's text, or a JSON object")
     enable_envvars_config: bool = _key(
         False, _flag, "let environment variables override what is written here and on the command line", env=None
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from ...scheduler.job import Batch
-from ..logs import log_worker_line
+from ..logs.install import log_worker_line
 from ..metrics.of_model import ModelMetrics
 from ..wire.messages import Answer
 
@@ -19,8 +19,8 @@ class ModelObserver:
         self._metrics = metrics
         self._unanswered = 0
 
-    def printed(self, worker: str, stream: str, line: str) -> None:
-        log_worker_line(worker, stream, line)
+    def printed(self, worker: str, stream: str, line: str, requests: str) -> None:
+        log_worker_line(worker, stream, line, requests)
 
     def loaded(self, worker: str, milliseconds: float) -> None:
         log.info("%s has loaded its model in %.0f ms", worker, milliseconds)

@@ -58,10 +58,13 @@ class Launcher:
             gpu_uuid=gpu.uuid if gpu else None,
             threads=threads_per_worker(workers, available_cores()),
         )
+        worker: Worker | None = None
+
+        def printed(stream: str, line: str) -> None:
+            self.observer.printed(name, stream, line, worker.requests if worker is not None else "")
+
         try:
-            process = await spawn(
-                name, environment, lambda stream, line: self.observer.printed(name, stream, line), self.settings.python
-            )
+            process = await spawn(name, environment, printed, self.settings.python)
         except OSError as error:
             raise LoadFailed(f"{name} could not be started: {error}") from error
         # With one GPU made visible, that GPU is number 0 for the handler.

@@ -70,6 +70,7 @@ class Worker(asyncio.BufferedProtocol):
         self._transport: asyncio.WriteTransport | None = None
         self._loaded: asyncio.Future[Loaded] = loop.create_future()
         self._batch: Batch | None = None
+        self._latest: Batch | None = None
         self._sent_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._verdict: str | None = None
@@ -120,10 +121,15 @@ class Worker(asyncio.BufferedProtocol):
     def busy(self) -> bool:
         return self._batch is not None
 
+    @property
+    def requests(self) -> str:
+        """The ids of the batch that it runs or, as what it printed may come behind its answer, ran last; by comma."""
+        return ",".join(job.id for job in self._latest.jobs) if self._latest is not None else ""
+
     # ---- the lane's side
 
     def run(self, batch: Batch) -> None:
-        self._batch = batch
+        self._batch = self._latest = batch
         self._sent_at = time.perf_counter()
         self._timer = self._loop.call_later(self._timeout, self._overdue)
         rows: list[Row] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +15,9 @@ __all__ = ["fake_nvml", "nvml_library"]
 
 
 class Serve(Protocol):
-    def __call__(self, *models: str, properties: str = "", env: dict[str, str] | None = None) -> LiveServer: ...
+    def __call__(
+        self, *models: str, properties: str = "", env: dict[str, str] | None = None, arguments: Sequence[str] = ()
+    ) -> LiveServer: ...
 
 
 @pytest.fixture
@@ -30,8 +32,10 @@ def serve(tmp_path: Path, store: Path) -> Iterator[Serve]:
     """Start a server with models of the store; it is up, and its models are loading, when this returns."""
     running: list[LiveServer] = []
 
-    def start(*models: str, properties: str = "", env: dict[str, str] | None = None) -> LiveServer:
-        running.append(LiveServer(tmp_path, models, properties=properties, env=env))
+    def start(
+        *models: str, properties: str = "", env: dict[str, str] | None = None, arguments: Sequence[str] = ()
+    ) -> LiveServer:
+        running.append(LiveServer(tmp_path, models, properties=properties, env=env, arguments=arguments))
         return running[-1].wait()
 
     yield start

@@ -84,7 +84,11 @@ def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str,
     """The test's own temp dir and logs; coverage and caches stay out of it."""
     temp = home / "tmp"
     temp.mkdir(exist_ok=True)
-    base = {key: value for key, value in os.environ.items() if not key.startswith(("TS_", "LOG_LOCATION"))}
+    base = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("TS_", "LOG_LOCATION", "METRICS_LOCATION"))
+    }
     return base | {"TMPDIR": str(temp), "LOG_LOCATION": str(home / "logs")} | dict(extra or {})
 
 
@@ -92,7 +96,13 @@ class LiveServer:
     """`torchserve --start --foreground` in `home`, which holds its store, logs and temp dir."""
 
     def __init__(
-        self, home: Path, models: Sequence[str], *, properties: str = "", env: Mapping[str, str] | None = None
+        self,
+        home: Path,
+        models: Sequence[str],
+        *,
+        properties: str = "",
+        env: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
         self.home = home
         self.store = home / "store"
@@ -104,7 +114,7 @@ class LiveServer:
             f"metrics_address=http://127.0.0.1:0\n{properties}\n"
         )
         command = [*COMMAND, "--start", "--foreground", "--ncs", "--ts-config", str(config)]
-        command += ["--model-store", str(self.store)]
+        command += ["--model-store", str(self.store), *arguments]
         if models:
             command += ["--models", *models]
         self.lines: list[str] = []

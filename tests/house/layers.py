@@ -46,7 +46,6 @@ TABLE: dict[str, Row] = {
     "core.tokens": _row(_BASE),
     "core.key_file": _row(_BASE),
     "core.logs": _row(_BASE, _PLAIN),
-    "core.log_config": _row(f"{_BASE} core.logs", _PLAIN),
     "core.workdir": _row(_BASE, _PLAIN),
     "core.config": _row(_BASE, _PLAIN),
     "core.archive": _row(_BASE, _PLAIN),
@@ -71,7 +70,7 @@ TABLE: dict[str, Row] = {
     ),
     "http.tls": _row("core.errors", "cryptography"),
     "cli": _row(
-        f"{_BASE} core.server core.config core.archive core.logs core.log_config http.auth http.cors http.front http.limits"
+        f"{_BASE} core.server core.config core.archive core.logs http.auth http.cors http.front http.limits"
         " http.listener http.routes http.tls",
         "click rich uvloop",
     ),

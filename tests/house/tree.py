@@ -22,7 +22,7 @@ FOLDERS = {
     "ts": "ts",
 }
 AROUND = ("benchmarks", "examples", "tests", "docs", "deploy")
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info", ".*_cache", ".hypothesis", "logs", "*.mar")
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info", ".*_cache", ".hypothesis", "*.mar")
 
 
 def python_files(root: Path, *folders: str) -> Iterator[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 
 import pytest
@@ -22,7 +21,6 @@ def test_ids_are_uuid4_and_all_different() -> None:
 def test_the_shape_of_a_line() -> None:
     entry = Entry(1795343572.046, ("127.0.0.1", 51234), "POST", "/predictions/x?a=1", 200, 0.0139)
     assert entry.text() == '/127.0.0.1:51234 "POST /predictions/x?a=1 HTTP/1.1" 200 13'
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d,046 - /127.*", str(entry))
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,8 @@ TORCHSERVE = """
     initial_worker_port initial_distribution_port cpp_log_config debug use_native_io io_ratio python vmargs
     plugins_path version tsConfigFile
 """.split()
-OURS = {"token_error_status"}
+# And those that only this server has.
+OURS = {"token_error_status", "log_format"}
 
 
 def read(tmp_path: Path, text: str, *flags: Override, **environment: str) -> Configuration:
@@ -91,6 +92,7 @@ def test_the_defaults_are_torchserves() -> None:
         ("service_envelope", " json ", "json"),
         ("models", ' {"m": {}} ', ConfiguredModels('{"m": {}}', {})),
         ("allowed_urls", "https://a/.*,file:///b/.*", ("https://a/.*", "file:///b/.*")),
+        ("log_format", " JSON", "json"),
         ("blacklist_env_vars", "SECRET.*|KEY ", "SECRET.*|KEY"),
     ],
 )
@@ -121,6 +123,7 @@ def test_an_empty_value_is_the_default(tmp_path: Path, key: str) -> None:
         ("token_error_status", "403", "403 is none of 400, 401"),
         ("inference_address", "foo", "Invalid binding address: foo"),
         ("allowed_urls", "http://ok,(", r"'\(' is no regular expression"),
+        ("log_format", "xml", "it is one of text, json"),
         ("blacklist_env_vars", "(", r"'\(' is no regular expression"),
         ("blacklist_env_vars", "a{99999999999}", "is no regular expression"),
         ("model_store", "~nobody-has-this-name/x", "that user has no home folder"),

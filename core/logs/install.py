@@ -1,0 +1,54 @@
+"""What the server logs, sent to a LogWriter: Python's logging, and the lines that workers print."""
+
+from __future__ import annotations
+
+import logging
+
+from .line import Line
+from .plan import ACCESS, MODEL, MODEL_METRICS, ROOT, TS_METRICS, Plan
+from .writer import LogWriter
+
+_STREAMS = frozenset({ACCESS, TS_METRICS, MODEL_METRICS})  # no loggers of Python: their entries go to the writer itself
+
+
+class _ToWriter(logging.Handler):
+    def __init__(self, writer: LogWriter) -> None:
+        super().__init__()
+        self._writer = writer
+        self._tracebacks = logging.Formatter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._writer.put(record.name, self._line(record))
+        except Exception:  # noqa: BLE001  (a message that can't be formatted must not reach who logged it)
+            self.handleError(record)
+
+    def _line(self, record: logging.LogRecord) -> Line:
+        thread = "main" if record.threadName == "MainThread" else str(record.threadName)
+        return Line(
+            at=record.created,
+            level=record.levelno,
+            thread=getattr(record, "worker", thread),
+            logger=record.name,
+            message=record.getMessage(),
+            request_id=getattr(record, "request_id", ""),
+            trace=self._tracebacks.formatException(record.exc_info) if record.exc_info else "",
+        )
+
+
+def open_logs(plan: Plan) -> LogWriter:
+    """Send everything that is logged where `plan` says."""
+    writer = LogWriter(plan)
+    logging.basicConfig(level=plan.routes[ROOT].level, handlers=[_ToWriter(writer)], force=True)
+    for name, route in plan.routes.items():
+        if name not in _STREAMS and name != ROOT:
+            logging.getLogger(name).setLevel(route.level)
+    logging.captureWarnings(True)
+    return writer
+
+
+def log_worker_line(worker: str, stream: str, line: str, request_id: str) -> None:
+    """One line that a worker printed: stdout as INFO, stderr as WARN, under the worker's name."""
+    level = logging.INFO if stream == "stdout" else logging.WARNING
+    extra = {"worker": f"{worker}-{stream}", "request_id": request_id}
+    logging.getLogger(MODEL).log(level, "%s", line, extra=extra)

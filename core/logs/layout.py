@@ -1,0 +1,126 @@
+"""Layouts, a Line's shape: log4j's conversion patterns, and JSON lines. The text of one line, with its newline."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+
+import orjson
+
+from .line import Line, timestamp
+
+Layout = Callable[[Line], str]
+
+TS_PATTERN = "%d{ISO8601} [%-5p] %t %c - %m%n"  # TorchServe's, of ts_log, model_log and the console
+PLAIN_PATTERN = "%d{ISO8601} - %m%n"  # TorchServe's, of access_log and the metrics
+
+_LEVELS = {10: "DEBUG", 20: "INFO", 30: "WARN", 40: "ERROR", 50: "FATAL"}
+_PIECE = re.compile(r"%%|%(?P<pad>-?\d+)?(?:\.-?\d+)?(?P<word>[A-Za-z]+)(?:\{(?P<option>[^}]*)\})?")
+_WORDS = {
+    "d": "d", "date": "d", "p": "p", "level": "p", "t": "t", "tn": "t", "thread": "t", "threadName": "t",
+    "c": "c", "logger": "c", "m": "m", "msg": "m", "message": "m", "n": "n", "X": "X", "mdc": "X", "MDC": "X",
+    "pid": "pid", "processId": "pid", "ex": "", "xEx": "", "throwable": "",
+}  # fmt: skip
+_REQUEST_IDS = {"request_id", "requestId", "x-request-id"}
+# SimpleDateFormat's letters, longest first.
+_DATES = (
+    ("yyyy", "%Y"), ("yy", "%y"), ("MMMM", "%B"), ("MMM", "%b"), ("MM", "%m"), ("dd", "%d"), ("HH", "%H"), ("hh", "%I"),
+    ("mm", "%M"), ("ss", "%S"), ("SSS", "\1"), ("EEE", "%a"), ("a", "%p"), ("Z", "%z"), ("'", ""),
+)  # fmt: skip
+
+
+def level_name(level: int) -> str:
+    """log4j's name of the nearest level that is not above `level`."""
+    return _LEVELS.get(level // 10 * 10, "FATAL" if level > 50 else "TRACE")
+
+
+def json_layout(line: Line) -> str:
+    """One JSON object: timestamp (UTC, RFC 3339), level, thread, logger, message, and request_id if there is one."""
+    milliseconds = int(line.at % 1 * 1000)
+    fields = {
+        "timestamp": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(line.at))}.{milliseconds:03d}Z",
+        "level": level_name(line.level),
+        "thread": line.thread,
+        "logger": line.logger,
+        "message": line.message,
+    }
+    if line.request_id:
+        fields["request_id"] = line.request_id
+    if line.trace:
+        fields["exception"] = line.trace
+    return orjson.dumps({name: _encodable(value) for name, value in fields.items()}).decode() + "\n"
+
+
+def pattern_layout(pattern: str) -> Layout:
+    """The layout of a log4j conversion pattern. Raises ValueError naming a conversion that is not known here."""
+    pieces: list[str | Layout] = []
+    end = 0
+    for found in _PIECE.finditer(pattern):
+        pieces += [pattern[end : found.start()], _conversion(found)]
+        end = found.end()
+    pieces.append(pattern[end:])
+    steps = [piece for piece in pieces if piece != ""]
+
+    def shape(line: Line) -> str:
+        text = "".join([step if isinstance(step, str) else step(line) for step in steps])
+        return f"{text}{line.trace}\n" if line.trace else text
+
+    return shape
+
+
+def date_format(java: str) -> str:
+    """strftime's format of a SimpleDateFormat pattern; `\\1` stands for milliseconds. Raises ValueError."""
+    rest, format_ = java, ""
+    while rest:
+        known = next(((word, code) for word, code in _DATES if rest.startswith(word)), None)
+        if known is None:
+            if rest[0].isalpha() and rest[0] != "T":
+                raise ValueError(f"the date pattern {java!r} has {rest[0]!r}, which is not known here")
+            known = (rest[0], rest[0].replace("%", "%%"))
+        rest, format_ = rest[len(known[0]) :], format_ + known[1]
+    return format_
+
+
+def _conversion(found: re.Match[str]) -> str | Layout:
+    if found[0] == "%%":
+        return "%"
+    word = _WORDS.get(found["word"])
+    if word is None:
+        raise ValueError(f"the conversion {found[0]!r} is not known here")
+    piece = _piece(word, found["option"])
+    pad = int(found["pad"] or 0)
+    if not pad or isinstance(piece, str):
+        return piece
+    return (lambda line: piece(line).ljust(-pad)) if pad < 0 else (lambda line: piece(line).rjust(pad))
+
+
+def _piece(word: str, option: str | None) -> str | Layout:
+    fixed = {"n": "\n", "pid": str(os.getpid()), "": ""}
+    if word in fixed:
+        return fixed[word]
+    if word == "d":
+        return _date(option or "ISO8601")
+    if word == "X" and option not in _REQUEST_IDS:
+        return ""  # a context that nobody fills is empty in log4j too
+    return {
+        "p": lambda line: level_name(line.level),
+        "t": lambda line: line.thread,
+        "c": lambda line: line.logger,
+        "m": lambda line: line.message,
+        "X": lambda line: line.request_id,
+    }[word]
+
+
+def _date(option: str) -> Layout:
+    if option in {"ISO8601", "DEFAULT", "ABSOLUTE"}:
+        start = {"ISO8601": 0, "DEFAULT": 0, "ABSOLUTE": 11}[option]
+        separator = " " if option == "DEFAULT" else "T"
+        return lambda line: timestamp(line.at).replace("T", separator)[start:]
+    format_ = date_format(option)
+    return lambda line: time.strftime(format_, time.localtime(line.at)).replace("\1", f"{int(line.at % 1 * 1000):03d}")
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,96 @@
+"""Rotation: when a log file is put aside, how it is then called, and which of the old ones are kept."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from .layout import date_format
+
+_DATE = re.compile(r"%d\{([^}]*)\}")
+_COUNT = re.compile(r"%\d*i")
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """`size` in bytes. `pattern` is log4j's filePattern: `%d{dd-MMM}` is a date, `%i` a number, `.gz` compresses."""
+
+    pattern: str
+    size: int | None = 100 * 1024 * 1024
+    daily: bool = True
+    keep: int = 5
+
+    def due(self, size: int, last: float, now: float) -> bool:
+        """Whether a file of `size` bytes, last written at `last`, is to be put aside before a line of `now`."""
+        if self.size is not None and size > self.size:
+            return True
+        return self.daily and size > 0 and _date(last) != _date(now)
+
+    def name(self, at: float, number: int) -> Path:
+        """The `number`th name, from 1, of a file whose last line is of `at`; not compressed yet."""
+        text = _DATE.sub(lambda found: time.strftime(date_format(found[1]), time.localtime(at)), self.pattern)
+        return Path(_numbered(text, str(number)).removesuffix(".gz"))
+
+    @property
+    def packs(self) -> bool:
+        return self.pattern.endswith(".gz")
+
+    def free_name(self, at: float) -> Path:
+        """The first name that no file has. Raises FileExistsError if there is none."""
+        for number in range(1, 10_000):
+            name = self.name(at, number)
+            if not name.exists() and not _packed(name).exists():
+                return name
+        raise FileExistsError(f"no free name for {self.pattern}")
+
+    def settle(self, aside: Path) -> None:
+        """Compress what was put aside and remove the oldest over the number that is kept."""
+        with contextlib.suppress(OSError):
+            if self.packs:
+                _compress(aside)
+            old = sorted(self._put_aside(), key=lambda path: path.stat().st_mtime, reverse=True)
+            for path in old[self.keep :]:
+                path.unlink(missing_ok=True)
+
+    def _put_aside(self) -> set[Path]:
+        folder, name = os.path.split(_DATE.sub("*", self.pattern).removesuffix(".gz"))
+        shapes = {_numbered(name, "1"), _numbered(name, "*")}
+        return {path for shape in shapes for end in ("", ".gz") for path in Path(folder).glob(shape + end)}
+
+
+def _numbered(path: str, number: str) -> str:
+    """With the number where `%i` is; without one in the pattern it comes before the suffix, from the second on."""
+    if _COUNT.search(path):
+        return _COUNT.sub(number, path)
+    if number == "1":
+        return path
+    end = ".gz" if path.endswith(".gz") else ""
+    plain = Path(path.removesuffix(end))
+    return str(plain.with_name(f"{plain.stem}-{number}{plain.suffix}{end}"))
+
+
+def _packed(path: Path) -> Path:
+    return path.with_name(f"{path.name}.gz")
+
+
+def _compress(aside: Path) -> None:
+    part = aside.with_name(f".{aside.name}.part")
+    try:
+        with aside.open("rb") as plain, gzip.open(part, "wb", compresslevel=1) as packed:
+            shutil.copyfileobj(plain, packed, 1 << 20)
+        shutil.copystat(aside, part)
+        part.replace(_packed(aside))
+        aside.unlink()
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _date(at: float) -> tuple[int, int]:
+    moment = time.localtime(at)
+    return moment.tm_year, moment.tm_yday

@@ -1,0 +1,83 @@
+"""LogWriter: takes lines from the event loop and writes them from its own thread: no request waits on a disk."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+
+from .files import destination
+from .line import Entry, Line
+from .plan import ACCESS, Plan, Sink
+
+BACKLOG = 100_000  # entries kept for a disk that does not keep up; what comes on top is dropped and counted
+# Seconds between two rounds: short, so that formatting never holds the interpreter for long.
+GATHER = 0.02
+
+
+class LogWriter:
+    """`put` never blocks; an entry becomes text in the writer's thread."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._destinations = {sink: destination(sink) for sink in plan.sinks()}
+        self._muted = {name for name, route in plan.routes.items() if route.level > logging.INFO or not route.sinks}
+        self._entries: deque[tuple[str, Line | Entry]] = deque()
+        self._awake = threading.Event()
+        self._ended = False
+        self.dropped = 0
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, logger: str, entry: Line | Entry) -> None:
+        """Add a line of a logger or an entry of a stream."""
+        if len(self._entries) >= BACKLOG:
+            self.dropped += 1
+            return
+        self._entries.append((logger, entry))
+        if not self._awake.is_set():
+            self._awake.set()
+
+    def stream(self, name: str, entry: Entry) -> None:
+        """Add an entry of ACCESS_LOG, TS_METRICS or MODEL_METRICS, unless the plan wants none of its lines."""
+        if name not in self._muted:
+            self.put(name, entry)
+
+    def access(self, entry: Entry) -> None:
+        self.stream(ACCESS, entry)
+
+    def close(self) -> None:
+        """Write what is left and end the thread."""
+        self._ended = True
+        self._awake.set()
+        self._thread.join(timeout=5)
+        for file in self._destinations.values():
+            file.close()
+
+    def _run(self) -> None:
+        while not self._ended:
+            self._awake.wait()
+            if not self._ended:
+                time.sleep(GATHER)
+            self._awake.clear()
+            self._drain()
+        self._drain()
+
+    def _drain(self) -> None:
+        gathered: dict[Sink, list[str]] = {}
+        while self._entries:
+            name, entry = self._entries.popleft()
+            try:
+                line = entry if isinstance(entry, Line) else _line(name, entry)
+                for sink in self._plan.route(name).sinks:
+                    gathered.setdefault(sink, []).append(sink.layout(line))
+            except Exception:  # noqa: BLE001  (a line that has no text must not end the thread)
+                self.dropped += 1
+        now = time.time()
+        for sink, texts in gathered.items():
+            self._destinations[sink].write("".join(texts), len(texts), now)
+
+
+def _line(name: str, entry: Entry) -> Line:
+    return Line(entry.at, logging.INFO, "main", name, entry.text(), entry.request_id)

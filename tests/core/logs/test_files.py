@@ -1,0 +1,172 @@
+"""Files of the log: put aside by size and by day, compressed, counted; a disk that fails costs lines, never more."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from torchserve.core.logs.files import Console, LogFile
+from torchserve.core.logs.rotation import Rotation
+
+NOON = time.mktime((2020, 11, 23, 12, 0, 0, 0, 0, -1))
+DAY = 86_400
+
+
+def rotation(folder: Path, *, size: int | None = 10, keep: int = 5, name: str = "t.%d{dd-MMM}.log.gz") -> Rotation:
+    return Rotation(f"{folder}/{name}", size=size, keep=keep)
+
+
+def settle() -> None:
+    """Wait until what was put aside is compressed."""
+    for thread in threading.enumerate():
+        if thread.name == "log-rotation":
+            thread.join(30)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def unpacked(path: Path) -> str:
+    with gzip.open(path, "rt") as file:
+        return file.read()
+
+
+@pytest.mark.parametrize(
+    ("size", "last", "now", "due"),
+    [
+        (10, NOON, NOON, False),
+        (11, NOON, NOON, True),
+        (1, NOON, NOON + DAY, True),
+        (1, NOON, NOON + DAY / 4, False),
+        (1, NOON, NOON + 365 * DAY, True),
+        (0, NOON, NOON + DAY, False),
+    ],
+)
+def test_when_a_file_is_put_aside(tmp_path: Path, size: int, last: float, now: float, due: bool) -> None:
+    assert rotation(tmp_path).due(size, last, now) is due
+
+
+def test_neither_size_nor_day_means_never(tmp_path: Path) -> None:
+    assert not Rotation(f"{tmp_path}/t.%i", size=None, daily=False).due(1 << 40, NOON, NOON + DAY)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "number", "expected"),
+    [
+        ("t.%d{dd-MMM}.log.gz", 1, "t.23-Nov.log"),
+        ("t.%d{dd-MMM}.log.gz", 3, "t.23-Nov-3.log"),
+        ("t.log.%i", 2, "t.log.2"),
+        ("t-%d{yyyy-MM-dd}-%02i.log", 1, "t-2020-11-23-1.log"),
+        ("t.log.%d{yyyyMMddHHmmss}", 1, "t.log.20201123120000"),
+        ("t", 2, "t-2"),
+    ],
+)
+def test_what_a_file_is_called_then(tmp_path: Path, pattern: str, number: int, expected: str) -> None:
+    assert rotation(tmp_path, name=pattern).name(NOON, number) == tmp_path / expected
+
+
+def test_full_files_are_compressed_and_only_so_many_are_kept(tmp_path: Path) -> None:
+    file = LogFile(tmp_path / "t.log", rotation(tmp_path, keep=2))
+    for number in range(5):
+        file.write(f"line {number} is long\n", 1, NOON + number)
+        settle()
+        for path in tmp_path.glob("*.gz"):  # as if each had been written when its line was
+            with gzip.open(path, "rt") as packed:
+                at = NOON + int(packed.read().split()[1])
+            os.utime(path, (at, at))
+    file.close()
+    assert (tmp_path / "t.log").read_text() == "line 4 is long\n"
+    kept = sorted(unpacked(path) for path in tmp_path.glob("*.gz"))
+    assert kept == ["line 2 is long\n", "line 3 is long\n"]
+    assert len(names(tmp_path)) == 3
+
+
+def test_a_new_day_begins_a_new_file(tmp_path: Path) -> None:
+    file = LogFile(tmp_path / "t.log", rotation(tmp_path, size=None))
+    file.write("one\n", 1, NOON)
+    file.write("two\n", 1, NOON + DAY)
+    file.write("three\n", 1, NOON + DAY)
+    file.close()
+    settle()
+    assert names(tmp_path) == ["t.23-Nov.log.gz", "t.log"]
+    assert unpacked(tmp_path / "t.23-Nov.log.gz") == "one\n"
+    assert (tmp_path / "t.log").read_text() == "two\nthree\n"
+
+
+def test_the_file_of_another_day_is_put_aside_by_the_next_server(tmp_path: Path) -> None:
+    path = tmp_path / "t.log"
+    path.write_text("old\n")
+    os.utime(path, (NOON, NOON))
+    file = LogFile(path, rotation(tmp_path, size=None))
+    file.write("new\n", 1, NOON + DAY)
+    file.close()
+    settle()
+    assert unpacked(tmp_path / "t.23-Nov.log.gz") == "old\n"
+    assert path.read_text() == "new\n"
+
+
+def test_a_name_that_is_taken_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "t.23-Nov.log.gz").write_text("of this morning")
+    file = LogFile(tmp_path / "t.log", rotation(tmp_path))
+    file.write("a long line\n", 1, NOON)
+    file.write("b\n", 1, NOON)
+    file.close()
+    settle()
+    assert names(tmp_path) == ["t.23-Nov-2.log.gz", "t.23-Nov.log.gz", "t.log"]
+
+
+def test_a_file_below_the_size_is_continued(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "t.log"
+    for text in ("one\n", "two\n"):
+        file = LogFile(path, rotation(tmp_path / "deep"))
+        file.write(text, 1, time.time())
+        file.close()
+        file.close()
+    assert path.read_text() == "one\ntwo\n"
+
+
+def test_a_rotation_that_fails_costs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "in the way").touch()
+    path = tmp_path / "t.log"
+    file = LogFile(path, Rotation(f"{tmp_path}/in the way/t.%i", size=10))
+    for text in ("a long line\n", "b\n", "c\n"):
+        file.write(text, 1, NOON)
+    file.close()
+    assert path.read_text() == "a long line\nb\nc\n"
+    assert file.lost == 0
+
+
+@pytest.mark.parametrize("what", ["full", "folder"])
+def test_a_disk_that_takes_nothing_costs_the_lines_only(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "t.log"
+    if what == "full":
+        path.symlink_to("/dev/full")
+    else:
+        path.mkdir()
+    file = LogFile(path)
+    file.write("one\ntwo\n", 2, NOON)
+    file.write("three\n", 1, NOON)
+    file.close()
+    assert file.lost == 3
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_console_that_takes_nothing_is_no_problem(closed: bool) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    if closed:
+        stream.close()
+    Console(stream).write("é\n", 1, NOON)
+
+
+def test_what_is_no_text_is_shown_as_a_question_mark(tmp_path: Path) -> None:
+    file = LogFile(tmp_path / "t.log")
+    file.write("a\udc80b\n", 1, NOON)
+    file.close()
+    assert (tmp_path / "t.log").read_bytes() == b"a?b\n"
