@@ -9,7 +9,7 @@ from collections import deque
 
 from .files import destination
 from .line import Entry, Line
-from .plan import ACCESS, Plan, Sink
+from .plan import ACCESS, ROOT, Plan, Sink
 
 BACKLOG = 100_000  # entries kept for a disk that does not keep up; what comes on top is dropped and counted
 # Seconds between two rounds: short, so that formatting never holds the interpreter for long.
@@ -27,6 +27,7 @@ class LogWriter:
         self._awake = threading.Event()
         self._ended = False
         self.dropped = 0
+        self._told = 0  # how many of those the log itself has been told of
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
@@ -75,8 +76,16 @@ class LogWriter:
             except Exception:  # noqa: BLE001  (a line that has no text must not end the thread)
                 self.dropped += 1
         now = time.time()
+        if self.dropped > self._told:
+            self._tell_of_dropped(gathered, now)
         for sink, texts in gathered.items():
             self._destinations[sink].write("".join(texts), len(texts), now)
+
+    def _tell_of_dropped(self, gathered: dict[Sink, list[str]], now: float) -> None:
+        missing, self._told = self.dropped - self._told, self.dropped
+        line = Line(now, logging.WARNING, "log-writer", __name__, f"{missing} lines of the logs are missing here")
+        for sink in self._plan.route(ROOT).sinks:
+            gathered.setdefault(sink, []).append(sink.layout(line))
 
 
 def _line(name: str, entry: Entry) -> Line:

@@ -140,6 +140,9 @@ def test_an_entry_without_a_text_costs_itself_only(tmp_path: Path, logging_to: L
         writer.access(Said("next"))
     assert texts(tmp_path / "access_log.log") == ["- next"]
     assert writer.dropped == 1
+    assert texts(tmp_path / "ts_log.log") == [
+        "[WARN ] log-writer torchserve.core.logs.writer - 1 lines of the logs are missing here"
+    ]
 
 
 def test_the_console_hears_it_as_well(tmp_path: Path, logging_to: Logging, capsys: pytest.CaptureFixture[str]) -> None:
