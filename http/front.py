@@ -128,6 +128,11 @@ class Front:
     def _by_listener(self) -> list[tuple[Listener, list[Face]]]:
         groups: list[tuple[Listener, list[Face]]] = []
         for face, listener in self._listen.items():
+            for other, faces in groups:
+                if listener.port and (other.host, other.port) == (listener.host, listener.port) and other != listener:
+                    raise InvalidConfig(
+                        f"{faces[0]}_address={other} and {face}_address={listener} are one port, which has TLS or not"
+                    )
             shared = next((faces for other, faces in groups if listener.same(other)), None)
             if shared is None:
                 groups.append((listener, [face]))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,9 +16,12 @@ import pytest
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    NoEncryption,
     PrivateFormat,
     load_pem_private_key,
+    pkcs12,
 )
+from cryptography.x509 import load_pem_x509_certificate
 
 from torchserve.core.errors import InvalidConfig
 from torchserve.http.front import Listener
@@ -134,10 +139,37 @@ def test_what_can_not_be_used_is_named(tmp_path: Path, name: str) -> None:
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize("name", ["made", "keystore"])
+def test_without_the_extra_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    identity = Identity() if name == "made" else identities(tmp_path)["keystore"]
+    for module in ("cryptography", "cryptography.hazmat.primitives.serialization"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InvalidConfig, match=r"pip install 'torchserve\[tls\]'; or give"):
+        server_context(identity)
+
+
+def test_a_keystore_without_a_key(tmp_path: Path) -> None:
+    certificate = load_pem_x509_certificate(certificates.pem())
+    store = pkcs12.serialize_key_and_certificates(b"x", None, None, [certificate], NoEncryption())
+    (tmp_path / "store.p12").write_bytes(store)
+    with pytest.raises(InvalidConfig, match="has no private key with its certificate"):
+        server_context(Identity(keystore=tmp_path / "store.p12", keystore_pass=""))
+
+
 def test_no_key_is_left_in_an_open_file(tmp_path: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     server_context(identities(tmp_path)["keystore"])
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+async def test_one_port_is_not_both_with_and_without_tls() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    listen = {"inference": Listener("127.0.0.1", port, tls=True), "metrics": Listener("127.0.0.1", port)}
+    with pytest.raises(InvalidConfig, match=r"inference_address=https://.* and metrics_address=http://.* are one port"):
+        async with house(listen=listen, tls=certificates.context()):
+            pass
 
 
 # ---- those who don't speak TLS
@@ -175,6 +207,22 @@ async def test_a_client_that_leaves_before_its_first_byte() -> None:
         assert b"Healthy" in await ping(h, certificates.trusting())
         (gate,) = h.front._servers  # noqa: SLF001
         await until(lambda: not gate._silent)  # noqa: SLF001
+
+
+async def test_without_file_descriptors_it_waits_for_some(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("torchserve.http.gate._PAUSE", 0.05)
+    async with tls_house() as h:
+        waiting = socket.create_connection(("127.0.0.1", h.port()))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (waiting.fileno() + 1, hard))
+        try:
+            await until(lambda: "can't accept a connection" in caplog.text)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert b"Healthy" in await ping(h, certificates.trusting())
+        waiting.close()
 
 
 async def test_stopping_ends_connections_that_have_not_greeted() -> None:
