@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from .keys import KEYS
+from .keys import KEYS, as_text
 from .settings import Settings
 
 _NONE = "N/A"
@@ -68,7 +68,7 @@ def dump(settings: Settings, found: Surroundings) -> str:
         "CPP log config": _NONE,
         "Model config": of("models"),
         "System metrics command": of("system_metrics_cmd", "default"),
-        "Model API enabled": of("enable_model_api"),
+        "Model API enabled": as_text(settings.model_api),
     }
     return "".join(f"\n{name}: {value}" for name, value in rows.items())
 

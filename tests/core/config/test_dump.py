@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from torchserve.core.config.address import parse_address
 from torchserve.core.config.configured_models import ConfiguredModels
 from torchserve.core.config.dump import Surroundings, dump
 from torchserve.core.config.settings import Settings
@@ -48,6 +51,18 @@ def test_values() -> None:
         "Default workers per model": "6", "Limit Maximum Image Pixels": "true", "Log dir": "/logs",
         "Metrics dir": "/metrics",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        (Settings(), "true"),
+        (Settings(enable_model_api=False), "false"),
+        (Settings(management_address=parse_address("http://0.0.0.0:1")), "false"),
+    ],
+)
+def test_whether_models_may_be_registered(settings: Settings, shown: str) -> None:
+    assert rows(settings)["Model API enabled"] == shown
 
 
 def test_what_is_not_given() -> None:
