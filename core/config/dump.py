@@ -8,6 +8,7 @@ from pathlib import Path
 from .keys import KEYS, as_text
 from .settings import Settings
 
+OWN_METRICS = Path("core", "metrics", "metrics.yaml")  # below the package's home
 _NONE = "N/A"
 
 
@@ -38,7 +39,7 @@ def dump(settings: Settings, found: Surroundings) -> str:
         "TS Home": found.home,
         "Current directory": found.working_folder,
         "Temp directory": found.temp,
-        "Metrics config path": of("metrics_config"),
+        "Metrics config path": of("metrics_config", str(found.home / OWN_METRICS)),
         "Number of GPUs": found.gpus,
         "Number of CPUs": found.cpus,
         "Max heap size": _NONE,
@@ -62,7 +63,7 @@ def dump(settings: Settings, found: Surroundings) -> str:
         "Allowed Urls": f"[{', '.join(settings.allowed_urls)}]",
         "Custom python dependency for model allowed": of("install_py_dep_per_model"),
         "Enable metrics API": of("enable_metrics_api"),
-        "Metrics mode": of("metrics_mode"),
+        "Metrics mode": of("metrics_mode").upper(),
         "Disable system metrics": of("disable_system_metrics"),
         "Workflow Store": of("workflow_store"),
         "CPP log config": _NONE,

@@ -8,8 +8,10 @@ import pytest
 
 from torchserve.core.config.address import parse_address
 from torchserve.core.config.configured_models import ConfiguredModels
-from torchserve.core.config.dump import Surroundings, dump
+from torchserve.core.config.dump import OWN_METRICS, Surroundings, dump
 from torchserve.core.config.settings import Settings
+
+from ...house.tree import REPO
 
 # As TorchServe 0.12 logged them.
 NAMES = """
@@ -71,3 +73,6 @@ def test_what_is_not_given() -> None:
         "N/A", "N/A", "N/A", "/bin/python",
     )  # fmt: skip
     assert shown["System metrics command"] == "default"
+    assert shown["Metrics config path"] == "/home/core/metrics/metrics.yaml"
+    assert (REPO / OWN_METRICS).is_file()
+    assert shown["Metrics mode"] == "LOG"
