@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 
@@ -28,6 +30,18 @@ class Entry(Protocol):
     def text(self) -> str: ...
 
 
+class Several(Protocol):
+    """An entry of many lines: `take` gives each line's `at`, text and request ids, and gives it once."""
+
+    def take(self) -> Iterator[tuple[float, str, str]]: ...
+
+
 def timestamp(seconds: float) -> str:
     """`2026-11-22T10:32:52,046`, in local time, from seconds since the epoch."""
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.localtime(seconds))},{int(seconds % 1 * 1000):03d}"
+    whole = int(seconds)
+    return f"{_second(whole)},{int((seconds - whole) * 1000):03d}"
+
+
+@lru_cache(maxsize=8)  # thousands of lines are of the same second
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(seconds))

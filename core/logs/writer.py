@@ -6,9 +6,11 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import cast
 
 from .files import destination
-from .line import Entry, Line
+from .line import Entry, Line, Several
 from .plan import ACCESS, ROOT, Plan, Sink
 
 BACKLOG = 100_000  # entries kept for a disk that does not keep up; what comes on top is dropped and counted
@@ -23,7 +25,7 @@ class LogWriter:
         self._plan = plan
         self._destinations = {sink: destination(sink) for sink in plan.sinks()}
         self._muted = {name for name, route in plan.routes.items() if route.level > logging.INFO or not route.sinks}
-        self._entries: deque[tuple[str, Line | Entry]] = deque()
+        self._entries: deque[tuple[str, Line | Entry | Several]] = deque()
         self._awake = threading.Event()
         self._ended = False
         self.dropped = 0
@@ -31,7 +33,7 @@ class LogWriter:
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
-    def put(self, logger: str, entry: Line | Entry) -> None:
+    def put(self, logger: str, entry: Line | Entry | Several) -> None:
         """Add a line of a logger or an entry of a stream."""
         if len(self._entries) >= BACKLOG:
             self.dropped += 1
@@ -40,7 +42,7 @@ class LogWriter:
         if not self._awake.is_set():
             self._awake.set()
 
-    def stream(self, name: str, entry: Entry) -> None:
+    def stream(self, name: str, entry: Entry | Several) -> None:
         """Add an entry of ACCESS_LOG, TS_METRICS or MODEL_METRICS, unless the plan wants none of its lines."""
         if name not in self._muted:
             self.put(name, entry)
@@ -70,9 +72,10 @@ class LogWriter:
         while self._entries:
             name, entry = self._entries.popleft()
             try:
-                line = entry if isinstance(entry, Line) else _line(name, entry)
-                for sink in self._plan.route(name).sinks:
-                    gathered.setdefault(sink, []).append(sink.layout(line))
+                into = [(sink.layout, gathered.setdefault(sink, [])) for sink in self._plan.route(name).sinks]
+                for line in _lines(name, entry):
+                    for layout, texts in into:
+                        texts.append(layout(line))
             except Exception:  # noqa: BLE001  (a line that has no text must not end the thread)
                 self.dropped += 1
         now = time.time()
@@ -88,5 +91,11 @@ class LogWriter:
             gathered.setdefault(sink, []).append(sink.layout(line))
 
 
-def _line(name: str, entry: Entry) -> Line:
-    return Line(entry.at, logging.INFO, "main", name, entry.text(), entry.request_id)
+def _lines(name: str, entry: Line | Entry | Several) -> Iterable[Line]:
+    if isinstance(entry, Line):
+        return (entry,)
+    take: Callable[[], Iterator[tuple[float, str, str]]] | None = getattr(entry, "take", None)
+    if take is None:
+        one = cast("Entry", entry)
+        return (Line(one.at, logging.INFO, "main", name, one.text(), one.request_id),)
+    return (Line(at, logging.INFO, "main", name, text, request_id) for at, text, request_id in take())

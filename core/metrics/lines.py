@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from time import time
 from typing import Protocol
 
@@ -10,68 +11,74 @@ from ..wire.messages import Sample
 from .family import Family, java_double
 from .series import Series
 
+BACKLOG = 50_000  # values kept for a disk that does not keep up; the oldest are dropped
 TS_METRICS, MODEL_METRICS = "TS_METRICS", "MODEL_METRICS"
 
 
-class Line(Protocol):
-    """What is put: `at` is seconds since the epoch, `text` the line without its time."""
+class Lines(Protocol):
+    """What is put: `take` gives each line's seconds since the epoch, text and request ids, and gives it once."""
 
-    @property
-    def at(self) -> float: ...
-    @property
-    def request_id(self) -> str: ...
-    def text(self) -> str: ...
+    def take(self) -> Iterator[tuple[float, str, str]]: ...
 
 
-Put = Callable[[str, Line], None]
+Put = Callable[[str, Lines], None]
 
 
-class ServerLine:
-    """One new value of a server's metric. `at` is seconds since the epoch."""
+class ServerLines:
+    """New values of the server's metrics that wait to be written: one put for all that come until they are taken."""
 
-    __slots__ = ("_after", "_before", "_value", "at")
+    __slots__ = ("_put", "_waiting")
 
-    request_id = ""
+    def __init__(self, put: Put) -> None:
+        self._put = put
+        self._waiting: deque[tuple[float, Logged, float]] = deque(maxlen=BACKLOG)
 
-    def __init__(self, at: float, before: str, value: float, after: str) -> None:
-        self.at = at
-        self._before = before
-        self._value = value
-        self._after = after
+    def add(self, logged: Logged, value: float) -> None:
+        waiting = self._waiting
+        waiting.append((time(), logged, value))
+        # Others that wait have been put, and who takes them takes this one too; unless that came to nothing.
+        if len(waiting) in {1, BACKLOG}:
+            self._put(TS_METRICS, self)
 
-    def text(self) -> str:
-        return f"{self._before}{java_double(self._value)}{self._after}{int(self.at)}"
+    def take(self) -> Iterator[tuple[float, str, str]]:
+        waiting = self._waiting
+        while waiting:
+            at, logged, value = waiting.popleft()
+            yield at, logged.text(at, value), ""
 
 
-class ModelLine:
-    """One value that a handler emitted, for the request that it named or for all of the batch."""
+class ModelLines:
+    """Values that a handler emitted, each for the request that it named or for all of the batch."""
 
-    __slots__ = ("_host", "_sample", "_unit", "at", "request_id")
+    __slots__ = ("_at", "_counted", "_host", "_request_ids")
 
-    def __init__(self, at: float, sample: Sample, unit: str, host: str, request_ids: Sequence[str]) -> None:
-        index = sample.index
-        one = index is not None and 0 <= index < len(request_ids)
-        self.at = at
-        self.request_id = request_ids[index] if one and index is not None else ",".join(request_ids)
-        self._sample = sample
-        self._unit = unit
+    def __init__(self, counted: Sequence[tuple[Sample, str]], host: str, request_ids: Sequence[str]) -> None:
+        self._at = time()
+        self._counted = counted
         self._host = host
+        self._request_ids = request_ids
 
-    def text(self) -> str:
-        sample = self._sample
-        dimensions = ",".join([f"{name}:{value}" for name, value in sample.dimensions])
-        return (
-            f"{sample.name}.{self._unit}:{java_double(sample.value)}|#{dimensions}"
-            f"|#hostname:{self._host},requestID:{self.request_id},timestamp:{int(self.at)}"
-        )
+    def take(self) -> Iterator[tuple[float, str, str]]:
+        at, ids = self._at, self._request_ids
+        for sample, unit in self._counted:
+            index = sample.index
+            named = ids[index] if index is not None and 0 <= index < len(ids) else ",".join(ids)
+            dimensions = ",".join([f"{name}:{value}" for name, value in sample.dimensions])
+            text = (
+                f"{sample.name}.{unit}:{java_double(sample.value)}|#{dimensions}"
+                f"|#hostname:{self._host},requestID:{named},timestamp:{int(at)}"
+            )
+            yield at, text, named
 
 
 class Logged:
     """A series whose new values are written down too, under their family's labels except the host's."""
 
-    __slots__ = ("_after", "_before", "_put", "_series")
+    __slots__ = ("_after", "_before", "_lines", "_series")
 
-    def __init__(self, series: Series, family: Family, unit: str, values: Sequence[str], host: str, put: Put) -> None:
+    def __init__(
+        self, series: Series, family: Family, unit: str, values: Sequence[str], host: str, lines: ServerLines
+    ) -> None:
         pairs = [
             f"{name}:{value}"
             for name, value in zip(family.labels, values, strict=True)
@@ -80,8 +87,11 @@ class Logged:
         self._series = series
         self._before = f"{family.name}.{unit}:"
         self._after = f"|#{','.join(pairs)}|#hostname:{host},timestamp:"
-        self._put = put
+        self._lines = lines
 
     def update(self, value: float, /) -> None:
         self._series.update(value)
-        self._put(TS_METRICS, ServerLine(time(), self._before, value, self._after))
+        self._lines.add(self, value)
+
+    def text(self, at: float, value: float) -> str:
+        return f"{self._before}{java_double(round(value, 3))}{self._after}{int(at)}"

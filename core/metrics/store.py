@@ -7,13 +7,12 @@ import socket
 from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
-from time import time
 
 from ..wire.messages import Metric, Sample
 from .catalog import OWN
 from .emitted import Emitted
 from .family import Family
-from .lines import MODEL_METRICS, Logged, ModelLine, Put
+from .lines import MODEL_METRICS, Logged, ModelLines, Put, ServerLines
 from .of_model import TS, ModelMetrics
 from .series import NOTHING, Series
 from .spec import Declared, MetricsSpec, read_spec
@@ -43,6 +42,7 @@ class MetricStore:
     ) -> None:
         spec = default_spec() if spec is None else spec
         self._put = None if mode == "prometheus" else put
+        self._lines = ServerLines(self._put) if self._put is not None else None
         self._legacy = mode == "legacy"
         self._units = {each.name: each.unit for each in spec.server}
         self._own = {each.name: each.family() for each in OWN}
@@ -109,19 +109,17 @@ class MetricStore:
         if family is None or len(family.labels) != len(values):
             return NOTHING
         series = family.series(*values)
-        if self._put is None or (self._legacy and name in TS):
+        if self._lines is None or (self._legacy and name in TS):
             return series
-        return Logged(series, family, self._units[name], values, HOST, self._put)
+        return Logged(series, family, self._units[name], values, HOST, self._lines)
 
     def own(self, name: str) -> Family:
         return self._own[name]
 
     def samples(self, emitted: Sequence[Sample], request_ids: Sequence[str]) -> None:
         counted = self._emitted.update(emitted)
-        if self._put is not None:
-            now = time()
-            for sample, unit in counted:
-                self._put(MODEL_METRICS, ModelLine(now, sample, unit, HOST, request_ids))
+        if self._put is not None and counted:
+            self._put(MODEL_METRICS, ModelLines(counted, HOST, request_ids))
 
     def worker_loaded(self, worker: str, milliseconds: float) -> None:
         values = self._load_times[worker] = (worker, *_OF_HOST)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from torchserve.core.metrics.lines import MODEL_METRICS, TS_METRICS, Line
+from torchserve.core.metrics.lines import BACKLOG, MODEL_METRICS, TS_METRICS, Lines
 from torchserve.core.metrics.of_model import TS
 from torchserve.core.metrics.spec import read_spec
 from torchserve.core.metrics.store import HOST, MetricStore
@@ -16,17 +16,24 @@ LEVEL = (("ModelName", "m"), ("Level", "Model"))
 
 
 class Log:
-    """Keeps what is put, by stream, without the seconds of its timestamp."""
+    """Keeps what is put, by stream, without the seconds of its timestamp. `write` takes it, as the log's thread does."""
 
     def __init__(self) -> None:
         self.lines: dict[str, list[str]] = {TS_METRICS: [], MODEL_METRICS: []}
-        self.entries: list[Line] = []
+        self.put: list[tuple[str, Lines]] = []
+        self.request_ids: set[str] = set()
 
-    def __call__(self, stream: str, entry: Line) -> None:
-        self.entries.append(entry)
-        text, at = entry.text().split("timestamp:")
-        assert int(at) == int(entry.at)
-        self.lines[stream].append(text)
+    def __call__(self, stream: str, entry: Lines) -> None:
+        self.put.append((stream, entry))
+
+    def write(self) -> Log:
+        for stream, entry in self.put:
+            for at, line, request_ids in entry.take():
+                text, seconds = line.split("timestamp:")
+                assert int(seconds) == int(at)
+                self.lines[stream].append(text)
+                self.request_ids.add(request_ids)
+        return self
 
 
 def busy(mode: str) -> tuple[MetricStore, Log]:
@@ -48,7 +55,7 @@ def busy(mode: str) -> tuple[MetricStore, Log]:
     store.request(200)
     model.answered(0.25, 0.125, named=False)
     store.system([("CPUUtilization", 12.5)], [("1", "GPUUtilization", 30.0)])
-    return store, log
+    return store, log.write()
 
 
 def shown(store: MetricStore) -> set[str]:
@@ -87,7 +94,32 @@ def test_lines_by_mode(mode: str, server: list[str], model: list[str]) -> None:
     _, log = busy(mode)
     assert sorted(log.lines[TS_METRICS]) == sorted(line.replace(":vm,", f":{HOST},") for line in server)
     assert log.lines[MODEL_METRICS] == [line.replace(":vm,", f":{HOST},") for line in model]
-    assert {entry.request_id for entry in log.entries} == ({"", "id-a,id-b", "id-b"} if model else set())
+    assert log.request_ids == ({"", "id-a,id-b", "id-b"} if model else set())
+
+
+def test_many_values_are_put_once_and_none_is_lost() -> None:
+    log = Log()
+    store = MetricStore(mode="log", put=log)
+    for _ in range(3):
+        store.request(200)
+    assert len(log.put) == 1
+    assert len(log.write().lines[TS_METRICS]) == 3
+    store.request(200)
+    assert len(log.put) == 2
+    assert len(log.write().lines[TS_METRICS]) == 4
+
+
+def test_a_log_that_takes_nothing_costs_the_oldest_values_only() -> None:
+    log = Log()
+    store = MetricStore(mode="log", put=log)
+    store.request(200)
+    log.put.clear()  # as a log does whose disk does not keep up
+    for _ in range(BACKLOG):
+        store.request(404)
+    assert log.put != []
+    lines = log.write().lines[TS_METRICS]
+    assert len(lines) == BACKLOG
+    assert {line.partition(".")[0] for line in lines} == {"Requests4XX"}
 
 
 def test_what_is_shown_by_mode() -> None:
