@@ -23,6 +23,8 @@ from .spawn_local import LocalProcess
 
 log = logging.getLogger(__name__)
 
+_KILLED = frozenset((-signal.SIGKILL, 128 + signal.SIGKILL))  # the second is how a shell between us tells it
+
 FRAME_OVERHEAD = 1 << 20  # bytes allowed for heads, headers and metric samples beside the bodies of a frame
 STOP_GRACE = 2.0  # seconds a worker may take to end after its socket was closed, before it is killed
 
@@ -226,9 +228,7 @@ class Worker(asyncio.BufferedProtocol):
         else:
             self.process.socket.close()
         if not self._loaded.done():
-            self._loaded.set_result(
-                Loaded(500 if code != -signal.SIGKILL else 507, f"Worker died. {self.name} {reason}")
-            )
+            self._loaded.set_result(Loaded(507 if code in _KILLED else 500, f"Worker died. {self.name} {reason}"))
         self._lane.detach(self)
         if self._batch is not None:
             batch, self._batch = self._batch, None
@@ -242,7 +242,7 @@ class Worker(asyncio.BufferedProtocol):
             f" in a batch of {len(batch.jobs)}; it is being restarted. The model log has what it printed."
         )
         # TorchServe takes a SIGKILL that it did not send itself for the system's out-of-memory killer.
-        return WorkerDied(text, out_of_memory=code == -signal.SIGKILL and self._verdict is None)
+        return WorkerDied(text, out_of_memory=code in _KILLED and self._verdict is None)
 
     def _disarm(self) -> None:
         if self._timer is not None:

@@ -35,6 +35,7 @@ def queued(server: LiveServer) -> int:
     ("order", "status", "reason"),
     [
         ("kill", 507, "was killed by SIGKILL"),
+        ("exit 137", 507, "exited with code 137"),
         ("exit 3", 500, "exited with code 3"),
         ("sleep 60", 500, "did not answer within 1 s (responseTimeout)"),
     ],
