@@ -72,6 +72,23 @@ class ControlPlane:
         """Whether no model's default version has lost its workers for good, and no drain has begun."""
         return not self._draining and not any(model.failed for model in self._registry.defaults())
 
+    def missing(self) -> list[str]:
+        """Why the server should get no traffic yet, or no more; empty when it should."""
+        lacking = [model.lacking for model in self._registry if model.at_startup and model.lacking]
+        return ["The server is stopping.", *lacking] if self._draining else lacking
+
+    def ready(self, name: str) -> bool:
+        """Whether the default version of a model has its workers, and at least one. Raises ModelNotFound."""
+        model = self._registry.get(name)
+        return model.pool.ready > 0 and not model.lacking
+
+    def version_of(self, name: str, version: str | None = None) -> str:
+        """The version asked for, or the default one. Raises ModelNotFound, VersionNotFound."""
+        return self._registry.get(name, version).version
+
+    def model_names(self) -> list[str]:
+        return [model.name for model in self._registry.defaults()]
+
     def begin_drain(self) -> None:
         self._draining = True
 

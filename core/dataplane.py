@@ -56,6 +56,11 @@ class DataPlane:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
+    def startup_model(self) -> str | None:
+        """The only model that was loaded at start, for requests that name none; None if there isn't just one."""
+        names = {model.name for model in self._registry if model.at_startup}
+        return names.pop() if len(names) == 1 else None
+
     def expect(self, model: str, version: str | None) -> Arrival:
         """Tell the batcher of a request whose body is still arriving. Raises ModelNotFound, VersionNotFound."""
         return Arrival(self._registry.get(model, version))

@@ -30,9 +30,9 @@ def split_body(body: bytes, content_type: str, limits: Limits, *, check_json: bo
         return (Part("body", "", body),)
     kind = media_type(content_type)
     if kind == "multipart/form-data":
-        parts = _last_of_each(_multipart(body, _boundary(content_type), limits.max_parts))
+        parts = last_of_each(_multipart(body, _boundary(content_type), limits.max_parts))
     elif kind == "application/x-www-form-urlencoded":
-        parts = _last_of_each(_urlencoded(body, limits.max_parts))
+        parts = last_of_each(_urlencoded(body, limits.max_parts))
     else:
         parts = (Part("body", kind, body),)
     if check_json:
@@ -70,7 +70,8 @@ def check_json_syntax(name: str, body: Body) -> None:
             raise BadRequest(f"Malformed JSON in {name}: nested too deeply.") from None
 
 
-def _last_of_each(parts: list[Part]) -> tuple[Part, ...]:
+def last_of_each(parts: list[Part]) -> tuple[Part, ...]:
+    """Of several parts with one name only the last."""
     return tuple({part.name: part for part in parts}.values())
 
 
@@ -153,7 +154,8 @@ def _part(body: bytes, view: memoryview, start: int, stop: int) -> Part:
         raise BadRequest(f"Malformed multipart body: the part at byte {start} has no name.")
     is_file = "filename" in parameters or "filename*" in parameters
     # A plain field's content type is disregarded, as TorchServe does: its value is always bytes for the handler.
-    return Part(parameters["name"], media_type(content_type) if is_file else "", view[data : max(data, stop)])
+    kind = (media_type(content_type) or "application/octet-stream") if is_file else ""
+    return Part(parameters["name"], kind, view[data : max(data, stop)])
 
 
 def _parameters(value: str) -> dict[str, str]:

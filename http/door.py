@@ -23,7 +23,6 @@ from .limits import Limits
 from .outlet import Sent, TransportOutlet, half_close, write
 from .predict import (
     CLIENT_GONE,
-    PREFIXES,
     Prediction,
     answer_buffers,
     awaits_continue,
@@ -32,7 +31,8 @@ from .predict import (
 )
 from .reply import PLAIN
 from .request import Head, Request, by_lower_name, media_type
-from .routes import Endpoint, Face, Table
+from .route import Endpoint, Face
+from .routes import Table, match_prediction
 from .services import Services
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -62,7 +62,7 @@ class Door:
         connection = cast(Connection, request.protocol)
         self.active += 1
         try:
-            if self._predicts and head.path().startswith(PREFIXES) and not self._is_preflight(head):
+            if self._predicts and head.method != "OPTIONS" and match_prediction(head.path()) is not None:
                 keep = await self._predict(head, request.content, connection, transport)
             else:
                 keep = await self._route(head, request.content, connection, transport)
@@ -127,7 +127,9 @@ class Door:
             body = await read_body(content, connection, self._limits) if unread else content.read_nowait()
             unread = False
             content_type = media_type(fields.get("content-type", ""))
-            result = endpoint(self._services, Request(head.method, params, query, content_type, body))
+            result = endpoint(
+                self._services, Request(head.method, params, query, content_type, body, self._table.routes)
+            )
             reply = await self._see_through(result) if inspect.isawaitable(result) else result
         except asyncio.CancelledError:
             self._services.answered(head, CLIENT_GONE)

@@ -102,7 +102,7 @@ def error_reply(error: BaseException) -> Reply:
         message = f"Internal server error. The server's log has the details under incident {incident}."
         return _reply(500, _INTERNAL, message)
     status, name = row(error)
-    if status < 400:  # a handler's PredictionException with such a code: TorchServe answers these bytes
+    if status == 200:  # a handler's PredictionException with such a code: TorchServe answers these bytes
         return Reply(body=b"error", status=status)
     reply = _reply(status, name, error.message)
     return replace(reply, headers=_CHALLENGE) if isinstance(error, Challenged) else reply

@@ -20,7 +20,7 @@ from .lean import LeanAcceptor
 from .limits import Limits
 from .listener import BACKLOG, Bound, Listener, bind
 from .reply import PLAIN, Letterhead
-from .routes import Face
+from .route import Face
 from .services import Services
 
 if TYPE_CHECKING:

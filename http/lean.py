@@ -25,7 +25,9 @@ from .services import Services
 # A head that this expression and any HTTP parser read in the same way. No part of it can match in two ways, so that it
 # takes linear time on every input.
 _HEAD = re.compile(
-    rb"(POST|PUT) (/(?:predictions|explanations)/[!-~]+) HTTP/1\.1\r\n"
+    rb"(POST|PUT) (/(?:(?:predictions|explanations)/[!-~]+"
+    rb"|v[12]/models/[!\"$-.0->@-~]+(?::predict|:explain|/infer|/explain)(?:\?[!-~]*)?"
+    rb"|(?:invocations|models/[!\"$-.0->@-~]+/invoke)(?:\?[!-~]*)?)) HTTP/1\.1\r\n"
     rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n){1,64})\r\n"
 )
 _FIELD = re.compile(rb"([^:\r\n]+):([^\r\n]*)\r\n")

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from ..core.errors import HandlerFailed, RouteNotFound, ServeError, TooLarge
-from ..core.payload import Body, Payload, Reply
+from ..core.payload import Body, Part, Payload, Reply
 from .auth import Scope
-from .body import split_body
+from .body import last_of_each, split_body
 from .errors import error_reply
 from .ids import fresh_id
+from .inference import only_model
 from .reply import BODILESS, Letterhead, reply_head, stream_head
-from .request import Head, by_lower_name, decode_segment
+from .request import Head, by_lower_name, check_percent, decode_segment
+from .route import Ask
+from .routes import match_prediction
 from .services import Services
 
 if TYPE_CHECKING:
@@ -28,7 +31,8 @@ log = logging.getLogger(__name__)
 
 CLIENT_GONE = 499  # in the books only: nobody is left to get an answer
 SCOPE: Scope = "inference"
-PREFIXES = ("/predictions/", "/explanations/")
+_NO_ASK = Ask()
+_TRANSFER = frozenset(("transfer-encoding", "expect"))
 
 
 class Outlet(Protocol):
@@ -47,7 +51,7 @@ class Prediction:
     """
 
     __slots__ = (
-        "_explain", "_fields", "_headers", "_model", "_outlet", "_services", "_streaming", "_ticket", "_url_path",
+        "_ask", "_fields", "_headers", "_model", "_outlet", "_query", "_services", "_streaming", "_ticket", "_url_path",
         "_version", "head", "id", "over",
     )  # fmt: skip
 
@@ -56,10 +60,11 @@ class Prediction:
         self._outlet = outlet
         self._ticket: Ticket | None = None
         self._streaming: int | None = None  # the status that a streamed answer began with
-        self._model = ""
+        self._ask = _NO_ASK
+        self._model = ""  # until the parameters of the request name it
         self._version: str | None = None
         self._url_path = ""
-        self._explain = "False"
+        self._query: dict[str, str] = {}
         self._headers: dict[str, str] = {}
         self._fields = self._headers
         self.head = head
@@ -74,16 +79,19 @@ class Prediction:
             guard = self._services.guard
             if guard is not None:
                 guard.check(SCOPE, self._fields)
-            pieces = self.head.path().split("/", 4)
-            if len(pieces) < 3 or not pieces[2]:
+            path = self.head.path()
+            check_percent(path)
+            matched = match_prediction(path)
+            if matched is None:
                 raise RouteNotFound
-            if pieces[1] == "explanations":
-                self._explain = "True"
-            self._model = decode_segment(pieces[2])
-            if len(pieces) > 3:
-                self._version = decode_segment(pieces[3]) or None
-            if len(pieces) > 4:
-                self._url_path = decode_segment(pieces[4])
+            self._ask, params = matched
+            if self._ask.query:
+                self._query = {name: values[-1] for name, values in self.head.query().items()}
+            self._model = decode_segment(params.get("model", "")) or self._query.get("model_name", "")
+            if "version" in params:
+                self._version = decode_segment(params["version"])
+            if "rest" in params:
+                self._url_path = decode_segment(params["rest"])
             check_declared(self._fields, self._services.limits.max_request_size)
         except ServeError as error:
             self.fail(error, unread=unread)
@@ -94,6 +102,8 @@ class Prediction:
 
     def expect(self) -> AbstractContextManager[None]:
         """Around the reading of a body that is still arriving. Raises ModelNotFound or VersionNotFound."""
+        if not self._model:
+            return nullcontext()
         return self._services.dataplane.expect(self._model, self._version)
 
     def submit(self, body: bytes) -> None:
@@ -167,10 +177,20 @@ class Prediction:
         fields = self._fields
         check_json = self._services.decode_input and "content-encoding" not in fields
         parts = split_body(body, fields.get("content-type", ""), self._services.limits, check_json=check_json)
+        if self._ask.query:
+            given = [Part(name, "", value.encode("utf-8", "surrogateescape")) for name, value in self._query.items()]
+            parts = last_of_each([*given, *parts])
+        if not self._model:
+            self._model = _named(parts) or only_model(self._services)
         headers = self._headers
-        headers["content-length"] = str(len(body))
-        headers["explain"] = self._explain
-        headers["url_path"] = self._url_path
+        if "transfer-encoding" in fields or "expect" in fields:  # of interest to who read the body, and done with
+            headers = {name: value for name, value in headers.items() if name.lower() not in _TRANSFER}
+        if "content-length" not in fields:
+            headers["content-length"] = str(len(body))
+        if self._ask.explain:
+            headers["explain"] = self._ask.explain
+        if self._ask.url_path:
+            headers["url_path"] = self._url_path
         return Payload(self.id, parts, headers)
 
     def _keep(self, *, streamed: bool = False) -> bool:
@@ -222,6 +242,11 @@ def check_size(size: int, limit: int) -> None:
 def awaits_continue(fields: Mapping[str, str]) -> bool:
     """Whether the client holds its body back until it is told to go on."""
     return fields.get("expect", "").lower() == "100-continue"
+
+
+def _named(parts: tuple[Part, ...]) -> str:
+    """The model that a form's field names; "" if none does."""
+    return next((str(part.body, "utf-8", "replace") for part in parts if part.name == "model_name"), "")
 
 
 def _sendable(reply: Reply) -> bool:

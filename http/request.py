@@ -6,9 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
 from ..core.errors import BadRequest
+
+if TYPE_CHECKING:
+    from .route import Route
 
 _BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -62,13 +66,16 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A whole request, for the routes that are not predictions. `content_type` has no parameters, in lower case."""
+    """A whole request, for the routes that are not predictions. `content_type` has no parameters, in lower case.
+    `routes` are all those of the listener that it came to.
+    """
 
     method: str
     params: Mapping[str, str]
     query: Mapping[str, Sequence[str]]
     content_type: str = ""
     body: bytes = b""
+    routes: Sequence[Route] = ()
 
 
 def by_lower_name(headers: Mapping[str, str]) -> dict[str, str]:
@@ -82,14 +89,12 @@ def media_type(value: str) -> str:
 
 
 def decode_segment(text: str) -> str:
-    """One segment of a path, percent-decoded. Raises BrokenEncoding."""
-    if "%" not in text:
-        return text
-    check_percent(text)
-    return unquote(text, errors="replace")
+    """One segment of a path that check_percent has seen, percent-decoded."""
+    return unquote(text, errors="replace") if "%" in text else text
 
 
 def check_percent(text: str) -> None:
+    """Raise BrokenEncoding for a percent sign that is none of an encoding."""
     broken = _BROKEN_PERCENT.search(text)
     if broken is not None:
         raise BrokenEncoding(broken.start())

@@ -2,66 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+import re
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 from ..core.errors import MethodNotAllowed, RouteNotFound
-from ..core.payload import Reply
-from . import inference, management, metrics
+from . import health, inference, management, metrics, openapi
+from . import operations as docs
 from .auth import Scope
-from .request import Request, decode_segment
-from .services import Services
+from .request import check_percent, decode_segment
+from .route import ANY, FACES, Ask, Endpoint, Face, Route
 
-Face: TypeAlias = Literal["inference", "management", "metrics"]
-Endpoint: TypeAlias = Callable[[Services, Request], Reply | Awaitable[Reply]]
-
-# The key that a face's routes ask for where tokens are on, unless a row says otherwise.
-_FACE_SCOPE: dict[Face, Scope] = {"inference": "inference", "management": "management", "metrics": "open"}
-
-ANY = ""  # TorchServe looks at the path only on these routes: every method works
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """`path` is made of literal segments, `{name}` for one segment and `{name...}`, last, for all that follow.
-
-    Predictions have no endpoint here: predict.py answers them, before the table is asked.
-    """
-
-    face: Face
-    method: str
-    path: str
-    endpoint: Endpoint | None
-    summary: str
-    own_scope: Scope | None = None
-
-    @property
-    def scope(self) -> Scope:
-        """The key that is asked for where tokens are on."""
-        return self.own_scope or _FACE_SCOPE[self.face]
-
+_PREDICT = Ask("False", url_path=True)
+_EXPLAIN = Ask("True", url_path=True)
+_KSERVE_PREDICT = Ask("False")
+_KSERVE_EXPLAIN = Ask("True")
+_SAGEMAKER = Ask(query=True)
 
 ROUTES = (
-    Route("inference", ANY, "/ping", inference.ping, "Whether the server is healthy", "open"),
-    Route("inference", ANY, "/predictions/{model}", None, "Predict with the default version"),
-    Route("inference", ANY, "/predictions/{model}/{version}", None, "Predict with a version"),
-    Route("inference", ANY, "/predictions/{model}/{version}/{rest...}", None, "Predict; the rest is url_path"),
-    Route("inference", ANY, "/explanations/{model}", None, "Explain with the default version"),
-    Route("inference", ANY, "/explanations/{model}/{version}", None, "Explain with a version"),
-    Route("inference", ANY, "/explanations/{model}/{version}/{rest...}", None, "Explain; the rest is url_path"),
-    Route("management", "GET", "/models", management.list_models, "List the models"),
-    Route("management", "POST", "/models", management.register, "Register a model"),
-    Route("management", "GET", "/models/{model}", management.describe, "Describe the default version"),
-    Route("management", "PUT", "/models/{model}", management.scale, "Scale the default version"),
-    Route("management", "DELETE", "/models/{model}", management.unregister, "Remove the default version"),
-    Route("management", "GET", "/models/{model}/{version}", management.describe, "Describe a version, or `all`"),
-    Route("management", "PUT", "/models/{model}/{version}", management.scale, "Scale a version"),
-    Route("management", "DELETE", "/models/{model}/{version}", management.unregister, "Remove a version"),
-    Route("management", "PUT", "/models/{model}/{version}/set-default", management.set_default, "Choose the default"),
-    Route("management", ANY, "/token", management.renew_token, "Make a new key", "token"),
-    Route("metrics", ANY, "/metrics", metrics.read, "Metrics as Prometheus text"),
-    Route("metrics", ANY, "/metrics/{rest...}", metrics.read, "Metrics as Prometheus text"),
+    *(Route(face, "OPTIONS", "/", openapi.server, docs.SERVER, "open") for face in FACES),
+    *(Route(face, "GET", "/api-description", openapi.server, docs.SERVER_OLD, "open") for face in FACES),
+    Route("inference", ANY, "/ping", inference.ping, docs.PING, "open"),
+    Route("inference", ANY, "/health/live", health.live, docs.LIVE, "open"),
+    Route("inference", ANY, "/health/ready", health.ready, docs.READY, "open"),
+    Route("inference", ANY, "/predictions/{model}", _PREDICT, docs.PREDICT),
+    Route("inference", ANY, "/predictions/{model}/{version}", _PREDICT, docs.PREDICT.of_version),
+    Route("inference", ANY, "/predictions/{model}/{version}/{rest...}", _PREDICT, docs.PREDICT_REST),
+    Route("inference", ANY, "/explanations/{model}", _EXPLAIN, docs.EXPLAIN),
+    Route("inference", ANY, "/explanations/{model}/{version}", _EXPLAIN, docs.EXPLAIN.of_version),
+    Route("inference", ANY, "/explanations/{model}/{version}/{rest...}", _EXPLAIN, docs.EXPLAIN_REST),
+    Route("inference", ANY, "/v1/models/{model}:predict", _KSERVE_PREDICT, docs.KSERVE_PREDICT),
+    Route("inference", ANY, "/v1/models/{model}:explain", _KSERVE_EXPLAIN, docs.KSERVE_EXPLAIN),
+    Route("inference", ANY, "/v2/models/{model}/infer", _KSERVE_PREDICT, docs.KSERVE_INFER),
+    Route("inference", ANY, "/v2/models/{model}/explain", _KSERVE_EXPLAIN, docs.KSERVE_V2_EXPLAIN),
+    Route("inference", ANY, "/invocations", _SAGEMAKER, docs.INVOCATIONS),
+    Route("inference", ANY, "/models/{model}/invoke", _SAGEMAKER, docs.INVOKE),
+    Route("inference", ANY, "/{model}/predict", _SAGEMAKER, docs.LEGACY_PREDICT),
+    Route("inference", ANY, "/{model}/{version}/predict", _SAGEMAKER, docs.LEGACY_PREDICT.of_version),
+    Route("management", "GET", "/v1/models", health.models, docs.KSERVE_MODELS),
+    Route("management", "GET", "/v1/models/{model}", health.model, docs.KSERVE_READY),
+    Route("management", "GET", "/models", management.list_models, docs.LIST),
+    Route("management", "POST", "/models", management.register, docs.REGISTER),
+    Route("management", "GET", "/models/{model}", management.describe, docs.DESCRIBE),
+    Route("management", "PUT", "/models/{model}", management.scale, docs.SCALE),
+    Route("management", "DELETE", "/models/{model}", management.unregister, docs.UNREGISTER),
+    Route("management", "OPTIONS", "/models/{model}", openapi.model, docs.MODEL),
+    Route("management", "GET", "/models/{model}/{version}", management.describe, docs.DESCRIBE.of_version),
+    Route("management", "PUT", "/models/{model}/{version}", management.scale, docs.SCALE.of_version),
+    Route("management", "DELETE", "/models/{model}/{version}", management.unregister, docs.UNREGISTER.of_version),
+    Route("management", "OPTIONS", "/models/{model}/{version}", openapi.model, docs.MODEL.of_version),
+    Route("management", "PUT", "/models/{model}/{version}/set-default", management.set_default, docs.SET_DEFAULT),
+    Route("management", ANY, "/token", management.renew_token, docs.TOKEN, "token"),
+    Route("metrics", ANY, "/metrics", metrics.read, docs.METRICS),
+    Route("metrics", ANY, "/metrics/{rest...}", metrics.read, docs.METRICS.named("metrics_rest", "The same.")),
 )  # fmt: skip
 
 
@@ -70,45 +63,73 @@ class Table:
 
     def __init__(self, faces: Iterable[Face], routes: Iterable[Route] = ROUTES) -> None:
         chosen = set(faces)
-        self._rows: dict[str, list[tuple[tuple[str, ...], Route]]] = {}
-        for route in routes:
-            if route.face in chosen:
-                segments = tuple(route.path.strip("/").split("/"))
-                self._rows.setdefault(segments[0], []).append((segments, route))
-        self.scopes: frozenset[Scope] = frozenset(route.scope for rows in self._rows.values() for _, route in rows)
+        self.routes = tuple(route for route in routes if route.face in chosen)
+        self.scopes: frozenset[Scope] = frozenset(route.scope for route in self.routes)
+        self._rows = _by_first_segment(self.routes)
 
     def find(self, method: str, path: str) -> tuple[Endpoint, dict[str, str], Scope]:
         """The endpoint of a percent-encoded path, the path's decoded parameters, and the scope that is needed.
 
         A trailing slash is accepted.
 
+        A prediction's path is here for OPTIONS alone, which asks how to predict.
         Raises RouteNotFound, MethodNotAllowed, BrokenEncoding.
         """
-        segments = path.strip("/").split("/")
+        check_percent(path)
         known = False
-        for pattern, route in self._rows.get(segments[0], ()):
-            params = _match(pattern, segments)
-            if params is None or route.endpoint is None:
-                continue
+        for route, found in _matches(self._rows, path):
+            answer = route.answer
+            if isinstance(answer, Ask):
+                if method != "OPTIONS":
+                    continue
+                answer = openapi.predictions
             known = True
             if route.method in {ANY, method}:
-                params = {name: decode_segment(value) for name, value in params.items()}
-                return route.endpoint, params, route.scope
-        if known or (segments == [""] and path.startswith("/")):
+                params = {name: decode_segment(value) for name, value in found.groupdict().items()}
+                return answer, params, route.scope
+        if known:
             raise MethodNotAllowed
         raise RouteNotFound
 
 
-def _match(pattern: tuple[str, ...], segments: list[str]) -> dict[str, str] | None:
-    params: dict[str, str] = {}
-    for i, expected in enumerate(pattern):
-        if expected.endswith("...}"):
-            params[expected[1:-4]] = "/".join(segments[i:])
-            return params if len(segments) > i else None
-        if i >= len(segments):
-            return None
-        if expected.startswith("{"):
-            params[expected[1:-1]] = segments[i]
-        elif expected != segments[i]:
-            return None
-    return params if len(segments) == len(pattern) else None
+def match_prediction(path: str) -> tuple[Ask, dict[str, str]] | None:
+    """What kind of prediction a percent-encoded path asks for, and its parameters, not decoded. None: it is none."""
+    for route, found in _matches(_ROWS, path):
+        if isinstance(route.answer, Ask):
+            return route.answer, found.groupdict()
+    return None
+
+
+_Rows: TypeAlias = "dict[str, list[tuple[re.Pattern[str], Route]]]"
+
+
+def _by_first_segment(routes: Iterable[Route]) -> _Rows:
+    """Rows that begin with a parameter are filed under ""."""
+    rows: _Rows = {}
+    for route in routes:
+        first = route.path.split("/", 2)[1]
+        rows.setdefault("" if first.startswith("{") else first, []).append((_pattern(route.path), route))
+    return rows
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\{(\w+)(\.\.\.)?\}|([^{]+)", _expression, path))
+
+
+def _expression(piece: re.Match[str]) -> str:
+    name, rest, literal = piece.groups()
+    if literal:
+        return re.escape(literal).replace(":", "(?::|%3[Aa])")
+    return f"(?P<{name}>{'.+' if rest else '[^/]+'})"
+
+
+def _matches(rows: _Rows, path: str) -> Iterator[tuple[Route, re.Match[str]]]:
+    path = path.rstrip("/") or "/"
+    first = path[1:].partition("/")[0]
+    for pattern, route in rows.get(first) or rows.get("", ()):
+        found = pattern.fullmatch(path)
+        if found is not None:
+            yield route, found
+
+
+_ROWS = _by_first_segment(ROUTES)

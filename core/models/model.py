@@ -102,6 +102,12 @@ class Model:
         except LaneClosed:
             raise Draining(f"{self._label} is being removed and takes no new request.") from None
 
+    @property
+    def lacking(self) -> str:
+        """What this version lacks of the workers asked for, "" when they all serve."""
+        minimum = self.pool.minimum or 0
+        return "" if self.pool.ready >= minimum else f"{self._label} has {self.pool.ready} of {minimum} workers."
+
     async def drain(self, grace: float) -> None:
         """Serve what is queued and running for at most `grace` seconds, then end all workers."""
         if self.pool.promising:

@@ -60,6 +60,23 @@ def test_bodies_become_rows(probe: LiveServer):
     assert probe.predict("probe", b'"json text"', content_type="application/json").json["text"] == "json text"
 
 
+def test_other_names_of_a_prediction(probe: LiveServer):
+    assert probe.call("Inference", "GET", "/health/ready").json == {"ready": True}
+    for path, explain in [
+        ("/predictions/probe", "False"),
+        ("/explanations/probe/1.0", "True"),
+        ("/v1/models/probe:predict", "False"),
+        ("/v2/models/probe/explain", "True"),
+        ("/invocations", None),
+        ("/models/probe/invoke", None),
+        ("/probe/1.0/predict", None),
+    ]:
+        answer = probe.call("Inference", "PUT", f"{path}?extra=row", b"hello", content_type="text/plain")
+        assert (answer.json["text"], answer.json["headers"].get("explain")) == ("hello", explain), path
+        assert answer.json["names"] == (["body"] if explain else ["body", "extra"]), path
+    assert probe.call("Inference", "POST", "/invocations?model_name=nobody", b"").status == 404
+
+
 def test_wrong_requests(probe: LiveServer):
     cases = [
         (probe.predict("nobody", b"x"), 404, "ModelNotFoundException", "Model not found: nobody"),
@@ -119,6 +136,11 @@ def test_a_model_that_does_not_load(serve: Serve, store):
     make_model(store, "fine", ECHO)
     server = serve("broken", "fine")
     server.ready("fine")
+    waiting = server.call("Inference", "GET", "/health/ready")
+    assert waiting.status == 503
+    assert waiting.json["missing"] == ['Model "broken" version 1.0 has 0 of 1 workers.']
+    assert server.manage("GET", "/v1/models/broken").json == {"name": "broken", "ready": False}
+    assert server.manage("GET", "/v1/models/fine").json == {"name": "fine", "ready": True}
     eventually(lambda: server.call("Inference", "GET", "/ping").status == 500)
     eventually(lambda: server.has_logged("RuntimeError: weights are missing"))  # the author needs the traceback
     worker = server.workers("broken")[0]

@@ -70,6 +70,10 @@ class FakeDataPlane:
     arriving: int = 0
     arrivals: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    startup: tuple[str, ...] = ("m",)
+
+    def startup_model(self) -> str | None:
+        return self.startup[0] if len(self.startup) == 1 else None
 
     def _check(self, model: str, version: str | None) -> None:
         if model != "m":
@@ -134,6 +138,24 @@ class FakeControlPlane:
         return self._answer_now("list_models", limit, offset)
 
     def healthy(self) -> bool:
+        return self.well
+
+    def missing(self) -> list[str]:
+        return [] if self.well else ["m has 0 of 1 workers."]
+
+    def version_of(self, name: str, version: str | None = None) -> str:
+        if name != "m":
+            raise ModelNotFound(name)
+        if version not in {None, "1.0"}:
+            raise VersionNotFound(name, version)
+        return "1.0"
+
+    def model_names(self) -> list[str]:
+        return ["m"]
+
+    def ready(self, name: str) -> bool:
+        if name != "m":
+            raise ModelNotFound(name)
         return self.well
 
 

@@ -19,7 +19,8 @@ from torchserve.core.tokens import Tokens
 from torchserve.http.auth import Guard
 from torchserve.http.front import Listener
 from torchserve.http.limits import Limits
-from torchserve.http.routes import ANY, ROUTES, Route
+from torchserve.http.route import ANY, Route
+from torchserve.http.routes import ROUTES
 
 from .doubles import FakeControlPlane, House, head_and_body, house
 
@@ -30,7 +31,7 @@ LAYOUTS = {
     "one port": ("a", "a", "a"),
 }
 KEYS = ("none", "wrong", "expired", "inference", "management", "token")
-OPEN = {"/ping", "/metrics", "/metrics/{rest...}"}
+OPEN = {"/", "/api-description", "/ping", "/health/live", "/health/ready", "/metrics", "/metrics/{rest...}"}
 
 
 def free_port() -> int:

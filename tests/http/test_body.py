@@ -67,7 +67,7 @@ def test_a_form_of_fields_and_files() -> None:
     assert split(b"preamble\r\n" + body + b"epilogue", FORM) == split(body, FORM) == {
         "text": ("", b"again"),
         "data": ("application/json", b'{"a": 1}'),
-        "raw": ("", b"\r\n--X\r\n"),
+        "raw": ("application/octet-stream", b"\r\n--X\r\n"),
         "star": ("text/plain", b"s"),
         "empty": ("", b""),
     }  # fmt: skip
@@ -198,7 +198,7 @@ def test_whatever_python_writes_as_json_goes_through(value: Any, ascii_only: boo
 def test_forms_round_trip(fields: list[tuple[str, bytes]]) -> None:
     clean = [(name, value) for name, value in fields if b"\r\n--XX" not in b"\r\n" + value + b"\r\n"]
     body = b"".join(field(name, value, '; filename="f"') for name, value in clean) + END
-    assert split(body, FORM) == {name: ("", value) for name, value in clean}
+    assert split(body, FORM) == {name: ("application/octet-stream", value) for name, value in clean}
 
 
 @given(st.binary(max_size=300))

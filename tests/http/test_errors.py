@@ -82,10 +82,16 @@ def test_a_class_without_a_row_goes_by_its_base_and_then_by_its_kind() -> None:
     assert row(Stranger("x")) == (503, "ServiceUnavailableException")
 
 
-@pytest.mark.parametrize("status", [200, 204])
-def test_a_handlers_error_with_a_good_status_is_answered_as_torchserve_does(status: int) -> None:
+def test_a_handlers_error_with_status_200_is_answered_as_torchserve_does() -> None:
+    reply = error_reply(errors.HandlerFailed("x", 200))
+    assert (reply.status, reply.body, reply.content_type) == (200, b"error", None)
+
+
+@pytest.mark.parametrize("status", [201, 204, 300])
+def test_and_with_others_below_400_as_any_error(status: int) -> None:
     reply = error_reply(errors.HandlerFailed("x", status))
-    assert (reply.status, reply.body, reply.content_type) == (status, b"error", None)
+    assert (reply.status, reply.content_type) == (status, "application/json")
+    assert json.loads(bytes(reply.body)) == {"code": status, "type": INTERNAL, "message": "x"}
 
 
 def test_an_unexpected_error_tells_an_incident_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:

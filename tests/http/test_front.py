@@ -27,7 +27,7 @@ WAYS = pytest.mark.parametrize("method", ["POST", "GET"])  # plain POSTs are rea
 
 async def test_a_prediction_end_to_end() -> None:
     async with house() as h, aiohttp.ClientSession() as client:
-        for method in ("POST", "GET", "PUT", "DELETE", "PATCH", "OPTIONS"):
+        for method in ("POST", "GET", "PUT", "DELETE", "PATCH", "REPORT"):
             async with client.request(method, h.url("/predictions/m/1.0"), data=b"hello") as response:
                 assert (response.status, response.reason) == (200, "")
                 assert await response.read() == b"hello"
@@ -79,16 +79,6 @@ async def test_the_client_decides_whether_the_connection_stays(version: str, hea
         else:
             writer.write(GET_PING)
             await answer(reader)
-
-
-async def test_ping_follows_the_control_plane() -> None:
-    async with house() as h, aiohttp.ClientSession() as client:
-        for well, status, text in ((True, 200, "Healthy"), (False, 500, "Unhealthy")):
-            h.control.well = well
-            async with client.get(h.url("/ping")) as response:
-                assert response.status == status
-                assert await response.text() == f'{{\n  "status": "{text}"\n}}\n'
-                assert response.content_type == "application/json"
 
 
 async def test_metrics() -> None:

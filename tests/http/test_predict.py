@@ -87,16 +87,27 @@ def test_the_path_names_the_model(target: str, version: str | None, url_path: st
 def test_the_payload_has_the_headers_as_written_and_the_last_of_two() -> None:
     desk = Desk()
     prediction = desk.open(
-        "/predictions/m", (b"Content-Type", b"text/plain"), (b"X-A", b"1"), (b"X-A", b"caf\xe9"), (b"x-a", b"low")
+        "/predictions/m",
+        (b"Content-Type", b"text/plain"),
+        (b"X-A", b"1"),
+        (b"X-A", b"caf\xe9"),
+        (b"x-a", b"low"),
+        (b"Content-Length", b"2"),
     )
     prediction.submit(b"hi")
     (payload,) = desk.data.payloads
     assert payload.request_id == prediction.id
     assert payload.parts[0].content_type == "text/plain"
     assert payload.headers == {
-        "Content-Type": "text/plain", "X-A": "café", "x-a": "low", "content-length": "2", "explain": "False",
+        "Content-Type": "text/plain", "X-A": "café", "x-a": "low", "Content-Length": "2", "explain": "False",
         "url_path": "",
     }  # fmt: skip
+
+
+def test_how_a_body_came_is_none_of_the_handlers_business() -> None:
+    desk = Desk()
+    desk.open("/v1/models/m:predict", (b"transfer-encoding", b"chunked"), (b"Expect", b"100-continue")).submit(b"hi")
+    assert desk.data.payloads[0].headers == {"content-length": "2", "explain": "False"}
 
 
 def test_an_answer_is_sent_counted_and_logged_once() -> None:
@@ -124,6 +135,7 @@ def test_an_answer_is_sent_counted_and_logged_once() -> None:
         ("/predictions/nobody", 404, "ModelNotFoundException"),
         ("/predictions/m/9", 404, "ModelVersionNotFoundException"),
         ("/predictions/%zz", 403, "IllegalArgumentException"),
+        ("/predictions/m%", 403, "IllegalArgumentException"),
     ],
 )
 def test_wrong_paths(target: str, status: int, kind: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from torchserve.core.errors import MethodNotAllowed, RouteNotFound
-from torchserve.http import inference, management, metrics
+from torchserve.http import health, inference, management, metrics, openapi
 from torchserve.http.request import BrokenEncoding
-from torchserve.http.routes import ROUTES, Face, Table
+from torchserve.http.route import Face
+from torchserve.http.routes import ROUTES, Table
 
 ALL: set[Face] = {"inference", "management", "metrics"}
 
@@ -25,6 +26,14 @@ ALL: set[Face] = {"inference", "management", "metrics"}
         ("PUT", "/models/m/1.0", management.scale, {"model": "m", "version": "1.0"}),
         ("DELETE", "/models/m/1.0/", management.unregister, {"model": "m", "version": "1.0"}),
         ("PUT", "/models/m/1.0/set-default", management.set_default, {"model": "m", "version": "1.0"}),
+        ("OPTIONS", "/", openapi.server, {}),
+        ("GET", "/api-description", openapi.server, {}),
+        ("OPTIONS", "/predictions/m", openapi.predictions, {"model": "m"}),
+        ("OPTIONS", "/v1/models/a%20b:predict", openapi.predictions, {"model": "a b"}),
+        ("OPTIONS", "/models/m", openapi.model, {"model": "m"}),
+        ("POST", "/health/ready/", health.ready, {}),
+        ("GET", "/v1/models", health.models, {}),
+        ("GET", "/v1/models/m", health.model, {"model": "m"}),
         ("GET", "/metrics", metrics.read, {}),
         ("POST", "/metrics/a/b", metrics.read, {"rest": "a/b"}),
     ],
@@ -45,7 +54,9 @@ def test_found(method: str, path: str, endpoint: object, params: dict[str, str])
         ("GET", "/ping/x", RouteNotFound),
         ("GET", "*", RouteNotFound),
         ("GET", "/predictions/m", RouteNotFound),  # predict.py's, asked before the table
+        ("GET", "//models", RouteNotFound),
         ("GET", "/models/%zz", BrokenEncoding),
+        ("GET", "/nothing%z", BrokenEncoding),
     ],
 )
 def test_refused(method: str, path: str, error: type[Exception]) -> None:
@@ -60,5 +71,5 @@ def test_a_face_has_only_its_own_routes(face: Face, path: str) -> None:
 
 
 def test_every_row_is_documented_and_unique() -> None:
-    assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
-    assert all(route.summary for route in ROUTES)
+    assert len({(route.face, route.method, route.path) for route in ROUTES}) == len(ROUTES)
+    assert all(route.operation.summary for route in ROUTES)

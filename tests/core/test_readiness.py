@@ -1,0 +1,80 @@
+"""What the health routes ask the control plane, and the model that a request without one means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from torchserve.core.controlplane import ControlPlane
+from torchserve.core.dataplane import DataPlane
+from torchserve.core.errors import ModelNotFound
+from torchserve.core.metrics.store import MetricStore
+from torchserve.core.models.model import Model
+from torchserve.core.models.registry import Registry
+from torchserve.core.workers.gpus import GpuSeats
+from torchserve.core.workers.pool import SlotState
+
+from .doubles import CPU_ONLY, model, slot
+
+READY, LOADING, WAITING = SlotState.READY, SlotState.LOADING, SlotState.WAITING
+
+
+def registered(*models: Model) -> Registry:
+    registry = Registry()
+    for each in models:
+        registry.claim(each.name, each.version)
+        registry.add(each)
+    return registry
+
+
+def plane(registry: Registry, tmp_path: Path) -> ControlPlane:
+    return ControlPlane(CPU_ONLY, registry, MetricStore(), GpuSeats(0), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("at_startup", "minimum", "states", "missing", "ready"),
+    [
+        (True, 1, (READY,), [], True),
+        (True, 2, (READY, READY, READY), [], True),
+        (True, 2, (READY, LOADING), ['Model "m" version 1.0 has 1 of 2 workers.'], False),
+        (True, 1, (WAITING,), ['Model "m" version 1.0 has 0 of 1 workers.'], False),
+        (True, 0, (), [], False),
+        (False, 1, (LOADING,), [], False),
+        (False, 1, (READY,), [], True),
+    ],
+)
+async def test_ready_is_when_every_startup_model_has_its_workers(
+    tmp_path: Path, at_startup: bool, minimum: int, states: tuple[SlotState, ...], missing: list[str], ready: bool
+) -> None:
+    subject = model()
+    subject.at_startup = at_startup
+    subject.pool.minimum = subject.pool.maximum = minimum
+    subject.pool.slots += [slot(9000 + i, state) for i, state in enumerate(states)]
+    control = plane(registered(subject), tmp_path)
+    assert (control.missing(), control.ready("m")) == (missing, ready)
+    control.begin_drain()
+    assert control.missing() == ["The server is stopping.", *missing]
+
+
+async def test_readiness_is_that_of_the_default_version(tmp_path: Path) -> None:
+    old, new = model(version="1.0"), model(version="2.0")
+    new.pool.slots.append(slot())
+    registry = registered(old, new)
+    control = plane(registry, tmp_path)
+    assert not control.ready("m")
+    registry.set_default("m", "2.0")
+    assert control.ready("m")
+    assert control.model_names() == ["m"]
+    with pytest.raises(ModelNotFound):
+        control.ready("nobody")
+
+
+async def test_the_only_model_of_the_start_needs_no_name() -> None:
+    first, second, other = model(version="1.0"), model(version="2.0"), model("other")
+    registry = registered(first, second, other)
+    data = DataPlane(registry)
+    for at_startup, expected in [((first,), "m"), ((first, second), "m"), ((), None), ((first, other), None)]:
+        for each in registry:
+            each.at_startup = each in at_startup
+        assert data.startup_model() == expected
