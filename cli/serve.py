@@ -19,6 +19,7 @@ from ..core.logs.config import LogConfig
 from ..core.logs.install import open_logs
 from ..core.logs.plan import Plan, default_plan
 from ..core.logs.writer import LogWriter
+from ..core.models.snapshot_folder import SnapshotFolder
 from ..core.server import ModelServer
 from ..http.auth import Guard
 from ..http.cors import Cors
@@ -37,7 +38,9 @@ _FACES: tuple[Face, ...] = ("inference", "management", "metrics")
 DRAIN = 25.0  # seconds that accepted requests may take after a stop: Kubernetes and SageMaker kill at 30
 
 
-def run(configuration: Configuration, log_config: LogConfig | None, reporter: Reporter) -> None:
+def run(
+    configuration: Configuration, snapshots: SnapshotFolder | None, log_config: LogConfig | None, reporter: Reporter
+) -> None:
     """Serve until SIGTERM or SIGINT. Raises ServeError, one line, when the start fails."""
     pid_file = PidFile()
     logs = open_logs(_log_plan(configuration.settings, log_config, reporter))
@@ -48,7 +51,7 @@ def run(configuration: Configuration, log_config: LogConfig | None, reporter: Re
         configuration.tell()
         guard = _guard(configuration.settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(configuration, guard, logs, reporter))
+            runner.run(_serve(configuration, snapshots, guard, logs, reporter))
     except ServeError as error:
         log.error("%s", error)
         reporter.failed(str(error))
@@ -60,16 +63,23 @@ def run(configuration: Configuration, log_config: LogConfig | None, reporter: Re
         pid_file.remove()
 
 
-async def _serve(configuration: Configuration, guard: Guard | None, logs: LogWriter, reporter: Reporter) -> None:
+async def _serve(
+    configuration: Configuration,
+    snapshots: SnapshotFolder | None,
+    guard: Guard | None,
+    logs: LogWriter,
+    reporter: Reporter,
+) -> None:
     settings = configuration.settings
     stopping = asyncio.Event()
-    server = ModelServer(settings, logs.stream)
+    server = ModelServer(settings, logs.stream, snapshots, configuration.kept())
     _on_signals(stopping, server, guard)
     front = _front(settings, server, logs, guard)
     try:
         log.info("%s", dump(settings, look_around(configuration.path, await server.gpus())))
         await server.start()
         await front.start()
+        await server.started()
         _announce(front, reporter)
         _settle_memory()
         await stopping.wait()

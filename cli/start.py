@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
 
 import click
 
-from ..core.config.configuration import Configuration, Override, find_config, read_configuration
+from ..core.config.configuration import Configuration, Finding, Override, find_config, read_configuration
 from ..core.config.settings import Settings
 from ..core.errors import InvalidConfig
 from ..core.logs.config import read_log_config
 from ..core.logs.plan import log_folder
+from ..core.models.snapshot_folder import SnapshotFolder
 from .background import Reporter, start_in_background
 from .pidfile import running_pid
 
@@ -29,20 +31,20 @@ def start(
     enable_model_api: bool,
 ) -> None:
     """Start the server. Raises InvalidConfig, one line, for all that is wrong with flags, files and ports."""
-    del ncs  # there are no snapshots to leave out
     reporter = Reporter()
+    snapshots = None if ncs else SnapshotFolder(log_folder() / "config")
     try:
         configuration = _configuration(
-            log_config, ts_config, overrides(model_store, models, disable_token_auth, enable_model_api)
+            log_config, ts_config, snapshots, overrides(model_store, models, disable_token_auth, enable_model_api)
         )
-        logging = read_log_config(log_config) if log_config is not None else None
+        read = read_log_config(log_config) if log_config is not None else None
     except InvalidConfig as error:
         reporter.failed(str(error))
         raise
     if foreground or reporter.in_background or os.getpid() == 1:
         from .serve import run
 
-        run(configuration, logging, reporter)
+        run(configuration, snapshots, read, reporter)
     else:
         click.echo(start_in_background(sys.argv[1:], log_folder()))
 
@@ -60,14 +62,28 @@ def overrides(
     return [override for override in given if override.value]
 
 
-def _configuration(log_config: Path | None, ts_config: Path | None, given: list[Override]) -> Configuration:
+def _configuration(
+    log_config: Path | None, ts_config: Path | None, snapshots: SnapshotFolder | None, given: list[Override]
+) -> Configuration:
     if running_pid() is not None:
         raise InvalidConfig("TorchServe is already running, please use torchserve --stop to stop TorchServe.")
     if log_config is not None and not log_config.is_file():
         raise InvalidConfig(f"--log-config file not found: {log_config.resolve()}")
-    configuration = read_configuration(find_config(ts_config), given).check()
+    path = find_config(ts_config, snapshot=snapshots.newest) if snapshots else find_config(ts_config)
+    configuration = read_configuration(path, given).check()
+    if snapshots is not None and path is not None and path.parent == snapshots.path:
+        configuration.findings.insert(0, _taken_over(path, configuration.settings))
     check(configuration.settings, store_flag=configuration.origin("model_store").name == "--model-store")
     return configuration
+
+
+def _taken_over(path: Path, settings: Settings) -> Finding:
+    """A snapshot takes the place of ./config.properties: that is said, and first of all what it unlocks."""
+    unlocked = [key for key in ("disable_token_authorization", "enable_model_api") if getattr(settings, key)]
+    text = f"Configuration and models are taken from the snapshot {path}; --ncs starts without"
+    if unlocked:
+        return Finding(logging.WARNING, f"{text}. In force: {', '.join(f'{key}=true' for key in unlocked)}")
+    return Finding(logging.INFO, text)
 
 
 def check(settings: Settings, *, store_flag: bool) -> None:

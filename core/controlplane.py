@@ -4,43 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .archive.reader import Archive, open_archive
-from .archive.store import Located, default_name, locate
-from .config.configured_models import ConfiguredModel
-from .config.model_options import ModelOptions, Requested, resolve_options
+from .config.saved_models import SavedModel, SavedModels
 from .config.settings import Settings
 from .describe import describe_customized, describe_model
-from .errors import BadRequest, InvalidArchive, ServeError, WorkersFailed
+from .errors import AlreadyRegistered, BadRequest, InvalidConfig, ServeError, WorkersFailed
 from .metrics.store import MetricStore
 from .models.model import Model
-from .models.numbers import WorkerNumbers
 from .models.registry import Registry
+from .registrar import RegisterRequest, Registrar
 from .workers.gpus import GpuSeats
 
 log = logging.getLogger(__name__)
-
-RUNTIMES = ("python", "python3", "LSP")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegisterRequest:
-    """A registration; None leaves a value to the archive and the settings. Delay in ms, timeouts in s."""
-
-    url: str
-    model_name: str | None = None
-    handler: str | None = None
-    runtime: str | None = None
-    batch_size: int | None = None
-    max_batch_delay: int | None = None
-    initial_workers: int | None = None
-    synchronous: bool = True
-    response_timeout: int | None = None
-    startup_timeout: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +30,31 @@ class Outcome:
     done: bool = True
 
 
+async def _nothing() -> None:
+    pass
+
+
 class ControlPlane:
-    """All methods raise ServeErrors. `begin_drain` makes the server unhealthy for good."""
+    """All methods raise ServeErrors. `begin_drain` makes the server unhealthy for good.
+
+    `changed` is awaited after each change that succeeded, before it is answered.
+    """
 
     def __init__(
-        self, settings: Settings, registry: Registry, metrics: MetricStore, seats: GpuSeats, work: Path
+        self,
+        settings: Settings,
+        registry: Registry,
+        metrics: MetricStore,
+        seats: GpuSeats,
+        work: Path,
+        changed: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         self._settings = settings
         self._registry = registry
         self._metrics = metrics
-        self._seats = seats
-        self._work = work
-        self._numbers = WorkerNumbers(settings.initial_worker_port)
+        self._changed = changed
+        self._registrar = Registrar(settings, registry, metrics, seats, work)
+        self._on_trial: set[Model] = set()  # registered, and removed again if their workers don't come up
         self._background: set[asyncio.Task[None]] = set()
         self._draining = False
 
@@ -92,22 +84,21 @@ class ControlPlane:
     def begin_drain(self) -> None:
         self._draining = True
 
-    async def close(self, grace: float) -> None:
+    async def close(self, grace: float, *, keep_downloads: bool = False) -> None:
         """Serve what has been accepted for at most `grace` seconds, end all workers, remove what was unpacked."""
         for task in list(self._background):
             task.cancel()
-        await asyncio.gather(*(self._dispose(model, grace) for model in self._registry))
+        await asyncio.gather(*(self._dispose(model, grace, keep_download=keep_downloads) for model in self._registry))
 
     # ---- registration
 
     async def register(self, request: RegisterRequest) -> Outcome:
         """Register a model version; waits for its workers if `synchronous`. Nothing stays behind on failure."""
-        if request.runtime is not None and request.runtime not in RUNTIMES:
-            raise BadRequest(f"Invalid RuntimeType value: {request.runtime}")
-        model = await self._prepare(request, at_startup=False)
+        model = await self._registrar.admit(request)
         count = model.options.min_workers
         label = f'Model "{model.name}" Version: {model.version} registered with {count} initial workers'
         if count == 0:
+            await self._changed()
             return Outcome(f"{label}. Use scale workers API to add workers for the model.")
         if not request.synchronous:
             self._in_background(self._start_or_remove(model))
@@ -115,69 +106,83 @@ class ControlPlane:
         await self._start_or_remove(model)
         return Outcome(label)
 
-    async def load_at_startup(self, url: str, name: str | None, workers: int) -> None:
+    async def load_at_startup(self, url: str, name: str | None, workers: int) -> Model:
         """Register a model and begin to start its workers; those that fail are tried again with back-off.
 
         Raises ServeError when the archive can't be had or used.
         """
         request = RegisterRequest(url=url, model_name=name, initial_workers=workers)
-        model = await self._prepare(request, at_startup=True)
-        count = model.options.min_workers
-        log.info("Model %s version %s from %s: starting %d workers", model.name, model.version, url, count)
-        self._in_background(self._start(model))
-
-    async def _prepare(self, request: RegisterRequest, *, at_startup: bool) -> Model:
-        """Find, unpack and register the archive; the model then has no workers yet."""
-        located = await asyncio.to_thread(locate, request.url, self._settings.model_store, self._settings.allowed_urls)
-        archive: Archive | None = None
-        try:
-            archive = await asyncio.to_thread(open_archive, located.path, self._work)
-            return self._admit(request, located, archive, at_startup)
-        except BaseException:
-            if archive is not None:
-                await asyncio.to_thread(archive.remove)
-            if located.downloaded:
-                located.path.unlink(missing_ok=True)
-            raise
-
-    def _admit(self, request: RegisterRequest, located: Located, archive: Archive, at_startup: bool) -> Model:
-        name = _model_name(request, archive, located.path, at_startup)
-        version = archive.manifest.model_version
-        self._registry.claim(name, version)
-        try:
-            configured = self._settings.models.find(name, version) if self._settings.models else ConfiguredModel()
-            options = _options(request, archive, self._settings, configured)
-            model = Model(
-                name=name,
-                version=version,
-                url=request.url,
-                archive=archive,
-                handler=_handler(request, archive, self._settings, name),
-                options=options,
-                settings=self._settings,
-                seats=self._seats,
-                numbers=self._numbers,
-                metrics=self._metrics,
-                downloaded=located.path if located.downloaded else None,
-                at_startup=at_startup,
-            )
-            self._registry.add(model)
-            if at_startup and configured.default:
-                self._registry.set_default(name, version)
-        finally:
-            self._registry.release(name, version)
+        model = await self._registrar.admit(request, at_startup=True)
+        self._begin(model)
         return model
+
+    def settle_defaults(self, models: Iterable[Model]) -> None:
+        """Of versions loaded together, the configured one is the default, else the one that was named first."""
+        chosen: dict[str, Model] = {}
+        for model in models:
+            configured = self._settings.models and self._settings.models.find(model.name, model.version).default
+            if configured or model.name not in chosen:
+                chosen[model.name] = model
+        for model in chosen.values():
+            self._registry.set_default(model.name, model.version)
+
+    async def restore(self, models: SavedModels) -> None:
+        """Bring back what a snapshot holds; what is registered already stays as it is. Raises InvalidConfig."""
+        await asyncio.gather(*(self._restore(models, name) for name in dict.fromkeys(model.name for model in models)))
+
+    async def _restore(self, models: SavedModels, name: str) -> None:
+        for saved in models:
+            if saved.name == name:
+                await self._restore_version(saved)
+
+    async def _restore_version(self, saved: SavedModel) -> None:
+        try:
+            model = await self._registrar.restore(saved)
+        except AlreadyRegistered as error:
+            log.warning("The model_snapshot is not followed for %s: %s", saved.archive, error)
+            return
+        except ServeError as error:
+            raise InvalidConfig(
+                f"model_snapshot names model {saved.name} version {saved.version}, which can't be brought back:"
+                f" {error}. Put its archive {saved.archive} back, or start with --ncs or a --ts-config of your own."
+            ) from error
+        if model.version != saved.version:
+            log.warning(
+                "%s holds version %s of model %s now; model_snapshot says %s",
+                saved.archive, model.version, model.name, saved.version,
+            )  # fmt: skip
+        if saved.default:
+            self._registry.set_default(model.name, model.version)
+        self._begin(model)
+
+    def saved(self) -> SavedModels:
+        """What a restart needs to bring the models back as they are. Those whose workers never came up are left out."""
+        defaults = {(model.name, model.version) for model in self._registry.defaults()}
+        return SavedModels(
+            model.saved(default=(model.name, model.version) in defaults)
+            for model in self._registry
+            if model not in self._on_trial
+        )
+
+    def _begin(self, model: Model) -> None:
+        count = model.options.min_workers
+        log.info("Model %s version %s from %s: starting %d workers", model.name, model.version, model.url, count)
+        self._in_background(self._start(model))
 
     async def _start(self, model: Model) -> None:
         await self._scale(model, model.options.min_workers, model.options.max_workers)
 
     async def _start_or_remove(self, model: Model) -> None:
+        self._on_trial.add(model)
         try:
             await self._start(model)
         except BaseException:
             self._registry.discard(model)
             await asyncio.shield(self._dispose(model, 0.0))
             raise
+        finally:
+            self._on_trial.discard(model)
+        await self._changed()
 
     # ---- the life of a registered model
 
@@ -195,11 +200,15 @@ class ControlPlane:
         if maximum < minimum:
             raise BadRequest("max_worker cannot be less than min_worker.")
         if not synchronous:
-            self._in_background(self._scale(model, minimum, maximum))
+            self._in_background(self._scale_and_tell(model, minimum, maximum))
             return Outcome("Processing worker updates...", done=False)
-        await self._scale(model, minimum, maximum)
+        await self._scale_and_tell(model, minimum, maximum)
         suffix = f", version: {version}" if version else ""
         return Outcome(f"Workers scaled to {len(model.pool.slots)} for model: {name}{suffix}")
+
+    async def _scale_and_tell(self, model: Model, minimum: int, maximum: int) -> None:
+        await self._scale(model, minimum, maximum)
+        await self._changed()
 
     async def _scale(self, model: Model, minimum: int, maximum: int) -> None:
         try:
@@ -212,19 +221,21 @@ class ControlPlane:
         """Remove a version. What it has accepted is served first, within unregister_model_timeout."""
         model = self._registry.remove(name, version)
         await self._dispose(model, self._settings.unregister_model_timeout)
+        await self._changed()
         return Outcome(f'Model "{name}" unregistered')
 
-    def set_default(self, name: str, version: str) -> Outcome:
+    async def set_default(self, name: str, version: str) -> Outcome:
         self._registry.set_default(name, version)
+        await self._changed()
         return Outcome(f'Default version successfully updated for model "{name}" to "{version}"')
 
-    async def _dispose(self, model: Model, grace: float) -> None:
+    async def _dispose(self, model: Model, grace: float, *, keep_download: bool = False) -> None:
         await model.drain(grace)
         self._registry.discard(model)
         self._metrics.forget(model.metrics)
         await asyncio.to_thread(model.archive.remove)
-        if model.downloaded is not None:
-            model.downloaded.unlink(missing_ok=True)
+        if not keep_download:
+            await self._registrar.release(model)
 
     # ---- what there is
 
@@ -258,33 +269,3 @@ async def _logged(work: Coroutine[Any, Any, None]) -> None:
         log.error("%s", error)
     except Exception:
         log.exception("Management work failed")
-
-
-def _options(
-    request: RegisterRequest, archive: Archive, settings: Settings, configured: ConfiguredModel
-) -> ModelOptions:
-    initial = request.initial_workers
-    asked = Requested(
-        batch_size=request.batch_size,
-        max_batch_delay=request.max_batch_delay,
-        initial_workers=settings.default_workers_per_model if initial is None else initial,
-        response_timeout=request.response_timeout,
-        startup_timeout=request.startup_timeout,
-    )
-    return resolve_options(archive.config or {}, asked, settings, configured)
-
-
-def _handler(request: RegisterRequest, archive: Archive, settings: Settings, name: str) -> str:
-    handler = request.handler or archive.manifest.handler or settings.default_service_handler
-    if not handler:
-        raise InvalidArchive(f"Model {name} names no handler: neither its manifest nor the registration does.")
-    return handler
-
-
-def _model_name(request: RegisterRequest, archive: Archive, path: Path, at_startup: bool) -> str:
-    name = request.model_name or archive.manifest.model_name
-    if name:
-        return name
-    if at_startup:
-        return default_name(path)
-    raise InvalidArchive(f"Model name is not defined. {path.name} has no manifest; give model_name.")

@@ -19,13 +19,14 @@ from .workers.pool import Slot, SlotState
 def describe_model(model: Model) -> dict[str, Any]:
     """The entry of one version. Keys without a value are left out."""
     options, queued = model.options, model.lane.queued
+    minimum, maximum = model.workers_wanted
     entry: dict[str, Any] = {
         "modelName": model.name,
         "modelVersion": model.version,
         "modelUrl": model.url,
-        "runtime": model.archive.manifest.runtime,
-        "minWorkers": model.pool.minimum or options.min_workers,
-        "maxWorkers": model.pool.maximum or options.max_workers,
+        "runtime": model.runtime,
+        "minWorkers": minimum,
+        "maxWorkers": maximum,
         "batchSize": options.batch_size,
         "maxBatchDelay": options.max_batch_delay,
         "responseTimeout": options.response_timeout,

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 Kind = Literal["not_found", "invalid", "conflict", "denied", "too_large", "overloaded", "expired", "broken"]
 
 # ServeError
-# ├── NotFound ─────── ModelNotFound, VersionNotFound, ArchiveNotFound, RouteNotFound
+# ├── NotFound ─────── ModelNotFound, VersionNotFound (DefaultNotFound), ArchiveNotFound, RouteNotFound
 # ├── Invalid ──────── BadRequest, InvalidArchive, DownloadFailed, InvalidConfig
 # ├── Conflict ─────── AlreadyRegistered, ArchiveExists, DefaultVersionInUse
 # ├── Denied ───────── MethodNotAllowed, InvalidKey
@@ -43,6 +43,13 @@ class ModelNotFound(NotFound):
 class VersionNotFound(NotFound):
     def __init__(self, model: str, version: str) -> None:
         super().__init__(f"Model version: {version} does not exist for model: {model}")
+
+
+class DefaultNotFound(VersionNotFound):
+    """The same of a version that is to become the default, in TorchServe's words for it."""
+
+    def __init__(self, model: str, version: str) -> None:
+        NotFound.__init__(self, f"Model version {version} does not exist for model {model}")
 
 
 class ArchiveNotFound(NotFound):

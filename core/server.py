@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from .archive.store import list_store
+from .config.saved_models import SavedModels
 from .config.settings import Settings
 from .controlplane import ControlPlane
 from .dataplane import DataPlane
@@ -16,7 +18,11 @@ from .metrics.lines import Put
 from .metrics.spec import MetricsSpec, read_spec
 from .metrics.store import MetricStore
 from .metrics.system import SystemSampler
+from .models.model import Model
 from .models.registry import Registry
+from .models.snapshot import Snapshot
+from .models.snapshot_folder import SnapshotFolder
+from .models.snapshot_writer import SnapshotWriter
 from .workdir import WorkDir
 from .workers.gpus import GpuSeats
 
@@ -24,9 +30,15 @@ log = logging.getLogger(__name__)
 
 
 class ModelServer:
-    """Everything behind the front doors."""
+    """Everything behind the front doors. Without `snapshots` none are written; `kept` is the configuration in them."""
 
-    def __init__(self, settings: Settings, put: Put | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        put: Put | None = None,
+        snapshots: SnapshotFolder | None = None,
+        kept: Mapping[str, str] | None = None,
+    ) -> None:
         """`put` takes the lines of ts_metrics.log and model_metrics.log."""
         self.settings = settings
         self.metrics = MetricStore(
@@ -40,31 +52,54 @@ class ModelServer:
         self._system: asyncio.Task[None] | None = None
         self._work = WorkDir()
         self.dataplane = DataPlane(registry)
-        self.controlplane = ControlPlane(settings, registry, self.metrics, self._seats, self._work.path)
+        self._kept = kept or {}
+        self._snapshots = snapshots and SnapshotWriter(snapshots, self._state)
+        self.controlplane = ControlPlane(
+            settings, registry, self.metrics, self._seats, self._work.path, self._save_change
+        )
+        self._started = False
 
     async def start(self) -> None:
         """Register the models to load at start; their workers load in the background.
 
         A model that was named and can't be registered is a ServeError; of `all`, one is only logged and left out.
+        What is named and is in the model_snapshot too is loaded as that has it.
         """
         if not self.settings.disable_system_metrics:
             sampler = SystemSampler(self.metrics, self._seats.visible)
             self._system = asyncio.create_task(sampler.run(self.settings.metric_time_interval))
+        saved = self.settings.model_snapshot or SavedModels()
         entries = self.settings.load_models
-        if not entries:
-            return
-        workers = self.settings.default_workers_per_model or await self.gpus() or os.cpu_count() or 1
-        if len(entries) == 1 and entries[0].lower() == "all":
-            await asyncio.gather(*(self._load_or_log(url, workers) for url in self._stored()))
-            return
-        named = [split_model(entry) for entry in entries]
-        await asyncio.gather(*(self.controlplane.load_at_startup(url, name, workers) for name, url in named))
+        if entries:
+            workers = self.settings.default_workers_per_model or await self.gpus() or os.cpu_count() or 1
+            load = self.controlplane.load_at_startup
+            if len(entries) == 1 and entries[0].lower() == "all":
+                load, named = self._load_or_log, [(None, url) for url in self._stored()]
+            else:
+                named = [split_model(entry) for entry in entries]
+            loading = (load(url, name, workers) for name, url in named if not _holds(saved, name, url))
+            self.controlplane.settle_defaults(model for model in await asyncio.gather(*loading) if model)
+        await self.controlplane.restore(saved)
 
-    async def _load_or_log(self, url: str, workers: int) -> None:
+    async def started(self) -> None:
+        """To be called once the front doors are open: what is served now is worth a snapshot."""
+        self._started = True
+        if self._snapshots is not None:
+            await self._snapshots.save("startup")
+
+    def _state(self) -> Snapshot:
+        return Snapshot(self._kept, self.controlplane.saved())
+
+    async def _save_change(self) -> None:
+        if self._snapshots is not None and self._started:
+            await self._snapshots.save()
+
+    async def _load_or_log(self, url: str, name: str | None, workers: int) -> Model | None:
         try:
-            await self.controlplane.load_at_startup(url, None, workers)
+            return await self.controlplane.load_at_startup(url, name, workers)
         except ServeError as error:
             log.error("Failed to load model %s: %s", url, error)
+            return None
 
     def _stored(self) -> tuple[str, ...]:
         if self.settings.model_store is None:
@@ -76,7 +111,10 @@ class ModelServer:
         self.controlplane.begin_drain()
         if self._system is not None:
             self._system.cancel()
-        await self.controlplane.close(grace)
+        keep = self._snapshots is not None and self._started
+        if self._snapshots is not None and self._started:
+            await self._snapshots.save("shutdown")
+        await self.controlplane.close(grace, keep_downloads=keep)
         self._seats.close()
         self._work.remove()
 
@@ -101,6 +139,10 @@ def _metrics_spec(path: Path | None) -> MetricsSpec:
         except InvalidConfig as error:
             log.error("Failed to load metrics configuration; the default metrics are used: %s", error)
     return read_spec()
+
+
+def _holds(saved: SavedModels, name: str | None, url: str) -> bool:
+    return any(model.archive == url and name in {None, model.name} for model in saved)
 
 
 def split_model(entry: str) -> tuple[str | None, str]:

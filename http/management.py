@@ -25,7 +25,7 @@ _PAGE = 100
 async def register(services: Services, request: Request) -> Reply:
     """POST /models."""
     # Late, because it brings the scheduler with it, which importing http/ must not load.
-    from ..core.controlplane import RegisterRequest
+    from ..core.registrar import RegisterRequest
 
     _check_allowed(services)
     given = _parameters(request)
@@ -42,6 +42,7 @@ async def register(services: Services, request: Request) -> Reply:
         synchronous=_flag(given, "synchronous", default=True),
         response_timeout=_whole(given, "response_timeout"),
         startup_timeout=_whole(given, "startup_timeout"),
+        s3_sse_kms=_flag(given, "s3_sse_kms"),
     )
     return _outcome(await services.controlplane.register(wanted))
 
@@ -66,9 +67,9 @@ async def unregister(services: Services, request: Request) -> Reply:
     return _outcome(outcome)
 
 
-def set_default(services: Services, request: Request) -> Reply:
+async def set_default(services: Services, request: Request) -> Reply:
     """PUT /models/{model}/{version}/set-default."""
-    return _outcome(services.controlplane.set_default(request.params["model"], request.params["version"]))
+    return _outcome(await services.controlplane.set_default(request.params["model"], request.params["version"]))
 
 
 async def describe(services: Services, request: Request) -> Reply:

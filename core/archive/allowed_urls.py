@@ -22,7 +22,8 @@ class AllowedUrls:
     """The setting allowed_urls: regular expressions, one of which a URL must match in full, in any case.
 
     Unset (None, or what TorchServe has by default) it permits http and https to public addresses, and file:// below
-    the model store. An administrator who wrote patterns down has chosen: a matching host may have any address.
+    the model store. An administrator who wrote patterns down has chosen: a matching host may have any address, and
+    s3:// URLs, which are read with the server's own AWS account, may be among them.
     """
 
     def __init__(self, patterns: Sequence[str] | None = None) -> None:
@@ -49,6 +50,9 @@ class AllowedUrls:
             return False
         if parts.scheme == "file":
             if parts.netloc not in ("", "localhost"):
+                return False
+        elif parts.scheme == "s3":
+            if self.unset or not parts.netloc or not parts.path.strip("/"):
                 return False
         elif parts.scheme not in ("http", "https") or not parts.hostname:
             return False

@@ -16,7 +16,6 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
@@ -24,19 +23,11 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 from ..errors import ArchiveExists, ArchiveNotFound, DownloadFailed
 from ..version import __version__
 from .allowed_urls import AMBIGUOUS, AllowedUrls
+from .limits import DownloadLimits
+from .s3 import copy_from_s3, signed_headers
 
 _CHUNK = 256 << 10
 _REDIRECTS = (301, 302, 303, 307, 308)
-
-
-@dataclass(frozen=True, slots=True)
-class DownloadLimits:
-    """Caps of one download: bytes, seconds without a byte, seconds in all, redirects."""
-
-    max_bytes: int = 256 << 30
-    idle_timeout: float = 30.0
-    total_timeout: float = 3600.0
-    redirects: int = 5
 
 
 def file_name(url: str) -> str:
@@ -47,20 +38,26 @@ def file_name(url: str) -> str:
     return name
 
 
-def fetch(url: str, store: Path, allowed: AllowedUrls, limits: DownloadLimits | None = None) -> Path:
-    """Copies what `url` (http, https or file) leads to into the store, and returns the new file's path.
+def fetch(
+    url: str, store: Path, allowed: AllowedUrls, limits: DownloadLimits | None = None, *, signed: bool = False
+) -> Path:
+    """Copies what `url` (http, https, file or s3) leads to into the store, and returns the new file's path.
 
-    Raises ArchiveNotFound (not permitted), ArchiveExists, DownloadFailed; nothing is left in the store then.
+    `signed`: the requests carry the signature of the AWS account in the environment, as S3 wants it. Raises
+    ArchiveNotFound (not permitted), ArchiveExists, DownloadFailed; nothing is left in the store then.
     """
     limits = limits or DownloadLimits()
     allowed.check(url, store)
     target = store / file_name(url)
     try:
         with _new_file(target) as out:
-            if urlsplit(url).scheme == "file":
+            scheme = urlsplit(url).scheme
+            if scheme == "file":
                 _copy_local(Path(unquote(urlsplit(url).path)), out, limits)
+            elif scheme == "s3":
+                copy_from_s3(url, out, limits)
             else:
-                _Download(store, allowed, limits).run(url, out)
+                _Download(store, allowed, limits, signed=signed).run(url, out)
     except (OSError, http.client.HTTPException, ValueError) as error:
         cause = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
         raise DownloadFailed(f"Failed to download archive from: {url} ({cause})") from error
@@ -102,10 +99,11 @@ def _copy_local(path: Path, out: IO[bytes], limits: DownloadLimits) -> None:
 class _Download:
     """One download over HTTP. A timer cuts the connection when the total time is over: a slow drip beats timeouts."""
 
-    def __init__(self, store: Path, allowed: AllowedUrls, limits: DownloadLimits) -> None:
+    def __init__(self, store: Path, allowed: AllowedUrls, limits: DownloadLimits, *, signed: bool) -> None:
         self._store: Path = store
         self._allowed: AllowedUrls = allowed
         self._limits: DownloadLimits = limits
+        self._signed: bool = signed
         self._socket: socket.socket | None = None
         self._expired: threading.Event = threading.Event()
 
@@ -123,10 +121,14 @@ class _Download:
         self._check_time(None)
 
     def _follow(self, url: str, out: IO[bytes]) -> None:
+        first = urlsplit(url)
         for _ in range(self._limits.redirects + 1):
             self._allowed.check(url, self._store)
             parts = urlsplit(url)
-            with self._connect(parts) as sock, closing(_request(sock, parts)) as response:
+            # A signature is for the host it was asked for; S3 itself redirects to other names of its own.
+            own = parts.netloc == first.netloc or (_of_amazon(parts) and _of_amazon(first))
+            extra = signed_headers(_as_sent(parts)) if self._signed and own else {}
+            with self._connect(parts) as sock, closing(_request(sock, parts, extra)) as response:
                 if response.status not in _REDIRECTS:
                     self._receive(response, out)
                     return
@@ -193,12 +195,21 @@ class _Download:
             raise ValueError(f"it took longer than {self._limits.total_timeout:g} s") from error
 
 
-def _request(sock: socket.socket, parts: SplitResult) -> http.client.HTTPResponse:
+def _of_amazon(parts: SplitResult) -> bool:
+    return parts.scheme == "https" and (parts.hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+
+def _as_sent(parts: SplitResult) -> SplitResult:
+    """The URL as it goes out: escaped, without a fragment."""
+    path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
+    return parts._replace(path=path, query=quote(parts.query, safe="/%:@!$&'()*+,;=~-._?"), fragment="")
+
+
+def _request(sock: socket.socket, parts: SplitResult, extra: dict[str, str]) -> http.client.HTTPResponse:
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port)
     connection.sock = sock
-    path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
-    query = "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~-._?") if parts.query else ""
+    sent = _as_sent(parts)
     headers = {"User-Agent": f"torchserve/{__version__}", "Accept-Encoding": "identity", "Connection": "close"}
-    connection.request("GET", path + query, headers=headers)
+    connection.request("GET", sent.path + ("?" + sent.query if sent.query else ""), headers=headers | extra)
     return connection.getresponse()

@@ -1,4 +1,7 @@
-"""Limits: what an archive may cost at most. An archive is code somebody sent; it must not fill a disk or the memory."""
+"""Limits: what an archive may cost at most. An archive is code somebody sent; it must not fill a disk or the memory.
+
+DownloadLimits say the same of its way here.
+"""
 
 from __future__ import annotations
 
@@ -25,3 +28,13 @@ class Limits:
     yaml_depth: int = 50
     yaml_expanded: int = 4 << 20
     yaml_plain_scalar: int = 16 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadLimits:
+    """Caps of one download: bytes, seconds without a byte, seconds in all, redirects."""
+
+    max_bytes: int = 256 << 30
+    idle_timeout: float = 30.0
+    total_timeout: float = 3600.0
+    redirects: int = 5

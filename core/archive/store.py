@@ -5,53 +5,48 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from ..errors import ArchiveNotFound
-from .allowed_urls import AllowedUrls
-from .fetch import fetch
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .fetch import DownloadLimits
-
-_FETCHED = re.compile(r"(https?|file)://", re.IGNORECASE)
+_FETCHED = re.compile(r"(https?|file|s3)://", re.IGNORECASE)
 _SUFFIXES = (".mar", ".model", ".tar.gz")
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """Where an archive is. `downloaded`: it was put into the store for this registration and goes with it."""
+    """Where an archive is. `downloaded`: it was put into the store for this registration and goes with it.
+
+    `name` finds it again without a download.
+    """
 
     url: str
     path: Path
+    name: str
     downloaded: bool = False
 
 
-def locate(
-    url: str, store: Path | None, allowed_urls: Sequence[str] | None, limits: DownloadLimits | None = None
-) -> Located:
-    """Finds the archive at `url`, downloading it if need be; blocks.
+def is_fetched(url: str) -> bool:
+    """Whether `url` has to be downloaded. Raises ArchiveNotFound for what is never read.
 
-    `allowed_urls` are regular expressions. Raises ArchiveNotFound, ArchiveExists (the download's name is taken),
-    DownloadFailed, InvalidConfig.
+    That comes before anything is read: a refusal must not leave a trace, nor tell whether a file exists.
     """
     if not url.strip():
         raise ArchiveNotFound("empty url")
-    # Before anything is read: a refusal must not leave a trace, nor tell whether a file exists.
     if ".." in url or ".." in unquote(url):
         raise ArchiveNotFound(f"Relative path is not allowed in url: {url}")
-    if _FETCHED.match(url):
-        return Located(url, fetch(url, _require(store), AllowedUrls(allowed_urls), limits), downloaded=True)
+    return _FETCHED.match(url) is not None
+
+
+def locate(url: str, store: Path | None) -> Located:
+    """Finds an archive that need not be downloaded; blocks. Raises ArchiveNotFound."""
     try:
         path = _on_disk(Path(url), store)
     except (OSError, ValueError):  # a name too long, or with a NUL
         path = None
     if path is None:
         raise ArchiveNotFound(f"Model not found at: {url}")
-    return Located(url, path)
+    return Located(url, path, url)
 
 
 def list_store(store: Path) -> tuple[str, ...]:
@@ -73,7 +68,8 @@ def default_name(path: Path) -> str:
     return re.sub(r"\W|^_", "_", name, flags=re.ASCII)
 
 
-def _require(store: Path | None) -> Path:
+def required(store: Path | None) -> Path:
+    """The model store. Raises ArchiveNotFound if there is none."""
     if store is None:
         raise ArchiveNotFound("Model store has not been configured.")
     return store
@@ -83,6 +79,6 @@ def _on_disk(name: Path, store: Path | None) -> Path | None:
     if name.is_absolute():
         inside = store is not None and name.is_relative_to(store.absolute())
         return name if name.is_dir() or (inside and name.is_file()) else None
-    path = _require(store) / name
+    path = required(store) / name
     hidden = not name.parts or name.parts[-1].startswith(".")
     return path if not hidden and (path.is_dir() or path.is_file()) else None

@@ -8,17 +8,20 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidConfig
-from .keys import HIDDEN, KEYS, Key
+from .keys import HIDDEN, KEYS, Key, as_text
 from .properties import fill_in, read_properties
 from .settings import NOT_YET, WITHOUT_EFFECT, Settings
 
 log = logging.getLogger(__name__)
+
+# What a flag unlocks, it unlocks for one run: a snapshot does not keep it.
+_FOR_ONE_RUN = frozenset({"disable_token_authorization", "enable_model_api"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Configuration:
     settings: Settings = field(default_factory=Settings)
     origins: dict[str, Origin] = field(default_factory=dict[str, Origin])
     findings: list[Finding] = field(default_factory=list[Finding])
+    texts: dict[str, str] = field(default_factory=dict[str, str])  # what the file says, unread
 
     def origin(self, key: str) -> Origin:
         return self.origins.get(key, Origin())
@@ -77,6 +81,16 @@ class Configuration:
             raise InvalidConfig(f"Invalid configuration: {self.errors[0]}")
         return self
 
+    def kept(self) -> dict[str, str]:
+        """The properties that a snapshot keeps: the file's as they are written, and over them the command line's."""
+        flags = {
+            key: as_text(getattr(self.settings, key))
+            for key, origin in self.origins.items()
+            if origin.kind == "command line" and key not in _FOR_ONE_RUN
+        }
+        source = {} if self.path is None else {"tsConfigFile": str(self.path)}
+        return self.texts | flags | source
+
     def tell(self) -> None:
         """Log what was found, as a start does. Reading came before the log was open."""
         if self.settings.allowed_urls == KEYS["allowed_urls"].default:
@@ -87,11 +101,19 @@ class Configuration:
             log.log(finding.level, "%s", finding.message)
 
 
-def find_config(given: Path | None, environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The properties file to read: TS_CONFIG_FILE, else the one given, else ./config.properties, else none."""
+def find_config(
+    given: Path | None,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    snapshot: Callable[[], Path | None] = lambda: None,
+) -> Path | None:
+    """The properties file: TS_CONFIG_FILE, else the one given, the snapshot, ./config.properties, or none."""
     from_environment = environment.get("TS_CONFIG_FILE")
     path = Path(from_environment) if from_environment else given
     if path is None:
+        found = snapshot()
+        if found is not None:
+            return found
         return Path("config.properties") if Path("config.properties").is_file() else None
     if not path.is_file():
         raise InvalidConfig(f"--ts-config file not found: {path}")
@@ -123,6 +145,9 @@ class _Reading:
             self._say(logging.ERROR, message)
         if self._idle:
             self._say(logging.INFO, f"{self._found.path}: without effect here: {', '.join(self._idle)}")
+        if self._values.get("model_snapshot") is not None and self._found.origin("load_models").kind == "file":
+            del self._values["load_models"]
+            self._say(logging.INFO, f"{self._found.path}: load_models is not used, as there is a model_snapshot")
         self._found.settings = replace(Settings(), **self._values)
         return self._found
 
@@ -134,6 +159,7 @@ class _Reading:
 
     def file(self, path: Path, environment: Mapping[str, str]) -> None:
         for entry in read_properties(path):
+            self._found.texts[entry.key] = entry.text
             origin = Origin("file", str(path), entry.line)
             before = self._found.origins.get(entry.key)
             if before is not None:

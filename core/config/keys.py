@@ -18,6 +18,7 @@ _KINDS = {
     "Path": "path",
     "Address": "address",
     "tuple[str, ...]": "comma-separated list",
+    "SavedModels": "JSON",
     "ConfiguredModels": "JSON",
 }
 
@@ -46,7 +47,7 @@ def as_text(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, tuple):
+    if type(value) is tuple:
         return ",".join(map(as_text, value))
     return json.dumps(value) if isinstance(value, Mapping) else str(value)
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from .address import Address, parse_address
 from .configured_models import ConfiguredModels
+from .saved_models import SavedModels
 
 T = TypeVar("T")
 _CENTURY = 60 * 24 * 36525  # minutes
@@ -140,6 +141,9 @@ class Settings:
     metric_time_interval: int = _key(60, _whole(1), "how often the machine is measured", unit="s", env=None)
     model_store: Path | None = _key(None, _path, "the folder that holds the archives")
     load_models: tuple[str, ...] = _key((), _words, "models loaded at start: `all`, or a list of [name=]archive")
+    model_snapshot: SavedModels | None = _key(
+        None, SavedModels.parse, "models brought back as a snapshot saved them; load_models is not used then", env=None
+    )
     models: ConfiguredModels | None = _key(
         None, ConfiguredModels.parse, "how models are run, name -> version -> minWorkers, batchSize, ...", env=None
     )
@@ -162,7 +166,9 @@ class Settings:
     )
     default_service_handler: str | None = _key(None, str.strip, "handler of an archive that names none")
     allowed_urls: tuple[str, ...] = _key(
-        ("file://.*", "http(s)?://.*"), _patterns, "regular expressions; an archive's URL must match one in full"
+        ("file://.*", "http(s)?://.*"),
+        _patterns,
+        "regular expressions; an archive's URL must match one in full, an s3:// URL one that is not the default",
     )
     use_env_allowed_urls: bool = _key(
         False, _flag, "let TS_ALLOWED_URLS override allowed_urls, if enable_envvars_config is true too", env=None
@@ -245,7 +251,6 @@ NOT_YET = {
     "enable_grpc_ssl": "gRPC",
     "ts_open_inference_protocol": "the Open Inference Protocol",
     "workflow_store": "workflows",
-    "model_snapshot": "snapshots",
     "install_py_dep_per_model": "per-model Python packages",
     "system_metrics_cmd": "a collector of system metrics of one's own",
     "ts_header_key_sequence_id": "sequence batching",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from pathlib import Path
 
 from ...scheduler.errors import LaneClosed
 from ...scheduler.errors import QueueFull as LaneFull
@@ -12,7 +11,9 @@ from ...scheduler.job import Job, Sink
 from ...scheduler.lane import Lane
 from ...scheduler.policy import BatchPolicy
 from ..archive.reader import Archive
+from ..archive.store import Located
 from ..config.model_options import ModelOptions
+from ..config.saved_models import SavedModel
 from ..config.settings import Settings
 from ..errors import Draining, NoWorker, QueueFull, RequestExpired
 from ..metrics.store import MetricStore
@@ -35,25 +36,29 @@ class Model:
         *,
         name: str,
         version: str,
-        url: str,
+        located: Located,
         archive: Archive,
         handler: str,
+        runtime: str,
         options: ModelOptions,
         settings: Settings,
         seats: GpuSeats,
         numbers: WorkerNumbers,
         metrics: MetricStore,
-        downloaded: Path | None = None,
+        chosen_handler: str | None = None,
         at_startup: bool = False,
     ) -> None:
         self.name = name
         self.version = version
-        self.url = url
+        self.url = located.url
+        self.runtime = runtime
         self.archive = archive
         self.options = options
-        self.downloaded = downloaded
+        self.downloaded = located.path if located.downloaded else None
         self._label = f'Model "{name}" version {version}'
         self.at_startup = at_startup
+        self._archive_name = located.name
+        self._chosen_handler = chosen_handler
         policy = BatchPolicy(
             batch_size=options.batch_size,
             max_batch_delay=options.max_batch_delay / 1000.0,
@@ -119,6 +124,34 @@ class Model:
     def failed(self) -> bool:
         """Fewer workers than asked for are, or may soon be, in service."""
         return self.pool.promising < self.pool.minimum
+
+    @property
+    def workers_wanted(self) -> tuple[int, int]:
+        """The least and the most workers, as the last scaling says, or, before the first, the options."""
+        if self.pool.scaled:
+            return self.pool.minimum, self.pool.maximum
+        return self.options.min_workers, self.options.max_workers
+
+    def saved(self, *, default: bool) -> SavedModel:
+        """What a snapshot keeps of this version."""
+        options = self.options
+        minimum, maximum = self.workers_wanted
+        return SavedModel(
+            name=self.name,
+            version=self.version,
+            archive=self._archive_name,
+            default=default,
+            min_workers=minimum,
+            max_workers=maximum,
+            batch_size=options.batch_size,
+            max_batch_delay=options.max_batch_delay,
+            response_timeout=options.response_timeout,
+            startup_timeout=options.startup_timeout,
+            runtime=self.runtime,
+            url=None if self.url == self._archive_name else self.url,
+            handler=self._chosen_handler,
+            downloaded=self.downloaded is not None,
+        )
 
     def _expired(self, waited: float) -> RequestExpired:
         return RequestExpired(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ..errors import AlreadyRegistered, DefaultVersionInUse, ModelNotFound, VersionNotFound
+from ..errors import AlreadyRegistered, DefaultNotFound, DefaultVersionInUse, ModelNotFound, VersionNotFound
 from .model import Model
 
 
@@ -63,8 +63,13 @@ class Registry:
         versions.by_version[model.version] = model
 
     def set_default(self, name: str, version: str) -> None:
-        self.get(name, version)
-        self._models[name].default = version
+        """Raises ModelNotFound, DefaultNotFound."""
+        versions = self._models.get(name)
+        if versions is None:
+            raise ModelNotFound(name)
+        if version not in versions.by_version:
+            raise DefaultNotFound(name, version)
+        versions.default = version
 
     def remove(self, name: str, version: str | None) -> Model:
         """Forget a version, so that no new request finds it. Raises DefaultVersionInUse while others exist."""

@@ -60,6 +60,7 @@ class Pool:
         self.slots: list[Slot] = []
         self.minimum = 0
         self.maximum = 0
+        self.scaled = False  # whether anybody has said yet how many workers there should be
         self._launcher = launcher
         self._label = label
         self._next_number = next_number
@@ -86,7 +87,7 @@ class Pool:
         Raises WorkersFailed if one could not; it stays in place and is tried again with back-off.
         """
         async with self._scaling:
-            self.minimum, self.maximum = minimum, maximum
+            self.minimum, self.maximum, self.scaled = minimum, maximum, True
             wanted = min(max(len(self.slots), minimum), maximum)
             leaving = self.slots[wanted:]
             given_up = [slot for slot in self.slots[:wanted] if slot.state is SlotState.GIVEN_UP]

@@ -31,7 +31,7 @@ def settings(
     config: Path | None = None, store: Path | None = None, models: tuple[str, ...] = (), *, log_config: Path | None = None,
     tokens_off: bool = False, api: bool = False,
 ) -> Settings:  # fmt: skip
-    return _configuration(log_config, config, overrides(store, models, tokens_off, api)).settings
+    return _configuration(log_config, config, None, overrides(store, models, tokens_off, api)).settings
 
 
 def test_flags_alone(store: Path) -> None:

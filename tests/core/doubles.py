@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from torchserve.core.archive.manifest import Manifest
 from torchserve.core.archive.reader import Archive
+from torchserve.core.archive.store import Located
 from torchserve.core.config.model_options import ModelOptions
 from torchserve.core.config.settings import Settings
 from torchserve.core.metrics.store import MetricStore
@@ -87,9 +88,10 @@ def model(name: str = "m", version: str = "1.0", *, settings: Settings = CPU_ONL
     return Model(
         name=name,
         version=version,
-        url=f"{name}.mar",
+        located=Located(f"{name}.mar", Path(f"{name}.mar"), f"{name}.mar"),
         archive=Archive(Path(f"{name}.mar"), Manifest(), Path("/nowhere"), None, None),
         handler="handler.py",
+        runtime="python",
         options=ModelOptions(**options),
         settings=settings,
         seats=GpuSeats(0),

@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torchserve.core.controlplane import ControlPlane, Outcome, RegisterRequest
+from torchserve.core.controlplane import ControlPlane, Outcome
 from torchserve.core.metrics.store import MetricStore
 from torchserve.core.models.registry import Registry
+from torchserve.core.registrar import RegisterRequest
 from torchserve.core.workers.gpus import GpuSeats
 
 from .doubles import CPU_ONLY, folder

@@ -71,7 +71,9 @@ async def test_versions_and_the_default(house: House) -> None:
         folder(house.store, f"v{version}", modelName="m", modelVersion=version)
         await house.register(f"v{version}")
     assert [entry["modelVersion"] for entry in await house.plane.describe("m", "all")] == ["1.0", "2.0"]
-    assert house.plane.set_default("m", "2.0") == Outcome('Default version successfully updated for model "m" to "2.0"')
+    assert await house.plane.set_default("m", "2.0") == Outcome(
+        'Default version successfully updated for model "m" to "2.0"'
+    )
     assert [entry["modelVersion"] for entry in await house.plane.describe("m", None)] == ["2.0"]
     with pytest.raises(DefaultVersionInUse):
         await house.plane.unregister("m", None)
@@ -213,7 +215,7 @@ async def test_a_models_life_with_workers(house: House) -> None:
 
 async def test_workers_of_a_registration_by_default(barren: House, tmp_path: Path) -> None:
     folder(barren.store, "m")
-    barren.plane._settings = replace(barren.plane._settings, default_workers_per_model=2)
+    barren.plane._registrar._settings = replace(barren.plane._settings, default_workers_per_model=2)
     with pytest.raises(WorkersFailed):
         await barren.register()
     assert (await barren.register(initial_workers=0)).message.endswith("to add workers for the model.")
@@ -320,7 +322,7 @@ async def test_what_is_not_there(house: House, name: str, version: str | None, e
         with pytest.raises(error):
             await asking
     with pytest.raises(error):
-        house.plane.set_default(name, version or "1.0")
+        await house.plane.set_default(name, version or "1.0")
 
 
 # ---- what there is
@@ -365,7 +367,7 @@ async def test_health_is_that_of_the_default_versions(house: House) -> None:
     second.minimum = 1
     second.slots.append(slot(state=SlotState.GIVEN_UP))
     assert house.plane.healthy()
-    house.plane.set_default("m", "2.0")
+    await house.plane.set_default("m", "2.0")
     assert not house.plane.healthy()
     second.slots.clear()
     second.minimum = 0

@@ -34,11 +34,14 @@ async def test_a_model_without_workers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "pool", "shown"), [((2, 4), (0, 0), (2, 4)), ((2, 4), (1, 3), (1, 3)), ((0, 0), (5, 5), (5, 5))]
+    ("asked", "scaled", "shown"),
+    [((2, 4), None, (2, 4)), ((2, 4), (1, 3), (1, 3)), ((0, 0), (5, 5), (5, 5)), ((2, 4), (0, 0), (0, 0))],
 )
-async def test_how_many_workers(asked: tuple[int, int], pool: tuple[int, int], shown: tuple[int, int]) -> None:
+async def test_how_many_workers(asked: tuple[int, int], scaled: tuple[int, int] | None, shown: tuple[int, int]) -> None:
     subject = model(min_workers=asked[0], max_workers=asked[1])
-    subject.pool.minimum, subject.pool.maximum = pool
+    if scaled is not None:
+        subject.pool.minimum, subject.pool.maximum = scaled
+        subject.pool.scaled = True
     found = describe_model(subject)
     assert (found["minWorkers"], found["maxWorkers"]) == shown
 

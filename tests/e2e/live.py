@@ -93,7 +93,10 @@ def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str,
 
 
 class LiveServer:
-    """`torchserve --start --foreground` in `home`, which holds its store, logs and temp dir."""
+    """`torchserve --start --foreground` in `home`, which holds its store, logs and temp dir.
+
+    A snapshot under logs/config is used if `flags` leave out both of the default ones.
+    """
 
     def __init__(
         self,
@@ -103,6 +106,7 @@ class LiveServer:
         properties: str = "",
         env: Mapping[str, str] | None = None,
         arguments: Sequence[str] = (),
+        flags: Sequence[str] = ("--ncs", "--ts-config", "config.properties"),
     ) -> None:
         self.home = home
         self.store = home / "store"
@@ -113,8 +117,9 @@ class LiveServer:
             "inference_address=http://127.0.0.1:0\nmanagement_address=http://127.0.0.1:0\n"
             f"metrics_address=http://127.0.0.1:0\n{properties}\n"
         )
-        command = [*COMMAND, "--start", "--foreground", "--ncs", "--ts-config", str(config)]
-        command += ["--model-store", str(self.store), *arguments]
+        command = [*COMMAND, "--start", "--foreground", "--model-store", str(self.store)]
+        command += [str(config) if flag == config.name else flag for flag in flags]
+        command += arguments
         if models:
             command += ["--models", *models]
         self.lines: list[str] = []

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -133,29 +131,6 @@ def test_unregistering_removes_what_was_unpacked(empty: LiveServer, store: Path)
     assert empty.manage("DELETE", "/models/packed").status == 200
     assert sorted(empty.temp.rglob("*")) == before
     assert (store / "packed.mar").exists()
-
-
-def test_switching_versions_under_load_loses_no_request(empty: LiveServer):
-    assert empty.manage("POST", "/models?url=echo&initial_workers=1").status == 200
-    over = threading.Event()
-
-    def client() -> set[int]:
-        statuses: set[int] = set()
-        while not over.is_set():
-            statuses.add(empty.predict("echo", b"x").status)
-        return statuses
-
-    with ThreadPoolExecutor(4) as clients:
-        running = [clients.submit(client) for _ in range(4)]
-        try:
-            assert empty.manage("POST", "/models?url=echo2&initial_workers=1").status == 200
-            assert empty.manage("PUT", "/models/echo/2.0/set-default").status == 200
-            assert empty.manage("DELETE", "/models/echo/1.0").status == 200
-            assert empty.manage("PUT", "/models/echo?min_worker=2&synchronous=true").status == 200
-            assert empty.manage("PUT", "/models/echo?min_worker=1&synchronous=true").status == 200
-        finally:
-            over.set()
-        assert [each.result(30) for each in running] == [{200}] * 4
 
 
 def test_registering_with_a_json_body(empty: LiveServer):

@@ -30,7 +30,7 @@ _BASE = "core.errors core.payload core.version"
 _SHELF = f"{_BASE} core.config core.archive core.metrics core.wire core.logs core.tokens core.workdir scheduler"
 _WORKERS = f"{_SHELF} core.workers"
 _MODELS = f"{_WORKERS} core.models"
-_PLANES = f"{_MODELS} core.describe core.dataplane core.controlplane"
+_PLANES = f"{_MODELS} core.describe core.dataplane core.registrar core.controlplane"
 _MEETING = f"{_BASE} core.wire core.config.model_options core.archive.manifest core.metrics.spec core.metrics.emitter"
 _PLAIN = "yaml psutil msgspec orjson uvloop javaproperties"
 _HANDLING = "torch torchvision numpy PIL simplejpeg captum transformers yaml orjson msgspec psutil packaging"
@@ -49,6 +49,7 @@ TABLE: dict[str, Row] = {
     "core.workdir": _row(_BASE, _PLAIN),
     "core.config": _row(_BASE, _PLAIN),
     "core.archive": _row(_BASE, _PLAIN),
+    "core.archive.s3": _row(_BASE, "boto3 botocore"),
     "core.wire": _row(_BASE, "msgspec"),
     "core.metrics": _row(f"{_BASE} scheduler core.wire.messages", _PLAIN),
     "core.metrics.spec": _row(_BASE, "yaml"),
@@ -58,19 +59,20 @@ TABLE: dict[str, Row] = {
     "core.models": _row(_WORKERS, _PLAIN),
     "core.dataplane": _row(_MODELS, _PLAIN),
     "core.describe": _row(_MODELS, _PLAIN),
-    "core.controlplane": _row(f"{_MODELS} core.describe", _PLAIN),
+    "core.registrar": _row(_MODELS, _PLAIN),
+    "core.controlplane": _row(f"{_MODELS} core.describe core.registrar", _PLAIN),
     "core.workflows": _row(_PLANES, _PLAIN),
     "core.server": _row(f"{_PLANES} core.workflows", _PLAIN),
     "core.handlers": _row(f"{_MEETING} kernels", _HANDLING),
     "core.backend": _row(f"{_MEETING} core.handlers kernels", _HANDLING),
     "core.testing": _row(f"{_MEETING} core.handlers core.backend", _HANDLING),
     "http": _row(
-        f"{_BASE} core.tokens core.key_file core.dataplane core.controlplane core.workflows.runner core.metrics.store core.server",
+        f"{_BASE} core.tokens core.key_file core.dataplane core.registrar core.controlplane core.workflows.runner core.metrics.store core.server",
         "aiohttp grpc multidict yarl orjson msgspec",
     ),
     "http.tls": _row("core.errors", "cryptography"),
     "cli": _row(
-        f"{_BASE} core.server core.config core.archive core.logs http.auth http.cors http.front http.limits"
+        f"{_BASE} core.server core.config core.archive core.logs core.models.snapshot_folder http.auth http.cors http.front http.limits"
         " http.listener http.routes http.tls",
         "click rich uvloop",
     ),

@@ -8,11 +8,12 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
-from torchserve.core.controlplane import ControlPlane, Outcome, RegisterRequest
+from torchserve.core.controlplane import ControlPlane, Outcome
 from torchserve.core.dataplane import DataPlane
 from torchserve.core.errors import ModelNotFound, VersionNotFound
 from torchserve.core.metrics.store import MetricStore
 from torchserve.core.payload import Payload, Reply
+from torchserve.core.registrar import RegisterRequest
 from torchserve.http.accesslog import Entry
 from torchserve.http.front import Front, Listener
 from torchserve.http.limits import Limits
@@ -128,7 +129,7 @@ class FakeControlPlane:
     async def unregister(self, name: str, version: str | None) -> Outcome:
         return await self._answer("unregister", name, version)
 
-    def set_default(self, name: str, version: str) -> Outcome:
+    async def set_default(self, name: str, version: str) -> Outcome:
         return self._answer_now("set_default", name, version)
 
     async def describe(self, name: str, version: str | None, *, customized: bool = False) -> Any:

@@ -15,6 +15,7 @@ from torchserve.http.request import BrokenEncoding
 INTERNAL = "InternalServerException"
 TABLE = [
     (errors.ModelNotFound("m"), 404, "ModelNotFoundException", "Model not found: m"),
+    (errors.DefaultNotFound("m", "9"), 404, "ModelVersionNotFoundException", "Model version 9 does not exist for model m"),
     (errors.VersionNotFound("m", "9"), 404, "ModelVersionNotFoundException", "Model version: 9 does not exist for model: m"),
     (errors.ArchiveNotFound("x"), 404, "ModelNotFoundException", "x"),
     (

@@ -9,7 +9,8 @@ import aiohttp
 import pytest
 import yarl
 from torchserve.core import errors
-from torchserve.core.controlplane import Outcome, RegisterRequest
+from torchserve.core.controlplane import Outcome
+from torchserve.core.registrar import RegisterRequest
 
 from .doubles import FakeControlPlane, house
 

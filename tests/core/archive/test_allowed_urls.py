@@ -64,6 +64,14 @@ def test_public_addresses(address: str, public: bool):
         (["https://a/x", " https://b/.* "], "https://b/x.mar", True),
         (["https://a"], "https://a/x.mar", False),
         (["a/x.mar"], "https://a/x.mar", False),
+        (None, "s3://models/x.mar", False),
+        (TORCHSERVE_DEFAULT, "s3://models/x.mar", False),
+        (["s3://models/.*"], "s3://models/x.mar", True),
+        (["s3://models/.*"], "s3://models.others/x.mar", False),
+        ([".*"], "s3:///x.mar", False),
+        ([".*"], "s3://models/", False),
+        ([".*"], "s3://models", False),
+        ([".*"], "s3://a@models/x.mar", False),
     ],
 )
 def test_permitted_urls(patterns: list[str] | None, url: str, permitted: bool):

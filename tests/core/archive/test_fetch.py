@@ -14,17 +14,18 @@ import pytest
 
 from torchserve.core.archive import fetch as fetch_module
 from torchserve.core.archive.allowed_urls import TORCHSERVE_DEFAULT
-from torchserve.core.archive.fetch import DownloadLimits
-from torchserve.core.archive.store import Located, locate
+from torchserve.core.archive.limits import DownloadLimits
+from torchserve.core.archive.store import Located
 from torchserve.core.errors import ArchiveExists, DownloadFailed
 
+from .finding import locate
 from .web import Answer, Handler, Server
 
 
 def test_a_download_lands_in_the_store(server: Server, store: Path):
     url = server.url("deep/x%20y.mar").replace("%20", "_") + "?token=a/b.mar#part"
     located = locate(url, store, server.allowed)
-    assert located == Located(url, store / "x_y.mar", downloaded=True)
+    assert located == Located(url, store / "x_y.mar", "x_y.mar", downloaded=True)
     assert located.path.read_bytes() == b"archive"
     assert os.listdir(store) == ["x_y.mar"]
     assert server.hits == ["/deep/x_y.mar?token=a/b.mar"]

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from torchserve.core.archive.allowed_urls import TORCHSERVE_DEFAULT
-from torchserve.core.archive.fetch import DownloadLimits
-from torchserve.core.archive.store import Located, locate
+from torchserve.core.archive.limits import DownloadLimits
+from torchserve.core.archive.store import Located
 from torchserve.core.errors import ArchiveNotFound, DownloadFailed
+
+from .finding import locate
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def shelf(tmp_path: Path) -> Path:
 def test_file_urls_are_copied_where_allowed(shelf: Path, store: Path):
     url = f"file://{shelf}/x.mar"
     located = locate(url, store, [f"file://{shelf}/.*"])
-    assert located == Located(url, store / "x.mar", downloaded=True)
+    assert located == Located(url, store / "x.mar", "x.mar", downloaded=True)
     assert (located.path.read_bytes(), (shelf / "x.mar").read_bytes()) == (b"archive", b"archive")
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from torchserve.core.archive.allowed_urls import TORCHSERVE_DEFAULT
-from torchserve.core.archive.store import locate
+
 from torchserve.core.errors import ArchiveNotFound, DownloadFailed, InvalidConfig
 
+from .finding import locate
 from .web import Handler, Server
 
 

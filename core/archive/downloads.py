@@ -1,0 +1,103 @@
+"""Downloads: who uses which downloaded archive. One URL asked for several times at once is fetched once.
+
+A file leaves the model store with the last model that came from it. To be used from one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ArchiveExists
+from .allowed_urls import AllowedUrls
+from .fetch import fetch, file_name
+from .limits import DownloadLimits
+from .store import Located, is_fetched, locate, required
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Shared:
+    """A download on its way, or there; `users` wait for it or have it."""
+
+    task: asyncio.Task[Path] | None = None
+    users: int = 0
+
+
+class Downloads:
+    """Finds archives; blocking work is done in threads."""
+
+    def __init__(
+        self, store: Path | None, allowed_urls: Sequence[str] | None, limits: DownloadLimits | None = None
+    ) -> None:
+        self._store = store
+        self._allowed_urls = allowed_urls
+        self._limits = limits
+        self._on_the_way: dict[tuple[str, bool], _Shared] = {}
+        self._there: dict[Path, _Shared] = {}
+
+    async def locate(self, url: str, *, signed: bool = False, reuse: bool = False) -> Located:
+        """Find the archive at `url`; `release` is due for one that is downloaded. Raises as `store.locate` and `fetch`.
+
+        With `reuse`, a file of the store that has the download's name is taken instead.
+        """
+        if not is_fetched(url):
+            return await asyncio.to_thread(locate, url, self._store)
+        try:
+            path = await self._fetch(url, signed)
+        except ArchiveExists:
+            if not reuse:
+                raise
+            path = required(self._store) / file_name(url)
+            log.warning("%s is not downloaded: the model store has a %s, which is taken instead", url, path.name)
+            return Located(url, path, path.name)
+        return Located(url, path, path.name, downloaded=True)
+
+    def adopt(self, path: Path) -> None:
+        """Count a user of a file that an earlier run has downloaded."""
+        self._there.setdefault(path, _Shared()).users += 1
+
+    async def release(self, path: Path) -> None:
+        """A user less; the last one takes the file along."""
+        shared = self._there[path]
+        shared.users -= 1
+        if not shared.users:
+            del self._there[path]
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+
+    async def _fetch(self, url: str, signed: bool) -> Path:
+        key = url, signed
+        shared = self._on_the_way.get(key)
+        if shared is None:
+            shared = self._on_the_way[key] = _Shared()
+            shared.task = asyncio.create_task(self._run(key, shared))
+        shared.users += 1
+        assert shared.task is not None
+        try:
+            return await asyncio.shield(shared.task)
+        except asyncio.CancelledError:
+            await self._leave(shared)
+            raise
+
+    async def _run(self, key: tuple[str, bool], shared: _Shared) -> Path:
+        try:
+            allowed = AllowedUrls(self._allowed_urls)
+            path = await asyncio.to_thread(fetch, key[0], required(self._store), allowed, self._limits, signed=key[1])
+        finally:
+            del self._on_the_way[key]
+        if shared.users:
+            self._there[path] = shared
+        else:  # all who asked for it have gone
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+        return path
+
+    async def _leave(self, shared: _Shared) -> None:
+        task = shared.task
+        if task is not None and task.done() and not task.cancelled() and task.exception() is None:
+            await self.release(task.result())
+        else:
+            shared.users -= 1

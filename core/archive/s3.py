@@ -1,0 +1,60 @@
+"""Archives in S3: `s3://bucket/key`, and signatures for `https://` URLs of S3. Needs boto3, the extra `s3`.
+
+Account, region and endpoint are those of the environment, as in every AWS tool; a registration chooses bucket and key.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from contextlib import closing
+from typing import IO, Any
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+
+from .limits import DownloadLimits
+
+_CHUNK = 64 << 10
+
+
+def copy_from_s3(url: str, out: IO[bytes], limits: DownloadLimits) -> None:
+    """Copy the object that `url` names. Raises ValueError or OSError with the cause."""
+    parts = urlsplit(url)
+    end = time.monotonic() + limits.total_timeout
+    botocore = _library("botocore.exceptions")
+    try:
+        found = _client(limits).get_object(Bucket=parts.netloc, Key=unquote(parts.path[1:]))
+        if found["ContentLength"] > limits.max_bytes:
+            raise ValueError(f"it has {found['ContentLength']} bytes, and at most {limits.max_bytes} are accepted")
+        with closing(found["Body"]) as body:
+            for data in body.iter_chunks(_CHUNK):
+                out.write(data)
+                if time.monotonic() > end:
+                    raise ValueError(f"it took longer than {limits.total_timeout:g} s")
+    except (botocore.BotoCoreError, botocore.ClientError, botocore.HTTPClientError) as error:
+        raise ValueError(str(error)) from error
+
+
+def signed_headers(url: SplitResult) -> dict[str, str]:
+    """The headers that make a GET of this very URL one of the AWS account in the environment."""
+    session = _library("boto3").session.Session()
+    credentials = session.get_credentials()
+    if credentials is None:
+        raise ValueError("s3_sse_kms needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment")
+    request = _library("botocore.awsrequest").AWSRequest("GET", urlunsplit(url))
+    region = session.region_name or "us-east-1"
+    _library("botocore.auth").S3SigV4Auth(credentials.get_frozen_credentials(), "s3", region).add_auth(request)
+    return dict(request.headers.items())
+
+
+def _client(limits: DownloadLimits) -> Any:
+    config = _library("botocore.config").Config(
+        connect_timeout=limits.idle_timeout, read_timeout=limits.idle_timeout, retries={"total_max_attempts": 2}
+    )
+    return _library("boto3").session.Session().client("s3", config=config)
+
+
+def _library(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise ValueError("S3 needs the package boto3: pip install 'torchserve[s3]'") from None

@@ -1,0 +1,124 @@
+"""SavedModels: the models of a `model_snapshot`, which brings them back at a start; to and from its JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# field -> TorchServe's key, and the smallest value that makes sense; what is smaller is left to the archive
+_NUMBERS = {
+    "min_workers": ("minWorkers", 0),
+    "max_workers": ("maxWorkers", 0),
+    "batch_size": ("batchSize", 1),
+    "max_batch_delay": ("maxBatchDelay", 0),
+    "response_timeout": ("responseTimeout", 1),
+    "startup_timeout": ("startupTimeout", 0),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedModel:
+    """One version. `archive` is what a registration would name; None leaves a value to the archive.
+
+    `url`, `handler` and `downloaded` are additions to what TorchServe saves: the url of the registration where the
+    archive is no longer had from there, the handler where the registration chose one, and whether the archive was
+    downloaded into the model store, and so leaves it with the model.
+    """
+
+    name: str
+    version: str
+    archive: str
+    default: bool = False
+    min_workers: int | None = None
+    max_workers: int | None = None
+    batch_size: int | None = None
+    max_batch_delay: int | None = None
+    response_timeout: int | None = None
+    startup_timeout: int | None = None
+    runtime: str | None = None
+    url: str | None = None
+    handler: str | None = None
+    downloaded: bool = False
+
+
+class SavedModels(tuple[SavedModel, ...]):
+    """As a text, the JSON that `parse` reads."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return json.dumps({"modelCount": len(self), "models": as_json(self)})
+
+    @classmethod
+    def parse(cls, text: str) -> SavedModels:
+        """Raises ValueError saying what is wrong with which model."""
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"it is no JSON: {error}") from None
+        models = _mapping(_mapping(document, "it").get("models", {}), "its models")
+        return cls(
+            _read(name, str(version), entry)
+            for name, versions in models.items()
+            for version, entry in _mapping(versions, f"model {name}").items()
+        )
+
+
+def as_json(models: Iterable[SavedModel]) -> dict[str, dict[str, dict[str, Any]]]:
+    """{name: {version: entry}} with TorchServe's keys, in the order given."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for model in models:
+        found.setdefault(model.name, {})[model.version] = _entry(model)
+    return found
+
+
+def _entry(model: SavedModel) -> dict[str, Any]:
+    entry: dict[str, Any] = {"defaultVersion": model.default, "marName": model.archive}
+    entry |= {key: getattr(model, field) for field, (key, _) in _NUMBERS.items()}
+    entry |= {"runtimeType": model.runtime, "url": model.url, "handler": model.handler}
+    entry["downloaded"] = model.downloaded or None
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def _read(name: str, version: str, found: object) -> SavedModel:
+    label = f"model {name} version {version}"
+    entry = _mapping(found, label)
+    archive = _text(entry, "marName", label)
+    if not archive:
+        raise ValueError(f"{label}: marName, the name of its archive, is missing")
+    return SavedModel(
+        name=name,
+        version=version,
+        archive=archive,
+        default=entry.get("defaultVersion") is True,
+        runtime=_text(entry, "runtimeType", label),
+        url=_text(entry, "url", label),
+        handler=_text(entry, "handler", label),
+        downloaded=entry.get("downloaded") is True,
+        **{field: _number(entry, key, low, label) for field, (key, low) in _NUMBERS.items()},
+    )
+
+
+def _mapping(value: object, label: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{label} must be a JSON object, not {json.dumps(value)[:80]}")  # noqa: TRY004  (the text's)
+    return value
+
+
+def _text(entry: Mapping[str, Any], key: str, label: str) -> str | None:
+    value = entry.get(key)
+    if value is None or isinstance(value, str):
+        return value or None
+    raise ValueError(f"{label}: {key} must be a text, not {json.dumps(value)[:80]}")
+
+
+def _number(entry: Mapping[str, Any], key: str, low: int, label: str) -> int | None:
+    value = entry.get(key)
+    if value is None:
+        return None
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (numeric and -(2**31) < value < 2**31 and value == int(value)):  # not-a-number fails the first of the two
+        raise ValueError(f"{label}: {key} must be a whole number below 2^31, not {json.dumps(value)[:80]}")
+    return int(value) if value >= low else None

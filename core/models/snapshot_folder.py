@@ -1,0 +1,81 @@
+"""SnapshotFolder: the snapshot files on the disk. A file has its name only once it is whole; blocks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from .snapshot import NAME, Kind, Snapshot, created_at, is_whole, name_of
+
+KEEP = 20  # files; the older ones are removed
+_TEMPORARY = ".writing-"
+_STALE = 60.0  # seconds without a change after which a temporary file belongs to nobody
+
+
+class SnapshotFolder:
+    """A folder, which need not exist yet."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def newest(self) -> Path | None:
+        """The whole snapshot that was taken last; None if there is none. Files that can't be read don't count."""
+        for _, path in self._by_age():
+            with contextlib.suppress(OSError):
+                if is_whole(path.read_bytes()):
+                    return path
+        return None
+
+    def write(self, snapshot: Snapshot, kind: Kind, now: int) -> Path:
+        """Add a file, on the disk when this returns, and remove the oldest beyond KEEP. Raises OSError.
+
+        It counts as newer than all that are there, even if the clock was set back since.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        there = self._by_age()
+        created = max(now, there[0][0] + 1) if there else now
+        while (target := self.path / name_of(kind, created)).exists():
+            created += 1
+        self._place(snapshot.text(target.name, created).encode(), target)
+        self._clear([path for _, path in there[KEEP - 1 :]], now / 1000.0)
+        return target
+
+    def _place(self, data: bytes, target: Path) -> None:
+        temporary = self.path / f"{_TEMPORARY}{os.getpid()}"
+        try:
+            # It may hold passwords of the configuration.
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)  # the name, too
+        finally:
+            os.close(folder)
+
+    def _by_age(self) -> list[tuple[int, Path]]:
+        """(created, path) of each file that has a snapshot's name, the newest first."""
+        found: list[tuple[int, Path]] = []
+        with contextlib.suppress(OSError):
+            for path in self.path.iterdir():
+                if NAME.fullmatch(path.name):
+                    with contextlib.suppress(OSError):
+                        found.append((created_at(path.read_bytes()) or 0, path))
+        return sorted(found, reverse=True)
+
+    def _clear(self, old: list[Path], now: float) -> None:
+        for path in self.path.glob(f"{_TEMPORARY}*"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < now - _STALE:
+                    old.append(path)
+        for path in old:
+            with contextlib.suppress(OSError):
+                path.unlink()

@@ -1,0 +1,178 @@
+"""Registrar: from a registration, or what a snapshot saved of one, to a Model in the registry, without workers yet."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .archive.downloads import Downloads
+from .archive.reader import Archive, open_archive
+from .archive.store import Located, default_name
+from .config.configured_models import ConfiguredModel
+from .config.model_options import ModelOptions, Requested, resolve_options
+from .config.saved_models import SavedModel
+from .config.settings import Settings
+from .errors import BadRequest, InvalidArchive
+from .metrics.store import MetricStore
+from .models.model import Model
+from .models.numbers import WorkerNumbers
+from .models.registry import Registry
+from .workers.gpus import GpuSeats
+
+log = logging.getLogger(__name__)
+
+RUNTIMES = ("python", "python3", "LSP")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterRequest:
+    """A registration; None leaves a value to the archive and the settings. Delay in ms, timeouts in s."""
+
+    url: str
+    model_name: str | None = None
+    handler: str | None = None
+    runtime: str | None = None
+    batch_size: int | None = None
+    max_batch_delay: int | None = None
+    initial_workers: int | None = None
+    synchronous: bool = True
+    response_timeout: int | None = None
+    startup_timeout: int | None = None
+    s3_sse_kms: bool = False
+
+
+class Registrar:
+    """Raises ServeErrors, and leaves nothing behind then."""
+
+    def __init__(
+        self, settings: Settings, registry: Registry, metrics: MetricStore, seats: GpuSeats, work: Path
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._metrics = metrics
+        self._seats = seats
+        self._work = work
+        self._downloads = Downloads(settings.model_store, settings.allowed_urls)
+        self._numbers = WorkerNumbers(settings.initial_worker_port)
+
+    async def admit(self, request: RegisterRequest, *, at_startup: bool = False) -> Model:
+        """Find, unpack and register the archive."""
+        if request.runtime is not None and request.runtime not in RUNTIMES:
+            raise BadRequest(f"Invalid RuntimeType value: {request.runtime}")
+        located = await self._downloads.locate(request.url, signed=request.s3_sse_kms, reuse=at_startup)
+        try:
+            return await self._open(request, located, at_startup=at_startup)
+        except BaseException:
+            if located.downloaded:
+                await asyncio.shield(self._downloads.release(located.path))
+            raise
+
+    async def restore(self, saved: SavedModel) -> Model:
+        """Bring back a version with the source, options and workers it had."""
+        located = await self._downloads.locate(saved.archive)
+        in_store = self._settings.model_store is not None and located.path.parent == self._settings.model_store
+        located = replace(located, url=saved.url or located.url, downloaded=saved.downloaded and in_store)
+        request = RegisterRequest(
+            url=saved.archive, model_name=saved.name, handler=saved.handler, runtime=saved.runtime
+        )
+        model = await self._open(request, located, at_startup=True, saved=saved)
+        if model.downloaded is not None:
+            self._downloads.adopt(model.downloaded)
+        return model
+
+    async def release(self, model: Model) -> None:
+        """Remove what was downloaded for a model that has gone."""
+        if model.downloaded is not None:
+            await self._downloads.release(model.downloaded)
+
+    async def _open(
+        self, request: RegisterRequest, located: Located, *, at_startup: bool, saved: SavedModel | None = None
+    ) -> Model:
+        archive = await asyncio.to_thread(open_archive, located.path, self._work)
+        try:
+            return self._register(request, located, archive, saved, at_startup)
+        except BaseException:
+            await asyncio.to_thread(archive.remove)
+            raise
+
+    def _register(
+        self,
+        request: RegisterRequest,
+        located: Located,
+        archive: Archive,
+        saved: SavedModel | None,
+        at_startup: bool,
+    ) -> Model:
+        name = _model_name(request, archive, located.path, at_startup)
+        version = archive.manifest.model_version
+        configured = self._settings.models.find(name, version) if self._settings.models else ConfiguredModel()
+        options = _options(request, archive, self._settings, configured)
+        if saved is not None:
+            options = _as_saved(options, saved)
+        self._registry.claim(name, version)
+        try:
+            model = Model(
+                name=name,
+                version=version,
+                located=located,
+                archive=archive,
+                handler=_handler(request, archive, self._settings, name),
+                chosen_handler=request.handler,
+                runtime=request.runtime or archive.manifest.runtime,
+                options=options,
+                settings=self._settings,
+                seats=self._seats,
+                numbers=self._numbers,
+                metrics=self._metrics,
+                at_startup=at_startup,
+            )
+            self._registry.add(model)
+            if at_startup and saved is None and configured.default:
+                self._registry.set_default(name, version)
+        finally:
+            self._registry.release(name, version)
+        return model
+
+
+def _options(
+    request: RegisterRequest, archive: Archive, settings: Settings, configured: ConfiguredModel
+) -> ModelOptions:
+    initial = request.initial_workers
+    asked = Requested(
+        batch_size=request.batch_size,
+        max_batch_delay=request.max_batch_delay,
+        initial_workers=settings.default_workers_per_model if initial is None else initial,
+        response_timeout=request.response_timeout,
+        startup_timeout=request.startup_timeout,
+    )
+    return resolve_options(archive.config or {}, asked, settings, configured)
+
+
+def _as_saved(options: ModelOptions, saved: SavedModel) -> ModelOptions:
+    """What was in force when the snapshot was taken beats what the archive says."""
+    minimum = options.min_workers if saved.min_workers is None else saved.min_workers
+    maximum = options.max_workers if saved.max_workers is None else saved.max_workers
+    kept = {
+        name: value
+        for name in ("batch_size", "max_batch_delay", "response_timeout", "startup_timeout")
+        if (value := getattr(saved, name)) is not None
+    }
+    return replace(options, min_workers=minimum, max_workers=max(minimum, maximum), **kept)
+
+
+def _handler(request: RegisterRequest, archive: Archive, settings: Settings, name: str) -> str:
+    handler = request.handler or archive.manifest.handler or settings.default_service_handler
+    if not handler:
+        raise InvalidArchive(f"Model {name} names no handler: neither its manifest nor the registration does.")
+    return handler
+
+
+def _model_name(request: RegisterRequest, archive: Archive, path: Path, at_startup: bool) -> str:
+    name = request.model_name or archive.manifest.model_name
+    if name:
+        return name
+    if at_startup:
+        return default_name(path)
+    raise InvalidArchive(f"Model name is not defined. {path.name} has no manifest; give model_name.")
