@@ -22,16 +22,21 @@ def copy_from_s3(url: str, out: IO[bytes], limits: DownloadLimits) -> None:
     end = time.monotonic() + limits.total_timeout
     botocore = _library("botocore.exceptions")
     try:
-        found = _client(limits).get_object(Bucket=parts.netloc, Key=unquote(parts.path[1:]))
-        if found["ContentLength"] > limits.max_bytes:
-            raise ValueError(f"it has {found['ContentLength']} bytes, and at most {limits.max_bytes} are accepted")
-        with closing(found["Body"]) as body:
-            for data in body.iter_chunks(_CHUNK):
-                out.write(data)
-                if time.monotonic() > end:
-                    raise ValueError(f"it took longer than {limits.total_timeout:g} s")
+        with closing(_client(limits)) as client:
+            found = client.get_object(Bucket=parts.netloc, Key=unquote(parts.path[1:]))
+            _copy(found["Body"], found["ContentLength"], out, limits, end)
     except (botocore.BotoCoreError, botocore.ClientError, botocore.HTTPClientError) as error:
         raise ValueError(str(error)) from error
+
+
+def _copy(body: Any, length: int, out: IO[bytes], limits: DownloadLimits, end: float) -> None:
+    with closing(body):
+        if length > limits.max_bytes:
+            raise ValueError(f"it has {length} bytes, and at most {limits.max_bytes} are accepted")
+        for data in body.iter_chunks(_CHUNK):
+            out.write(data)
+            if time.monotonic() > end:
+                raise ValueError(f"it took longer than {limits.total_timeout:g} s")
 
 
 def signed_headers(url: SplitResult) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 
@@ -46,10 +47,10 @@ def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A bucket `models` with an object `deep/x y.mar`."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
-    client = boto3.client("s3")
-    if "models" not in [each["Name"] for each in client.list_buckets()["Buckets"]]:
-        client.create_bucket(Bucket="models", CreateBucketConfiguration={"LocationConstraint": "eu-west-3"})
-        client.put_object(Bucket="models", Key="deep/x+y.mar", Body=b"archive" * 50_000)
+    with closing(boto3.client("s3")) as client:
+        if "models" not in [each["Name"] for each in client.list_buckets()["Buckets"]]:
+            client.create_bucket(Bucket="models", CreateBucketConfiguration={"LocationConstraint": "eu-west-3"})
+            client.put_object(Bucket="models", Key="deep/x+y.mar", Body=b"archive" * 50_000)
     return "models"
 
 
