@@ -38,6 +38,8 @@ class AllowedUrls:
     def check(self, url: str, store: Path) -> None:
         """Raises ArchiveNotFound unless `url` is permitted. Does no I/O."""
         if not self._permits(url, store):
+            if self.unset and urlsplit(url).scheme == "s3":
+                raise ArchiveNotFound(f"Model not found at: {url}")
             raise ArchiveNotFound(f"Given URL {url} does not match any allowed URL(s)")
 
     def _permits(self, url: str, store: Path) -> bool:

@@ -42,6 +42,12 @@ def test_public_addresses(address: str, public: bool):
     assert is_public(ip_address(address)) is public
 
 
+@pytest.mark.parametrize("patterns", [None, TORCHSERVE_DEFAULT])
+def test_s3_has_to_be_written_down(patterns: tuple[str, ...] | None):
+    with pytest.raises(ArchiveNotFound, match="^Model not found at: s3://models/x.mar$"):
+        AllowedUrls(patterns).check("s3://models/x.mar", STORE)
+
+
 @pytest.mark.parametrize(
     ("patterns", "url", "permitted"),
     [
@@ -64,8 +70,6 @@ def test_public_addresses(address: str, public: bool):
         (["https://a/x", " https://b/.* "], "https://b/x.mar", True),
         (["https://a"], "https://a/x.mar", False),
         (["a/x.mar"], "https://a/x.mar", False),
-        (None, "s3://models/x.mar", False),
-        (TORCHSERVE_DEFAULT, "s3://models/x.mar", False),
         (["s3://models/.*"], "s3://models/x.mar", True),
         (["s3://models/.*"], "s3://models.others/x.mar", False),
         ([".*"], "s3:///x.mar", False),

@@ -82,7 +82,7 @@ def test_a_bucket_that_is_not_allowed_is_not_asked_for(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.url(""))
     for allowed in (None, ALLOWED):
-        with pytest.raises(ArchiveNotFound, match="does not match any allowed URL"):
+        with pytest.raises(ArchiveNotFound):
             locate("s3://others/x.mar", store, allowed)
     assert server.hits == []
 
