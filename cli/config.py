@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..core.config.configuration import Configuration, Finding, find_config, read_configuration
+from ..core.config.configuration import Configuration, Finding, read_configuration
 from ..core.config.keys import KEYS
 from ..core.errors import InvalidConfig
 from .commands import MODELS_FLAG, SeveralModels
 from .start import check as check_start
-from .start import overrides
+from .start import overrides, read_for_start, snapshot_folder
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -35,11 +35,12 @@ def config() -> None:
 @click.option(MODELS_FLAG, multiple=True, metavar="NAME=ARCHIVE ...", help="As given to a start.")
 @click.option("--disable-token-auth", "--dt", is_flag=True, help="As given to a start.")
 @click.option("--enable-model-api", is_flag=True, help="As given to a start.")
+@click.option("--ncs", "--no-config-snapshots", is_flag=True, help="As given to a start.")
 @_AS_JSON
-def show(ts_config: Path | None, as_json: bool, **flags: Any) -> None:
+def show(ts_config: Path | None, ncs: bool, as_json: bool, **flags: Any) -> None:
     """Print every value that a start with these flags would use, and whether the file, a flag or a variable says it."""
     try:
-        found = read_configuration(find_config(ts_config), overrides(**flags)).check()
+        found = read_for_start(ts_config, snapshot_folder(ncs=ncs), overrides(**flags))
     except InvalidConfig as error:
         raise _failed(str(error)) from None
     rows = [

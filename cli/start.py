@@ -32,7 +32,7 @@ def start(
 ) -> None:
     """Start the server. Raises InvalidConfig, one line, for all that is wrong with flags, files and ports."""
     reporter = Reporter()
-    snapshots = None if ncs else SnapshotFolder(log_folder() / "config")
+    snapshots = snapshot_folder(ncs=ncs)
     try:
         configuration = _configuration(
             log_config, ts_config, snapshots, overrides(model_store, models, disable_token_auth, enable_model_api)
@@ -69,11 +69,22 @@ def _configuration(
         raise InvalidConfig("TorchServe is already running, please use torchserve --stop to stop TorchServe.")
     if log_config is not None and not log_config.is_file():
         raise InvalidConfig(f"--log-config file not found: {log_config.resolve()}")
+    configuration = read_for_start(ts_config, snapshots, given)
+    check(configuration.settings, store_flag=configuration.origin("model_store").name == "--model-store")
+    return configuration
+
+
+def snapshot_folder(*, ncs: bool) -> SnapshotFolder | None:
+    """Where snapshots are kept; None if the flag says that there are none."""
+    return None if ncs else SnapshotFolder(log_folder() / "config")
+
+
+def read_for_start(ts_config: Path | None, snapshots: SnapshotFolder | None, given: list[Override]) -> Configuration:
+    """What a start goes by: the file it would choose, and the flags over it. Raises InvalidConfig."""
     path = find_config(ts_config, snapshot=snapshots.newest) if snapshots else find_config(ts_config)
     configuration = read_configuration(path, given).check()
     if snapshots is not None and path is not None and path.parent == snapshots.path:
         configuration.findings.insert(0, _taken_over(path, configuration.settings))
-    check(configuration.settings, store_flag=configuration.origin("model_store").name == "--model-store")
     return configuration
 
 

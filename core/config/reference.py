@@ -16,7 +16,8 @@ _HEAD = """\
 `config.properties` is a Java properties file: `key=value`, `key: value` or `key value`; `#` and `!` begin comments, a
 backslash at the end continues a line. UTF-8, or Latin-1 where the file is no UTF-8.
 
-Which file is read: `$TS_CONFIG_FILE`, else `--ts-config`, else `config.properties` in the working folder, else none.
+Which file is read: `$TS_CONFIG_FILE`, else `--ts-config`, else the newest whole snapshot in `config` of the log folder
+(not with `--ncs`), else `config.properties` in the working folder, else none.
 
 Which value counts, the first of:
 

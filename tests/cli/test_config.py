@@ -13,12 +13,16 @@ from rich.console import Console
 from torchserve.cli.config import _table
 from torchserve.cli.main import main
 from torchserve.core.config.keys import KEYS
+from torchserve.core.config.saved_models import SavedModels
+from torchserve.core.models.snapshot import Snapshot
+from torchserve.core.models.snapshot_folder import SnapshotFolder
 
 
 @pytest.fixture(autouse=True)
 def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("TS_CONFIG_FILE", raising=False)
+    for name in ("TS_CONFIG_FILE", "LOG_LOCATION"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def config(*words: str, **env: str) -> Result:
@@ -56,6 +60,15 @@ def test_show_as_json_reads_the_file_of_the_environment() -> None:
     assert list(shown) == list(KEYS)
     assert shown["model_store"] == {"value": "x", "source": "e.properties, line 1"}
     assert result.stderr == "warning: e.properties, line 2: unknown key jobs is ignored\n"
+
+
+def test_show_reads_the_snapshot_that_a_start_would_read() -> None:
+    Path("config.properties").write_text("model_store=own\n")
+    SnapshotFolder(Path("logs/config")).write(Snapshot({"model_store": "saved"}, SavedModels()), "startup", 1)
+    env = {"LOG_LOCATION": "logs"}
+    assert "model_store=saved  (" in config("show", **env).stdout
+    assert "model_store=own  (config.properties, line 1)" in config("show", "--ncs", **env).stdout
+    assert "model_store=own  (config.properties, line 1)" in config("show", LOG_LOCATION="elsewhere").stdout
 
 
 @pytest.mark.parametrize(
