@@ -38,6 +38,11 @@ class LogFile:
         self._last = 0.0  # when it was last written, in seconds since the epoch
         self.lost = 0
 
+    def create(self) -> None:
+        """Have the file there before its first line, as TorchServe has; what can't be is found out by `write`."""
+        with contextlib.suppress(OSError):
+            self._open()
+
     def write(self, text: str, lines: int, now: float) -> None:
         """Append `lines` lines; `now` is seconds since the epoch."""
         try:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
-from .files import destination
+from .files import LogFile, destination
 from .line import Entry, Line, Several
 from .plan import ACCESS, ROOT, Plan, Sink
 
@@ -59,6 +59,9 @@ class LogWriter:
             file.close()
 
     def _run(self) -> None:
+        for file in self._destinations.values():
+            if isinstance(file, LogFile):
+                file.create()
         while not self._ended:
             self._awake.wait()
             if not self._ended:

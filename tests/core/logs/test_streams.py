@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -161,7 +162,7 @@ def test_a_stream_that_nobody_reads_takes_nothing(tmp_path: Path) -> None:
     writer = LogWriter(Plan({**plan.routes, "ACCESS_LOG": Route(logging.ERROR, plan.routes["ACCESS_LOG"].sinks)}))
     writer.access(Said("one request"))
     writer.close()
-    assert not (tmp_path / "access_log.log").exists()
+    assert (tmp_path / "access_log.log").read_text() == ""
 
 
 def test_where_the_logs_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,3 +235,23 @@ def test_lines_arrive_without_a_close(tmp_path: Path) -> None:
             assert line in child.stdout.readline()
         child.kill()
     assert texts(tmp_path / "ts_log.log")[0] == "[WARN ] main x - first"
+
+
+def test_every_file_is_there_before_its_first_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOG_LOCATION", str(tmp_path / "logs"))
+    monkeypatch.setenv("METRICS_LOCATION", str(tmp_path / "metrics"))
+    LogWriter(default_plan(console=False)).close()
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*")) == [
+        "logs/access_log.log", "logs/model_log.log", "logs/ts_log.log",
+        "metrics/model_metrics.log", "metrics/ts_metrics.log",
+    ]  # fmt: skip
+
+
+def test_many_lines_of_one_entry_are_a_line_each(tmp_path: Path, logging_to: Logging) -> None:
+    class Three:
+        def take(self) -> Iterator[tuple[float, str, str]]:
+            yield from ((1795343572.046, f"line {number}", "") for number in range(3))
+
+    with logging_to(default_plan(console=False)) as writer:
+        writer.stream(TS_METRICS, Three())
+    assert texts(metrics_folder() / "ts_metrics.log") == [f"- line {number}" for number in range(3)]
