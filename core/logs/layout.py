@@ -55,6 +55,9 @@ def json_layout(line: Line) -> str:
 
 def pattern_layout(pattern: str) -> Layout:
     """The layout of a log4j conversion pattern. Raises ValueError naming a conversion that is not known here."""
+    ready = _READY.get(pattern)
+    if ready is not None:
+        return ready
     pieces: list[str | Layout] = []
     end = 0
     for found in _PIECE.finditer(pattern):
@@ -68,6 +71,23 @@ def pattern_layout(pattern: str) -> Layout:
         return f"{text}{line.trace}\n" if line.trace else text
 
     return shape
+
+
+def _plain(line: Line) -> str:
+    return f"{timestamp(line.at)} - {line.message}\n{_trace(line)}"
+
+
+def _full(line: Line) -> str:
+    level = _LEVELS.get(line.level) or level_name(line.level)
+    return f"{timestamp(line.at)} [{level:<5}] {line.thread} {line.logger} - {line.message}\n{_trace(line)}"
+
+
+def _trace(line: Line) -> str:
+    return f"{line.trace}\n" if line.trace else ""
+
+
+# TorchServe's own two, without the generality: each request writes them several times.
+_READY: dict[str, Layout] = {PLAIN_PATTERN: _plain, TS_PATTERN: _full}
 
 
 def date_format(java: str) -> str:

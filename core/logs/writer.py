@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
 from .files import LogFile, destination
+from .layout import Layout
 from .line import Entry, Line, Several
 from .plan import ACCESS, ROOT, Plan, Sink
 
@@ -33,19 +34,19 @@ class LogWriter:
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
-    def put(self, logger: str, entry: Line | Entry | Several) -> None:
-        """Add a line of a logger or an entry of a stream."""
+    def put(self, logger: str, entry: Line | Entry | Several) -> bool:
+        """Add a line of a logger or an entry of a stream; False if there is no room for it."""
         if len(self._entries) >= BACKLOG:
             self.dropped += 1
-            return
+            return False
         self._entries.append((logger, entry))
         if not self._awake.is_set():
             self._awake.set()
+        return True
 
-    def stream(self, name: str, entry: Entry | Several) -> None:
+    def stream(self, name: str, entry: Entry | Several) -> bool:
         """Add an entry of ACCESS_LOG, TS_METRICS or MODEL_METRICS, unless the plan wants none of its lines."""
-        if name not in self._muted:
-            self.put(name, entry)
+        return name in self._muted or self.put(name, entry)
 
     def access(self, entry: Entry) -> None:
         self.stream(ACCESS, entry)
@@ -72,12 +73,16 @@ class LogWriter:
 
     def _drain(self) -> None:
         gathered: dict[Sink, list[str]] = {}
+        into: dict[str, list[tuple[Layout, list[str]]]] = {}
         while self._entries:
             name, entry = self._entries.popleft()
             try:
-                into = [(sink.layout, gathered.setdefault(sink, [])) for sink in self._plan.route(name).sinks]
+                shapes = into.get(name)
+                if shapes is None:
+                    sinks = self._plan.route(name).sinks
+                    shapes = into[name] = [(sink.layout, gathered.setdefault(sink, [])) for sink in sinks]
                 for line in _lines(name, entry):
-                    for layout, texts in into:
+                    for layout, texts in shapes:
                         texts.append(layout(line))
             except Exception:  # noqa: BLE001  (a line that has no text must not end the thread)
                 self.dropped += 1

@@ -9,9 +9,8 @@ from typing import Protocol
 
 from ..wire.messages import Sample
 from .family import Family, java_double
-from .series import Series
+from .series import Counter, Series
 
-BACKLOG = 50_000  # values kept for a disk that does not keep up; the oldest are dropped
 TS_METRICS, MODEL_METRICS = "TS_METRICS", "MODEL_METRICS"
 
 
@@ -21,30 +20,39 @@ class Lines(Protocol):
     def take(self) -> Iterator[tuple[float, str, str]]: ...
 
 
-Put = Callable[[str, Lines], None]
+Put = Callable[[str, Lines], bool]  # False: it was not accepted, and may be put again
 
 
 class ServerLines:
-    """New values of the server's metrics that wait to be written: one put for all that come until they are taken."""
+    """The server's series with new values that are not written yet: each once, however often it has changed since.
 
-    __slots__ = ("_put", "_waiting")
+    So a busy server writes a few lines a round of the log, not seven for each request, and their sums are the same.
+    """
+
+    __slots__ = ("_put", "_waiting", "asked")
 
     def __init__(self, put: Put) -> None:
         self._put = put
-        self._waiting: deque[tuple[float, Logged, float]] = deque(maxlen=BACKLOG)
+        self._waiting: deque[Logged] = deque()
+        self.asked = False  # whether the log has been told to come and take
 
-    def add(self, logged: Logged, value: float) -> None:
-        waiting = self._waiting
-        waiting.append((time(), logged, value))
-        # Others that wait have been put, and who takes them takes this one too; unless that came to nothing.
-        if len(waiting) in {1, BACKLOG}:
-            self._put(TS_METRICS, self)
+    def add(self, logged: Logged) -> None:
+        if not logged.waits:
+            logged.waits = True
+            self._waiting.append(logged)
+        if not self.asked:
+            self.asked = self._put(TS_METRICS, self)
 
     def take(self) -> Iterator[tuple[float, str, str]]:
-        waiting = self._waiting
-        while waiting:
-            at, logged, value = waiting.popleft()
-            yield at, logged.text(at, value), ""
+        """Called by the log's thread, while the event loop goes on counting."""
+        self.asked = False
+        at = time()
+        while self._waiting:
+            logged = self._waiting.popleft()
+            logged.waits = False  # before it is read: what comes behind that is a line of its own
+            text = logged.text(at)
+            if text:
+                yield at, text, ""
 
 
 class ModelLines:
@@ -72,9 +80,12 @@ class ModelLines:
 
 
 class Logged:
-    """A series whose new values are written down too, under their family's labels except the host's."""
+    """A series whose new values are written down too, under their family's labels except the host's.
 
-    __slots__ = ("_after", "_before", "_lines", "_series")
+    A counter's line says what it has grown by since its last one, another's its last value.
+    """
+
+    __slots__ = ("_after", "_before", "_last", "_lines", "_series", "_written", "waits")
 
     def __init__(
         self, series: Series, family: Family, unit: str, values: Sequence[str], host: str, lines: ServerLines
@@ -88,10 +99,22 @@ class Logged:
         self._before = f"{family.name}.{unit}:"
         self._after = f"|#{','.join(pairs)}|#hostname:{host},timestamp:"
         self._lines = lines
+        self._last = 0.0
+        self._written = 0.0  # the log thread's: how much of a counter has been written
+        self.waits = False
 
     def update(self, value: float, /) -> None:
         self._series.update(value)
-        self._lines.add(self, value)
+        self._last = value
+        if not self.waits or not self._lines.asked:
+            self._lines.add(self)
 
-    def text(self, at: float, value: float) -> str:
+    def text(self, at: float) -> str:
+        """The line of what is new; nothing if another line has said it already."""
+        value = self._last
+        if isinstance(self._series, Counter):
+            total = self._series.value
+            value, self._written = total - self._written, total
+            if not value:
+                return ""
         return f"{self._before}{java_double(round(value, 3))}{self._after}{int(at)}"

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from torchserve.core.metrics.lines import BACKLOG, MODEL_METRICS, TS_METRICS, Lines
+from torchserve.core.metrics.lines import MODEL_METRICS, TS_METRICS, Lines
 from torchserve.core.metrics.of_model import TS
 from torchserve.core.metrics.spec import read_spec
 from torchserve.core.metrics.store import HOST, MetricStore
@@ -23,8 +23,9 @@ class Log:
         self.put: list[tuple[str, Lines]] = []
         self.request_ids: set[str] = set()
 
-    def __call__(self, stream: str, entry: Lines) -> None:
+    def __call__(self, stream: str, entry: Lines) -> bool:
         self.put.append((stream, entry))
+        return True
 
     def write(self) -> Log:
         for stream, entry in self.put:
@@ -97,29 +98,53 @@ def test_lines_by_mode(mode: str, server: list[str], model: list[str]) -> None:
     assert log.request_ids == ({"", "id-a,id-b", "id-b"} if model else set())
 
 
-def test_many_values_are_put_once_and_none_is_lost() -> None:
+def test_what_comes_between_two_rounds_of_the_log_is_one_line_with_its_sum() -> None:
     log = Log()
     store = MetricStore(mode="log", put=log)
-    for _ in range(3):
-        store.request(200)
+    model = store.of_model("m", "1.0")
+    for seconds in (0.5, 0.25):
+        model.answered(seconds, 0.125, named=False)
     assert len(log.put) == 1
-    assert len(log.write().lines[TS_METRICS]) == 3
-    store.request(200)
-    assert len(log.put) == 2
-    assert len(log.write().lines[TS_METRICS]) == 4
+    latency, waited, queue_time = log.write().lines[TS_METRICS]
+    assert latency.startswith("ts_inference_latency_microseconds.Microseconds:750000.0|")
+    assert waited.startswith("ts_queue_latency_microseconds.Microseconds:250000.0|")
+    assert queue_time.startswith("QueueTime.Milliseconds:125.0|")
+    model.answered(1.0, 0.0, named=False)
+    assert [line.partition("|")[0] for line in log.write().lines[TS_METRICS][3:]] == [
+        "ts_inference_latency_microseconds.Microseconds:1000000.0", "QueueTime.Milliseconds:0.0",
+    ]  # fmt: skip
 
 
-def test_a_log_that_takes_nothing_costs_the_oldest_values_only() -> None:
-    log = Log()
+def test_a_log_without_room_costs_no_value() -> None:
+    class Full(Log):
+        room = False
+
+        def __call__(self, stream: str, entry: Lines) -> bool:
+            return super().__call__(stream, entry) if self.room else False
+
+    log = Full()
     store = MetricStore(mode="log", put=log)
     store.request(200)
-    log.put.clear()  # as a log does whose disk does not keep up
-    for _ in range(BACKLOG):
-        store.request(404)
-    assert log.put != []
-    lines = log.write().lines[TS_METRICS]
-    assert len(lines) == BACKLOG
-    assert {line.partition(".")[0] for line in lines} == {"Requests4XX"}
+    log.room = True
+    store.request(200)
+    assert [line.partition("|")[0] for line in log.write().lines[TS_METRICS]] == ["Requests2XX.Count:2.0"]
+
+
+def test_what_is_counted_while_lines_are_taken_is_written_once() -> None:
+    """The log's thread and the event loop, in every order that a line of either can be cut at."""
+    log = Log()
+    store = MetricStore(mode="log", put=log)
+    total = 0.0
+    for _ in range(200):
+        store.request(200)
+        lines = log.put.pop()[1].take()
+        first = next(lines)
+        store.request(200)
+        for _, text, _ in (first, *lines):
+            total += float(text.partition(":")[2].partition("|")[0])
+    for _, entry in log.put:
+        total += sum(float(text.partition(":")[2].partition("|")[0]) for _, text, _ in entry.take())
+    assert total == 400
 
 
 def test_what_is_shown_by_mode() -> None:
