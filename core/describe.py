@@ -12,7 +12,7 @@ import psutil
 
 from .errors import NoWorker
 from .models.model import Model
-from .payload import Part, Payload, Reply
+from .payload import Payload, Reply
 from .workers.pool import Slot, SlotState
 
 
@@ -109,7 +109,7 @@ class _Metadata:
 async def describe_customized(model: Model) -> dict[str, Any]:
     """The handler's own description, {} if it gives none: asked by one empty row with the header `describe`."""
     sink = _Metadata()
-    row = Payload(str(uuid.uuid4()), (Part("body", "", b""),), {"describe": "True"})
+    row = Payload(str(uuid.uuid4()), (), {"describe": "True"})
     try:
         model.submit(row, sink, named_version=False, alone=True)
     except NoWorker:

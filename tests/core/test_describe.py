@@ -10,7 +10,7 @@ import pytest
 
 from torchserve.core.describe import describe_customized, describe_model
 from torchserve.core.errors import HandlerFailed, NoWorker
-from torchserve.core.payload import Part, Payload, Reply
+from torchserve.core.payload import Payload, Reply
 from torchserve.core.workers.pool import SlotState
 from torchserve.scheduler.devices import Gpu
 
@@ -126,7 +126,7 @@ async def test_an_object_is_shown_and_nothing_else(body: Any, found: dict[str, A
     worker = Answering(subject.lane, lambda payload: Reply(body))
     assert await describe_customized(subject) == found
     ((payload,),) = worker.batches
-    assert payload.parts == (Part("body", "", b""),)
+    assert payload.parts == ()
     assert payload.headers == {"describe": "True"}
 
 

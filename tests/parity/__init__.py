@@ -1,0 +1,1 @@
+"""The differential test: the real TorchServe and this server, asked the same things."""

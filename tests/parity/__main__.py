@@ -1,0 +1,51 @@
+"""`python -m tests.parity record|report`: play the rows on the real TorchServe, or on this server, and write them down."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from benchmarks import oracle
+
+from . import records
+from .playing import played
+from .rows import SETUPS
+from .steps import Setup
+from .subject import NotStartedError
+
+
+def record(setup: Setup, venv: Path) -> str:
+    with tempfile.TemporaryDirectory(prefix="parity-") as folder:
+        try:
+            seen = played(setup, venv / "bin", oracle.VERSION, Path(folder) / "h", patience=60)
+        except NotStartedError as error:
+            return f"{setup.name}: did not start: {error}"
+    records.write(setup, seen)
+    return f"{setup.name}: {len(seen)} rows"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.parity")
+    parser.add_argument("what", choices=["record"])
+    parser.add_argument("--torchserve-venv", type=Path)
+    parser.add_argument("--setup", action="append", help="only this one; may be repeated")
+    parser.add_argument("--all", action="store_true", help="also rows that are recorded already")
+    options = parser.parse_args()
+    try:
+        venv = oracle.find(options.torchserve_venv)
+    except oracle.NoOracleError as error:
+        print(error, file=sys.stderr)
+        return 2
+    wanted = [s for s in SETUPS if (not options.setup or s.name in options.setup)]
+    wanted = [s for s in wanted if options.all or options.setup or records.unrecorded(s)]
+    with ThreadPoolExecutor(2) as threads:
+        for line in threads.map(lambda setup: record(setup, venv), wanted):
+            print(line, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""Where this server answers otherwise on purpose: the row, the reason, and what it answers instead, field by field."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Departure:
+    """`edits` turn the oracle's answer into ours: a path such as `0/body/message` -> our value; None takes it away."""
+
+    reason: str
+    edits: Mapping[str, Any] = field(default_factory=dict)
+
+
+_HEADERS = {
+    "cache-control": "no-cache; no-store, must-revalidate, private", "connection": "keep-alive",
+    "content-length": "<length>", "content-type": "application/json", "expires": "Thu, 01 Jan 1970 00:00:00 UTC",
+    "pragma": "no-cache", "x-request-id": "<uuid>",
+}  # fmt: skip
+
+
+def json_answer(status: int, reason: str, body: Any, **headers: str) -> dict[str, Any]:
+    """A whole answer of ours, where nothing of theirs is kept."""
+    named = dict(sorted((_HEADERS | headers).items()))
+    return {"status": status, "reason": reason, "headers": named, "form": "json, pretty, newline", "body": body}
+
+
+def error(status: int, reason: str, kind: str, message: str) -> dict[str, Any]:
+    return json_answer(status, reason, {"code": status, "type": kind, "message": message})
+
+
+_REFUSED = "Model name is not defined."
+DEPARTURES: dict[str, Departure] = {
+    "input: broken JSON": Departure(
+        "a malformed JSON body is refused, naming the position: the handler would fail with less to say",
+        {"0": error(400, "Bad Request", "BadRequestException",
+                    "Malformed JSON in body: Expecting value at line 1 column 7 (char 6).")},
+    ),
+    "PredictionException 413": Departure(
+        "a status that a handler chooses is passed on as it is",
+        {"0/status": 413, "0/reason": "Request Entity Too Large", "0/body/code": 413},
+    ),
+    "PredictionException 599": Departure("a status without a standard phrase has an empty one", {"0/reason": ""}),
+    "answer above max_response_size": Departure(
+        "one request must not hurt others: its worker stays",
+        {"0/body/message": "The response of 70000 bytes is over max_response_size, which is 60000"},
+    ),
+    "body above max_request_size": Departure(
+        "clients that read JSON",
+        {"0": error(413, "Request Entity Too Large", "RequestEntityTooLargeException",
+                    "The request body has 50001 bytes and at most 50000 are accepted (max_request_size).")},
+    ),
+    "bad percent-encoding in the path": Departure(
+        "the decoder's text is ours",
+        {"0/body/message": "Invalid percent-encoding in the request target at index 0."},
+    ),
+    "bad percent-encoding in the query": Departure(
+        "refused on every route, not only where the query is read",
+        {"0": error(403, "Forbidden", "IllegalArgumentException",
+                    "Invalid percent-encoding in the request target at index 8.")},
+    ),
+    "HTTP/1.0": Departure("HTTP/1.0 is honoured", {"0/headers/connection": "close"}),
+    "clientTimeoutInMills passes in the queue": Departure(
+        "a client that hangs is worse than an error", 
+        {"0": error(504, "Gateway Timeout", "RequestTimeoutException",
+                    'Model "hasty" version 1.0 did not come to this request in time: it waited ')},
+    ),
+    "a full queue": Departure(
+        "the true reason: the old text sent people to scale workers",
+        {f"{at}/body/message": 'Model "tight" version 1.0 has its job queue full: 1 requests wait (job_queue_size=1).'
+         " Send it again later, or give the model more workers or a longer queue." for at in (0, 1)},
+    ),
+    "register from a closed port": Departure(
+        "a host that is not public has to be named in allowed_urls: registering must not probe the network inside",
+        {"0": error(404, "Not Found", "ModelNotFoundException",
+                    "The host 127.0.0.1 has the address 127.0.0.1, which is not public; name it in allowed_urls to"
+                    " permit it")},
+    ),
+    "register junk": Departure(
+        "the message says what is wrong with the file",
+        {"0/body/message": "junk.mar: it is no zip archive, or is cut short: its directory is missing"},
+    ),
+    "register with JSON, delay left out": Departure("100 ms, as everywhere", {"1/body/0/maxBatchDelay": 100}),
+    "register with JSON that is none": Departure(
+        "a bad request is a 400",
+        {"0": error(400, "Bad Request", "BadRequestException",
+                    "Malformed JSON in body: invalid literal, expected 'null': line 1 column 1 (char 0).")},
+    ),
+    "yaml against REST": Departure(
+        "a time-out that the request gives wins over one that the yaml does not give", {"1/body/0/responseTimeout": 7}
+    ),
+    "scale with a negative min": Departure(
+        "the workers stay, and the message says why",
+        {"0/body/type": "InternalServerException",
+         "0/body/message": "min_worker must be 0 or more, not -1; the workers of model p stay as they are."},
+    ),
+    "scale what can't load": Departure(
+        "the message names the version and the reason",
+        {"1/body/message": "Failed to start workers for model broken version: 1.0"},
+    ),
+    "customized description": Departure("JSON answers have their standard phrase", {"1/reason": "OK"}),
+    "list the last page": Departure("no token where no page follows", {"0/body/nextPageToken": None}),
+    "list exactly all": Departure("no token where no page follows", {"0/body/nextPageToken": None}),
+    "register with nothing said about it": Departure(
+        "on loopback registering is free: the lock protected nobody there",
+        {"0": json_answer(200, "OK", {"status": 'Model "echo" Version: 1.0 registered with 0 initial workers.'
+                                     " Use scale workers API to add workers for the model."})},
+    ),
+}  # fmt: skip
+
+_SEQUENCES = (
+    " If this is a sequence inference, please check if it is closed, or expired; or exceeds maxSequenceJobQueueSize"
+)
+
+
+def allowed(field: str, theirs: Any, ours: Any) -> bool:
+    """What may differ in every row. The last part of a field's path, and both values."""
+    if not (isinstance(theirs, str) and isinstance(ours, str)):
+        return False
+    if field == "connection":  # an error closes the connection only when the request's body was not read
+        return (theirs, ours) == ("close", "keep-alive")
+    if field == "message":  # ours go on where TorchServe's stop; the hint about sequences is given to sequences alone
+        return ours.startswith(theirs.removesuffix(_SEQUENCES))
+    return False
+
+
+def expected(row: str, oracle: list[Any]) -> list[Any]:
+    """What this server is to answer: the oracle's answer, changed where a departure says so."""
+    return edited(oracle, DEPARTURES[row].edits) if row in DEPARTURES else oracle
+
+
+def edited(seen: list[Any], edits: Mapping[str, Any]) -> list[Any]:
+    changed: Any = copy.deepcopy(seen)
+    for path, value in edits.items():
+        *way, last = [int(part) if part.isdigit() else part for part in path.split("/")]
+        place = changed
+        for part in way:
+            place = place[part]
+        if value is None:
+            del place[last]
+        else:
+            place[last] = value
+    return changed

@@ -1,0 +1,111 @@
+"""Playing a row on a subject: each step that is to be recorded yields one piece of plain data."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from . import wire
+from .plain import scrape
+from .steps import Appears, Background, Call, Collect, Command, Files, Lines, Pause, Row, Scrape, Step, Touch, Until
+from .subject import Subject, poll
+
+
+class Player:
+    def __init__(self, subject: Subject, patience: float) -> None:
+        """`patience`: seconds for what must happen."""
+        self._subject, self._patience = subject, patience
+        self._threads = ThreadPoolExecutor(32)
+        self._running: dict[str, Future[Any]] = {}
+
+    def play(self, row: Row) -> list[Any]:
+        """What was seen, step by step."""
+        return [seen for step in row.steps if (seen := self.step(step)) is not None]
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def step(self, step: Step) -> Any:
+        match step:
+            case Call():
+                return self._call(step)
+            case Background(name, call):
+                self._running[name] = self._threads.submit(self._call, call)
+            case Collect(name):
+                return self._running.pop(name).result()
+            case Until(call, pattern, never):
+                if not poll(lambda: bool(re.search(pattern, self._text(call))) is not never, self._patience):
+                    return {"none": f"not reached: {pattern}"}
+            case Appears(path):
+                if not poll((self._subject.home / path).exists, self._patience):
+                    return {"none": f"no file {path}"}
+            case Pause(seconds):
+                time.sleep(seconds)
+            case Touch(path, text):
+                (self._subject.home / path).write_text(self._subject.fill(text))
+            case Lines():
+                return self._lines(step)
+            case Files(glob):
+                names = {str(path.relative_to(self._subject.home)) for path in self._subject.home.glob(glob)}
+                return sorted(self._subject.namer.text(name) for name in names)
+            case Scrape():
+                return self._scrape(step)
+            case Command():
+                return self._command(step)
+        return None
+
+    def _exchange(self, call: Call) -> dict[str, Any]:
+        fill, port = self._subject.fill, self._subject.ports[call.face]
+        headers = [(name, fill(value)) for name, value in call.headers]
+        data = call.raw or wire.request(call.method, fill(call.path), headers, call.body, port)
+        return wire.exchange(port, data, call.patience, tls=self._subject.setup.scheme == "https" and not call.raw)
+
+    def _call(self, call: Call) -> dict[str, Any]:
+        try:
+            return self._subject.namer.answer(self._exchange(call))
+        except wire.Silence as silence:
+            return {"none": str(silence)}
+
+    def _text(self, call: Call) -> str:
+        try:
+            answer = self._exchange(call)
+        except wire.Silence as silence:
+            return str(silence)
+        return f"{answer['status']} {answer['body'].decode(errors='replace')}"
+
+    def _lines(self, step: Lines) -> list[str]:
+        path = self._subject.home / step.file
+
+        def found() -> list[str]:
+            text = path.read_text(errors="replace") if path.exists() else ""
+            return [m[1] if m.re.groups else m[0] for m in re.finditer(step.pattern, text, re.MULTILINE)]
+
+        poll(lambda: len(found()) >= step.least, 5)
+        return [self._subject.namer.text(line) for line in found()[-step.last :]]
+
+    def _scrape(self, step: Scrape) -> Any:
+        try:
+            answer = self._exchange(Call("metrics", path=step.path, headers=step.headers))
+        except wire.Silence as silence:
+            return {"none": str(silence)}
+        return scrape(self._subject.namer.text(answer["body"].decode()), step.families, step.exact)
+
+    def _command(self, step: Command) -> dict[str, Any]:
+        subject = self._subject
+        output = subject.home / "command"
+        env = subject.environment() | {name: subject.fill(value) for name, value in step.env}
+        with output.open("wb") as out:
+            process = subprocess.Popen(
+                [subject.program(step.program), *map(subject.fill, step.arguments)],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, cwd=subject.home, env=env,
+            )  # fmt: skip
+            try:
+                code: int | str = process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                code = "did not end"
+        lines = subject.namer.text(output.read_text(errors="replace")).splitlines()
+        return {"code": code, "output": [line for line in lines if re.search(step.keep, line)]}
