@@ -26,6 +26,7 @@ from ..payload import Body
 from ..version import __version__
 from ..wire.frames import encode
 from ..wire.messages import Answer, Load, Loaded, Partial, Predict, Result
+from .envelopes import enveloped
 from .inputs import decode_rows, request_headers
 from .loader import EntryPoint, add_model_path, load_entry_point
 from .outputs import UnsupportedOutput, encode_value, http_status, make_result
@@ -52,8 +53,6 @@ class Service:
         """Load the model, and answer with a Loaded whose code is 200, 507 (out of memory) or 500."""
         try:
             add_model_path(load.model_dir, load.handler)
-            if load.envelope:
-                raise ValueError(f"service_envelope {load.envelope!r} is not supported by this version")
             manifest = _manifest(load.model_dir)
             self._load = load
             self._context = Context(
@@ -68,6 +67,8 @@ class Service:
                 _yaml_config(load.model_dir, manifest),
             )
             self._entry = load_entry_point(load.handler, self._context)
+            if load.envelope:
+                self._entry = enveloped(load.envelope, self._entry)
         except BaseException as error:  # noqa: BLE001  whatever a handler raises, SystemExit included, is an answer
             detail = "".join(traceback.format_exception(error))
             _print_traceback(detail)

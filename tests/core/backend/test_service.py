@@ -291,7 +291,7 @@ def test_a_failing_load_says_what_and_where(write_model, clean_process, source, 
         ({"MAR-INF/MANIFEST.json": "{"}, {}, "JSONDecodeError"),
         ({"MAR-INF/MANIFEST.json": '{"model": {"configFile": "c.yaml"}}', "c.yaml": "- 1"}, {}, "ValueError: "),
         ({"MAR-INF/MANIFEST.json": '{"model": {"configFile": "c.yaml"}}'}, {}, "FileNotFoundError"),
-        ({}, {"envelope": "json"}, "ValueError: service_envelope 'json' is not supported"),
+        ({}, {"envelope": "mine"}, "ValueError: service_envelope 'mine' is unknown"),
     ],
 )
 def test_a_spoilt_model_folder_is_a_failing_load(write_model, clean_process, files, load, message: str) -> None:
