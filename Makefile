@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := build/demo
 
-.PHONY: demo test check lint types bench clean
+.PHONY: demo test check lint types bench parity clean
 
 demo: .venv/installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/digits/pack.sh $(DEMO)/model_store
@@ -31,6 +31,12 @@ types: .venv/installed-dev
 
 bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.peers $(BENCH_ARGS)
+
+# Asks the real TorchServe and this server the same things; needs Java 17 and TORCHSERVE_VENV, or makes the environment.
+parity: .venv/installed-dev
+	$(BIN)/python -m tests.parity record --all $(PARITY_ARGS)
+	$(BIN)/python -m pytest -q tests/parity
+	$(BIN)/python -m tests.parity report
 
 clean:
 	rm -rf build .venv

@@ -14,6 +14,7 @@ import pytest
 from torchserve.core.version import __version__
 
 from .playing import played
+from .records import missing
 from .rows import SETUPS
 
 
@@ -28,7 +29,7 @@ def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     bin_folder, home = Path(sys.executable).parent, tmp_path_factory.mktemp("parity")
     with ThreadPoolExecutor(3) as threads:
         running: dict[str, Future[dict[str, Any]]] = {
-            setup.name: threads.submit(played, setup, bin_folder, __version__, home / setup.name)
+            setup.name: threads.submit(played, setup, bin_folder, __version__, home / setup.name, missing=missing())
             for setup in SETUPS
             if setup.name in wanted
         }

@@ -10,10 +10,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Departure:
-    """`edits` turn the oracle's answer into ours: a path such as `0/body/message` -> our value; None takes it away."""
+    """`edits` turn the oracle's answer into ours: a path such as `0/body/message` -> our value; None takes it away.
+
+    `instead` is all of ours, where theirs is none.
+    """
 
     reason: str
     edits: Mapping[str, Any] = field(default_factory=dict)
+    instead: list[Any] | None = None
 
 
 _HEADERS = {
@@ -110,6 +114,56 @@ DEPARTURES: dict[str, Departure] = {
         {"0": json_answer(200, "OK", {"status": 'Model "echo" Version: 1.0 registered with 0 initial workers.'
                                      " Use scale workers API to add workers for the model."})},
     ),
+    "metrics on one port with the others": Departure(
+        "one port for all three APIs is KServe's layout: TorchServe fails to bind it",
+        instead=[
+            json_answer(200, "OK", "") | {"form": "text", "headers": dict(sorted({
+                **_HEADERS, "content-type": "text/plain; version=0.0.4; charset=utf-8"}.items()))},
+            json_answer(200, "OK", {"status": "Healthy"}),
+            json_answer(200, "OK", {"models": []}),
+        ],
+    ),
+    **{
+        name: Departure(
+            "health routes are open: liveness probes send no key",
+            {"0": json_answer(200, "OK", {"status": "Healthy"})},
+        )
+        for name in ("tokens: ping without a key", "tokens: ping with the management key", "tokens: ping with a wrong key")
+    },
+    **{
+        name: Departure(
+            "the key was right: what is wrong is the parameter",
+            {"0/body/type": "BadRequestException", "0/body/message": "Parameter type must be inference or management."},
+        )
+        for name in ("tokens: a key of no kind", "tokens: a key of another kind")
+    },
+    "tokens: scheme in lower case": Departure(
+        "a scheme's letter case does not count (RFC 9110)",
+        {"0": {"status": 200, "reason": "", "headers": {k: v for k, v in _HEADERS.items() if k != "content-type"},
+               "form": "text", "body": "x"}},
+    ),
+    "TLS: plain HTTP to it": Departure("every answer has a request id", {"0/headers/x-request-id": "<uuid>"}),
+    "one port: no metrics there": Departure(
+        "metrics are where metrics_address says, and nowhere else",
+        {"0": error(404, "Not Found", "ResourceNotFoundException",
+                    "Requested resource is not found, please refer to API document.")},
+    ),
+    "--stop while running": Departure("it says so, and has waited", {"0/output": ["TorchServe has stopped."]}),
+    "a bad address": Departure(
+        "a start that failed says where the fault is, and its exit code is not 0",
+        {"0/code": 1, "0/output": ["Invalid configuration: inference_address=foo in config.properties, line 3:"
+                                   " Invalid binding address: foo (http://host:port, https://host:port or unix:/path)"]},
+    ),
+    "a bad number": Departure(
+        "a start that failed says where the fault is, and its exit code is not 0",
+        {"0/code": 1, "0/output": ["Invalid configuration: number_of_gpu=abc in config.properties, line 6:"
+                                   ' For input string: "abc"']},
+    ),
+    "a missing variable": Departure(
+        "a start that failed says where the fault is, and its exit code is not 0",
+        {"0/code": 1, "0/output": ["Invalid configuration: Invalid Environment Variable NO_SUCH_VARIABLE in"
+                                   " default_response_timeout of config.properties, line 6"]},
+    ),
 }  # fmt: skip
 
 _SEQUENCES = (
@@ -130,7 +184,10 @@ def allowed(field: str, theirs: Any, ours: Any) -> bool:
 
 def expected(row: str, oracle: list[Any]) -> list[Any]:
     """What this server is to answer: the oracle's answer, changed where a departure says so."""
-    return edited(oracle, DEPARTURES[row].edits) if row in DEPARTURES else oracle
+    if row not in DEPARTURES:
+        return oracle
+    departure = DEPARTURES[row]
+    return edited(oracle, departure.edits) if departure.instead is None else departure.instead
 
 
 def edited(seen: list[Any], edits: Mapping[str, Any]) -> list[Any]:

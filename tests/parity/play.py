@@ -17,7 +17,8 @@ from .subject import Subject, poll
 class Player:
     def __init__(self, subject: Subject, patience: float) -> None:
         """`patience`: seconds for what must happen."""
-        self._subject, self._patience = subject, patience
+        self.patience = patience
+        self._subject = subject
         self._threads = ThreadPoolExecutor(32)
         self._running: dict[str, Future[Any]] = {}
 
@@ -37,10 +38,10 @@ class Player:
             case Collect(name):
                 return self._running.pop(name).result()
             case Until(call, pattern, never):
-                if not poll(lambda: bool(re.search(pattern, self._text(call))) is not never, self._patience):
+                if not poll(lambda: bool(re.search(pattern, self._text(call))) is not never, self.patience):
                     return {"none": f"not reached: {pattern}"}
             case Appears(path):
-                if not poll((self._subject.home / path).exists, self._patience):
+                if not poll((self._subject.home / path).exists, self.patience):
                     return {"none": f"no file {path}"}
             case Pause(seconds):
                 time.sleep(seconds)
@@ -61,7 +62,8 @@ class Player:
         fill, port = self._subject.fill, self._subject.ports[call.face]
         headers = [(name, fill(value)) for name, value in call.headers]
         data = call.raw or wire.request(call.method, fill(call.path), headers, call.body, port)
-        return wire.exchange(port, data, call.patience, tls=self._subject.setup.scheme == "https" and not call.raw)
+        patience = min(call.patience, self.patience + 5)
+        return wire.exchange(port, data, patience, tls=self._subject.setup.scheme == "https" and not call.raw)
 
     def _call(self, call: Call) -> dict[str, Any]:
         try:
@@ -83,7 +85,7 @@ class Player:
             text = path.read_text(errors="replace") if path.exists() else ""
             return [m[1] if m.re.groups else m[0] for m in re.finditer(step.pattern, text, re.MULTILINE)]
 
-        poll(lambda: len(found()) >= step.least, 5)
+        poll(lambda: len(found()) >= step.least, min(5, self.patience))
         return [self._subject.namer.text(line) for line in found()[-step.last :]]
 
     def _scrape(self, step: Scrape) -> Any:

@@ -28,7 +28,7 @@ def read(setup: Setup) -> dict[str, Any]:
 def missing() -> dict[str, str]:
     """Rows that this server doesn't pass yet, with what they wait for."""
     lines = [line for line in MISSING.read_text().splitlines() if line and not line.startswith("#")]
-    return {name.strip(): why.strip() for name, _, why in (line.partition(":") for line in lines)}
+    return {name: why for name, _, why in (line.partition(" | ") for line in lines)}
 
 
 def unrecorded(setup: Setup) -> list[Row]:

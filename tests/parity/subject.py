@@ -115,6 +115,8 @@ class Subject:
         return re.sub(r"\{(key:)?(\w+)\}", lambda m: self._key(m[2]) if m[1] else names.get(m[2], m[0]), text)
 
     def _key(self, kind: str) -> str:
+        if not (self.home / "key_file.json").exists():
+            return "no key file"
         return json.loads((self.home / "key_file.json").read_text())[kind]["key"]
 
     def __exit__(self, *_: object) -> None:

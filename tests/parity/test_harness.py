@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from . import report
 from .compare import told
 from .departures import allowed, edited
 from .plain import Namer, layout, scrape
@@ -64,6 +65,10 @@ def test_departures_change_only_what_they_name() -> None:
 def test_another_question_is_another_row() -> None:
     one = Row("x", "4.1", "CORE", (Call("inference", path="/a"),))
     assert one.digest != Row("x", "4.1", "CORE", (Call("inference", path="/b"),)).digest
+
+
+def test_the_report_is_up_to_date() -> None:
+    assert report.REPORT.read_text() == report.text(), "make it anew: python -m tests.parity report"
 
 
 def test_every_row_is_recorded_and_placed() -> None:
