@@ -71,11 +71,26 @@ def layout(text: str, parsed: Any) -> str:
     return "json"
 
 
+def outline(document: dict[str, Any]) -> dict[str, Any]:
+    """Version and operations of an OpenAPI document: path and method -> id, parameters, statuses."""
+    found = {}
+    for path, methods in sorted(document.get("paths", {}).items()):
+        for method, told in sorted(methods.items()):
+            parameters = sorted(
+                f"{p['name']} in {p['in']}{', required' if p.get('required') else ''}"
+                for p in told.get("parameters", [])
+            )
+            found[f"{method.upper()} {path}"] = {
+                "id": told.get("operationId"), "parameters": parameters, "statuses": sorted(told.get("responses", {})),
+            }  # fmt: skip
+    return {"openapi": document.get("openapi"), "title": document.get("info", {}).get("title"), "operations": found}
+
+
 def scrape(text: str, families: str, exact: str) -> list[str]:
     """Lines of a Prometheus text about matching families, sorted, with `<n>` for values that are not to be exact."""
     kept = []
     for line in text.splitlines():
         name = line.split()[2] if line.startswith("# ") else re.split(r"[{ ]", line)[0]
-        if re.fullmatch(families, name):
+        if re.fullmatch(families, name) and not name.startswith("torchserve_"):  # ours, beside TorchServe's
             kept.append(line if line.startswith("#") or re.fullmatch(exact, name) else line.rpartition(" ")[0] + " <n>")
     return sorted(kept)

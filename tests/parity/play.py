@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import time
@@ -9,8 +10,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from . import wire
-from .plain import scrape
-from .steps import Appears, Background, Call, Collect, Command, Files, Lines, Pause, Row, Scrape, Step, Touch, Until
+from .plain import outline, scrape
+from .steps import (
+    Appears,
+    Background,
+    Call,
+    Collect,
+    Command,
+    Files,
+    Lines,
+    Outline,
+    Pause,
+    Row,
+    Scrape,
+    Step,
+    Touch,
+    Until,
+)
 from .subject import Subject, poll
 
 
@@ -54,6 +70,8 @@ class Player:
                 return sorted(self._subject.namer.text(name) for name in names)
             case Scrape():
                 return self._scrape(step)
+            case Outline(call):
+                return self._outline(call)
             case Command():
                 return self._command(step)
         return None
@@ -94,6 +112,13 @@ class Player:
         except wire.Silence as silence:
             return {"none": str(silence)}
         return scrape(self._subject.namer.text(answer["body"].decode()), step.families, step.exact)
+
+    def _outline(self, call: Call) -> Any:
+        try:
+            answer = self._exchange(call)
+            return {"status": answer["status"]} | outline(json.loads(answer["body"]))
+        except (wire.Silence, ValueError) as failure:
+            return {"none": str(failure)}
 
     def _command(self, step: Command) -> dict[str, Any]:
         subject = self._subject

@@ -19,7 +19,8 @@ the real TorchServe and to this server and compares status, reason, headers, bod
 metrics). `make test` replays TorchServe's recorded answers, so it needs no Java.
 
 Allowed everywhere: an error closes the connection only when the request's body was not read; an error's message may go on
-where TorchServe's stops. The handler's folder, ports, ids, times, host and version are named alike on both sides.
+where TorchServe's stops; families of
+metrics whose names begin with torchserve_ are ours alone. The handler's folder, ports, ids, times, host and version are named alike on both sides.
 """
 
 

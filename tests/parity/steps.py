@@ -97,6 +97,13 @@ class Scrape:
 
 
 @dataclass(frozen=True)
+class Outline:
+    """Record what an OpenAPI document says can be asked: operations, their parameters and statuses, not its prose."""
+
+    call: Call
+
+
+@dataclass(frozen=True)
 class Command:
     """Run a command of the same installation in the home folder; record its exit code and what it printed.
 
@@ -110,7 +117,7 @@ class Command:
     until: str = ""
 
 
-Step = Call | Background | Collect | Until | Appears | Pause | Touch | Lines | Files | Scrape | Command
+Step = Call | Background | Collect | Until | Appears | Pause | Touch | Lines | Files | Scrape | Outline | Command
 
 
 @dataclass(frozen=True)
