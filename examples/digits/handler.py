@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from ink import SIZE, read_ink
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ts.torch_handler.base_handler import BaseHandler
 
@@ -21,6 +23,15 @@ class DigitHandler(BaseHandler):
     def __init__(self) -> None:
         super().__init__()
         self.refused: dict[int, str] = {}  # index in the batch: why the picture could not be read
+
+    def initialize(self, context: Any) -> None:
+        """Load the model, with each batch norm folded into the convolution before it: the same answers, sooner."""
+        super().initialize(context)
+        layers = list(self.model.features)
+        for index, layer in enumerate(layers):
+            if isinstance(layer, nn.BatchNorm2d):
+                self.model.features[index - 1] = fuse_conv_bn_eval(layers[index - 1], layer)
+                self.model.features[index] = nn.Identity()
 
     def preprocess(self, data: list[dict[str, Any]]) -> torch.Tensor:
         """Ink maps [batch, 1, 28, 28] on the model's device; a blank one where the picture was refused."""

@@ -16,6 +16,8 @@ MAX_PIXELS = 25_000_000  # larger pictures are refused before they are decoded
 WORKING_SIDE = 256  # pictures are first reduced to this longest side, pixels
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
 
+_ORIENTED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # where Pillow finds how a picture was held
+
 FLOOR = 0.15  # share of the strongest ink below which everything counts as paper
 EDGE = 0.35  # share of the strongest ink from which a pixel belongs to the digit's bounding box
 LEAST_CONTRAST = 10.0  # of 255; a picture flatter than this has nothing drawn on it
@@ -46,7 +48,9 @@ def decode(data: bytes) -> np.ndarray:
         raise ValueError(f"the image is {width}x{height} pixels; at most {MAX_PIXELS} pixels are read")
     try:
         image.draft("RGB", (WORKING_SIDE, WORKING_SIDE))  # a JPEG decodes straight to about this size
-        return _pixels(ImageOps.exif_transpose(image))
+        image.load()
+        # Looking for an orientation costs as much as decoding a small picture, and most pictures have none.
+        return _pixels(ImageOps.exif_transpose(image) if _ORIENTED & image.info.keys() else image)
     except Exception as error:
         raise ValueError(f"the {image.format} image is damaged and cannot be decoded") from error
 
