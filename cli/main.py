@@ -24,9 +24,9 @@ def _ignored(*names: str, **options: Any) -> Any:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.option("-v", "--version", "show_version", is_flag=True, help="Print the version and leave.")
-@click.option("--start", "wish", flag_value="start", help="Start the model server (what happens without a flag too).")
+@click.option("--start", "starting", is_flag=True, help="Start the model server (what happens without a flag too).")
 @click.option(
-    "--stop", "wish", flag_value="stop", help="Stop the running model server, once accepted requests are served."
+    "--stop", "stopping", is_flag=True, help="Stop the running model server, once accepted requests are served."
 )
 @click.option("--foreground", is_flag=True, help="Stay in the foreground and log to the terminal as well.")
 @click.option("--ts-config", type=click.Path(path_type=Path), help="The config.properties to use.")
@@ -50,23 +50,23 @@ def _ignored(*names: str, **options: Any) -> Any:
 @click.option(
     "--enable-model-api", is_flag=True, help="Register and unregister models over a listener beyond loopback."
 )
-@_ignored("--workflow-store")
-@_ignored("--cpp-log-config")
+@click.option("--workflow-store", type=click.Path(path_type=Path), hidden=True)
+@click.option("--cpp-log-config", type=click.Path(path_type=Path), hidden=True)
 @_ignored("--plugins-path", "--ppath")
 @click.pass_context
-def main(context: click.Context, show_version: bool, wish: str | None, **flags: Any) -> None:
+def main(context: click.Context, show_version: bool, starting: bool, stopping: bool, **flags: Any) -> None:
     """Serve PyTorch models over HTTP, with TorchServe's archives, handlers, commands and URLs."""
     if context.invoked_subcommand is not None:
-        if show_version or wish or any(flags.values()):
+        if show_version or starting or stopping or any(flags.values()):
             raise click.UsageError(f"flags of a start or stop do not go with `{context.invoked_subcommand}`")
         return
+    if show_version + starting + stopping > 1:
+        raise click.UsageError("--version, --start and --stop exclude one another")
     if show_version:
-        if wish:
-            raise click.UsageError("--version goes with neither --start nor --stop")
         click.echo(f"TorchServe Version is {__version__}")
         return
     try:
-        if wish == "stop":
+        if stopping:
             from .stop import stop
 
             stop(foreground=flags["foreground"])

@@ -13,13 +13,32 @@ from ..core.errors import InvalidConfig
 
 
 def pid_path() -> Path:
-    """TorchServe's place for it; one server per temp folder."""
+    """TorchServe's place for it; one server per temp folder. Raises InvalidConfig if the folder named is not there."""
+    for variable in ("TEMP", "TMPDIR", "TMP"):
+        folder = os.environ.get(variable)
+        if folder and not Path(folder).is_dir():  # another one would be taken in silence, and --stop would not find it
+            raise InvalidConfig(f"Invalid temp directory: {folder}, please check {variable} environment variable.")
     try:
         return Path(tempfile.gettempdir()) / ".model_server.pid"
     except FileNotFoundError as error:
         raise InvalidConfig(
             f"No usable temp directory, please check the TMPDIR environment variable: {error}"
         ) from None
+
+
+def remove_orphan() -> None:
+    """Remove a pid file that no server holds."""
+    try:
+        descriptor = os.open(pid_path(), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held until it is gone: a start in between sees it
+        pid_path().unlink(missing_ok=True)
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(descriptor)
 
 
 def running_pid() -> int | None:

@@ -29,11 +29,14 @@ def start(
     ncs: bool,
     disable_token_auth: bool,
     enable_model_api: bool,
+    workflow_store: Path | None,
+    cpp_log_config: Path | None,
 ) -> None:
     """Start the server. Raises InvalidConfig, one line, for all that is wrong with flags, files and ports."""
     reporter = Reporter()
     snapshots = snapshot_folder(ncs=ncs)
     try:
+        check_unused(workflow_store, cpp_log_config)
         configuration = _configuration(
             log_config, ts_config, snapshots, overrides(model_store, models, disable_token_auth, enable_model_api)
         )
@@ -95,6 +98,14 @@ def _taken_over(path: Path, settings: Settings) -> Finding:
     if unlocked:
         return Finding(logging.WARNING, f"{text}. In force: {', '.join(f'{key}=true' for key in unlocked)}")
     return Finding(logging.INFO, text)
+
+
+def check_unused(workflow_store: Path | None, cpp_log_config: Path | None) -> None:
+    """Flags that change nothing here must be right all the same: who gives them relies on what they name."""
+    if cpp_log_config is not None and not cpp_log_config.is_file():
+        raise InvalidConfig(f"--cpp-log-config file not found: {cpp_log_config.resolve()}")
+    if workflow_store is not None and not workflow_store.is_dir():
+        raise InvalidConfig(f"--workflow-store directory not found: {workflow_store}")
 
 
 def check(settings: Settings, *, store_flag: bool) -> None:

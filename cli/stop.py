@@ -9,7 +9,7 @@ import sys
 
 import click
 
-from .pidfile import running_pid
+from .pidfile import remove_orphan, running_pid
 
 WAIT = 60.0  # seconds
 
@@ -19,6 +19,7 @@ def stop(*, foreground: bool) -> None:
     del foreground  # TorchServe's way to ask for the waiting that is always done here
     pid = running_pid()
     if pid is None:
+        remove_orphan()
         click.echo("TorchServe is not currently running.")
         return
     try:

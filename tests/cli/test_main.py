@@ -31,9 +31,9 @@ def test_several_models(arguments: str, models: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "name", "value"),
     [
-        ("", "wish", None),
-        ("--start", "wish", "start"),
-        ("--stop", "wish", "stop"),
+        ("", "starting", False),
+        ("--start", "starting", True),
+        ("--stop", "stopping", True),
         ("--foreground", "foreground", True),
         ("--ncs", "ncs", True),
         ("--no-config-snapshots", "ncs", True),
@@ -60,7 +60,14 @@ def test_the_version(flag: str) -> None:
     assert (result.exit_code, result.output) == (0, f"TorchServe Version is {__version__}\n")
     result = CliRunner().invoke(main, [flag, "--start"])
     assert result.exit_code == 2
-    assert "goes with neither --start nor --stop" in result.output
+    assert "exclude one another" in result.output
+
+
+@pytest.mark.parametrize("arguments", [["--start", "--stop"], ["--stop", "--start"], ["-v", "--stop"]])
+def test_one_wish_at_a_time(arguments: list[str]) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert "exclude one another" in result.output
 
 
 @pytest.mark.usefixtures("temp")

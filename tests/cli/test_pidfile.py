@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from torchserve.cli.pidfile import PidFile, pid_path, running_pid
+from torchserve.cli.pidfile import PidFile, pid_path, remove_orphan, running_pid
 from torchserve.core.errors import InvalidConfig
 
 
@@ -136,3 +136,25 @@ def test_servers_that_come_and_go_at_once_never_hold_it_together(path: Path) -> 
     assert wrong == []
     assert (taken + refusals, taken > 0) == (1200, True)
     assert not path.exists()
+
+
+def test_an_orphan_is_removed_and_a_held_file_is_not(path: Path) -> None:
+    remove_orphan()
+    path.write_text("99999999\n")
+    remove_orphan()
+    assert not path.exists()
+    held = PidFile()
+    remove_orphan()
+    assert running_pid() == os.getpid()
+    held.remove()
+
+
+@pytest.mark.parametrize("variable", ["TEMP", "TMPDIR", "TMP"])
+def test_a_temp_folder_that_is_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, f"{tmp_path}/nowhere")
+    text = f"^Invalid temp directory: {tmp_path}/nowhere, please check {variable} environment variable.$"
+    for ask in (pid_path, running_pid, PidFile):
+        with pytest.raises(InvalidConfig, match=text):
+            ask()

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from torchserve.cli.main import main
 from torchserve.cli.pidfile import PidFile
-from torchserve.cli.start import _configuration, check, overrides
+from torchserve.cli.start import _configuration, check, check_unused, overrides
 from torchserve.core.config.address import Address
 from torchserve.core.config.settings import Settings
 from torchserve.core.errors import InvalidConfig
@@ -124,3 +124,13 @@ def test_a_start_in_the_background_prints_where_it_serves(monkeypatch: pytest.Mo
     assert result.exit_code == 1  # the child goes by the command line
     assert "TorchServe did not start: --model-store directory not found: gone (log: " in result.stderr
     assert "/elsewhere/ts_log.log)" in result.stderr
+
+
+def test_flags_without_effect_must_be_right_too(tmp_path: Path) -> None:
+    check_unused(None, None)
+    (tmp_path / "log.yaml").touch()
+    check_unused(tmp_path, tmp_path / "log.yaml")
+    with pytest.raises(InvalidConfig, match=f"^--workflow-store directory not found: {tmp_path}/nowhere$"):
+        check_unused(tmp_path / "nowhere", None)
+    with pytest.raises(InvalidConfig, match=f"^--cpp-log-config file not found: {tmp_path}/none.yaml$"):
+        check_unused(None, tmp_path / "none.yaml")
