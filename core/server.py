@@ -48,7 +48,12 @@ class ModelServer:
             put=put,
         )
         registry = Registry()
-        self._seats = GpuSeats(settings.number_of_gpu)
+        self._seats = GpuSeats(
+            settings.number_of_gpu,
+            headroom=settings.gpu_memory_headroom << 20,
+            interval=settings.gpu_check_interval,
+            leases=settings.gpu_lease_folder,
+        )
         self._system: asyncio.Task[None] | None = None
         self._work = WorkDir()
         self.dataplane = DataPlane(registry)
@@ -115,7 +120,7 @@ class ModelServer:
         if self._snapshots is not None and self._started:
             await self._snapshots.save("shutdown")
         await self.controlplane.close(grace, keep_downloads=keep)
-        self._seats.close()
+        await self._seats.close()
         self._work.remove()
 
     def abandon(self) -> None:

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pynvml
 
+from .gpu import Gpu
+
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """One GPU, or one MIG instance. Memory in bytes, 0 where the driver doesn't say (memory shared with the CPU);
-    utilization in percent, None where it doesn't say.
-
-    `index` is its place among the `visible` ones, counting those that don't answer. A worker is tied to it by
-    CUDA_VISIBLE_DEVICES=`uuid`: NVML's order and CUDA's may differ, and both may change at a boot.
-    """
-
-    index: int
-    uuid: str
-    name: str
-    total: int
-    free: int
-    visible: int = 0
-    utilization: float | None = None
+_UNCORRECTED = (pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +53,36 @@ def probe() -> tuple[Gpu, ...]:
         return ()
     finally:
         _shut_down()
+
+
+class Xids:
+    """The driver's reports of faults (XID events). Keeps NVML started, without which they are lost."""
+
+    def __init__(self) -> None:
+        self._events: object | None = None
+        self._registered: set[str] = set()
+
+    def take(self) -> list[tuple[str, int]]:
+        """(uuid of the GPU, XID) of each event since the last call; never waits. Empty where NVML has no events."""
+        found: list[tuple[str, int]] = []
+        with contextlib.suppress(pynvml.NVMLError):  # a time-out, which means: no more of them
+            self._register()
+            while self._registered:
+                event = pynvml.nvmlEventSetWait(self._events, 0)
+                if event.eventType == pynvml.nvmlEventTypeXidCriticalError:
+                    found.append((str(pynvml.nvmlDeviceGetUUID(event.device)), int(event.eventData)))
+        return found
+
+    def _register(self) -> None:
+        if self._events is None:
+            pynvml.nvmlInit()
+            self._events = pynvml.nvmlEventSetCreate()
+        for device in _devices():
+            if device.gpu not in self._registered and device.handle is not None:
+                with contextlib.suppress(pynvml.NVMLError):  # a GPU without events
+                    handle = pynvml.nvmlDeviceGetHandleByIndex(device.ordinal)
+                    pynvml.nvmlDeviceRegisterEvents(handle, pynvml.nvmlEventTypeXidCriticalError, self._events)
+                    self._registered.add(device.gpu)
 
 
 def _is(error: pynvml.NVMLError, *codes: int) -> bool:
@@ -170,21 +189,41 @@ def _measure(devices: list[_Device]) -> tuple[Gpu, ...]:
 
 
 def _gpu(index: int, device: _Device, visible: int) -> Gpu | None:
-    if device.handle is None:
+    handle = device.handle
+    if handle is None:
         return None
-    name = str(pynvml.nvmlDeviceGetName(device.handle))
     total = free = 0
     try:
-        memory = pynvml.nvmlDeviceGetMemoryInfo(device.handle)
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
         total, free = int(memory.total), int(memory.free)
     except pynvml.NVMLError as error:
         if not _is(error, pynvml.NVML_ERROR_NOT_SUPPORTED):
             raise
+    return Gpu(
+        index,
+        device.uuid,
+        str(pynvml.nvmlDeviceGetName(handle)),
+        total,
+        free,
+        visible,
+        _told(lambda: float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu), None),
+        device.gpu,
+        _told(lambda: int(pynvml.nvmlDeviceGetTotalEccErrors(handle, *_UNCORRECTED)), None),
+        _told(lambda: _processes(handle), {}),
+    )
+
+
+def _told(ask: Callable[[], T], otherwise: T) -> T:
+    """What is only nice to know must not cost a GPU: MIG instances and small GPUs don't tell all of it."""
     try:
-        utilization = float(pynvml.nvmlDeviceGetUtilizationRates(device.handle).gpu)
+        return ask()
     except pynvml.NVMLError:
-        utilization = None  # of MIG instances nothing is known; and what is only shown must not cost a GPU
-    return Gpu(index, device.uuid, name, total, free, visible, utilization)
+        return otherwise
+
+
+def _processes(handle: object) -> dict[int, int]:
+    running = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    return {int(each.pid): int(each.usedGpuMemory) for each in running if each.usedGpuMemory is not None}
 
 
 def _leave_out(index: int, uuid: str, error: str) -> None:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from .gpu import Gpu
+
+_MIB = 1 << 20
+
 
 class SchedulerError(Exception):
     """Base of the scheduler's refusals."""
@@ -34,3 +40,24 @@ class OutcomeMismatch(SchedulerError):
         super().__init__(f"{outcomes} outcomes for a batch of {jobs} jobs")
         self.outcomes = outcomes
         self.jobs = jobs
+
+
+class NoRoom(SchedulerError):
+    """No GPU has `least` bytes; `rooms` are the GPUs asked, each with the bytes that could be promised."""
+
+    def __init__(self, least: int, rooms: Sequence[tuple[Gpu, int]]) -> None:
+        there = "; ".join(
+            f"GPU {gpu.index} ({gpu.uuid}) has {max(0, room) // _MIB} MiB to give, {gpu.free // _MIB} of"
+            f" {gpu.total // _MIB} MiB free"
+            for gpu, room in rooms
+        )
+        super().__init__(f"no GPU has {-(-least // _MIB)} MiB for it: {there}")
+        self.least = least
+
+
+class GpuLoading(SchedulerError):
+    """The GPU of choice, number `index`, loads another model: its room is known only after that."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"GPU {index} is loading another model")
+        self.index = index

@@ -1,53 +1,96 @@
-"""place: which GPU the next worker gets. Pure: what is free and what is assigned already are arguments."""
+"""place: which GPU the next worker gets. Pure: what is free, what is promised and what is needed are arguments."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-if TYPE_CHECKING:  # at run time it would load pynvml
-    from .devices import Gpu
+from .errors import GpuLoading, NoRoom
+from .gpu import Gpu, Lease
 
 # About one CUDA context: a smaller difference says nothing about the room for a model.
 TOLERANCE = 512 << 20
 
 
-def place(
-    gpus: Sequence[Gpu],
-    assigned: Mapping[str, int],
-    *,
-    device_ids: Sequence[int] | None = None,
-    limit: int | None = None,
-) -> Gpu | None:
-    """The GPU with the most free memory; None when there is none to choose from.
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What the next worker asks for, in bytes: `need` is promised to it, and with less than `least` it can't run."""
 
-    GPUs within TOLERANCE (bytes) of the best count as equal: the one with the fewest workers `assigned` (by uuid) wins,
-    then the lowest index, which among idle GPUs is round robin. `device_ids` are indices among the visible GPUs;
-    `limit` leaves only those with an index below it. An id of a GPU that is visible but does not answer is passed over.
-    Raises ValueError for ids that don't exist, or of which none answers.
+    model: str = ""
+    need: int = 0
+    least: int = 0
+    device_ids: Sequence[int] | None = None
+    limit: int | None = None
+
+
+def place(gpus: Sequence[Gpu], leases: Sequence[Lease], claim: Claim, headroom: int = 0) -> Gpu | None:
+    """The GPU with the most room; None when there is no GPU to choose from.
+
+    Those within TOLERANCE (bytes) of the best count as equal: the one with the fewest workers of this model wins, then
+    with the fewest at all, then the least busy, then the lowest index, which among idle GPUs is round robin.
+    `device_ids` are indices among the visible GPUs; `limit` leaves only those with an index below it. An id of a GPU
+    that is visible but doesn't answer, or is sick, is passed over.
+
+    Raises NoRoom when none has `least` bytes, GpuLoading when the chosen one loads another model just now, ValueError
+    for ids that don't exist or of which none can be used.
     """
-    if limit is not None:
-        gpus = [gpu for gpu in gpus if gpu.index < limit]
+    gpus = [gpu for gpu in gpus if claim.limit is None or gpu.index < claim.limit]
     if not gpus:
         return None
-    if device_ids:
-        gpus = _chosen(gpus, device_ids, limit)
-    enough = max(gpu.free for gpu in gpus) - TOLERANCE
-    return min(
-        (gpu for gpu in gpus if gpu.free >= enough),
-        key=lambda gpu: (assigned.get(gpu.uuid, 0), gpu.index),
+    gpus = _usable(_chosen(gpus, claim))
+    rooms = {gpu.uuid: room(gpu, leases, headroom) for gpu in gpus}
+    most = max(rooms.values())
+    if most < claim.least:
+        raise NoRoom(claim.least, [(gpu, rooms[gpu.uuid]) for gpu in gpus])
+    best = min(
+        (gpu for gpu in gpus if rooms[gpu.uuid] >= max(most - TOLERANCE, claim.least)), key=_preference(leases, claim)
     )
+    if any(lease.loading and lease.uuid == best.uuid for lease in leases):
+        raise GpuLoading(best.index)
+    return best
 
 
-def _chosen(gpus: Sequence[Gpu], device_ids: Sequence[int], limit: int | None) -> list[Gpu]:
+def room(gpu: Gpu, leases: Sequence[Lease], headroom: int) -> int:
+    """Bytes of `gpu` that may still be promised; negative where too much is in use. `gpu.total` 0: as if endless."""
+    if not gpu.total:
+        return 1 << 62
+    here = [lease for lease in leases if lease.uuid == gpu.uuid]
+    # The second holds while a worker has given memory back that it may take again.
+    free = min(gpu.free - sum(lease.coming for lease in here), gpu.total - sum(lease.need for lease in here))
+    return free - headroom
+
+
+def _preference(leases: Sequence[Lease], claim: Claim):  # noqa: ANN202 - a key for min
+    workers = Counter(lease.uuid for lease in leases)
+    of_model = Counter(lease.uuid for lease in leases if lease.model == claim.model)
+    loading = {lease.uuid for lease in leases if lease.loading}
+
+    def rank(gpu: Gpu) -> tuple[float, ...]:
+        busy = (gpu.utilization or 0.0) // 25  # in quarters: a percent more or less says nothing
+        return of_model[gpu.uuid], workers[gpu.uuid], gpu.uuid in loading, busy, gpu.index
+
+    return rank
+
+
+def _usable(gpus: list[Gpu]) -> list[Gpu]:
+    well = [gpu for gpu in gpus if not gpu.sick]
+    if not well:
+        raise ValueError("; ".join(f"GPU {gpu.index} ({gpu.uuid}) can't be used: {gpu.sick}" for gpu in gpus))
+    return well
+
+
+def _chosen(gpus: list[Gpu], claim: Claim) -> list[Gpu]:
+    if not claim.device_ids:
+        return gpus
     visible = max(max(gpu.visible, gpu.index + 1) for gpu in gpus)
-    if limit is not None:
-        visible = min(visible, limit)
+    if claim.limit is not None:
+        visible = min(visible, claim.limit)
     there = ", ".join(str(gpu.index) for gpu in gpus)
-    for device in device_ids:
+    for device in claim.device_ids:
         if not 0 <= device < visible:
             raise ValueError(f"device id {device} does not exist; there are: {there}")
-    chosen = [gpu for gpu in gpus if gpu.index in device_ids]
+    chosen = [gpu for gpu in gpus if gpu.index in claim.device_ids]
     if not chosen:
-        raise ValueError(f"none of the device ids {list(device_ids)} answers; those that do: {there}")
+        raise ValueError(f"none of the device ids {list(claim.device_ids)} answers; those that do: {there}")
     return chosen

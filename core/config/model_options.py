@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +16,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOptions:
-    """Units are TorchServe's own, as its API shows them: batch delay in ms, timeouts in s."""
+    """Units are TorchServe's own, as its API shows them: batch delay in ms, timeouts in s. GPU memory is in bytes."""
 
     min_workers: int = 0
     max_workers: int = 0
@@ -28,6 +29,8 @@ class ModelOptions:
     job_queue_size: int = 100
     device_type: str = ""
     device_ids: tuple[int, ...] | None = None
+    gpu_memory: int | None = None
+    when_no_gpu_memory: str = "refuse"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,7 @@ _WHOLE_KEYS = {
     "clientTimeoutInMills": ("client_timeout", 0),
     "jobQueueSize": ("job_queue_size", 1),
 }
+_MEMORY = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([KMGT]i?B?)\s*")
 # Front-end keys that change how requests are scheduled or workers are started, and that this version can't honour.
 _NOT_YET = (
     "useJobTicket continuousBatching sequenceBatching asyncCommunication useVenv parallelType parallelLevel".split()
@@ -125,6 +129,7 @@ def _read_devices(config: Mapping[str, Any]) -> dict[str, Any]:
         found["device_type"] = kind
     elif kind is not None:
         log.warning("model-config.yaml: deviceType must be cpu or gpu, not %r; the default is used", kind)
+    found |= _read_gpu_memory(config)
     ids = config.get("deviceIds")
     if ids is None:
         return found
@@ -133,3 +138,34 @@ def _read_devices(config: Mapping[str, Any]) -> dict[str, Any]:
     else:
         log.warning("model-config.yaml: deviceIds must be a list of whole numbers, not %r; all GPUs are used", ids)
     return found
+
+
+def _read_gpu_memory(config: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    memory = config.get("gpuMemory")
+    if memory is not None:
+        size = _size(memory)
+        if size is None:
+            log.warning("model-config.yaml: gpuMemory must be MiB, or like 6 GiB, not %r; it is measured", memory)
+        else:
+            found["gpu_memory"] = size
+    then = config.get("whenNoGpuMemory")
+    if then in {"refuse", "wait", "cpu"}:
+        found["when_no_gpu_memory"] = then
+    elif then is not None:
+        log.warning("model-config.yaml: whenNoGpuMemory must be refuse, wait or cpu, not %r; refuse is used", then)
+    return found
+
+
+def _size(value: object) -> int | None:
+    """Bytes: of a number of MiB, or of a text with a unit, of which KB, MB and GB are powers of 1000."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value << 20 if 0 < value < 1 << 30 else None
+    match = _MEMORY.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return None
+    number, unit = match.groups()
+    step = 1024 if "i" in unit else 1000
+    return int(float(number) * step ** ("KMGT".index(unit[0]) + 1)) or None

@@ -157,6 +157,13 @@ class Settings:
     )
     job_queue_size: int = _key(100, _whole(1), "how many may wait for a worker, per model version", unit="requests")
     number_of_gpu: int | None = _key(None, _whole(0), "use only this many of the visible GPUs; default: all of them")
+    gpu_memory_headroom: int = _key(256, _whole(0), "memory of each GPU that is promised to no worker", unit="MiB")
+    gpu_check_interval: int = _key(5, _whole(1), "how often the health and memory of the GPUs are looked at", unit="s")
+    gpu_lease_folder: Path = _key(
+        Path("/dev/shm/torchserve-gpu-leases"),  # noqa: S108 - shared by all servers of the host on purpose
+        _path,
+        "where the servers of this host tell each other what GPU memory is promised; containers have to share it",
+    )
     max_request_size: int = _key(6_553_500, _whole(1), "the longest body of a request", unit="bytes")
     max_response_size: int = _key(6_553_500, _whole(1), "the longest answer", unit="bytes")
     limit_max_image_pixels: bool = _key(True, _flag, "keep Pillow's limit on the pixels of an image")

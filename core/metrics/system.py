@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 import psutil
 
-from ...scheduler.devices import Gpu
+from ...scheduler.gpu import Gpu
 from .store import GPU_METRICS, MetricStore
 
 log = logging.getLogger(__name__)

@@ -1,57 +1,225 @@
-"""GpuSeats: which GPU each worker of this server sits on. Probes the GPUs anew for every worker that starts."""
+"""GpuSeats: which GPU each worker of this server sits on, and what memory of it is promised to that worker."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from ...scheduler.devices import Gpu, probe
-from ...scheduler.placement import place
+from ...scheduler.errors import GpuLoading, NoRoom
+from ...scheduler.gpu import Gpu, Lease
+from ...scheduler.placement import Claim, place
 from ..config.model_options import ModelOptions
+from .footprints import Footprints, Need, default_path, fingerprint, need_of, weights_size
+from .gpu_probe import GpuProbe
+from .ledger import Ledger
 
 log = logging.getLogger(__name__)
 
-PROBE_TIMEOUT = 10.0  # seconds; a sick driver hangs in NVML, and must not hang the server with it
+LEASES = Path("/dev/shm/torchserve-gpu-leases")  # noqa: S108 - shared by all servers of the host on purpose
+_RETRY = 0.25  # seconds until a GPU that was loading, or full, is asked again
+_MISSES = 2  # looks at which a GPU must be missing to count as lost
+
+Lost = Callable[[str], None]
+
+
+@dataclass(slots=True, eq=False)
+class _Seat:
+    """A worker's place. `before` is what was free when it came, for a driver that doesn't know the worker's pid."""
+
+    gpu: Gpu
+    lease: Lease
+    key: str
+    before: int
+    pid: int = 0
+    lost: Lost | None = None
+    misses: int = 0
+    remembered: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Who wants a seat."""
+
+    worker: str
+    model: str
+    folder: Path
+    options: ModelOptions
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What a tenant needs; `key` is under which its footprint is kept."""
+
+    key: str
+    need: Need
+    claim: Claim
 
 
 class GpuSeats:
-    """Counts the workers on each GPU and chooses the next one's by free memory."""
+    """Chooses by memory: free now, less what is promised to workers of all servers of this host, less a headroom."""
 
-    def __init__(self, limit: int | None) -> None:
+    def __init__(
+        self,
+        limit: int | None,
+        *,
+        headroom: int = 0,
+        interval: float = 5.0,
+        leases: Path = LEASES,
+        footprints: Path | None = None,
+    ) -> None:
+        """`headroom` in bytes; every `interval` seconds the GPUs with workers on them are looked at."""
         self._limit = limit
-        self._taken: Counter[str] = Counter()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="nvml")
+        self._headroom = headroom
+        self._interval = interval
+        self._probe = GpuProbe()
+        self._ledger = Ledger(leases)
+        self._footprints = Footprints(footprints or default_path())
+        self._seats: dict[str, _Seat] = {}
+        self._choosing = asyncio.Lock()
+        self._watching: asyncio.Task[None] | None = None
 
     async def visible(self) -> tuple[Gpu, ...]:
         """The GPUs as they are now, at most number_of_gpu of them. Raises TimeoutError if NVML does not answer."""
         if self._limit == 0:
             return ()
-        found = asyncio.get_running_loop().run_in_executor(self._thread, probe)
-        gpus = await asyncio.wait_for(found, PROBE_TIMEOUT)
+        gpus = await self._probe.gpus()
         return tuple(gpu for gpu in gpus if self._limit is None or gpu.index < self._limit)
 
-    async def take(self, worker: str, options: ModelOptions) -> Gpu | None:
-        """Choose and count a GPU for `worker`; None means CPU: asked for, or no GPU is there.
+    async def take(self, tenant: Tenant) -> Gpu | None:
+        """Choose a GPU for a worker and promise it memory there; None means CPU: asked for, or no GPU is there.
 
-        Raises ValueError for a deviceIds entry that does not exist, TimeoutError if NVML does not answer.
+        Waits while the GPU of choice loads another model, and, if the model's config says so, for memory. Raises
+        NoRoom, ValueError for a deviceIds entry that can't be used, TimeoutError if NVML does not answer.
         """
+        options = tenant.options
         if options.device_type == "cpu":
             return None
         gpus = await self.visible()
         if not gpus:
             if options.device_type == "gpu":
-                log.warning("%s: deviceType is gpu and no GPU is visible; it runs on the CPU", worker)
+                log.warning("%s: deviceType is gpu and no GPU is visible; it runs on the CPU", tenant.worker)
             return None
-        gpu = place(gpus, self._taken, device_ids=options.device_ids, limit=self._limit)
-        if gpu is not None:
-            self._taken[gpu.uuid] += 1
-            log.info("%s is placed on GPU %d (%s, %d MiB free)", worker, gpu.index, gpu.uuid, gpu.free >> 20)
+        wish = await asyncio.to_thread(self._wish, tenant, gpus[0].name)
+        waiting = ""
+        while True:
+            try:
+                return await self._try(tenant, wish)
+            except GpuLoading as error:
+                why = str(error)
+            except NoRoom as error:
+                if options.when_no_gpu_memory == "cpu":
+                    log.warning("%s runs on the CPU: %s", tenant.worker, error)
+                    return None
+                if options.when_no_gpu_memory != "wait":
+                    raise
+                why = str(error)
+            if why != waiting:
+                log.info("%s waits: %s", tenant.worker, why)
+                waiting = why
+            await asyncio.sleep(_RETRY)
+
+    async def settled(self, worker: str, pid: int, lost: Lost) -> None:
+        """`worker` has loaded its model: what it took is known now. `lost` is called if its GPU falls out."""
+        seat = self._seats.get(worker)
+        if seat is None:
+            return
+        seat.pid, seat.lost = pid, lost
+        async with self._choosing, self._ledger.exclusive():
+            _measure(seat, await self._look())
+            seat.lease = replace(seat.lease, loading=False)
+            self._write()
+        await self._remember()
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch(), name="gpu-watch")
+
+    def leave(self, worker: str) -> None:
+        """Its process has ended, or never began."""
+        if self._seats.pop(worker, None) is not None:
+            self._write()
+
+    async def close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+        self._ledger.close()
+        await self._probe.close()
+
+    def _wish(self, tenant: Tenant, gpu_name: str) -> _Wish:
+        """Reads the model's files. GPUs of one host are mostly alike: what the first is called stands for all."""
+        options = tenant.options
+        key = f"{fingerprint(tenant.folder)} on {gpu_name}, batch {options.batch_size}"
+        need = need_of(options.gpu_memory, self._footprints.recall(key), weights_size(tenant.folder))
+        return _Wish(key, need, Claim(tenant.model, need.promise, need.least, options.device_ids, self._limit))
+
+    async def _try(self, tenant: Tenant, wish: _Wish) -> Gpu | None:
+        async with self._choosing, self._ledger.exclusive() as others:
+            leases = [*others, *(seat.lease for seat in self._seats.values())]
+            gpu = place(await self.visible(), leases, wish.claim, self._headroom)
+            if gpu is None:
+                return None
+            lease = Lease(gpu.uuid, tenant.worker, tenant.model, wish.need.promise)
+            self._seats[tenant.worker] = _Seat(gpu, lease, wish.key, gpu.free)
+            self._write()
+        log.info(
+            "%s is placed on GPU %d (%s, %d MiB free), %d MiB are promised to it (%s)",
+            *(tenant.worker, gpu.index, gpu.uuid, gpu.free >> 20, wish.need.promise >> 20, wish.need.source),
+        )
         return gpu
 
-    def leave(self, gpu: Gpu) -> None:
-        self._taken[gpu.uuid] -= 1
+    def _write(self) -> None:
+        self._ledger.leases = [seat.lease for seat in self._seats.values()]
+        self._ledger.write()
 
-    def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+    async def _look(self) -> dict[str, Gpu]:
+        try:
+            return {gpu.uuid: gpu for gpu in await self.visible()}
+        except TimeoutError:
+            log.error("NVML did not answer: the GPU driver of this host hangs")
+            return {}
+
+    async def _remember(self) -> None:
+        for seat in list(self._seats.values()):
+            if seat.lease.held > seat.remembered:
+                seat.remembered = seat.lease.held
+                await asyncio.to_thread(self._footprints.remember, seat.key, seat.remembered)
+
+    async def _watch(self) -> None:
+        """Follow what the workers take, and tell those whose GPU is lost or sick."""
+        while True:
+            await asyncio.sleep(self._interval)
+            try:
+                async with self._choosing, self._ledger.exclusive():
+                    gpus = await self._probe.gpus()
+                    by_uuid = {gpu.uuid: gpu for gpu in gpus}
+                    for seat in self._seats.values():
+                        _measure(seat, by_uuid)
+                    self._write()
+                await self._remember()
+            except TimeoutError:
+                log.error("NVML did not answer: the GPU driver of this host hangs")
+                continue
+            for seat in list(self._seats.values()):
+                self._check(seat, by_uuid.get(seat.gpu.uuid))
+
+    def _check(self, seat: _Seat, gpu: Gpu | None) -> None:
+        seat.misses = 0 if gpu is not None else seat.misses + 1
+        reason = gpu.sick if gpu is not None else "it does not answer" if seat.misses >= _MISSES else ""
+        if reason and seat.lost is not None:
+            lost, seat.lost = seat.lost, None
+            lost(f"GPU {seat.gpu.index} ({seat.gpu.uuid}) is lost: {reason}")
+
+
+def _measure(seat: _Seat, gpus: dict[str, Gpu]) -> None:
+    """What the worker holds, as the driver tells it; a worker that needs more than was promised is promised that."""
+    gpu = gpus.get(seat.gpu.uuid)
+    if gpu is None:
+        return
+    held = gpu.processes.get(seat.pid)
+    if held is None:
+        if not seat.lease.loading:
+            return
+        # In a container the driver's pids are the host's. One model loads at a time, so the difference is its own.
+        held = max(0, seat.before - gpu.free)
+    seat.lease = replace(seat.lease, held=held, need=max(seat.lease.need, held))

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
-from ...scheduler.devices import Gpu
+from ...scheduler.errors import NoRoom
+from ...scheduler.gpu import Gpu
 from ...scheduler.lane import Lane
 from ..config.model_options import ModelOptions
 from ..config.settings import Settings
 from ..wire.messages import Load
-from .gpus import GpuSeats
+from .gpus import GpuSeats, Tenant
 from .observer import WorkerObserver
 from .spawn_local import spawn, worker_environment
 from .threads import available_cores, threads_per_worker
 from .worker import LoadFailed, Worker
+
+_ADVICE = (
+    ". Free memory there, or say in the model's model-config.yaml what it needs (gpuMemory) or what to do instead"
+    " (whenNoGpuMemory: wait or cpu)."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,15 +44,21 @@ class Launcher:
         """
         gpu = await self._seat(name)
         try:
-            return await self._start(name, gpu, workers), gpu
-        except BaseException:
+            worker = await self._start(name, gpu, workers)
             if gpu is not None:
-                self.seats.leave(gpu)
+                await self.seats.settled(name, worker.process.pid, worker.evacuate)
+            return worker, gpu
+        except BaseException:
+            self.seats.leave(name)
             raise
 
     async def _seat(self, name: str) -> Gpu | None:
         try:
-            return await self.seats.take(name, self.options)
+            return await self.seats.take(Tenant(name, self.load.model_name, Path(self.load.model_dir), self.options))
+        except NoRoom as error:
+            raise LoadFailed(
+                f"model {self.load.model_name} can't be placed: {error}{_ADVICE}", out_of_memory=True
+            ) from error
         except ValueError as error:
             raise LoadFailed(f"model {self.load.model_name} can't be placed: {error}") from error
         except TimeoutError:

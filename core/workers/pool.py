@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ...scheduler.backoff import Backoff
-from ...scheduler.devices import Gpu
+from ...scheduler.gpu import Gpu
 from ..errors import WorkersFailed
 from .launcher import Launcher
 from .worker import LoadFailed, Worker
@@ -138,8 +138,8 @@ class Pool:
                 reason = await asyncio.shield(worker.ended)
                 self._vacate(slot)
                 slot.last_error, cause = f"{slot.name} {reason}", worker.cause
-                if worker.has_answered:
-                    delay = 0.0  # it served well: its successor need not wait
+                if worker.has_answered or worker.cause == "gpu_lost":
+                    delay = 0.0  # it was not its fault: its successor need not wait
             if slot.state is SlotState.STOPPING:
                 return
             if delay is None:
@@ -185,8 +185,7 @@ class Pool:
         return True
 
     def _vacate(self, slot: Slot) -> None:
-        if slot.gpu is not None:
-            self._launcher.seats.leave(slot.gpu)
+        self._launcher.seats.leave(slot.name)
         slot.worker, slot.gpu = None, None
 
 

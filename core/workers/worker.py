@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 _KILLED = frozenset((-signal.SIGKILL, 128 + signal.SIGKILL))  # the second is how a shell between us tells it
 
 FRAME_OVERHEAD = 1 << 20  # bytes allowed for heads, headers and metric samples beside the bodies of a frame
+EVACUATION = 10.0  # seconds that a batch may still take on a GPU that is lost; most often it hangs
 STOP_GRACE = 2.0  # seconds a worker may take to end after its socket was closed, before it is killed
 
 
@@ -39,7 +40,7 @@ class LoadFailed(Exception):
 
 class Worker(asyncio.BufferedProtocol):
     """Runner of a Lane. `ended` resolves to one line that says why the process has gone; `cause` is then one word
-    for it: exited, killed, unresponsive, protocol, stopped.
+    for it: exited, killed, unresponsive, protocol, gpu_lost, stopped.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Worker(asyncio.BufferedProtocol):
         self._sent_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._verdict: str | None = None
+        self._leaving = ""
         self._finished: asyncio.Future[None] | None = None  # set by stop() when it waits for the running batch
         process.exited.add_done_callback(self._on_exit)
 
@@ -118,6 +120,16 @@ class Worker(asyncio.BufferedProtocol):
         if late:
             self._kill("did not end when it was told to")
             await self.ended
+
+    def evacuate(self, reason: str) -> None:
+        """Its GPU is lost: take no more work, and end once the running batch has, or EVACUATION seconds are over."""
+        log.error("%s leaves its GPU: %s", self.name, reason)
+        self._lane.detach(self)
+        self._leaving = reason
+        if self._batch is None:
+            self._kill(reason, "gpu_lost")
+        else:
+            self._loop.call_later(EVACUATION, self._kill, reason, "gpu_lost")
 
     @property
     def busy(self) -> bool:
@@ -198,6 +210,8 @@ class Worker(asyncio.BufferedProtocol):
             self._lane.finish(self, batch, [failure] * len(batch.jobs))
         if self._finished is not None and not self._finished.done():
             self._finished.set_result(None)
+        if self._leaving:
+            self._kill(self._leaving, "gpu_lost")
 
     def _expect(self, number: int, results: Sequence[Result] | None, bodies: Sequence[object]) -> Batch:
         batch = self._batch

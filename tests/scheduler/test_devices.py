@@ -92,6 +92,8 @@ def test_two_gpus(fake: FakeNvml, child: Child):
             "0.reserved": GIB,
             "1.total": 24 * GIB,
             "1.utilization": 30,
+            "1.ecc": 2,
+            "1.processes": f"17:{GIB},18:{3 * GIB}",
         }
     )
     assert child.probe() == [
@@ -103,6 +105,10 @@ def test_two_gpus(fake: FakeNvml, child: Child):
             "free": 78 * GIB,
             "visible": 2,
             "utilization": 0.0,
+            "board": "GPU-aaaa",
+            "ecc_errors": None,
+            "processes": {},
+            "sick": "",
         },
         {
             "index": 1,
@@ -112,6 +118,10 @@ def test_two_gpus(fake: FakeNvml, child: Child):
             "free": 24 * GIB,
             "visible": 2,
             "utilization": 30.0,
+            "board": "GPU-00000001-0000-4000-8000-000000000000",
+            "ecc_errors": 2,
+            "processes": {"17": GIB, "18": 3 * GIB},
+            "sick": "",
         },
     ]
     assert child.logged == []

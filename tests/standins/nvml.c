@@ -5,19 +5,25 @@
  *   0.uuid= 0.name=                  text
  *   0.total= 0.used= 0.reserved=     bytes
  *   0.utilization= 0.temperature= 0.compute=90
+ *   0.processes=123:1048576,...      pid:bytes of those that compute on it
+ *   0.ecc=3                          uncorrected ECC errors; without it ECC is not supported
+ *   0.hang=1                         nvmlDeviceGetMemoryInfo never returns
+ *   xid=<number>:0:79                an XID event of GPU 0; told once for each new number
  *   0.mig=2                          MIG mode is on, with two instances; 0.mig1.total= ... describe the second
  *   fault.<function>=<code>          this function fails with this nvmlReturn_t
  *   0.fault.<function>=<code>        ... for this GPU only (0.mig1.fault.<function> for an instance)
  *
  * A handle is GPU + 1 in the low byte and instance + 1 in the next. */
+#define _GNU_SOURCE
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NO_PERMISSION = 4, NOT_FOUND = 6,
-    INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15, LIB_RM_VERSION_MISMATCH = 18,
+    INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, TIMEOUT = 10, GPU_IS_LOST = 15, LIB_RM_VERSION_MISMATCH = 18,
     ARGUMENT_VERSION_MISMATCH = 25
 };
 typedef int Return;
@@ -113,6 +119,7 @@ const char *nvmlErrorString(Return code) {
         case NOT_FOUND: return "Not Found";
         case INSUFFICIENT_SIZE: return "Insufficient Size";
         case DRIVER_NOT_LOADED: return "Driver Not Loaded";
+        case TIMEOUT: return "Timeout";
         case GPU_IS_LOST: return "GPU is lost";
         case LIB_RM_VERSION_MISMATCH: return "Driver/library version mismatch";
         case ARGUMENT_VERSION_MISMATCH: return "Argument version mismatch";
@@ -177,6 +184,7 @@ typedef struct { unsigned version; Bytes total, reserved, free, used; } MemoryV2
 /* As the driver does: version 1 counts what is reserved as used, version 2 apart. */
 Return nvmlDeviceGetMemoryInfo(Device device, Memory *memory) {
     CHECK(device);
+    while (number_of(device, "hang", 0)) pause(); /* as a sick driver does, but for SIGKILL */
     memory->total = number_of(device, "total", DEFAULT_TOTAL);
     memory->used = number_of(device, "used", 0) + number_of(device, "reserved", 0);
     memory->free = memory->total - memory->used;
@@ -206,10 +214,49 @@ Return nvmlDeviceGetTemperature(Device device, unsigned sensor, unsigned *out) {
     *out = (unsigned)number_of(device, "temperature", 40);
     return SUCCESS;
 }
-Return nvmlDeviceGetComputeRunningProcesses_v3(Device device, unsigned *found, void *out) {
-    (void)out;
+typedef struct { unsigned pid; Bytes used; unsigned gpu_instance, compute_instance; } Process;
+Return nvmlDeviceGetComputeRunningProcesses_v3(Device device, unsigned *found, Process *out) {
     CHECK(device);
+    char value[1024], *rest = value, *entry;
+    unsigned room = out ? *found : 0;
     *found = 0;
+    if (!lookup_of(device, "processes", value, sizeof value)) return SUCCESS;
+    while ((entry = strsep(&rest, ","))) {
+        if (*found < room) {
+            char *bytes = strchr(entry, ':');
+            out[*found] = (Process){(unsigned)atoi(entry), strtoull(bytes + 1, NULL, 0), ~0u, ~0u};
+        }
+        ++*found;
+    }
+    return *found > room ? INSUFFICIENT_SIZE : SUCCESS;
+}
+Return nvmlDeviceGetTotalEccErrors(Device device, int kind, int counter, Bytes *out) {
+    (void)kind, (void)counter;
+    CHECK(device);
+    Bytes errors = number_of(device, "ecc", (Bytes)-1);
+    if (errors == (Bytes)-1) return NOT_SUPPORTED;
+    *out = errors;
+    return SUCCESS;
+}
+
+typedef struct { Device device; Bytes type, data; unsigned gpu_instance, compute_instance; } Event;
+static long told; /* the number of the XID that was told last */
+Return nvmlEventSetCreate(void **out) { CHECK(NULL); *out = &told; return SUCCESS; }
+Return nvmlDeviceRegisterEvents(Device device, Bytes kinds, void *set) {
+    (void)kinds, (void)set;
+    CHECK(device);
+    return SUCCESS;
+}
+Return nvmlEventSetWait_v2(void *set, Event *out, unsigned milliseconds) {
+    char value[64];
+    long number;
+    unsigned gpu, xid;
+    (void)set, (void)milliseconds;
+    CHECK(NULL);
+    if (!lookup("xid", value, sizeof value) || sscanf(value, "%ld:%u:%u", &number, &gpu, &xid) != 3 || number <= told)
+        return TIMEOUT;
+    told = number;
+    *out = (Event){(Device)(uintptr_t)(gpu + 1), 8, xid, ~0u, ~0u};
     return SUCCESS;
 }
 

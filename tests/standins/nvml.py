@@ -25,6 +25,7 @@ class FakeNvml:
         self.env = {
             "LD_LIBRARY_PATH": os.pathsep.join(filter(None, [str(library.parent), os.environ.get("LD_LIBRARY_PATH")])),
             "FAKE_NVML": str(self._state),
+            "XDG_CACHE_HOME": str(folder / "cache"),  # what is measured here is no measure for a true GPU
         }
         self.set({"count": gpus})
 

@@ -217,3 +217,27 @@ def test_the_key_models_has_its_place(config: dict[str, Any], asked: dict[str, i
 def test_workers_that_models_half_says(said: ConfiguredModel, initial: int | None, expected: tuple[int, int]) -> None:
     options = resolve_options({}, Requested(initial_workers=initial), SETTINGS, said)
     assert (options.min_workers, options.max_workers) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (6000, 6000 << 20),
+        ("6 GiB", 6 << 30),
+        ("6GB", 6_000_000_000),
+        (" 1.5Gi ", 3 << 29),
+        ("200 MB", 200_000_000),
+        ("64K", 64_000),
+        ("1TiB", 1 << 40),
+        *[(wrong, None) for wrong in (0, -1, True, 1.5, "6", "", "GiB", "six", "0 GiB", [6], 1 << 40)],
+    ],
+)
+def test_gpu_memory(value: object, expected: int | None, caplog: pytest.LogCaptureFixture) -> None:
+    assert resolve({"gpuMemory": value}).gpu_memory == expected
+    assert ("gpuMemory must be" in caplog.text) == (expected is None)
+
+
+@pytest.mark.parametrize(("value", "expected"), [("wait", "wait"), ("cpu", "cpu"), ("refuse", "refuse"), (1, "refuse")])
+def test_when_no_gpu_memory(value: object, expected: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert resolve({"whenNoGpuMemory": value}).when_no_gpu_memory == expected
+    assert ("whenNoGpuMemory must be" in caplog.text) == (value == 1)

@@ -1,0 +1,59 @@
+"""Gpu: one GPU, or one MIG instance, at one moment; Lease: memory of it that is promised to a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+# NVIDIA's catalogue of XIDs: those after which the GPU needs a reset or a repair. An application's own faults (13, 31,
+# 43, 45, 68, ...) say nothing of the GPU, and 63 and 94 tell of an error that was contained.
+FATAL_XIDS = {
+    48: "uncorrectable memory error",
+    64: "memory page can't be retired",
+    74: "NVLink error",
+    79: "fallen off the bus",
+    95: "uncontained memory error",
+    119: "GPU system processor does not answer",
+    120: "GPU system processor failed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """Memory in bytes, 0 where the driver doesn't say (memory shared with the CPU); utilization in percent and
+    `ecc_errors` (uncorrected, since the driver was loaded) None where it doesn't say.
+
+    `index` is its place among the `visible` ones, counting those that don't answer. A worker is tied to it by
+    CUDA_VISIBLE_DEVICES=`uuid`: NVML's order and CUDA's may differ, and both may change at a boot. `board` is the uuid
+    of the GPU that it is an instance of, or its own. `processes` are bytes by pid of the host; `sick` says why no
+    worker belongs there.
+    """
+
+    index: int
+    uuid: str
+    name: str
+    total: int
+    free: int
+    visible: int = 0
+    utilization: float | None = None
+    board: str = ""
+    ecc_errors: int | None = None
+    processes: Mapping[int, int] = field(default_factory=dict[int, int])
+    sick: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """`need` bytes of a GPU for one worker of `model`; `held` of them the driver counts as used already."""
+
+    uuid: str
+    worker: str
+    model: str
+    need: int
+    held: int = 0
+    loading: bool = True
+
+    @property
+    def coming(self) -> int:
+        """Bytes that the worker may still take."""
+        return max(0, self.need - self.held)

@@ -1,0 +1,49 @@
+"""The process that asks the driver: `python -m torchserve.scheduler.gpu_process`. A sick driver hangs whoever calls it,
+beyond any signal's reach, so the server lets this process do it.
+
+A line on stdin asks; a line of JSON answers: {"gpus": [...], "xids": [[uuid, xid], ...], "log": [[level, text], ...]}.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import sys
+
+from .devices import Xids, probe
+
+
+class _Kept(logging.Handler):
+    """Holds what was logged until it is taken."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._lines: list[tuple[int, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append((record.levelno, record.getMessage()))
+
+    def take(self) -> list[tuple[int, str]]:
+        lines, self._lines = self._lines, []
+        return lines
+
+
+def main() -> None:
+    """Answer until stdin ends: the server has gone."""
+    kept = _Kept()
+    logging.getLogger().addHandler(kept)
+    xids = Xids()
+    for _ in sys.stdin:
+        gpus = probe()
+        answer = {
+            "gpus": [dataclasses.asdict(gpu) for gpu in gpus],
+            "xids": xids.take(),
+            "log": kept.take(),
+        }
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
