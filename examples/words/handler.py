@@ -1,0 +1,65 @@
+"""The handler: goes on with a text word by word, and sends each word as soon as it has it. As on TorchServe 0.12.
+
+A handler may be any class with `initialize` and `handle`; this one has no BaseHandler and no network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from ts.handler_utils.utils import send_intermediate_predict_response
+
+MOST_WORDS = 200
+
+
+class WordHandler:
+    """A chain of words: what may come after two words is what came after them in the text it was made of."""
+
+    def initialize(self, context: Any) -> None:
+        """Read chain.json."""
+        folder = context.system_properties["model_dir"]
+        self.follow: dict[str, list[str]] = json.loads(Path(folder, "chain.json").read_text())
+        self.openings = [pair for pair in self.follow if pair[0].isupper()]
+
+    def handle(self, data: list[dict[str, Any]], context: Any) -> list[str]:
+        """All requests of the batch go on together: in each step every one gets its next word, or "" if it has ended.
+
+        What is returned is the last piece of each answer.
+        """
+        tales = [self.tale(row) for row in data]
+        for _ in range(MOST_WORDS):
+            words = [next(tale, "") for tale in tales]
+            if not any(words):
+                break
+            send_intermediate_predict_response(words, context.request_ids, "one word more", 200, context)
+        return ["\n"] * len(data)
+
+    def tale(self, row: dict[str, Any]) -> Any:
+        """The words, each with the blank before it. The same seed tells the same tale."""
+        wish = _wish(row)
+        dice = random.Random(wish.get("seed", 0))  # noqa: S311  nothing is secret here
+        words = str(wish.get("text", "")).split()[-2:]
+        if " ".join(words) not in self.follow:
+            words = dice.choice(self.openings).split()
+            yield " ".join(words)
+        length = wish.get("words")
+        for _ in range(length if isinstance(length, int) else 30):
+            word = dice.choice(self.follow.get(" ".join(words), [""]))
+            if not word:
+                return
+            yield f" {word}"
+            words = [words[1], word]
+
+
+def _wish(row: dict[str, Any]) -> dict[str, Any]:
+    """One request as {"text", "words", "seed"}, all of which may be missing; a plain text is the text."""
+    value = row.get("data") or row.get("body") or ""
+    text = value.decode() if isinstance(value, bytes | bytearray) else value
+    if isinstance(text, str) and text.startswith("{"):
+        with contextlib.suppress(ValueError):  # then it is no JSON, but a text
+            text = json.loads(text)
+    return text if isinstance(text, dict) else {"text": text}
