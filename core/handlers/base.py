@@ -10,6 +10,8 @@ import logging
 import os
 import pickle
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ import torch
 from .classes import list_classes_from_module
 from .context import Context
 from .labels import load_label_mapping
+from .prediction_exception import PredictionException
+from .profiling import profiled, profiling
 from .timer import timed
 
 log = logging.getLogger(__name__)
@@ -106,40 +110,42 @@ class BaseHandler:
         self.context = context
         if self._is_describe():
             output = [self.describe_handle()]
-        elif os.environ.get("ENABLE_TORCH_PROFILER", "false").lower() == "true":
-            output = self._infer_with_profiler(data)
+        elif profiling():
+            output, _ = self._infer_with_profiler(data)
         else:
             output = self._run(data)
         context.metrics.add_time("HandlerTime", round((time.perf_counter() - started) * 1000.0, 2), None, "ms")
         return output
 
-    def _run(self, data: Any) -> Any:
-        prepared = self.preprocess(data)
+    def _run(self, data: Any, span: Callable[[str], Any] = nullcontext) -> Any:
+        """The hooks; `span` is entered around each, with its name."""
+        with span("preprocess"):
+            prepared = self.preprocess(data)
         if self._is_explain():
-            return self.explain_handle(prepared, data)
-        return self.postprocess(self.inference(prepared))
+            with span("explain"):
+                return self.explain_handle(prepared, data)
+        with span("inference"):
+            output = self.inference(prepared)
+        with span("postprocess"):
+            return self.postprocess(output)
 
     def _infer_with_profiler(self, data: Any) -> Any:
-        """Run the batch under torch.profiler with `profiler_args`; the trace goes to /tmp/pytorch_profiler/<model>."""
-        folder = f"/tmp/pytorch_profiler/{self.context.model_name}"  # noqa: S108  where TorchServe puts it
-        arguments: dict[str, Any] = {
-            "record_shapes": True,
-            "on_trace_ready": torch.profiler.tensorboard_trace_handler(folder),
-        }
-        with torch.profiler.profile(**(arguments | self.profiler_args)):
-            return self._run(data)
+        return profiled(self.profiler_args, self.context.model_name, lambda span: self._run(data, span))
 
     def explain_handle(self, data_preprocess: Any, raw_data: Any) -> Any:
-        """The attributions of the first request, by `get_insights`, for the `target` class its input names."""
-        row = raw_data[0]
-        inputs = row.get("data") or row.get("body")
-        target = row.get("target", 0)
-        self.target = int(target) if isinstance(target, str | bytes | bytearray) else target
-        return self.get_insights(data_preprocess, inputs, self.target)
+        """The attributions of the batch, by `get_insights`, for the `target` class that the first request names, or 0.
+
+        Raises PredictionException (400) for a target that is no number.
+        """
+        row = raw_data[0] if isinstance(raw_data[0], dict) else {}
+        self.target = _target(row.get("target"))
+        return self.get_insights(data_preprocess, row.get("data") or row.get("body"), self.target)
 
     def get_insights(self, tensor_data: Any, raw_input: Any, target: Any = 0) -> Any:
-        """Override it to explain predictions."""
-        raise TypeError(f"{type(self).__name__} has no get_insights, so it can't explain its predictions")
+        """Override it to explain predictions. Raises PredictionException (501)."""
+        raise PredictionException(
+            f"{type(self).__name__} has no get_insights, so it can't explain its predictions", 501
+        )
 
     def describe_handle(self) -> Any:
         """The model's customizedMetadata; override it to return a dict."""
@@ -166,6 +172,18 @@ def pick_device(gpu_id: int | str | None) -> torch.device:
         if torch.backends.mps.is_available():
             return torch.device("mps")
     return torch.device("cpu")
+
+
+def _target(value: Any) -> Any:
+    """A class number, which a form sends as text; what JSON may have instead, such as a list, is left to captum."""
+    if not value:
+        return 0
+    if not isinstance(value, str | bytes | bytearray):
+        return value
+    try:
+        return int(value)
+    except ValueError:
+        raise PredictionException(f"target must be the number of a class, not {value!r}", 400) from None
 
 
 def _existing(path: str) -> str:

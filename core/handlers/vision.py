@@ -12,6 +12,7 @@ from PIL import Image
 from .base import BaseHandler
 from .context import Context
 from .fused_normalize import FusedNormalize
+from .prediction_exception import PredictionException
 
 
 class VisionHandler(BaseHandler):
@@ -39,12 +40,19 @@ class VisionHandler(BaseHandler):
         return self.image_processing(image) if isinstance(image, Image.Image) else torch.FloatTensor(image)
 
     def get_insights(self, tensor_data: Any, raw_input: Any, target: Any = 0) -> Any:
-        """Integrated gradients of `target`, in 15 steps, as nested lists. Needs captum (pip install captum)."""
+        """Integrated gradients of `target`, in 15 steps from the mean colour, as nested lists of the batch's shape.
+
+        Raises PredictionException: 501 without captum, 400 for a class that the model does not have.
+        """
         try:
             from captum.attr import IntegratedGradients  # pyright: ignore[reportMissingImports]  (optional)
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(f"explanations need captum (pip install captum): {error}") from error
-        return IntegratedGradients(self.model).attribute(tensor_data, target=target, n_steps=15).tolist()
+            text = f"explanations need captum, which this server lacks (pip install captum): {error}"
+            raise PredictionException(text, 501) from error
+        try:
+            return IntegratedGradients(self.model).attribute(tensor_data, target=target, n_steps=15).tolist()
+        except IndexError as error:
+            raise PredictionException(f"the model has no class {target}: {error}", 400) from error
 
 
 def _image_or_lists(value: Any) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator
@@ -13,6 +16,7 @@ import torch
 
 from torchserve.core.handlers.base import BaseHandler, pick_device
 from torchserve.core.handlers.context import Context, RequestProcessor
+from torchserve.core.handlers.prediction_exception import PredictionException
 
 NET = """
 import torch
@@ -180,7 +184,9 @@ def test_what_the_headers_ask_for(tmp_path: Path, headers: dict[str, str], calls
         ({"body": "x"}, "x", 0),
         ({"target": 5}, None, 5),
         ({"data": b"a", "target": "6"}, b"a", 6),
+        ({"data": b"a", "target": bytearray(b"2")}, b"a", 2),
         ({"data": b"a", "target": [1, 2]}, b"a", [1, 2]),
+        ([1.0, 2.0], None, 0),  # what an envelope makes of it
     ],
 )
 def test_explain_targets(row: dict, inputs: object, target: object) -> None:
@@ -188,8 +194,13 @@ def test_explain_targets(row: dict, inputs: object, target: object) -> None:
 
 
 def test_a_handler_that_can_not_explain_says_so() -> None:
-    with pytest.raises(TypeError, match="Plain has no get_insights"):
+    with pytest.raises(PredictionException, match="Plain has no get_insights.* 501"):
         Plain().explain_handle(None, [{"data": b"x"}])
+
+
+def test_a_target_that_is_no_number_is_the_clients_fault() -> None:
+    with pytest.raises(PredictionException, match="not bytearray.*cat.* 400"):
+        Recorder().explain_handle(None, [{"data": b"x", "target": bytearray(b"cat")}])
 
 
 @pytest.mark.parametrize(
@@ -218,6 +229,33 @@ def test_the_torch_profiler_is_used_when_asked_for(model_dir: Path, monkeypatch)
     handler.profiler_args = {"activities": [torch.profiler.ProfilerActivity.CPU], "on_trace_ready": seen.append}
     assert handler.handle([[1.0, 1.0]], context) == [[1.0, 1.0]]
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("value", ["true", "1", "yes"])
+def test_the_trace_names_the_hooks_and_lies_where_torchserve_puts_it(model_dir: Path, monkeypatch, value: str) -> None:
+    monkeypatch.setenv("ENABLE_TORCH_PROFILER", value)
+    context = make_context(model_dir, modelFile="basenet.py")
+    context.model_name = f"profiled-{os.getpid()}"
+    handler = Plain()
+    handler.initialize(context)
+    folder = Path("/tmp/pytorch_profiler", context.model_name)
+    try:
+        assert handler.handle([[1.0, 1.0]], context) == [[1.0, 1.0]]
+        (trace,) = folder.glob("*.pt.trace.json")
+        names = {event.get("name") for event in json.loads(trace.read_text())["traceEvents"]}
+        assert names >= {"preprocess", "inference", "postprocess", "aten::mul"}
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize("value", ["", "false", "0"])
+def test_no_profile_is_made_for_a_no(model_dir: Path, monkeypatch, value: str) -> None:
+    monkeypatch.setenv("ENABLE_TORCH_PROFILER", value)
+    handler = Plain()
+    context = make_context(model_dir, modelFile="basenet.py")
+    handler.initialize(context)
+    handler.profiler_args = {"on_trace_ready": lambda profile: pytest.fail("a profile was made")}
+    handler.handle([[1.0, 1.0]], context)
 
 
 def test_compile_options_are_not_passed_over_in_silence(model_dir: Path, caplog) -> None:

@@ -1,0 +1,40 @@
+"""profiled: one batch under torch.profiler, as ENABLE_TORCH_PROFILER asks; the trace goes where TorchServe puts it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import profiler
+
+log = logging.getLogger(__name__)
+
+Span = Callable[[str], Any]
+
+_FOLDER = Path("/tmp/pytorch_profiler")  # noqa: S108  where TorchServe puts it
+
+
+def profiling() -> bool:
+    """Whether ENABLE_TORCH_PROFILER is set, to anything but a no."""
+    return os.environ.get("ENABLE_TORCH_PROFILER", "").lower() not in {"", "0", "false", "no", "off"}
+
+
+def profiled(arguments: dict[str, Any], model: str, run: Callable[[Span], Any]) -> tuple[Any, Any]:
+    """What `run` returns, and the profile. `run` gets what names a stretch of the trace; `arguments` are
+    torch.profiler.profile's, the handler's own choice.
+
+    Without any, CPU, the device there is, and shapes are recorded; without `on_trace_ready` the trace is written for
+    Chrome and TensorBoard as /tmp/pytorch_profiler/<model>/….pt.trace.json. The ten costliest operators are logged.
+    """
+    chosen = dict(arguments) or {"activities": list(profiler.supported_activities()), "record_shapes": True}
+    if "on_trace_ready" not in chosen:
+        folder = str(_FOLDER / model)
+        chosen["on_trace_ready"] = profiler.tensorboard_trace_handler(folder)
+        log.info("Saving chrome trace to : %s", folder)
+    with profiler.profile(**chosen) as profile:
+        output = run(profiler.record_function)
+    log.info("%s", profile.key_averages().table(sort_by="cpu_time_total", row_limit=10))
+    return output, profile
