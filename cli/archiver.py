@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -22,7 +24,15 @@ class _OnStderr(logging.Handler):
         click.echo(f"{record.levelname} - {record.getMessage()}", err=True)
 
 
-_ON_STDERR = _OnStderr()
+@contextmanager
+def notes_on_stderr(module: str) -> Iterator[None]:
+    """What the logger of `module` says meanwhile goes to standard error."""
+    logger, handler = logging.getLogger(module), _OnStderr()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 @click.command("torch-model-archiver", context_settings={"help_option_names": ["-h", "--help"]})
@@ -79,12 +89,9 @@ def main(
         config_file=config_file,
         runtime=cast("Runtime", runtime),
     )
-    writer = logging.getLogger(pack.__module__)
-    writer.addHandler(_ON_STDERR)
     try:
-        pack(recipe, Path(export_path), archive_format=cast("ArchiveFormat", archive_format), force=force)
+        with notes_on_stderr(pack.__module__):
+            pack(recipe, Path(export_path), archive_format=cast("ArchiveFormat", archive_format), force=force)
     except (PackError, OSError) as error:
         click.echo(f"ERROR - {error}", err=True)
         sys.exit(1)
-    finally:
-        writer.removeHandler(_ON_STDERR)

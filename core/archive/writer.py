@@ -10,12 +10,10 @@ import io
 import logging
 import os
 import re
-import secrets
 import shutil
 import tarfile
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from glob import glob
@@ -24,6 +22,7 @@ from typing import Literal, cast
 
 from ..version import __version__
 from .manifest import MANIFEST_PATH, Manifest
+from .replacing import replacing
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +84,7 @@ def pack(recipe: Recipe, export_path: Path, *, archive_format: ArchiveFormat = "
     if not export_path.exists():
         export_path.mkdir(parents=True)
         log.warning("Created the export path %s", export_path)
-    with _replacing(target, force=force) as temporary:
+    with replacing(target, force=force) as temporary:
         if archive_format == "no-archive":
             _write_folder(temporary, files, manifest)
         elif archive_format == "tgz":
@@ -194,31 +193,6 @@ def _walk(folder: Path, prefix: str = "", above: tuple[Path, ...] = ()) -> Itera
             yield prefix + path.name, path
         else:
             raise PackError(f"{path} is a broken link or no plain file")
-
-
-@contextmanager
-def _replacing(target: Path, *, force: bool) -> Iterator[Path]:
-    """A name beside `target` to write to; afterwards it is renamed to `target`, or deleted if anything was raised."""
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        yield temporary
-        if force and os.path.lexists(target) and (target.is_dir() or temporary.is_dir()):
-            old = temporary.with_suffix(".old")
-            target.rename(old)
-            temporary.rename(target)
-            _delete(old)
-        else:
-            temporary.replace(target)
-    except BaseException:
-        _delete(temporary)
-        raise
-
-
-def _delete(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _write_zip(path: Path, files: list[tuple[str, Path]], manifest: bytes, *, stored: bool) -> None:

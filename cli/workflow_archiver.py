@@ -1,0 +1,32 @@
+"""`torch-workflow-archiver`: packs a workflow's files into NAME.war. Same flags, layout and exit codes as 0.2.15."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ..core.archive.workflow_writer import WorkflowRecipe, pack_workflow
+from ..core.archive.writer import PackError
+from .archiver import notes_on_stderr
+
+
+@click.command("torch-workflow-archiver", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--workflow-name", required=True, help="Name of the workflow, and of the archive: NAME.war.")
+@click.option("--spec-file", required=True, help="YAML file with the workflow's models and its graph (models, dag).")
+@click.option("--handler", help="Python file with the functions of the graph's nodes that are no models.")
+@click.option("--export-path", default=".", help="Folder for the archive. Default: the current one.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite an existing archive of that name.")
+@click.option("--extra-files", default="", help="Further files, separated by commas.")
+def main(
+    workflow_name: str, spec_file: str, handler: str | None, export_path: str, *, force: bool, extra_files: str
+) -> None:
+    """Pack a workflow's graph, its functions and its other files into one archive for the workflow store."""
+    recipe = WorkflowRecipe(workflow_name, spec_file, handler, extra_files.split(","))
+    try:
+        with notes_on_stderr(pack_workflow.__module__):
+            pack_workflow(recipe, Path(export_path), force=force)
+    except (PackError, OSError) as error:
+        click.echo(f"ERROR - {error}", err=True)
+        sys.exit(1)
