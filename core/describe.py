@@ -33,8 +33,8 @@ def describe_model(model: Model) -> dict[str, Any]:
         "startupTimeout": options.startup_timeout,
         "maxRetryTimeoutInSec": options.max_retry_timeout,
         "clientTimeoutInMills": options.client_timeout,
-        "parallelType": "",
-        "parallelLevel": 0,
+        "parallelType": options.parallel.kind if options.parallel else "",
+        "parallelLevel": options.parallel.level if options.parallel else 0,
         "deviceType": _device_type(model),
     }
     if options.device_ids is not None:
@@ -60,7 +60,7 @@ def describe_model(model: Model) -> dict[str, Any]:
 def _device_type(model: Model) -> str:
     if model.options.device_type:
         return model.options.device_type
-    return "gpu" if any(slot.gpu is not None for slot in model.pool.slots) else "cpu"
+    return "gpu" if any(slot.gpus for slot in model.pool.slots) else "cpu"
 
 
 def _describe_worker(slot: Slot) -> dict[str, Any]:
@@ -70,10 +70,10 @@ def _describe_worker(slot: Slot) -> dict[str, Any]:
         "id": str(slot.number),
         "startTime": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", started),
         "status": "READY" if slot.state is SlotState.READY else "UNLOADING",
-        "memoryUsage": _resident(worker.process.pid) if worker else 0,
-        "pid": worker.process.pid if worker else -1,
-        "gpu": slot.gpu is not None,
-        "gpuUsage": "N/A" if slot.gpu is None else f"gpuId::{slot.gpu.index}",
+        "memoryUsage": sum(map(_resident, worker.process.pids)) if worker else 0,
+        "pid": worker.process.pids[0] if worker else -1,
+        "gpu": bool(slot.gpus),
+        "gpuUsage": " ".join(f"gpuId::{gpu.index}" for gpu in slot.gpus) or "N/A",
     }
     if slot.last_error:
         entry["lastError"] = slot.last_error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import GpuLoading, NoRoom
 from .gpu import Gpu, Lease
@@ -49,6 +49,28 @@ def place(gpus: Sequence[Gpu], leases: Sequence[Lease], claim: Claim, headroom: 
     if any(lease.loading and lease.uuid == best.uuid for lease in leases):
         raise GpuLoading(best.index)
     return best
+
+
+def place_all(
+    gpus: Sequence[Gpu], leases: Sequence[Lease], claim: Claim, headroom: int = 0, count: int = 1
+) -> tuple[Gpu, ...]:
+    """`count` different GPUs, in the order of their indices, for a worker that needs so many; `claim` is for each.
+
+    Each is the one that `place` would choose of those that are left; () when there is no GPU to choose from. Raises
+    as `place` does, and ValueError when there are not so many.
+    """
+    chosen: list[Gpu] = []
+    allowed = {gpu.index for gpu in gpus if claim.limit is None or gpu.index < claim.limit}
+    ids = claim.device_ids
+    while len(chosen) < count:
+        gpu = place(gpus, leases, replace(claim, device_ids=ids), headroom)
+        if gpu is None:
+            return ()
+        chosen.append(gpu)
+        ids = [index for index in claim.device_ids or sorted(allowed) if index not in {each.index for each in chosen}]
+        if not ids and len(chosen) < count:
+            raise ValueError(f"it needs {count} GPUs, and there are {len(chosen)} for it")
+    return tuple(sorted(chosen, key=lambda gpu: gpu.index))
 
 
 def room(gpu: Gpu, leases: Sequence[Lease], headroom: int) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .configured_models import ConfiguredModel
+from .parallel import Parallel, read_parallel
 from .settings import Settings
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class ModelOptions:
     job_queue_size: int = 100
     device_type: str = ""
     device_ids: tuple[int, ...] | None = None
+    parallel: Parallel | None = None
     gpu_memory: int | None = None
     when_no_gpu_memory: str = "refuse"
 
@@ -58,9 +60,7 @@ _WHOLE_KEYS = {
 }
 _MEMORY = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([KMGT]i?B?)\s*")
 # Front-end keys that change how requests are scheduled or workers are started, and that this version can't honour.
-_NOT_YET = (
-    "useJobTicket continuousBatching sequenceBatching asyncCommunication useVenv parallelType parallelLevel".split()
-)
+_NOT_YET = "useJobTicket continuousBatching sequenceBatching asyncCommunication useVenv".split()
 
 
 def resolve_options(
@@ -116,6 +116,7 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
                 "model-config.yaml: %s must be a whole number below 2^31, not %r; the default is used", key, value
             )
     found |= _read_devices(config)
+    found["parallel"] = read_parallel(config)
     for key in _NOT_YET:
         if config.get(key):
             log.warning("model-config.yaml: %s is not supported by this version and is ignored", key)

@@ -183,7 +183,8 @@ def _target(value: Any) -> Any:
     try:
         return int(value)
     except ValueError:
-        raise PredictionException(f"target must be the number of a class, not {value!r}", 400) from None
+        shown = value if isinstance(value, str) else value.decode("utf-8", "replace")
+        raise PredictionException(f"target must be the number of a class, not {shown!r}", 400) from None
 
 
 def _existing(path: str) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...scheduler.errors import GpuLoading, NoRoom
 from ...scheduler.gpu import Gpu, Lease
-from ...scheduler.placement import Claim, place
+from ...scheduler.placement import Claim, place_all
 from ..config.model_options import ModelOptions
 from .footprints import Footprints, Need, default_path, fingerprint, need_of, weights_size
 from .gpu_probe import GpuProbe
@@ -51,11 +51,12 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """What a tenant needs; `key` is under which its footprint is kept."""
+    """What a tenant needs on each of `count` GPUs; `key` is under which its footprint is kept."""
 
     key: str
     need: Need
     claim: Claim
+    count: int
 
 
 class GpuSeats:
@@ -77,7 +78,7 @@ class GpuSeats:
         self._probe = GpuProbe()
         self._ledger = Ledger(leases)
         self._footprints = Footprints(footprints or default_path())
-        self._seats: dict[str, _Seat] = {}
+        self._seats: list[_Seat] = []
         self._choosing = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
 
@@ -88,20 +89,21 @@ class GpuSeats:
         gpus = await self._probe.gpus()
         return tuple(gpu for gpu in gpus if self._limit is None or gpu.index < self._limit)
 
-    async def take(self, tenant: Tenant) -> Gpu | None:
-        """Choose a GPU for a worker and promise it memory there; None means CPU: asked for, or no GPU is there.
+    async def take(self, tenant: Tenant) -> tuple[Gpu, ...]:
+        """Choose the GPUs of a worker, all at once, and promise it memory there; mostly it is one. () means CPU: asked
+        for, or no GPU is there.
 
         Waits while the GPU of choice loads another model, and, if the model's config says so, for memory. Raises
         NoRoom, ValueError for a deviceIds entry that can't be used, TimeoutError if NVML does not answer.
         """
         options = tenant.options
         if options.device_type == "cpu":
-            return None
+            return ()
         gpus = await self.visible()
         if not gpus:
             if options.device_type == "gpu":
                 log.warning("%s: deviceType is gpu and no GPU is visible; it runs on the CPU", tenant.worker)
-            return None
+            return ()
         wish = await asyncio.to_thread(self._wish, tenant, gpus[0].name)
         waiting = ""
         while True:
@@ -112,7 +114,7 @@ class GpuSeats:
             except NoRoom as error:
                 if options.when_no_gpu_memory == "cpu":
                     log.warning("%s runs on the CPU: %s", tenant.worker, error)
-                    return None
+                    return ()
                 if options.when_no_gpu_memory != "wait":
                     raise
                 why = str(error)
@@ -121,15 +123,21 @@ class GpuSeats:
                 waiting = why
             await asyncio.sleep(_RETRY)
 
-    async def settled(self, worker: str, pid: int, lost: Lost) -> None:
-        """`worker` has loaded its model: what it took is known now. `lost` is called if its GPU falls out."""
-        seat = self._seats.get(worker)
-        if seat is None:
+    async def settled(self, worker: str, pids: Sequence[int], lost: Lost) -> None:
+        """`worker` has loaded its model: what it took is known now. `lost` is called if a GPU of it falls out.
+
+        Of `pids` each is on the GPU of its position; the one of a worker that is one process is on all of them.
+        """
+        seats = self._of(worker)
+        if not seats:
             return
-        seat.pid, seat.lost = pid, lost
+        for position, seat in enumerate(seats):
+            seat.pid, seat.lost = pids[position if position < len(pids) else 0], lost
         async with self._choosing, self._ledger.exclusive():
-            _measure(seat, await self._look())
-            seat.lease = replace(seat.lease, loading=False)
+            gpus = await self._look()
+            for seat in seats:
+                _measure(seat, gpus)
+                seat.lease = replace(seat.lease, loading=False)
             self._write()
         await self._remember()
         if self._watching is None:
@@ -137,8 +145,13 @@ class GpuSeats:
 
     def leave(self, worker: str) -> None:
         """Its process has ended, or never began."""
-        if self._seats.pop(worker, None) is not None:
+        leaving = self._of(worker)
+        if leaving:
+            self._seats = [seat for seat in self._seats if seat not in leaving]
             self._write()
+
+    def _of(self, worker: str) -> list[_Seat]:
+        return [seat for seat in self._seats if seat.lease.worker == worker]
 
     async def close(self) -> None:
         if self._watching is not None:
@@ -149,27 +162,30 @@ class GpuSeats:
     def _wish(self, tenant: Tenant, gpu_name: str) -> _Wish:
         """Reads the model's files. GPUs of one host are mostly alike: what the first is called stands for all."""
         options = tenant.options
+        count = options.parallel.level if options.parallel else 1
         key = f"{fingerprint(tenant.folder)} on {gpu_name}, batch {options.batch_size}"
-        need = need_of(options.gpu_memory, self._footprints.recall(key), weights_size(tenant.folder))
-        return _Wish(key, need, Claim(tenant.model, need.promise, need.least, options.device_ids, self._limit))
+        key = f"{key}, one of {count}" if count > 1 else key
+        need = need_of(options.gpu_memory, self._footprints.recall(key), weights_size(tenant.folder) // count)
+        claim = Claim(tenant.model, need.promise, need.least, options.device_ids, self._limit)
+        return _Wish(key, need, claim, count)
 
-    async def _try(self, tenant: Tenant, wish: _Wish) -> Gpu | None:
+    async def _try(self, tenant: Tenant, wish: _Wish) -> tuple[Gpu, ...]:
         async with self._choosing, self._ledger.exclusive() as others:
-            leases = [*others, *(seat.lease for seat in self._seats.values())]
-            gpu = place(await self.visible(), leases, wish.claim, self._headroom)
-            if gpu is None:
-                return None
-            lease = Lease(gpu.uuid, tenant.worker, tenant.model, wish.need.promise)
-            self._seats[tenant.worker] = _Seat(gpu, lease, wish.key, gpu.free)
+            leases = [*others, *(seat.lease for seat in self._seats)]
+            gpus = place_all(await self.visible(), leases, wish.claim, self._headroom, wish.count)
+            for gpu in gpus:
+                lease = Lease(gpu.uuid, tenant.worker, tenant.model, wish.need.promise)
+                self._seats.append(_Seat(gpu, lease, wish.key, gpu.free))
             self._write()
-        log.info(
-            "%s is placed on GPU %d (%s, %d MiB free), %d MiB are promised to it (%s)",
-            *(tenant.worker, gpu.index, gpu.uuid, gpu.free >> 20, wish.need.promise >> 20, wish.need.source),
-        )
-        return gpu
+        for gpu in gpus:
+            log.info(
+                "%s is placed on GPU %d (%s, %d MiB free), %d MiB are promised to it (%s)",
+                *(tenant.worker, gpu.index, gpu.uuid, gpu.free >> 20, wish.need.promise >> 20, wish.need.source),
+            )
+        return gpus
 
     def _write(self) -> None:
-        self._ledger.leases = [seat.lease for seat in self._seats.values()]
+        self._ledger.leases = [seat.lease for seat in self._seats]
         self._ledger.write()
 
     async def _look(self) -> dict[str, Gpu]:
@@ -180,7 +196,7 @@ class GpuSeats:
             return {}
 
     async def _remember(self) -> None:
-        for seat in list(self._seats.values()):
+        for seat in list(self._seats):
             if seat.lease.held > seat.remembered:
                 seat.remembered = seat.lease.held
                 await asyncio.to_thread(self._footprints.remember, seat.key, seat.remembered)
@@ -193,14 +209,14 @@ class GpuSeats:
                 async with self._choosing, self._ledger.exclusive():
                     gpus = await self._probe.gpus()
                     by_uuid = {gpu.uuid: gpu for gpu in gpus}
-                    for seat in self._seats.values():
+                    for seat in self._seats:
                         _measure(seat, by_uuid)
                     self._write()
                 await self._remember()
             except TimeoutError:
                 log.error("NVML did not answer: the GPU driver of this host hangs")
                 continue
-            for seat in list(self._seats.values()):
+            for seat in list(self._seats):
                 self._check(seat, by_uuid.get(seat.gpu.uuid))
 
     def _check(self, seat: _Seat, gpu: Gpu | None) -> None:

@@ -37,22 +37,21 @@ class Launcher:
     lane: Lane
     observer: WorkerObserver
 
-    async def launch(self, name: str, workers: int) -> tuple[Worker, Gpu | None]:
-        """A worker that has loaded the model and serves its lane, and its GPU. Raises LoadFailed.
+    async def launch(self, name: str, workers: int) -> tuple[Worker, tuple[Gpu, ...]]:
+        """A worker that has loaded the model and serves its lane, and its GPUs. Raises LoadFailed.
 
         `workers` is how many share the machine's cores, this one included.
         """
-        gpu = await self._seat(name)
         try:
-            worker = await self._start(name, gpu, workers)
-            if gpu is not None:
-                await self.seats.settled(name, worker.process.pid, worker.evacuate)
-            return worker, gpu
+            gpus = await self._seat(name)
+            worker = await self._start(name, gpus, workers)
+            await self.seats.settled(name, worker.process.pids, worker.evacuate)
+            return worker, gpus
         except BaseException:
             self.seats.leave(name)
             raise
 
-    async def _seat(self, name: str) -> Gpu | None:
+    async def _seat(self, name: str) -> tuple[Gpu, ...]:
         try:
             return await self.seats.take(Tenant(name, self.load.model_name, Path(self.load.model_dir), self.options))
         except NoRoom as error:
@@ -64,24 +63,28 @@ class Launcher:
         except TimeoutError:
             raise LoadFailed("NVML did not answer: the GPU driver of this host hangs") from None
 
-    async def _start(self, name: str, gpu: Gpu | None, workers: int) -> Worker:
+    async def _start(self, name: str, gpus: tuple[Gpu, ...], workers: int) -> Worker:
+        parallel = self.options.parallel
+        ranks = max(1, parallel.ranks) if parallel else 1
         environment = worker_environment(
             os.environ,
             hidden=self.settings.blacklist_env_vars,
-            gpu_uuid=gpu.uuid if gpu else None,
-            threads=threads_per_worker(workers, available_cores()),
+            gpus=[gpu.uuid for gpu in gpus],
+            threads=threads_per_worker(workers * ranks, available_cores()),
         )
+        if parallel is not None and parallel.threads is not None:
+            environment["OMP_NUM_THREADS"] = str(parallel.threads)
         worker: Worker | None = None
 
         def printed(stream: str, line: str) -> None:
             self.observer.printed(name, stream, line, worker.requests if worker is not None else "")
 
         try:
-            process = await spawn(name, environment, printed, self.settings.python)
+            process = await spawn(name, environment, printed, self.settings.python, parallel)
         except OSError as error:
             raise LoadFailed(f"{name} could not be started: {error}") from error
-        # With one GPU made visible, that GPU is number 0 for the handler.
-        load = self.load if gpu is None else msgspec.structs.replace(self.load, gpu_id=0)
+        # With its GPUs alone made visible, the first of them is number 0 for the handler.
+        load = msgspec.structs.replace(self.load, gpu_id=0) if gpus else self.load
         worker = Worker(
             name, self.load.model_name, process, self.lane, self.observer, load, self.options.response_timeout
         )

@@ -41,7 +41,7 @@ class Slot:
     first_start: asyncio.Future[None]
     state: SlotState = SlotState.LOADING
     worker: Worker | None = None
-    gpu: Gpu | None = None
+    gpus: tuple[Gpu, ...] = ()
     last_error: str = ""
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
@@ -163,7 +163,7 @@ class Pool:
     async def _start(self, slot: Slot) -> bool:
         started = asyncio.get_running_loop().time()
         try:
-            slot.worker, slot.gpu = await self._launcher.launch(slot.name, len(self.slots))
+            slot.worker, slot.gpus = await self._launcher.launch(slot.name, len(self.slots))
         except LoadFailed as error:
             slot.last_error = str(error)
             if not slot.first_start.done():
@@ -186,7 +186,7 @@ class Pool:
 
     def _vacate(self, slot: Slot) -> None:
         self._launcher.seats.leave(slot.name)
-        slot.worker, slot.gpu = None, None
+        slot.worker, slot.gpus = None, ()
 
 
 def _retrieve(future: asyncio.Future[None]) -> None:

@@ -10,7 +10,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+
+import psutil
+
+from ..config.parallel import Parallel
+from ..logs.plan import log_folder
+from .torchrun import handed_out, torchrun_command
 
 LINE_LIMIT = 16_384  # bytes; a longer line is logged in pieces, so that a handler printing megabytes costs no memory
 
@@ -22,11 +28,13 @@ class LocalProcess:
     (negative: the signal that killed it) as soon as it is dead.
     """
 
-    def __init__(self, popen: subprocess.Popen[bytes], sock: socket.socket) -> None:
+    def __init__(self, popen: subprocess.Popen[bytes], sock: socket.socket, *, torchrun: bool = False) -> None:
         self.pid = popen.pid
+        self._torchrun = torchrun
         self.socket = sock
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._popen = popen
+        self._groups = [popen.pid]  # of processes that end with this one; a torchrun's ranks have one each
         self._pipes: list[asyncio.ReadTransport] = []
         self._pidfd = os.pidfd_open(popen.pid)
         asyncio.get_running_loop().add_reader(self._pidfd, self._reap)
@@ -37,18 +45,34 @@ class LocalProcess:
             transport, _ = await loop.connect_read_pipe(lambda stream=stream: _Lines(stream, sink), pipe)
             self._pipes.append(transport)
 
+    def settle(self) -> None:
+        """All the processes it needs are there: remember the groups that a torchrun's ranks have for themselves."""
+        if not self._torchrun:
+            return
+        with contextlib.suppress(psutil.Error):
+            self._groups = [self.pid, *(child.pid for child in psutil.Process(self.pid).children())]
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes that run the handler: of a torchrun's ranks in their order, once settled, or its own."""
+        return self._groups[1:] or [self.pid] if self._torchrun else [self.pid]
+
     def kill(self) -> None:
         """SIGKILL it and whatever it started; nothing happens if it has gone already."""
         if not self.exited.done():
+            self.settle()
+            self._kill_groups()
+
+    def _kill_groups(self) -> None:
+        for group in self._groups:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
+                os.killpg(group, signal.SIGKILL)
 
     def _reap(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
         code = self._popen.wait()
-        with contextlib.suppress(ProcessLookupError):  # children that the handler left in its process group
-            os.killpg(self.pid, signal.SIGKILL)
+        self._kill_groups()  # children that the handler left in them
         self.exited.set_result(code)
         # The pipes end by themselves, unless a stray grandchild in a session of its own holds them open.
         asyncio.get_running_loop().call_later(1.0, self._close_pipes)
@@ -84,44 +108,66 @@ class _Lines(asyncio.Protocol):
             self._sink(self._stream, line[start : start + LINE_LIMIT].decode("utf-8", "replace").rstrip("\r"))
 
 
-async def spawn(name: str, environment: Mapping[str, str], sink: LineSink, python: str | None = None) -> LocalProcess:
-    """Start `python -m torchserve.core.backend` for the worker `name`. Raises OSError if the system refuses."""
+async def spawn(
+    name: str,
+    environment: Mapping[str, str],
+    sink: LineSink,
+    python: str | None = None,
+    parallel: Parallel | None = None,
+) -> LocalProcess:
+    """Start `python -m torchserve.core.backend` for the worker `name`, by torchrun if it has ranks. Raises OSError if
+    the system refuses.
+    """
+    python = python or sys.executable
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # Blocks for the milliseconds of a vfork and an exec; asyncio's own way would put a thread behind each child.
-        popen = subprocess.Popen(  # noqa: ASYNC220
-            [
-                *(python or sys.executable, "-P", "-m", "torchserve.core.backend"),
-                *("--fd", str(theirs.fileno()), "--name", name, "--parent", str(os.getpid())),
-            ],
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            pass_fds=(theirs.fileno(),),
-            start_new_session=True,
-        )
+        with theirs:
+            if parallel is not None and parallel.ranks:
+                with handed_out(theirs, parallel.ranks) as ends:
+                    command = torchrun_command(python, parallel, name, log_folder() / "torchelastic_ts")
+                    popen = _popen(command, environment, stdin=ends.fileno())
+            else:
+                command = [python, "-P", "-m", "torchserve.core.backend", "--name", name, "--parent", str(os.getpid())]
+                popen = _popen([*command, "--fd", str(theirs.fileno())], environment, pass_fds=(theirs.fileno(),))
     except OSError:
         ours.close()
         raise
-    finally:
-        theirs.close()
     ours.setblocking(False)
-    process = LocalProcess(popen, ours)
+    process = LocalProcess(popen, ours, torchrun=parallel is not None and parallel.ranks > 0)
     await process.read_output(sink)
     return process
 
 
+def _popen(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    stdin: int = subprocess.DEVNULL,
+    pass_fds: tuple[int, ...] = (),
+) -> subprocess.Popen[bytes]:
+    # Blocks for the milliseconds of a vfork and an exec; asyncio's own way would put a thread behind each child.
+    return subprocess.Popen(
+        command,
+        env=dict(environment),
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=pass_fds,
+        start_new_session=True,
+    )
+
+
 def worker_environment(
-    base: Mapping[str, str], *, hidden: str | None, gpu_uuid: str | None, threads: int
+    base: Mapping[str, str], *, hidden: str | None, gpus: Sequence[str], threads: int
 ) -> dict[str, str]:
-    """A worker's environment: the server's, less the names that match `hidden` in full, with one GPU made visible.
+    """A worker's environment: the server's, less the names that match `hidden` in full, with its GPUs (uuids) made
+    visible.
 
     `threads` is what OpenMP, and so torch and numpy, compute with, unless OMP_NUM_THREADS is there already.
     """
     pattern = re.compile(hidden) if hidden else None
     environment = {name: value for name, value in base.items() if not (pattern and pattern.fullmatch(name))}
     environment.setdefault("OMP_NUM_THREADS", str(threads))
-    if gpu_uuid is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = gpu_uuid
+    if gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     return environment

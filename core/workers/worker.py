@@ -103,6 +103,7 @@ class Worker(asyncio.BufferedProtocol):
             raise LoadFailed(
                 f"{self.name} could not load the model: {loaded.message}", out_of_memory=loaded.code == 507
             )
+        self.process.settle()
         self._lane.attach(self)
 
     async def stop(self, grace: float) -> None:

@@ -112,9 +112,9 @@ def slot(
     """A worker's place; with `started_at` a worker is in it, which is this very process unless `pid` says otherwise."""
     made = Slot(number, f"W-{number}-m_1.0", asyncio.get_running_loop().create_future(), state)
     made.last_error = last_error
-    made.gpu = gpu
+    made.gpus = (gpu,) if gpu is not None else ()
     if started_at is not None:
-        process = SimpleNamespace(pid=os.getpid() if pid is None else pid)
+        process = SimpleNamespace(pids=[os.getpid() if pid is None else pid])
         made.worker = cast(Worker, SimpleNamespace(started_at=started_at, process=process))
     return made
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from torchserve.scheduler.errors import GpuLoading, NoRoom
 from torchserve.scheduler.gpu import Gpu, Lease
-from torchserve.scheduler.placement import TOLERANCE, Claim, place, room
+from torchserve.scheduler.placement import TOLERANCE, Claim, place, place_all, room
 
 GIB = 1 << 30
 
@@ -154,3 +154,35 @@ def test_never_far_from_the_most_room_and_never_too_little(free: list[int], leas
         return
     assert gpu is not None
     assert rooms[gpu.uuid] >= max(least, max(rooms.values()) - TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("free", "leases", "claim", "count", "chosen"),
+    [
+        ([], [], {}, 2, []),
+        ([10, 20, 30], [], {}, 1, [2]),
+        ([10, 20, 30], [], {}, 2, [1, 2]),
+        ([20, 20, 20], on(0), {}, 2, [1, 2]),
+        ([20, 20, 20], [], {"device_ids": [2, 0]}, 2, [0, 2]),
+        ([20, 30, 40], [], {"limit": 2}, 2, [0, 1]),
+        ([20, None, 40], [], {}, 2, [0, 2]),
+    ],
+)
+def test_several_at_once_are_different_ones(
+    free: list[float | None], leases: list[Lease], claim: dict[str, Any], count: int, chosen: list[int]
+) -> None:
+    assert [gpu.index for gpu in place_all(gpus(*free), leases, Claim(**claim), 0, count)] == chosen
+
+
+@pytest.mark.parametrize(
+    ("free", "claim", "error", "text"),
+    [
+        ([20, 20], {}, ValueError, "it needs 3 GPUs, and there are 2 for it"),
+        ([20, 20, 20, 20], {"device_ids": [1, 3]}, ValueError, "there are 2 for it"),
+        ([20, 20, 20, 20], {"limit": 2}, ValueError, "there are 2 for it"),
+        ([20, 20, 1], {"least": 2 * GIB}, NoRoom, "GPU"),  # the third has no room
+    ],
+)
+def test_too_few_are_none(free: list[float], claim: dict[str, Any], error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        place_all(gpus(*free), [], Claim(**claim), 0, 3)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchserve.core.backend.__main__ import _send
+from torchserve.core.backend.stream import send
 from torchserve.core.payload import Body
 from torchserve.core.wire.frames import Frame, FrameReader, encode
 from torchserve.core.wire.messages import Answer, Load, Loaded, PartHead, Partial, Predict, Row, ToFront
@@ -181,7 +181,7 @@ def test_what_is_sent_in_part_is_sent_in_the_end(buffers: list[bytes], at_a_time
             return len(part)
 
     stub = Stub()
-    _send(stub, buffers)
+    send(stub, buffers)
     assert stub.sent == b"".join(buffers)
 
 

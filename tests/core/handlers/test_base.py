@@ -199,7 +199,7 @@ def test_a_handler_that_can_not_explain_says_so() -> None:
 
 
 def test_a_target_that_is_no_number_is_the_clients_fault() -> None:
-    with pytest.raises(PredictionException, match="not bytearray.*cat.* 400"):
+    with pytest.raises(PredictionException, match="a class, not 'cat'.* 400"):
         Recorder().explain_handle(None, [{"data": b"x", "target": bytearray(b"cat")}])
 
 

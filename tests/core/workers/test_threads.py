@@ -63,4 +63,4 @@ def test_this_machine_has_a_core() -> None:
     ],
 )
 def test_the_environment_names_the_threads(base: dict[str, str], hidden: str | None, expected: str) -> None:
-    assert worker_environment(base, hidden=hidden, gpu_uuid=None, threads=3)["OMP_NUM_THREADS"] == expected
+    assert worker_environment(base, hidden=hidden, gpus=(), threads=3)["OMP_NUM_THREADS"] == expected

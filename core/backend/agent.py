@@ -1,0 +1,16 @@
+"""torchrun as a child of the front: `python -m torchserve.core.backend.agent PARENT_PID OPTIONS…`.
+
+It dies with its parent, and its ranks with it, as every backend does with the process that started it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from torch.distributed.run import main as torchrun
+
+from .lifeline import die_with_parent
+
+if __name__ == "__main__":
+    die_with_parent(int(sys.argv[1]))
+    torchrun(sys.argv[2:])

@@ -1,0 +1,44 @@
+"""Frames over a blocking socket: `send` writes all of one, `receive` waits for the next."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from typing import TypeVar
+
+from ..payload import Body
+from ..wire.frames import Frame, FrameError, FrameReader
+
+M = TypeVar("M")
+
+MAX_FRAME = 1 << 36  # the front limits requests; this only tells a frame from garbage
+_MAX_BUFFERS = 1024  # IOV_MAX
+
+
+class StreamCut(FrameError):
+    """The stream ended within a frame."""
+
+
+def send(sock: socket.socket, buffers: Sequence[Body]) -> None:
+    """Write the buffers in order. Raises OSError, BrokenPipeError if nobody reads any more."""
+    views = [memoryview(buffer).cast("B") for buffer in buffers]
+    first = 0
+    while first < len(views):
+        sent = sock.sendmsg(views[first : first + _MAX_BUFFERS])
+        while first < len(views) and sent >= len(views[first]):
+            sent -= len(views[first])
+            first += 1
+        if sent:
+            views[first] = views[first][sent:]
+
+
+def receive(sock: socket.socket, reader: FrameReader[M]) -> Frame[M] | None:
+    """The next frame, None at the end of the stream. Raises FrameError for garbage, StreamCut."""
+    while (frame := reader.next_frame()) is None:
+        received = sock.recv_into(reader.get_buffer())
+        if received == 0:
+            if reader.pending:
+                raise StreamCut("the connection was closed in the middle of a frame")
+            return None
+        reader.buffer_updated(received)
+    return frame

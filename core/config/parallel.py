@@ -1,0 +1,82 @@
+"""Parallel, a model that one process or one GPU can't hold: parallelType, parallelLevel and torchrun of its yaml."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parallel:
+    """`kind` is pp, tp or pptp, whose `level` processes torchrun starts on this host, or custom: one process. Either
+    way a worker gets `level` GPUs. The rest is torchrun's, None where its own default is meant.
+    """
+
+    kind: str
+    level: int
+    nodes: int = 1
+    node_rank: int = 0
+    rdzv_backend: str = "c10d"
+    rdzv_endpoint: str | None = None
+    rdzv_conf: str | None = None
+    monitor_interval: int | None = None  # seconds
+    threads: int | None = None
+
+    @property
+    def ranks(self) -> int:
+        """How many processes run the handler; 0 where torchrun has no part in it."""
+        return 0 if self.kind == "custom" else self.level
+
+
+_KINDS = ("pp", "tp", "pptp", "custom")
+# torchrun's key in the yaml -> field, its type and its smallest value
+_TORCHRUN: dict[str, tuple[str, type, int]] = {
+    "nnodes": ("nodes", int, 1),
+    "nproc-per-node": ("level", int, 1),
+    "node-rank": ("node_rank", int, 0),
+    "rdzv-backend": ("rdzv_backend", str, 0),
+    "rdzv-endpoint": ("rdzv_endpoint", str, 0),
+    "rdzv-conf": ("rdzv_conf", str, 0),
+    "monitor-interval": ("monitor_interval", int, 1),
+    "OMP_NUMBER_THREADS": ("threads", int, 1),
+}
+
+
+def read_parallel(config: Mapping[str, Any]) -> Parallel | None:
+    """None for a model that isn't parallel. What has the wrong type is warned about and not used."""
+    said = config.get("parallelType")
+    if not said:
+        return None
+    kind = said.lower() if isinstance(said, str) else ""
+    if kind not in _KINDS:
+        log.warning("model-config.yaml: parallelType must be pp, tp, pptp or custom, not %r; it is ignored", said)
+        return None
+    found: dict[str, Any] = {"level": 1}
+    level = config.get("parallelLevel")
+    if _fits(level, int, 1):
+        found["level"] = level
+    elif level is not None:
+        log.warning("model-config.yaml: parallelLevel must be a whole number above 0, not %r; 1 is used", level)
+    torchrun = config.get("torchrun") or {}
+    if not isinstance(torchrun, dict):
+        log.warning("model-config.yaml: torchrun must hold options of torchrun, not %r; it is ignored", torchrun)
+        torchrun = {}
+    for key, value in torchrun.items():
+        name, wanted, low = _TORCHRUN.get(key, ("", str, 0))
+        if not name:
+            log.warning("model-config.yaml: torchrun.%s is ignored; there are %s", key, ", ".join(_TORCHRUN))
+        elif _fits(value, wanted, low):
+            found[name] = value
+        else:
+            log.warning("model-config.yaml: torchrun.%s can't be %r; the default is used", key, value)
+    return Parallel(kind=kind, **found)
+
+
+def _fits(value: object, wanted: type, low: int) -> bool:
+    if wanted is str:
+        return isinstance(value, str)
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value < 2**31
