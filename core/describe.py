@@ -13,7 +13,11 @@ import psutil
 from .errors import NoWorker
 from .models.model import Model
 from .payload import Payload, Reply
+from .wire.messages import Failure
 from .workers.pool import Slot, SlotState
+
+_MESSAGE = 2000  # characters of an exception's text that are shown
+_LINES = 40  # of its traceback; the end tells most
 
 
 def describe_model(model: Model) -> dict[str, Any]:
@@ -77,7 +81,21 @@ def _describe_worker(slot: Slot) -> dict[str, Any]:
     }
     if slot.last_error:
         entry["lastError"] = slot.last_error
+    if slot.last_failure is not None:
+        entry["lastFailure"] = _describe_failure(*slot.last_failure)
     return entry
+
+
+def _describe_failure(when: float, failure: Failure) -> dict[str, Any]:
+    """What the handler raised last, while it loaded or in a request."""
+    entry: dict[str, Any] = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(when)),
+        "kind": failure.kind,
+        "message": failure.message[:_MESSAGE],
+    }
+    if failure.file:
+        entry |= {"file": failure.file, "line": failure.line}
+    return entry | {"traceback": failure.traceback.splitlines()[-_LINES:]}
 
 
 def _resident(pid: int) -> int:

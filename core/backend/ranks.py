@@ -18,7 +18,7 @@ from ..wire.messages import Load, Loaded, ToBackend
 from .stream import MAX_FRAME, receive, send
 
 _MOST_ENDS = 250  # the kernel passes 253 files at once
-_DETAIL = 16_000  # characters of a traceback: what two ranks send at once must not be torn
+_DETAIL = 16_000  # characters: what two ranks send at once must not be torn
 
 
 class RankDied(Exception):
@@ -100,7 +100,7 @@ def follow(ends: Ends, service: Any) -> int:
         loaded = service.load(frame.message)
         if loaded.code != 200:
             text = f"rank {ends.rank}: {loaded.message}"
-            send(ends.front, encode(Loaded(loaded.code, text[:_DETAIL], loaded.detail[-_DETAIL:])))
+            send(ends.front, encode(Loaded(loaded.code, text[:_DETAIL], loaded.failure)))
             return 1
         ends.front.close()
         send(line, encode(loaded))

@@ -8,11 +8,9 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,8 +23,9 @@ from ..handlers.prediction_exception import PredictionException
 from ..payload import Body
 from ..version import __version__
 from ..wire.frames import encode
-from ..wire.messages import Answer, Load, Loaded, Partial, Predict, Result
+from ..wire.messages import Answer, Failure, Load, Loaded, Partial, Predict, Result
 from .envelopes import enveloped
+from .failure import describe, detail, failure_of, sendable
 from .inputs import decode_rows, request_headers
 from .loader import EntryPoint, add_model_path, load_entry_point
 from .outputs import UnsupportedOutput, encode_value, http_status, make_result
@@ -70,10 +69,10 @@ class Service:
             if load.envelope:
                 self._entry = enveloped(load.envelope, self._entry)
         except BaseException as error:  # noqa: BLE001  whatever a handler raises, SystemExit included, is an answer
-            detail = "".join(traceback.format_exception(error))
-            _print_traceback(detail)
+            _print_traceback(detail(error))
             code = 507 if out_of_memory(error) else 500
-            return Loaded(code, _text(f"{describe(error)}{_where(error, load.model_dir)}"), _text(detail))
+            failure = failure_of(error, load.model_dir)
+            return Loaded(code, sendable(f"{describe(error)}{_where(failure)}"), failure)
         return Loaded(200, f"Model {load.model_name} loaded.")
 
     def respond(self, predict: Predict, bodies: Sequence[Body]) -> None:
@@ -100,6 +99,7 @@ class Service:
         results: list[Result] = []
         encoded: list[Body] = []
         took = 0.0
+        failure: Failure | None = None
         try:
             data = decode_rows(predict.rows, bodies, decode=self._load.decode_input_request)
             started = time.perf_counter()
@@ -111,11 +111,11 @@ class Service:
             metrics.add_time("PredictionTime", round(took, 2))
             code, message = 200, ""
         except BaseException as error:  # noqa: BLE001  whatever a handler raises, SystemExit included, is an answer
-            code, message = self._failure(error)
+            code, message, failure = self._failure(error)
             if code == 200:  # TorchServe's answer to PredictionException(..., 200)
                 results = [Result(200, "", None, ())] * len(predict.rows)
                 encoded = [b"error"] * len(predict.rows)
-        return Answer(predict.batch, code, message, tuple(results), took, metrics.take()), encoded
+        return Answer(predict.batch, code, message, tuple(results), took, metrics.take(), failure), encoded
 
     def _results(self, output: Any) -> tuple[list[Result], list[Body]]:
         processors = self._context.request_processor
@@ -138,7 +138,19 @@ class Service:
             bodies.append(body)
         return results, bodies
 
-    def _failure(self, error: BaseException) -> tuple[int, str]:
+    def _failure(self, error: BaseException) -> tuple[int, str, Failure | None]:
+        """Status, text and, unless the handler meant it, what its author should know."""
+        code, message = self._verdict(error)
+        if isinstance(error, PredictionException):
+            return code, message, None
+        if isinstance(error, InvalidOutput):
+            return code, message, Failure("InvalidOutput", sendable(f"{error}: {error.reason}"))
+        failure = failure_of(error, self._load.model_dir)
+        if self._load.errors_in_response:
+            message = f"{message}: {describe(error)}{_where(failure)}\n{failure.traceback}"
+        return code, message, failure
+
+    def _verdict(self, error: BaseException) -> tuple[int, str]:
         model = self._load.model_name
         if isinstance(error, InvalidOutput):
             log.warning("model: %s, %s: %s.", model, error, error.reason)
@@ -146,9 +158,9 @@ class Service:
         if isinstance(error, UnsupportedOutput):
             log.warning("model: %s, unable to serialize model output, %s", model, error)
             return 503, "Unsupported model output data type."
-        _print_traceback("".join(traceback.format_exception(error)))
+        _print_traceback(detail(error))
         if isinstance(error, PredictionException):
-            return http_status(error.error_code), _text(str(error.message))
+            return http_status(error.error_code), sendable(str(error.message))
         if out_of_memory(error):
             return 507, "Out of resources"
         return 503, "Prediction failed"
@@ -185,26 +197,14 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, Exception) and "CUDA" in str(error)
 
 
-def describe(error: BaseException) -> str:
-    """One line: the type and the text."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _where(error: BaseException, model_dir: str) -> str:
-    """The innermost line of the model's own code, if it got that far."""
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(model_dir)]
-    return f" ({os.path.relpath(own[-1].filename, model_dir)}:{own[-1].lineno})" if own else ""
-
-
-def _text(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")
+def _where(failure: Failure) -> str:
+    return f" ({failure.file}:{failure.line})" if failure.file else ""
 
 
 def _print_traceback(text: str) -> None:
     # A handler may have replaced or closed stderr, which must not cost the answer.
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write(_text(text))
+        sys.stderr.write(sendable(text))
         sys.stderr.flush()
 
 

@@ -210,6 +210,10 @@ class Settings:
     python: str | None = _key(
         None, str.strip, "the interpreter that workers run in; default: the server's own", env=None
     )
+    handler_errors_in_response: bool = _key(
+        False, _flag, "show clients what a handler raised, with its traceback: for development, since it tells about"
+        " the code"
+    )  # fmt: skip
     log_format: str = _key("text", _one_of("text", "json"), "a line of the logs: TorchServe's text, or a JSON object")
     enable_envvars_config: bool = _key(
         False, _flag, "let environment variables override what is written here and on the command line", env=None

@@ -76,6 +76,7 @@ class Model:
             decode_input_request=settings.decode_input_request,
             max_response_size=settings.max_response_size,
             metrics=metrics.declared,
+            errors_in_response=settings.handler_errors_in_response,
         )
         self.metrics = metrics.of_model(name, version)
         launcher = Launcher(

@@ -37,6 +37,7 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     """Load this model. `gpu_id` is the index the handler uses among the devices it can see; None means CPU.
 
     `metrics` are the configured ones, which a handler finds with get_metric; `max_response_size` is bytes a result.
+    With `errors_in_response` a failed answer's message has the traceback behind it.
     """
 
     model_name: str
@@ -50,14 +51,25 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     decode_input_request: bool = True
     max_response_size: int = 6_553_500
     metrics: tuple[Metric, ...] = ()
+    errors_in_response: bool = False
+
+
+class Failure(msgspec.Struct, frozen=True, array_like=True):
+    """What a handler raised, for its author. `file` and `line`: where in the model's own code, or "" and 0."""
+
+    kind: str
+    message: str
+    file: str = ""
+    line: int = 0
+    traceback: str = ""
 
 
 class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
-    """The model is loaded (200), or not: `message` is one line, `detail` the traceback; 507 is out of memory."""
+    """The model is loaded (200), or not: `message` is one line, `failure` what was raised; 507 is out of memory."""
 
     code: int
     message: str
-    detail: str = ""
+    failure: Failure | None = None
 
 
 class Predict(msgspec.Struct, frozen=True, tag="predict"):
@@ -109,6 +121,7 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
     results: tuple[Result, ...]
     handler_ms: float
     samples: tuple[Sample, ...] = ()
+    failure: Failure | None = None
 
 
 ToBackend = Load | Predict

@@ -51,6 +51,12 @@ class Launcher:
             self.seats.leave(name)
             raise
 
+    def told(self, error: LoadFailed) -> str:
+        """What a client reads of a failed load: one line, and the traceback if the settings say so."""
+        if error.failure is None or not self.settings.handler_errors_in_response:
+            return str(error)
+        return f"{error}\n{error.failure.traceback}"
+
     async def _seat(self, name: str) -> tuple[Gpu, ...]:
         try:
             return await self.seats.take(Tenant(name, self.load.model_name, Path(self.load.model_dir), self.options))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -11,6 +12,7 @@ from enum import Enum
 from ...scheduler.backoff import Backoff
 from ...scheduler.gpu import Gpu
 from ..errors import WorkersFailed
+from ..wire.messages import Failure
 from .launcher import Launcher
 from .worker import LoadFailed, Worker
 
@@ -43,7 +45,13 @@ class Slot:
     worker: Worker | None = None
     gpus: tuple[Gpu, ...] = ()
     last_error: str = ""
+    failed: tuple[float, Failure] | None = None  # the handler's last failure, and when (Unix time)
     task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @property
+    def last_failure(self) -> tuple[float, Failure] | None:
+        """Of its worker or, where that has none, of those before it."""
+        return (self.worker.failed if self.worker is not None else None) or self.failed
 
 
 class Pool:
@@ -96,7 +104,7 @@ class Pool:
         results = await asyncio.gather(*(asyncio.shield(slot.first_start) for slot in added), return_exceptions=True)
         failed = [result for result in results if isinstance(result, LoadFailed)]
         if failed:
-            raise WorkersFailed(str(failed[0]), out_of_memory=failed[0].out_of_memory)
+            raise WorkersFailed(self._launcher.told(failed[0]), out_of_memory=failed[0].out_of_memory)
 
     async def stop(self, grace: float) -> None:
         """End all workers; a batch that still runs may take `grace` seconds."""
@@ -166,6 +174,8 @@ class Pool:
             slot.worker, slot.gpus = await self._launcher.launch(slot.name, len(self.slots))
         except LoadFailed as error:
             slot.last_error = str(error)
+            if error.failure is not None:
+                slot.failed = (time.time(), error.failure)
             if not slot.first_start.done():
                 slot.first_start.set_exception(error)
             return False
@@ -186,6 +196,7 @@ class Pool:
 
     def _vacate(self, slot: Slot) -> None:
         self._launcher.seats.leave(slot.name)
+        slot.failed = slot.last_failure
         slot.worker, slot.gpus = None, ()
 
 

@@ -17,7 +17,7 @@ from ...scheduler.lane import Lane
 from ..errors import HandlerFailed, WorkerDied
 from ..payload import Body, Payload, Reply
 from ..wire.frames import Frame, FrameError, FrameReader, encode
-from ..wire.messages import Answer, Load, Loaded, PartHead, Partial, Predict, Result, Row, ToFront
+from ..wire.messages import Answer, Failure, Load, Loaded, PartHead, Partial, Predict, Result, Row, ToFront
 from .observer import WorkerObserver
 from .spawn_local import LocalProcess
 
@@ -33,9 +33,10 @@ STOP_GRACE = 2.0  # seconds a worker may take to end after its socket was closed
 class LoadFailed(Exception):
     """The worker could not load its model; the traceback, if there is one, is in the model log."""
 
-    def __init__(self, message: str, *, out_of_memory: bool = False) -> None:
+    def __init__(self, message: str, *, out_of_memory: bool = False, failure: Failure | None = None) -> None:
         super().__init__(message)
         self.out_of_memory = out_of_memory
+        self.failure = failure
 
 
 class Worker(asyncio.BufferedProtocol):
@@ -61,6 +62,7 @@ class Worker(asyncio.BufferedProtocol):
         self.stopping = False
         self.has_answered = False
         self.cause = ""
+        self.failed: tuple[float, Failure] | None = None  # the handler's last failure, and when (Unix time)
         self._model = model
         self._loop = loop
         self._lane = lane
@@ -101,7 +103,9 @@ class Worker(asyncio.BufferedProtocol):
         loaded = self._loaded.result()
         if loaded.code != 200:
             raise LoadFailed(
-                f"{self.name} could not load the model: {loaded.message}", out_of_memory=loaded.code == 507
+                f"{self.name} could not load the model: {loaded.message}",
+                out_of_memory=loaded.code == 507,
+                failure=loaded.failure,
             )
         self.process.settle()
         self._lane.attach(self)
@@ -207,8 +211,10 @@ class Worker(asyncio.BufferedProtocol):
         if answer.code == 200:
             self._lane.finish(self, batch, _outcomes(answer.results, bodies))
         else:
-            failure = HandlerFailed(answer.message, answer.code)
-            self._lane.finish(self, batch, [failure] * len(batch.jobs))
+            error = HandlerFailed(answer.message, answer.code)
+            self._lane.finish(self, batch, [error] * len(batch.jobs))
+        if answer.failure is not None:
+            self.failed = (time.time(), answer.failure)
         if self._finished is not None and not self._finished.done():
             self._finished.set_result(None)
         if self._leaving:

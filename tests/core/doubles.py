@@ -115,7 +115,7 @@ def slot(
     made.gpus = (gpu,) if gpu is not None else ()
     if started_at is not None:
         process = SimpleNamespace(pids=[os.getpid() if pid is None else pid])
-        made.worker = cast(Worker, SimpleNamespace(started_at=started_at, process=process))
+        made.worker = cast(Worker, SimpleNamespace(started_at=started_at, process=process, failed=None))
     return made
 
 

@@ -251,7 +251,7 @@ def test_a_failing_load_is_told_and_ends_the_process(write_model, source: str, c
         assert (frame.message.code, frame.message.message) == (code, message)
         assert backend.receive() is None
         assert backend.process.wait(DEADLINE) == 1
-        assert frame.message.detail in backend.err.read_text()
+        assert frame.message.failure.traceback in backend.err.read_text()
     finally:
         backend.close()
 

@@ -281,8 +281,8 @@ def test_a_failing_load_says_what_and_where(write_model, clean_process, source, 
     assert loaded.code == code
     assert loaded.message.startswith(message)
     assert "\n" not in loaded.message
-    assert loaded.detail.startswith("Traceback (most recent call last)")
-    assert loaded.detail in capsys.readouterr().err
+    assert loaded.failure.traceback.startswith("Traceback (most recent call last)")
+    assert loaded.failure.traceback in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

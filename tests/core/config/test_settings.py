@@ -38,7 +38,14 @@ TORCHSERVE = """
     plugins_path version tsConfigFile
 """.split()
 # And those that only this server has.
-OURS = {"token_error_status", "log_format", "gpu_check_interval", "gpu_lease_folder", "gpu_memory_headroom"}
+OURS = {
+    "handler_errors_in_response",
+    "token_error_status",
+    "log_format",
+    "gpu_check_interval",
+    "gpu_lease_folder",
+    "gpu_memory_headroom",
+}
 
 
 def read(tmp_path: Path, text: str, *flags: Override, **environment: str) -> Configuration:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from torchserve.core.wire.frames import Frame, FrameError, FrameReader, encode
 from torchserve.core.wire.messages import (
+    Failure,
     Answer,
     Load,
     Loaded,
@@ -81,7 +82,7 @@ def test_byte_by_byte() -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        Loaded(507, "no", "trace\né"),
+        Loaded(507, "no", Failure("E", "x", "h.py", 3, "trace\né")),
         Partial(3, (Result(200, "", None, ()),)),
         Answer(
             4,

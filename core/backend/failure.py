@@ -1,0 +1,59 @@
+"""failure_of(): what a handler raised, told so that its author finds the place: kind, text, file, line, traceback."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from pathlib import Path
+
+from ..wire.messages import Failure
+
+_TAIL = 8000  # characters of a traceback that are kept; its end tells most
+
+
+def failure_of(error: BaseException, model_dir: str) -> Failure:
+    """Never raises, whatever the exception's own methods do."""
+    file, line = place(error, model_dir)
+    return Failure(type(error).__name__, sendable(_text_of(error))[:_TAIL], sendable(file), line, tail(detail(error)))
+
+
+def place(error: BaseException, model_dir: str) -> tuple[str, int]:
+    """The innermost line of the model's own code that was reached, as (file in the model's folder, line); ("", 0)."""
+    if isinstance(error, SyntaxError) and error.filename and _inside(error.filename, model_dir):
+        return os.path.relpath(error.filename, model_dir), error.lineno or 0
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if _inside(frame.filename, model_dir)]
+    return (os.path.relpath(own[-1].filename, model_dir), own[-1].lineno or 0) if own else ("", 0)
+
+
+def detail(error: BaseException) -> str:
+    """The traceback as Python prints it."""
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001  (an exception whose __str__ or __cause__ is broken)
+        return f"{type(error).__name__}\n"
+
+
+def describe(error: BaseException) -> str:
+    """One line: the type and the text."""
+    text = " ".join(_text_of(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def tail(text: str) -> str:
+    text = sendable(text)
+    return text if len(text) <= _TAIL else f"…{text[-_TAIL:]}"
+
+
+def sendable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  (as above)
+        return ""
+
+
+def _inside(file: str, model_dir: str) -> bool:
+    return Path(file).is_relative_to(model_dir)
