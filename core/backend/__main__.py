@@ -6,6 +6,7 @@ Ends at the end of the stream, and with its parent.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import io
 import logging
 import os
@@ -16,6 +17,7 @@ from typing import NoReturn
 
 from ..wire.frames import FrameError, FrameReader, encode
 from ..wire.messages import Load, ToBackend
+from .concurrent import converse
 from .lifeline import die_with_parent
 from .ranks import Ends, Others, RankDied, follow, take_ends
 from .service import Service
@@ -77,6 +79,9 @@ def _converse(ends: Ends, kind: str) -> int:
     reader: FrameReader[ToBackend] = FrameReader(ToBackend, MAX_FRAME)
     while (frame := receive(ends.front, reader)) is not None:
         if isinstance(frame.message, Load):
+            loop = asyncio.new_event_loop() if frame.message.asynchronous else None
+            if loop is not None:
+                asyncio.set_event_loop(loop)  # the handler may ask for it while it loads
             others.load(frame.message)
             loaded = service.load(frame.message)
             if loaded.code == 200:
@@ -84,6 +89,9 @@ def _converse(ends: Ends, kind: str) -> int:
             send(ends.front, encode(loaded))
             if loaded.code != 200:
                 return 1
+            if loop is not None:
+                converse(ends.front, reader, service, loop)
+                return 0
         else:
             others.predict(frame.message, frame.bodies)
             service.respond(frame.message, frame.bodies)

@@ -6,12 +6,14 @@ Whatever a handler does, short of ending the process, becomes an answer.
 from __future__ import annotations
 
 import contextlib
+import copy
+import inspect
 import json
 import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +77,35 @@ class Service:
             return Loaded(code, sendable(f"{describe(error)}{_where(failure)}"), failure)
         return Loaded(200, f"Model {load.model_name} loaded.")
 
+    def fork(self) -> Service:
+        """One of its own for a batch that runs beside others: same model, same front, its own context."""
+        made = copy.copy(self)
+        made._context = copy.copy(self._context)  # noqa: SLF001
+        made._context.metrics = self._context.metrics.fork()  # noqa: SLF001
+        return made
+
     def respond(self, predict: Predict, bodies: Sequence[Body]) -> None:
         """Run a batch and send its Answer."""
-        answer, results = self.predict(predict, bodies)
+        self._conclude(*self.predict(predict, bodies))
+
+    async def respond_soon(self, predict: Predict, bodies: Sequence[Body]) -> None:
+        """`respond` for a handler that may be asynchronous."""
+        steps = self._steps(predict, bodies)
+        try:
+            output = next(steps)
+            try:
+                output = await output if inspect.isawaitable(output) else output
+            except BaseException as error:  # noqa: BLE001  whatever a handler raises is an answer
+                steps.throw(error)
+            steps.send(output)
+        except StopIteration as ended:
+            self._conclude(*ended.value)
+
+    def _conclude(self, answer: Answer, results: list[Body]) -> None:
         try:
             buffers = encode(answer, results)
         except (TypeError, ValueError) as error:
-            log.error("the metrics of batch %d are dropped, a name or value can't be sent: %s", predict.batch, error)
+            log.error("the metrics of batch %d are dropped, a name or value can't be sent: %s", answer.batch, error)
             buffers = encode(msgspec.structs.replace(answer, samples=()), results)
         with self._lock:
             self._running = None
@@ -89,6 +113,15 @@ class Service:
 
     def predict(self, predict: Predict, bodies: Sequence[Body]) -> tuple[Answer, list[Body]]:
         """Run a batch. The Answer's code is 200, with a result for each row, or the status the batch failed with."""
+        steps = self._steps(predict, bodies)
+        try:
+            steps.send(next(steps))
+        except StopIteration as ended:
+            return ended.value
+        raise AssertionError("a batch has two steps")
+
+    def _steps(self, predict: Predict, bodies: Sequence[Body]) -> Generator[Any, Any, tuple[Answer, list[Body]]]:
+        """A batch up to what the handler returned, which is yielded, and, sent what came of that, to its Answer."""
         context = self._context
         metrics = context.metrics
         context.request_ids = {index: row.request_id for index, row in enumerate(predict.rows)}
@@ -104,7 +137,7 @@ class Service:
             data = decode_rows(predict.rows, bodies, decode=self._load.decode_input_request)
             started = time.perf_counter()
             try:
-                output = self._entry(data, context)
+                output = yield self._entry(data, context)
             finally:
                 took = (time.perf_counter() - started) * 1000.0
             results, encoded = self._results(output)

@@ -31,6 +31,7 @@ class ModelOptions:
     device_type: str = ""
     device_ids: tuple[int, ...] | None = None
     parallel: Parallel | None = None
+    asynchronous: bool = False
     gpu_memory: int | None = None
     when_no_gpu_memory: str = "refuse"
 
@@ -60,7 +61,7 @@ _WHOLE_KEYS = {
 }
 _MEMORY = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([KMGT]i?B?)\s*")
 # Front-end keys that change how requests are scheduled or workers are started, and that this version can't honour.
-_NOT_YET = "useJobTicket continuousBatching sequenceBatching asyncCommunication useVenv".split()
+_NOT_YET = "useJobTicket continuousBatching sequenceBatching useVenv".split()
 
 
 def resolve_options(
@@ -116,11 +117,23 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
                 "model-config.yaml: %s must be a whole number below 2^31, not %r; the default is used", key, value
             )
     found |= _read_devices(config)
-    found["parallel"] = read_parallel(config)
+    found["parallel"] = parallel = read_parallel(config)
+    found["asynchronous"] = _read_asynchronous(config, ranks=parallel.ranks if parallel else 0)
     for key in _NOT_YET:
         if config.get(key):
             log.warning("model-config.yaml: %s is not supported by this version and is ignored", key)
     return found
+
+
+def _read_asynchronous(config: Mapping[str, Any], ranks: int) -> bool:
+    said = config.get("asyncCommunication", False)
+    if not isinstance(said, bool):
+        log.warning("model-config.yaml: asyncCommunication must be true or false, not %r; false is used", said)
+        return False
+    if said and ranks:
+        log.warning("model-config.yaml: asyncCommunication is ignored, as torchrun's ranks take one batch at a time")
+        return False
+    return said
 
 
 def _read_devices(config: Mapping[str, Any]) -> dict[str, Any]:

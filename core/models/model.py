@@ -59,12 +59,7 @@ class Model:
         self.at_startup = at_startup
         self._archive_name = located.name
         self._chosen_handler = chosen_handler
-        policy = BatchPolicy(
-            batch_size=options.batch_size,
-            max_batch_delay=options.max_batch_delay / 1000.0,
-            queue_size=options.job_queue_size,
-        )
-        self.lane = Lane(policy, expired=self._expired, clock=time.monotonic)
+        self.lane = Lane(_policy(options), expired=self._expired, clock=time.monotonic)
         load = Load(
             model_name=name,
             model_version=version,
@@ -77,6 +72,7 @@ class Model:
             max_response_size=settings.max_response_size,
             metrics=metrics.declared,
             errors_in_response=settings.handler_errors_in_response,
+            asynchronous=options.asynchronous,
         )
         self.metrics = metrics.of_model(name, version)
         launcher = Launcher(
@@ -171,3 +167,11 @@ class Model:
         )
         errors = [slot.last_error for slot in self.pool.slots if slot.last_error]
         return f"{text} Its workers were given up; the last error: {errors[-1]}" if errors else text
+
+
+def _policy(options: ModelOptions) -> BatchPolicy:
+    return BatchPolicy(
+        batch_size=1 if options.asynchronous else options.batch_size,
+        max_batch_delay=options.max_batch_delay / 1000.0,
+        queue_size=options.job_queue_size,
+    )

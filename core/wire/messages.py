@@ -38,6 +38,7 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
 
     `metrics` are the configured ones, which a handler finds with get_metric; `max_response_size` is bytes a result.
     With `errors_in_response` a failed answer's message has the traceback behind it.
+    If `asynchronous` the front sends further batches, of one row each, before the first is answered.
     """
 
     model_name: str
@@ -51,6 +52,7 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     decode_input_request: bool = True
     max_response_size: int = 6_553_500
     metrics: tuple[Metric, ...] = ()
+    asynchronous: bool = False
     errors_in_response: bool = False
 
 

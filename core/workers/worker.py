@@ -10,9 +10,10 @@ import logging
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
-from ...scheduler.job import Batch
+from ...scheduler.job import Batch, Runner
 from ...scheduler.lane import Lane
 from ..errors import HandlerFailed, WorkerDied
 from ..payload import Body, Payload, Reply
@@ -27,6 +28,7 @@ _KILLED = frozenset((-signal.SIGKILL, 128 + signal.SIGKILL))  # the second is ho
 
 FRAME_OVERHEAD = 1 << 20  # bytes allowed for heads, headers and metric samples beside the bodies of a frame
 EVACUATION = 10.0  # seconds that a batch may still take on a GPU that is lost; most often it hangs
+MOST_RUNS = 1000  # requests at a time in one worker with an asynchronous handler; the others wait in the queue
 STOP_GRACE = 2.0  # seconds a worker may take to end after its socket was closed, before it is killed
 
 
@@ -74,10 +76,11 @@ class Worker(asyncio.BufferedProtocol):
         )
         self._transport: asyncio.WriteTransport | None = None
         self._loaded: asyncio.Future[Loaded] = loop.create_future()
-        self._batch: Batch | None = None
+        self._runs: dict[int, _Run] = {}  # by the batch's number; more than one only of an asynchronous handler
+        self._given_up: set[int] = set()  # batches whose answer nobody waits for any more
         self._latest: Batch | None = None
-        self._sent_at = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._opening: Runner = self
+        self._heard_at = 0.0
         self._verdict: str | None = None
         self._leaving = ""
         self._finished: asyncio.Future[None] | None = None  # set by stop() when it waits for the running batch
@@ -108,16 +111,16 @@ class Worker(asyncio.BufferedProtocol):
                 failure=loaded.failure,
             )
         self.process.settle()
-        self._lane.attach(self)
+        self._open()
 
     async def stop(self, grace: float) -> None:
         """Take no more work, let the running batch finish for at most `grace` seconds, then end the process."""
         self.stopping = True
-        self._lane.detach(self)
-        if self._batch is not None:
+        self._lane.detach(self._opening)
+        if self._runs:
             self._finished = self._loop.create_future()
             await asyncio.wait([self._finished, self.ended], timeout=grace, return_when=asyncio.FIRST_COMPLETED)
-        if self._batch is not None:
+        if self._runs:
             self._kill(f"was stopped while it still ran a batch after {grace:g} s")
         elif self._transport is not None:
             self._transport.close()
@@ -129,28 +132,42 @@ class Worker(asyncio.BufferedProtocol):
     def evacuate(self, reason: str) -> None:
         """Its GPU is lost: take no more work, and end once the running batch has, or EVACUATION seconds are over."""
         log.error("%s leaves its GPU: %s", self.name, reason)
-        self._lane.detach(self)
+        self._lane.detach(self._opening)
         self._leaving = reason
-        if self._batch is None:
+        if not self._runs:
             self._kill(reason, "gpu_lost")
         else:
             self._loop.call_later(EVACUATION, self._kill, reason, "gpu_lost")
 
     @property
     def busy(self) -> bool:
-        return self._batch is not None
+        return bool(self._runs)
 
     @property
     def requests(self) -> str:
-        """The ids of the batch that it runs or, as what it printed may come behind its answer, ran last; by comma."""
+        """The ids of the batch that it runs or, as what it printed may come behind its answer, ran last; by comma.
+        None where there are several batches, as nobody knows which of them has printed.
+        """
+        if len(self._runs) > 1:
+            return ""
         return ",".join(job.id for job in self._latest.jobs) if self._latest is not None else ""
 
     # ---- the lane's side
 
+    def _open(self) -> None:
+        """Take a batch, or one more of those that an asynchronous handler runs side by side."""
+        if self._load.asynchronous:
+            self._opening = Opening(self)
+        self._lane.attach(self._opening)
+
     def run(self, batch: Batch) -> None:
-        self._batch = self._latest = batch
-        self._sent_at = time.perf_counter()
-        self._timer = self._loop.call_later(self._timeout, self._overdue)
+        self._latest = batch
+        timer = self._loop.call_later(self._timeout, self._overdue, batch)
+        self._runs[batch.id] = _Run(batch, time.perf_counter(), timer)
+        if self._load.asynchronous:
+            self._lane.detach(batch.runner)
+            if len(self._runs) < MOST_RUNS:
+                self._open()
         rows: list[Row] = []
         bodies: list[Body] = []
         for job in batch.jobs:
@@ -161,9 +178,15 @@ class Worker(asyncio.BufferedProtocol):
             bodies.extend([part.body for part in payload.parts])
         self._send(encode(Predict(batch.id, tuple(rows)), bodies))
 
-    def _overdue(self) -> None:
+    def _overdue(self, batch: Batch) -> None:
         self._observer.unanswered(self.name)
-        self._kill(f"did not answer within {self._timeout:g} s (responseTimeout)", "unresponsive")
+        reason = f"did not answer within {self._timeout:g} s (responseTimeout)"
+        if not self._load.asynchronous or time.perf_counter() - self._heard_at >= self._timeout:
+            self._kill(reason, "unresponsive")
+            return
+        # It answers others: only this request is stuck.
+        self._given_up.add(batch.id)
+        self._end(batch, [HandlerFailed(f"{self.name} of model {self._model} {reason}", 500)])
 
     # ---- the socket's side (asyncio.BufferedProtocol)
 
@@ -191,10 +214,16 @@ class Worker(asyncio.BufferedProtocol):
 
     def _receive(self, frame: Frame[ToFront]) -> None:
         message = frame.message
+        if self._load.asynchronous:
+            self._heard_at = time.perf_counter()
+            if isinstance(message, Answer | Partial) and message.batch in self._given_up:
+                if isinstance(message, Answer):
+                    self._given_up.discard(message.batch)
+                return
         if isinstance(message, Answer):
             self._answered(message, frame.bodies)
         elif isinstance(message, Partial):
-            batch = self._expect(message.batch, message.results, frame.bodies)
+            batch = self._expect(message.batch, message.results, frame.bodies).batch
             self._lane.chunk(batch, _outcomes(message.results, frame.bodies))
         elif not self._loaded.done():
             self._loaded.set_result(message)
@@ -202,31 +231,40 @@ class Worker(asyncio.BufferedProtocol):
             raise WorkerProtocolError("a second Loaded")
 
     def _answered(self, answer: Answer, bodies: Sequence[Body]) -> None:
-        batch = self._expect(answer.batch, answer.results if answer.code == 200 else None, bodies)
-        self._disarm()
-        self._batch = None
+        run = self._expect(answer.batch, answer.results if answer.code == 200 else None, bodies)
+        batch = run.batch
         self.has_answered = True
-        took = time.perf_counter() - self._sent_at
+        took = time.perf_counter() - run.sent_at
         self._observer.answered(self.name, batch, took * 1000.0, answer)
         if answer.code == 200:
-            self._lane.finish(self, batch, _outcomes(answer.results, bodies))
+            self._end(batch, _outcomes(answer.results, bodies))
         else:
-            error = HandlerFailed(answer.message, answer.code)
-            self._lane.finish(self, batch, [error] * len(batch.jobs))
+            self._end(batch, [HandlerFailed(answer.message, answer.code)] * len(batch.jobs))
         if answer.failure is not None:
             self.failed = (time.time(), answer.failure)
+
+    def _end(self, batch: Batch, outcomes: Sequence[Reply | HandlerFailed]) -> None:
+        """The outcomes of a batch that runs; then there is room for another, or, if it was the last, for the end."""
+        full = len(self._runs) == MOST_RUNS
+        self._runs.pop(batch.id).timer.cancel()
+        if full and not self.stopping and not self._leaving:
+            self._open()
+        self._lane.finish(batch.runner, batch, outcomes)
+        if self._runs:
+            return
         if self._finished is not None and not self._finished.done():
             self._finished.set_result(None)
         if self._leaving:
             self._kill(self._leaving, "gpu_lost")
 
-    def _expect(self, number: int, results: Sequence[Result] | None, bodies: Sequence[object]) -> Batch:
-        batch = self._batch
-        if batch is None or batch.id != number:
+    def _expect(self, number: int, results: Sequence[Result] | None, bodies: Sequence[object]) -> _Run:
+        run = self._runs.get(number)
+        if run is None:
             raise WorkerProtocolError(f"an answer to batch {number}, which it does not run")
+        batch = run.batch
         if results is not None and not len(results) == len(bodies) == len(batch.jobs):
             raise WorkerProtocolError(f"{len(results)} results and {len(bodies)} bodies for {len(batch.jobs)} requests")
-        return batch
+        return run
 
     def _send(self, buffers: list[Body]) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -243,17 +281,17 @@ class Worker(asyncio.BufferedProtocol):
         code = exited.result()
         reason = self._verdict or _describe_exit(code)
         self.cause = self.cause or ("killed" if code < 0 else "exited")
-        self._disarm()
         if self._transport is not None:
             self._transport.close()
         else:
             self.process.socket.close()
         if not self._loaded.done():
             self._loaded.set_result(Loaded(507 if code in _KILLED else 500, f"Worker died. {self.name} {reason}"))
-        self._lane.detach(self)
-        if self._batch is not None:
-            batch, self._batch = self._batch, None
-            self._lane.fail(self, batch, self._death(batch, code, reason))
+        self._lane.detach(self._opening)
+        runs, self._runs = list(self._runs.values()), {}
+        for run in runs:
+            run.timer.cancel()
+            self._lane.fail(run.batch.runner, run.batch, self._death(run.batch, code, reason))
         if not self.ended.done():
             self.ended.set_result(reason)
 
@@ -265,10 +303,26 @@ class Worker(asyncio.BufferedProtocol):
         # TorchServe takes a SIGKILL that it did not send itself for the system's out-of-memory killer.
         return WorkerDied(text, out_of_memory=code in _KILLED and self._verdict is None)
 
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+
+class Opening:
+    """Room for one more batch in a worker with an asynchronous handler; the lane's runner of that batch alone."""
+
+    __slots__ = ("_worker",)
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def run(self, batch: Batch) -> None:
+        self._worker.run(batch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A batch that the worker has and has not answered."""
+
+    batch: Batch
+    sent_at: float
+    timer: asyncio.TimerHandle
 
 
 class WorkerProtocolError(Exception):

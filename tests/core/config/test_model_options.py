@@ -125,7 +125,7 @@ def test_devices(
 
 @pytest.mark.parametrize(
     "key",
-    "useJobTicket continuousBatching sequenceBatching asyncCommunication useVenv".split(),
+    "useJobTicket continuousBatching sequenceBatching useVenv".split(),
 )
 def test_what_is_not_there_yet_is_named_once_it_is_asked_for(key: str, caplog: pytest.LogCaptureFixture) -> None:
     assert resolve({key: False}) == PLAIN
@@ -150,6 +150,21 @@ WILD = st.recursive(
     max_leaves=4,
 )
 ASKED = st.none() | st.integers(-(2**31), 2**31 - 1)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected", "text"),
+    [
+        ({}, False, ""),
+        ({"asyncCommunication": True}, True, ""),
+        ({"asyncCommunication": "yes"}, False, "asyncCommunication must be true or false, not 'yes'"),
+        ({"asyncCommunication": True, "parallelType": "custom"}, True, ""),
+        ({"asyncCommunication": True, "parallelType": "tp"}, False, "asyncCommunication is ignored"),
+    ],
+)
+def test_asynchronous_handlers(config: dict[str, Any], expected: bool, text: str, caplog) -> None:
+    assert resolve(config).asynchronous is expected
+    assert text in caplog.text
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), WILD), ASKED, ASKED, ASKED, ASKED, ASKED)
