@@ -11,6 +11,8 @@ MODELS_FLAG = "--models"
 # subcommand -> the module of this folder that has it, as an attribute of the same name
 SUBCOMMANDS = {
     "config": ".config",
+    "models": ".models",
+    "completion": ".completion",
 }
 
 

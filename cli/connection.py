@@ -9,20 +9,23 @@ import ssl
 from ..core.config.address import Address
 
 
-def connection_to(address: Address, timeout: float = 30.0) -> http.client.HTTPConnection:
-    """To be closed by the caller. It is our own server: whether its certificate is good is not the question."""
+def connection_to(
+    address: Address, timeout: float | None = 30.0, *, verify: bool = False
+) -> http.client.HTTPConnection:
+    """To be closed by the caller. Of our own server on this machine, whether its certificate is good is no question."""
     if address.path:
         return _UnixConnection(address.path, timeout)
     if not address.tls:
         return http.client.HTTPConnection(address.host, address.port, timeout=timeout)
     context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     return http.client.HTTPSConnection(address.host, address.port, timeout=timeout, context=context)
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout: float) -> None:
+    def __init__(self, path: str, timeout: float | None) -> None:
         super().__init__("localhost", timeout=timeout)
         self._path = path
 

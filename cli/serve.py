@@ -31,6 +31,7 @@ from ..http.tls import Identity, server_context
 from .background import Reporter
 from .pidfile import PidFile
 from .surroundings import look_around
+from .whereabouts import leave_word, take_word_back
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ def run(
         if guard is not None:
             guard.close()
         logs.close()
+        take_word_back()
         pid_file.remove()
 
 
@@ -80,7 +82,7 @@ async def _serve(
         await server.start()
         await front.start()
         await server.started()
-        _announce(front, reporter)
+        _announce(front, reporter, guard)
         _settle_memory()
         await stopping.wait()
         log.info("Stopping: accepted requests are finished first")
@@ -152,8 +154,12 @@ def _identity(settings: Settings) -> Identity:
     )
 
 
-def _announce(front: Front, reporter: Reporter) -> None:
+def _announce(front: Front, reporter: Reporter, guard: Guard | None) -> None:
     bound = {face: str(front.bound[face]) for face in _FACES if face in front.bound}
+    try:
+        leave_word(bound, guard.path if guard is not None else None)
+    except OSError as error:
+        log.warning("torchserve models and top need --management to find this server: %s", error)
     # Scripts and TorchServe's own tests wait for this line.
     log.info("Model server started.")
     reporter.ready(bound)

@@ -255,6 +255,15 @@ class ControlPlane:
         page["models"] = [{"modelName": model.name, "modelUrl": model.url} for model in models[offset:end]]
         return page
 
+    def downloads(self) -> dict[str, Any]:
+        """What is downloaded now, for a registration or at the start; totalBytes is None while it is not known."""
+        return {
+            "downloads": [
+                {"url": each.url, "receivedBytes": each.count, "totalBytes": each.total}
+                for each in self._registrar.downloads()
+            ]
+        }
+
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(_logged(work))
         self._background.add(task)

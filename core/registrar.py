@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .archive.downloads import Downloads
 from .archive.reader import Archive, open_archive
+from .archive.received import Received
 from .archive.store import Located, default_name
 from .config.configured_models import ConfiguredModel
 from .config.model_options import ModelOptions, Requested, resolve_options
@@ -81,6 +82,10 @@ class Registrar:
         if model.downloaded is not None:
             self._downloads.adopt(model.downloaded)
         return model
+
+    def downloads(self) -> list[Received]:
+        """How far each download is that goes on now."""
+        return self._downloads.on_the_way()
 
     async def release(self, model: Model) -> None:
         """Remove what was downloaded for a model that has gone."""

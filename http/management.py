@@ -87,6 +87,11 @@ def list_models(services: Services, request: Request) -> Reply:
     return json_reply(services.controlplane.list_models(limit if 0 <= limit <= _PAGE else _PAGE, offset))
 
 
+def downloads(services: Services, _request: Request) -> Reply:
+    """GET /downloads: how far the archives are that are being downloaded."""
+    return json_reply(services.controlplane.downloads())
+
+
 async def renew_token(services: Services, request: Request) -> Reply:
     """/token?type=inference|management: a new key, to be read in the key file."""
     if services.guard is None:

@@ -193,6 +193,15 @@ UNREGISTER = Operation(
 SET_DEFAULT = Operation(
     "setDefault", "Make a version the default of its model.", {200: _STATUS}, errors=(404,), method="PUT"
 )
+_DOWNLOAD = _object(
+    "url", "receivedBytes", "totalBytes", url=_TEXT, receivedBytes=_NUMBER,
+    totalBytes={"type": "integer", "nullable": True},
+)  # fmt: skip
+DOWNLOADS = Operation(
+    "downloads",
+    "The archives that are being downloaded, and how far they are; totalBytes is null while it is not known.",
+    {200: _object("downloads", downloads=_list(_DOWNLOAD))},
+)
 MODEL = Operation("modelApiDescription", "How a model is managed.", {200: _DOCUMENT}, errors=(404,))
 TOKEN = Operation(
     "renewToken",

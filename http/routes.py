@@ -52,6 +52,7 @@ ROUTES = (
     Route("management", "DELETE", "/models/{model}/{version}", management.unregister, docs.UNREGISTER.of_version),
     Route("management", "OPTIONS", "/models/{model}/{version}", openapi.model, docs.MODEL.of_version),
     Route("management", "PUT", "/models/{model}/{version}/set-default", management.set_default, docs.SET_DEFAULT),
+    Route("management", "GET", "/downloads", management.downloads, docs.DOWNLOADS),
     Route("management", ANY, "/token", management.renew_token, docs.TOKEN, "token"),
     Route("metrics", ANY, "/metrics", metrics.read, docs.METRICS),
     Route("metrics", ANY, "/metrics/{rest...}", metrics.read, docs.METRICS.named("metrics_rest", "The same.")),

@@ -15,6 +15,7 @@ from ..errors import ArchiveExists
 from .allowed_urls import AllowedUrls
 from .fetch import fetch, file_name
 from .limits import DownloadLimits
+from .received import Received
 from .store import Located, is_fetched, locate, required
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ class _Shared:
 
     task: asyncio.Task[Path] | None = None
     users: int = 0
+    received: Received | None = None
 
 
 class Downloads:
@@ -69,11 +71,15 @@ class Downloads:
             del self._there[path]
             await asyncio.to_thread(path.unlink, missing_ok=True)
 
+    def on_the_way(self) -> list[Received]:
+        """How far each download is that goes on now."""
+        return [shared.received for shared in self._on_the_way.values() if shared.received is not None]
+
     async def _fetch(self, url: str, signed: bool) -> Path:
         key = url, signed
         shared = self._on_the_way.get(key)
         if shared is None:
-            shared = self._on_the_way[key] = _Shared()
+            shared = self._on_the_way[key] = _Shared(received=Received(url))
             shared.task = asyncio.create_task(self._run(key, shared))
         shared.users += 1
         assert shared.task is not None
@@ -86,7 +92,9 @@ class Downloads:
     async def _run(self, key: tuple[str, bool], shared: _Shared) -> Path:
         try:
             allowed = AllowedUrls(self._allowed_urls)
-            path = await asyncio.to_thread(fetch, key[0], required(self._store), allowed, self._limits, signed=key[1])
+            path = await asyncio.to_thread(
+                fetch, key[0], required(self._store), allowed, self._limits, signed=key[1], received=shared.received
+            )
         finally:
             del self._on_the_way[key]
         if shared.users:

@@ -24,6 +24,7 @@ from ..errors import ArchiveExists, ArchiveNotFound, DownloadFailed
 from ..version import __version__
 from .allowed_urls import AMBIGUOUS, AllowedUrls
 from .limits import DownloadLimits
+from .received import Received, Receiving
 from .s3 import copy_from_s3, signed_headers
 
 _CHUNK = 256 << 10
@@ -39,18 +40,25 @@ def file_name(url: str) -> str:
 
 
 def fetch(
-    url: str, store: Path, allowed: AllowedUrls, limits: DownloadLimits | None = None, *, signed: bool = False
+    url: str,
+    store: Path,
+    allowed: AllowedUrls,
+    limits: DownloadLimits | None = None,
+    *,
+    signed: bool = False,
+    received: Received | None = None,
 ) -> Path:
     """Copies what `url` (http, https, file or s3) leads to into the store, and returns the new file's path.
 
-    `signed`: the requests carry the signature of the AWS account in the environment, as S3 wants it. Raises
-    ArchiveNotFound (not permitted), ArchiveExists, DownloadFailed; nothing is left in the store then.
+    `signed`: the requests carry the signature of the AWS account in the environment, as S3 wants it. `received` tells
+    how far it is. Raises ArchiveNotFound (not permitted), ArchiveExists, DownloadFailed; nothing is left then.
     """
     limits = limits or DownloadLimits()
     allowed.check(url, store)
     target = store / file_name(url)
     try:
-        with _new_file(target) as out:
+        with _new_file(target) as file:
+            out = Receiving(file, received or Received(url))
             scheme = urlsplit(url).scheme
             if scheme == "file":
                 _copy_local(Path(unquote(urlsplit(url).path)), out, limits)
@@ -85,7 +93,7 @@ def _new_file(target: Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
-def _copy_local(path: Path, out: IO[bytes], limits: DownloadLimits) -> None:
+def _copy_local(path: Path, out: Receiving, limits: DownloadLimits) -> None:
     # Not blocking: a FIFO would hang in open().
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as source:
         status = os.fstat(source.fileno())
@@ -93,6 +101,7 @@ def _copy_local(path: Path, out: IO[bytes], limits: DownloadLimits) -> None:
             raise ValueError("it is no regular file")
         if status.st_size > limits.max_bytes:
             raise ValueError(f"it is larger than {limits.max_bytes} bytes")
+        out.expect(status.st_size)
         shutil.copyfileobj(source, out, _CHUNK)
 
 
@@ -107,7 +116,7 @@ class _Download:
         self._socket: socket.socket | None = None
         self._expired: threading.Event = threading.Event()
 
-    def run(self, url: str, out: IO[bytes]) -> None:
+    def run(self, url: str, out: Receiving) -> None:
         timer = threading.Timer(self._limits.total_timeout, self._expire)
         timer.daemon = True
         timer.start()
@@ -120,7 +129,7 @@ class _Download:
             timer.cancel()
         self._check_time(None)
 
-    def _follow(self, url: str, out: IO[bytes]) -> None:
+    def _follow(self, url: str, out: Receiving) -> None:
         first = urlsplit(url)
         for _ in range(self._limits.redirects + 1):
             self._allowed.check(url, self._store)
@@ -167,7 +176,7 @@ class _Download:
                 return sock
         raise error
 
-    def _receive(self, response: http.client.HTTPResponse, out: IO[bytes]) -> None:
+    def _receive(self, response: http.client.HTTPResponse, out: Receiving) -> None:
         if response.status != http.client.OK:
             raise ValueError(f"the server answered {response.status} {response.reason}")
         maximum = self._limits.max_bytes
@@ -175,6 +184,7 @@ class _Download:
         received = 0
         if expected is not None and expected > maximum:
             raise ValueError(f"it has {expected} bytes, and at most {maximum} are accepted")
+        out.expect(expected)
         while data := response.read1(_CHUNK):
             received += len(data)
             if received > maximum:

@@ -8,15 +8,16 @@ from __future__ import annotations
 import importlib
 import time
 from contextlib import closing
-from typing import IO, Any
+from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from .limits import DownloadLimits
+from .received import Receiving
 
 _CHUNK = 64 << 10
 
 
-def copy_from_s3(url: str, out: IO[bytes], limits: DownloadLimits) -> None:
+def copy_from_s3(url: str, out: Receiving, limits: DownloadLimits) -> None:
     """Copy the object that `url` names. Raises ValueError or OSError with the cause."""
     parts = urlsplit(url)
     end = time.monotonic() + limits.total_timeout
@@ -29,10 +30,11 @@ def copy_from_s3(url: str, out: IO[bytes], limits: DownloadLimits) -> None:
         raise ValueError(str(error)) from error
 
 
-def _copy(body: Any, length: int, out: IO[bytes], limits: DownloadLimits, end: float) -> None:
+def _copy(body: Any, length: int, out: Receiving, limits: DownloadLimits, end: float) -> None:
     with closing(body):
         if length > limits.max_bytes:
             raise ValueError(f"it has {length} bytes, and at most {limits.max_bytes} are accepted")
+        out.expect(length)
         for data in body.iter_chunks(_CHUNK):
             out.write(data)
             if time.monotonic() > end:

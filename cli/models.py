@@ -1,0 +1,155 @@
+"""`torchserve models`: what a running server has, and changing it, through its management API."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from .client import Client, Refused
+from .completion import complete_models
+from .described import listed, show_versions
+from .progress import while_registering, working
+from .tables import show_table
+from .target import find_target, target_options
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print the server's own JSON.")
+_WAIT = click.option(
+    "--wait/--no-wait", default=True, show_default=True, help="Whether to return once the workers are there."
+)
+_NAME = click.argument("name", shell_complete=complete_models)
+
+
+@click.group(context_settings={"max_content_width": 110})
+def models() -> None:
+    """List, describe, register, scale and remove the models of a running server."""
+
+
+def _changing(management: str | None, token: str | None, *, insecure: bool) -> Client:
+    """Loading a model takes what it takes: the server's own time-outs end it."""
+    return Client(find_target(management, token, insecure), timeout=None)
+
+
+def _print_json(answer: object) -> None:
+    click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+
+
+def _tell(answer: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        _print_json(answer)
+    else:
+        click.echo(answer["status"])
+
+
+@models.command("list")
+@_JSON
+@target_options
+def list_models(as_json: bool, management: str | None, token: str | None, insecure: bool) -> None:
+    """List all models: their default version, workers that serve and that are wanted, and waiting requests."""
+    with Client(find_target(management, token, insecure)) as client:
+        found = list(client.models())
+        if as_json:
+            _print_json({"models": found})
+            return
+        rows = []
+        for model in found:
+            try:
+                rows.append(listed(client.manage("GET", "models", model["modelName"])[0]))
+            except Refused as error:
+                if error.status != 404:  # gone since it was listed
+                    raise
+    if rows:
+        show_table(("model", "version", "workers", "batch", "waiting", "url"), rows)
+    else:
+        click.echo("No models: register one with `torchserve models register ARCHIVE`.", err=True)
+
+
+@models.command()
+@_NAME
+@click.option("--version", help="This version. Default: the model's default version.")
+@click.option("--all", "every", is_flag=True, help="All its versions.")
+@click.option("--customized", is_flag=True, help="What the model's handler says of it, too.")
+@_JSON
+@target_options
+def describe(name: str, version: str | None, every: bool, customized: bool, as_json: bool, **target: Any) -> None:
+    """Show the options, the queue and the workers of the model NAME."""
+    if every and version:
+        raise click.UsageError("--all and --version exclude one another")
+    path = ["models", name, *(["all"] if every else [version] if version else [])]
+    with Client(find_target(**target)) as client:
+        found = client.manage("GET", *path, query={"customized": customized or None})
+    if as_json:
+        _print_json(found)
+    else:
+        show_versions(found)
+
+
+@models.command()
+@click.argument("url", metavar="ARCHIVE")
+@click.option("--name", help="The model's name. Default: the archive's.")
+@click.option("--workers", type=click.IntRange(0), help="Workers to start. Default: as the archive or the server says.")
+@click.option("--batch-size", type=click.IntRange(1), help="Requests that a batch may have.")
+@click.option("--max-batch-delay", type=click.IntRange(0), help="Milliseconds that a request may wait for others.")
+@click.option("--response-timeout", type=click.IntRange(1), help="Seconds that a batch may take.")
+@click.option("--startup-timeout", type=click.IntRange(1), help="Seconds that a worker may take to load the model.")
+@click.option("--handler", help="Instead of the archive's handler.")
+@click.option("--runtime", type=click.Choice(["python", "python3", "LSP"]), help="Instead of the archive's.")
+@click.option("--s3-sse-kms", is_flag=True, help="Sign the download for S3.")
+@_WAIT
+@_JSON
+@target_options
+def register(url: str, name: str | None, workers: int | None, wait: bool, as_json: bool, **rest: Any) -> None:
+    """Register ARCHIVE: a file or folder of the server's model store, the path of a folder there, or a URL."""
+    target = {key: rest.pop(key) for key in ("management", "token", "insecure")}
+    rest["s3_sse_kms"] = rest["s3_sse_kms"] or None
+    wanted = {"url": url, "model_name": name, "initial_workers": workers, "synchronous": wait, **rest}
+    with _changing(**target) as client, while_registering(client.target, url):
+        answer = client.manage("POST", "models", query=wanted)
+    _tell(answer, as_json=as_json)
+
+
+@models.command()
+@_NAME
+@click.argument("workers", type=click.IntRange(0))
+@click.option("--max", "maximum", type=click.IntRange(0), help="Workers at most. Default: WORKERS.")
+@click.option("--version", help="This version. Default: the model's default version.")
+@_WAIT
+@_JSON
+@target_options
+def scale(
+    name: str, workers: int, maximum: int | None, version: str | None, wait: bool, as_json: bool, **target: Any
+) -> None:
+    """Give the model NAME as many WORKERS, at least."""
+    if maximum is not None and maximum < workers:
+        raise click.UsageError(f"--max {maximum} is less than {workers}")
+    path = ["models", name, *([version] if version else [])]
+    with _changing(**target) as client, working(f"Scaling {name} to {workers} workers"):
+        query = {"min_worker": workers, "max_worker": maximum, "synchronous": wait}
+        answer = client.manage("PUT", *path, query=query)
+    _tell(answer, as_json=as_json)
+
+
+@models.command()
+@_NAME
+@click.option("--version", help="This version. Default: the model's default version.")
+@_JSON
+@target_options
+def rm(name: str, version: str | None, as_json: bool, **target: Any) -> None:
+    """Remove the model NAME, once it has answered what it has accepted."""
+    path = ["models", name, *([version] if version else [])]
+    with _changing(**target) as client, working(f"Removing {name}"):
+        answer = client.manage("DELETE", *path)
+    _tell(answer, as_json=as_json)
+
+
+@models.command("set-default")
+@_NAME
+@click.argument("version")
+@_JSON
+@target_options
+def set_default(name: str, version: str, as_json: bool, **target: Any) -> None:
+    """Make VERSION the one that answers when a request to the model NAME names none."""
+    with _changing(**target) as client:
+        answer = client.manage("PUT", "models", name, version, "set-default")
+    _tell(answer, as_json=as_json)
