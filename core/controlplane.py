@@ -101,7 +101,7 @@ class ControlPlane:
             await self._changed()
             return Outcome(f"{label}. Use scale workers API to add workers for the model.")
         if not request.synchronous:
-            self._in_background(self._start_or_remove(model))
+            self._in_background(self._start_and_tell(model))
             return Outcome("Processing worker updates...", done=False)
         await self._start_or_remove(model)
         return Outcome(label)
@@ -172,6 +172,13 @@ class ControlPlane:
     async def _start(self, model: Model) -> None:
         await self._scale(model, model.options.min_workers, model.options.max_workers)
 
+    async def _start_and_tell(self, model: Model) -> None:
+        """For a registration that nobody waits for: workers that fail are tried again with back-off."""
+        try:
+            await self._start(model)
+        finally:
+            await self._changed()
+
     async def _start_or_remove(self, model: Model) -> None:
         self._on_trial.add(model)
         try:
@@ -214,8 +221,8 @@ class ControlPlane:
         try:
             await model.pool.scale(minimum, maximum)
         except WorkersFailed as error:
-            text = f"Failed to start workers for model {model.name} version: {model.version}. {error}"
-            raise WorkersFailed(text, out_of_memory=error.out_of_memory) from error
+            text = f"Failed to start workers for model {model.name} version: {model.version}."
+            raise WorkersFailed(f"{text} {error}", out_of_memory=error.out_of_memory, brief=text) from error
 
     async def unregister(self, name: str, version: str | None) -> Outcome:
         """Remove a version. What it has accepted is served first, within unregister_model_timeout."""
@@ -274,6 +281,8 @@ async def _logged(work: Coroutine[Any, Any, None]) -> None:
     """For work that nobody waits for: its failure is for the log."""
     try:
         await work
+    except WorkersFailed as error:
+        log.error("%s", error.brief)
     except ServeError as error:
         log.error("%s", error)
     except Exception:

@@ -165,8 +165,9 @@ class WorkerDied(Broken):
 
 
 class WorkersFailed(Broken):
-    """Workers could not be started for a model."""
+    """Workers could not be started for a model. `brief` is what the log says, where their errors stand already."""
 
-    def __init__(self, message: str, *, out_of_memory: bool = False) -> None:
+    def __init__(self, message: str, *, out_of_memory: bool = False, brief: str = "") -> None:
         super().__init__(message)
         self.out_of_memory = out_of_memory
+        self.brief = brief or message

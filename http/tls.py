@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _EXTRA = "needs the package cryptography: pip install 'torchserve[tls]'"
 _DAYS = 365
+_WEAK = frozenset({"EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK"})  # reasons of OpenSSL
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +65,29 @@ def _load_files(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
         except OSError as error:
             raise InvalidConfig(f"{name}={path} can't be read: {error.strerror}") from None
     try:
-        # The password is asked for if the key is encrypted; without this the terminal would be.
-        context.load_cert_chain(certificate, key, password=lambda: "")
+        try:
+            _load_chain(context, certificate, key)
+        except ssl.SSLError as error:
+            if error.reason not in _WEAK:
+                raise
+            context.set_ciphers("DEFAULT:@SECLEVEL=0")
+            _load_chain(context, certificate, key)
+            log.warning(
+                "certificate_file=%s is weak (%s): it is served, as TorchServe did, and many clients will refuse it."
+                " Replace it: RSA with 2,048 bits or more, or ECDSA, signed with SHA-256",
+                *(certificate, error.reason.replace("_", " ").lower()),
+            )
     except (ssl.SSLError, ValueError) as error:
         reason = (error.reason if isinstance(error, ssl.SSLError) else None) or str(error)
         raise InvalidConfig(
             f"certificate_file={certificate} and private_key_file={key} are no PEM certificate with its unencrypted"
             f" key: {reason.replace('_', ' ').lower()}"
         ) from None
+
+
+def _load_chain(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    # The password is asked for if the key is encrypted; without this the terminal would be.
+    context.load_cert_chain(certificate, key, password=lambda: "")
 
 
 def _load(context: ssl.SSLContext, pem: bytes, source: str) -> None:

@@ -15,8 +15,10 @@ from .line import Entry, Line, Several
 from .plan import ACCESS, ROOT, Plan, Sink
 
 BACKLOG = 100_000  # entries kept for a disk that does not keep up; what comes on top is dropped and counted
-# Seconds between two rounds: short, so that formatting never holds the interpreter for long.
-GATHER = 0.02
+# Seconds from the first line of a round until it is written. A quiet log is written at once, so that whoever had an
+# answer finds its lines; a busy one in rounds, short ones, so that formatting never holds the interpreter for long.
+QUIET, BUSY = 0.001, 0.02
+PACE = 0.0005  # seconds more for each entry of the round before: above 2,000 entries/s rounds grow from QUIET to BUSY
 
 
 class LogWriter:
@@ -63,19 +65,23 @@ class LogWriter:
         for file in self._destinations.values():
             if isinstance(file, LogFile):
                 file.create()
+        entries = 0
         while not self._ended:
             self._awake.wait()
             if not self._ended:
-                time.sleep(GATHER)
+                time.sleep(min(BUSY, max(QUIET, entries * PACE)))
             self._awake.clear()
-            self._drain()
+            entries = self._drain()
         self._drain()
 
-    def _drain(self) -> None:
+    def _drain(self) -> int:
+        """Write what there is; how many entries that was."""
+        entries = 0
         gathered: dict[Sink, list[str]] = {}
         into: dict[str, list[tuple[Layout, list[str]]]] = {}
         while self._entries:
             name, entry = self._entries.popleft()
+            entries += 1
             try:
                 shapes = into.get(name)
                 if shapes is None:
@@ -91,6 +97,7 @@ class LogWriter:
             self._tell_of_dropped(gathered, now)
         for sink, texts in gathered.items():
             self._destinations[sink].write("".join(texts), len(texts), now)
+        return entries
 
     def _tell_of_dropped(self, gathered: dict[Sink, list[str]], now: float) -> None:
         missing, self._told = self.dropped - self._told, self.dropped

@@ -46,6 +46,8 @@ class Slot:
     gpus: tuple[Gpu, ...] = ()
     last_error: str = ""
     failed: tuple[float, Failure] | None = None  # the handler's last failure, and when (Unix time)
+    brief_error: str = ""
+    recovering: bool = False
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
     @property
@@ -152,7 +154,7 @@ class Pool:
                 return
             if delay is None:
                 delay = backoff.next(asyncio.get_running_loop().time())
-            log.error("Backend worker error: %s", slot.last_error)
+            _tell(slot, loaded=started)
             if delay is None:
                 self._give_up(slot)
                 return
@@ -173,7 +175,7 @@ class Pool:
         try:
             slot.worker, slot.gpus = await self._launcher.launch(slot.name, len(self.slots))
         except LoadFailed as error:
-            slot.last_error = str(error)
+            slot.last_error, slot.brief_error = str(error), error.brief
             if error.failure is not None:
                 slot.failed = (time.time(), error.failure)
             if not slot.first_start.done():
@@ -189,6 +191,9 @@ class Pool:
             return False
         slot.state = SlotState.READY
         slot.last_error = ""
+        if slot.recovering:
+            log.info("Auto recovery succeeded, reset recoveryStartTS")
+            slot.recovering = False
         self._launcher.observer.loaded(slot.name, (asyncio.get_running_loop().time() - started) * 1000.0)
         if not slot.first_start.done():
             slot.first_start.set_result(None)
@@ -198,6 +203,20 @@ class Pool:
         self._launcher.seats.leave(slot.name)
         slot.failed = slot.last_failure
         slot.worker, slot.gpus = None, ()
+
+
+def _tell(slot: Slot, *, loaded: bool) -> None:
+    """In the words that TorchServe's log has for it, which people's searches and alerts look for."""
+    if loaded:
+        log.error("Backend worker error: %s", slot.last_error)
+        log.info("%s Worker disconnected.", slot.name)
+    else:
+        log.error("Backend worker error\norg.pytorch.serve.wlm.WorkerInitializationException: %s", slot.brief_error)
+    if slot.recovering:
+        log.warning("Auto recovery failed again")
+    else:
+        slot.recovering = True
+        log.info("Auto recovery start timestamp: %d", time.time() * 1000)
 
 
 def _retrieve(future: asyncio.Future[None]) -> None:

@@ -35,9 +35,13 @@ STOP_GRACE = 2.0  # seconds a worker may take to end after its socket was closed
 class LoadFailed(Exception):
     """The worker could not load its model; the traceback, if there is one, is in the model log."""
 
-    def __init__(self, message: str, *, out_of_memory: bool = False, failure: Failure | None = None) -> None:
+    def __init__(
+        self, message: str, *, out_of_memory: bool = False, brief: str = "", failure: Failure | None = None
+    ) -> None:
+        """`brief` is what the log says, where the traceback stands already."""
         super().__init__(message)
         self.out_of_memory = out_of_memory
+        self.brief = brief or message
         self.failure = failure
 
 
@@ -108,6 +112,7 @@ class Worker(asyncio.BufferedProtocol):
             raise LoadFailed(
                 f"{self.name} could not load the model: {loaded.message}",
                 out_of_memory=loaded.code == 507,
+                brief=f"{self.name} could not load the model; what it said is in the model log",
                 failure=loaded.failure,
             )
         self.process.settle()

@@ -230,13 +230,16 @@ async def test_workers_that_fail_take_the_registration_with_them(barren: House) 
     assert (barren.names, [*barren.work.iterdir()]) == ([], [])
 
 
-async def test_and_so_behind_the_answer(barren: House, caplog: pytest.LogCaptureFixture) -> None:
+async def test_behind_the_answer_they_are_tried_again(barren: House, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     packed(barren.store, "p")
     outcome = await barren.register("p.mar", initial_workers=1, synchronous=False)
     assert outcome == Outcome("Processing worker updates...", done=False)
     await barren.settle()
-    assert (barren.names, [*barren.work.iterdir()]) == ([], [])
-    assert any(text.startswith("Failed to start workers for model p version: 1.0.") for text in caplog.messages)
+    assert barren.names == ["p/1.0"]
+    assert "Failed to start workers for model p version: 1.0." in caplog.messages
+    assert "Retry worker: 9000 in 1 seconds." in caplog.messages
+    assert [text.split(":")[0] for text in caplog.messages if "recover" in text] == ["Auto recovery start timestamp"]
 
 
 @pytest.fixture

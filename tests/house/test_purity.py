@@ -15,7 +15,7 @@ before = set(sys.modules)
 for name in sys.argv[1:]:
     importlib.import_module(name)
 new = {name.partition(".")[0] for name in set(sys.modules) - before}
-json.dump(sorted(new - set(sys.stdlib_module_names) - {"torchserve", "ts"}), sys.stdout)
+json.dump(sorted(new - set(sys.stdlib_module_names) - {"torchserve", "ts", "model_archiver"}), sys.stdout)
 """
 
 

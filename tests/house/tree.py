@@ -20,6 +20,7 @@ FOLDERS = {
     "http": "torchserve.http",
     "cli": "torchserve.cli",
     "ts": "ts",
+    "model_archiver": "model_archiver",
 }
 AROUND = ("benchmarks", "examples", "tests", "docs", "deploy")
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info", ".*_cache", ".hypothesis", "*.mar")

@@ -53,6 +53,15 @@ async def ping(h: House, client: ssl.SSLContext) -> bytes:
 # ---- certificates
 
 
+async def test_a_weak_certificate_is_served_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    certificate, key = certificates.write_weak_pair(tmp_path)
+    async with tls_house(server_context(Identity(certificate, key))) as h:
+        client = certificates.trusting()
+        client.set_ciphers("DEFAULT:@SECLEVEL=0")
+        assert (await ping(h, client)).startswith(b"HTTP/1.1 200")
+    assert "is weak (ee key too small): it is served" in caplog.text
+
+
 def identities(folder: Path) -> dict[str, Identity]:
     certificate, key = certificates.write_pair(folder)
     (folder / "store.p12").write_bytes(certificates.keystore("changeit"))

@@ -94,12 +94,9 @@ def run(collection: Collection, upstream: Path, newman: Path, home: Path) -> dic
     postman, flags = upstream / "test" / "postman", ("--ncs", "--disable-token-auth", "--enable-model-api")
     if not (postman / f"{collection.file}.json").exists():
         return {"why": f"{collection.file}.json is not in the checkout"}
-    folder = Path(__file__).with_name("tls")  # upstream's own key has 1,024 bits, which OpenSSL refuses
-    certificates = tuple(
-        (name, (folder / file).read_text())
-        for name, file in (("certs.pem", "cert.pem"), ("key.pem", "key.pem"))
-        if collection.tls
-    )
+    resources = upstream / "test" / "resources"
+    pair = ("certs.pem", "key.pem") if collection.tls else ()
+    certificates = tuple((name, (resources / name).read_text()) for name in pair)
     properties = (_TLS if collection.tls else "") + collection.properties
     setup = Setup(
         collection.name, (), properties=properties, flags=flags, files=(("input.jpg", "not really a picture"), *certificates)

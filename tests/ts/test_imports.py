@@ -1,4 +1,4 @@
-"""Every import path of TorchServe that public handlers use gives our object, and is in the wheel's package list."""
+"""Every import path of TorchServe and its archiver that public handlers use gives our object, and is in the wheel's package list."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ PATHS = {
         "import_class": "core.handlers.classes",
         "send_intermediate_predict_response": "core.handlers.streaming",
     },
+    "ts.launcher": {name: "cli.launcher" for name in ("register_model", "register_model_with_params", "start", "stop")},
     "ts.metrics.caching_metric": {"CachingMetric": "core.handlers.emitter"},
     "ts.metrics.dimension": {"Dimension": "core.handlers.emitter"},
     "ts.metrics.metric_cache_errors": {
@@ -28,6 +29,16 @@ PATHS = {
         "MetricsCacheValueError": "core.handlers.emitter",
     },
     "ts.metrics.metric_type_enum": {"MetricTypes": "core.handlers.emitter"},
+    "model_archiver": {
+        "ModelArchiver": "cli.packaging",
+        "ModelArchiverConfig": "cli.packaging",
+        "__version__": "core.version",
+    },
+    "model_archiver.manifest_components.manifest": {"RuntimeType": "cli.packaging"},
+    "model_archiver.model_archiver": {"ModelArchiver": "cli.packaging"},
+    "model_archiver.model_archiver_config": {"ModelArchiverConfig": "cli.packaging"},
+    "model_archiver.model_archiver_error": {"ModelArchiverError": "cli.packaging"},
+    "model_archiver.model_packaging": {"generate_model_archive": "cli.packaging", "package_model": "cli.packaging"},
     "ts.protocol.otf_message_handler": {"send_intermediate_predict_response": "core.handlers.streaming"},
     "ts.torch_handler.base_handler": {"BaseHandler": "core.handlers.base"},
     "ts.torch_handler.image_classifier": {"ImageClassifier": "core.handlers.image_classifier"},
@@ -43,6 +54,10 @@ PATHS = {
 }
 
 
+def files_below(*folders: str) -> list[Path]:
+    return [path for folder in folders for path in (REPO / folder).rglob("*.py")]
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_path(path: str) -> None:
     module = importlib.import_module(path)
@@ -52,15 +67,15 @@ def test_path(path: str) -> None:
 
 
 def test_the_table_above_is_complete() -> None:
-    files = {path.relative_to(REPO).with_suffix("") for path in (REPO / "ts").rglob("*.py")}
-    modules = {".".join(file.parts).removesuffix(".__init__") for file in files if file.name != "__init__"}
-    assert modules | {"ts"} == set(PATHS)
+    files = {path.relative_to(REPO).with_suffix("") for path in files_below("ts", "model_archiver")}
+    modules = {".".join(file.parts) for file in files if file.name != "__init__"}
+    assert modules | {"ts", "model_archiver"} == set(PATHS)
 
 
 def test_every_package_is_listed() -> None:
     listed = tomllib.loads((REPO / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    tree = {".".join(path.parent.relative_to(REPO).parts) for path in (REPO / "ts").rglob("*.py")}
-    assert tree == {name for name in listed if name.partition(".")[0] == "ts"}
+    tree = {".".join(path.parent.relative_to(REPO).parts) for path in files_below("ts", "model_archiver")}
+    assert tree == {name for name in listed if name.partition(".")[0] in {"ts", "model_archiver"}}
     assert all((REPO / name.replace(".", "/") / "__init__.py").exists() for name in tree)
 
 

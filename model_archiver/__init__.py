@@ -1,0 +1,6 @@
+"""The Python package `model_archiver`, by which scripts make archives. Nothing here but re-exports."""
+
+from torchserve.cli.packaging import ModelArchiver, ModelArchiverConfig
+from torchserve.core.version import __version__
+
+__all__ = ["ModelArchiver", "ModelArchiverConfig", "__version__"]

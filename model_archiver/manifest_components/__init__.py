@@ -1,0 +1,1 @@
+"""torch-model-archiver's import path."""
