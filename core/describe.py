@@ -46,7 +46,7 @@ def describe_model(model: Model) -> dict[str, Any]:
     return entry | {
         "continuousBatching": False,
         "useJobTicket": False,
-        "useVenv": False,
+        "useVenv": options.use_venv,
         "stateful": False,
         "sequenceMaxIdleMSec": 0,
         "sequenceTimeoutMSec": 0,

@@ -12,7 +12,7 @@ Kind = Literal["not_found", "invalid", "conflict", "denied", "too_large", "overl
 
 # ServeError
 # ├── NotFound ─────── ModelNotFound, VersionNotFound (DefaultNotFound), ArchiveNotFound, RouteNotFound
-# ├── Invalid ──────── BadRequest, InvalidArchive, DownloadFailed, InvalidConfig
+# ├── Invalid ──────── BadRequest, InvalidArchive, PackagesFailed, DownloadFailed, InvalidConfig
 # ├── Conflict ─────── AlreadyRegistered, ArchiveExists, DefaultVersionInUse
 # ├── Denied ───────── MethodNotAllowed, InvalidKey
 # ├── TooLarge
@@ -71,6 +71,10 @@ class BadRequest(Invalid):
 
 class InvalidArchive(Invalid):
     """An archive that is corrupt, hostile or incomplete; the text names the file and the cause."""
+
+
+class PackagesFailed(Invalid):
+    """The Python packages of a model could not be installed; the text has all that pip said."""
 
 
 class DownloadFailed(Invalid):

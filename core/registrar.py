@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .archive.downloads import Downloads
+from .archive.packages import ModelPython, Packages, default_folder
 from .archive.reader import Archive, open_archive
 from .archive.received import Received
 from .archive.store import Located, default_name
@@ -21,6 +23,7 @@ from .models.model import Model
 from .models.numbers import WorkerNumbers
 from .models.registry import Registry
 from .workers.gpus import GpuSeats
+from .workers.spawn_local import visible
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +59,12 @@ class Registrar:
         self._seats = seats
         self._work = work
         self._downloads = Downloads(settings.model_store, settings.allowed_urls)
+        self._packages = Packages(
+            settings.package_folder or default_folder(),
+            settings.python,
+            visible(os.environ, settings.blacklist_env_vars),
+            install=settings.install_py_dep_per_model,
+        )
         self._numbers = WorkerNumbers(settings.initial_worker_port)
 
     async def admit(self, request: RegisterRequest, *, at_startup: bool = False) -> Model:
@@ -97,7 +106,10 @@ class Registrar:
     ) -> Model:
         archive = await asyncio.to_thread(open_archive, located.path, self._work)
         try:
-            return self._register(request, located, archive, saved, at_startup)
+            name = _model_name(request, archive, located.path, at_startup)
+            use_venv = (archive.config or {}).get("useVenv") is True
+            python = await self._packages.prepare(archive, name, use_venv=use_venv)
+            return self._register(request, name, located, archive, python, saved, at_startup)
         except BaseException:
             await asyncio.to_thread(archive.remove)
             raise
@@ -105,12 +117,13 @@ class Registrar:
     def _register(
         self,
         request: RegisterRequest,
+        name: str,
         located: Located,
         archive: Archive,
+        python: ModelPython,
         saved: SavedModel | None,
         at_startup: bool,
     ) -> Model:
-        name = _model_name(request, archive, located.path, at_startup)
         version = archive.manifest.model_version
         configured = self._settings.models.find(name, version) if self._settings.models else ConfiguredModel()
         options = _options(request, archive, self._settings, configured)
@@ -131,6 +144,7 @@ class Registrar:
                 seats=self._seats,
                 numbers=self._numbers,
                 metrics=self._metrics,
+                python=python,
                 at_startup=at_startup,
             )
             self._registry.add(model)

@@ -32,6 +32,7 @@ class ModelOptions:
     device_ids: tuple[int, ...] | None = None
     parallel: Parallel | None = None
     asynchronous: bool = False
+    use_venv: bool = False
     gpu_memory: int | None = None
     when_no_gpu_memory: str = "refuse"
 
@@ -61,7 +62,7 @@ _WHOLE_KEYS = {
 }
 _MEMORY = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([KMGT]i?B?)\s*")
 # Front-end keys that change how requests are scheduled or workers are started, and that this version can't honour.
-_NOT_YET = "useJobTicket continuousBatching sequenceBatching useVenv".split()
+_NOT_YET = "useJobTicket continuousBatching sequenceBatching".split()
 
 
 def resolve_options(
@@ -119,6 +120,7 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
     found |= _read_devices(config)
     found["parallel"] = parallel = read_parallel(config)
     found["asynchronous"] = _read_asynchronous(config, ranks=parallel.ranks if parallel else 0)
+    found["use_venv"] = _read_switch(config, "useVenv")
     for key in _NOT_YET:
         if config.get(key):
             log.warning("model-config.yaml: %s is not supported by this version and is ignored", key)
@@ -134,6 +136,13 @@ def _read_asynchronous(config: Mapping[str, Any], ranks: int) -> bool:
         log.warning("model-config.yaml: asyncCommunication is ignored, as torchrun's ranks take one batch at a time")
         return False
     return said
+
+
+def _read_switch(config: Mapping[str, Any], key: str) -> bool:
+    value = config.get(key, False)
+    if not isinstance(value, bool):
+        log.warning("model-config.yaml: %s must be true or false, not %r; false is used", key, value)
+    return value is True
 
 
 def _read_devices(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -180,6 +180,13 @@ class Settings:
     use_env_allowed_urls: bool = _key(
         False, _flag, "let TS_ALLOWED_URLS override allowed_urls, if enable_envvars_config is true too", env=None
     )
+    install_py_dep_per_model: bool = _key(
+        False, _flag, "install the requirements.txt of archives that have one, for their models alone"
+    )
+    package_folder: Path | None = _key(
+        None, _path, "where the packages of models are kept between starts; default: torchserve/packages in the user's"
+        " cache folder"
+    )  # fmt: skip
     blacklist_env_vars: str | None = _key(None, _pattern, "regular expression of variables that workers don't see")
     disable_token_authorization: bool | None = _key(
         None, _flag, "true: no tokens; false: tokens; default: tokens if inference or management can be reached from"
@@ -262,7 +269,6 @@ NOT_YET = {
     "enable_grpc_ssl": "gRPC",
     "ts_open_inference_protocol": "the Open Inference Protocol",
     "workflow_store": "workflows",
-    "install_py_dep_per_model": "per-model Python packages",
     "system_metrics_cmd": "a collector of system metrics of one's own",
     "ts_header_key_sequence_id": "sequence batching",
     "ts_header_key_sequence_start": "sequence batching",

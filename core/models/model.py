@@ -10,6 +10,7 @@ from ...scheduler.errors import QueueFull as LaneFull
 from ...scheduler.job import Job, Sink
 from ...scheduler.lane import Lane
 from ...scheduler.policy import BatchPolicy
+from ..archive.packages import ModelPython
 from ..archive.reader import Archive
 from ..archive.store import Located
 from ..config.model_options import ModelOptions
@@ -45,6 +46,7 @@ class Model:
         seats: GpuSeats,
         numbers: WorkerNumbers,
         metrics: MetricStore,
+        python: ModelPython | None = None,
         chosen_handler: str | None = None,
         at_startup: bool = False,
     ) -> None:
@@ -60,25 +62,12 @@ class Model:
         self._archive_name = located.name
         self._chosen_handler = chosen_handler
         self.lane = Lane(_policy(options), expired=self._expired, clock=time.monotonic)
-        load = Load(
-            model_name=name,
-            model_version=version,
-            model_dir=str(archive.model_dir),
-            handler=handler,
-            batch_size=options.batch_size,
-            envelope=settings.service_envelope,
-            limit_max_image_pixels=settings.limit_max_image_pixels,
-            decode_input_request=settings.decode_input_request,
-            max_response_size=settings.max_response_size,
-            metrics=metrics.declared,
-            errors_in_response=settings.handler_errors_in_response,
-            asynchronous=options.asynchronous,
-        )
         self.metrics = metrics.of_model(name, version)
         launcher = Launcher(
-            load=load,
+            load=_order(name, version, archive, handler, options, settings, metrics),
             options=options,
             settings=settings,
+            python=python or ModelPython(),
             seats=seats,
             lane=self.lane,
             observer=ModelObserver(self.metrics),
@@ -174,4 +163,30 @@ def _policy(options: ModelOptions) -> BatchPolicy:
         batch_size=1 if options.asynchronous else options.batch_size,
         max_batch_delay=options.max_batch_delay / 1000.0,
         queue_size=options.job_queue_size,
+    )
+
+
+def _order(
+    name: str,
+    version: str,
+    archive: Archive,
+    handler: str,
+    options: ModelOptions,
+    settings: Settings,
+    metrics: MetricStore,
+) -> Load:
+    """What every worker is told to load."""
+    return Load(
+        model_name=name,
+        model_version=version,
+        model_dir=str(archive.model_dir),
+        handler=handler,
+        batch_size=options.batch_size,
+        envelope=settings.service_envelope,
+        limit_max_image_pixels=settings.limit_max_image_pixels,
+        decode_input_request=settings.decode_input_request,
+        max_response_size=settings.max_response_size,
+        metrics=metrics.declared,
+        errors_in_response=settings.handler_errors_in_response,
+        asynchronous=options.asynchronous,
     )

@@ -11,6 +11,7 @@ import msgspec
 from ...scheduler.errors import NoRoom
 from ...scheduler.gpu import Gpu
 from ...scheduler.lane import Lane
+from ..archive.packages import ModelPython
 from ..config.model_options import ModelOptions
 from ..config.settings import Settings
 from ..wire.messages import Load
@@ -33,6 +34,7 @@ class Launcher:
     load: Load
     options: ModelOptions
     settings: Settings
+    python: ModelPython
     seats: GpuSeats
     lane: Lane
     observer: WorkerObserver
@@ -80,13 +82,14 @@ class Launcher:
         )
         if parallel is not None and parallel.threads is not None:
             environment["OMP_NUM_THREADS"] = str(parallel.threads)
+        interpreter = self.python.interpreter or self.settings.python
         worker: Worker | None = None
 
         def printed(stream: str, line: str) -> None:
             self.observer.printed(name, stream, line, worker.requests if worker is not None else "")
 
         try:
-            process = await spawn(name, environment, printed, self.settings.python, parallel)
+            process = await spawn(name, self.python.extend(environment), printed, interpreter, parallel)
         except OSError as error:
             raise LoadFailed(f"{name} could not be started: {error}") from error
         # With its GPUs alone made visible, the first of them is number 0 for the handler.

@@ -165,9 +165,14 @@ def worker_environment(
 
     `threads` is what OpenMP, and so torch and numpy, compute with, unless OMP_NUM_THREADS is there already.
     """
-    pattern = re.compile(hidden) if hidden else None
-    environment = {name: value for name, value in base.items() if not (pattern and pattern.fullmatch(name))}
+    environment = visible(base, hidden)
     environment.setdefault("OMP_NUM_THREADS", str(threads))
     if gpus:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     return environment
+
+
+def visible(base: Mapping[str, str], hidden: str | None) -> dict[str, str]:
+    """`base` less the names that match `hidden` in full (blacklist_env_vars)."""
+    pattern = re.compile(hidden) if hidden else None
+    return {name: value for name, value in base.items() if not (pattern and pattern.fullmatch(name))}

@@ -27,6 +27,7 @@ TABLE = [
     (InvalidMessage(), 400, "BadRequestException", "Invalid HTTP message."),
     (errors.InvalidArchive("x"), 400, "InvalidModelException", "x"),
     (errors.InvalidConfig("x"), 400, "BadRequestException", "x"),
+    (errors.PackagesFailed("x"), 400, "ModelException", "x"),
     (errors.DownloadFailed("x"), 400, "DownloadArchiveException", "x"),
     (
         errors.AlreadyRegistered("m", "1.0"), 409, "ConflictStatusException",

@@ -125,7 +125,7 @@ def test_devices(
 
 @pytest.mark.parametrize(
     "key",
-    "useJobTicket continuousBatching sequenceBatching useVenv".split(),
+    "useJobTicket continuousBatching sequenceBatching".split(),
 )
 def test_what_is_not_there_yet_is_named_once_it_is_asked_for(key: str, caplog: pytest.LogCaptureFixture) -> None:
     assert resolve({key: False}) == PLAIN

@@ -1,0 +1,205 @@
+"""Packages: the Python packages of a model's own, in an environment that is made once and kept.
+
+An environment sees the server's own packages behind its own. Its key is the text of requirements.txt, what that names
+of the archive's files, and the interpreter. A lock makes sure that nobody removes it while a server uses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import PackagesFailed
+from .reader import Archive
+
+log = logging.getLogger(__name__)
+
+UNUSED = 30 * 86400.0  # seconds after which an environment that nobody uses is removed
+_POLL = 0.1  # seconds between two looks whether another server has finished the same environment
+_DONE = "complete"
+_SITES = "import json, sys; print(json.dumps([p for p in sys.path if p.endswith(('site-packages', 'dist-packages'))]))"
+_WORD = re.compile(r"[\s=,;\"']+")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPython:
+    """What a model's workers run in: an interpreter, None for the server's choice; and folders ahead of its own."""
+
+    interpreter: str | None = None
+    path: tuple[str, ...] = ()
+
+    def extend(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """`environment` with these folders on PYTHONPATH."""
+        if not self.path:
+            return dict(environment)
+        folders = [*self.path, *filter(None, [environment.get("PYTHONPATH")])]
+        return {**environment, "PYTHONPATH": os.pathsep.join(folders)}
+
+
+def default_folder() -> Path:
+    """In the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torchserve" / "packages"
+
+
+class Packages:
+    """`install`: whether requirements are installed at all. `environment` is what pip sees of the server's."""
+
+    def __init__(self, folder: Path, python: str | None, environment: Mapping[str, str], *, install: bool) -> None:
+        self._folder = folder
+        self._python = python or sys.executable
+        self._environment = dict(environment)
+        self._install = install
+        self._locks: dict[str, int] = {}  # shared ones, until the process ends
+        self._gates: dict[str, asyncio.Lock] = {}
+
+    async def prepare(self, archive: Archive, model: str, *, use_venv: bool) -> ModelPython:
+        """Install what the archive asks for, unless that is there. Raises PackagesFailed with all that pip said."""
+        name = archive.manifest.requirements_file
+        requirements = archive.model_dir / name if name else None
+        if requirements is not None and not self._install:
+            log.warning("%s of model %s is not installed: install_py_dep_per_model is not true", name, model)
+            requirements = None
+        if requirements is None and not use_venv:
+            return ModelPython()
+        try:
+            key = await asyncio.to_thread(environment_key, requirements, archive.model_dir, self._python)
+            async with self._gates.setdefault(key, asyncio.Lock()):
+                venv = await self._environment_for(key, requirements, archive.model_dir)
+        except _Failed as error:
+            raise PackagesFailed(f"Custom pip package installation failed for model {model}\n{error}") from None
+        except OSError as error:
+            raise PackagesFailed(f"Custom pip package installation failed for model {model}: {error}") from error
+        if use_venv:
+            return ModelPython(str(venv / "bin" / "python"))
+        return ModelPython(path=tuple(str(folder) for folder in _sites(venv)))
+
+    async def _environment_for(self, key: str, requirements: Path | None, folder: Path) -> Path:
+        venv = self._folder / key
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if key not in self._locks:
+            self._locks[key] = os.open(self._folder / f"{key}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = self._locks[key]
+        while True:
+            if _locked(lock, fcntl.LOCK_SH) and (venv / _DONE).exists():
+                (venv / _DONE).touch()
+                return venv
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            if _locked(lock, fcntl.LOCK_EX):
+                break
+            await asyncio.sleep(_POLL)
+        if not (venv / _DONE).exists():
+            try:
+                await self._make(venv, requirements, folder)
+            except BaseException:
+                await asyncio.to_thread(shutil.rmtree, venv, ignore_errors=True)
+                os.close(self._locks.pop(key))
+                raise
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        await asyncio.to_thread(self.sweep, time.time())
+        return venv
+
+    async def _make(self, venv: Path, requirements: Path | None, folder: Path) -> None:
+        await asyncio.to_thread(shutil.rmtree, venv, ignore_errors=True)
+        await self._run([self._python, "-P", "-m", "venv", "--without-pip", str(venv)], folder)
+        told = await self._run([self._python, "-P", "-c", _SITES], folder)
+        (own,) = _sites(venv)
+        # As a site's folder, so that its .pth files count too: packages installed as editable are found by one.
+        lines = [f"import site; site.addsitedir({path!r})\n" for path in json.loads(told)]
+        (own / "zz_server_packages.pth").write_text("".join(lines))
+        if requirements is not None:
+            log.info("Installing %s into %s", requirements.name, venv)
+            command = [str(venv / "bin" / "python"), "-P", "-m", "pip", "install", "--disable-pip-version-check"]
+            await self._run([*command, "--no-input", "-r", str(requirements)], folder)
+        (venv / _DONE).touch()
+
+    async def _run(self, command: Sequence[str], folder: Path) -> str:
+        """Its output; raises _Failed with that if it fails. It ends with us, and with whoever waits for it."""
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            output, _ = await process.communicate()
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+            raise
+        text = output.decode("utf-8", "replace")
+        if process.returncode:
+            raise _Failed(text.strip() or f"{command[0]} ended with code {process.returncode}")
+        return text
+
+    def sweep(self, now: float) -> None:
+        """Remove environments that were last used long ago and that no server uses. `now` is Unix time."""
+        for done in self._folder.glob(f"*/{_DONE}"):
+            with contextlib.suppress(OSError):
+                if now - done.stat().st_mtime < UNUSED:
+                    continue
+                with _exclusive(self._folder / f"{done.parent.name}.lock") as alone:
+                    if alone:
+                        shutil.rmtree(done.parent, ignore_errors=True)
+
+
+class _Failed(Exception):
+    """A command ended with an error; the text is all that it said."""
+
+
+def environment_key(requirements: Path | None, folder: Path, python: str) -> str:
+    """The name of the environment for these requirements; `folder` is the model's. Raises OSError."""
+    digest = hashlib.sha256(f"{Path(python).absolute()}\0{os.path.realpath(python)}\0".encode())
+    if requirements is not None:
+        for path in _named(requirements, folder):
+            digest.update(f"{path.relative_to(folder)}\0".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:32]
+
+
+def _named(requirements: Path, folder: Path) -> Iterator[Path]:
+    """requirements.txt and the archive's own files that it names, as `-r more.txt`, a wheel, or a folder of wheels."""
+    yield requirements
+    for word in sorted(set(_WORD.split(requirements.read_text("utf-8", "replace")))):
+        path = (folder / word.removeprefix("file:")) if word not in {"", ".", "/"} else folder
+        with contextlib.suppress(OSError, ValueError):
+            if path != folder and path.resolve().is_relative_to(folder.resolve()):
+                yield from sorted(each for each in ([path] if path.is_file() else path.rglob("*")) if each.is_file())
+
+
+def _sites(venv: Path) -> list[Path]:
+    return sorted(venv.glob("lib/python3*/site-packages"))
+
+
+def _locked(lock: int, how: int) -> bool:
+    try:
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _exclusive(path: Path) -> Iterator[bool]:
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield _locked(lock, fcntl.LOCK_EX)
+    finally:
+        os.close(lock)
