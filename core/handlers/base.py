@@ -20,6 +20,7 @@ import torch
 from .classes import list_classes_from_module
 from .context import Context
 from .labels import load_label_mapping
+from .onnx import is_session, open_session, run_session
 from .prediction_exception import PredictionException
 from .profiling import profiled, profiling
 from .timer import timed
@@ -60,13 +61,16 @@ class BaseHandler:
             self.model = self._load_pickled_model(model_dir, definition, self.model_pt_path)
         elif self.model_pt_path is not None and self.model_pt_path.endswith((".pt", ".pth")):
             self.model = self._load_torchscript_model(self.model_pt_path)
+        elif self.model_pt_path is not None and self.model_pt_path.endswith(".onnx"):
+            self.model = open_session(_existing(self.model_pt_path), self.device)
         else:
             raise RuntimeError(
-                f"No model weights could be loaded: expected a modelFile, or a serializedFile that ends in .pt, in the"
-                f" manifest; got modelFile {definition!r} and serializedFile {weights!r}"
+                "No model weights could be loaded: expected a modelFile, or a serializedFile that ends in .pt or .onnx,"
+                f" in the manifest; got modelFile {definition!r} and serializedFile {weights!r}"
             )
-        self.model.to(self.device)
-        self.model.eval()
+        if not is_session(self.model):
+            self.model.to(self.device)
+            self.model.eval()
         if (context.model_yaml_config or {}).get("pt2"):
             log.warning("pt2 in the model's yaml is not applied by this version; the model runs uncompiled")
         self.mapping = load_label_mapping(str(Path(model_dir, "index_to_name.json")))
@@ -95,7 +99,9 @@ class BaseHandler:
 
     @timed
     def inference(self, data: Any, *args: Any, **kwargs: Any) -> Any:
-        """The model's output for the batch."""
+        """The model's output for the batch; an ONNX model gets it as its inputs, in their order."""
+        if is_session(self.model):
+            return run_session(self.model, data)
         with torch.inference_mode():
             return self.model(data.to(self.device), *args, **kwargs)
 

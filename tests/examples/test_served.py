@@ -141,6 +141,24 @@ def test_a_sound_is_answered_the_same_whoever_runs_beside_it(packed: Packed) -> 
     assert "send a WAV file of 16000 Hz" in answers[3].message
 
 
+@needs("magika", "onnxruntime")
+def test_files_are_told_by_what_is_in_them(packed: Packed) -> None:
+    server = packed("filetype")
+    files = {
+        "markdown": (EXAMPLES / "README.md").read_bytes(),
+        "python": Path(__file__).read_bytes(),
+        "wav": sound(np.random.default_rng(0).normal(0, 3000, 8000)),
+        "pytorch": (EXAMPLES / "digits" / "digits.pt").read_bytes(),
+        "png": next((EXAMPLES / "digits" / "samples").glob("*.png")).read_bytes(),
+    }
+    answers = {kind: server.later("filetype", body) for kind, body in files.items()}
+    for kind, answer in answers.items():
+        shares = answer.result().json
+        assert next(iter(shares)) == kind, shares
+        assert len(shares) == 3
+    assert server.predict("filetype", b"").status == 200
+
+
 def test_words_come_one_by_one_and_the_same_seed_says_the_same(packed: Packed) -> None:
     server = packed("words")
     wish = json.dumps({"text": "Beautiful is", "words": 9, "seed": 1})

@@ -33,7 +33,9 @@ _MODELS = f"{_WORKERS} core.models"
 _PLANES = f"{_MODELS} core.describe core.dataplane core.registrar core.controlplane"
 _MEETING = f"{_BASE} core.wire core.config.model_options core.archive.manifest core.metrics.spec core.metrics.emitter"
 _PLAIN = "yaml psutil msgspec orjson uvloop javaproperties"
-_HANDLING = "torch torchvision numpy PIL simplejpeg captum transformers yaml orjson msgspec psutil packaging"
+_HANDLING = (
+    "onnxruntime torch torchvision numpy PIL simplejpeg captum transformers yaml orjson msgspec psutil packaging"
+)
 
 TABLE: dict[str, Row] = {
     "scheduler": _row(),
