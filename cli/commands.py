@@ -12,6 +12,7 @@ MODELS_FLAG = "--models"
 SUBCOMMANDS = {
     "config": ".config",
     "models": ".models",
+    "top": ".top",
     "completion": ".completion",
 }
 

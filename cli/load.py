@@ -1,0 +1,105 @@
+"""Load: what two scrapes of a server say of its models and GPUs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .scrape import Scrape, quantile
+
+_MB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLoad:
+    """One version of a model. Rates, quantiles and the batch size are of the time between the scrapes; None: nothing
+    was answered in it. `errors`: requests refused or failed, since the version was registered.
+    """
+
+    model: str
+    version: str
+    workers_ready: int
+    workers_wanted: int
+    queue_depth: int
+    in_flight: int
+    requests_per_second: float
+    p50_ms: float | None
+    p99_ms: float | None
+    batch_size: float | None
+    errors: int
+    errors_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class GpuLoad:
+    """As the server measured it last (metric_time_interval); percentages, and None for what the driver does not say."""
+
+    gpu: str
+    memory_used_bytes: int | None
+    memory_percent: float | None
+    utilization_percent: float | None
+
+
+def model_loads(before: Scrape, now: Scrape) -> list[ModelLoad]:
+    """By name and version."""
+    known = {(labels["model_name"], labels["model_version"]) for labels, _ in now.of("torchserve_workers")}
+    return [_Between(before, now, name, version).load() for name, version in sorted(known)]
+
+
+def gpu_loads(now: Scrape) -> list[GpuLoad]:
+    """By number."""
+    names = ("GPUMemoryUsed", "GPUMemoryUtilization", "GPUUtilization")
+    known = {labels.get("DeviceId", "") for name in names for labels, _ in now.of(name)}
+    found = []
+    for gpu in sorted(known, key=lambda text: (len(text), text)):
+        used, share, busy = (next((value for _, value in now.of(name, DeviceId=gpu)), None) for name in names)
+        found.append(GpuLoad(gpu, None if used is None else round(used * _MB), share, busy))
+    return found
+
+
+class _Between:
+    """What happened to one version between two scrapes. A counter that fell began anew."""
+
+    def __init__(self, before: Scrape, now: Scrape, name: str, version: str) -> None:
+        self._before, self._now = before, now
+        self._name, self._version = name, version
+        self._seconds = now.at - before.at
+        self._own = {"model_name": name, "model_version": version}
+
+    def load(self) -> ModelLoad:
+        states = {labels["state"]: value for labels, value in self._now.of("torchserve_workers", **self._own)}
+        durations = self._buckets("torchserve_request_duration_seconds_bucket")
+        batches = self._grown("torchserve_batch_size_count")
+        failing = ("torchserve_requests_refused_total", "torchserve_requests_failed_total")
+        return ModelLoad(
+            model=self._name,
+            version=self._version,
+            workers_ready=int(states.get("ready", 0)),
+            workers_wanted=int(sum(states.values()) - states.get("stopping", 0)),
+            queue_depth=int(self._now.total("torchserve_queue_depth", **self._own)),
+            in_flight=int(self._now.total("torchserve_requests_in_flight", **self._own)),
+            requests_per_second=self._rate("torchserve_requests_total"),
+            p50_ms=_milliseconds(quantile(0.5, durations)),
+            p99_ms=_milliseconds(quantile(0.99, durations)),
+            batch_size=self._grown("torchserve_batch_size_sum") / batches if batches else None,
+            errors=int(sum(self._now.total(name, **self._own) for name in failing)),
+            errors_per_second=sum(map(self._rate, failing)),
+        )
+
+    def _rate(self, name: str) -> float:
+        return self._grown(name) / self._seconds if self._seconds > 0 else 0.0
+
+    def _grown(self, name: str, **labels: str) -> float:
+        now = self._now.total(name, **self._own, **labels)
+        before = self._before.total(name, **self._own, **labels)
+        return now - before if now >= before else now
+
+    def _buckets(self, name: str) -> dict[float, float]:
+        return {float(end): self._grown(name, le=end) for end in self._ends(name)}
+
+    def _ends(self, name: str) -> Iterator[str]:
+        return (labels["le"] for labels, _ in self._now.of(name, **self._own))
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1e3
