@@ -96,7 +96,7 @@ class Model:
     @property
     def lacking(self) -> str:
         """What this version lacks of the workers asked for, "" when they all serve."""
-        minimum = self.pool.minimum or 0
+        minimum, _ = self.workers_wanted
         return "" if self.pool.ready >= minimum else f"{self._label} has {self.pool.ready} of {minimum} workers."
 
     async def drain(self, grace: float) -> None:

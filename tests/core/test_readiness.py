@@ -50,11 +50,31 @@ async def test_ready_is_when_every_startup_model_has_its_workers(
     subject = model()
     subject.at_startup = at_startup
     subject.pool.minimum = subject.pool.maximum = minimum
+    subject.pool.scaled = True
     subject.pool.slots += [slot(9000 + i, state) for i, state in enumerate(states)]
     control = plane(registered(subject), tmp_path)
     assert (control.missing(), control.ready("m")) == (missing, ready)
     control.begin_drain()
     assert control.missing() == ["The server is stopping.", *missing]
+
+
+@pytest.mark.parametrize(
+    ("minimum", "missing"),
+    [
+        (2, ['Model "m" version 1.0 has 0 of 2 workers.']),  # registered, and nobody has come to its pool yet
+        (0, []),
+    ],
+)
+async def test_before_the_first_scaling_the_options_say_how_many_workers_are_wanted(
+    tmp_path: Path, minimum: int, missing: list[str]
+) -> None:
+    subject = model(min_workers=minimum, max_workers=minimum)
+    subject.at_startup = True
+    control = plane(registered(subject), tmp_path)
+    assert control.missing() == missing
+    assert not control.ready("m")
+    await subject.pool.scale(0, 0)
+    assert control.missing() == []
 
 
 async def test_readiness_is_that_of_the_default_version(tmp_path: Path) -> None:

@@ -123,7 +123,9 @@ def test_what_failed_is_not_saved(start: Start, store: Path, tmp_path: Path) -> 
     assert server.manage("POST", "/models?url=broken&initial_workers=1&synchronous=false").status == 202
     eventually(lambda: server.has_logged("Failed to start workers for model broken"))
     assert server.stop() == 0
-    assert saved(*snapshots(tmp_path, "shutdown")) == {}
+    # Behind a 202 a model stays and its workers are tried again, as in TorchServe: a restart has it too.
+    assert saved(*snapshots(tmp_path, "shutdown")).keys() == {"broken"}
+    assert [entry["modelName"] for entry in seen(start())] == ["broken"]
 
 
 def test_scaling_in_the_background_is_saved_once_it_is_done(start: Start, store: Path, tmp_path: Path) -> None:

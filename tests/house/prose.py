@@ -73,6 +73,15 @@ def names(root: Path) -> list[str]:
     ]
 
 
+def shadowed(root: Path) -> list[str]:
+    """Modules beside a package of their name, which Python imports in their stead."""
+    return [
+        f"{file.relative_to(root).as_posix()}: never imported, the package {file.stem}/ is"
+        for file in python_files(root, *FOLDERS, "benchmarks", "tests")
+        if file.with_suffix("").joinpath("__init__.py").is_file()
+    ]
+
+
 def docstrings(root: Path) -> list[str]:
     """Modules without a docstring, or with one of more lines than a room's door has place for."""
     found = []

@@ -29,6 +29,10 @@ def test_names_say_something() -> None:
     assert prose.names(REPO) == []
 
 
+def test_no_module_beside_a_package_of_its_name() -> None:
+    assert prose.shadowed(REPO) == []
+
+
 def test_every_module_says_what_it_is_for() -> None:
     assert prose.docstrings(REPO) == []
 
@@ -108,6 +112,12 @@ def test_ts_keeps_the_names_of_torchserve(tmp_path: Path) -> None:
     plant(tmp_path, "ts/utils/util.py", "")
     plant(tmp_path, "ts/handler_utils/utils.py", "")
     assert prose.names(tmp_path) == []
+
+
+def test_a_planted_shadow_is_seen(tmp_path: Path) -> None:
+    for path in ("core/logs.py", "core/logs/__init__.py", "core/notes.py", "core/notes/page.py", "http/logs.py"):
+        plant(tmp_path, path, "")
+    assert prose.shadowed(tmp_path) == ["core/logs.py: never imported, the package logs/ is"]
 
 
 @pytest.mark.parametrize(

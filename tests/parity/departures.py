@@ -11,6 +11,7 @@ from typing import Any
 
 
 ANY = "<anything>"
+DOCUMENTS = Path(__file__).with_name("documents.json")  # ours, written by `python -m tests.parity documents`
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ DEPARTURES: dict[str, Departure] = {
     ),
     **{
         row: Departure("made from the route table, it tells of every route, parameter and status there is", instead=seen)
-        for row, seen in json.loads(Path(__file__).with_name("documents.json").read_text()).items()
+        for row, seen in json.loads(DOCUMENTS.read_text()).items()
     },
     "--stop while running": Departure("it says so, and has waited", {"0/output": ["TorchServe has stopped."]}),
     "a bad address": Departure(
