@@ -16,6 +16,12 @@ from ..handlers.context import Context
 EntryPoint = Callable[[Any, Context], Any]
 
 _BUILTIN = "ts.torch_handler"
+_LEFT_OUT = {
+    "densenet_handler": "it unpickles what clients send; image_classifier or base_handler serve such a model",
+    "dali_image_classifier": "image_classifier preprocesses on the GPU by itself",
+    "trt_llm_handler": "a handler of your own can use tensorrt_llm",
+    "vllm_handler": "a handler of your own can use vllm",
+}
 
 
 def load_entry_point(handler: str, context: Context) -> EntryPoint:
@@ -62,6 +68,8 @@ def _import_handler(name: str) -> tuple[ModuleType, bool]:
     except ModuleNotFoundError as error:
         if error.name != dotted:
             raise
+    if module_name in _LEFT_OUT:
+        raise ValueError(f"TorchServe's handler {module_name} is not part of this server: {_LEFT_OUT[module_name]}")
     raise ValueError(f"handler {name!r} is neither a module in {Path.cwd()} nor a built-in handler")
 
 

@@ -6,9 +6,9 @@ Hooks, attributes and their meaning are TorchServe's: public handlers subclass i
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 import os
-import pickle
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -24,6 +24,7 @@ from .onnx import is_session, open_session, run_session
 from .prediction_exception import PredictionException
 from .profiling import profiled, profiling
 from .timer import timed
+from .weights import existing, load_pickled, pickles_allowed
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +44,14 @@ class BaseHandler:
         self.explain = False
         self.target: Any = 0
         self.profiler_args: dict[str, Any] = {}
+        self.model_yaml_config: dict[str, Any] = {}
 
     def initialize(self, context: Context) -> None:
         """Load the model onto its device. Raises RuntimeError when the archive has no weights this can load."""
         properties = context.system_properties
         self.context = context
         self.manifest = context.manifest
+        self.model_yaml_config = context.model_yaml_config or {}
         self.device = pick_device(properties.get("gpu_id"))
         self.map_location = self.device.type
         if self.device.type == "cuda" and torch.cuda.get_device_capability(self.device) >= (8, 0):
@@ -62,7 +65,7 @@ class BaseHandler:
         elif self.model_pt_path is not None and self.model_pt_path.endswith((".pt", ".pth")):
             self.model = self._load_torchscript_model(self.model_pt_path)
         elif self.model_pt_path is not None and self.model_pt_path.endswith(".onnx"):
-            self.model = open_session(_existing(self.model_pt_path), self.device)
+            self.model = open_session(existing(self.model_pt_path), self.device)
         else:
             raise RuntimeError(
                 "No model weights could be loaded: expected a modelFile, or a serializedFile that ends in .pt or .onnx,"
@@ -71,17 +74,17 @@ class BaseHandler:
         if not is_session(self.model):
             self.model.to(self.device)
             self.model.eval()
-        if (context.model_yaml_config or {}).get("pt2"):
+        if self.model_yaml_config.get("pt2"):
             log.warning("pt2 in the model's yaml is not applied by this version; the model runs uncompiled")
         self.mapping = load_label_mapping(str(Path(model_dir, "index_to_name.json")))
         self.initialized = True
 
     def _load_torchscript_model(self, model_pt_path: str) -> Any:
-        return torch.jit.load(_existing(model_pt_path), map_location=self.device)
+        return torch.jit.load(existing(model_pt_path), map_location=self.device)
 
     def _load_pickled_model(self, model_dir: str, model_file: str, model_pt_path: str | None) -> Any:
         """The one model class of `model_file`, with the state dict of `model_pt_path` if there is one."""
-        _existing(str(Path(model_dir, model_file)))
+        existing(str(Path(model_dir, model_file)))
         module = importlib.import_module(model_file.removesuffix(".py"))
         classes = list_classes_from_module(module, torch.nn.Module)
         if len(classes) != 1:
@@ -89,7 +92,8 @@ class BaseHandler:
             raise ValueError(f"Expected only one class as model definition. {model_file} defines {names}")
         model = classes[0]()
         if model_pt_path is not None:
-            model.load_state_dict(_load_state_dict(model_pt_path, self.device))
+            unsafe = pickles_allowed(self.model_yaml_config)
+            model.load_state_dict(load_pickled(model_pt_path, self.device, unsafe=unsafe))
         return model
 
     @timed
@@ -161,22 +165,26 @@ class BaseHandler:
         return self.device
 
     def _is_explain(self) -> bool:
-        self.explain = self.context.get_request_header(0, "explain") == "True"
+        self.explain = bool(self.context) and self.context.get_request_header(0, "explain") == "True"
         return self.explain
 
     def _is_describe(self) -> bool:
-        return self.context.get_request_header(0, "describe") == "True"
+        return bool(self.context) and self.context.get_request_header(0, "describe") == "True"
 
 
 def pick_device(gpu_id: int | str | None) -> torch.device:
-    """The worker's GPU if it was given one and CUDA (or XPU, by TS_IPEX_GPU_ENABLE, or MPS) is there, else the CPU."""
+    """The worker's GPU if it was given one and CUDA (or XPU, by TS_IPEX_GPU_ENABLE, or MPS) is there; else XLA's device
+    where torch_xla is installed, else the CPU.
+    """
     if gpu_id is not None:
         if torch.cuda.is_available():
             return torch.device(f"cuda:{gpu_id}")
-        if os.environ.get("TS_IPEX_GPU_ENABLE", "false").lower() == "true":
+        if os.environ.get("TS_IPEX_GPU_ENABLE", "false").lower() == "true" and torch.xpu.is_available():
             return torch.device(f"xpu:{gpu_id}")
         if torch.backends.mps.is_available():
             return torch.device("mps")
+    if importlib.util.find_spec("torch_xla") is not None:
+        return importlib.import_module("torch_xla.core.xla_model").xla_device()
     return torch.device("cpu")
 
 
@@ -191,19 +199,3 @@ def _target(value: Any) -> Any:
     except ValueError:
         shown = value if isinstance(value, str) else value.decode("utf-8", "replace")
         raise PredictionException(f"target must be the number of a class, not {shown!r}", 400) from None
-
-
-def _existing(path: str) -> str:
-    if not Path(path).is_file():
-        raise RuntimeError(f"No model weights could be loaded: {path} is missing")
-    return path
-
-
-def _load_state_dict(path: str, device: torch.device) -> Any:
-    try:
-        return torch.load(_existing(path), map_location=device, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise RuntimeError(
-            f"{Path(path).name} is not a plain state dict, and other pickles are refused because they can run"
-            f" code: save it with torch.save(model.state_dict(), ...). {error}"
-        ) from error

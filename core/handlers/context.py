@@ -110,7 +110,9 @@ class Context:
         return self.request_processor[idx].get_response_header("content-type")
 
     def set_response_status(self, code: int = 200, phrase: str = "", idx: int = 0) -> None:
-        self.request_processor[idx].report_status(code, phrase)
+        """Of one request; while the model loads there is none, and nothing happens."""
+        if self.request_processor:
+            self.request_processor[idx].report_status(code, phrase)
 
     def set_all_response_status(self, code: int = 200, phrase: str = "") -> None:
         for processor in self.request_processor:

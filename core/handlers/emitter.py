@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from ..wire.messages import Metric, Sample
+from .metric_errors import MetricsCacheKeyError, MetricsCacheTypeError, MetricsCacheValueError
 
 log = logging.getLogger(__name__)
 
@@ -31,18 +32,6 @@ class MetricTypes(Enum):
     COUNTER = "counter"
     GAUGE = "gauge"
     HISTOGRAM = "histogram"
-
-
-class MetricsCacheKeyError(KeyError):
-    """No metric of this name and type is configured or was added."""
-
-
-class MetricsCacheTypeError(TypeError):
-    """An argument of the metrics API has the wrong type."""
-
-
-class MetricsCacheValueError(ValueError):
-    """An argument of the metrics API has a value it can't have."""
 
 
 class Dimension:
@@ -129,6 +118,7 @@ class MetricsEmitter:
 
     def set_request_ids(self, request_ids: Mapping[int, str]) -> None:
         self.request_ids = request_ids
+        _RUNNING[:] = [self]
 
     def emit(self, sample: Sample) -> None:
         self._samples.append(sample)
@@ -269,3 +259,11 @@ class _Fork(MetricsEmitter):
 def _check(value: object, expected: type, complaint: str) -> None:
     if not isinstance(value, expected):
         raise MetricsCacheTypeError(complaint)
+
+
+_RUNNING: list[MetricsEmitter] = []
+
+
+def running_emitter() -> MetricsEmitter | None:
+    """The emitter of the batch that runs, or ran last; for the older API, whose metrics know no context."""
+    return _RUNNING[0] if _RUNNING else None

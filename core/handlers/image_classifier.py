@@ -8,6 +8,7 @@ from torch.nn import functional
 from torchvision import transforms
 
 from .labels import map_class_to_label
+from .timer import timed
 from .vision import VisionHandler
 
 
@@ -30,6 +31,7 @@ class ImageClassifier(VisionHandler):
     def get_max_result_classes(self) -> int:
         return self.topk
 
+    @timed
     def postprocess(self, data: Any) -> list[dict[str, float]]:
         probabilities, classes = functional.softmax(data, dim=1).topk(min(self.topk, data.shape[1]), dim=1)
         return map_class_to_label(probabilities.tolist(), self.mapping, classes.tolist())

@@ -13,6 +13,7 @@ from torch import profiler
 log = logging.getLogger(__name__)
 
 Span = Callable[[str], Any]
+PROFILER_AVAILABLE = True  # in every torch that this runs with; handlers import it
 
 _FOLDER = Path("/tmp/pytorch_profiler")  # noqa: S108  where TorchServe puts it
 

@@ -11,20 +11,35 @@ from PIL import Image
 
 from .base import BaseHandler
 from .context import Context
+from .explaining import captum_attr
 from .fused_normalize import FusedNormalize
 from .prediction_exception import PredictionException
+from .timer import timed
 
 
 class VisionHandler(BaseHandler):
     """A subclass has `image_processing`, which turns a PIL image into a tensor."""
 
     image_processing: Any
+    _ig: Any = None
 
     def initialize(self, context: Context) -> None:
         super().initialize(context)
         if context.system_properties.get("limit_max_image_pixels") is False:
             Image.MAX_IMAGE_PIXELS = None
 
+    @property
+    def ig(self) -> Any:
+        """captum's IntegratedGradients of the model. Raises PredictionException (501) without captum."""
+        if self._ig is None:
+            self._ig = captum_attr().IntegratedGradients(self.model)
+        return self._ig
+
+    @ig.setter
+    def ig(self, value: Any) -> None:
+        self._ig = value
+
+    @timed
     def preprocess(self, data: Any) -> Any:
         """One tensor for the batch, from `data` or `body`: an encoded image, one in base64, or nested lists."""
         inputs = [_image_or_lists(row.get("data") or row.get("body")) for row in data]
@@ -34,7 +49,11 @@ class VisionHandler(BaseHandler):
             batch = fused.batch(pictures, self.device)
             if batch is not None:
                 return batch
-        return torch.stack([self._to_tensor(each) for each in inputs]).to(self.device)
+        return self.combine([self._to_tensor(each) for each in inputs])
+
+    def combine(self, tensors: list[torch.Tensor]) -> Any:
+        """The images of a batch as one tensor on the device."""
+        return torch.stack(tensors).to(self.device)
 
     def _to_tensor(self, image: Any) -> Any:
         return self.image_processing(image) if isinstance(image, Image.Image) else torch.FloatTensor(image)
@@ -45,12 +64,7 @@ class VisionHandler(BaseHandler):
         Raises PredictionException: 501 without captum, 400 for a class that the model does not have.
         """
         try:
-            from captum.attr import IntegratedGradients  # pyright: ignore[reportMissingImports]  (optional)
-        except ModuleNotFoundError as error:
-            text = f"explanations need captum, which this server lacks (pip install captum): {error}"
-            raise PredictionException(text, 501) from error
-        try:
-            return IntegratedGradients(self.model).attribute(tensor_data, target=target, n_steps=15).tolist()
+            return self.ig.attribute(tensor_data, target=target, n_steps=15).tolist()
         except IndexError as error:
             raise PredictionException(f"the model has no class {target}: {error}", 400) from error
 

@@ -1,5 +1,19 @@
 """The errors of the metrics API."""
 
-from torchserve.core.handlers.emitter import MetricsCacheKeyError, MetricsCacheTypeError, MetricsCacheValueError
+from torchserve.core.handlers.metric_errors import (
+    GeneralMetricsCacheError,
+    MetricsCacheIOError,
+    MetricsCacheKeyError,
+    MetricsCachePyYamlError,
+    MetricsCacheTypeError,
+    MetricsCacheValueError,
+)
 
-__all__ = ["MetricsCacheKeyError", "MetricsCacheTypeError", "MetricsCacheValueError"]
+__all__ = [
+    "GeneralMetricsCacheError",
+    "MetricsCacheIOError",
+    "MetricsCacheKeyError",
+    "MetricsCachePyYamlError",
+    "MetricsCacheTypeError",
+    "MetricsCacheValueError",
+]

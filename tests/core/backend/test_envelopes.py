@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from torchserve.core.backend import envelope_classes
 from torchserve.core.backend.envelopes import ENVELOPES, enveloped
 from torchserve.core.handlers.prediction_exception import PredictionException
 
@@ -129,3 +130,34 @@ def test_nothing_to_serve_goes_through() -> None:
 def test_an_unknown_envelope() -> None:
     with pytest.raises(ValueError, match="'mine' is unknown: it is one of body, json"):
         enveloped("mine", lambda data, context: data)
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "answer"),
+    [
+        ("BodyEnvelope", {"body": [1]}, [[1]]),
+        ("JSONEnvelope", {"body": {"instances": [1, 2]}}, ['{"predictions": [1, 2]}']),
+        ("KServeEnvelope", {"body": {"instances": [1, 2]}}, [{"predictions": [1, 2]}]),
+        ("KServev2Envelope", {"body": {"inputs": [tensor([1], [1])]}}, None),
+    ],
+)
+def test_classes_of_torchserve(name: str, row: dict[str, Any], answer: Any) -> None:
+    made = getattr(envelope_classes, name)(lambda data, context: [1] if answer is None else data)
+    told = made.handle([row], FakeContext())
+    assert told == answer if answer is not None else told[0]["outputs"][0]["data"] == [1]
+
+
+def test_an_envelope_of_ones_own() -> None:
+    class Upper(envelope_classes.BaseEnvelope):
+        def parse_input(self, data: Any) -> Any:
+            return [row["body"] for row in data]
+
+        def format_output(self, data: Any) -> Any:
+            return [text.upper() for text in data]
+
+    made, context = Upper(lambda data, context: data), FakeContext()
+    assert made.handle([{"body": "a"}], context) == ["A"]
+    assert made.context is context
+    assert made.handle(None, context) is None
+    with pytest.raises(TypeError):
+        envelope_classes.BaseEnvelope(lambda data, context: data)

@@ -118,9 +118,25 @@ def test_import_errors_name_what_is_really_missing(load, handler: str, error: ty
         load(handler, lneeds="import lmissing\n", lraises="raise KeyError('at import')\n")
 
 
-@pytest.mark.parametrize("handler", ["image_classifier", "base_handler", "ts.torch_handler.base_handler"])
+@pytest.mark.parametrize(
+    "handler",
+    [
+        "image_classifier",
+        "image_segmenter",
+        "object_detector",
+        "text_classifier",
+        "base_handler",
+        "ts.torch_handler.base_handler",
+    ],
+)
 def test_built_in_names(load, handler: str) -> None:
     with pytest.raises(RuntimeError, match="No model weights could be loaded"):
+        load(handler)
+
+
+@pytest.mark.parametrize("handler", ["densenet_handler", "dali_image_classifier", "vllm_handler.py"])
+def test_what_is_left_out_is_told(load, handler: str) -> None:
+    with pytest.raises(ValueError, match="is not part of this server: .*(image_classifier|vllm)"):
         load(handler)
 
 

@@ -128,8 +128,21 @@ def test_labels_come_from_index_to_name(model_dir: Path) -> None:
 def test_device_rules(monkeypatch, gpu_id, cuda: bool, xpu: bool, mps: bool, device: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    monkeypatch.setenv("TS_IPEX_GPU_ENABLE", str(xpu).lower())
+    monkeypatch.setattr(torch.xpu, "is_available", lambda: xpu)
+    monkeypatch.setenv("TS_IPEX_GPU_ENABLE", "true")
     assert str(pick_device(gpu_id)) == device
+
+
+def test_xla_takes_the_place_of_the_cpu(monkeypatch, tmp_path: Path) -> None:
+    package = tmp_path / "torch_xla" / "core"
+    package.mkdir(parents=True)
+    for folder in (package, package.parent):
+        (folder / "__init__.py").touch()
+    (package / "xla_model.py").write_text("def xla_device():\n    return 'xla:0'\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert pick_device(None) == "xla:0"
+    for name in ("torch_xla.core.xla_model", "torch_xla.core", "torch_xla"):
+        sys.modules.pop(name, None)
 
 
 class Recorder(BaseHandler):

@@ -1,0 +1,45 @@
+"""ObjectDetector, the default handler for detection: boxes with their labels and scores. Imports torchvision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torchvision import transforms
+
+from .labels import map_class_to_label
+from .timer import timed
+from .vision import VisionHandler
+
+
+class ObjectDetector(VisionHandler):
+    """For models that take images and give `boxes`, `labels` and `scores` for each, as torchvision's."""
+
+    image_processing = transforms.Compose([transforms.ToTensor()])
+    threshold = 0.5
+
+    def combine(self, tensors: list[torch.Tensor]) -> Any:
+        """One batch of images of one size; a list of images of several, which detectors take as well."""
+        if len({tensor.shape for tensor in tensors}) == 1:
+            return super().combine(tensors)
+        return [tensor.to(self.device) for tensor in tensors]
+
+    @timed
+    def inference(self, data: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(data, list):
+            return super().inference(data, *args, **kwargs)
+        with torch.inference_mode():
+            return self.model(data, *args, **kwargs)
+
+    @timed
+    def postprocess(self, data: Any) -> list[list[dict[str, Any]]]:
+        """For each image {label: [x1, y1, x2, y2], "score": s} of every object whose score reaches `threshold`."""
+        return [self._objects(found) for found in data]
+
+    def _objects(self, found: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
+        chosen = found["scores"] >= self.threshold
+        boxes, labels, scores = (found[key][chosen].tolist() for key in ("boxes", "labels", "scores"))
+        return [
+            {**map_class_to_label([[box]], self.mapping, [[label]])[0], "score": score}
+            for box, label, score in zip(boxes, labels, scores, strict=True)
+        ]

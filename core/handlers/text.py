@@ -1,0 +1,99 @@
+"""TextHandler: a vocabulary beside the model, and what turns a text into its words. Imports torch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import words
+from .base import BaseHandler
+from .context import Context
+from .explaining import captum_attr
+from .weights import load_pickled, pickles_allowed
+
+log = logging.getLogger(__name__)
+
+
+class TextHandler(BaseHandler):
+    """A subclass turns texts into numbers by `source_vocab`, which maps words to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.source_vocab: Any = None
+        self.tokenizer: Any = words.get_tokenizer("basic_english")
+        self.input_text: Any = None
+        self._lig: Any = None
+
+    def initialize(self, context: Context) -> None:
+        """Load the model and its vocabulary. Raises RuntimeError for one that can't be loaded, and says why."""
+        super().initialize(context)
+        self.initialized = False
+        path = self.manifest["model"].get("sourceVocab") or self.get_source_vocab_path(context)
+        self.source_vocab = _load_vocabulary(path, unsafe=pickles_allowed(context.model_yaml_config))
+        self.initialized = True
+
+    def get_source_vocab_path(self, ctx: Context) -> str:
+        path = Path(ctx.system_properties["model_dir"], "source_vocab.pt")
+        if not path.is_file():
+            raise RuntimeError(
+                f"Missing the source_vocab file: a text handler needs {path.name} in the archive (--extra-files), a"
+                " dict of words and their numbers, saved with torch.save"
+            )
+        return str(path)
+
+    @property
+    def lig(self) -> Any:
+        """captum's LayerIntegratedGradients of the embedding. Raises PredictionException (501) without captum."""
+        if self._lig is None:
+            self._lig = captum_attr().LayerIntegratedGradients(self.model, self.model.embedding)
+        return self._lig
+
+    @lig.setter
+    def lig(self, value: Any) -> None:
+        self._lig = value
+
+    def _expand_contractions(self, text: str) -> str:
+        return words.expand_contractions(text)
+
+    def _remove_accented_characters(self, text: str) -> str:
+        return words.remove_accents(text)
+
+    def _remove_html_tags(self, text: str) -> str:
+        return words.remove_markup(text)
+
+    def _remove_punctuation(self, text: str) -> str:
+        return words.remove_punctuation(text)
+
+    _remove_puncutation = _remove_punctuation  # TorchServe's older name
+
+    def _tokenize(self, text: str) -> list[str]:
+        return self.tokenizer(text)
+
+    def get_word_token(self, input_tokens: Sequence[str]) -> list[str]:
+        """The tokens without the mark that byte-pair tokenizers put for a space."""
+        return [token.replace("Ġ", "") for token in input_tokens]
+
+    def summarize_attributions(self, attributions: torch.Tensor) -> torch.Tensor:
+        """Shares of each row, scaled by the length of the vector of their sums."""
+        shares = torch.softmax(attributions, dim=1 if attributions.ndim == 2 else 0)
+        return shares / torch.norm(shares.sum(dim=-1))
+
+
+def _load_vocabulary(path: str, *, unsafe: bool) -> Any:
+    """Raises RuntimeError naming the file and what to save instead."""
+    remedy = "save a dict of words and their numbers: torch.save(dict(vocab.get_stoi()), 'source_vocab.pt')"
+    try:
+        vocabulary = load_pickled(path, torch.device("cpu"), unsafe=unsafe)
+    except ModuleNotFoundError as error:
+        raise RuntimeError(
+            f"{Path(path).name} is an object of {error.name}, which is not installed: {remedy}"
+        ) from error
+    except RuntimeError as error:
+        raise RuntimeError(f"{error} If it is a vocabulary of torchtext, which is no longer made, {remedy}") from error
+    if not hasattr(vocabulary, "__getitem__"):
+        raise RuntimeError(f"{Path(path).name} holds a {type(vocabulary).__name__}, not a vocabulary: {remedy}")
+    return vocabulary

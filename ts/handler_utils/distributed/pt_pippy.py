@@ -1,0 +1,5 @@
+"""What is said of PiPPy."""
+
+from torchserve.core.handlers.large_models import get_pipeline_driver, initialize_rpc_workers
+
+__all__ = ["get_pipeline_driver", "initialize_rpc_workers"]

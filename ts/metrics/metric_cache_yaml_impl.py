@@ -1,0 +1,5 @@
+"""MetricsCacheYamlImpl under TorchServe's name."""
+
+from torchserve.core.handlers.older_metrics import MetricsCacheYamlImpl
+
+__all__ = ["MetricsCacheYamlImpl"]

@@ -1,0 +1,1 @@
+"""TorchServe's import paths for models in several processes."""

@@ -1,0 +1,5 @@
+"""BaseDeepSpeedHandler under TorchServe's name."""
+
+from torchserve.core.handlers.large_models import BaseDeepSpeedHandler
+
+__all__ = ["BaseDeepSpeedHandler"]

@@ -1,0 +1,1 @@
+"""TorchServe's import paths of the request envelopes."""

@@ -1,0 +1,5 @@
+"""__version__ under TorchServe's name."""
+
+from torchserve.core.version import __version__
+
+__all__ = ["__version__"]
