@@ -71,6 +71,8 @@ class Op:
     tolerance: Mapping[torch.dtype, Tolerance]
     cases: tuple[Case, ...]
     budgets: tuple[Budget, ...]
+    cpu_tolerance: Mapping[torch.dtype, Tolerance] | None = None
+    """For `cpu` alone, where it is allowed more than the others."""
 
     def __call__(self, *inputs: Any, out: Tensor) -> Tensor:
         """Compute `out` from `inputs`, on the device they are on, and return it."""

@@ -8,17 +8,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from torchserve.kernels import normalize_images as room
+from torchserve import kernels
 from torchserve.kernels.catalog import OPS
 from torchserve.kernels.normalize_images import NORMALIZE_IMAGES
-from torchserve.kernels.normalize_images.cases import NormalizeCase
+from torchserve.kernels.normalize_images.cases import LAYOUTS, NormalizeCase
 from torchserve.kernels.op import Case, Op
+from torchserve.kernels.resize_normalize import RESIZE_NORMALIZE, Fit
+from torchserve.kernels.resize_normalize.cases import ResizeCase
 
-from .drawn import normalize_cases
+from .drawn import normalize_cases, resize_cases
 from .interpreter import Interpreter
 
 CALLS = [pytest.param(op, case, id=f"{op.name}-{case.name}") for op in OPS for case in op.cases]
-FUSED = Path(room.__file__).with_name("fused.py")
+KERNELS = Path(kernels.__file__).parent
 
 
 @pytest.mark.parametrize(("op", "case"), CALLS)
@@ -32,27 +34,53 @@ def test_normalize_images_of_any_shape(interpreter: Interpreter, case: Normalize
     assert interpreter.faults(NORMALIZE_IMAGES, case) == []
 
 
-ODD, NCHW, LAST = (3, 37, 41, 3), torch.contiguous_format, torch.channels_last
+@settings(max_examples=15, deadline=None)
+@given(case=resize_cases)
+def test_resize_normalize_of_any_sizes(interpreter: Interpreter, case: ResizeCase) -> None:
+    assert interpreter.faults(RESIZE_NORMALIZE, case) == []
+
+
+NCHW, LAST = (NormalizeCase((3, 37, 41, 3), torch.float32, layout) for layout in LAYOUTS)
+FIT = Fit(crop=(18, 34), resize=36)
+DOWN, TALL = ResizeCase(((61, 50), (30, 40)), FIT, "bicubic", stark=True), ResizeCase(((99, 40),), FIT)
+PADDED = ResizeCase(((7, 40),), Fit(crop=(18, 34)), fill=9)
+NORMALIZE, RESIZE = NORMALIZE_IMAGES, RESIZE_NORMALIZE
 PLANTED = [
-    pytest.param(LAST, "at < total", "at < total - 1", "1 of 13653 values were not written", id="last-value-left-out"),
-    pytest.param(NCHW, "% tiles", "% 1", "values were not written", id="tiles-left-out"),
-    pytest.param(NCHW, "* scale1 + shift1", "* scale1 + shift2", "values are off", id="wrong-channel"),
-    pytest.param(LAST, "first % CHANNELS", "first * 0", "values are off", id="channel-lost-from-block-to-block"),
-    pytest.param(NCHW, "out + image * pixels", "out + pixels", "values were not written", id="images-on-top-of-another"),
-    pytest.param(LAST, "result.to(out.dtype.element_ty), mask=inside", "result.to(out.dtype.element_ty)",
+    pytest.param(NORMALIZE, LAST, "at < total", "at < total - 1", "1 of 13653 values were not written",
+                 id="last-value-left-out"),
+    pytest.param(NORMALIZE, NCHW, "% tiles", "% 1", "values were not written", id="tiles-left-out"),
+    pytest.param(NORMALIZE, NCHW, "* scale1 + shift1", "* scale1 + shift2", "values are off", id="wrong-channel"),
+    pytest.param(NORMALIZE, LAST, "first % CHANNELS", "first * 0", "values are off",
+                 id="channel-lost-from-block-to-block"),
+    pytest.param(NORMALIZE, NCHW, "out + image * pixels", "out + pixels", "values were not written",
+                 id="images-on-top-of-another"),
+    pytest.param(NORMALIZE, LAST, "result.to(out.dtype.element_ty), mask=inside", "result.to(out.dtype.element_ty)",
                  "touched memory", id="store-past-the-end"),
-    pytest.param(NCHW, "tl.load(source + 2, mask=inside, other=0)", "tl.load(source + 2)",
+    pytest.param(NORMALIZE, NCHW, "tl.load(source + 2, mask=inside, other=0)", "tl.load(source + 2)",
                  "touched memory", id="load-past-the-end"),
+    pytest.param(RESIZE, DOWN, "tl.maximum(total >> _BITS, 0)", "(total >> _BITS)", "values are off",
+                 id="dark-not-clamped"),
+    pytest.param(RESIZE, DOWN, "a += weight * _level(x)", "a += weight * (x >> _BITS)", "values are off",
+                 id="no-clamp-between-passes"),
+    pytest.param(RESIZE, TALL, "tl.load(frame + 6) == 0", "tl.load(frame + 6) >= 0", "values are off",
+                 id="passes-in-the-wrong-order"),
+    pytest.param(RESIZE, DOWN, "source = pixels + tl.load(frame)", "source = pixels", "values are off",
+                 id="every-picture-the-first"),
+    pytest.param(RESIZE, DOWN, "range(then_taps)", "range(then_taps - 1)", "values are off", id="a-tap-left-out"),
+    pytest.param(RESIZE, DOWN, "range(first_taps)", "range(first_taps + 1)", "values are off", id="a-tap-too-many"),
+    pytest.param(RESIZE, PADDED, "tl.where(inside, _level(b), fill)", "_level(b)", "values are off",
+                 id="padding-forgotten"),
+    pytest.param(RESIZE, DOWN, "third.to(kind), mask=written", "third.to(kind)", "touched memory",
+                 id="tile-past-the-end"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("layout", "right", "wrong", "seen"), PLANTED)
+@pytest.mark.parametrize(("op", "case", "right", "wrong", "seen"), PLANTED)
 def test_a_planted_fault_is_seen(
-    interpreter: Interpreter, tmp_path: Path, layout: torch.memory_format, right: str, wrong: str, seen: str
+    interpreter: Interpreter, tmp_path: Path, op: Op, case: Case, right: str, wrong: str, seen: str
 ) -> None:
-    source = FUSED.read_text()
+    source = (KERNELS / op.name / "fused.py").read_text()
     assert right in source
     spoilt = tmp_path / f"planted_{tmp_path.name}.py"
     spoilt.write_text(source.replace(right, wrong))
-    case = NormalizeCase(ODD, torch.float32, layout)
-    assert seen in " ".join(interpreter.faults(NORMALIZE_IMAGES, case, spoilt))
+    assert seen in " ".join(interpreter.faults(op, case, spoilt))

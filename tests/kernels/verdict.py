@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from torchserve.kernels.op import Case, Implementation, Op
+from torchserve.kernels.op import Case, Implementation, Op, Tolerance
 
 
 class Memory(Protocol):
@@ -24,20 +24,20 @@ def faults(op: Op, version: Implementation, case: Case, memory: Memory) -> list[
     found = [] if memory.intact() else ["wrote beside its tensors"]
     if not all(map(_same, inputs, case.inputs())):
         found.append("changed its inputs")
-    return found + _differences(op, case, out.cpu())
+    allowed = (op.cpu_tolerance if version is op.cpu else None) or op.tolerance
+    return found + _differences(op, case, out.cpu(), allowed[case.dtype])
 
 
 def _same(value: Any, original: Any) -> bool:
     return torch.equal(value.cpu(), original) if isinstance(original, Tensor) else value == original
 
 
-def _differences(op: Op, case: Case, out: Tensor) -> list[str]:
+def _differences(op: Op, case: Case, out: Tensor, tolerance: Tolerance) -> list[str]:
     expected = case.output()
     op.reference(*case.inputs(), out=expected)
     unwritten = int(out.isnan().sum())
     if unwritten:
         return [f"{unwritten} of {out.numel()} values were not written"]
-    tolerance = op.tolerance[case.dtype]
     error = (out.double() - expected.double()).abs()
     wrong = error > tolerance.absolute + tolerance.relative * expected.double().abs()
     return [f"{int(wrong.sum())} of {out.numel()} values are off, by up to {error.max():.3g}"] if wrong.any() else []

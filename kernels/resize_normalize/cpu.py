@@ -1,0 +1,73 @@
+"""The path for CPU tensors: PyTorch's resize of bytes, one pass a side, then one multiply-add. Imports torch and PIL.
+
+Bilinear is within one level of the reference, at a fifth of Pillow's time. PyTorch's bicubic now and then is two off,
+so that one is Pillow's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from ..normalize_images.cpu import normalize_images
+from .frame import Frame, Size
+
+
+def resize_normalize(
+    pixels: Tensor, frames: tuple[Frame, ...], name: str, fill: int, mean: Sequence[float], std: Sequence[float], *,
+    out: Tensor,
+) -> None:  # fmt: skip
+    """Write (picture / 255 - mean) / std, computed in fp32, into `out`; padding is `fill` before that."""
+    channels = out.shape[1]
+    for number, frame in enumerate(frames):
+        length = frame.size[0] * frame.size[1] * channels
+        picture = pixels[frame.offset : frame.offset + length].view(*frame.size, channels)
+        shown = cropped(resized(picture, frame, name), frame, fill)
+        normalize_images(shown[None], mean, std, out=out[number : number + 1])
+
+
+def resized(picture: Tensor, frame: Frame, name: str) -> Tensor:
+    """The whole picture in its new size."""
+    if frame.size == frame.resized:
+        return picture
+    if name == "bicubic":
+        return _by_pillow(picture, frame)
+    between = (frame.resized[0], frame.size[1]) if frame.vertical_first else (frame.size[0], frame.resized[1])
+    planes = picture.permute(2, 0, 1)[None]
+    for size in (between, frame.resized) if frame.vertical_first else (frame.resized,):
+        planes = _by_torch(planes, size)
+    return planes[0].permute(1, 2, 0)
+
+
+def _by_torch(planes: Tensor, size: Size) -> Tensor:
+    if planes.shape[2:] == size:
+        return planes
+    return functional.interpolate(planes, size=size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def _by_pillow(picture: Tensor, frame: Frame) -> Tensor:
+    image = Image.fromarray(picture.squeeze(2).numpy())
+    passes = [frame.resized]
+    if frame.vertical_first:  # whatever order this Pillow would take
+        passes.insert(0, (frame.resized[0], frame.size[1]))
+    for height, width in passes:
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(image)).view(*frame.resized, picture.shape[2])
+
+
+def cropped(picture: Tensor, frame: Frame, fill: int) -> Tensor:
+    """The part of a resized picture that is wanted, with padding where it has none."""
+    starts = [max(corner, 0) for corner in frame.corner]
+    ends = [min(at + wanted, side) for at, wanted, side in zip(frame.corner, frame.output, frame.resized, strict=True)]
+    part = picture[starts[0] : ends[0], starts[1] : ends[1]]
+    if part.shape[:2] == frame.output:
+        return part
+    padded = picture.new_full((*frame.output, picture.shape[2]), fill)
+    top, left = (start - corner for start, corner in zip(starts, frame.corner, strict=True))
+    padded[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return padded

@@ -1,0 +1,102 @@
+"""Which pixels an output pixel is made of, and how much of each: whole numbers, computed as Pillow does. Imports numpy.
+
+Made on the host, since a GPU is slow at the double precision this takes, and since the same sizes come again and again.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .frame import Frame
+
+BITS = 22  # of a weight's fraction: a byte times a weight, with a sign, is an int32
+FIELDS = 7  # a picture has in `frames`
+OUTSIDE = -1
+FILTERS = {"bilinear": 1.0, "bicubic": 2.0}
+"""How far each reaches, in pixels of the result where that is smaller, else of the source."""
+
+
+class Taps(NamedTuple):
+    """For each output place the first source place, or OUTSIDE, and by tap and place the weights, which add up to 1."""
+
+    starts: NDArray[np.int32]
+    weights: NDArray[np.int32]
+
+
+class Tables(NamedTuple):
+    """What a launch reads: a row of FIELDS for each picture, and the taps they point into."""
+
+    frames: NDArray[np.int64]
+    taps: NDArray[np.int32]
+
+
+@lru_cache(maxsize=1024)
+def axis(size: int, resized: int, corner: int, output: int, name: str) -> Taps:
+    """The taps of `output` places from `corner` on, of `size` source places resized to `resized`.
+
+    Every window lies wholly in the source, with weights of 0 where a window had to be moved: no load needs a mask.
+    """
+    places = np.arange(corner, corner + output)
+    scale = size / resized
+    stretch = max(scale, 1.0)
+    reach = FILTERS[name] * stretch
+    centers = (places + 0.5) * scale
+    first = np.maximum((centers - reach + 0.5).astype(np.int64), 0)
+    last = np.minimum((centers + reach + 0.5).astype(np.int64), size)
+    inside = (places >= 0) & (places < resized)
+    count = int((last - first)[inside].max()) if inside.any() else 1
+    starts = np.where(inside, np.minimum(first, size - count), 0)
+    weights = np.zeros((count, output))
+    total = np.zeros(output)
+    for tap in range(count):
+        place = starts + tap
+        used = inside & (place >= first) & (place < last)
+        weights[tap] = np.where(used, _filter((place - centers + 0.5) * (1 / stretch), name), 0.0)
+        total += weights[tap]
+    scaled = weights / np.where(total == 0, 1.0, total) * (1 << BITS)
+    rounded = np.trunc(np.where(scaled < 0, scaled - 0.5, scaled + 0.5)).astype(np.int32)
+    return Taps(np.where(inside, starts, OUTSIDE).astype(np.int32), rounded)
+
+
+def _filter(distance: NDArray[Any], name: str) -> NDArray[Any]:
+    """A triangle, or Catmull and Rom's cubic, by the distance from the middle."""
+    x = np.abs(distance)
+    if name == "bilinear":
+        return np.where(x < 1, 1 - x, 0.0)
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = (((x - 5) * x + 8) * x - 4) * -0.5
+    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+
+
+def both(frame: Frame, name: str) -> tuple[Taps, Taps]:
+    """The taps of a picture's rows and of its columns."""
+    rows, columns = (
+        axis(size, resized, corner, output, name)
+        for size, resized, corner, output in zip(frame.size, frame.resized, frame.corner, frame.output, strict=True)
+    )
+    return rows, columns
+
+
+def tables(frames: tuple[Frame, ...], channels: int, name: str) -> Tables:
+    """A row for each picture: its first byte, bytes a row, taps of rows and of columns, where in `taps` either's
+    starts lie, their weights right behind them, and whether the vertical pass is the first.
+    """
+    described = np.empty((len(frames), FIELDS), dtype=np.int64)
+    where: dict[int, int] = {}
+    parts: list[NDArray[np.int32]] = []
+    end = 0
+    for row, frame in zip(described, frames, strict=True):
+        taps = both(frame, name)
+        for each in taps:
+            if id(each) not in where:  # the cache gives the same object for the same sizes
+                where[id(each)] = end
+                parts += [each.starts, each.weights.ravel()]
+                end += each.starts.size + each.weights.size
+        counts = [len(each.weights) for each in taps]
+        places = [where[id(each)] for each in taps]
+        row[:] = (frame.offset, frame.size[1] * channels, *counts, *places, frame.vertical_first)
+    return Tables(described, np.concatenate(parts) if parts else np.empty(0, dtype=np.int32))
