@@ -19,10 +19,12 @@ import torch
 
 from .classes import list_classes_from_module
 from .context import Context
+from .formats import compiled, load_package, load_shared_library
 from .labels import load_label_mapping
 from .onnx import is_session, open_session, run_session
 from .prediction_exception import PredictionException
 from .profiling import profiled, profiling
+from .pt2 import asks_for_aot, compile_options
 from .timer import timed
 from .weights import existing, load_pickled, pickles_allowed
 
@@ -60,24 +62,36 @@ class BaseHandler:
         described = self.manifest["model"]
         weights, definition = described.get("serializedFile"), described.get("modelFile")
         self.model_pt_path = str(Path(model_dir, weights)) if weights else None
+        options = compile_options(self.model_yaml_config.get("pt2"))
         if definition:
-            self.model = self._load_pickled_model(model_dir, definition, self.model_pt_path)
-        elif self.model_pt_path is not None and self.model_pt_path.endswith((".pt", ".pth")):
-            self.model = self._load_torchscript_model(self.model_pt_path)
-        elif self.model_pt_path is not None and self.model_pt_path.endswith(".onnx"):
-            self.model = open_session(existing(self.model_pt_path), self.device)
+            self.model = _ready(self._load_pickled_model(model_dir, definition, self.model_pt_path), self.device)
         else:
-            raise RuntimeError(
-                "No model weights could be loaded: expected a modelFile, or a serializedFile that ends in .pt or .onnx,"
-                f" in the manifest; got modelFile {definition!r} and serializedFile {weights!r}"
-            )
-        if not is_session(self.model):
-            self.model.to(self.device)
-            self.model.eval()
-        if self.model_yaml_config.get("pt2"):
-            log.warning("pt2 in the model's yaml is not applied by this version; the model runs uncompiled")
+            self.model = self._load_by_ending(self.model_pt_path or "")
+        if options is not None:
+            self.model = compiled(self.model, options)
         self.mapping = load_label_mapping(str(Path(model_dir, "index_to_name.json")))
         self.initialized = True
+
+    def _load_by_ending(self, path: str) -> Any:
+        match Path(path).suffix:
+            case ".pt" | ".pth":
+                return _ready(self._load_torchscript_model(path), self.device)
+            case ".onnx":
+                return open_session(existing(path), self.device)
+            case ".pt2":
+                return load_package(path, self.device)
+            case ".so":
+                return self._load_torch_export_aot_compile(path)
+        raise RuntimeError(
+            "No model weights could be loaded: expected a modelFile, or a serializedFile that ends in .pt, .pt2, .onnx"
+            f" or .so, in the manifest's model: {self.manifest['model']}"
+        )
+
+    def _load_torch_export_aot_compile(self, model_so_path: str) -> Any:
+        return load_shared_library(model_so_path, self.device, asked_for=self._use_torch_export_aot_compile())
+
+    def _use_torch_export_aot_compile(self) -> bool:
+        return asks_for_aot(self.model_yaml_config.get("pt2"))
 
     def _load_torchscript_model(self, model_pt_path: str) -> Any:
         return torch.jit.load(existing(model_pt_path), map_location=self.device)
@@ -140,7 +154,7 @@ class BaseHandler:
             return self.postprocess(output)
 
     def _infer_with_profiler(self, data: Any) -> Any:
-        return profiled(self.profiler_args, self.context.model_name, lambda span: self._run(data, span))
+        return profiled(self.profiler_args, getattr(self.context, "model_name", ""), lambda span: self._run(data, span))
 
     def explain_handle(self, data_preprocess: Any, raw_data: Any) -> Any:
         """The attributions of the batch, by `get_insights`, for the `target` class that the first request names, or 0.
@@ -186,6 +200,12 @@ def pick_device(gpu_id: int | str | None) -> torch.device:
     if importlib.util.find_spec("torch_xla") is not None:
         return importlib.import_module("torch_xla.core.xla_model").xla_device()
     return torch.device("cpu")
+
+
+def _ready(model: Any, device: torch.device) -> Any:
+    model.to(device)
+    model.eval()
+    return model
 
 
 def _target(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
+from typing import Any
 
 log = logging.getLogger(__name__)
 
@@ -33,3 +34,35 @@ def check_valid_pt2_backend(backend: str) -> bool:
         return True
     log.warning("%s is not a supported backend", backend)
     return False
+
+
+def compile_options(pt2: Any) -> dict[str, Any] | None:
+    """What to give torch.compile: of `pt2: back end`, `pt2: {option: value}` or `pt2: {compile: {enable: true, …}}`.
+
+    None for a model that is not compiled, as with a back end that is none. Raises ValueError for anything else.
+    """
+    if pt2 is None:
+        return None
+    if isinstance(pt2, str):
+        options = {"backend": pt2}
+    elif not isinstance(pt2, dict):
+        raise ValueError(f"model-config.yaml: pt2 should be str or dict, not {pt2!r}")  # noqa: TRY004
+    elif "compile" in pt2:
+        section = pt2["compile"]
+        if not isinstance(section, dict):
+            raise ValueError(f"model-config.yaml: pt2: compile must be a mapping, not {section!r}")  # noqa: TRY004
+        options = {key: value for key, value in section.items() if key != "enable"}
+        if section.get("enable") is not True:
+            return None
+    elif "export" in pt2:
+        return None
+    else:
+        options = dict(pt2)
+    known = "backend" not in options or check_valid_pt2_backend(options["backend"])
+    return options if known else None
+
+
+def asks_for_aot(pt2: Any) -> bool:
+    """Whether the yaml says `pt2: {export: {aot_compile: true}}`."""
+    export = pt2.get("export") if isinstance(pt2, dict) else None
+    return isinstance(export, dict) and export.get("aot_compile") is True

@@ -87,7 +87,7 @@ def test_loads_and_predicts(model_dir: Path, model: dict[str, str], factor: list
 @pytest.mark.parametrize(
     ("model", "error", "text"),
     [
-        ({}, RuntimeError, "No model weights could be loaded: expected a modelFile.*got modelFile None"),
+        ({}, RuntimeError, "No model weights could be loaded: expected a modelFile.* model: {}$"),
         ({"serializedFile": "w.bin"}, RuntimeError, "No model weights could be loaded.*'w.bin'"),
         ({"serializedFile": "nope.pt"}, RuntimeError, "nope.pt is missing"),
         ({"modelFile": "basenet.py", "serializedFile": "nope.pt"}, RuntimeError, "nope.pt is missing"),
@@ -269,8 +269,3 @@ def test_no_profile_is_made_for_a_no(model_dir: Path, monkeypatch, value: str) -
     handler.initialize(context)
     handler.profiler_args = {"on_trace_ready": lambda profile: pytest.fail("a profile was made")}
     handler.handle([[1.0, 1.0]], context)
-
-
-def test_compile_options_are_not_passed_over_in_silence(model_dir: Path, caplog) -> None:
-    Plain().initialize(make_context(model_dir, config={"pt2": "inductor"}, modelFile="basenet.py"))
-    assert "pt2 in the model's yaml is not applied" in caplog.text
