@@ -16,7 +16,7 @@ from .payload import Payload, Reply
 from .wire.messages import Failure
 from .workers.pool import Slot, SlotState
 
-_MESSAGE = 2000  # characters of an exception's text that are shown
+_MESSAGE = 2000  # characters of an exception's text, or of a note, that are shown
 _LINES = 40  # of its traceback; the end tells most
 
 
@@ -79,6 +79,8 @@ def _describe_worker(slot: Slot) -> dict[str, Any]:
         "gpu": bool(slot.gpus),
         "gpuUsage": " ".join(f"gpuId::{gpu.index}" for gpu in slot.gpus) or "N/A",
     }
+    if worker and worker.notes:
+        entry["notes"] = {subject: note[:_MESSAGE] for subject, note in worker.notes.items()}
     if slot.last_error:
         entry["lastError"] = slot.last_error
     if slot.last_failure is not None:

@@ -41,7 +41,15 @@ def load_entry_point(handler: str, context: Context) -> EntryPoint:
     initialize = getattr(service, "initialize", None)
     if initialize is not None:
         initialize(context)
+    _settle(service, context)
     return service.handle
+
+
+def _settle(service: Any, context: Context) -> None:
+    # A class that isn't a BaseHandler may have anything by that name; where none is loaded there is none to ask.
+    base = sys.modules.get(f"{Context.__module__.rpartition('.')[0]}.base")
+    if base is not None and isinstance(service, base.BaseHandler):
+        service.settle(context)
 
 
 def add_model_path(model_dir: str, handler: str) -> None:

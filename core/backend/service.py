@@ -75,7 +75,8 @@ class Service:
             code = 507 if out_of_memory(error) else 500
             failure = failure_of(error, load.model_dir)
             return Loaded(code, sendable(f"{describe(error)}{_where(failure)}"), failure)
-        return Loaded(200, f"Model {load.model_name} loaded.")
+        notes = {sendable(str(subject)): sendable(str(note)) for subject, note in self._context.notes.items()}
+        return Loaded(200, f"Model {load.model_name} loaded.", notes=notes)
 
     def fork(self) -> Service:
         """One of its own for a batch that runs beside others: same model, same front, its own context."""

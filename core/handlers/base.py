@@ -93,6 +93,9 @@ class BaseHandler:
     def _use_torch_export_aot_compile(self) -> bool:
         return asks_for_aot(self.model_yaml_config.get("pt2"))
 
+    def settle(self, context: Context) -> None:
+        """Called once the whole of `initialize` is done, a subclass's included; what is chosen by then is noted."""
+
     def _load_torchscript_model(self, model_pt_path: str) -> Any:
         return torch.jit.load(existing(model_pt_path), map_location=self.device)
 

@@ -71,6 +71,8 @@ class Context:
         self.request_processor: list[RequestProcessor] = []
         self.metrics: MetricsEmitter = metrics if metrics is not None else MetricsEmitter(model_name)
         self.explain = False
+        self.notes: dict[str, str] = {}
+        """What was chosen while the model loaded, by subject: shown by GET /models/{model}."""
         self.stopping_criteria: list[Callable[..., bool]] | None = None
         self.cl_socket: object = None
         self.send_partial: SendPartial | None = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import Any
 
 import torch
@@ -12,7 +10,8 @@ from PIL import Image
 from .base import BaseHandler
 from .context import Context
 from .explaining import captum_attr
-from .fused_normalize import FusedNormalize
+from .fused_images import SWITCHED_OFF, Fusion, fusion
+from .pictures import Picture, opened
 from .prediction_exception import PredictionException
 from .timer import timed
 
@@ -22,6 +21,7 @@ class VisionHandler(BaseHandler):
 
     image_processing: Any
     _ig: Any = None
+    _fusion: Fusion | None = None
 
     def initialize(self, context: Context) -> None:
         super().initialize(context)
@@ -42,21 +42,37 @@ class VisionHandler(BaseHandler):
     @timed
     def preprocess(self, data: Any) -> Any:
         """One tensor for the batch, from `data` or `body`: an encoded image, one in base64, or nested lists."""
-        inputs = [_image_or_lists(row.get("data") or row.get("body")) for row in data]
-        fused = FusedNormalize.of(self.image_processing)
-        pictures = [each for each in inputs if isinstance(each, Image.Image)]
-        if fused is not None and len(pictures) == len(inputs) and fused.fits(pictures):
-            batch = fused.batch(pictures, self.device)
+        inputs = [opened(row.get("data") or row.get("body")) for row in data]
+        fused = self._find_fusion().fused
+        if fused is not None and all(isinstance(each, Picture) for each in inputs):
+            batch = fused.batch(inputs)
             if batch is not None:
                 return batch
         return self.combine([self._to_tensor(each) for each in inputs])
+
+    def _find_fusion(self) -> Fusion:
+        """What the steps of `image_processing` are fused to; found anew when they are others than before."""
+        if not self._may_fuse():
+            return SWITCHED_OFF
+        self._fusion = fusion(self.image_processing, self.device or torch.device("cpu"), self._fusion)
+        return self._fusion
+
+    def _may_fuse(self) -> bool:
+        """Whether `fusedPreprocessing` in the model's yaml allows it; it does if it isn't there."""
+        config = getattr(self.context, "model_yaml_config", None) or {}
+        return config.get("fusedPreprocessing", True) is not False
+
+    def settle(self, context: Context) -> None:
+        super().settle(context)
+        if type(self).preprocess is VisionHandler.preprocess and hasattr(self, "image_processing"):
+            context.notes["preprocessing"] = self._find_fusion().note
 
     def combine(self, tensors: list[torch.Tensor]) -> Any:
         """The images of a batch as one tensor on the device."""
         return torch.stack(tensors).to(self.device)
 
     def _to_tensor(self, image: Any) -> Any:
-        return self.image_processing(image) if isinstance(image, Image.Image) else torch.FloatTensor(image)
+        return self.image_processing(image.image) if isinstance(image, Picture) else torch.FloatTensor(image)
 
     def get_insights(self, tensor_data: Any, raw_input: Any, target: Any = 0) -> Any:
         """Integrated gradients of `target`, in 15 steps from the mean colour, as nested lists of the batch's shape.
@@ -67,10 +83,3 @@ class VisionHandler(BaseHandler):
             return self.ig.attribute(tensor_data, target=target, n_steps=15).tolist()
         except IndexError as error:
             raise PredictionException(f"the model has no class {target}: {error}", 400) from error
-
-
-def _image_or_lists(value: Any) -> Any:
-    """An encoded image opened, its pixels not decoded yet; anything else as it is."""
-    if isinstance(value, str):
-        value = base64.b64decode(value)
-    return Image.open(io.BytesIO(value)) if isinstance(value, bytes | bytearray) else value

@@ -67,11 +67,15 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
-    """The model is loaded (200), or not: `message` is one line, `failure` what was raised; 507 is out of memory."""
+    """The model is loaded (200), or not: `message` is one line, `failure` what was raised; 507 is out of memory.
+
+    `notes` are what was chosen while it loaded, by subject, for people to read.
+    """
 
     code: int
     message: str
     failure: Failure | None = None
+    notes: dict[str, str] = {}
 
 
 class Predict(msgspec.Struct, frozen=True, tag="predict"):

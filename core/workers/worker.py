@@ -82,6 +82,8 @@ class Worker(asyncio.BufferedProtocol):
         self._loaded: asyncio.Future[Loaded] = loop.create_future()
         self._runs: dict[int, _Run] = {}  # by the batch's number; more than one only of an asynchronous handler
         self._given_up: set[int] = set()  # batches whose answer nobody waits for any more
+        self.notes: dict[str, str] = {}
+        """What the handler says was chosen while it loaded."""
         self._latest: Batch | None = None
         self._opening: Runner = self
         self._heard_at = 0.0
@@ -115,6 +117,7 @@ class Worker(asyncio.BufferedProtocol):
                 brief=f"{self.name} could not load the model; what it said is in the model log",
                 failure=loaded.failure,
             )
+        self.notes = loaded.notes
         self.process.settle()
         self._open()
 

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from ..normalize_images.affine import affine
 from ..normalize_images.cpu import normalize_images
 from .frame import Frame, Size
 
@@ -28,7 +29,20 @@ def resize_normalize(
         length = frame.size[0] * frame.size[1] * channels
         picture = pixels[frame.offset : frame.offset + length].view(*frame.size, channels)
         shown = cropped(resized(picture, frame, name), frame, fill)
-        normalize_images(shown[None], mean, std, out=out[number : number + 1])
+        if shown.stride(2) > 1:
+            _normalize_planes(shown.permute(2, 0, 1), mean, std, out[number])
+        else:
+            normalize_images(shown[None], mean, std, out=out[number : number + 1])
+
+
+def _normalize_planes(planes: Tensor, mean: Sequence[float], std: Sequence[float], target: Tensor) -> None:
+    """For PyTorch's resize, which leaves planes: rows of one channel want neither a shuffle nor a table of factors."""
+    direct = target.dtype == torch.float32 and target.is_contiguous()
+    values = target.copy_(planes) if direct else planes.to(torch.float32, memory_format=torch.contiguous_format)
+    for plane, scale, shift in zip(values, *affine(mean, std), strict=True):
+        plane.mul_(scale).add_(shift)
+    if not direct:
+        target.copy_(values)
 
 
 def resized(picture: Tensor, frame: Frame, name: str) -> Tensor:

@@ -33,18 +33,17 @@ class Fit:
 
     `resize`: a number is the shorter side's length (and `longest` the most the other may get), a size is just that.
     With `letterbox` the picture is made as large as `crop` holds, and centred in it; then `resize` counts for nothing.
+    With `as_pillow` the passes come in the order Pillow 13 takes, else columns are always made first.
     """
 
     crop: Size | None = None
     resize: int | Size | None = None
     longest: int | None = None
     letterbox: bool = False
+    as_pillow: bool = True
 
-    def frame(self, size: Size, *, as_pillow: bool = True) -> Frame:
-        """What becomes of a picture of `size`; with `as_pillow` the passes come in the order Pillow 13 takes.
-
-        Raises ValueError where a side would become 0 pixels long.
-        """
+    def frame(self, size: Size) -> Frame:
+        """What becomes of a picture of `size`. Raises ValueError where a side would become 0 pixels long."""
         if self.letterbox and self.crop:
             resized = boxed(size, self.crop)
             corner = tuple(-round((box - side) / 2 - 0.1) for box, side in zip(self.crop, resized, strict=True))
@@ -55,7 +54,7 @@ class Fit:
             raise ValueError(
                 f"a picture of {size[0]} x {size[1]} pixels would become one of {resized[0]} x {resized[1]}"
             )
-        first = as_pillow and vertical_first(size, resized)
+        first = self.as_pillow and vertical_first(size, resized)
         return Frame(size, resized, (corner[0], corner[1]), self.crop or resized, first)
 
     def _resized(self, size: Size) -> Size:

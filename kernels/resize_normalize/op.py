@@ -65,8 +65,10 @@ def resize_normalize(
     fill: int = 0,
     dtype: torch.dtype = torch.float32,
     memory_format: torch.memory_format = torch.contiguous_format,
+    device: torch.device | None = None,
 ) -> Tensor:
-    """Pictures of any sizes, uint8 [H, W, C] with C 1 or 3 on one device, as one batch `dtype` [N, C, H, W] there.
+    """Pictures of any sizes, uint8 [H, W, C] with C 1 or 3 on one device, as one batch `dtype` [N, C, H, W] there, or
+    on `device`.
 
     Resized as Pillow does: to the last bit on a GPU, within a level on a CPU. `filter` is bilinear or bicubic; what
     `fit` pads is of level `fill`. Raises TypeError for another type, and ValueError for pictures that differ in their
@@ -79,13 +81,13 @@ def resize_normalize(
     if len(sizes) > 1:
         raise ValueError(f"a batch has one size, but these pictures come out as {sorted(sizes)}: name a crop")
     shape = (len(pictures), channels, *sizes.pop())
-    device = pictures[0].device if pictures else torch.device("cpu")
+    device = device or (pictures[0].device if pictures else torch.device("cpu"))
     out = torch.empty(shape, dtype=dtype, device=device, memory_format=memory_format)
     if device.type == "cpu":  # picture by picture, where they lie
         for number, (picture, frame) in enumerate(zip(pictures, frames, strict=True)):
             RESIZE_NORMALIZE(picture.reshape(-1), (frame,), filter, fill, mean, std, out=out[number : number + 1])
         return out
-    pixels = torch.cat([picture.reshape(-1) for picture in pictures])
+    pixels = torch.cat([picture.reshape(-1) for picture in pictures]).to(device)  # one copy to the device
     return RESIZE_NORMALIZE(pixels, packed(frames, channels), filter, fill, mean, std, out=out)
 
 

@@ -108,6 +108,7 @@ def slot(
     gpu: Gpu | None = None,
     started_at: float | None = None,
     pid: int | None = None,
+    notes: dict[str, str] | None = None,
 ) -> Slot:
     """A worker's place; with `started_at` a worker is in it, which is this very process unless `pid` says otherwise."""
     made = Slot(number, f"W-{number}-m_1.0", asyncio.get_running_loop().create_future(), state)
@@ -115,7 +116,9 @@ def slot(
     made.gpus = (gpu,) if gpu is not None else ()
     if started_at is not None:
         process = SimpleNamespace(pids=[os.getpid() if pid is None else pid])
-        made.worker = cast(Worker, SimpleNamespace(started_at=started_at, process=process, failed=None))
+        made.worker = cast(
+            Worker, SimpleNamespace(started_at=started_at, process=process, failed=None, notes=notes or {})
+        )
     return made
 
 

@@ -98,6 +98,13 @@ async def test_a_worker_and_a_place_without_one() -> None:
     }  # fmt: skip
 
 
+async def test_what_the_handler_says_was_chosen() -> None:
+    subject = model()
+    subject.pool.slots.append(slot(started_at=0.0, notes={"preprocessing": "as written", "long": "x" * 5000}))
+    (worker,) = describe_model(subject)["workers"]
+    assert worker["notes"] == {"preprocessing": "as written", "long": "x" * 2000}
+
+
 async def test_the_memory_of_a_process_that_has_gone() -> None:
     subject = model()
     subject.pool.slots.append(slot(started_at=0.0, pid=2**22 + 1))  # beyond any pid

@@ -36,7 +36,7 @@ def by_pillow(picture: torch.Tensor, frame: Frame, name: str) -> torch.Tensor:
 
 def unlike(picture: torch.Tensor, resize: tuple[int, int], name: str) -> tuple[int, int]:
     """By how many levels the reference and the CPU path are off Pillow, at most."""
-    frame = Fit(resize=resize).frame((picture.shape[0], picture.shape[1]), as_pillow=PILLOW_13)
+    frame = Fit(resize=resize, as_pillow=PILLOW_13).frame((picture.shape[0], picture.shape[1]))
     right = by_pillow(picture, frame, name).to(torch.int64)
     ours = reference.resize(picture, frame, name, 0)
     fast = cpu.cropped(cpu.resized(picture, frame, name), frame, 0).to(torch.int64)

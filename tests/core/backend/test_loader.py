@@ -79,6 +79,23 @@ def test_initialize_is_optional(load) -> None:
     assert entry([{}], None) == [1]
 
 
+SETTLING = """
+    from torchserve.core.handlers.base import BaseHandler
+    class Service({base}):
+        def initialize(self, context): context.notes["order"] = "initialize"
+        def settle(self, context): context.notes["order"] += ", settle"
+        def handle(self, data, context): return [context.notes["order"]]
+"""
+
+
+@pytest.mark.parametrize(("base", "order"), [("BaseHandler", "initialize, settle"), ("object", "initialize")])
+def test_base_handlers_settle_once_they_are_initialised(write_model, clean_process, base: str, order: str) -> None:
+    folder = str(write_model({"ls.py": SETTLING.format(base=base)}))
+    add_model_path(folder, "ls")
+    context = Context("m", folder, {"model": {}}, 1, None, "0")
+    assert load_entry_point("ls", context)([], context) == [order]
+
+
 def test_abstract_bases_do_not_count(load) -> None:
     source = """
         import abc

@@ -310,6 +310,15 @@ def test_manifest_and_yaml_reach_the_context(write_model, clean_process) -> None
     assert context.system_properties["limit_max_image_pixels"] is False
 
 
+def test_what_was_chosen_at_load_goes_to_the_front(write_model, clean_process) -> None:
+    source = """
+        class Service:
+            def initialize(self, context): context.notes |= {"device": "two \\ud800", 1: 2.5}
+            def handle(self, data, context): return data
+    """
+    assert Front(write_model({"svc.py": source})).loaded.notes == {"device": "two ?", "1": "2.5"}
+
+
 def test_undecoded_input_is_given_as_bytearrays(write_model, clean_process) -> None:
     front = Front(write_model({"svc.py": HANDLER}), decode_input_request=False)
     _, bodies = front.ask("[type(data[0]['body']).__name__]")

@@ -1,0 +1,153 @@
+"""FusedImages: a pipeline's plan at work, after it has been compared with the pipeline itself. Imports our kernels."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from PIL import __version__ as pillow
+
+from ...kernels.plan import Plan, Unplanned, read
+from ...kernels.resize_normalize import resize_normalize
+from .pictures import Picture, channels
+
+log = logging.getLogger(__name__)
+
+# Wide, high, small, odd, and so flat that other passes are needed.
+_PROBES = ((500, 375), (360, 640), (64, 48), (101, 333), (31, 250))
+_CHECKS = 10  # a pipeline that changes with every batch isn't worth comparing
+_ALLOWED = 1.0 + 1e-3  # levels; the rest is fp32's rounding
+
+
+class Unlike(Exception):
+    """A plan's answer is not its pipeline's; the text says how and where."""
+
+
+@dataclass(frozen=True, slots=True)
+class FusedImages:
+    """`plan` for pictures on `device`."""
+
+    plan: Plan
+    device: torch.device
+
+    def batch(self, pictures: Sequence[Picture]) -> torch.Tensor | None:
+        """float32 [N, C, H, W] on the device. None where the pipeline itself must run: for an image of other modes than
+        grey and coloured bytes, and for images that don't come out as one size.
+        """
+        plan = self.plan
+        ready = [self._after_head(picture) for picture in pictures]
+        kinds = {channels(picture.image) for picture in ready}
+        if len(kinds) != 1 or not plan.takes(kind := kinds.pop()):
+            return None
+        by_pillow = not plan.on_tensors and int(pillow.partition(".")[0]) >= 13
+        fit = replace(plan.fit, as_pillow=by_pillow)
+        sizes = [(picture.image.height, picture.image.width) for picture in ready]
+        if fit.crop is None and len({fit.frame(size).output for size in sizes}) != 1:
+            return None
+        mean, std = plan.colours(kind)
+        where = self.device if self.device.type == "cuda" else torch.device("cpu")
+        pixels = [picture.pixels() for picture in ready]
+        return resize_normalize(pixels, fit, mean, std, filter=plan.filter, device=where).to(self.device)
+
+    def _after_head(self, picture: Picture) -> Picture:
+        if not self.plan.head:
+            return picture
+        image: Any = picture.image
+        for step in self.plan.head:
+            image = step(image)
+        return Picture(image)
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """What became of a pipeline: fused, or None and as it is written. `note` says it in a line."""
+
+    plan: Plan | None
+    fused: FusedImages | None
+    note: str
+    checks: int = 0
+
+
+SWITCHED_OFF = Fusion(None, None, "as written: fusedPreprocessing is false in the model's yaml")
+
+
+def fusion(processing: Any, device: torch.device, known: Fusion | None = None) -> Fusion:
+    """The pipeline's plan, compared with the pipeline itself; `known` if that is of the same plan."""
+    try:
+        plan = read(processing)
+    except Unplanned as error:
+        note = f"as written: {error}"
+    except Exception as error:  # noqa: BLE001  torchvision's classes may change, and must still be used
+        note = f"as written: image_processing can't be read, {type(error).__name__}: {error}"
+    else:
+        if known is not None and (known.plan == plan or known.checks > _CHECKS):
+            return known
+        return _checked(plan, processing, device, known.checks + 1 if known is not None else 1)
+    return known if known is not None and known.note == note else _told(Fusion(None, None, note))
+
+
+def _checked(plan: Plan, processing: Any, device: torch.device, checks: int) -> Fusion:
+    if checks > _CHECKS:
+        return _told(Fusion(plan, None, "as written: image_processing is another one time and again", checks))
+    fused = FusedImages(plan, device)
+    try:
+        found = compare(fused, processing)
+    except Exception as error:  # noqa: BLE001  a plan that fails, in whatever way, is a plan not taken
+        why = error if isinstance(error, Unlike) else f"{type(error).__name__}: {error}"
+        return _told(Fusion(plan, None, f"as written: {plan} is off, {why}", checks), logging.WARNING)
+    return _told(Fusion(plan, fused, f"fused: {plan}, {found}", checks))
+
+
+def _told(made: Fusion, level: int = logging.INFO) -> Fusion:
+    log.log(level, "preprocessing %s", made.note)
+    return made
+
+
+def compare(fused: FusedImages, processing: Any) -> str:
+    """Run both on probe pictures, and say how far they are apart at most. Raises Unlike over one level of 255."""
+    probes = [(size, "RGB") for size in _PROBES]
+    if not fused.plan.head and fused.plan.takes(1):
+        probes.append((_PROBES[0], "L"))
+    worst = 0.0
+    for size, mode in probes:
+        encoded = probe(size, mode)
+        off = _levels_off(fused, processing, encoded)
+        if not off <= _ALLOWED:
+            raise Unlike(
+                f"it is {off:.2f} of 255 levels off its own transforms on a {mode} JPEG of {size[0]}x{size[1]}"
+            )
+        worst = max(worst, off)
+    return f"at most {worst:.2f} of 255 levels off on {len(probes)} pictures"
+
+
+def _levels_off(fused: FusedImages, processing: Any, encoded: bytes) -> float:
+    image = Image.open(io.BytesIO(encoded))
+    expected = torch.as_tensor(processing(Image.open(io.BytesIO(encoded))))
+    answer = fused.batch([Picture(image, encoded)])
+    if answer is None:
+        raise Unlike(f"its head makes no plain image of an {image.mode} one")
+    answer = answer[0].cpu()
+    if (expected.shape, expected.dtype) != (answer.shape, answer.dtype):
+        raise Unlike(
+            f"it makes {answer.dtype} {list(answer.shape)} where its own transforms make"
+            f" {expected.dtype} {list(expected.shape)}"
+        )
+    _, std = fused.plan.colours(answer.shape[0])
+    scale = 255 * torch.tensor(std).abs().view(-1, 1, 1)
+    return float(((answer - expected).abs() * scale).max())
+
+
+def probe(size: tuple[int, int], mode: str) -> bytes:
+    """A JPEG of `size` (width, height) with an edge or a bit of noise everywhere, the same each time."""
+    width, height = size
+    noise = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    noise[: height // 2] = noise[: height // 2] >> 7 << 7
+    made = io.BytesIO()
+    Image.fromarray(noise).convert(mode).save(made, "JPEG", quality=90, subsampling=0)
+    return made.getvalue()
