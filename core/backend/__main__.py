@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import io
 import logging
 import os
@@ -15,6 +16,7 @@ import socket
 import sys
 from typing import NoReturn
 
+from ..payload import Body
 from ..wire.frames import FrameError, FrameReader, encode
 from ..wire.messages import Load, ToBackend
 from .concurrent import converse
@@ -74,7 +76,17 @@ def _prepare_output() -> None:
 def _converse(ends: Ends, kind: str) -> int:
     if ends.rank > 0:
         return follow(ends, Service(lambda _: None))
-    service = Service(lambda buffers: send(ends.front, buffers))
+    owner = os.getpid()
+
+    def say(buffers: list[Body]) -> None:
+        if os.getpid() != owner:
+            log.warning(
+                "a process that the handler has forked came back from it, and is ended: only the worker answers"
+            )
+            _exit_now(1)
+        send(ends.front, buffers)
+
+    service = Service(say)
     others = Others(ends.lines, kind)
     reader: FrameReader[ToBackend] = FrameReader(ToBackend, MAX_FRAME)
     while (frame := receive(ends.front, reader)) is not None:
@@ -86,7 +98,7 @@ def _converse(ends: Ends, kind: str) -> int:
             loaded = service.load(frame.message)
             if loaded.code == 200:
                 loaded = others.loaded() or loaded
-            send(ends.front, encode(loaded))
+            say(encode(loaded))
             if loaded.code != 200:
                 return 1
             if loop is not None:
@@ -100,8 +112,9 @@ def _converse(ends: Ends, kind: str) -> int:
 
 def _exit_now(code: int) -> NoReturn:
     """End although the handler may have left threads running that nobody will stop."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # the handler may have closed it
+            stream.flush()
     os._exit(code)
 
 
