@@ -16,7 +16,7 @@ Kind = Literal["not_found", "invalid", "conflict", "denied", "too_large", "overl
 # ├── Conflict ─────── AlreadyRegistered, ArchiveExists, DefaultVersionInUse
 # ├── Denied ───────── MethodNotAllowed, InvalidKey
 # ├── TooLarge
-# ├── Overloaded ───── QueueFull, NoWorker, Draining
+# ├── Overloaded ───── QueueFull, NoWorker, Draining, NotInTime
 # ├── Expired ──────── SlowRequest, RequestExpired
 # └── Broken ───────── HandlerFailed, WorkerDied, WorkersFailed
 
@@ -132,6 +132,14 @@ class NoWorker(Overloaded):
     """The model has no worker that serves, or could soon."""
 
 
+class NotInTime(Overloaded):
+    """The answer would come after the request's deadline; `retry_after` seconds later it might not."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class Draining(Overloaded):
     """The server or the model version is shutting down and takes no new work."""
 
@@ -145,7 +153,7 @@ class SlowRequest(Expired):
 
 
 class RequestExpired(Expired):
-    """The request waited in the queue past clientTimeoutInMills."""
+    """The request waited in the queue for longer than its client, or clientTimeoutInMills, allows."""
 
 
 class Broken(ServeError):

@@ -23,11 +23,16 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """One request: its parts, and the headers the handler may ask its context for."""
+    """One request: its parts, and the headers the handler may ask its context for.
+
+    `timeout` is the seconds in which its client needs the answer; of two `priority`s the lower is served first.
+    """
 
     request_id: str
     parts: tuple[Part, ...]
     headers: dict[str, str] = field(default_factory=dict[str, str])
+    timeout: float | None = None
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

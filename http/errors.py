@@ -6,6 +6,7 @@ Knows core's errors only; how an answer is written is reply.py's.
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ from ..core.errors import (
     InvalidKey,
     Kind,
     ModelNotFound,
+    NotInTime,
     PackagesFailed,
     RequestExpired,
     RouteNotFound,
@@ -107,7 +109,11 @@ def error_reply(error: BaseException) -> Reply:
     if status == 200:  # a handler's PredictionException with such a code: TorchServe answers these bytes
         return Reply(body=b"error", status=status)
     reply = _reply(status, name, error.message)
-    return replace(reply, headers=_CHALLENGE) if isinstance(error, Challenged) else reply
+    if isinstance(error, Challenged):
+        return replace(reply, headers=_CHALLENGE)
+    if isinstance(error, NotInTime):  # whole seconds are all that HTTP knows
+        return replace(reply, headers=(("Retry-After", str(max(1, math.ceil(error.retry_after)))),))
+    return reply
 
 
 def _reply(status: int, name: str, message: str) -> Reply:

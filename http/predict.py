@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
-from ..core.errors import HandlerFailed, RouteNotFound, ServeError, TooLarge
+from ..core.errors import BadRequest, HandlerFailed, RouteNotFound, ServeError, TooLarge
 from ..core.payload import Body, Part, Payload, Reply
 from .auth import Scope
 from .body import last_of_each, split_body
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 CLIENT_GONE = 499  # in the books only: nobody is left to get an answer
 SCOPE: Scope = "inference"
 _NO_ASK = Ask()
+_LONGEST = 2**31 - 1  # ms
+_PRIORITIES = {str(level): level for level in range(-9, 10)}
 _TRANSFER = frozenset(("transfer-encoding", "expect"))
 
 
@@ -191,7 +193,8 @@ class Prediction:
             headers["explain"] = self._ask.explain
         if self._ask.url_path:
             headers["url_path"] = self._url_path
-        return Payload(self.id, parts, headers)
+        timeout, priority = wishes(fields)
+        return Payload(self.id, parts, headers, timeout, priority)
 
     def _keep(self, *, streamed: bool = False) -> bool:
         """Whether the connection outlives this answer. HTTP/1.0 knows no chunks: there it ends a streamed answer."""
@@ -242,6 +245,21 @@ def check_size(size: int, limit: int) -> None:
 def awaits_continue(fields: Mapping[str, str]) -> bool:
     """Whether the client holds its body back until it is told to go on."""
     return fields.get("expect", "").lower() == "100-continue"
+
+
+def wishes(fields: Mapping[str, str]) -> tuple[float | None, int]:
+    """The seconds in which the client needs its answer, if it says, and the request's priority. Raises BadRequest."""
+    timeout, priority = fields.get("x-request-timeout-ms"), fields.get("x-request-priority")
+    if timeout is None and priority is None:
+        return None, 0
+    seconds = None
+    if timeout is not None:
+        if not (timeout.isascii() and timeout.isdigit() and 0 < int(timeout[:10]) <= _LONGEST and len(timeout) <= 10):
+            raise BadRequest(f"x-request-timeout-ms must be a whole number from 1 to {_LONGEST}.")
+        seconds = int(timeout) / 1000.0
+    if priority is not None and priority not in _PRIORITIES:
+        raise BadRequest("x-request-priority must be a whole number from -9 (first) to 9 (last); 0 is the default.")
+    return seconds, _PRIORITIES[priority] if priority is not None else 0
 
 
 def _named(parts: tuple[Part, ...]) -> str:

@@ -6,54 +6,57 @@ verb takes `now`, whether this batcher needs it or not, so that another kind of 
 
 from __future__ import annotations
 
-import heapq
 import math
-from collections import OrderedDict
 from typing import NamedTuple, TypeAlias
 
-from .errors import LaneClosed, QueueFull
+from .adaptive import may_go_ahead
+from .crew import Crew
+from .deadlines import in_time, too_late
+from .errors import LaneClosed, QueueFull, WouldBeLate
 from .job import Batch, Cause, Job, Runner
-from .policy import BatchPolicy
-from .rules import RULES
-
-_SPARE_EXPIRIES = 64
+from .policy import RULES, BatchPolicy
+from .queue import JobQueue
 
 
 class Run(NamedTuple):
-    """Hand `batch` to `runner`; it counts as busy until `ready`."""
+    """Hand `batch` to `runner`: it runs now or, if `ahead`, once the one before it has ended."""
 
     runner: Runner
     batch: Batch
+    ahead: bool = False
 
 
 class Expire(NamedTuple):
-    """`job` waited in the queue past its deadline and has left it."""
+    """`job` waited in the queue past its time and has left it."""
 
     job: Job
 
 
-Effect: TypeAlias = Run | Expire
+class Refuse(NamedTuple):
+    """`job` could not be answered in time any more and has left the queue."""
+
+    job: Job
+    error: WouldBeLate
+
+
+Effect: TypeAlias = Run | Expire | Refuse
 
 
 class Batcher:
-    """Bounded FIFO and free workers. Jobs must be offered in order of `arrived`; times in seconds of one clock."""
+    """Bounded queue and workers. Jobs must be offered in order of `arrived`; times in seconds of one clock."""
 
     __slots__ = (
-        "_alone", "_announced", "_batches", "_closed", "_expiries", "_free", "_limit", "_offered", "_queue",
-        "_release_at", "_rule", "_size",
+        "_announced", "_batches", "_closed", "_crew", "_largest", "_limit", "_offered", "_queue", "_release_at",
+        "_rule",
     )  # fmt: skip
 
     def __init__(self, policy: BatchPolicy) -> None:
-        self._size = policy.batch_size
+        self._largest = policy.batch_size
         self._limit = policy.queue_size
         self._rule = RULES[policy.rule](policy.batch_size, policy.max_batch_delay)
-        # Ordered by `seq`, so that the first is the oldest and a cancelled job leaves at once, wherever it stands.
-        self._queue: OrderedDict[int, Job] = OrderedDict()
-        self._alone = 0
-        # A heap of (expires, seq). Those of jobs that left the queue stay until they surface or `_watch` sweeps.
-        self._expiries: list[tuple[float, int]] = []
+        self._queue = JobQueue()
+        self._crew = Crew(policy.batch_size)
         self._announced: list[float] = []
-        self._free: OrderedDict[Runner, None] = OrderedDict()
         self._release_at = math.inf
         self._offered = 0
         self._batches = 0
@@ -65,25 +68,27 @@ class Batcher:
 
     @property
     def free(self) -> int:
-        return len(self._free)
+        return len(self._crew.free)
 
     @property
     def announced(self) -> int:
         return len(self._announced)
 
+    # ---- what happens
+
     def offer(self, job: Job, now: float) -> None:
-        """Queue a job. Raises LaneClosed, QueueFull."""
+        """Queue a job. Raises LaneClosed, QueueFull, WouldBeLate."""
         if self._closed:
             raise LaneClosed("the queue is closed")
-        queue = self._queue
-        if len(queue) >= self._limit:
+        if len(self._queue) >= self._limit:
             raise QueueFull(self._limit)
+        if self._rule.learns and (job.deadline is not None or job.expires is not None):
+            late = too_late(job, self._queue, self._crew, now)
+            if late is not None:
+                raise late
         self._offered = job.seq = self._offered + 1
-        queue[job.seq] = job
-        if job.alone:
-            self._alone += 1
-        if job.expires is not None:
-            self._watch(job.expires, job.seq)
+        self._queue.add(job)
+        self._rule.arrived(now)
 
     def announce(self, now: float) -> None:
         """A request for this queue has its head here and its body still arriving."""
@@ -92,110 +97,119 @@ class Batcher:
     def retract(self, now: float) -> None:
         """One announced request has been offered, or will not come. Raises ValueError if none is announced.
 
-        Which one isn't said, and the youngest is assumed: a slow body that stays then looks old, and `Eager` stops
-        waiting for it.
+        Which one isn't said, and the youngest is assumed: a slow body that stays then looks old, and nobody waits for
+        it any more.
         """
         if not self._announced:
             raise ValueError("retract without announce")
         self._announced.pop()
 
     def ready(self, runner: Runner, now: float) -> None:
-        """`runner` is free, from now on if it wasn't already."""
-        self._free.setdefault(runner, None)
+        """`runner` takes batches, from now on if it didn't already; if it runs one, once that has ended."""
+        self._crew.join(runner, now)
 
     def gone(self, runner: Runner, now: float) -> None:
-        """`runner` takes no more batches until it is `ready` again."""
-        self._free.pop(runner, None)
+        """`runner` takes no more batches until it is `ready` again; those it has may still end."""
+        self._crew.leave(runner)
+
+    def ended(self, batch: Batch, now: float, *, worked: bool) -> Batch | None:
+        """A batch that was handed over is done with; `worked` if what it took tells what batches take.
+
+        Returns the one that its runner begins now, if it had been given another.
+        """
+        seconds, begins = self._crew.end(batch, now)
+        if worked and not batch.jobs[0].alone:
+            self._crew.costs(batch.runner).record(len(batch.jobs), seconds)
+        self._rule.ended(now)
+        if begins is not None:
+            begins.begin(now)
+        return begins
+
+    def put_back(self, batch: Batch, now: float) -> None:
+        """`batch` was handed over ahead and will never begin: its jobs wait again, in front."""
+        self._crew.end(batch, now)
+        self._queue.put_back(tuple([job for job in batch.jobs if not job.cancelled]))
 
     def cancel(self, job: Job, now: float) -> None:
-        """Nobody wants the answer any more: a queued job leaves the queue, one that runs is only marked."""
+        """Nobody wants the answer any more: a queued job leaves the queue, one that was handed over is only marked."""
         job.cancelled = True
-        if self._queue.get(job.seq) is job:
-            self._remove(job)
+        self._queue.remove(job)
 
     def flush(self, now: float) -> list[Job]:
-        """Empty the queue; returns what was in it, oldest first."""
-        left = list(self._queue.values())
-        self._queue.clear()
-        self._expiries.clear()
-        self._alone = 0
+        """Empty the queue; returns what was in it, in the order in which it would have been served."""
         self._release_at = math.inf
-        return left
+        return self._queue.clear()
 
     def close(self, now: float) -> None:
         """Refuse further jobs; those that are queued stay."""
         self._closed = True
 
+    # ---- what to do
+
     def collect(self, now: float) -> list[Effect]:
         """What to do now, batches first. Each effect is returned once; carry all of them out."""
-        expired = self._expire(now) if self._expiries else ()
+        queue, crew = self._queue, self._crew
+        bad: list[Effect] = [Expire(job) for job in queue.expire(now)]
         self._release_at = math.inf
         effects: list[Effect] = []
-        while self._queue and self._free:
-            size, verdict = self._decide(now)
+        while queue:
+            ahead = not crew.free
+            runner = self._ahead(now) if ahead else crew.next_free
+            if runner is None:
+                break
+            costs = crew.costs(runner)
+            size, verdict = (costs.ideal, Cause.FULL) if ahead else self._decide(runner, now)
             if not isinstance(verdict, Cause):
                 self._release_at = verdict
                 break
-            runner, _ = self._free.popitem(last=False)
-            self._batches += 1
-            effects.append(Run(runner, Batch(self._batches, self._take(size, now), verdict, now, runner)))
-        effects += expired
-        return effects
+            if queue.hurried and self._rule.learns:
+                start = crew.done_at(runner, now)
+                fits, late = in_time(queue, size, start, costs)
+                if late is not None:
+                    queue.remove(late)
+                    left = (late.deadline or now) - now
+                    bad.append(Refuse(late, WouldBeLate(max(left, start + costs.typical(1) - now), left)))
+                    continue
+                size, verdict = fits, verdict if fits == size else Cause.DEADLINE
+            batch = self._form(runner, size, verdict, now)
+            if not ahead:
+                batch.begin(now)
+            effects.append(Run(runner, batch, ahead))
+        return effects + bad
 
     def wakeup(self) -> float | None:
         """When to `collect` again if nothing happens before; None: not at all. Holds right after `collect`."""
-        at = self._release_at
-        if self._expiries:
-            at = min(at, self._expiries[0][0])
+        expiry = self._queue.next_expiry
+        at = self._release_at if expiry is None else min(self._release_at, expiry)
         return None if at == math.inf else at
 
-    def _decide(self, now: float) -> tuple[int, Cause | float]:
-        queued = len(self._queue)
-        if self._alone:
-            ahead = self._ahead_of_alone()
-            if ahead < self._size:
-                return ahead or 1, Cause.ALONE
-        announced = self._announced
-        oldest = next(iter(self._queue.values())).arrived
-        verdict = self._rule.decide(queued, oldest, len(announced), announced[-1] if announced else now, now)
-        return min(queued, self._size), verdict
+    def _decide(self, runner: Runner, now: float) -> tuple[int, Cause | float]:
+        """How many jobs `runner`, who is free, gets and why, or when to ask again."""
+        queue, announced, costs = self._queue, self._announced, self._crew.costs(runner)
+        if queue.alone:
+            before = queue.ahead_of_alone(self._largest)
+            if before < self._largest:
+                return self._rule.size(before, costs) if before else 1, Cause.ALONE
+        oldest = queue.oldest
+        verdict = self._rule.decide(
+            len(queue), oldest, max(oldest, self._crew.free[runner]), len(announced),
+            announced[-1] if announced else now, now, costs,
+        )  # fmt: skip
+        return self._rule.size(len(queue), costs) if isinstance(verdict, Cause) else 0, verdict
 
-    def _ahead_of_alone(self) -> int:
-        """Jobs before the first one that runs alone, counted up to a full batch."""
-        jobs = enumerate(self._queue.values())
-        return next(ahead for ahead, job in jobs if job.alone or ahead == self._size)
+    def _form(self, runner: Runner, size: int, cause: Cause, now: float) -> Batch:
+        self._batches += 1
+        batch = Batch(self._batches, self._queue.take(size), cause, now, runner)
+        for job in batch.jobs:
+            job.batch = batch
+        self._crew.give(batch, now)
+        return batch
 
-    def _take(self, size: int, now: float) -> tuple[Job, ...]:
-        queue = self._queue
-        jobs = tuple([queue.popitem(last=False)[1] for _ in range(size)])
-        for job in jobs:
-            job.started = now
-        if jobs[0].alone:
-            self._alone -= 1
-        return jobs
-
-    def _remove(self, job: Job) -> None:
-        del self._queue[job.seq]
-        if job.alone:
-            self._alone -= 1
-
-    def _watch(self, expires: float, seq: int) -> None:
-        heap, queue = self._expiries, self._queue
-        if len(heap) > 2 * len(queue) + _SPARE_EXPIRIES:
-            heap[:] = [entry for entry in heap if entry[1] in queue]
-            heapq.heapify(heap)
-        heapq.heappush(heap, (expires, seq))
-
-    def _expire(self, now: float) -> list[Expire]:
-        heap, queue = self._expiries, self._queue
-        expired: list[Expire] = []
-        while heap:
-            expires, seq = heap[0]
-            job = queue.get(seq)
-            if job is not None:
-                if expires > now:
-                    break
-                self._remove(job)
-                expired.append(Expire(job))
-            heapq.heappop(heap)
-        return expired
+    def _ahead(self, now: float) -> Runner | None:
+        """Who still runs a batch and may have the next one already: the one that will be done first."""
+        if not self._rule.learns or self._queue.alone:
+            return None
+        runner = self._crew.soonest(now)
+        if runner is None or not may_go_ahead(len(self._queue), self._crew.costs(runner)):
+            return None
+        return runner

@@ -22,11 +22,21 @@ class QueueFull(SchedulerError):
 
 
 class JobExpired(SchedulerError):
-    """The job waited in the queue past its deadline."""
+    """The job waited in the queue for all of the `allowed` seconds."""
 
-    def __init__(self, waited: float) -> None:
+    def __init__(self, waited: float, allowed: float) -> None:
         super().__init__(f"expired after {waited:.3f} s in the queue")
         self.waited = waited
+        self.allowed = allowed
+
+
+class WouldBeLate(SchedulerError):
+    """The job could not be answered in time: that would take `needed` s, of which it has `left`."""
+
+    def __init__(self, needed: float, left: float) -> None:
+        super().__init__(f"would take {needed:.3f} s and has {left:.3f} s left")
+        self.needed = needed
+        self.left = left
 
 
 class LaneClosed(SchedulerError):

@@ -16,26 +16,41 @@ class Sink(Protocol):
 
 
 class Runner(Protocol):
-    """Runs batches, one at a time. Hashable; `run` neither blocks nor raises, and may answer before it returns."""
+    """Runs batches in the order in which it gets them. Hashable; `run` neither blocks nor raises, and may answer
+    before it returns.
+    """
+
+    @property
+    def device(self) -> str:
+        """The kind of device it runs on: batches cost alike on all of a kind."""
+        ...
 
     def run(self, batch: Batch) -> None: ...
 
+    def begun(self, batch: Batch) -> None:
+        """The batch before has ended, so that this one, handed over ahead of its time, runs from now on."""
+        ...
+
 
 class Cause(Enum):
-    """Why a batch was released. ALONE: its only job runs alone, or the next one does, so that it could not grow."""
+    """Why a batch was released. FULL: more jobs would not make it cheaper. ALONE: its only job runs alone, or the next
+    one does, so that it could not grow. DEADLINE: with one more job, one of them would be late.
+    """
 
     FULL = "full"
     DELAY = "delay"
     FREE_WORKER = "free worker"
     ALONE = "alone"
+    DEADLINE = "deadline"
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One request. Times are seconds on the event loop's clock.
+    """One request. Times are seconds on the lane's clock.
 
-    `alone` jobs (describe) never share a batch. `started` is set when the batch is handed to a worker; `seq` is the
-    job's place in its queue, set by the batcher.
+    One that has not begun by `expires` leaves the queue; one that would not be answered by `deadline` is refused as
+    soon as that is clear. Of two `priority`s the lower is served first. `alone` jobs (describe) never share a batch.
+    `batch` and `started` are set when it runs; `seq` is its place in its queue, set by the batcher.
     """
 
     id: str
@@ -44,9 +59,12 @@ class Job:
     arrived: float
     expires: float | None = None
     alone: bool = False
+    deadline: float | None = None
+    priority: int = 0
     started: float | None = None
     cancelled: bool = False
     seq: int = 0
+    batch: Batch | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,3 +76,8 @@ class Batch:
     cause: Cause
     formed: float
     runner: Runner = field(repr=False)
+
+    def begin(self, now: float) -> None:
+        """Its runner runs it from `now` on."""
+        for job in self.jobs:
+            job.started = now

@@ -10,12 +10,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from .batcher import Batcher, Run
-from .errors import JobExpired, OutcomeMismatch, QueueFull
+from .batcher import Batcher, Expire, Run
+from .errors import JobExpired, OutcomeMismatch, QueueFull, SchedulerError
 from .job import Batch, Job, Runner, Sink
 from .policy import BatchPolicy
 
 _log = logging.getLogger(__name__)
+
+_AT_ONCE = 1e-3  # s: what is due sooner is waited for by turning the loop, as uvloop's timers know milliseconds only
 
 
 class Lane:
@@ -26,19 +28,21 @@ class Lane:
         policy: BatchPolicy,
         loop: asyncio.AbstractEventLoop | None = None,
         *,
-        expired: Callable[[float], Exception] = JobExpired,
+        refused: Callable[[SchedulerError], Exception] = lambda error: error,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        """`expired` makes the error of a job whose deadline passed, from the seconds that it waited. `clock` must agree
-        with `loop.time`, which is the default; uvloop's moves in steps of a millisecond.
+        """`refused` makes the error of a job that leaves the queue unserved from JobExpired or WouldBeLate. `clock`
+        must agree with `loop.time`, which is the default and, in uvloop, moves in steps of a millisecond.
         """
         self.policy = policy
         self._loop = loop or asyncio.get_running_loop()
         self._time = clock or self._loop.time
-        self._expired = expired
+        self._turns = clock is not None
+        self._refused = refused
         self._batcher = Batcher(policy)
         self._attached: set[Runner] = set()
-        self._batches: dict[Runner, Batch] = {}
+        self._batches: dict[int, Batch] = {}  # those handed over, by id
+        self._over: Exception | None = None
         self._running = 0
         self._pump_due = False
         self._pumping = False
@@ -77,14 +81,16 @@ class Lane:
         *,
         id: str,  # noqa: A002 - it becomes Job.id
         expires: float | None = None,
+        deadline: float | None = None,
+        priority: int = 0,
         alone: bool = False,
     ) -> Job:
         """Queue one request; its batch is formed at the end of this loop iteration at the earliest.
 
-        `expires` is a time of the loop's clock (s). Raises QueueFull, LaneClosed.
+        `expires` and `deadline` are times of `now()`, in s. Raises QueueFull, LaneClosed, WouldBeLate.
         """
         now = self._time()
-        job = Job(id, payload, sink, now, expires, alone)
+        job = Job(id, payload, sink, now, expires, alone, deadline, priority)
         try:
             self._batcher.offer(job, now)
         except QueueFull:
@@ -115,13 +121,12 @@ class Lane:
     def attach(self, runner: Runner) -> None:
         """`runner` takes batches, at once or, if it still runs one, after it."""
         self._attached.add(runner)
-        if runner not in self._batches:
-            self._batcher.ready(runner, self._time())
-            if self._batcher.queued and not self._pump_due:
-                self._pump_soon()
+        self._batcher.ready(runner, self._time())
+        if self._batcher.queued and not self._pump_due:
+            self._pump_soon()
 
     def detach(self, runner: Runner) -> None:
-        """`runner` takes no more batches. The one it runs may still end by `finish` or `fail`, and must."""
+        """`runner` takes no more batches. Those it has may still end by `finish`, `fail` or `put_back`, and must."""
         self._attached.discard(runner)
         self._batcher.gone(runner, self._time())
 
@@ -129,7 +134,7 @@ class Lane:
         """Part of an answer for each job, in order. Ignored once the batch has ended; raises OutcomeMismatch."""
         if len(items) != len(batch.jobs):
             raise OutcomeMismatch(len(items), len(batch.jobs))
-        if self._batches.get(batch.runner) is batch:
+        if self._batches.get(batch.id) is batch:
             for job, item in zip(batch.jobs, items, strict=True):
                 if not job.cancelled:
                     try:
@@ -142,14 +147,12 @@ class Lane:
 
         Answers for a batch that has ended already are ignored. A wrong number of them fails every job of the batch.
         """
-        if not self._end(runner, batch):
-            return
         now = self._time()
-        if runner in self._attached:
-            self._batcher.ready(runner, now)
-            # Before the answers: the worker computes the next batch while these are written.
-            if self._batcher.queued:
-                self._pump(now)
+        if not self._end(batch, now, worked=not (outcomes and isinstance(outcomes[0], Exception))):
+            return
+        # Before the answers: the worker computes the next batch while these are written.
+        if self._batcher.queued:
+            self._pump(now)
         if len(outcomes) != len(batch.jobs):
             outcomes = [OutcomeMismatch(len(outcomes), len(batch.jobs))] * len(batch.jobs)
         for job, outcome in zip(batch.jobs, outcomes, strict=True):
@@ -161,11 +164,27 @@ class Lane:
 
         Ignored when the batch has ended already.
         """
-        if self._end(runner, batch):
+        if self._batches.get(batch.id) is batch:
             self.detach(runner)
+            self._end(batch, self._time(), worked=False)
             for job in batch.jobs:
                 _answer(job, error)
             self._settle()
+
+    def put_back(self, batch: Batch) -> None:
+        """`batch` was handed over ahead, and its runner will never begin it: its jobs wait again, in front.
+
+        Ignored when the batch has ended already.
+        """
+        if self._batches.pop(batch.id, None) is None:
+            return
+        self._running -= len(batch.jobs)
+        self._batcher.put_back(batch, self._time())
+        if self._over is not None:
+            self.flush(self._over)
+        elif self._batcher.queued and not self._pump_due:
+            self._pump_soon()
+        self._settle()
 
     def flush(self, error: Exception) -> None:
         """Fail the jobs that wait; batches that run go on."""
@@ -178,6 +197,7 @@ class Lane:
 
     def close(self, error: Exception) -> None:
         """Refuse further jobs and fail those that wait; batches that run go on."""
+        self._over = error
         self._batcher.close(self._time())
         self.flush(error)
 
@@ -203,11 +223,14 @@ class Lane:
             self._quiet.set()
             self._quiet = None
 
-    def _end(self, runner: Runner, batch: Batch) -> bool:
-        if self._batches.get(runner) is not batch:
+    def _end(self, batch: Batch, now: float, *, worked: bool) -> bool:
+        if self._batches.get(batch.id) is not batch:
             return False
-        del self._batches[runner]
+        del self._batches[batch.id]
         self._running -= len(batch.jobs)
+        begins = self._batcher.ended(batch, now, worked=worked)
+        if begins is not None:
+            begins.runner.begun(begins)
         return True
 
     def _pump_soon(self) -> None:
@@ -232,15 +255,18 @@ class Lane:
                 for effect in effects:
                     if isinstance(effect, Run):
                         self._start(effect.runner, effect.batch)
+                    elif isinstance(effect, Expire):
+                        job = effect.job
+                        _answer(job, self._refused(JobExpired(now - job.arrived, (job.expires or now) - job.arrived)))
                     else:
-                        _answer(effect.job, self._expired(now - effect.job.arrived))
+                        _answer(effect.job, self._refused(effect.error))
         finally:
             self._pumping = False
         self._set_timer()
         self._settle()
 
     def _start(self, runner: Runner, batch: Batch) -> None:
-        self._batches[runner] = batch
+        self._batches[batch.id] = batch
         self._running += len(batch.jobs)
         try:
             runner.run(batch)
@@ -251,6 +277,10 @@ class Lane:
     def _set_timer(self) -> None:
         at = self._batcher.wakeup()
         if at is None:
+            return
+        if self._turns and at - self._time() < _AT_ONCE:
+            if not self._pump_due:
+                self._pump_soon()
             return
         if self._timer is not None:
             # A timer that fires too early only looks and sets the next; moving it for each batch would cost more.

@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .rules import RULES
+from .adaptive import Adaptive
+from .rules import Eager, Fixed
+
+RULES: dict[str, type[Adaptive | Eager | Fixed]] = {"adaptive": Adaptive, "eager": Eager, "fixed": Fixed}
 
 
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:
     """At most `batch_size` jobs a batch, `queue_size` jobs waiting; `max_batch_delay` (s) counts from arrival.
 
-    `rule` is a name of `rules.RULES`. Raises ValueError naming the field and the value.
+    `rule` is a name of RULES. Raises ValueError naming the field and the value.
     """
 
     batch_size: int = 1
     max_batch_delay: float = 0.1
     queue_size: int = 100
-    rule: str = "eager"
+    rule: str = "adaptive"
 
     def __post_init__(self) -> None:
         _check_count("batch_size", self.batch_size)

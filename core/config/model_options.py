@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOptions:
-    """Units are TorchServe's own, as its API shows them: batch delay in ms, timeouts in s. GPU memory is in bytes."""
+    """Units are TorchServe's own, as its API shows them: batch delay, client timeout and latency SLO in ms, other
+    timeouts in s. GPU memory is in bytes.
+    """
 
     min_workers: int = 0
     max_workers: int = 0
@@ -27,7 +29,9 @@ class ModelOptions:
     startup_timeout: int = 120
     max_retry_timeout: int = 300
     client_timeout: int = 0
+    latency_slo: int = 0
     job_queue_size: int = 100
+    batch_policy: str = "adaptive"
     device_type: str = ""
     device_ids: tuple[int, ...] | None = None
     parallel: Parallel | None = None
@@ -58,8 +62,10 @@ _WHOLE_KEYS = {
     "startupTimeout": ("startup_timeout", 1),
     "maxRetryTimeoutInSec": ("max_retry_timeout", 1),
     "clientTimeoutInMills": ("client_timeout", 0),
+    "latencySlo": ("latency_slo", 0),
     "jobQueueSize": ("job_queue_size", 1),
 }
+POLICIES = ("adaptive", "eager", "fixed")
 _MEMORY = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([KMGT]i?B?)\s*")
 # Front-end keys that change how requests are scheduled or workers are started, and that this version can't honour.
 _NOT_YET = "useJobTicket continuousBatching sequenceBatching".split()
@@ -118,6 +124,7 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
                 "model-config.yaml: %s must be a whole number below 2^31, not %r; the default is used", key, value
             )
     found |= _read_devices(config)
+    found |= _read_choice(config, "batchPolicy", "batch_policy", POLICIES)
     found["parallel"] = parallel = read_parallel(config)
     found["asynchronous"] = _read_asynchronous(config, ranks=parallel.ranks if parallel else 0)
     found["use_venv"] = _read_switch(config, "useVenv")
@@ -172,12 +179,20 @@ def _read_gpu_memory(config: Mapping[str, Any]) -> dict[str, Any]:
             log.warning("model-config.yaml: gpuMemory must be MiB, or like 6 GiB, not %r; it is measured", memory)
         else:
             found["gpu_memory"] = size
-    then = config.get("whenNoGpuMemory")
-    if then in {"refuse", "wait", "cpu"}:
-        found["when_no_gpu_memory"] = then
-    elif then is not None:
-        log.warning("model-config.yaml: whenNoGpuMemory must be refuse, wait or cpu, not %r; refuse is used", then)
-    return found
+    return found | _read_choice(config, "whenNoGpuMemory", "when_no_gpu_memory", ("refuse", "wait", "cpu"))
+
+
+def _read_choice(config: Mapping[str, Any], key: str, name: str, legal: Sequence[str]) -> dict[str, Any]:
+    """The first of the legal ones is the default."""
+    value = config.get(key)
+    if value in legal:
+        return {name: value}
+    if value is not None:
+        *most, last = legal
+        log.warning(
+            "model-config.yaml: %s must be %s or %s, not %r; %s is used", key, ", ".join(most), last, value, legal[0]
+        )
+    return {}
 
 
 def _size(value: object) -> int | None:

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ..errors import Draining, HandlerFailed, NoWorker, QueueFull, RequestExpired, WorkerDied
+from ..errors import Draining, HandlerFailed, NotInTime, NoWorker, QueueFull, RequestExpired, WorkerDied
 from ..wire.messages import Sample
 from .family import Family
 from .series import NOTHING, Reading, Series
 
-REFUSED = {QueueFull: "queue_full", NoWorker: "no_worker", Draining: "draining", RequestExpired: "expired"}
+REFUSED = {
+    QueueFull: "queue_full",
+    NoWorker: "no_worker",
+    Draining: "draining",
+    RequestExpired: "expired",
+    NotInTime: "too_late",
+}
 FAILED = {HandlerFailed: "handler", WorkerDied: "worker_died"}
 TS = ("ts_inference_requests_total", "ts_inference_latency_microseconds", "ts_queue_latency_microseconds")
 WORKER_STATES = ("loading", "ready", "waiting", "stopping", "given_up")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 
-from ...scheduler.errors import LaneClosed
+from ...scheduler.errors import JobExpired, LaneClosed, SchedulerError, WouldBeLate
 from ...scheduler.errors import QueueFull as LaneFull
 from ...scheduler.job import Job, Sink
 from ...scheduler.lane import Lane
@@ -16,7 +17,7 @@ from ..archive.store import Located
 from ..config.model_options import ModelOptions
 from ..config.saved_models import SavedModel
 from ..config.settings import Settings
-from ..errors import Draining, NoWorker, QueueFull, RequestExpired
+from ..errors import Draining, NotInTime, NoWorker, QueueFull, RequestExpired, ServeError
 from ..metrics.store import MetricStore
 from ..payload import Payload
 from ..wire.messages import Load
@@ -61,7 +62,7 @@ class Model:
         self.at_startup = at_startup
         self._archive_name = located.name
         self._chosen_handler = chosen_handler
-        self.lane = Lane(_policy(options), expired=self._expired, clock=time.monotonic)
+        self.lane = Lane(_policy(options), refused=self._refused, clock=time.monotonic)
         self.metrics = metrics.of_model(name, version)
         launcher = Launcher(
             load=_order(name, version, archive, handler, options, settings, metrics),
@@ -78,13 +79,22 @@ class Model:
         )
 
     def submit(self, payload: Payload, sink: Sink, *, named_version: bool, alone: bool = False) -> Job:
-        """Queue a request. Raises NoWorker, QueueFull or Draining, with the true reason."""
+        """Queue a request. Raises NoWorker, QueueFull, NotInTime or Draining, with the true reason."""
         if not self.pool.promising:
             raise NoWorker(self._no_worker(named_version))
-        limit = self.options.client_timeout
-        expires = self.lane.now() + limit / 1000.0 if limit else None
+        expires, deadline = self._limits(payload.timeout)
         try:
-            return self.lane.submit(payload, sink, id=payload.request_id, expires=expires, alone=alone)
+            return self.lane.submit(
+                payload,
+                sink,
+                id=payload.request_id,
+                expires=expires,
+                deadline=deadline,
+                priority=payload.priority,
+                alone=alone,
+            )
+        except WouldBeLate as error:
+            raise self._refused(error) from None
         except LaneFull as error:
             raise QueueFull(
                 f"{self._label} has its job queue full: {error.limit} requests wait (job_queue_size={error.limit})."
@@ -139,10 +149,32 @@ class Model:
             downloaded=self.downloaded is not None,
         )
 
-    def _expired(self, waited: float) -> RequestExpired:
-        return RequestExpired(
-            f"{self._label} did not come to this request in time: it waited {waited * 1000:.0f} ms in the queue"
-            f" (clientTimeoutInMills={self.options.client_timeout})."
+    def _limits(self, timeout: float | None) -> tuple[float | None, float | None]:
+        """When a request has to have begun, and when to be answered, on the lane's clock; None where nobody minds."""
+        options = self.options
+        begun = options.client_timeout / 1000.0 or math.inf
+        done = options.latency_slo / 1000.0 or math.inf
+        if timeout is not None:
+            begun, done = min(begun, timeout), min(done, timeout)
+        if begun == done == math.inf:
+            return None, None
+        now = self.lane.now()
+        return now + begun if begun < math.inf else None, now + done if done < math.inf else None
+
+    def _refused(self, error: SchedulerError) -> ServeError:
+        if isinstance(error, JobExpired):
+            allowed, own = round(error.allowed * 1000), self.options.client_timeout
+            limit = "clientTimeoutInMills" if allowed == own else "x-request-timeout-ms"
+            return RequestExpired(
+                f"{self._label} did not come to this request in time: it waited {error.waited * 1000:.0f} ms in the"
+                f" queue ({limit}={allowed})."
+            )
+        assert isinstance(error, WouldBeLate)
+        return NotInTime(
+            f"{self._label} would answer this request too late: in about {error.needed * 1000:.0f} ms, of"
+            f" {max(0.0, error.left) * 1000:.0f} ms that it has (x-request-timeout-ms, latencySlo,"
+            " clientTimeoutInMills). Send it again later, or give the model more workers.",
+            retry_after=error.needed - error.left,
         )
 
     def _hopeless(self) -> None:
@@ -163,6 +195,7 @@ def _policy(options: ModelOptions) -> BatchPolicy:
         batch_size=1 if options.asynchronous else options.batch_size,
         max_batch_delay=options.max_batch_delay / 1000.0,
         queue_size=options.job_queue_size,
+        rule=options.batch_policy,
     )
 
 

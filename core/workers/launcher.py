@@ -95,7 +95,14 @@ class Launcher:
         # With its GPUs alone made visible, the first of them is number 0 for the handler.
         load = msgspec.structs.replace(self.load, gpu_id=0) if gpus else self.load
         worker = Worker(
-            name, self.load.model_name, process, self.lane, self.observer, load, self.options.response_timeout
+            name,
+            self.load.model_name,
+            process,
+            self.lane,
+            self.observer,
+            load,
+            self.options.response_timeout,
+            gpus[0].name if gpus else "cpu",
         )
         await worker.load(self.options.startup_timeout)
         return worker

@@ -59,9 +59,12 @@ class Worker(asyncio.BufferedProtocol):
         observer: WorkerObserver,
         load: Load,
         timeout: float,
+        device: str = "cpu",
     ) -> None:
+        """`device` names the kind of device that it runs on; the lane compares what batches cost by it."""
         loop = asyncio.get_running_loop()
         self.name = name
+        self.device = device
         self.process = process
         self.ended: asyncio.Future[str] = loop.create_future()
         self.started_at = time.time()
@@ -80,7 +83,9 @@ class Worker(asyncio.BufferedProtocol):
         )
         self._transport: asyncio.WriteTransport | None = None
         self._loaded: asyncio.Future[Loaded] = loop.create_future()
-        self._runs: dict[int, _Run] = {}  # by the batch's number; more than one only of an asynchronous handler
+        # By the batch's number, in the order in which they were sent. An asynchronous handler runs many at a time; of
+        # another the second waits in the socket, so that no time is lost between the two.
+        self._runs: dict[int, _Run] = {}
         self._given_up: set[int] = set()  # batches whose answer nobody waits for any more
         self.notes: dict[str, str] = {}
         """What the handler says was chosen while it loaded."""
@@ -156,7 +161,7 @@ class Worker(asyncio.BufferedProtocol):
         """The ids of the batch that it runs or, as what it printed may come behind its answer, ran last; by comma.
         None where there are several batches, as nobody knows which of them has printed.
         """
-        if len(self._runs) > 1:
+        if self._load.asynchronous and len(self._runs) > 1:
             return ""
         return ",".join(job.id for job in self._latest.jobs) if self._latest is not None else ""
 
@@ -169,9 +174,9 @@ class Worker(asyncio.BufferedProtocol):
         self._lane.attach(self._opening)
 
     def run(self, batch: Batch) -> None:
-        self._latest = batch
-        timer = self._loop.call_later(self._timeout, self._overdue, batch)
-        self._runs[batch.id] = _Run(batch, time.perf_counter(), timer)
+        run = self._runs[batch.id] = _Run(batch)
+        if self._load.asynchronous or len(self._runs) == 1:
+            self._begin(run)
         if self._load.asynchronous:
             self._lane.detach(batch.runner)
             if len(self._runs) < MOST_RUNS:
@@ -185,6 +190,14 @@ class Worker(asyncio.BufferedProtocol):
             rows.append(Row(payload.request_id, heads, payload.headers))
             bodies.extend([part.body for part in payload.parts])
         self._send(encode(Predict(batch.id, tuple(rows)), bodies))
+
+    def begun(self, batch: Batch) -> None:
+        self._begin(self._runs[batch.id])
+
+    def _begin(self, run: _Run) -> None:
+        self._latest = run.batch
+        run.sent_at = time.perf_counter()
+        run.timer = self._loop.call_later(self._timeout, self._overdue, run.batch)
 
     def _overdue(self, batch: Batch) -> None:
         self._observer.unanswered(self.name)
@@ -254,7 +267,7 @@ class Worker(asyncio.BufferedProtocol):
     def _end(self, batch: Batch, outcomes: Sequence[Reply | HandlerFailed]) -> None:
         """The outcomes of a batch that runs; then there is room for another, or, if it was the last, for the end."""
         full = len(self._runs) == MOST_RUNS
-        self._runs.pop(batch.id).timer.cancel()
+        self._runs.pop(batch.id).cancel()
         if full and not self.stopping and not self._leaving:
             self._open()
         self._lane.finish(batch.runner, batch, outcomes)
@@ -267,7 +280,7 @@ class Worker(asyncio.BufferedProtocol):
 
     def _expect(self, number: int, results: Sequence[Result] | None, bodies: Sequence[object]) -> _Run:
         run = self._runs.get(number)
-        if run is None:
+        if run is None or run.timer is None:
             raise WorkerProtocolError(f"an answer to batch {number}, which it does not run")
         batch = run.batch
         if results is not None and not len(results) == len(bodies) == len(batch.jobs):
@@ -297,9 +310,12 @@ class Worker(asyncio.BufferedProtocol):
             self._loaded.set_result(Loaded(507 if code in _KILLED else 500, f"Worker died. {self.name} {reason}"))
         self._lane.detach(self._opening)
         runs, self._runs = list(self._runs.values()), {}
-        for run in runs:
-            run.timer.cancel()
-            self._lane.fail(run.batch.runner, run.batch, self._death(run.batch, code, reason))
+        for run in reversed(runs):
+            if run.timer is None:
+                self._lane.put_back(run.batch)
+            else:
+                run.cancel()
+                self._lane.fail(run.batch.runner, run.batch, self._death(run.batch, code, reason))
         if not self.ended.done():
             self.ended.set_result(reason)
 
@@ -315,22 +331,30 @@ class Worker(asyncio.BufferedProtocol):
 class Opening:
     """Room for one more batch in a worker with an asynchronous handler; the lane's runner of that batch alone."""
 
-    __slots__ = ("_worker",)
+    __slots__ = ("_worker", "device")
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
+        self.device = worker.device
 
     def run(self, batch: Batch) -> None:
         self._worker.run(batch)
 
+    def begun(self, batch: Batch) -> None:
+        raise AssertionError("it takes one batch in all")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class _Run:
-    """A batch that the worker has and has not answered."""
+    """A batch that the worker has and has not answered. There is no timer before it runs."""
 
     batch: Batch
-    sent_at: float
-    timer: asyncio.TimerHandle
+    sent_at: float = 0.0
+    timer: asyncio.TimerHandle | None = None
+
+    def cancel(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
 
 
 class WorkerProtocolError(Exception):

@@ -63,12 +63,19 @@ async def until(true: Callable[[], object], timeout: float = 30.0) -> None:
 class Nobody:
     """A runner that is never given anything."""
 
+    device = "cpu"
+
     def run(self, batch: Batch) -> None:
+        raise AssertionError
+
+    def begun(self, batch: Batch) -> None:
         raise AssertionError
 
 
 class Answering:
     """A lane's runner that answers each batch on the loop's next turn with what `answer` makes of a payload."""
+
+    device = "cpu"
 
     def __init__(self, lane: Lane, answer: Callable[[Payload], Reply | Exception]) -> None:
         self.lane = lane
@@ -81,6 +88,9 @@ class Answering:
         self.batches.append(payloads)
         outcomes = [self.answer(payload) for payload in payloads]
         asyncio.get_running_loop().call_soon(self.lane.finish, self, batch, outcomes)
+
+    def begun(self, batch: Batch) -> None:
+        """It was given it already, and answers all in their order."""
 
 
 def model(name: str = "m", version: str = "1.0", *, settings: Settings = CPU_ONLY, **options: Any) -> Model:

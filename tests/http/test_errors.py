@@ -43,6 +43,7 @@ TABLE = [
     (Challenged("x"), 401, "InvalidKeyException", "x"),
     (errors.TooLarge("x"), 413, "RequestEntityTooLargeException", "x"),
     (errors.QueueFull("x"), 503, "ServiceUnavailableException", "x"),
+    (errors.NotInTime("x", retry_after=0.2), 503, "ServiceUnavailableException", "x"),
     (errors.NoWorker("x"), 503, "ServiceUnavailableException", "x"),
     (errors.Draining("x"), 503, "ServiceUnavailableException", "x"),
     (errors.SlowRequest("x"), 408, "RequestTimeoutException", "x"),

@@ -14,8 +14,9 @@ from torchserve.scheduler.policy import BatchPolicy
 class Nobody:
     """A sink and a runner that are never called: the batcher only passes them on."""
 
-    def __init__(self, name: str = "") -> None:
+    def __init__(self, name: str = "", device: str = "cpu") -> None:
         self.name = name
+        self.device = device
 
     def chunk(self, item: object) -> None:
         raise AssertionError
@@ -29,9 +30,12 @@ class Nobody:
     def run(self, batch: Batch) -> None:
         raise AssertionError
 
+    def begun(self, batch: Batch) -> None:
+        raise AssertionError
 
-def job(name: str, arrived: float, expires: float | None = None, *, alone: bool = False) -> Job:
-    return Job(name, None, Nobody(), arrived, expires, alone)
+
+def job(name: str, arrived: float, expires: float | None = None, *, alone: bool = False, **more: Any) -> Job:
+    return Job(name, None, Nobody(), arrived, expires, alone, **more)
 
 
 class Sink:
@@ -59,11 +63,17 @@ class Sink:
 class Worker:
     """A runner that waits to be told how its batch ends."""
 
+    device = "cpu"
+
     def __init__(self) -> None:
         self.batches: list[Batch] = []
+        self.begins: list[Batch] = []
 
     def run(self, batch: Batch) -> None:
         self.batches.append(batch)
+
+    def begun(self, batch: Batch) -> None:
+        self.begins.append(batch)
 
     @property
     def ids(self) -> list[str]:
@@ -99,7 +109,7 @@ class Client:
         return self.sinks[name].heard
 
 
-def setup(batch_size: int = 4, queue_size: int = 100, rule: str = "eager") -> tuple[Lane, Worker, Client]:
+def setup(batch_size: int = 4, queue_size: int = 100, rule: str = "adaptive") -> tuple[Lane, Worker, Client]:
     lane = Lane(BatchPolicy(batch_size, 1.0, queue_size, rule))
     return lane, Worker(), Client(lane)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from torchserve.scheduler.batcher import Batcher, Expire, Run
+from torchserve.scheduler.batcher import Batcher, Effect, Expire, Run
 from torchserve.scheduler.errors import LaneClosed, QueueFull
-from torchserve.scheduler.job import Job
+from torchserve.scheduler.job import Batch, Job
 from torchserve.scheduler.policy import BatchPolicy
 
 from .doubles import Nobody, job
@@ -21,6 +21,7 @@ class Script:
         self.batcher = Batcher(policy)
         self.jobs: dict[str, Job] = {}
         self.runners = {name: Nobody(name) for name in "rst"}
+        self.running: dict[str, Batch] = {}
 
     def play(self, line: str) -> None:
         when, verb, *rest = line.split()
@@ -31,6 +32,8 @@ class Script:
             self.batcher.offer(self.jobs[rest[0]], now)
         elif verb in {"announce", "retract", "close"}:
             getattr(self.batcher, verb)(now)
+        elif verb == "ready" and rest[0] in self.running:
+            assert self.batcher.ended(self.running.pop(rest[0]), now, worked=True) is None
         elif verb in {"ready", "gone"}:
             getattr(self.batcher, verb)(self.runners[rest[0]], now)
         elif verb == "cancel":
@@ -43,17 +46,19 @@ class Script:
             assert (", ".join(map(self.show, self.batcher.collect(now))) or "-") == wanted, line
             assert self.batcher.wakeup() == (float(wakeup) if wakeup else None), line
 
-    def show(self, effect: Run | Expire) -> str:
+    def show(self, effect: Effect) -> str:
         if isinstance(effect, Expire):
             return f"{effect.job.id} expired"
         batch = effect.batch
+        assert isinstance(effect, Run)
         assert isinstance(effect.runner, Nobody)
+        self.running[effect.runner.name] = batch
         assert batch.runner is effect.runner
         assert all(each.started == batch.formed for each in batch.jobs)
         return f"{effect.runner.name}:{''.join(each.id for each in batch.jobs)} {batch.cause.value}"
 
 
-EAGER = {"batch_size": 4, "max_batch_delay": 1.0, "queue_size": 6}
+EAGER = {"batch_size": 4, "max_batch_delay": 1.0, "queue_size": 6, "rule": "eager"}
 FIXED = {**EAGER, "rule": "fixed"}
 TABLE: dict[str, tuple[dict[str, Any], str]] = {
     "a lone request never waits": (EAGER, "0 ready r; 5 offer a; 5 collect r:a free worker"),
@@ -237,7 +242,7 @@ def test_deadlines_of_jobs_that_left_do_not_pile_up():
         batcher.offer(going := job("goes", 0.0, expires=1e6 + number), 0.0)
         batcher.cancel(going, 0.0)
         assert batcher.collect(0.0) == []
-    assert len(batcher._expiries) < 100
+    assert len(batcher._queue._expiries) < 100
     assert batcher.wakeup() == 1.0
     batcher.offer(job("too", 0.0, expires=0.5), 0.0)
     assert [effect.job.id for effect in batcher.collect(1.0) if isinstance(effect, Expire)] == ["too", "stays"]

@@ -31,7 +31,7 @@ class Model(RuleBasedStateMachine):
         self.offered: list[Job] = []
         self.ended: set[int] = set()
         self.free: list[Nobody] = []
-        self.busy: list[Nobody] = []
+        self.busy: list[Batch] = []
         self.announced: list[float] = []
         self.batches = 0
 
@@ -80,9 +80,10 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: self.busy)
     @rule(which=st.integers(0, 9))
     def finished(self, which: int) -> None:
-        runner = self.busy.pop(which % len(self.busy))
-        self.free.append(runner)
-        self.batcher.ready(runner, self.now)
+        batch = self.busy.pop(which % len(self.busy))
+        assert isinstance(batch.runner, Nobody)
+        self.free.append(batch.runner)
+        assert self.batcher.ended(batch, self.now, worked=True) is None
         self.collect()
 
     @precondition(lambda self: self.free)
@@ -108,6 +109,7 @@ class Model(RuleBasedStateMachine):
                 assert effect.job.expires <= self.now
                 self.leaves(effect.job)
             else:
+                assert isinstance(effect, Run)
                 self.runs(effect)
         assert not self.batcher.collect(self.now), "an effect is returned once"
 
@@ -115,7 +117,7 @@ class Model(RuleBasedStateMachine):
         batch = effect.batch
         assert effect.runner is self.free.pop(0), "the longest idle"
         assert isinstance(effect.runner, Nobody)
-        self.busy.append(effect.runner)
+        self.busy.append(batch)
         assert batch.id == self.batches + 1
         self.batches = batch.id
         assert 1 <= len(batch.jobs) <= self.policy.batch_size

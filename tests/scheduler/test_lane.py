@@ -172,12 +172,12 @@ def test_a_job_that_waits_for_nobody_expires(run: Run):
 
 def test_the_callers_own_error_for_a_late_job(run: Run):
     async def main() -> None:
-        lane = Lane(BatchPolicy(), expired=lambda waited: TimeoutError(f"{waited} s are too long"))
+        lane = Lane(BatchPolicy(), refused=lambda error: TimeoutError(f"{error}, too long"))
         client = Client(lane)
         client.send("a", expires=2.0)
         await asyncio.sleep(2)
         ((verb, error),) = client.heard("a")
-        assert (verb, repr(error)) == ("fail", "TimeoutError('2.0 s are too long')")
+        assert (verb, repr(error)) == ("fail", "TimeoutError('expired after 2.000 s in the queue, too long')")
 
     run(main())
 

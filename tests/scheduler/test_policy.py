@@ -5,13 +5,15 @@ import math
 import pytest
 
 from torchserve.scheduler.job import Cause
-from torchserve.scheduler.policy import BatchPolicy
-from torchserve.scheduler.rules import RULES, Eager, Fixed
+from torchserve.scheduler.adaptive import Adaptive
+from torchserve.scheduler.costs import Costs
+from torchserve.scheduler.policy import RULES, BatchPolicy
+from torchserve.scheduler.rules import Eager, Fixed
 
 
 def test_defaults_are_torchserves():
     policy = BatchPolicy()
-    assert (policy.batch_size, policy.max_batch_delay, policy.queue_size, policy.rule) == (1, 0.1, 100, "eager")
+    assert (policy.batch_size, policy.max_batch_delay, policy.queue_size, policy.rule) == (1, 0.1, 100, "adaptive")
 
 
 @pytest.mark.parametrize(
@@ -64,8 +66,8 @@ def test_a_delay_may_be_zero_or_whole(delay: float):
 def test_rules(
     rule: type[Fixed | Eager], queued: int, announced: int, latest: float, now: float, verdict: Cause | float
 ):
-    assert rule(4, 1.0).decide(queued, 10.0, announced, latest, now) == verdict
+    assert rule(4, 1.0).decide(queued, 10.0, 10.0, announced, latest, now, Costs(4)) == verdict
 
 
 def test_every_rule_has_a_name():
-    assert RULES == {"eager": Eager, "fixed": Fixed}
+    assert RULES == {"adaptive": Adaptive, "eager": Eager, "fixed": Fixed}

@@ -1,0 +1,149 @@
+"""Costs: how long a batch of each size takes on one kind of device, learnt from the batches that ran. Pure.
+
+A size's cost is the median of its latest runs; between measured sizes it is interpolated. A larger one is taken to cost
+less per job until it has run, so that it is tried, but never one more than REACH times as large as any that did. What
+looked worse is tried again too, within a budget of lost time.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+
+RECENT = 15  # runs of one size that count: an old one is forgotten when as many newer have come
+ENOUGH = 2  # runs before a size is believed: the first one of a shape often compiles or allocates
+EQUAL = 1.02  # a smaller batch that takes at most this much longer to clear the queue is as good, and answers sooner
+STEADY = 0.02  # a median that moves by less changes nothing: decisions are cached between its moves
+REACH = 4
+HOPE = 0.8  # of what a job costs in the largest batch that ran: what one more is taken to cost in a larger
+CURIOSITY = 0.01  # share of the time that may be lost to trying again what looked worse
+MOST_CURIOUS = 1.0  # seconds of that which may be saved up
+CAUTION = 0.9  # share of the runs that `upper` covers
+_STEP = 0.05  # how fast `upper` follows
+
+
+class Costs:
+    """Seconds per batch, by its size from 1 to `largest`."""
+
+    __slots__ = (
+        "_best",
+        "_budget",
+        "_ladder",
+        "_largest",
+        "_latest",
+        "_records",
+        "_runs",
+        "_sizes",
+        "_spread",
+        "_typical",
+    )
+
+    def __init__(self, largest: int) -> None:
+        self._largest = largest
+        # Sizes worth trying for their own sake: few, or learning would never end.
+        self._ladder = [size for power in range(largest.bit_length()) if (size := 1 << power) < largest] + [largest]
+        self._runs: dict[int, deque[float]] = {}
+        self._typical: dict[int, float] = {}
+        self._sizes: list[int] = []  # those that ran, in order
+        self._latest: dict[int, int] = {}  # size -> number of the record that was its latest
+        self._records = 0
+        self._spread = 1.0
+        self._best: dict[int, int] = {}
+        self._budget = 0.0
+
+    @property
+    def known(self) -> bool:
+        """Anything was measured."""
+        return bool(self._sizes)
+
+    @property
+    def ideal(self) -> int:
+        """The size that gives the most jobs per second: a batch of it gains nothing by waiting for more."""
+        return self.best(self._largest)
+
+    def record(self, size: int, seconds: float) -> None:
+        """A batch of `size` jobs took `seconds`."""
+        runs = self._runs.get(size)
+        if runs is None:
+            runs = self._runs[size] = deque(maxlen=RECENT)
+            insort(self._sizes, size)
+        elif len(runs) >= ENOUGH:
+            # One step towards the quantile, whatever the distance: no single run moves it far.
+            above = seconds > self._typical[size] * self._spread
+            self._spread = max(1.0, self._spread + _STEP * (CAUTION if above else CAUTION - 1.0))
+        runs.append(seconds)
+        self._records = self._latest[size] = self._records + 1
+        self._budget = min(MOST_CURIOUS, self._budget + CURIOSITY * seconds)
+        median = sorted(runs)[(len(runs) - 1) // 2]
+        before = self._typical.get(size)
+        if before is None or abs(median - before) > STEADY * before:
+            self._typical[size] = median
+            self._best.clear()
+
+    def typical(self, size: int) -> float:
+        """Seconds to expect of a batch of `size` jobs; 0 while nothing is known."""
+        found = self._typical.get(size)
+        if found is not None or not self._sizes:
+            return found or 0.0
+        sizes = self._sizes
+        at = bisect_left(sizes, size)
+        if at == 0:
+            return self._typical[sizes[0]]
+        low = sizes[at - 1]
+        below = self._typical[low]
+        if at == len(sizes):
+            return below * (1.0 + HOPE * (size - low) / low)
+        high = sizes[at]
+        rise = (self._typical[high] - below) / (high - low)
+        return min(below * size / low, below + max(0.0, rise) * (size - low))
+
+    def upper(self, size: int) -> float:
+        """Seconds that most batches of `size` jobs stay below."""
+        return self.typical(size) * self._spread
+
+    def merging(self, size: int) -> float:
+        """Seconds of a worker that one more job saves in a batch of `size`, against a batch of its own; >= 0."""
+        return max(0.0, self.typical(size) + self.typical(1) - self.typical(size + 1))
+
+    def best(self, queued: int) -> int:
+        """How many of `queued` jobs to run next so that all of them are done soonest."""
+        queued = min(queued, self._largest)
+        found = self._best.get(queued)
+        if found is None:
+            found = self._best[queued] = self._soonest(queued)
+        return found
+
+    def choose(self, queued: int) -> int:
+        """`best`, or now and then a size of which too little is known."""
+        best = self.best(queued)
+        if not self._sizes:
+            return best
+        each = self.typical(best) / best
+        chosen, oldest, price = best, self._records + 1, 0.0
+        for size in self._ladder:
+            if size > min(queued, REACH * self._sizes[-1]):
+                break
+            lost = self.typical(size) - size * each
+            runs = len(self._runs.get(size, ()))
+            if runs >= ENOUGH and lost <= 0.0:
+                continue  # as good as the best one: nothing to learn
+            if lost < self._budget or (size > best and 0 < runs < ENOUGH):
+                age = self._latest[size] if runs >= ENOUGH else 0
+                if age < oldest:
+                    chosen, oldest, price = size, age, lost
+        self._budget -= max(0.0, price)
+        return chosen
+
+    def _soonest(self, queued: int) -> int:
+        if not self._sizes:
+            return queued
+        queued = min(queued, REACH * self._sizes[-1])
+        sizes = [size for size in self._sizes if size < queued]
+        clearing = [(self._clearing(size, queued), size) for size in [*sizes, queued]]
+        soonest = min(clearing)[0]
+        return next(size for seconds, size in clearing if seconds <= soonest * EQUAL)
+
+    def _clearing(self, size: int, queued: int) -> float:
+        """Seconds to work off `queued` jobs in batches of `size`, and the rest in one of its own."""
+        whole, rest = divmod(queued, size)
+        return whole * self.typical(size) + (self.typical(rest) if rest else 0.0)
