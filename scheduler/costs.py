@@ -1,8 +1,8 @@
 """Costs: how long a batch of each size takes on one kind of device, learnt from the batches that ran. Pure.
 
-A size's cost is the median of its latest runs; between measured sizes it is interpolated. A larger one is taken to cost
-less per job until it has run, so that it is tried, but never one more than REACH times as large as any that did. What
-looked worse is tried again too, within a budget of lost time.
+A size's cost is the median of its latest runs; between measured sizes it is interpolated. A larger one is taken to
+cost less per job until it has run, so that it is tried, but never one more than REACH times as large as any that did.
+What looks worse is tried too, within a budget of lost time.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ ENOUGH = 2  # runs before a size is believed: the first one of a shape often com
 EQUAL = 1.02  # a smaller batch that takes at most this much longer to clear the queue is as good, and answers sooner
 STEADY = 0.02  # a median that moves by less changes nothing: decisions are cached between its moves
 REACH = 4
-HOPE = 0.8  # of what a job costs in the largest batch that ran: what one more is taken to cost in a larger
+HOPE = 0.8  # share of a batch's cost that is taken to go by its size, beyond the sizes that ran
 CURIOSITY = 0.01  # share of the time that may be lost to trying again what looked worse
-MOST_CURIOUS = 1.0  # seconds of that which may be saved up
+MOST_CURIOUS = 1.0  # seconds of that which may be saved up, or one run of the largest size if that takes longer
 CAUTION = 0.9  # share of the runs that `upper` covers
-_STEP = 0.05  # how fast `upper` follows
+_STEP = 0.02  # how fast `upper` follows
 
 
 class Costs:
@@ -73,7 +73,9 @@ class Costs:
             self._spread = max(1.0, self._spread + _STEP * (CAUTION if above else CAUTION - 1.0))
         runs.append(seconds)
         self._records = self._latest[size] = self._records + 1
-        self._budget = min(MOST_CURIOUS, self._budget + CURIOSITY * seconds)
+        self._budget = min(
+            max(MOST_CURIOUS, self._typical.get(self._sizes[-1], 0.0)), self._budget + CURIOSITY * seconds
+        )
         median = sorted(runs)[(len(runs) - 1) // 2]
         before = self._typical.get(size)
         if before is None or abs(median - before) > STEADY * before:
@@ -88,7 +90,7 @@ class Costs:
         sizes = self._sizes
         at = bisect_left(sizes, size)
         if at == 0:
-            return self._typical[sizes[0]]
+            return self._typical[sizes[0]] * (1.0 - HOPE * (1.0 - size / sizes[0]))
         low = sizes[at - 1]
         below = self._typical[low]
         if at == len(sizes):

@@ -33,7 +33,7 @@ OWN = (
     Own(
         "counter", "torchserve_requests_refused_total", (*MODEL, "reason"),
         "Predictions that never ran: queue_full, no_worker, draining (the model is being removed), expired (waited past"
-        " clientTimeoutInMills).",
+        " x-request-timeout-ms or clientTimeoutInMills), too_late (would have been answered past a deadline).",
     ),
     Own(
         "counter", "torchserve_requests_failed_total", (*MODEL, "reason"),

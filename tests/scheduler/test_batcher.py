@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from torchserve.scheduler.batcher import Batcher, Effect, Expire, Run
-from torchserve.scheduler.errors import LaneClosed, QueueFull
+from torchserve.scheduler.batcher import Batcher, Effect, Expire, Refuse, Run
+from torchserve.scheduler.errors import LaneClosed, QueueFull, WouldBeLate
 from torchserve.scheduler.job import Batch, Job
 from torchserve.scheduler.policy import BatchPolicy
 
@@ -15,25 +15,53 @@ from .doubles import Nobody, job
 
 
 class Script:
-    """Plays one line of a table: `2.0 offer a` or `2.0 offer a until 3`, `2.0 r: ab full`, ..."""
+    """Plays one line of a table: `2 offer a`, `2 offer a until 3`, `2 offer a by 3`, `2 offer a level 1`,
+    `2 collect r:ab full`; `r>ab full` is handed over ahead. `0 learn 1=0.5` says what batches of 1 take.
+    """
 
     def __init__(self, policy: BatchPolicy) -> None:
         self.batcher = Batcher(policy)
         self.jobs: dict[str, Job] = {}
         self.runners = {name: Nobody(name) for name in "rst"}
-        self.running: dict[str, Batch] = {}
+        self.running: dict[str, list[Batch]] = {}
 
     def play(self, line: str) -> None:
         when, verb, *rest = line.split()
         now = float(when)
         if verb in {"offer", "alone"}:
-            expires = float(rest[2]) if len(rest) > 1 else None
-            self.jobs[rest[0]] = job(rest[0], now, expires, alone=verb == "alone")
-            self.batcher.offer(self.jobs[rest[0]], now)
+            said = dict(zip(rest[1::2], rest[2::2], strict=True))
+            self.jobs[rest[0]] = new = job(
+                rest[0],
+                now,
+                float(said["until"]) if "until" in said else None,
+                alone=verb == "alone",
+                deadline=float(said["by"]) if "by" in said else None,
+                priority=int(said.get("level", 0)),
+            )
+            self.batcher.offer(new, now)
+        elif verb == "late":
+            new = job(rest[0], now, deadline=float(rest[2]))
+            with pytest.raises(WouldBeLate) as caught:
+                self.batcher.offer(new, now)
+            assert (round(caught.value.needed, 6), round(caught.value.left, 6)) == (
+                float(rest[4]),
+                float(rest[2]) - now,
+            )
+        elif verb == "learn":
+            for size, _, seconds in (each.partition("=") for each in rest):
+                for _ in range(3):
+                    self.batcher._crew.costs(self.runners["r"]).record(int(size), float(seconds))
+        elif verb == "back":
+            self.batcher.put_back(self.running[rest[0]].pop(), now)
         elif verb in {"announce", "retract", "close"}:
             getattr(self.batcher, verb)(now)
         elif verb == "ready" and rest[0] in self.running:
-            assert self.batcher.ended(self.running.pop(rest[0]), now, worked=True) is None
+            first, *behind = self.running.pop(rest[0])
+            begins = self.batcher.ended(first, now, worked=False)
+            assert begins is (behind[0] if behind else None)
+            if begins is not None:
+                assert all(each.started == now for each in begins.jobs)
+                self.running[rest[0]] = behind
         elif verb in {"ready", "gone"}:
             getattr(self.batcher, verb)(self.runners[rest[0]], now)
         elif verb == "cancel":
@@ -49,17 +77,22 @@ class Script:
     def show(self, effect: Effect) -> str:
         if isinstance(effect, Expire):
             return f"{effect.job.id} expired"
+        if isinstance(effect, Refuse):
+            assert effect.error.needed >= effect.error.left
+            return f"{effect.job.id} refused"
         batch = effect.batch
         assert isinstance(effect, Run)
         assert isinstance(effect.runner, Nobody)
-        self.running[effect.runner.name] = batch
+        self.running.setdefault(effect.runner.name, []).append(batch)
         assert batch.runner is effect.runner
-        assert all(each.started == batch.formed for each in batch.jobs)
-        return f"{effect.runner.name}:{''.join(each.id for each in batch.jobs)} {batch.cause.value}"
+        assert all(each.batch is batch for each in batch.jobs)
+        assert all(each.started == (None if effect.ahead else batch.formed) for each in batch.jobs)
+        return f"{effect.runner.name}{'>' if effect.ahead else ':'}{''.join(each.id for each in batch.jobs)} {batch.cause.value}"
 
 
 EAGER = {"batch_size": 4, "max_batch_delay": 1.0, "queue_size": 6, "rule": "eager"}
 FIXED = {**EAGER, "rule": "fixed"}
+QUICK = {**EAGER, "max_batch_delay": 0.1, "queue_size": 20, "rule": "adaptive"}
 TABLE: dict[str, tuple[dict[str, Any], str]] = {
     "a lone request never waits": (EAGER, "0 ready r; 5 offer a; 5 collect r:a free worker"),
     "without a worker all wait": (EAGER, "0 offer a; 9 collect -"),
@@ -178,6 +211,97 @@ TABLE: dict[str, tuple[dict[str, Any], str]] = {
         FIXED,
         "0 ready r; 0 offer a until 0.5; 0 alone X; 0 flush a X; 0.6 collect -; 1 offer b; 1 offer c;"
         " 1 collect - then 2",
+    ),
+    "adaptive: a lone request never waits": (QUICK, "0 ready r; 5 offer a; 5 collect r:a free worker"),
+    "adaptive: a body is waited for as long as sharing a batch saves": (
+        QUICK,
+        "0 learn 1=0.010 4=0.016; 0 ready r; 5 announce; 5 offer a; 5 collect - then 5.008; 5.008 collect r:a delay",
+    ),
+    "adaptive: and not at all where it saves nothing": (
+        QUICK,
+        "0 learn 1=0.010 4=0.040; 0 ready r; 5 announce; 5 offer a; 5 collect r:a full",
+    ),
+    "adaptive: the size that pays": (
+        QUICK,
+        "0 learn 1=0.014 2=0.016 4=0.065; 0 offer a; 0 offer b; 0 offer c; 0 offer d; 0 offer e; 0 ready r;"
+        "0 collect r:ab full, r>cd full; 1 ready r; 1 collect -; 2 ready r; 2 collect r:e free worker",
+    ),
+    "adaptive: what can't get better goes ahead, to one who is done first": (
+        QUICK,
+        "0 learn 1=0.010 4=0.016; 0 ready r; 0 ready s; 0 offer a; 0 collect r:a free worker; 0.001 offer b;"
+        "0.001 collect s:b free worker; 0.002 offer c; 0.002 offer d; 0.002 offer e; 0.002 collect -; 0.002 offer f;"
+        "0.002 collect r>cdef full; 0.003 offer g; 0.003 offer h; 0.003 offer i; 0.003 offer j; 0.003 collect s>ghij full;"
+        "0.004 offer k; 0.004 offer l; 0.01 ready r; 0.01 collect -; 0.011 ready s; 0.011 collect -; 0.03 ready r;"
+        "0.03 collect r:kl free worker",
+    ),
+    "adaptive: nothing goes ahead of a long batch": (
+        QUICK,
+        "0 learn 1=0.1 4=0.16; 0 ready r; 0 offer a; 0 collect r:a free worker; 0 offer b; 0 offer c; 0 offer d;"
+        "0 offer e; 0 collect -; 0.1 ready r; 0.1 collect r:bcde full",
+    ),
+    "adaptive: nor behind one that is overdue, or about to leave": (
+        {**QUICK, "batch_size": 1},
+        "0 learn 1=0.01; 0 ready r; 0 ready s; 0 offer a; 0 offer b; 0 collect r:a full, s:b full; 0.1 offer c;"
+        "0.1 collect -; 0.1 gone s; 0.1 collect -; 0.1 ready s; 0.1 collect -; 0.2 ready r; 0.2 collect r:c full",
+    ),
+    "adaptive: what went ahead in vain comes first again": (
+        {**QUICK, "batch_size": 2},
+        "0 learn 1=0.01 2=0.011; 0 ready r; 0 offer a; 0 collect r:a free worker; 0 offer b; 0 offer c; 0 offer d;"
+        "0 collect r>bc full; 0 cancel c; 0 back r; 0 gone r; 0 ready s; 0 collect s:bd full",
+    ),
+    "adaptive: alone jobs never go ahead": (
+        {**QUICK, "batch_size": 1},
+        "0 learn 1=0.01; 0 ready r; 0 offer a; 0 collect r:a full; 0 alone X; 0 collect -; 0.01 ready r;"
+        "0.01 collect r:X alone",
+    ),
+    "priorities: the lower first, and within one in order": (
+        EAGER,
+        "0 offer a; 0 offer b level 1; 0 offer c level -1; 0 offer d; 0 offer e level -1; 0 ready r;"
+        "0 collect r:cead full; 1 ready r; 1 collect r:b free worker",
+    ),
+    "priorities: a level is a second, so that nobody starves": (
+        {**EAGER, "batch_size": 1},
+        "0 offer a level 1; 0.9 offer b; 1.1 offer c; 1.1 ready r; 1.1 collect r:b full; 2 ready r; 2 collect r:a full;"
+        "3 ready r; 3 collect r:c full",
+    ),
+    "priorities: a level may go, expire, or be emptied": (
+        EAGER,
+        "0 offer a level 2; 0 offer b level 1 until 1; 0 offer c; 0 cancel a; 1 collect b expired; 1 offer d level 3;"
+        "1 flush c d; 1 collect -",
+    ),
+    "deadlines: nothing is known, nobody refused": (QUICK, "0 ready r; 0 offer a by 0.001; 0 collect r:a free worker"),
+    "deadlines: without a worker nobody is refused either": (
+        QUICK,
+        "0 learn 1=0.01; 0 offer a by 0.001; 0 collect -; 1 ready r; 1 collect a refused",
+    ),
+    "deadlines: refused at once with what it would take": (
+        {**QUICK, "batch_size": 1},
+        "0 learn 1=0.01; 0 ready r; 0 offer a; 0 collect r:a full; 0 late b by 0.019 needs 0.02; 0 offer b by 0.0201;"
+        "0 collect r>b full; 0 offer c; 0 late d by 0.039 needs 0.04; 0 offer d by 0.041",
+    ),
+    "deadlines: other workers count": (
+        {**QUICK, "batch_size": 1},
+        "0 learn 1=0.1; 0 ready r; 0 ready s; 0 offer a; 0 offer b; 0 collect r:a full, s:b full; 0 offer c; 0 offer d;"
+        "0 late e by 0.19 needs 0.3; 0 late f by 0.29 needs 0.3; 0 offer g by 0.31",
+    ),
+    "deadlines: a batch grows only as far as the first one allows": (
+        QUICK,
+        "0 learn 1=0.010 2=0.012 4=0.016; 0 offer a by 0.013; 0 offer b; 0 offer c; 0 offer d; 0 ready r;"
+        "0 collect r:ab deadline; 0.012 ready r; 0.012 collect r:cd free worker",
+    ),
+    "deadlines: one that is in the way of many is refused": (
+        QUICK,
+        "0 learn 1=0.010 2=0.012 4=0.016; 0 offer a by 0.011; 0 offer b by 0.017; 0 offer c by 0.017; 0 offer d by 0.017;"
+        "0 ready r; 0 collect r:bcd free worker, a refused",
+    ),
+    "deadlines: one that can't make it by itself is refused": (
+        QUICK,
+        "0 learn 1=0.010 2=0.012; 0 offer a by 0.008; 0 offer b; 0 ready r; 0 collect r:b free worker, a refused",
+    ),
+    "deadlines: what would begin too late is refused as well": (
+        {**QUICK, "batch_size": 1},
+        "0 learn 1=0.01; 0 ready r; 0 offer a; 0 collect r:a full; 0 offer b until 0.011; 0 collect r>b full then 0.011;"
+        "0.011 collect -",
     ),
     "closing keeps what is queued": (EAGER, "0 offer a; 1 close; 2 ready r; 2 collect r:a free worker"),
 }

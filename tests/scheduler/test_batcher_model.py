@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from torchserve.scheduler.batcher import Batcher, Expire, Run
-from torchserve.scheduler.errors import QueueFull
+from torchserve.scheduler.errors import QueueFull, WouldBeLate
 from torchserve.scheduler.job import Batch, Cause, Job
 from torchserve.scheduler.policy import BatchPolicy
 
@@ -179,3 +179,160 @@ class FixedModel(Model):
 TestEager = Model.TestCase
 TestFixed = FixedModel.TestCase
 TestEager.settings = TestFixed.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+class Adaptive(RuleBasedStateMachine):
+    """The default rule with everything at once: priorities, deadlines, batches handed over ahead, workers that die.
+
+    What is checked holds whatever it decides: nobody lost, nobody twice, nobody late begun, order within a priority,
+    bounds, and that no worker idles while jobs wait past the delay.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.policy = BatchPolicy(batch_size=4, max_batch_delay=0.05, queue_size=9)
+        self.batcher = Batcher(self.policy)
+        self.now = 0.0
+        self.queue: dict[int, Job] = {}
+        self.offered = 0
+        self.ended: set[int] = set()
+        self.crew: dict[Nobody, list[Batch]] = {}
+
+    @rule(seconds=st.sampled_from([0.0, 0.0005, 0.004, 0.02, 0.3, 5.0]))
+    def time_passes(self, seconds: float) -> None:
+        until = self.now + seconds
+        while (wakeup := self.batcher.wakeup()) is not None and wakeup <= until:
+            assert wakeup > self.now
+            self.now = wakeup
+            self.collect()
+        self.now = until
+
+    @rule(
+        deadline=st.sampled_from([None, None, 0.002, 0.01, 0.1]),
+        expires=st.sampled_from([None, None, 0.003, 1.0]),
+        priority=st.sampled_from([0, 0, 0, -1, 2]),
+        alone=st.sampled_from([False, False, False, False, True]),
+    )
+    def offer(self, deadline: float | None, expires: float | None, priority: int, alone: bool) -> None:
+        at = self.now
+        new = job(
+            str(self.offered), at, None if expires is None else at + expires, alone=alone,
+            deadline=None if deadline is None else at + deadline, priority=priority,
+        )  # fmt: skip
+        try:
+            self.batcher.offer(new, at)
+        except QueueFull:
+            assert len(self.queue) >= self.policy.queue_size
+        except WouldBeLate as error:
+            assert deadline is not None or expires is not None
+            assert error.needed > error.left
+        else:
+            self.offered += 1
+            self.queue[new.seq] = new
+        self.collect()
+
+    @rule()
+    def a_body_comes(self) -> None:
+        self.batcher.announce(self.now)
+        self.collect()
+        self.batcher.retract(self.now)
+        self.collect()
+
+    @precondition(lambda self: len(self.crew) < 3)
+    @rule(device=st.sampled_from(["cpu", "cpu", "gpu"]))
+    def new_runner(self, device: str) -> None:
+        runner = Nobody(f"runner {self.now}", device)
+        self.crew[runner] = []
+        self.batcher.ready(runner, self.now)
+        self.collect()
+
+    @precondition(lambda self: any(self.crew.values()))
+    @rule(which=st.integers(0, 9), worked=st.booleans())
+    def finished(self, which: int, worked: bool) -> None:
+        busy = [runner for runner, batches in self.crew.items() if batches]
+        batches = self.crew[busy[which % len(busy)]]
+        begins = self.batcher.ended(batches.pop(0), self.now, worked=worked)
+        assert begins is (batches[0] if batches else None)
+        self.collect()
+
+    @precondition(lambda self: self.crew)
+    @rule(which=st.integers(0, 9))
+    def died(self, which: int) -> None:
+        runner = list(self.crew)[which % len(self.crew)]
+        batches = self.crew.pop(runner)
+        self.batcher.gone(runner, self.now)
+        if len(batches) == 2:
+            self.batcher.put_back(back := batches.pop(), self.now)
+            for each in back.jobs:
+                self.ended.discard(each.seq)
+                if each.cancelled:
+                    self.ended.add(each.seq)
+                else:
+                    self.queue[each.seq] = each
+        if batches:
+            assert self.batcher.ended(batches[0], self.now, worked=False) is None
+        self.collect()
+
+    @precondition(lambda self: self.queue)
+    @rule(which=st.integers(0, 99))
+    def cancel(self, which: int) -> None:
+        victim = list(self.queue.values())[which % len(self.queue)]
+        self.batcher.cancel(victim, self.now)
+        self.leaves(victim)
+        self.collect()
+
+    def collect(self) -> None:
+        runs: list[Run] = []
+        for effect in self.batcher.collect(self.now):
+            if isinstance(effect, Run):
+                runs.append(effect)
+            elif isinstance(effect, Expire):
+                assert effect.job.expires is not None
+                assert effect.job.expires <= self.now
+                self.leaves(effect.job)
+            else:
+                assert effect.job.deadline is not None
+                self.leaves(effect.job)
+        for effect in runs:  # last, as those that were refused were passed over
+            self.runs(effect)
+        assert not self.batcher.collect(self.now), "an effect is returned once"
+
+    def runs(self, effect: Run) -> None:
+        runner, jobs = effect.runner, effect.batch.jobs
+        assert isinstance(runner, Nobody)
+        batches = self.crew[runner]
+        assert len(batches) == int(effect.ahead)
+        batches.append(effect.batch)
+        assert 1 <= len(jobs) <= self.policy.batch_size
+        assert len(jobs) == 1 or not any(each.alone for each in jobs)
+        for each in jobs:
+            assert not each.cancelled
+            assert each.expires is None or each.expires > self.now
+            self.leaves(each)
+        for each in jobs:
+            earlier = [other for other in self.queue.values() if other.priority == each.priority]
+            assert all(other.seq > each.seq for other in earlier), "in order within a priority"
+
+    def leaves(self, gone: Job) -> None:
+        assert gone.seq not in self.ended, "nobody is answered twice"
+        self.ended.add(gone.seq)
+        del self.queue[gone.seq]
+
+    @invariant()
+    def nobody_is_lost(self) -> None:
+        assert len(self.ended) + len(self.queue) == self.offered
+        assert self.batcher.queued == len(self.queue)
+        assert self.batcher.free == sum(not batches for batches in self.crew.values())
+
+    @invariant()
+    def nobody_waits_for_nothing(self) -> None:
+        self.collect()
+        if self.queue and self.batcher.free:
+            wakeup = self.batcher.wakeup()
+            assert wakeup is not None
+            oldest = min(each.arrived for each in self.queue.values())
+            assert self.now < wakeup <= oldest + self.policy.max_batch_delay
+
+
+TestAdaptive = Adaptive.TestCase
+TestAdaptive.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)

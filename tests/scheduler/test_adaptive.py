@@ -1,0 +1,110 @@
+"""Adaptive's waits: who comes in a burst is waited for where sharing a batch pays, and nobody else is."""
+
+from __future__ import annotations
+
+import pytest
+
+from torchserve.scheduler.adaptive import Adaptive, may_go_ahead
+from torchserve.scheduler.costs import Costs
+from torchserve.scheduler.job import Cause
+
+
+def costs(**curve: float) -> Costs:
+    """Of batches up to 8; `_4=0.016` says that one of 4 takes 16 ms."""
+    learnt = Costs(8)
+    for size, seconds in curve.items():
+        for _ in range(3):
+            learnt.record(int(size[1:]), seconds)
+    return learnt
+
+
+SHARED = costs(_1=0.010, _8=0.012)  # a batch of two saves nearly 10 ms
+LINEAR = costs(_1=0.010, _8=0.080)
+
+
+def loop_of_clients(rule: Adaptive, known: Costs, clients: int, gap: float) -> float:
+    """Several rounds of: a batch ends, and all clients send their next request, `gap` apart. Returns the time."""
+    now = 0.0
+    rule.decide(1, 0.0, 0.0, 0, 0.0, 0.0, known)
+    for _ in range(20):
+        rule.ended(now)
+        for _ in range(clients):
+            now += gap
+            rule.arrived(now)
+        now += 0.012
+    return now
+
+
+@pytest.mark.parametrize(
+    ("known", "clients", "gap", "holds"),
+    [
+        (SHARED, 4, 0.0005, True),
+        (SHARED, 4, 0.004, True),
+        (SHARED, 4, 0.006, False),  # twice the gap is more than what is saved
+        (SHARED, 4, 0.05, False),
+        (SHARED, 0, 0.0, False),
+        (LINEAR, 4, 0.0005, False),
+        (Costs(8), 4, 0.0005, False),  # nothing is known: no wait
+    ],
+)
+def test_when_the_rest_of_a_burst_is_waited_for(known: Costs, clients: int, gap: float, holds: bool):
+    rule = Adaptive(8, 0.1)
+    now = loop_of_clients(rule, known, clients, gap)
+    rule.ended(now)
+    rule.arrived(now := now + gap)
+    verdict = rule.decide(1, now, now, 0, 0.0, now, known)
+    if holds:
+        assert verdict == pytest.approx(now + 2 * gap)
+        assert rule.decide(1, now, now, 0, 0.0, verdict, known) is Cause.FREE_WORKER
+    else:
+        assert isinstance(verdict, Cause)
+
+
+def test_a_lone_client_in_a_loop_never_waits():
+    """Each of its requests comes soon after the answer: that nobody else comes is learnt, too."""
+    rule, now = Adaptive(8, 0.1), 0.0
+    for number in range(50):
+        rule.arrived(now := now + 0.0002)
+        verdict = rule.decide(1, now, now, 0, 0.0, now, SHARED)
+        assert verdict is Cause.FREE_WORKER, number
+        rule.ended(now := now + 0.010)
+
+
+def test_those_that_waited_for_the_worker_wait_for_the_returning_clients():
+    """Three of four are answered and the fourth waits: sharing beats taking turns for ever."""
+    rule = Adaptive(8, 0.1)
+    now = loop_of_clients(rule, SHARED, 3, 0.0005)
+    rule.ended(now)
+    assert rule.decide(1, now - 0.01, now, 0, 0.0, now, SHARED) == pytest.approx(now + 0.001)
+
+
+@pytest.mark.parametrize(
+    ("delay", "waited", "stood_idle", "due"),
+    [
+        (0.1, 0.0, 0.0, 0.001),
+        (0.0005, 0.0, 0.0, 0.0005),  # never past maxBatchDelay
+        (0.1, 0.0997, 0.0, 0.0003),
+        (0.1, 0.05, 0.0097, 0.0003),  # nor for longer than a batch takes, from when a worker was free
+        (0.1, 0.05, 0.02, 0.0),
+    ],
+)
+def test_no_wait_is_longer_than_its_bounds(delay: float, waited: float, stood_idle: float, due: float):
+    rule = Adaptive(8, delay)
+    now = loop_of_clients(rule, SHARED, 4, 0.0005)
+    rule.arrived(now := now + 0.0005)
+    verdict = rule.decide(1, now - waited, now - stood_idle, 0, 0.0, now, SHARED)
+    assert verdict == pytest.approx(now + due) if due else verdict is Cause.FREE_WORKER
+
+
+@pytest.mark.parametrize(
+    ("queued", "known", "ahead"),
+    [
+        (8, SHARED, True),
+        (7, SHARED, False),
+        (1, LINEAR, True),  # batches gain nothing: one by one, without a gap
+        (8, Costs(8), False),
+        (8, costs(_1=0.1, _8=0.12), False),
+    ],
+)
+def test_what_may_go_ahead(queued: int, known: Costs, ahead: bool):
+    assert may_go_ahead(queued, known) is ahead

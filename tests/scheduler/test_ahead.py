@@ -1,0 +1,114 @@
+"""Batches that are handed over before their worker is free: when they begin, and what becomes of them if it dies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from torchserve.scheduler.errors import LaneClosed, WouldBeLate
+from torchserve.scheduler.lane import Lane
+
+from .doubles import Client, Worker, setup, turn
+
+Run = Callable[[Awaitable[None]], None]
+
+
+async def two_batches() -> tuple[Lane, Worker, Client]:
+    """A worker that runs `b` and has `c` behind it; a batch takes 10 ms."""
+    lane, worker, client = setup(batch_size=1)
+    lane.attach(worker)
+    client.send("a")
+    await asyncio.sleep(0.01)
+    lane.finish(worker, worker.batches[0], [0])
+    client.send("bc")
+    await turn()
+    assert (worker.ids, lane.queued, lane.running, lane.free) == (["a", "b", "c"], 0, 2, 0)
+    return lane, worker, client
+
+
+def test_it_begins_when_the_one_before_has_ended(run: Run):
+    async def main() -> None:
+        lane, worker, client = await two_batches()
+        assert (client.jobs["b"].started, client.jobs["c"].started, worker.begins) == (0.01, None, [])
+        await asyncio.sleep(0.01)
+        lane.finish(worker, worker.batches[1], [1])
+        assert client.jobs["c"].started == 0.02
+        assert worker.begins == worker.batches[2:]
+        lane.finish(worker, worker.batches[2], [2])
+        assert [client.heard(name) for name in "abc"] == [[("done", number)] for number in range(3)]
+        assert (lane.running, lane.free) == (0, 1)
+
+    run(main())
+
+
+def test_its_jobs_wait_again_if_the_worker_dies_before(run: Run):
+    async def main() -> None:
+        lane, worker, client = await two_batches()
+        client.send("d")
+        lane.put_back(worker.batches[2])
+        lane.fail(worker, worker.batches[1], error := RuntimeError("it died"))
+        assert (lane.queued, lane.running, lane.runners) == (2, 0, 0)
+        assert (client.heard("b"), client.heard("c")) == ([("fail", error)], [])
+        lane.put_back(worker.batches[2])  # it has ended already: nothing happens
+        lane.attach(other := Worker())
+        await turn()
+        assert other.ids == ["c", "d"], "in their old order; the second of them ahead"
+
+    run(main())
+
+
+def test_in_a_lane_that_has_been_closed_they_end_with_its_error(run: Run):
+    async def main() -> None:
+        lane, worker, client = await two_batches()
+        lane.close(over := RuntimeError("removed"))
+        assert client.heard("c") == []
+        lane.put_back(worker.batches[2])
+        lane.fail(worker, worker.batches[1], RuntimeError())
+        assert client.heard("c") == [("fail", over)]
+        assert await lane.drain(1.0)
+        with pytest.raises(LaneClosed):
+            client.send("x")
+
+    run(main())
+
+
+def test_a_cancelled_one_is_not_put_back(run: Run):
+    async def main() -> None:
+        lane, worker, client = await two_batches()
+        lane.cancel(client.jobs["c"])
+        lane.put_back(worker.batches[2])
+        assert (lane.queued, client.heard("c")) == (0, [])
+
+    run(main())
+
+
+def test_a_drain_waits_for_both(run: Run):
+    async def main() -> None:
+        lane, worker, client = await two_batches()
+        draining = asyncio.ensure_future(lane.drain(5.0))
+        await asyncio.sleep(0.01)
+        lane.finish(worker, worker.batches[1], [1])
+        await turn()
+        assert not draining.done()
+        lane.finish(worker, worker.batches[2], [2])
+        assert await draining
+
+    run(main())
+
+
+def test_one_that_would_be_late_is_refused_at_once_and_one_that_became_late_with_its_turn(run: Run):
+    async def main() -> None:
+        lane, worker, client = await two_batches()
+        with pytest.raises(WouldBeLate) as caught:
+            client.send("d", deadline=lane.now() + 0.02)
+        assert (caught.value.needed, caught.value.left) == (pytest.approx(0.03), pytest.approx(0.02))
+        client.send("e", deadline=lane.now() + 0.035)
+        await asyncio.sleep(0.03)  # three times as long as ever
+        lane.finish(worker, worker.batches[1], [1])
+        lane.finish(worker, worker.batches[2], [2])
+        ((verb, error),) = client.heard("e")
+        assert (verb, type(error)) == ("fail", WouldBeLate)
+
+    run(main())

@@ -1,0 +1,181 @@
+"""What batches are believed to cost, and the sizes that follow from it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torchserve.scheduler.costs import CURIOSITY, ENOUGH, REACH, Costs
+
+EFFNET = {1: 14.0, 2: 23.0, 4: 45.0, 8: 168.0}  # ms, EfficientNet-Lite0 on two cores
+GPU = {size: 4 + 0.6 * size for size in range(1, 33)}
+
+
+def learnt(curve: Mapping[int, float], largest: int | None = None, times: int = 3) -> Costs:
+    costs = Costs(largest or max(curve))
+    for size in sorted(curve):
+        for _ in range(times):
+            costs.record(size, curve[size] / 1e3)
+    return costs
+
+
+def test_nothing_known():
+    costs = Costs(8)
+    assert (costs.known, costs.typical(3), costs.upper(3), costs.merging(1)) == (False, 0.0, 0.0, 0.0)
+    assert (costs.ideal, costs.best(3), costs.choose(5), costs.choose(50)) == (8, 3, 5, 8)
+
+
+@pytest.mark.parametrize(
+    ("curve", "queued", "best"),
+    [
+        (EFFNET, 1, 1),
+        (EFFNET, 2, 2),
+        (EFFNET, 3, 3),  # 34 ms by what lies between; 2 and 1 take 37
+        (EFFNET, 4, 4),
+        (EFFNET, 8, 4),  # 90 ms in two; 168 in one
+        (EFFNET, 99, 4),
+        (GPU, 5, 5),
+        (GPU, 32, 32),
+        ({1: 5.0, 8: 40.0}, 8, 1),  # a batch gains nothing: the first answer shall not wait for the last
+        ({1: 5.0, 8: 39.95}, 8, 1),  # nor next to nothing
+        ({1: 5.0, 8: 30.0}, 8, 8),
+        ({1: 10.0, 4: 10.0, 5: 20.0, 8: 20.0}, 5, 4),  # padded to 4 or 8: one over 4 is cheaper by itself
+        ({1: 10.0, 4: 10.0, 5: 20.0, 8: 20.0}, 6, 4),  # 4 and 2 take no longer than 6, and 4 are answered sooner
+        ({1: 10.0, 4: 10.0, 5: 16.0, 8: 16.0}, 6, 6),
+    ],
+)
+def test_the_size_that_clears_the_queue_soonest(curve: Mapping[int, float], queued: int, best: int):
+    assert learnt(curve).best(queued) == best
+
+
+@pytest.mark.parametrize(
+    ("size", "typical"),
+    [
+        (1, 14.0),
+        (2, 23.0),
+        (3, 34.0),
+        (6, 67.5),  # no dearer per job than 4, though 8 is
+        (8, 168.0),
+        (10, 168.0 * (1 + 0.8 * 2 / 8)),  # hope: less per job, until it has run
+    ],
+)
+def test_between_and_beyond_what_ran(size: int, typical: float):
+    assert learnt(EFFNET, 16).typical(size) == pytest.approx(typical / 1e3)
+
+
+def test_below_all_that_ran_a_job_is_taken_to_cost_more():
+    assert learnt({4: 45.0}).typical(1) == pytest.approx(0.045 * (1 - 0.8 * 3 / 4))
+
+
+def test_one_slow_run_changes_nothing():
+    costs = learnt({1: 10.0}, times=5)
+    costs.record(1, 3.0)
+    assert costs.typical(1) == 0.01
+
+
+def test_the_first_run_of_a_size_may_be_slow():
+    """It compiles, or allocates: a size gets a second chance whatever the first one took."""
+    costs = learnt({1: 10.0}, 4)
+    costs.record(4, 5.0)
+    assert costs.best(4) == 1
+    chosen = []
+    while not chosen or chosen[-1] != 4:
+        chosen.append(costs.choose(4))
+        costs.record(chosen[-1], 0.012)
+    assert len(chosen) <= 4
+    assert (costs.best(4), costs.choose(4)) == (4, 4)
+
+
+def test_what_got_slower_is_noticed():
+    costs = learnt({1: 10.0, 4: 12.0}, times=15)
+    for _ in range(8):
+        costs.record(4, 0.1)
+    assert costs.best(4) == 1
+
+
+def test_sizes_grow_in_steps():
+    costs = learnt({1: 10.0}, 64)
+    seen = [costs.choose(64)]
+    while seen[-1] < 64:
+        costs.record(seen[-1], 0.010)
+        seen.append(costs.choose(64))
+    assert all(after <= REACH * max(seen[: at + 1]) for at, after in enumerate(seen[1:]))
+    assert len(seen) < 12
+
+
+def test_upper_covers_most_runs():
+    random.seed(1)
+    costs = Costs(1)
+    below = 0
+    for _ in range(3000):
+        run = random.gauss(10.0, 1.0)
+        below += run <= costs.upper(1)
+        costs.record(1, run)
+    assert 0.85 < below / 3000 < 0.95
+
+
+@pytest.mark.parametrize(
+    ("curve", "size", "saves"), [(GPU, 1, 4.0), (GPU, 31, 4.0), (EFFNET, 1, 5.0), (EFFNET, 4, 14 - 11.25)]
+)
+def test_what_sharing_a_batch_saves(curve: Mapping[int, float], size: int, saves: float):
+    assert learnt(curve).merging(size) == pytest.approx(saves / 1e3)
+
+
+def share_lost(curve: Callable[[int], float], largest: int, batches: int, seed: int) -> float:
+    """Time that a full queue took, beyond what the best size throughout would have, as a share of that, once the
+    first batches have shown the way.
+    """
+    random.seed(seed)
+    costs = Costs(largest)
+    took, done = 0.0, 0
+    for number in range(batches):
+        size = costs.choose(largest)
+        seconds = curve(size) * random.uniform(0.9, 1.1)
+        costs.record(size, seconds)
+        if number >= 100:
+            took, done = took + seconds, done + size
+    return took / (done * min(curve(size) / size for size in range(1, largest + 1))) - 1.0
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        lambda size: 0.004 + 0.0006 * size,
+        lambda size: 0.014 * size**1.5,
+        lambda size: 0.01 * size,
+        lambda size: 0.001 * (size + 2 * max(0, size - 6) ** 2),
+    ],
+)
+def test_a_full_queue_is_worked_off_in_the_best_size_but_for_what_curiosity_costs(curve: Callable[[int], float]):
+    """Noise of ten percent and the two percent that count as equal included."""
+    assert share_lost(curve, 32, 3000, 7) < 0.05 + CURIOSITY
+
+
+def test_what_became_cheaper_is_found_again():
+    costs = learnt({1: 10.0, 2: 20.0, 4: 400.0})
+    sizes = []
+    for _ in range(20_000):
+        size = costs.choose(4)
+        sizes.append(size)
+        costs.record(size, 0.01 * size if size < 4 else 0.012)
+        if sizes[-20:].count(4) == 20:
+            break
+    assert sizes[-20:] == [4] * 20
+    assert sizes.index(4) > 100, "one that cost 360 ms more was not tried before that much had been saved up"
+
+
+@given(st.lists(st.tuples(st.integers(1, 16), st.floats(1e-5, 10.0)), max_size=60), st.integers(1, 40))
+def test_whatever_was_seen_the_choice_is_legal(runs: list[tuple[int, float]], queued: int):
+    costs = Costs(16)
+    for size, seconds in runs:
+        costs.record(size, seconds)
+    largest = max([size for size, _ in runs], default=16)
+    for size in (costs.best(queued), costs.choose(queued)):
+        assert 1 <= size <= min(queued, 16, REACH * largest)
+    assert 1 <= costs.ideal <= 16
+    assert all(0.0 <= costs.typical(size) <= costs.upper(size) for size in range(1, 17))
+    assert ENOUGH == 2
