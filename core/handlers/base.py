@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from .accelerate import accelerate
 from .classes import list_classes_from_module
 from .context import Context
 from .formats import compiled, load_package, load_shared_library
@@ -95,6 +96,7 @@ class BaseHandler:
 
     def settle(self, context: Context) -> None:
         """Called once the whole of `initialize` is done, a subclass's included; what is chosen by then is noted."""
+        context.notes |= accelerate(self, context.system_properties["batch_size"])
 
     def _load_torchscript_model(self, model_pt_path: str) -> Any:
         return torch.jit.load(existing(model_pt_path), map_location=self.device)

@@ -49,7 +49,7 @@ class Handler(VisionHandler):
         super().__init__()
         self.device = CPU
         self.image_processing = processing
-        self.context = SimpleNamespace(model_yaml_config=yaml or {}, notes={})
+        self.context = SimpleNamespace(model_yaml_config=yaml or {}, notes={}, system_properties={"batch_size": 1})
 
 
 def answers(processing: Any, bodies: list[bytes], *, fused: bool) -> Any:
@@ -193,7 +193,7 @@ def test_a_pipeline_that_can_not_be_read_is_used_as_it_is() -> None:
 def test_the_yaml_switches_it_off() -> None:
     handler = Handler(IMAGENET, {"fusedPreprocessing": False})
     handler.settle(handler.context)
-    assert handler.context.notes == {"preprocessing": "as written: fusedPreprocessing is false in the model's yaml"}
+    assert handler.context.notes["preprocessing"] == "as written: fusedPreprocessing is false in the model's yaml"
     body = encoded(photo(300, 250))
     expected = torch.stack([IMAGENET(Image.open(io.BytesIO(body)))])
     assert torch.equal(handler.preprocess([{"data": body}]), expected)
@@ -214,12 +214,12 @@ def test_a_preprocess_of_its_own_is_not_spoken_for() -> None:
 
     handler = Own(IMAGENET)
     handler.settle(handler.context)
-    assert handler.context.notes == {}
+    assert "preprocessing" not in handler.context.notes
 
 
 def test_a_handler_without_transforms_loads() -> None:
     handler = VisionHandler()
-    handler.settle(SimpleNamespace(notes={}))
+    handler.settle(SimpleNamespace(notes={}, system_properties={"batch_size": 1}))
 
 
 def test_a_head_that_makes_something_else() -> None:

@@ -1,0 +1,47 @@
+"""What was chosen for a model while it was loaded is described, and can be switched off."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+from PIL import Image
+
+from .conftest import Serve
+from .live import make_model
+
+NET = """
+import torch
+class Net(torch.nn.Sequential):
+    def __init__(self):
+        super().__init__(torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+"""
+CONFIG = "minWorkers: 1\nmaxWorkers: 1\nbatchSize: 4\n"
+
+
+def classifier(store: Path, name: str, config: str) -> None:
+    folder = make_model(store, name, "", config=config)
+    (folder / f"{name}_net.py").write_text(NET)
+    path = folder / "MAR-INF" / "MANIFEST.json"
+    manifest = json.loads(path.read_text())
+    manifest["model"] |= {"handler": "image_classifier", "modelFile": f"{name}_net.py"}
+    path.write_text(json.dumps(manifest))
+
+
+def test_what_was_chosen_is_described(serve: Serve, store: Path):
+    classifier(store, "warm", CONFIG)
+    classifier(store, "cold", CONFIG + "warmUp: false\nfusedPreprocessing: false\n")
+    server = serve("warm", "cold")
+    server.ready("warm")
+    server.ready("cold")
+    notes = server.workers("warm")[0]["notes"]
+    assert notes["warm-up"].startswith("batches of 1, 2, 4 in ")
+    assert "channels last" in notes["memory format"]
+    assert set(server.workers("cold")[0]["notes"]) == {"threads", "preprocessing"}
+    picture = io.BytesIO()
+    Image.new("RGB", (40, 30), (200, 10, 10)).save(picture, "PNG")
+    assert len(server.predict("warm", picture.getvalue()).json) == 5
+    shown = server.call("Metrics", "GET", "/metrics").body.decode()
+    assert 'ts_inference_requests_total{model_name="warm"' in shown
+    assert 'ts_inference_requests_total{model_name="cold"' not in shown
