@@ -54,3 +54,9 @@ def tile(height: int, width: int) -> Tiles:
     224 x 224 image is 98 programs. 8 columns a thread store wider and take half as many registers again.
     """
     return Tiles(height, width, rows=16, columns=32, warps=4)
+
+
+def a_row_a_program(values: int) -> Launch:
+    """For kernels that reduce a row of `values`: all of it in one program, 8 values a thread where that is possible."""
+    block = 1 << max(values - 1, 1).bit_length()
+    return Launch(block=block, warps=min(max(block // (_WARP * 8), 1), 16))

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torchserve.kernels.normalize_images.cases import DTYPES, LAYOUTS, NormalizeCase
 from torchserve.kernels.resize_normalize.cases import ResizeCase
 from torchserve.kernels.resize_normalize.frame import Fit
+from torchserve.kernels.softmax_topk.cases import TopCase
 
 _sides = st.integers(1, 40)
 # No subnormal: Triton's interpreter takes a scalar below 2**-126 for fp64, where the compiler takes every one for fp32.
@@ -44,4 +45,17 @@ resize_cases = st.builds(
     stark=st.booleans(),
     mean=_colours,
     std=_spreads,
+)
+
+top_cases = st.integers(1, 70).flatmap(
+    lambda classes: st.builds(
+        TopCase,
+        rows=st.integers(0, 4),
+        classes=st.just(classes),
+        count=st.integers(0, classes),
+        scores=st.sampled_from(DTYPES),
+        levels=st.sampled_from([0, 1, 4]),
+        hole=st.booleans(),
+        sliced=st.booleans(),
+    )
 )

@@ -15,8 +15,10 @@ from torchserve.kernels.normalize_images.cases import LAYOUTS, NormalizeCase
 from torchserve.kernels.op import Case, Op
 from torchserve.kernels.resize_normalize import RESIZE_NORMALIZE, Fit
 from torchserve.kernels.resize_normalize.cases import ResizeCase
+from torchserve.kernels.softmax_topk import SOFTMAX_TOPK
+from torchserve.kernels.softmax_topk.cases import TopCase
 
-from .drawn import normalize_cases, resize_cases
+from .drawn import normalize_cases, resize_cases, top_cases
 from .interpreter import Interpreter
 
 CALLS = [pytest.param(op, case, id=f"{op.name}-{case.name}") for op in OPS for case in op.cases]
@@ -40,11 +42,19 @@ def test_resize_normalize_of_any_sizes(interpreter: Interpreter, case: ResizeCas
     assert interpreter.faults(RESIZE_NORMALIZE, case) == []
 
 
+@settings(max_examples=25, deadline=None)
+@given(case=top_cases)
+def test_softmax_topk_of_any_rows(interpreter: Interpreter, case: TopCase) -> None:
+    assert interpreter.faults(SOFTMAX_TOPK, case) == []
+
+
 NCHW, LAST = (NormalizeCase((3, 37, 41, 3), torch.float32, layout) for layout in LAYOUTS)
 FIT = Fit(crop=(18, 34), resize=36)
 DOWN, TALL = ResizeCase(((61, 50), (30, 40)), FIT, "bicubic", stark=True), ResizeCase(((99, 40),), FIT)
 PADDED = ResizeCase(((7, 40),), Fit(crop=(18, 34)), fill=9)
-NORMALIZE, RESIZE = NORMALIZE_IMAGES, RESIZE_NORMALIZE
+TIES, HOLE, SLICED = TopCase(4, 77, 9, levels=3), TopCase(2, 40, 4, hole=True), TopCase(3, 100, 5, sliced=True)
+ALL = TopCase(4, 30, 30, levels=3)
+NORMALIZE, RESIZE, TOP = NORMALIZE_IMAGES, RESIZE_NORMALIZE, SOFTMAX_TOPK
 PLANTED = [
     pytest.param(NORMALIZE, LAST, "at < total", "at < total - 1", "1 of 13653 values were not written",
                  id="last-value-left-out"),
@@ -72,6 +82,12 @@ PLANTED = [
                  id="padding-forgotten"),
     pytest.param(RESIZE, DOWN, "third.to(kind), mask=written", "third.to(kind)", "touched memory",
                  id="tile-past-the-end"),
+    pytest.param(TOP, TIES, "(0x7FFFFFFF - places)", "places", "values are off", id="last-of-equals-first"),
+    pytest.param(TOP, HOLE, "_sortable(values, places), _LOWEST)", "_sortable(values, places), -(2**62))",
+                 "values are off", id="places-past-the-end-win"),
+    pytest.param(TOP, ALL, "tl.where(values == 0, 0.0, values)", "values", "values are off", id="minus-zero-last"),
+    pytest.param(TOP, SLICED, "row * stride", "row * CLASSES", "values are off", id="gaps-between-rows-ignored"),
+    pytest.param(TOP, TIES, "/ whole", "", "values are off", id="not-divided"),
 ]  # fmt: skip
 
 
