@@ -25,11 +25,11 @@ class Checker:
         self._workload = workload
         self._first: dict[bytes, bytes] = {}
 
-    def check(self, url: str, count: int = AT_ONCE) -> None:
+    def check(self, url: str, count: int = AT_ONCE, key: str = "") -> None:
         """Sends `count` requests at once to `url`; WrongAnswerError unless each answer is a 200 and right."""
         bodies = self._workload.bodies(count)
         with ThreadPoolExecutor(count) as threads:
-            answers = list(threads.map(lambda body: post(url, body, self._workload.content_type), bodies))
+            answers = list(threads.map(lambda body: post(url, body, self._workload.content_type, key), bodies))
         for body, (status, answer) in zip(bodies, answers, strict=True):
             if status != 200:
                 raise WrongAnswerError(f"{url}: {status} {answer[:200]!r} instead of a 200")
@@ -39,12 +39,13 @@ class Checker:
                 raise WrongAnswerError(f"{url}: {answer[:200]!r} instead of {expected[:200]!r}")
 
 
-def post(url: str, body: bytes, content_type: str) -> tuple[int, bytes]:
+def post(url: str, body: bytes, content_type: str, key: str = "") -> tuple[int, bytes]:
     """Status and body of one POST on a connection of its own; status 0 and the reason when there was no answer."""
     parts = urlsplit(url)
     connection = HTTPConnection(parts.netloc, timeout=60)
     try:
-        connection.request("POST", parts.path, body=body, headers={"Content-Type": content_type})
+        bearer = {"Authorization": f"Bearer {key}"} if key else {}
+        connection.request("POST", parts.path, body=body, headers={"Content-Type": content_type, **bearer})
         response = connection.getresponse()
         return response.status, response.read()
     except (OSError, HTTPException) as error:

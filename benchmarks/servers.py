@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -25,10 +26,23 @@ _HIDDEN = ("TS_", "PYTHON", "COVERAGE", "COV_CORE", "VIRTUAL_ENV")
 _ADDRESSES: tuple[str, ...] = ("inference_address", "management_address", "metrics_address")
 _GRPC: tuple[str, ...] = ("grpc_inference_port", "grpc_management_port")
 JOB_QUEUE_SIZE = 1000
+VARIANTS = Path(__file__).with_name("variants.py")
 
 
 class NotServingError(Exception):
     """The server ended, or didn't answer in time; the text holds the end of its output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a server is run, where not the plain way: more configuration, keys asked for, a variant of ours."""
+
+    properties: str = ""
+    tokens: bool = False
+    variant: str | None = None
+
+
+PLAIN = Manner()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +57,17 @@ class Usage:
 class Server:
     """A context: entering starts the server of the virtual environment `venv`, leaving stops all of its processes."""
 
-    def __init__(self, name: str, venv: Path, workload: Workload) -> None:
+    def __init__(self, name: str, venv: Path, workload: Workload, manner: Manner = PLAIN) -> None:
         if not (venv / "bin" / "torchserve").exists():
             raise NotServingError(f"{name}: no bin/torchserve in {venv}")
-        self.name, self.workload = name, workload
+        self.name, self.workload, self._manner = name, workload, manner
         self.folder = Path(tempfile.mkdtemp(prefix=f"peers-{name}-"))
         self.ports: dict[str, int] = dict(
             zip((*_ADDRESSES, *_GRPC), _free_ports(len(_ADDRESSES) + len(_GRPC)), strict=True)
         )
         self.url = f"http://127.0.0.1:{self.ports['inference_address']}"
+        self.management = f"http://127.0.0.1:{self.ports['management_address']}"
+        self.metrics = f"http://127.0.0.1:{self.ports['metrics_address']}"
         self.predictions = f"{self.url}/predictions/{workload.name}"
         self._venv = venv
         self._process: subprocess.Popen[bytes] | None = None
@@ -63,9 +79,9 @@ class Server:
             (self.folder / name).mkdir()
         shutil.copy2(self.workload.archive, self.folder / "store")
         config = self.folder / "config.properties"
-        config.write_text(properties(self.ports))
+        config.write_text(properties(self.ports) + self._manner.properties)
         command = [
-            str(self._venv / "bin" / "torchserve"),
+            *self._program(),
             "--start",
             "--foreground",
             "--ts-config",
@@ -73,7 +89,7 @@ class Server:
             "--model-store",
             str(self.folder / "store"),
             "--ncs",
-            "--disable-token-auth",
+            *([] if self._manner.tokens else ["--disable-token-auth"]),
             "--enable-model-api",
             "--models",
             f"{self.workload.name}={self.workload.archive.name}",
@@ -90,6 +106,16 @@ class Server:
                 start_new_session=True,
             )
         return self
+
+    def _program(self) -> list[str]:
+        if self._manner.variant is None:
+            return [str(self._venv / "bin" / "torchserve")]
+        return [str(self._venv / "bin" / "python"), "-P", str(VARIANTS), self._manner.variant]
+
+    def key(self, kind: str = "inference") -> str:
+        """The key that this server wrote down at its start, "" where it asks for none."""
+        file = self.folder / "key_file.json"
+        return json.loads(file.read_text())[kind]["key"] if self._manner.tokens else ""
 
     def _environment(self) -> dict[str, str]:
         """The caller's, without what would steer one server and not the other; each has its own temp and log folder."""
@@ -122,13 +148,18 @@ class Server:
 
     def usage(self) -> Usage:
         """What the front process and the processes below it hold and have spent."""
-        if self._front is None:
-            self._front = self._listener()
-        workers = [use for child in self._front.children(recursive=True) if (use := _use(child))]
-        front = _use(self._front)
+        process = self.front()
+        workers = [use for child in process.children(recursive=True) if (use := _use(child))]
+        front = _use(process)
         if front is None:
             raise NotServingError(f"{self.name}'s front process has gone: {self.tail()}")
         return Usage(front[0], sum(use[0] for use in workers), front[1] + sum(use[1] for use in workers))
+
+    def front(self) -> psutil.Process:
+        """The process that answers."""
+        if self._front is None:
+            self._front = self._listener()
+        return self._front
 
     def _listener(self) -> psutil.Process:
         """The front is the process that listens on the inference port; the command may only be its launcher."""

@@ -61,6 +61,13 @@ def echo(archiver: Path, into: Path) -> Workload:
     )
 
 
+def idle(archiver: Path, into: Path) -> Path:
+    """echo's handler in an archive that asks for no workers of its own."""
+    handler = ("--handler", str(ECHO / "handler.py"))
+    command = [str(archiver), "--model-name", "idle", "--version", "1.0", "--export-path", str(into), "-f", *handler]
+    return _packed("idle", command, archiver, into)
+
+
 def digits(archiver: Path, into: Path, image: Path | None) -> Workload:
     """The example's archive, packed as its own pack.sh does, and one of its images."""
     if not (DIGITS / "digits.pt").is_file() or not (DIGITS / "pack.sh").is_file():

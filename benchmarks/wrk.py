@@ -59,8 +59,8 @@ def parse(text: str) -> Sample:
     )
 
 
-def script(body: Path, content_type: str) -> str:
-    """A Lua script that POSTs the bytes of the file `body`."""
+def script(body: Path, content_type: str, key: str = "") -> str:
+    """A Lua script that POSTs the bytes of the file `body`, with `key` as a bearer's if there is one."""
     return "\n".join(
         (
             f"local file = assert(io.open({_quoted(str(body))}, 'rb'))",
@@ -68,6 +68,7 @@ def script(body: Path, content_type: str) -> str:
             "wrk.body = file:read('*a')",
             "file:close()",
             f"wrk.headers['Content-Type'] = {_quoted(content_type)}",
+            *([f"wrk.headers['Authorization'] = {_quoted(f'Bearer {key}')}"] if key else []),
             "",
         )
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
+from hmac import compare_digest
+from math import inf
 from pathlib import Path
 from time import time
 from typing import Literal, TypeAlias
@@ -29,6 +31,7 @@ class Guard:
 
     def __init__(self, tokens: Tokens, file: KeyFile, *, challenge: bool = False) -> None:
         self._tokens = tokens
+        self._usual = _usual(tokens)
         self._file = file
         self._renewing = asyncio.Lock()
         self._error = Challenged if challenge else InvalidKey
@@ -46,7 +49,13 @@ class Guard:
 
     def check(self, scope: Scope, fields: Mapping[str, str]) -> None:
         """Raise InvalidKey unless these headers, by lower-case name, hold a key for `scope`."""
-        if scope != "open" and not self._opens(scope, fields):
+        if scope == "open":
+            return
+        # Nearly every request has its key written like this; the rest is told apart at leisure.
+        given, (usual, expires) = fields.get("authorization", ""), self._usual[scope]
+        if given.isascii() and compare_digest(given, usual) and time() < expires:
+            return
+        if not self._opens(scope, fields):
             raise self._error(_NOT_RENEWED if scope == "token" else _REFUSED)
 
     def check_any(self, scopes: Collection[Scope], fields: Mapping[str, str]) -> None:
@@ -66,7 +75,7 @@ class Guard:
                     f"The new {kind} key could not be written to {self._file.path.name}, the old one stays:"
                     f" {error.strerror}."
                 ) from None
-            self._tokens = tokens
+            self._tokens, self._usual = tokens, _usual(tokens)
 
     def close(self) -> None:
         """Delete the key file."""
@@ -75,3 +84,12 @@ class Guard:
     def _opens(self, scope: Scope, fields: Mapping[str, str]) -> bool:
         scheme, _, key = fields.get("authorization", "").partition(" ")
         return scheme.lower() == "bearer" and self._tokens.opens(_KINDS[scope], key.strip(" \t"), time())
+
+
+def _usual(tokens: Tokens) -> dict[Scope, tuple[str, float]]:
+    """The header that opens a scope, as clients write it, and until when it does."""
+    usual: dict[Scope, tuple[str, float]] = {}
+    for scope, kind in _KINDS.items():
+        token = tokens.by_kind[kind]
+        usual[scope] = f"Bearer {token.key}", inf if token.expires is None else token.expires
+    return usual

@@ -16,6 +16,7 @@ from typing import cast
 
 from ..core.errors import ServeError, SlowRequest
 from ..core.payload import Body
+from .accesslog import peer_text
 from .limits import Limits
 from .outlet import write
 from .predict import Prediction
@@ -65,7 +66,7 @@ class Lean(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._peer = transport.get_extra_info("peername")
+        self._peer = peer_text(transport.get_extra_info("peername"))  # once, for every request's line in the access log
         self._acceptor.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from time import perf_counter, time
 from typing import TYPE_CHECKING
 
-from .accesslog import Entry
+from .accesslog import Entry, entry
 from .auth import Guard
 from .limits import Limits
 from .reply import PLAIN, Letterhead
@@ -41,4 +41,4 @@ class Services:
         """Count and log a request that has its answer; `request_id` is what the answer says in x-request-id."""
         self.metrics.request(status)
         took = perf_counter() - head.started
-        self.access(Entry(time(), head.peer, head.method, head.target, status, took, head.http11, request_id))
+        self.access(entry((time(), head.peer, head.method, head.target, status, took, head.http11, request_id)))

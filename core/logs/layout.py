@@ -17,6 +17,7 @@ TS_PATTERN = "%d{ISO8601} [%-5p] %t %c - %m%n"  # TorchServe's, of ts_log, model
 PLAIN_PATTERN = "%d{ISO8601} - %m%n"  # TorchServe's, of access_log and the metrics
 
 _LEVELS = {10: "DEBUG", 20: "INFO", 30: "WARN", 40: "ERROR", 50: "FATAL"}
+_PADDED = {level: name.ljust(5) for level, name in _LEVELS.items()}
 _PIECE = re.compile(r"%%|%(?P<pad>-?\d+)?(?:\.-?\d+)?(?P<word>[A-Za-z]+)(?:\{(?P<option>[^}]*)\})?")
 _WORDS = {
     "d": "d", "date": "d", "p": "p", "level": "p", "t": "t", "tn": "t", "thread": "t", "threadName": "t",
@@ -74,16 +75,23 @@ def pattern_layout(pattern: str) -> Layout:
 
 
 def _plain(line: Line) -> str:
-    return f"{timestamp(line.at)} - {line.message}\n{_trace(line)}"
+    at, _, _, _, message, _, trace = line
+    text = f"{timestamp(at)} - {message}\n"
+    return f"{text}{trace}\n" if trace else text
 
 
 def _full(line: Line) -> str:
-    level = _LEVELS.get(line.level) or level_name(line.level)
-    return f"{timestamp(line.at)} [{level:<5}] {line.thread} {line.logger} - {line.message}\n{_trace(line)}"
+    at, level, thread, logger, message, _, trace = line
+    name = _PADDED.get(level) or level_name(level).ljust(5)
+    text = f"{timestamp(at)} [{name}] {thread} {logger} - {message}\n"
+    return f"{text}{trace}\n" if trace else text
 
 
-def _trace(line: Line) -> str:
-    return f"{line.trace}\n" if line.trace else ""
+def between(layout: Layout, level: int, thread: str, logger: str) -> str | None:
+    """What stands between a timestamp and its message in all lines of a logger; None if `layout` isn't so simple."""
+    if layout is _plain:
+        return " - "
+    return f" [{level_name(level):<5}] {thread} {logger} - " if layout is _full else None
 
 
 # TorchServe's own two, without the generality: each request writes them several times.

@@ -38,10 +38,15 @@ class Several(Protocol):
 
 def timestamp(seconds: float) -> str:
     """`2026-11-22T10:32:52,046`, in local time, from seconds since the epoch."""
-    whole = int(seconds)
-    return f"{_second(whole)},{int((seconds - whole) * 1000):03d}"
+    return _millisecond(int(seconds * 1000))
 
 
-@lru_cache(maxsize=8)  # thousands of lines are of the same second
+@lru_cache(maxsize=64)  # a busy server has dozens of lines in one, each in several files
+def _millisecond(number: int) -> str:
+    seconds, rest = divmod(number, 1000)
+    return f"{_second(seconds)},{rest:03d}"
+
+
+@lru_cache(maxsize=8)
 def _second(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(seconds))

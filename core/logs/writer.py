@@ -6,12 +6,11 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
 from .files import LogFile, destination
-from .layout import Layout
-from .line import Entry, Line, Several
+from .layout import between
+from .line import Entry, Line, Several, timestamp
 from .plan import ACCESS, ROOT, Plan, Sink
 
 BACKLOG = 100_000  # entries kept for a disk that does not keep up; what comes on top is dropped and counted
@@ -21,6 +20,9 @@ QUIET, BUSY = 0.001, 0.02
 PACE = 0.0005  # seconds more for each entry of the round before: above 2,000 entries/s rounds grow from QUIET to BUSY
 
 
+_THREAD = "main"  # as the lines of streams have it
+
+
 class LogWriter:
     """`put` never blocks; an entry becomes text in the writer's thread."""
 
@@ -28,7 +30,8 @@ class LogWriter:
         self._plan = plan
         self._destinations = {sink: destination(sink) for sink in plan.sinks()}
         self._muted = {name for name, route in plan.routes.items() if route.level > logging.INFO or not route.sinks}
-        self._entries: deque[tuple[str, Line | Entry | Several]] = deque()
+        self._mutes_access = ACCESS in self._muted
+        self._entries: deque[tuple[str, Line | Entry | Several] | Entry] = deque()  # by itself: it is of ACCESS_LOG
         self._awake = threading.Event()
         self._ended = False
         self.dropped = 0
@@ -51,7 +54,15 @@ class LogWriter:
         return name in self._muted or self.put(name, entry)
 
     def access(self, entry: Entry) -> None:
-        self.stream(ACCESS, entry)
+        """Add an entry of ACCESS_LOG: `stream` without a detour, for what every request does."""
+        if self._mutes_access:
+            return
+        if len(self._entries) >= BACKLOG:
+            self.dropped += 1
+            return
+        self._entries.append(entry)
+        if not self._awake.is_set():
+            self._awake.set()
 
     def close(self) -> None:
         """Write what is left and end the thread."""
@@ -78,18 +89,16 @@ class LogWriter:
         """Write what there is; how many entries that was."""
         entries = 0
         gathered: dict[Sink, list[str]] = {}
-        into: dict[str, list[tuple[Layout, list[str]]]] = {}
+        into: dict[str, Pages] = {}
         while self._entries:
-            name, entry = self._entries.popleft()
+            item = self._entries.popleft()
+            name, entry = item if type(item) is tuple else (ACCESS, cast("Entry", item))
             entries += 1
             try:
-                shapes = into.get(name)
-                if shapes is None:
-                    sinks = self._plan.route(name).sinks
-                    shapes = into[name] = [(sink.layout, gathered.setdefault(sink, [])) for sink in sinks]
-                for line in _lines(name, entry):
-                    for layout, texts in shapes:
-                        texts.append(layout(line))
+                pages = into.get(name)
+                if pages is None:
+                    pages = into[name] = Pages(name, self._plan, gathered)
+                pages.add(entry)
             except Exception:  # noqa: BLE001  (a line that has no text must not end the thread)
                 self.dropped += 1
         now = time.time()
@@ -106,11 +115,34 @@ class LogWriter:
             gathered.setdefault(sink, []).append(sink.layout(line))
 
 
-def _lines(name: str, entry: Line | Entry | Several) -> Iterable[Line]:
-    if isinstance(entry, Line):
-        return (entry,)
-    take: Callable[[], Iterator[tuple[float, str, str]]] | None = getattr(entry, "take", None)
-    if take is None:
-        one = cast("Entry", entry)
-        return (Line(one.at, logging.INFO, "main", name, one.text(), one.request_id),)
-    return (Line(at, logging.INFO, "main", name, text, request_id) for at, text, request_id in take())
+class Pages:
+    """Where the lines of one logger or stream go in this round, one page for each of its sinks."""
+
+    def __init__(self, name: str, plan: Plan, gathered: dict[Sink, list[str]]) -> None:
+        self._name = name
+        self._pages = [(sink.layout, gathered.setdefault(sink, [])) for sink in plan.route(name).sinks]
+        simple = [(between(layout, logging.INFO, _THREAD, name), page) for layout, page in self._pages]
+        self._simple = [(middle, page) for middle, page in simple if middle is not None]
+        self._all_simple = len(self._simple) == len(self._pages)
+
+    def add(self, entry: Line | Entry | Several) -> None:
+        if isinstance(entry, Line):
+            self._line(entry)
+        elif hasattr(entry, "text"):  # asked first, for each request has one; what comes in several comes seldom
+            self._entry(cast("Entry", entry))
+        else:
+            for at, text, request_id in cast("Several", entry).take():
+                self._line(Line(at, logging.INFO, _THREAD, self._name, text, request_id))
+
+    def _line(self, line: Line) -> None:
+        for layout, page in self._pages:
+            page.append(layout(line))
+
+    def _entry(self, entry: Entry) -> None:
+        text = entry.text()
+        if self._all_simple:
+            stamp = timestamp(entry.at)
+            for middle, page in self._simple:
+                page.append(f"{stamp}{middle}{text}\n")
+        else:
+            self._line(Line(entry.at, logging.INFO, _THREAD, self._name, text, entry.request_id))

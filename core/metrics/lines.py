@@ -80,12 +80,9 @@ class ModelLines:
 
 
 class Logged:
-    """A series whose new values are written down too, under their family's labels except the host's.
+    """A series whose last value is written down too, under its family's labels except the host's."""
 
-    A counter's line says what it has grown by since its last one, another's its last value.
-    """
-
-    __slots__ = ("_after", "_before", "_last", "_lines", "_series", "_written", "waits")
+    __slots__ = ("_after", "_before", "_count", "_last", "_lines", "waits")
 
     def __init__(
         self, series: Series, family: Family, unit: str, values: Sequence[str], host: str, lines: ServerLines
@@ -95,26 +92,45 @@ class Logged:
             for name, value in zip(family.labels, values, strict=True)
             if name.lower() != "hostname"
         ]  # fmt: skip
-        self._series = series
+        self._count = series.update
         self._before = f"{family.name}.{unit}:"
         self._after = f"|#{','.join(pairs)}|#hostname:{host},timestamp:"
         self._lines = lines
         self._last = 0.0
-        self._written = 0.0  # the log thread's: how much of a counter has been written
         self.waits = False
 
     def update(self, value: float, /) -> None:
-        self._series.update(value)
+        self._count(value)
         self._last = value
         if not self.waits or not self._lines.asked:
             self._lines.add(self)
 
     def text(self, at: float) -> str:
         """The line of what is new; nothing if another line has said it already."""
-        value = self._last
-        if isinstance(self._series, Counter):
-            total = self._series.value
-            value, self._written = total - self._written, total
-            if not value:
-                return ""
+        return self._line(self._last, at)
+
+    def _line(self, value: float, at: float) -> str:
         return f"{self._before}{java_double(round(value, 3))}{self._after}{int(at)}"
+
+
+class LoggedCounter(Logged):
+    """Its line says what it has grown by since its last one."""
+
+    __slots__ = ("_counter", "_written")
+
+    def __init__(
+        self, counter: Counter, family: Family, unit: str, values: Sequence[str], host: str, lines: ServerLines
+    ) -> None:
+        super().__init__(counter, family, unit, values, host, lines)
+        self._counter = counter
+        self._written = counter.value  # the log thread's: what lines have said, this one's and those before it
+
+    def update(self, value: float, /) -> None:
+        self._counter.value += value
+        if not self.waits or not self._lines.asked:
+            self._lines.add(self)
+
+    def text(self, at: float) -> str:
+        total = self._counter.value
+        grown, self._written = total - self._written, total
+        return self._line(grown, at) if grown else ""

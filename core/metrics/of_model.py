@@ -22,6 +22,9 @@ TS = ("ts_inference_requests_total", "ts_inference_latency_microseconds", "ts_qu
 WORKER_STATES = ("loading", "ready", "waiting", "stopping", "given_up")
 
 
+Update = Callable[[float], None]
+
+
 class Books(Protocol):
     """What a ModelMetrics needs of the store."""
 
@@ -44,16 +47,17 @@ class ModelMetrics:
         self._bound: set[tuple[Family, tuple[str, ...]]] = set()
         self._over = False
         self._host = host
-        self._ts: dict[bool, tuple[Series, Series, Series]] = {}
-        self._queue_time = books.queue_time
-        self._thread_time = books.thread_time
-        self._total = self._series("torchserve_requests_total")
-        self._duration = self._series("torchserve_request_duration_seconds")
-        self._queued = self._series("torchserve_queue_duration_seconds")
-        self._formation = self._series("torchserve_batch_formation_seconds")
-        self._worker = self._series("torchserve_worker_duration_seconds")
-        self._handler = self._series("torchserve_handler_duration_seconds")
-        self._size = self._series("torchserve_batch_size")
+        # Of what every request and every batch counts the bound methods are kept.
+        self._ts: dict[bool, tuple[Update, Update, Update]] = {}
+        self._queue_time = books.queue_time.update
+        self._thread_time = books.thread_time.update
+        self._total = self._series("torchserve_requests_total").update
+        self._duration = self._series("torchserve_request_duration_seconds").update
+        self._queued = self._series("torchserve_queue_duration_seconds").update
+        self._formation = self._series("torchserve_batch_formation_seconds").update
+        self._worker = self._series("torchserve_worker_duration_seconds").update
+        self._handler = self._series("torchserve_handler_duration_seconds").update
+        self._size = self._series("torchserve_batch_size").update
 
     def watch(
         self, *, depth: Callable[[], float], in_flight: Callable[[], float], workers: Callable[[str], float]
@@ -68,17 +72,17 @@ class ModelMetrics:
 
     def requested(self, *, named: bool) -> None:
         """A prediction was asked for, whatever becomes of it."""
-        (self._ts.get(named) or self._bind_ts(named))[0].update(1.0)
-        self._total.update(1.0)
+        (self._ts.get(named) or self._bind_ts(named))[0](1.0)
+        self._total(1.0)
 
     def answered(self, seconds: float, queued: float, *, named: bool) -> None:
         """A prediction succeeded; `queued` is how many of the seconds it waited for a worker."""
         _, latency, waited = self._ts.get(named) or self._bind_ts(named)
-        latency.update(seconds * 1e6)
-        waited.update(queued * 1e6)
-        self._queue_time.update(queued * 1e3)
-        self._duration.update(seconds)
-        self._queued.update(queued)
+        latency(seconds * 1e6)
+        waited(queued * 1e6)
+        self._queue_time(queued * 1e3)
+        self._duration(seconds)
+        self._queued(queued)
 
     def failed(self, error: BaseException) -> None:
         """A prediction was refused, or failed."""
@@ -97,11 +101,11 @@ class ModelMetrics:
 
     def batch_answered(self, size: int, formed_in: float, took: float, handler: float) -> None:
         """Seconds: from its oldest request until it was handed over, then until it was back, and in the handler."""
-        self._thread_time.update(max(0.0, (took - handler) * 1e3))
-        self._size.update(size)
-        self._formation.update(formed_in)
-        self._worker.update(took)
-        self._handler.update(handler)
+        self._thread_time(max(0.0, (took - handler) * 1e3))
+        self._size(size)
+        self._formation(formed_in)
+        self._worker(took)
+        self._handler(handler)
 
     def samples(self, emitted: Sequence[Sample], request_ids: Sequence[str]) -> None:
         """Values that the handler emitted for a batch of these requests."""
@@ -122,9 +126,9 @@ class ModelMetrics:
             family.forget(*values)
         self._bound.clear()
 
-    def _bind_ts(self, named: bool) -> tuple[Series, Series, Series]:
+    def _bind_ts(self, named: bool) -> tuple[Update, Update, Update]:
         labels = (self.model, self.version if named else "default", self._host)
-        total, latency, waited = (self._books.server(name, *labels) for name in TS)
+        total, latency, waited = (self._books.server(name, *labels).update for name in TS)
         self._ts[named] = total, latency, waited
         return total, latency, waited
 

@@ -12,9 +12,9 @@ from ..wire.messages import Metric, Sample
 from .catalog import OWN
 from .emitted import Emitted
 from .family import Family
-from .lines import MODEL_METRICS, Logged, ModelLines, Put, ServerLines
+from .lines import MODEL_METRICS, Logged, LoggedCounter, ModelLines, Put, ServerLines
 from .of_model import TS, ModelMetrics
-from .series import NOTHING, Series
+from .series import NOTHING, Counter, Series
 from .spec import Declared, MetricsSpec, read_spec
 
 log = logging.getLogger(__name__)
@@ -111,6 +111,8 @@ class MetricStore:
         series = family.series(*values)
         if self._lines is None or (self._legacy and name in TS):
             return series
+        if isinstance(series, Counter):
+            return LoggedCounter(series, family, self._units[name], values, HOST, self._lines)
         return Logged(series, family, self._units[name], values, HOST, self._lines)
 
     def own(self, name: str) -> Family:

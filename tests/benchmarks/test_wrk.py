@@ -106,3 +106,8 @@ def test_the_command_has_one_thread_and_whole_seconds() -> None:
 
 def test_a_quote_in_a_path_stays_in_its_string() -> None:
     assert r"io.open('/it\'s\\here', 'rb')" in script(Path("/it's\\here"), "text/plain")
+
+
+@pytest.mark.parametrize(("key", "header"), [("", False), ("abc", True)])
+def test_a_key_is_sent_if_there_is_one(key: str, header: bool) -> None:
+    assert ("wrk.headers['Authorization'] = 'Bearer abc'" in script(Path("/b"), "text/plain", key)) is header

@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,8 +17,8 @@ from hypothesis import strategies as st
 
 from torchserve.core.errors import InvalidConfig
 from torchserve.core.logs.config import read_log_config
-from torchserve.core.logs.layout import level_name, pattern_layout
-from torchserve.core.logs.line import Line
+from torchserve.core.logs.layout import PLAIN_PATTERN, TS_PATTERN, between, json_layout, level_name, pattern_layout
+from torchserve.core.logs.line import Line, timestamp
 from torchserve.core.logs.log4j import interpret
 from torchserve.core.logs.plan import Plan
 
@@ -300,3 +301,17 @@ def test_what_is_wrong_is_named_with_the_file(tmp_path: Path, name: str, content
     with pytest.raises(InvalidConfig, match=why) as caught:
         read_log_config(path).apply()
     assert caught.value.message.startswith(f"Invalid configuration: --log-config {path}: ")
+
+
+@pytest.mark.parametrize("pattern", [PLAIN_PATTERN, TS_PATTERN])
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO, logging.WARNING, 35, 60])
+def test_the_short_way_to_a_line_is_the_same_line(pattern: str, level: int) -> None:
+    layout = pattern_layout(pattern)
+    middle = between(layout, level, "main", "ACCESS_LOG")
+    whole = layout(Line(1_764_100_000.046, level, "main", "ACCESS_LOG", "text"))
+    assert f"{timestamp(1_764_100_000.046)}{middle}text\n" == whole
+
+
+@pytest.mark.parametrize("layout", [json_layout, pattern_layout("%m%n")])
+def test_other_layouts_have_no_short_way(layout: Callable[[Line], str]) -> None:
+    assert between(layout, logging.INFO, "main", "ACCESS_LOG") is None

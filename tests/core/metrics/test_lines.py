@@ -147,6 +147,18 @@ def test_what_is_counted_while_lines_are_taken_is_written_once() -> None:
     assert total == 400
 
 
+def test_a_model_that_is_registered_again_goes_on_where_its_counters_were() -> None:
+    log = Log()
+    store = MetricStore(mode="log", put=log)
+    for seconds in (0.5, 0.25):
+        model = store.of_model("m", "1.0")
+        model.answered(seconds, 0.0, named=False)
+        store.forget(model)
+        log.write()
+    lines = [line for line in log.lines[TS_METRICS] if line.startswith("ts_inference_latency")]
+    assert [line.partition("|")[0].partition(":")[2] for line in lines] == ["500000.0", "250000.0"]
+
+
 def test_what_is_shown_by_mode() -> None:
     spec = read_spec()
     every = {each.name for each in (*spec.server, *spec.model)}
