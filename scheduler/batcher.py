@@ -46,8 +46,8 @@ class Batcher:
     """Bounded queue and workers. Jobs must be offered in order of `arrived`; times in seconds of one clock."""
 
     __slots__ = (
-        "_announced", "_batches", "_closed", "_crew", "_largest", "_limit", "_offered", "_queue", "_release_at",
-        "_rule",
+        "_announced", "_batches", "_closed", "_crew", "_largest", "_limit", "_offered", "_queue", "_refused_at",
+        "_release_at",        "_rule",
     )  # fmt: skip
 
     def __init__(self, policy: BatchPolicy) -> None:
@@ -58,6 +58,7 @@ class Batcher:
         self._crew = Crew(policy.batch_size)
         self._announced: list[float] = []
         self._release_at = math.inf
+        self._refused_at = -math.inf
         self._offered = 0
         self._batches = 0
         self._closed = False
@@ -85,6 +86,7 @@ class Batcher:
         if self._rule.learns and (job.deadline is not None or job.expires is not None):
             late = too_late(job, self._queue, self._crew, now)
             if late is not None:
+                self._refused_at = now
                 raise late
         self._offered = job.seq = self._offered + 1
         self._queue.add(job)
@@ -164,9 +166,11 @@ class Batcher:
                 break
             if queue.hurried and self._rule.learns:
                 start = crew.done_at(runner, now)
-                fits, late = in_time(queue, size, start, costs)
+                crowded = now - self._refused_at <= 2.0 * costs.typical(costs.ideal)
+                fits, late = in_time(queue, size, start, costs, crowded=crowded)
                 if late is not None:
                     queue.remove(late)
+                    self._refused_at = now
                     left = (late.deadline or now) - now
                     bad.append(Refuse(late, WouldBeLate(max(left, start + costs.typical(1) - now), left)))
                     continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from itertools import islice
 
-from .costs import Costs
+from .costs import EQUAL, Costs
 from .crew import Crew
 from .errors import WouldBeLate
 from .job import Job
@@ -26,17 +26,20 @@ def too_late(job: Job, queue: JobQueue, crew: Crew, now: float) -> WouldBeLate |
     size = costs.ideal
     rounds, rest = divmod(queue.before(job.priority), size)
     begins = crew.done_at(runner, now) + rounds * costs.typical(size) / len(staying)
-    if job.deadline is not None and (done := begins + costs.typical(rest + 1)) > job.deadline:
+    # Behind a whole batch comes another whole one, as others come behind this job.
+    last = costs.upper(size) if rounds else costs.typical(rest + 1)
+    if job.deadline is not None and (done := begins + last) > job.deadline:
         return WouldBeLate(done - now, job.deadline - now)
     if job.expires is not None and begins > job.expires:
         return WouldBeLate(begins - now, job.expires - now)
     return None
 
 
-def in_time(queue: JobQueue, size: int, start: float, costs: Costs) -> tuple[int, Job | None]:
+def in_time(queue: JobQueue, size: int, start: float, costs: Costs, *, crowded: bool) -> tuple[int, Job | None]:
     """How many of the first `size` jobs may begin together at `start`, so that none of them is late.
 
     Or the job that has to go, because it can't be answered in time at all, or only at the cost of more of the others.
+    While it is `crowded` a smaller batch is such a cost: what it leaves behind makes the next ones smaller still.
     """
     jobs = list(islice(queue, size))
     fits, tightest, earliest = 0, jobs[0], math.inf
@@ -51,8 +54,10 @@ def in_time(queue: JobQueue, size: int, start: float, costs: Costs) -> tuple[int
         return size, None
     if fits == 0:
         return 0, tightest
-    if costs.typical(fits) * size <= NEARLY * costs.typical(size) * fits:
+    if costs.typical(fits) * size <= (EQUAL if crowded else NEARLY) * costs.typical(size) * fits:
         return fits, None
+    if crowded:
+        return 0, tightest
     behind = min([job.deadline for job in jobs[fits:] if job.deadline is not None], default=math.inf)
     if start + costs.typical(fits) + costs.upper(size - fits) <= behind:
         return fits, None

@@ -39,7 +39,10 @@ def place(gpus: Sequence[Gpu], leases: Sequence[Lease], claim: Claim, headroom: 
     if not gpus:
         return None
     gpus = _usable(_chosen(gpus, claim))
-    rooms = {gpu.uuid: room(gpu, leases, headroom) for gpu in gpus}
+    here: dict[str, list[Lease]] = {}
+    for lease in leases:
+        here.setdefault(lease.uuid, []).append(lease)
+    rooms = {gpu.uuid: room(gpu, here.get(gpu.uuid, ()), headroom) for gpu in gpus}
     most = max(rooms.values())
     if most < claim.least:
         raise NoRoom(claim.least, [(gpu, rooms[gpu.uuid]) for gpu in gpus])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from torchserve.scheduler.adaptive import Adaptive, may_go_ahead
@@ -38,20 +40,22 @@ def loop_of_clients(rule: Adaptive, known: Costs, clients: int, gap: float) -> f
 @pytest.mark.parametrize(
     ("known", "clients", "gap", "holds"),
     [
-        (SHARED, 4, 0.0005, True),
-        (SHARED, 4, 0.004, True),
-        (SHARED, 4, 0.006, False),  # twice the gap is more than what is saved
-        (SHARED, 4, 0.05, False),
+        (SHARED, 7, 0.0005, True),
+        (SHARED, 7, 0.0001, True),
+        (SHARED, 2, 0.0005, False),  # half of them are followed by nobody
+        (SHARED, 7, 0.004, False),  # they come no faster than on the whole: by chance
+        (SHARED, 7, 0.05, False),
         (SHARED, 0, 0.0, False),
-        (LINEAR, 4, 0.0005, False),
-        (Costs(8), 4, 0.0005, False),  # nothing is known: no wait
+        (LINEAR, 7, 0.0005, False),
+        (Costs(8), 7, 0.0005, False),  # nothing is known: no wait
     ],
 )
 def test_when_the_rest_of_a_burst_is_waited_for(known: Costs, clients: int, gap: float, holds: bool):
     rule = Adaptive(8, 0.1)
     now = loop_of_clients(rule, known, clients, gap)
     rule.ended(now)
-    rule.arrived(now := now + gap)
+    for _ in range(min(clients, 2)):
+        rule.arrived(now := now + gap)
     verdict = rule.decide(1, now, now, 0, 0.0, now, known)
     if holds:
         assert verdict == pytest.approx(now + 2 * gap)
@@ -68,6 +72,22 @@ def test_a_lone_client_in_a_loop_never_waits():
         verdict = rule.decide(1, now, now, 0, 0.0, now, SHARED)
         assert verdict is Cause.FREE_WORKER, number
         rule.ended(now := now + 0.010)
+
+
+def test_arrivals_at_their_own_pace_are_not_waited_for():
+    """However fast they come: those that come while a batch runs have the next one."""
+    draw = random.Random(1)
+    for pace in (0.0005, 0.002, 0.004, 0.02):
+        rule, now, ends, held = Adaptive(8, 0.1), 0.0, 0.0, 0
+        for _ in range(2000):
+            now += draw.expovariate(1 / pace)
+            while ends < now and rule._last < ends:
+                rule.ended(ends)
+            rule.arrived(now)
+            if now >= ends:
+                held += not isinstance(rule.decide(1, now, now, 0, 0.0, now, SHARED), Cause)
+                ends = now + 0.010
+        assert held <= 40, pace
 
 
 def test_those_that_waited_for_the_worker_wait_for_the_returning_clients():
@@ -90,7 +110,7 @@ def test_those_that_waited_for_the_worker_wait_for_the_returning_clients():
 )
 def test_no_wait_is_longer_than_its_bounds(delay: float, waited: float, stood_idle: float, due: float):
     rule = Adaptive(8, delay)
-    now = loop_of_clients(rule, SHARED, 4, 0.0005)
+    now = loop_of_clients(rule, SHARED, 7, 0.0005)
     rule.arrived(now := now + 0.0005)
     verdict = rule.decide(1, now - waited, now - stood_idle, 0, 0.0, now, SHARED)
     assert verdict == pytest.approx(now + due) if due else verdict is Cause.FREE_WORKER

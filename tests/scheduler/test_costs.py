@@ -158,7 +158,7 @@ def test_a_full_queue_is_worked_off_in_the_best_size_but_for_what_curiosity_cost
 def test_what_became_cheaper_is_found_again():
     costs = learnt({1: 10.0, 2: 20.0, 4: 400.0})
     sizes = []
-    for _ in range(20_000):
+    for _ in range(60_000):
         size = costs.choose(4)
         sizes.append(size)
         costs.record(size, 0.01 * size if size < 4 else 0.012)

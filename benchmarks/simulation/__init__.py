@@ -1,0 +1,1 @@
+"""The scheduler under virtual time: its real Lane, simulated clients and workers."""

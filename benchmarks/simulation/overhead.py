@@ -1,0 +1,71 @@
+"""What the scheduler itself costs: processor seconds per request through a Lane, and per placement."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+from torchserve.scheduler.gpu import Gpu, Lease
+from torchserve.scheduler.job import Batch
+from torchserve.scheduler.lane import Lane
+from torchserve.scheduler.placement import Claim, place
+from torchserve.scheduler.policy import BatchPolicy
+
+REQUESTS = 20_000
+
+
+class _Instant:
+    """A worker that has its batch done by the next turn of the loop, whatever its size."""
+
+    device = "cpu"
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._loop = asyncio.get_running_loop()
+
+    def run(self, batch: Batch) -> None:
+        self._loop.call_soon(self._lane.finish, self, batch, [None] * len(batch.jobs))
+
+    def begun(self, batch: Batch) -> None: ...
+
+
+class _Sink:
+    def chunk(self, item: object) -> None: ...
+
+    def done(self, item: object) -> None: ...
+
+    def fail(self, error: Exception) -> None: ...
+
+
+def decision_cost(size: int) -> float:
+    """Seconds of one request from `submit` to its sink, with a deadline; `size` come at a time."""
+
+    async def main() -> float:
+        lane = Lane(BatchPolicy(size, 0.005, 10_000))
+        lane.attach(_Instant(lane))
+        sink = _Sink()
+        begin = time.process_time()
+        for _ in range(REQUESTS // size):
+            until = lane.now() + 10.0
+            for _ in range(size):
+                lane.submit(None, sink, id="", deadline=until, expires=until)
+            await lane.idle()
+        return (time.process_time() - begin) / (REQUESTS // size * size)
+
+    return asyncio.run(main())
+
+
+def placement_cost(gpus: int, models: int) -> float:
+    """Seconds of one decision where the next worker goes, with so many workers placed already."""
+    draw = random.Random(1)
+    there = [Gpu(at, f"GPU-{at}", "simulated", 80 << 30, draw.randrange(80 << 30), gpus) for at in range(gpus)]
+    leases = [
+        Lease(f"GPU-{draw.randrange(gpus)}", f"W-{at}", f"model {at}", 1 << 30, 1 << 30, loading=False)
+        for at in range(models)
+    ]
+    claim = Claim("another", 2 << 30, 1 << 30)
+    begin = time.process_time()
+    for _ in range(5):
+        place(there, leases, claim, 1 << 30)
+    return (time.process_time() - begin) / 5
