@@ -13,6 +13,7 @@ SUBCOMMANDS = {
     "config": ".config",
     "models": ".models",
     "top": ".top",
+    "predict": ".predict",
     "completion": ".completion",
 }
 

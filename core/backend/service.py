@@ -53,28 +53,32 @@ class Service:
     def load(self, load: Load) -> Loaded:
         """Load the model, and answer with a Loaded whose code is 200, 507 (out of memory) or 500."""
         try:
-            add_model_path(load.model_dir, load.handler)
-            manifest = _manifest(load.model_dir)
-            self._load = load
-            self._context = Context(
-                load.model_name,
-                load.model_dir,
-                manifest,
-                load.batch_size,
-                load.gpu_id,
-                __version__,
-                load.limit_max_image_pixels,
-                MetricsEmitter(load.model_name, load.metrics),
-                _yaml_config(load.model_dir, manifest),
-            )
-            self._entry = load_entry_point(load.handler, self._context)
-            if load.envelope:
-                self._entry = enveloped(load.envelope, self._entry)
+            return self.open(load)
         except BaseException as error:  # noqa: BLE001  whatever a handler raises, SystemExit included, is an answer
             _print_traceback(detail(error))
             code = 507 if out_of_memory(error) else 500
             failure = failure_of(error, load.model_dir)
             return Loaded(code, sendable(f"{describe(error)}{_where(failure)}"), failure)
+
+    def open(self, load: Load) -> Loaded:
+        """Load the model. Raises what that raises."""
+        add_model_path(load.model_dir, load.handler)
+        manifest = _manifest(load.model_dir)
+        self._load = load
+        self._context = Context(
+            load.model_name,
+            load.model_dir,
+            manifest,
+            load.batch_size,
+            load.gpu_id,
+            __version__,
+            load.limit_max_image_pixels,
+            MetricsEmitter(load.model_name, load.metrics),
+            _yaml_config(load.model_dir, manifest),
+        )
+        self._entry = load_entry_point(load.handler, self._context)
+        if load.envelope:
+            self._entry = enveloped(load.envelope, self._entry)
         notes = {sendable(str(subject)): sendable(str(note)) for subject, note in self._context.notes.items()}
         return Loaded(200, f"Model {load.model_name} loaded.", notes=notes)
 

@@ -1,0 +1,105 @@
+"""`torchserve predict`: a model's handler once, in the foreground, without a server."""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from ..core.archive.draft import draft
+from ..core.archive.manifest import MANIFEST_PATH
+from ..core.archive.reader import Archive, open_archive
+from ..core.errors import ServeError
+
+_TYPES = {".json": "application/json", ".txt": "text/plain"}
+
+
+@click.command(context_settings={"max_content_width": 110})
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--content-type", help="Of every FILE. Default: by its ending, as a client would send it.")
+@click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="A header of the requests; several.")
+@click.option("--explain", is_flag=True, help="Ask for explanations instead of predictions.")
+@click.option("--handler", help="Another handler than the archive's: a file, file:function, or a built-in one.")
+@click.option("--gpu", type=int, help="The GPU the handler is told. Default: the CPU.")
+@click.option("--pdb", "debug", is_flag=True, help="Open the debugger where an exception is raised.")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False, exists=True), help="A folder for answers.")
+def predict(
+    model: Path, files: tuple[Path, ...], content_type: str | None, headers: tuple[str, ...], explain: bool,
+    handler: str | None, gpu: int | None, debug: bool, output: Path | None,
+) -> None:  # fmt: skip
+    """Run the handler of MODEL once, on all FILEs as one batch, and print its answers.
+
+    MODEL is an archive, a folder or a handler's .py file. The handler has the terminal: breakpoint() works, and what
+    it prints is shown on standard error. The exit code is 0 if every answer is one.
+    """
+    asked = _headers(headers) | ({"explain": "True"} if explain else {})
+    with tempfile.TemporaryDirectory(prefix="torchserve-predict-") as scratch:
+        try:
+            archive = open_model(model, Path(scratch), handler)
+        except ServeError as error:
+            click.echo(str(error), err=True)
+            sys.exit(1)
+        if archive.manifest.requirements_file:
+            click.echo(f"{archive.manifest.requirements_file} is not installed: what is here is used.", err=True)
+        command = [sys.executable, "-P", "-m", "torchserve.core.backend.once", "--headers", json.dumps(asked)]
+        command += ["--load", json.dumps(_load(archive, handler, len(files), gpu))]
+        if debug:
+            command.append("--pdb")
+        if output is not None:
+            command += ["--output", str(output.resolve())]
+        command.append("--")
+        for file in files:
+            command += [content_type or _type_of(file), str(file.resolve())]
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the handler's, or the debugger's
+        try:
+            code = subprocess.run(command, check=False).returncode
+        finally:
+            signal.signal(signal.SIGINT, before)
+    if code < 0:
+        click.echo(f"The handler's process was killed by {signal.Signals(-code).name}.", err=True)
+    sys.exit(code if code >= 0 else 1)
+
+
+def open_model(model: Path, scratch: Path, handler: str | None) -> Archive:
+    """An archive, or a folder or file without a manifest as one. Raises InvalidArchive."""
+    if model.suffix == ".py" or (model.is_dir() and not (model / MANIFEST_PATH).is_file()):
+        model = draft(model, scratch, handler=handler).folder
+    return open_archive(model, scratch)
+
+
+def _headers(given: tuple[str, ...]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for each in given:
+        name, is_there, value = each.partition("=")
+        if not is_there:
+            raise click.UsageError(f"--header is NAME=VALUE, not {each!r}")
+        headers[name] = value
+    return headers
+
+
+def _load(archive: Archive, handler: str | None, batch_size: int, gpu: int | None) -> dict[str, object]:
+    manifest = archive.manifest
+    chosen = handler or manifest.handler
+    if chosen is None:
+        click.echo(f"{archive.source.name}: its manifest names no handler; name one with --handler", err=True)
+        sys.exit(1)
+    return {
+        "model_name": manifest.model_name or archive.source.stem,
+        "model_version": manifest.model_version,
+        "model_dir": str(archive.model_dir),
+        "handler": chosen,
+        "batch_size": batch_size,
+        "gpu_id": gpu,
+    }
+
+
+def _type_of(file: Path) -> str:
+    kind = _TYPES.get(file.suffix.lower())
+    return kind or mimetypes.guess_type(file.name)[0] or "application/octet-stream"

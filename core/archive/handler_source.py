@@ -1,0 +1,81 @@
+"""What a handler's file defines, read and never run: its functions, and the classes that the server would take."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+BUILT_IN = ("base_handler", "image_classifier", "image_segmenter", "object_detector", "text_classifier")
+_BASES = frozenset({
+    "BaseHandler", "VisionHandler", "ImageClassifier", "ImageSegmenter", "ObjectDetector", "TextHandler",
+    "TextClassifier", "BaseDeepSpeedHandler",
+})  # fmt: skip
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerSource:
+    """A parsed file."""
+
+    tree: ast.Module
+
+    @classmethod
+    def read(cls, path: Path) -> HandlerSource:
+        """Raises SyntaxError, ValueError (null bytes) and OSError."""
+        return cls(ast.parse(path.read_bytes(), str(path)))
+
+    def function(self, name: str) -> Function | None:
+        """The module's function of this name."""
+        return next((each for each in self.tree.body if isinstance(each, Function) and each.name == name), None)
+
+    def binds(self, name: str) -> bool:
+        """Whether the module has something of this name that it does not define as a function or class."""
+        return any(name in _bound(node) for node in self.tree.body)
+
+    def handlers(self) -> list[ast.ClassDef]:
+        """The classes that have a `handle`, of their own or by a base that is known to."""
+        found: dict[str, ast.ClassDef] = {}
+        for node in self.tree.body:
+            if isinstance(node, ast.ClassDef) and (
+                method(node, "handle") is not None or any(_last(base) in _BASES | found.keys() for base in node.bases)
+            ):
+                found[node.name] = node
+        return list(found.values())
+
+    def classes(self) -> list[ast.ClassDef]:
+        return [node for node in self.tree.body if isinstance(node, ast.ClassDef)]
+
+    def has_entry_point(self) -> bool:
+        return self.function("handle") is not None or len(self.handlers()) == 1
+
+
+def method(cls: ast.ClassDef, name: str) -> Function | None:
+    return next((each for each in cls.body if isinstance(each, Function) and each.name == name), None)
+
+
+def find_handler(folder: Path) -> list[str]:
+    """The files of a folder that could be its handler: `handler.py`, or all that define an entry point."""
+    found: list[str] = []
+    for path in sorted(folder.glob("*.py")):
+        try:
+            is_handler = HandlerSource.read(path).has_entry_point()
+        except (SyntaxError, ValueError, OSError):
+            is_handler = path.name == "handler.py"  # its error belongs to who asked for it
+        if is_handler:
+            found.append(path.name)
+    return ["handler.py"] if "handler.py" in found else found
+
+
+def _bound(node: ast.stmt) -> Iterator[str]:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)
+    elif isinstance(node, ast.Assign | ast.AnnAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        yield from (target.id for target in targets if isinstance(target, ast.Name))
+
+
+def _last(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
