@@ -133,6 +133,7 @@ def _front(settings: Settings, server: ModelServer, logs: LogWriter, guard: Guar
         access=logs.access,
         limits=Limits(max_request_size=settings.max_request_size),
         decode_input=settings.decode_input_request,
+        scheduling_headers=settings.scheduling_headers,
         model_api=settings.model_api,
         guard=guard,
         cors=Cors(

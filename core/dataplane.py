@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from ..scheduler.job import Job, Sink
 from .errors import ServeError
 from .models.model import Model
 from .models.registry import Registry
-from .payload import Payload
+from .payload import Payload, Scheduled
+from .workers.worker import Opening, Worker
 
 
 class Ticket:
@@ -24,6 +27,18 @@ class Ticket:
         job = self._job
         queued = 0.0 if job.started is None else job.started - job.arrived
         self._model.metrics.answered(seconds, queued, named=self._named)
+
+    def scheduled(self) -> Scheduled | None:
+        """When it ran, where, and in what company; None if it didn't."""
+        job = self._job
+        batch, started = job.batch, job.started
+        if batch is None or started is None:
+            return None
+        worker = cast("Worker | Opening", batch.runner)
+        handler = worker.handler_time
+        return Scheduled(
+            started - job.arrived, len(batch.jobs), batch.cause.name.lower(), worker.name, worker.device, handler
+        )
 
     def failed(self, error: BaseException) -> None:
         """An error was the answer."""

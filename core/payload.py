@@ -47,3 +47,18 @@ class Reply:
     phrase: str = ""
     content_type: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """How a request came to be answered: the seconds that it waited, and the batch that it ran in.
+
+    `handler` is the handler's own time for that batch, in s; None while it is not known.
+    """
+
+    queued: float
+    batch_size: int
+    cause: str
+    worker: str
+    device: str
+    handler: float | None = None

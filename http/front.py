@@ -52,6 +52,7 @@ class Front:
         access: Callable[[Entry], None],
         limits: Limits | None = None,
         decode_input: bool = True,
+        scheduling_headers: bool = False,
         model_api: bool = True,
         guard: Guard | None = None,
         cors: Cors | None = None,
@@ -60,7 +61,8 @@ class Front:
         more = cors.fields() if cors else ()
         self._services = Services(
             dataplane, controlplane, metrics, access, limits or Limits(),
-            decode_input=decode_input, model_api=model_api, guard=guard, letterhead=Letterhead(more) if more else PLAIN,
+            decode_input=decode_input, scheduling_headers=scheduling_headers, model_api=model_api, guard=guard,
+            letterhead=Letterhead(more) if more else PLAIN,
         )  # fmt: skip
         self._listen = dict(listen)
         self._tls = tls

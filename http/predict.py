@@ -18,7 +18,7 @@ from .body import last_of_each, split_body
 from .errors import error_reply
 from .ids import fresh_id
 from .inference import only_model
-from .reply import BODILESS, Letterhead, reply_head, stream_head
+from .reply import BODILESS, Letterhead, reply_head, stream_head, with_scheduling
 from .request import Head, by_lower_name, check_percent, decode_segment
 from .route import Ask
 from .routes import match_prediction
@@ -137,7 +137,7 @@ class Prediction:
         elif _sendable(item):
             self._streaming = item.status
             head = stream_head(
-                item, self.id, keep=self._keep(streamed=True), chunked=self.head.http11,
+                self._explained(item), self.id, keep=self._keep(streamed=True), chunked=self.head.http11,
                 letterhead=self._services.letterhead,
             )  # fmt: skip
             body = self._framed(item.body) if len(item.body) else ()
@@ -203,7 +203,15 @@ class Prediction:
     def _framed(self, body: Body) -> tuple[Body, ...]:
         return (b"%x\r\n" % len(body), body, b"\r\n") if self.head.http11 else (body,)
 
+    def _explained(self, reply: Reply) -> Reply:
+        """With headers that say how it was scheduled, if the settings ask for them and it ran at all."""
+        if not self._services.scheduling_headers or self._ticket is None:
+            return reply
+        scheduled = self._ticket.scheduled()
+        return reply if scheduled is None else with_scheduling(reply, scheduled)
+
     def _answer(self, reply: Reply, *, keep: bool) -> None:
+        reply = self._explained(reply)
         self._close_books(reply.status)
         buffers = answer_buffers(reply, self.id, self.head, self._services.letterhead, keep=keep)
         self._outlet.send(buffers, last=True, keep=keep)

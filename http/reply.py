@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 
 import orjson
 
-from ..core.payload import Reply
+from ..core.payload import Reply, Scheduled
 
 PHRASES = {status.value: status.phrase for status in HTTPStatus}
 PHRASES[413] = "Request Entity Too Large"  # whatever the Python version calls it
@@ -109,6 +110,21 @@ def stream_head(reply: Reply, request_id: str, *, keep: bool, chunked: bool, let
     if chunked:
         fields.append(("transfer-encoding", "chunked"))
     return encode_head(reply.status, reply.phrase, fields)
+
+
+def with_scheduling(reply: Reply, scheduled: Scheduled) -> Reply:
+    """The reply with headers that tell how it came about. A handler's own of these names are left out."""
+    fields = [
+        ("x-torchserve-queue-ms", f"{scheduled.queued * 1e3:.3f}"),
+        ("x-torchserve-batch-size", str(scheduled.batch_size)),
+        ("x-torchserve-batch-cause", scheduled.cause),
+        ("x-torchserve-worker", scheduled.worker),
+        ("x-torchserve-device", scheduled.device),
+    ]
+    if scheduled.handler is not None:
+        fields.append(("x-torchserve-handler-ms", f"{scheduled.handler * 1e3:.3f}"))
+    theirs = [field for field in reply.headers if not field[0].lower().startswith("x-torchserve-")]
+    return replace(reply, headers=(*theirs, *fields))
 
 
 def _content_type(headers: Iterable[tuple[str, str]]) -> str:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Services:
-    """`access` gets one Entry per request and must not block. `decode_input` is the setting decode_input_request;
-    without `model_api` nothing can be registered or removed, without `guard` no key is needed. `draining`
-    closes every connection behind its answer.
+    """`access` gets one Entry per request and must not block. `decode_input` is the setting decode_input_request,
+    `scheduling_headers` that of its name; without `model_api` nothing can be registered or removed, without `guard`
+    no key is needed. `draining` closes every connection behind its answer.
     """
 
     dataplane: DataPlane
@@ -32,6 +32,7 @@ class Services:
     access: Callable[[Entry], None]
     limits: Limits = field(default_factory=Limits)
     decode_input: bool = True
+    scheduling_headers: bool = False
     model_api: bool = True
     guard: Guard | None = None
     letterhead: Letterhead = PLAIN

@@ -221,6 +221,9 @@ class Settings:
         False, _flag, "show clients what a handler raised, with its traceback: for development, since it tells about"
         " the code"
     )  # fmt: skip
+    scheduling_headers: bool = _key(
+        False, _flag, "tell with each prediction's answer how it was scheduled, in headers x-torchserve-*"
+    )
     log_format: str = _key("text", _one_of("text", "json"), "a line of the logs: TorchServe's text, or a JSON object")
     enable_envvars_config: bool = _key(
         False, _flag, "let environment variables override what is written here and on the command line", env=None

@@ -61,6 +61,11 @@ OWN = (
     ),
     Own("histogram", "torchserve_handler_duration_seconds", MODEL, "The handler's own time for a batch."),
     Own("histogram", "torchserve_batch_size", MODEL, "Requests in a batch.", SIZES),
+    Own(
+        "counter", "torchserve_batches_total", (*MODEL, "cause", "device"),
+        "Batches answered, by why they were released (full, delay, free_worker, alone, deadline) and the kind of device"
+        " that ran them.",
+    ),
     Own("gauge", "torchserve_queue_depth", MODEL, "Requests that wait for a worker now."),
     Own("gauge", "torchserve_requests_in_flight", MODEL, "Requests that workers run now."),
     Own(

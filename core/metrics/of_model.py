@@ -58,6 +58,7 @@ class ModelMetrics:
         self._worker = self._series("torchserve_worker_duration_seconds").update
         self._handler = self._series("torchserve_handler_duration_seconds").update
         self._size = self._series("torchserve_batch_size").update
+        self._batches: dict[tuple[str, str], Update] = {}
 
     def watch(
         self, *, depth: Callable[[], float], in_flight: Callable[[], float], workers: Callable[[str], float]
@@ -106,6 +107,13 @@ class ModelMetrics:
         self._formation(formed_in)
         self._worker(took)
         self._handler(handler)
+
+    def batch_ran(self, cause: str, device: str) -> None:
+        """A batch was answered: why it was released, and the kind of device that ran it."""
+        count = self._batches.get((cause, device))
+        if count is None:
+            count = self._batches[cause, device] = self._series("torchserve_batches_total", cause, device).update
+        count(1.0)
 
     def samples(self, emitted: Sequence[Sample], request_ids: Sequence[str]) -> None:
         """Values that the handler emitted for a batch of these requests."""

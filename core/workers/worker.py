@@ -71,6 +71,8 @@ class Worker(asyncio.BufferedProtocol):
         self.stopping = False
         self.has_answered = False
         self.cause = ""
+        self.handler_time: float | None = None
+        """Seconds that its handler took over the batch whose answers are given out at this moment."""
         self.failed: tuple[float, Failure] | None = None  # the handler's last failure, and when (Unix time)
         self._model = model
         self._loop = loop
@@ -257,10 +259,12 @@ class Worker(asyncio.BufferedProtocol):
         self.has_answered = True
         took = time.perf_counter() - run.sent_at
         self._observer.answered(self.name, batch, took * 1000.0, answer)
+        self.handler_time = answer.handler_ms / 1000.0
         if answer.code == 200:
             self._end(batch, _outcomes(answer.results, bodies))
         else:
             self._end(batch, [HandlerFailed(answer.message, answer.code)] * len(batch.jobs))
+        self.handler_time = None
         if answer.failure is not None:
             self.failed = (time.time(), answer.failure)
 
@@ -331,11 +335,16 @@ class Worker(asyncio.BufferedProtocol):
 class Opening:
     """Room for one more batch in a worker with an asynchronous handler; the lane's runner of that batch alone."""
 
-    __slots__ = ("_worker", "device")
+    __slots__ = ("_worker", "device", "name")
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self.device = worker.device
+        self.name = worker.name
+
+    @property
+    def handler_time(self) -> float | None:
+        return self._worker.handler_time
 
     def run(self, batch: Batch) -> None:
         self._worker.run(batch)

@@ -17,12 +17,12 @@ from .live import LiveServer, eventually, gone, make_model
 ONE_WORKER = "minWorkers: 1\nmaxWorkers: 1\n"
 
 
-def recording(serve: Serve, store: Path, config: str) -> tuple[LiveServer, Path]:
+def recording(serve: Serve, store: Path, config: str, properties: str = "") -> tuple[LiveServer, Path]:
     """A model that writes down its batches and answers those with `wait` in them once the file `gate` is there."""
     make_model(store, "record", RECORD, config=ONE_WORKER + config)
     seen = store.parent / "seen"
     seen.touch()
-    server = serve("record", env={"RECORD_HERE": str(seen)})
+    server = serve("record", properties=properties, env={"RECORD_HERE": str(seen)})
     server.ready("record")
     return server, seen
 

@@ -12,7 +12,7 @@ from torchserve.core.controlplane import ControlPlane, Outcome
 from torchserve.core.dataplane import DataPlane
 from torchserve.core.errors import ModelNotFound, VersionNotFound
 from torchserve.core.metrics.store import MetricStore
-from torchserve.core.payload import Payload, Reply
+from torchserve.core.payload import Payload, Reply, Scheduled
 from torchserve.core.registrar import RegisterRequest
 from torchserve.http.accesslog import Entry
 from torchserve.http.front import Front, Listener
@@ -31,6 +31,9 @@ class FakeTicket:
 
     def answered(self, seconds: float) -> None:
         self._plane.ends.append(seconds)
+
+    def scheduled(self) -> Scheduled | None:
+        return self._plane.scheduled
 
     def failed(self, error: BaseException) -> None:
         self._plane.ends.append(error)
@@ -72,6 +75,7 @@ class FakeDataPlane:
     arrivals: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     startup: tuple[str, ...] = ("m",)
+    scheduled: Scheduled | None = None
 
     def startup_model(self) -> str | None:
         return self.startup[0] if len(self.startup) == 1 else None

@@ -40,6 +40,7 @@ TORCHSERVE = """
 # And those that only this server has.
 OURS = {
     "handler_errors_in_response",
+    "scheduling_headers",
     "package_folder",
     "token_error_status",
     "log_format",

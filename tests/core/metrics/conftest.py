@@ -22,6 +22,7 @@ def eventful() -> MetricStore:
     model.failed(HandlerFailed("", 503))
     model.cancelled(running=False)
     model.batch_answered(2, 0.5, 0.25, 0.125)
+    model.batch_ran("full", "cpu")
     model.worker_loaded("W-9000-m_1.0", 1234.0)
     model.worker_restarted("killed")
     level = (("ModelName", "m"), ("Level", "Model"))

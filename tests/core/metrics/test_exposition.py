@@ -184,6 +184,7 @@ def test_models_that_come_and_go_leave_nothing(eventful: MetricStore) -> None:
             model.requested(named=False)
             model.answered(0.25, 0.125, named=True)
             model.batch_answered(2, 0.5, 0.25, 0.125)
+            model.batch_ran("full", "cpu")
             model.worker_loaded(f"W-{number}-passing_{number % 10}.0", 1234.0)
             eventful.forget(model)
             del model
