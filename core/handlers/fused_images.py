@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from PIL import __version__ as pillow
 
+from ...kernels.pipeline import prepare
 from ...kernels.plan import Plan, Unplanned, read
-from ...kernels.resize_normalize import resize_normalize
 from .pictures import Picture, channels
 
 log = logging.getLogger(__name__)
@@ -51,9 +51,8 @@ class FusedImages:
         if fit.crop is None and len({fit.frame(size).output for size in sizes}) != 1:
             return None
         mean, std = plan.colours(kind)
-        where = self.device if self.device.type == "cuda" else torch.device("cpu")
         pixels = [picture.pixels() for picture in ready]
-        return resize_normalize(pixels, fit, mean, std, filter=plan.filter, device=where).to(self.device)
+        return prepare(pixels, fit, mean, std, filter=plan.filter, device=self.device)
 
     def _after_head(self, picture: Picture) -> Picture:
         if not self.plan.head:

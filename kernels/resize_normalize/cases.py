@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from ..normalize_images.cases import DTYPES, IMAGENET_MEAN, IMAGENET_STD, LAYOUTS
 from ..op import Budget
 from .frame import Fit, Frame, Size, packed
+from .taps import needed
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class ResizeCase:
     channels: int = 3
     fill: int = 0
     stark: bool = False
+    parts: bool = False
+    """Of each picture only what is needed is there."""
     mean: tuple[float, ...] = field(default=IMAGENET_MEAN)
     std: tuple[float, ...] = field(default=IMAGENET_STD)
 
@@ -34,14 +37,17 @@ class ResizeCase:
         frame = self.frames()[0] if self.sizes else None
         to = f"-to-{frame.resized[0]}x{frame.resized[1]}-crop-{frame.output[0]}x{frame.output[1]}" if frame else ""
         kind = f"{str(self.dtype).removeprefix('torch.')}-{LAYOUTS[self.layout]}"
-        extras = ("-stark" if self.stark else "") + ("-letterbox" if self.fit.letterbox else "")
+        extras = ("-stark" if self.stark else "") + "-letterbox" * self.fit.letterbox + "-parts" * self.parts
         return f"{sizes}{to}-{self.resample}-{self.channels}ch-{kind}{extras}"
 
     def frames(self) -> tuple[Frame, ...]:
-        return packed([self.fit.frame(size) for size in self.sizes], self.channels)
+        frames = [self.fit.frame(size) for size in self.sizes]
+        if self.parts:
+            frames = [replace(frame, part=needed(frame, self.resample)) for frame in frames]
+        return packed(frames, self.channels)
 
     def inputs(self) -> tuple[Tensor, tuple[Frame, ...], str, int, tuple[float, ...], tuple[float, ...]]:
-        length = sum(height * width for height, width in self.sizes) * self.channels
+        length = sum(height * width for height, width in (frame.stored for frame in self.frames())) * self.channels
         pixels = torch.randint(0, 256, (length,), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
         if self.stark:
             pixels = (pixels >> 7) * 255
@@ -64,6 +70,8 @@ CASES = (
     ResizeCase(((1, 1), (1, 40), (300, 3)), Fit(crop=(10, 10), resize=10), stark=True),
     ResizeCase(((20, 30), (7, 5)), Fit(crop=(24, 26)), fill=7),  # no resize: cropped here, padded there
     ResizeCase(((20, 30), (40, 5)), Fit(crop=(17, 17), letterbox=True), fill=114),
+    ResizeCase(_RAGGED, _SMALL, "bicubic", parts=True),
+    ResizeCase(((60, 90), (99, 40)), Fit(crop=(10, 14), resize=40), layout=torch.channels_last, parts=True),
     ResizeCase((), _SMALL),
 )
 

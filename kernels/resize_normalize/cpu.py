@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from ..normalize_images.affine import affine
 from ..normalize_images.cpu import normalize_images
+from . import reference
 from .frame import Frame, Size
 
 
@@ -24,6 +25,9 @@ def resize_normalize(
     out: Tensor,
 ) -> None:  # fmt: skip
     """Write (picture / 255 - mean) / std, computed in fp32, into `out`; padding is `fill` before that."""
+    if any(frame.part is not None for frame in frames):  # PyTorch's resize takes whole pictures
+        reference.resize_normalize(pixels, frames, name, fill, mean, std, out=out)
+        return
     channels = out.shape[1]
     for number, frame in enumerate(frames):
         length = frame.size[0] * frame.size[1] * channels

@@ -5,9 +5,20 @@ Imports nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 Size = tuple[int, int]
+
+
+class Part(NamedTuple):
+    """A rectangle of a picture."""
+
+    top: int
+    left: int
+    height: int
+    width: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +36,13 @@ class Frame:
     """Which of the two passes comes first: pixels are rounded between them, so it shows."""
     offset: int = 0
     """Where among the bytes of all pictures this one's begin."""
+    part: Part | None = None
+    """What of the picture lies there, if not the whole."""
+
+    @property
+    def stored(self) -> Size:
+        """The size of what lies among the bytes."""
+        return (self.part.height, self.part.width) if self.part else self.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +108,18 @@ def vertical_first(size: Size, resized: Size) -> bool:
     return fewer_rows > 0 and fewer_rows > 2 * fewer_columns
 
 
-def packed(frames: list[Frame], channels: int) -> tuple[Frame, ...]:
+def packed(frames: Sequence[Frame], channels: int) -> tuple[Frame, ...]:
     """The frames of pictures that lie one behind the other."""
     placed, offset = [], 0
     for frame in frames:
         placed.append(replace(frame, offset=offset))
-        offset += frame.size[0] * frame.size[1] * channels
+        offset += frame.stored[0] * frame.stored[1] * channels
     return tuple(placed)
+
+
+def one_size(frames: Sequence[Frame], fit: Fit) -> Size:
+    """The size of all outputs. Raises ValueError where they differ."""
+    sizes = {frame.output for frame in frames} or {fit.crop or (0, 0)}
+    if len(sizes) > 1:
+        raise ValueError(f"a batch has one size, but these pictures come out as {sorted(sizes)}: name a crop")
+    return sizes.pop()

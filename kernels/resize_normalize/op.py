@@ -11,7 +11,7 @@ from ..normalize_images.cases import DTYPES, IMAGENET_MEAN, IMAGENET_STD, LAYOUT
 from ..op import Op, Tolerance
 from . import cpu, reference
 from .cases import BUDGETS, CASES
-from .frame import Fit, Frame, packed
+from .frame import Fit, Frame, one_size, packed
 from .taps import FILTERS
 
 
@@ -65,10 +65,8 @@ def resize_normalize(
     fill: int = 0,
     dtype: torch.dtype = torch.float32,
     memory_format: torch.memory_format = torch.contiguous_format,
-    device: torch.device | None = None,
 ) -> Tensor:
-    """Pictures of any sizes, uint8 [H, W, C] with C 1 or 3 on one device, as one batch `dtype` [N, C, H, W] there, or
-    on `device`.
+    """Pictures of any sizes, uint8 [H, W, C] with C 1 or 3 on one device, as one batch `dtype` [N, C, H, W] there.
 
     Resized as Pillow does: to the last bit on a GPU, within a level on a CPU. `filter` is bilinear or bicubic; what
     `fit` pads is of level `fill`. Raises TypeError for another type, and ValueError for pictures that differ in their
@@ -77,17 +75,14 @@ def resize_normalize(
     _check(pictures, mean, std, filter, fill, dtype, memory_format)
     channels = len(mean)
     frames = [fit.frame((picture.shape[0], picture.shape[1])) for picture in pictures]
-    sizes = {frame.output for frame in frames} or {fit.crop or (0, 0)}
-    if len(sizes) > 1:
-        raise ValueError(f"a batch has one size, but these pictures come out as {sorted(sizes)}: name a crop")
-    shape = (len(pictures), channels, *sizes.pop())
-    device = device or (pictures[0].device if pictures else torch.device("cpu"))
+    shape = (len(pictures), channels, *one_size(frames, fit))
+    device = pictures[0].device if pictures else torch.device("cpu")
     out = torch.empty(shape, dtype=dtype, device=device, memory_format=memory_format)
     if device.type == "cpu":  # picture by picture, where they lie
         for number, (picture, frame) in enumerate(zip(pictures, frames, strict=True)):
             RESIZE_NORMALIZE(picture.reshape(-1), (frame,), filter, fill, mean, std, out=out[number : number + 1])
         return out
-    pixels = torch.cat([picture.reshape(-1) for picture in pictures]).to(device)  # one copy to the device
+    pixels = torch.cat([picture.reshape(-1) for picture in pictures])
     return RESIZE_NORMALIZE(pixels, packed(frames, channels), filter, fill, mean, std, out=out)
 
 

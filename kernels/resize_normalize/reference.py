@@ -20,14 +20,14 @@ def resize_normalize(
     means = torch.tensor(mean, dtype=torch.float32, device=out.device).view(-1, 1, 1)
     stds = torch.tensor(std, dtype=torch.float32, device=out.device).view(-1, 1, 1)
     for frame, target in zip(frames, out, strict=True):
-        length = frame.size[0] * frame.size[1] * channels
-        picture = pixels[frame.offset : frame.offset + length].view(*frame.size, channels)
+        length = frame.stored[0] * frame.stored[1] * channels
+        picture = pixels[frame.offset : frame.offset + length].view(*frame.stored, channels)
         resized = resize(picture, frame, name, fill)
         target.copy_((resized.permute(2, 0, 1).to(torch.float32) / 255 - means) / stds)
 
 
 def resize(picture: Tensor, frame: Frame, name: str, fill: int) -> Tensor:
-    """The picture as `frame` says, its levels whole numbers in int64."""
+    """The picture, or its stored part, as `frame` says; its levels whole numbers in int64."""
     levels = picture.to(torch.int64)
     taps = both(frame, name)
     for dim in (0, 1) if frame.vertical_first else (1, 0):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .frame import Frame
+from .frame import Frame, Part
 
 BITS = 22  # of a weight's fraction: a byte times a weight, with a sign, is an int32
 FIELDS = 7  # a picture has in `frames`
@@ -78,7 +78,26 @@ def both(frame: Frame, name: str) -> tuple[Taps, Taps]:
         axis(size, resized, corner, output, name)
         for size, resized, corner, output in zip(frame.size, frame.resized, frame.corner, frame.output, strict=True)
     )
+    if frame.part is not None:
+        return _from(rows, frame.part.top), _from(columns, frame.part.left)
     return rows, columns
+
+
+def _from(taps: Taps, first: int) -> Taps:
+    """The same taps of a source that begins at its place `first`."""
+    return Taps(np.where(taps.starts == OUTSIDE, OUTSIDE, taps.starts - first).astype(np.int32), taps.weights)
+
+
+def needed(frame: Frame, name: str) -> Part:
+    """The least part of the picture that its output is made of."""
+    (top, height), (left, width) = (_span(taps) for taps in both(frame, name))
+    return Part(top, left, height, width)
+
+
+def _span(taps: Taps) -> tuple[int, int]:
+    inside = taps.starts[taps.starts != OUTSIDE]
+    first = int(inside.min())
+    return first, int(inside.max()) + len(taps.weights) - first
 
 
 def tables(frames: tuple[Frame, ...], channels: int, name: str) -> Tables:
@@ -89,14 +108,14 @@ def tables(frames: tuple[Frame, ...], channels: int, name: str) -> Tables:
     where: dict[int, int] = {}
     parts: list[NDArray[np.int32]] = []
     end = 0
-    for row, frame in zip(described, frames, strict=True):
-        taps = both(frame, name)
+    every = [both(frame, name) for frame in frames]
+    for row, frame, taps in zip(described, frames, every, strict=True):
         for each in taps:
-            if id(each) not in where:  # the cache gives the same object for the same sizes
+            if id(each) not in where:  # the cache gives the same object for the same sizes, of whole pictures
                 where[id(each)] = end
                 parts += [each.starts, each.weights.ravel()]
                 end += each.starts.size + each.weights.size
         counts = [len(each.weights) for each in taps]
         places = [where[id(each)] for each in taps]
-        row[:] = (frame.offset, frame.size[1] * channels, *counts, *places, frame.vertical_first)
+        row[:] = (frame.offset, frame.stored[1] * channels, *counts, *places, frame.vertical_first)
     return Tables(described, np.concatenate(parts) if parts else np.empty(0, dtype=np.int32))

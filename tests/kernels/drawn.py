@@ -43,6 +43,7 @@ resize_cases = st.builds(
     channels=st.sampled_from([1, 3]),
     fill=st.integers(0, 255),
     stark=st.booleans(),
+    parts=st.booleans(),
     mean=_colours,
     std=_spreads,
 )

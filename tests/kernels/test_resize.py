@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from torchvision import transforms
 
 from torchserve.kernels.resize_normalize import RESIZE_NORMALIZE, Fit, Frame, cpu, reference, resize_normalize
 from torchserve.kernels.resize_normalize.cases import ResizeCase
+from torchserve.kernels.resize_normalize.taps import needed
 
-from .drawn import resize_cases, sizes
+from .drawn import fits, resize_cases, sizes
 from .memory import Bands
 from .verdict import faults
 
@@ -92,6 +94,26 @@ def test_torchvisions_compose(fit: Fit, steps: list[Any], size: tuple[int, int])
     answer = resize_normalize([picture], fit, (0.5,) * 3, (0.25,) * 3)[0]
     assert answer.shape == expected.shape
     assert float((answer - expected).abs().max()) * 0.25 * 255 <= 1.001
+
+
+@settings(max_examples=100, deadline=None)
+@given(size=sizes, fit=fits, name=st.sampled_from(list(FILTERS)))
+def test_what_is_needed_of_a_picture_is_enough_and_no_more(size: tuple[int, int], fit: Fit, name: str) -> None:
+    try:
+        whole = fit.frame(size)
+    except ValueError:  # a side of 0 pixels
+        return
+    part = needed(whole, name)
+    picture = noise(size, stark=True)
+    stored = picture[part.top : part.top + part.height, part.left : part.left + part.width]
+    assert stored.shape == (part.height, part.width, 3)
+    expected = reference.resize(picture, whole, name, 0)
+    assert torch.equal(reference.resize(stored, replace(whole, part=part), name, 0), expected)
+
+
+def test_what_is_needed_by_hand() -> None:
+    """Half the size: an output pixel is made of 4, 2 to either side of the middle of its own 2."""
+    assert needed(Fit(crop=(20, 20), resize=30).frame((60, 90)), "bilinear") == (9, 23, 42, 42)
 
 
 def test_a_letterbox_by_hand() -> None:

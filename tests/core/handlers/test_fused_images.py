@@ -118,17 +118,17 @@ def test_a_torn_jpeg_is_refused_as_before() -> None:
 
 
 def off_by(levels: float) -> Any:
-    def resize_normalize(*arguments: Any, **options: Any) -> torch.Tensor:
+    def off(*arguments: Any, **options: Any) -> torch.Tensor:
         answer = real(*arguments, **options)
         answer[..., -1, -1] += levels / 255 / 0.224
         return answer
 
-    real = fused_images.resize_normalize
-    return resize_normalize
+    real = fused_images.prepare
+    return off
 
 
 def test_a_plan_that_is_off_is_not_taken(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(fused_images, "resize_normalize", off_by(2.5))
+    monkeypatch.setattr(fused_images, "prepare", off_by(2.5))
     caplog.set_level(logging.WARNING)
     handler = Handler(IMAGENET)
     handler.settle(handler.context)
@@ -149,7 +149,7 @@ def test_a_plan_that_is_off_is_not_taken(monkeypatch: pytest.MonkeyPatch, caplog
     ],
 )
 def test_a_plan_that_fails_is_not_taken(monkeypatch: pytest.MonkeyPatch, raised: Any, text: str) -> None:
-    monkeypatch.setattr(fused_images, "resize_normalize", raised)
+    monkeypatch.setattr(fused_images, "prepare", raised)
     found = fusion(IMAGENET, CPU)
     assert found.fused is None
     assert text in found.note
