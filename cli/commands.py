@@ -13,6 +13,7 @@ SUBCOMMANDS = {
     "config": ".config",
     "models": ".models",
     "top": ".top",
+    "dev": ".dev",
     "predict": ".predict",
     "completion": ".completion",
 }

@@ -7,7 +7,9 @@ import gc
 import logging
 import os
 import signal
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -35,14 +37,20 @@ from .whereabouts import leave_word, take_word_back
 
 log = logging.getLogger(__name__)
 
+Beside = Callable[[ModelServer], Coroutine[Any, Any, None]]
+
 _FACES: tuple[Face, ...] = ("inference", "management", "metrics")
 DRAIN = 25.0  # seconds that accepted requests may take after a stop: Kubernetes and SageMaker kill at 30
 
 
 def run(
-    configuration: Configuration, snapshots: SnapshotFolder | None, log_config: LogConfig | None, reporter: Reporter
+    configuration: Configuration,
+    snapshots: SnapshotFolder | None,
+    log_config: LogConfig | None,
+    reporter: Reporter,
+    beside: Beside | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ServeError, one line, when the start fails."""
+    """Serve until SIGTERM or SIGINT, `beside` running meanwhile. Raises ServeError, one line, when the start fails."""
     pid_file = PidFile()
     logs = open_logs(_log_plan(configuration.settings, log_config, reporter))
     guard: Guard | None = None
@@ -52,7 +60,7 @@ def run(
         configuration.tell()
         guard = _guard(configuration.settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(configuration, snapshots, guard, logs, reporter))
+            runner.run(_serve(configuration, snapshots, guard, logs, reporter, beside))
     except ServeError as error:
         log.error("%s", error)
         reporter.failed(str(error))
@@ -71,6 +79,7 @@ async def _serve(
     guard: Guard | None,
     logs: LogWriter,
     reporter: Reporter,
+    beside: Beside | None,
 ) -> None:
     settings = configuration.settings
     stopping = asyncio.Event()
@@ -84,7 +93,10 @@ async def _serve(
         await server.started()
         _announce(front, reporter, guard)
         _settle_memory()
+        watching = asyncio.create_task(beside(server)) if beside is not None else None
         await stopping.wait()
+        if watching is not None:
+            watching.cancel()
         log.info("Stopping: accepted requests are finished first")
         server.controlplane.begin_drain()
         await front.drain(DRAIN)

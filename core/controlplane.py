@@ -231,6 +231,13 @@ class ControlPlane:
         await self._changed()
         return Outcome(f'Model "{name}" unregistered')
 
+    async def renew(self, name: str, grace: float) -> None:
+        """Replace the workers of the default version by new ones, which load its files as they are now.
+
+        A batch that still runs may take `grace` seconds. Raises WorkersFailed when one does not load.
+        """
+        await self._registry.get(name).pool.renew(grace)
+
     async def set_default(self, name: str, version: str) -> Outcome:
         self._registry.set_default(name, version)
         await self._changed()

@@ -103,6 +103,20 @@ class Pool:
             given_up = [slot for slot in self.slots[:wanted] if slot.state is SlotState.GIVEN_UP]
             await self._remove(leaving + given_up, STOP_WAIT)
             added = [self._add() for _ in range(wanted - len(self.slots))]
+        await self._loaded(added)
+
+    async def renew(self, grace: float) -> None:
+        """Replace every worker by a new one, which loads the model's files as they are now; what waits, waits for it.
+
+        A batch that still runs may take `grace` seconds. Raises WorkersFailed as `scale` does.
+        """
+        async with self._scaling:
+            leaving = list(self.slots)
+            added = [self._add() for _ in leaving]
+            await self._remove(leaving, grace)
+        await self._loaded(added)
+
+    async def _loaded(self, added: list[Slot]) -> None:
         results = await asyncio.gather(*(asyncio.shield(slot.first_start) for slot in added), return_exceptions=True)
         failed = [result for result in results if isinstance(result, LoadFailed)]
         if failed:

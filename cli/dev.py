@@ -1,0 +1,141 @@
+"""`torchserve dev`: a folder or a handler's file served as it is, its worker loaded anew when a file changes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import click
+
+from ..core.archive.draft import Draft, draft
+from ..core.config.address import Address
+from ..core.config.configuration import Configuration, Override, read_configuration
+from ..core.errors import InvalidConfig, ServeError
+from ..core.server import ModelServer
+from .background import Reporter
+from .pidfile import running_pid
+from .watching import Seen, changed_files, look
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 0.4  # seconds between two looks; a change counts once it has stayed so for one
+GRACE = 2.0  # seconds that a batch of the old worker may still take
+# One worker, which is not tried again and again: the next change of a file is its next try.
+_DEFAULTS: dict[str, object] = {"minWorkers": 1, "maxWorkers": 1, "maxRetryTimeoutInSec": 1}
+
+
+@click.command(context_settings={"max_content_width": 110})
+@click.argument("source", metavar="HANDLER_OR_FOLDER", type=click.Path(path_type=Path))
+@click.option("--handler", help="The handler, if the folder does not say: a file, file:function, or a built-in one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65533), default=8080, show_default=True,
+    help="Of predictions; management and metrics have the next two. 0: any free ones.",
+)  # fmt: skip
+@click.option("--ts-config", type=click.Path(path_type=Path), help="A config.properties. Default: none.")
+def dev(source: Path, handler: str | None, port: int, ts_config: Path | None) -> None:
+    """Serve HANDLER_OR_FOLDER without packing it, and load its worker anew when a file in it changes.
+
+    A folder without a manifest: its handler is handler.py or the only file with an entry point, its weights the only
+    .pt, .pth, .pt2, .onnx or .so file, its model's class is in model.py. model-config.yaml counts. What a handler
+    raises is in the answers. Ctrl-C ends it.
+    """
+    with tempfile.TemporaryDirectory(prefix="torchserve-dev-") as scratch:
+        folder = Path(scratch)
+        os.environ.setdefault("LOG_LOCATION", str(folder / "logs"))  # not into the folder that is watched
+        os.environ.setdefault("METRICS_LOCATION", str(folder / "logs"))
+        try:
+            watch = Watch(source, handler, folder / "store")
+            if running_pid() is not None:  # beside a server, at other ports
+                os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+            _run(_configuration(watch, port, ts_config), watch)
+        except ServeError as error:
+            click.echo(str(error), err=True)
+            sys.exit(1)
+
+
+def _run(configuration: Configuration, watch: Watch) -> None:
+    from .serve import run  # heavy
+
+    run(configuration, None, None, Reporter(), watch.keep)
+
+
+def _configuration(watch: Watch, port: int, ts_config: Path | None) -> Configuration:
+    if ts_config is not None and not ts_config.is_file():
+        raise InvalidConfig(f"--ts-config file not found: {ts_config.resolve()}")
+    drafted = watch.draft
+    given = [
+        Override("model_store", watch.store, "dev"),
+        Override("load_models", (f"{drafted.name}={drafted.folder}",), "dev"),
+        Override("handler_errors_in_response", value=True, flag="dev"),
+    ]
+    for offset, face in enumerate(("inference", "management", "metrics")):
+        address = Address("127.0.0.1", port + offset if port else 0)
+        given.append(Override(f"{face}_address", address, "--port"))
+    return read_configuration(ts_config, given).check()
+
+
+@dataclass(slots=True)
+class Watch:
+    """The model as it is served, and its files as they were then. Raises InvalidArchive for what can't be served."""
+
+    source: Path
+    handler: str | None
+    store: Path
+    draft: Draft = field(init=False)
+    _numbers: count[int] = field(default_factory=count)
+    _seen: Seen = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.draft = self._draft()
+        self._seen = look(self.draft.watched)
+
+    def _draft(self) -> Draft:
+        into = self.store / str(next(self._numbers))
+        into.mkdir(parents=True)
+        return draft(self.source, into, handler=self.handler, defaults=_DEFAULTS)
+
+    async def keep(self, server: ModelServer) -> None:
+        """Until it is cancelled, load anew what has changed."""
+        log.info("%s is served from %s; a change of its files loads it anew", self.draft.name, self.draft.watched)
+        while True:
+            changed = await self._change()
+            log.info("%s changed: %s is loaded anew", ", ".join(changed[:5]), self.draft.name)
+            try:
+                await self._load_anew(server, changed)
+            except ServeError as error:
+                log.error("%s", error)
+
+    async def _change(self) -> list[str]:
+        """The files that have changed, once they stay as they are."""
+        latest = self._seen
+        while True:
+            await asyncio.sleep(INTERVAL)
+            now = await asyncio.to_thread(look, self.draft.watched)
+            if now == latest and (changed := changed_files(self._seen, now)):
+                self._seen = now
+                return changed
+            latest = now
+
+    async def _load_anew(self, server: ModelServer, changed: list[str]) -> None:
+        """New workers; or the model itself, where its options or what is in its folder are others."""
+        if not self._lays_out(changed):
+            await server.controlplane.renew(self.draft.name, GRACE)
+            log.info("%s is loaded", self.draft.name)
+            return
+        made = self._draft()  # raises while the old one still serves
+        await server.controlplane.unregister(self.draft.name, None)
+        self.draft = made
+        await server.controlplane.load_at_startup(str(made.folder), made.name, 1)
+
+    def _lays_out(self, changed: list[str]) -> bool:
+        top = {name.partition(os.sep)[0] for name in changed}
+        there = {entry.name for entry in self.draft.folder.iterdir()}
+        gone = {name for name in top if not (self.draft.watched / name).exists()}
+        configured = {"model-config.yaml", "MAR-INF", self.draft.manifest.config_file}
+        return bool(top & configured or top - there or gone)

@@ -1,0 +1,46 @@
+"""changed_files(): which files of a folder are others than before. Read anew each time; no daemon, no dependency."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+Seen = Mapping[str, tuple[int, int, int]]  # path below the folder -> inode, time of the last change, size
+
+_PASSED_OVER = frozenset({"__pycache__", "logs", "node_modules", "venv", "build", "dist"})
+_MOST = 20_000  # files; a folder with more is watched as far as that
+
+
+def look(folder: Path) -> Seen:
+    """What there is now, but for hidden entries, caches, logs and environments."""
+    seen: dict[str, tuple[int, int, int]] = {}
+    for path, status in _files(folder):
+        seen[os.path.relpath(path, folder)] = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if len(seen) >= _MOST:
+            break
+    return seen
+
+
+def changed_files(before: Seen, now: Seen) -> list[str]:
+    """The files that came, went, or are others, by name."""
+    return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+
+
+def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    waiting = [str(folder)]
+    while waiting:
+        try:
+            entries = sorted(os.scandir(waiting.pop()), key=lambda entry: entry.name)
+        except OSError:
+            continue  # it went while we looked
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name in _PASSED_OVER or entry.name.endswith((".pyc", "~", ".swp")):
+                continue
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif entry.is_file():
+                    yield entry.path, entry.stat()
+            except OSError:
+                continue
