@@ -45,7 +45,7 @@ def describe_model(model: Model) -> dict[str, Any]:
         entry["deviceIds"] = list(options.device_ids)
     return entry | {
         "continuousBatching": False,
-        "useJobTicket": False,
+        "useJobTicket": options.job_ticket,
         "useVenv": options.use_venv,
         "stateful": False,
         "sequenceMaxIdleMSec": 0,

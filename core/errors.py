@@ -132,6 +132,10 @@ class NoWorker(Overloaded):
     """The model has no worker that serves, or could soon."""
 
 
+class NoTicket(NoWorker):
+    """The model takes only what a worker is free for (useJobTicket), and none is."""
+
+
 class NotInTime(Overloaded):
     """The answer would come after the request's deadline; `retry_after` seconds later it might not."""
 

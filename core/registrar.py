@@ -126,6 +126,8 @@ class Registrar:
     ) -> Model:
         version = archive.manifest.model_version
         configured = self._settings.models.find(name, version) if self._settings.models else ConfiguredModel()
+        if not at_startup:  # as in TorchServe: how many workers a registration gets, it says itself
+            configured = replace(configured, min_workers=None, max_workers=None)
         options = _options(request, archive, self._settings, configured)
         if saved is not None:
             options = _as_saved(options, saved)

@@ -37,6 +37,7 @@ class ModelOptions:
     parallel: Parallel | None = None
     asynchronous: bool = False
     use_venv: bool = False
+    job_ticket: bool = False
     gpu_memory: int | None = None
     when_no_gpu_memory: str = "refuse"
 
@@ -68,7 +69,7 @@ _WHOLE_KEYS = {
 POLICIES = ("adaptive", "eager", "fixed")
 _MEMORY = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([KMGT]i?B?)\s*")
 # Front-end keys that change how requests are scheduled or workers are started, and that this version can't honour.
-_NOT_YET = "useJobTicket continuousBatching sequenceBatching".split()
+_NOT_YET = "continuousBatching sequenceBatching".split()
 
 
 def resolve_options(
@@ -77,8 +78,8 @@ def resolve_options(
     """Merge the archive's model-config.yaml, the registration, the key `models` and the settings. The first wins:
 
     batch size and delay: registration, yaml, `models`; timeouts: yaml, registration, `models`; workers: yaml when it
-    has a whole minWorkers/maxWorkers pair, `models`, registration. A yaml value of the wrong type is warned about and
-    not used.
+    has a whole minWorkers/maxWorkers pair, `models` (for what is loaded at start), registration. A yaml value of the
+    wrong type is warned about and not used.
     """
     plain, said = ModelOptions(), configured or ConfiguredModel()
     from_yaml = _read_yaml(config)
@@ -128,6 +129,7 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
     found["parallel"] = parallel = read_parallel(config)
     found["asynchronous"] = _read_asynchronous(config, ranks=parallel.ranks if parallel else 0)
     found["use_venv"] = _read_switch(config, "useVenv")
+    found["job_ticket"] = _read_switch(config, "useJobTicket")
     for key in _NOT_YET:
         if config.get(key):
             log.warning("model-config.yaml: %s is not supported by this version and is ignored", key)

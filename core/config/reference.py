@@ -43,7 +43,8 @@ models={"cats": {"1.0": {"minWorkers": 1, "maxWorkers": 2, "batchSize": 4, "maxB
 | --- | --- |
 | batch size, batch delay | registration, model-config.yaml, `models`, 1 and 100 ms |
 | response and startup timeout | model-config.yaml, registration, `models`, `default_..._timeout` |
-| workers | model-config.yaml with both minWorkers and maxWorkers, `models`, registration, `default_workers_per_model` |
+| workers | model-config.yaml with both minWorkers and maxWorkers, `models` (at start), registration, \
+`default_workers_per_model` |
 | job queue size | model-config.yaml, `job_queue_size` |
 
 `defaultVersion` chooses among the versions that are loaded at start.

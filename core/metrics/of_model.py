@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ..errors import Draining, HandlerFailed, NotInTime, NoWorker, QueueFull, RequestExpired, WorkerDied
+from ..errors import Draining, HandlerFailed, NoTicket, NotInTime, NoWorker, QueueFull, RequestExpired, WorkerDied
 from ..wire.messages import Sample
 from .family import Family
 from .series import NOTHING, Reading, Series
@@ -13,6 +13,7 @@ from .series import NOTHING, Reading, Series
 REFUSED = {
     QueueFull: "queue_full",
     NoWorker: "no_worker",
+    NoTicket: "no_ticket",
     Draining: "draining",
     RequestExpired: "expired",
     NotInTime: "too_late",

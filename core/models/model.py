@@ -17,7 +17,7 @@ from ..archive.store import Located
 from ..config.model_options import ModelOptions
 from ..config.saved_models import SavedModel
 from ..config.settings import Settings
-from ..errors import Draining, NotInTime, NoWorker, QueueFull, RequestExpired, ServeError
+from ..errors import Draining, NoTicket, NotInTime, NoWorker, QueueFull, RequestExpired, ServeError
 from ..metrics.store import MetricStore
 from ..payload import Payload
 from ..wire.messages import Load
@@ -82,6 +82,11 @@ class Model:
         """Queue a request. Raises NoWorker, QueueFull, NotInTime or Draining, with the true reason."""
         if not self.pool.promising:
             raise NoWorker(self._no_worker(named_version))
+        if self.options.job_ticket and self.lane.queued + self.lane.running >= self.lane.runners:
+            raise NoTicket(
+                f"{self._no_worker(named_version)} {self.lane.runners} are there and none is free, and this model keeps"
+                " no queue (useJobTicket): send it again later."
+            )
         expires, deadline = self._limits(payload.timeout)
         try:
             return self.lane.submit(

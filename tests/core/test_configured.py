@@ -34,6 +34,16 @@ async def test_a_registration_is_run_as_models_says(house: House) -> None:
     assert house.registry.get("m").version == "1.0", "a registration never takes the default from another version"
 
 
+async def test_how_many_workers_a_registration_gets_it_says_itself(tmp_path: Path) -> None:
+    said = ConfiguredModels.parse('{"m": {"1.0": {"minWorkers": 2, "maxWorkers": 3, "batchSize": 4}}}')
+    house = House(tmp_path, models=said)
+    folder(house.store, "m", modelName="m", modelVersion="1.0")
+    await house.register("m")
+    options = house.registry.get("m").options
+    assert (options.min_workers, options.max_workers, options.batch_size) == (0, 0, 4)
+    await house.plane.close(0.0)
+
+
 async def test_what_is_loaded_under_another_name_is_another_model(house: House) -> None:
     await house.register("m1.0", model_name="other")
     assert house.registry.get("other").options.batch_size == 1

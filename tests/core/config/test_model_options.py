@@ -125,7 +125,7 @@ def test_devices(
 
 @pytest.mark.parametrize(
     "key",
-    "useJobTicket continuousBatching sequenceBatching".split(),
+    "continuousBatching sequenceBatching".split(),
 )
 def test_what_is_not_there_yet_is_named_once_it_is_asked_for(key: str, caplog: pytest.LogCaptureFixture) -> None:
     assert resolve({key: False}) == PLAIN
@@ -150,6 +150,12 @@ WILD = st.recursive(
     max_leaves=4,
 )
 ASKED = st.none() | st.integers(-(2**31), 2**31 - 1)
+
+
+@pytest.mark.parametrize(("value", "taken"), [(True, True), (False, False), ("yes", False), (1, False)])
+def test_job_tickets(value: object, taken: bool, caplog: pytest.LogCaptureFixture) -> None:
+    assert resolve({"useJobTicket": value}).job_ticket is taken
+    assert bool(caplog.messages) is (not isinstance(value, bool))
 
 
 @pytest.mark.parametrize(

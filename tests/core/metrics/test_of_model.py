@@ -7,6 +7,7 @@ import pytest
 from torchserve.core.errors import (
     Draining,
     HandlerFailed,
+    NoTicket,
     NoWorker,
     QueueFull,
     RequestExpired,
@@ -44,6 +45,7 @@ def lines(store: MetricStore, name: str) -> list[str]:
     [
         (QueueFull(""), "requests_refused_total", "queue_full"),
         (NoWorker(""), "requests_refused_total", "no_worker"),
+        (NoTicket(""), "requests_refused_total", "no_ticket"),
         (Draining(""), "requests_refused_total", "draining"),
         (RequestExpired(""), "requests_refused_total", "expired"),
         (HandlerFailed("", 503), "requests_failed_total", "handler"),

@@ -8,12 +8,30 @@ from typing import Any
 import pytest
 
 from torchserve.core.config.settings import Settings
-from torchserve.core.errors import Draining, NoWorker, QueueFull, RequestExpired
+from torchserve.core.errors import Draining, NoTicket, NoWorker, QueueFull, RequestExpired
 from torchserve.core.models.model import Model
 from torchserve.core.payload import Part, Payload, Reply
 from torchserve.core.workers.pool import SlotState
+from torchserve.scheduler.job import Batch
 
 from ..doubles import Answering, Sink, model, slot
+
+
+class Holding:
+    """A lane's runner that keeps its batch; `began` is set once it has one."""
+
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.began = asyncio.Event()
+
+    def run(self, batch: Batch) -> None:
+        self.batch = batch
+        self.began.set()
+
+    def begun(self, batch: Batch) -> None:
+        """It is never given a second one."""
+
 
 PAYLOAD = Payload("id", (Part("body", "", b"x"),))
 
@@ -46,6 +64,27 @@ async def test_workers_that_were_given_up_tell_their_last_error() -> None:
     ]
     with pytest.raises(NoWorker, match="Its workers were given up; the last error: weights are missing$"):
         submit(subject)
+
+
+async def test_with_job_tickets_a_request_is_taken_only_while_a_worker_is_free() -> None:
+    subject = model(job_ticket=True, batch_size=4)
+    subject.pool.slots.append(slot())
+    with pytest.raises(NoTicket):  # its worker loads yet: nobody is there
+        submit(subject)
+    workers = [Holding(), Holding()]
+    for number, worker in enumerate(workers, start=1):
+        subject.lane.attach(worker)
+        sinks = [submit(subject)]
+        with pytest.raises(
+            NoTicket, match=f"^Model .* add workers. {number} are there and none is free, and this model"
+        ):
+            submit(subject)
+        await worker.began.wait()
+        with pytest.raises(NoTicket):
+            submit(subject)
+    subject.lane.finish(workers[1], workers[1].batch, [Reply(b"x")])
+    assert sinks[0].heard == [("done", Reply(b"x"))]
+    submit(subject)
 
 
 @pytest.mark.parametrize("state", [SlotState.LOADING, SlotState.READY, SlotState.WAITING])

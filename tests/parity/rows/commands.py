@@ -77,7 +77,7 @@ _MODELS = (
 CONFIGURED: tuple[Row, ...] = (
     core("models={…}: loaded at start", "2.5", _DESCRIBED),
     core("models={…}: registered by REST", "2.5", manage("DELETE", "/models/echo"),
-         manage("POST", "/models?url=echo.mar&batch_size=2"), Until(_DESCRIBED, "READY"), _DESCRIBED),
+         manage("POST", "/models?url=echo.mar&batch_size=2"), _DESCRIBED),
 )  # fmt: skip
 ALL: tuple[Row, ...] = (core("load_models=all", "2.4", manage("GET", "/models")),)
 NAMED: tuple[Row, ...] = (
