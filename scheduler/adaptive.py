@@ -86,11 +86,13 @@ class Adaptive:
         if queued >= costs.ideal:
             return Cause.FULL
         self._patience = costs.merging(1)
+        after = self._after
+        if not announced and after.share < SURE:
+            return Cause.FREE_WORKER
         saves = costs.merging(queued) if costs.known else self._delay
         due = now
         if announced:
             due = min(min(oldest, latest) + self._delay, max(since, latest) + saves)
-        after = self._after
         if after.share >= SURE and 2.0 * after.gap <= saves and CROWD * after.gap <= self._pace:
             # Twice the usual gap without an arrival: the burst is over.
             rest = min(self._last + 2.0 * after.gap, since + costs.typical(queued), oldest + self._delay)

@@ -114,14 +114,15 @@ class Batcher:
         """`runner` takes no more batches until it is `ready` again; those it has may still end."""
         self._crew.leave(runner)
 
-    def ended(self, batch: Batch, now: float, *, worked: bool) -> Batch | None:
-        """A batch that was handed over is done with; `worked` if what it took tells what batches take.
+    def ended(self, batch: Batch, now: float, seconds: float | None = None, *, worked: bool) -> Batch | None:
+        """A batch that was handed over is done with; `worked` if what it took tells what batches take: `seconds`, or
+        else the time since it began.
 
         Returns the one that its runner begins now, if it had been given another.
         """
-        seconds, begins = self._crew.end(batch, now)
-        if worked and not batch.jobs[0].alone:
-            self._crew.costs(batch.runner).record(len(batch.jobs), seconds)
+        passed, begins = self._crew.end(batch, now)
+        if worked and self._rule.learns and not batch.jobs[0].alone:
+            self._crew.costs(batch.runner).record(len(batch.jobs), passed if seconds is None else seconds)
         self._rule.ended(now)
         if begins is not None:
             begins.begin(now)

@@ -26,17 +26,9 @@ class Costs:
     """Seconds per batch, by its size from 1 to `largest`."""
 
     __slots__ = (
-        "_best",
-        "_budget",
-        "_ladder",
-        "_largest",
-        "_latest",
-        "_records",
-        "_runs",
-        "_sizes",
-        "_spread",
+        "_best", "_budget", "_ladder", "_largest", "_latest", "_merging", "_records", "_runs", "_sizes", "_spread",
         "_typical",
-    )
+    )  # fmt: skip
 
     def __init__(self, largest: int) -> None:
         self._largest = largest
@@ -48,7 +40,8 @@ class Costs:
         self._latest: dict[int, int] = {}  # size -> number of the record that was its latest
         self._records = 0
         self._spread = 1.0
-        self._best: dict[int, int] = {}
+        self._best: dict[int, int] = {}  # this and the next are cached until something moves
+        self._merging: dict[int, float] = {}
         self._budget = 0.0
 
     @property
@@ -81,6 +74,7 @@ class Costs:
         if before is None or abs(median - before) > STEADY * before:
             self._typical[size] = median
             self._best.clear()
+            self._merging.clear()
 
     def typical(self, size: int) -> float:
         """Seconds to expect of a batch of `size` jobs; 0 while nothing is known."""
@@ -105,7 +99,11 @@ class Costs:
 
     def merging(self, size: int) -> float:
         """Seconds of a worker that one more job saves in a batch of `size`, against a batch of its own; >= 0."""
-        return max(0.0, self.typical(size) + self.typical(1) - self.typical(size + 1))
+        found = self._merging.get(size)
+        if found is None:
+            saved = self.typical(size) + self.typical(1) - self.typical(size + 1)
+            found = self._merging[size] = max(0.0, saved)
+        return found
 
     def best(self, queued: int) -> int:
         """How many of `queued` jobs to run next so that all of them are done soonest."""
@@ -118,7 +116,7 @@ class Costs:
     def choose(self, queued: int) -> int:
         """`best`, or now and then a size of which too little is known."""
         best = self.best(queued)
-        if not self._sizes:
+        if not self._sizes or queued == 1:
             return best
         each = self.typical(best) / best
         chosen, oldest, price = best, self._records + 1, 0.0

@@ -142,13 +142,14 @@ class Lane:
                     except Exception:  # noqa: BLE001 - whatever a caller\'s sink raises must not hurt the batch
                         _log.exception("The sink of job %s raised", job.id)
 
-    def finish(self, runner: Runner, batch: Batch, outcomes: Sequence[object]) -> None:
+    def finish(self, runner: Runner, batch: Batch, outcomes: Sequence[object], *, seconds: float | None = None) -> None:
         """The answers, one per job in order; an Exception among them fails that job. `runner` is free again.
 
-        Answers for a batch that has ended already are ignored. A wrong number of them fails every job of the batch.
+        `seconds` is what the batch took, where `runner` knows better than the time that has passed here. Answers for a
+        batch that has ended already are ignored. A wrong number of them fails every job of the batch.
         """
         now = self._time()
-        if not self._end(batch, now, worked=not (outcomes and isinstance(outcomes[0], Exception))):
+        if not self._end(batch, now, seconds, worked=not (outcomes and isinstance(outcomes[0], Exception))):
             return
         # Before the answers: the worker computes the next batch while these are written.
         if self._batcher.queued:
@@ -223,12 +224,12 @@ class Lane:
             self._quiet.set()
             self._quiet = None
 
-    def _end(self, batch: Batch, now: float, *, worked: bool) -> bool:
+    def _end(self, batch: Batch, now: float, seconds: float | None = None, *, worked: bool) -> bool:
         if self._batches.get(batch.id) is not batch:
             return False
         del self._batches[batch.id]
         self._running -= len(batch.jobs)
-        begins = self._batcher.ended(batch, now, worked=worked)
+        begins = self._batcher.ended(batch, now, seconds, worked=worked)
         if begins is not None:
             begins.runner.begun(begins)
         return True

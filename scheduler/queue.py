@@ -50,6 +50,8 @@ class JobQueue:
     @property
     def oldest(self) -> float:
         """When the one that waits longest arrived."""
+        if len(self._levels) == 1:
+            return next(iter(self._plain.values())).arrived
         return min(next(iter(level.values())).arrived for level in self._levels.values() if level)
 
     @property

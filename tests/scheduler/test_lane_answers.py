@@ -165,3 +165,20 @@ def test_a_sink_may_end_another_batch(run: Run):
         assert (lane.running, lane.free) == (1, 1)
 
     run(main())
+
+
+def test_what_a_batch_took_may_be_told(run: Run):
+    async def main() -> None:
+        lane, worker, client = setup(batch_size=4)
+        lane.attach(worker)
+        client.send("a")
+        await asyncio.sleep(5.0)
+        lane.finish(worker, worker.batches[0], [1], seconds=0.25)
+        client.send("b")
+        await turn()
+        client.send("c", deadline=lane.now() + 1.0)  # and not refused, as it would be if 5 s were believed
+        await asyncio.sleep(0.25)
+        lane.finish(worker, worker.batches[1], [2])
+        assert worker.ids == ["a", "b", "c"]
+
+    run(main())
