@@ -14,6 +14,7 @@ SUBCOMMANDS = {
     "models": ".models",
     "top": ".top",
     "dev": ".dev",
+    "lint": ".lint",
     "predict": ".predict",
     "completion": ".completion",
 }

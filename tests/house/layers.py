@@ -64,6 +64,7 @@ TABLE: dict[str, Row] = {
     "core.registrar": _row(_MODELS, _PLAIN),
     "core.controlplane": _row(f"{_MODELS} core.describe core.registrar", _PLAIN),
     "core.workflows": _row(_PLANES, _PLAIN),
+    "core.lint": _row(f"{_BASE} core.archive core.config", _PLAIN),
     "core.server": _row(f"{_PLANES} core.workflows", _PLAIN),
     "core.handlers": _row(f"{_MEETING} kernels", _HANDLING),
     "core.backend": _row(f"{_MEETING} core.handlers kernels", _HANDLING),
@@ -74,7 +75,7 @@ TABLE: dict[str, Row] = {
     ),
     "http.tls": _row("core.errors", "cryptography"),
     "cli": _row(
-        f"{_BASE} core.server core.config core.archive core.logs core.models.snapshot_folder http.auth http.cors http.front http.limits"
+        f"{_BASE} core.server core.config core.archive core.lint core.logs core.models.snapshot_folder http.auth http.cors http.front http.limits"
         " http.listener http.routes http.tls",
         "click rich uvloop",
     ),
