@@ -1,6 +1,7 @@
 """The kernels on a GPU: time, bytes, share of the bandwidth that a copy reaches, peers, and whole requests.
 
-`benchmarks/gpu.sh` runs it after the tests. What is off has no time. Prints Markdown; try it by `--device cpu --batch 2`.
+`benchmarks/gpu.sh` runs it after the tests. What is off has no time.
+Prints Markdown; `--device cpu --batch 2` tries it.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def larger(case: Any, batch: int) -> Case:
 
 
 def kernel_of(op: Op, inputs: list[Any], out: Tensor) -> Callable[[], object]:
-    """The op; of resize_normalize the kernel alone, since its tables are made on the host and travel with the pictures."""
+    """The op; of resize_normalize the kernel alone: its tables are made on the host and travel with the pictures."""
     if op is not RESIZE_NORMALIZE or op.choose(*inputs, out=out) is not op.fused:
         return lambda: op(*inputs, out=out)
     from torchserve.kernels.resize_normalize import fused
