@@ -16,6 +16,7 @@ SUBCOMMANDS = {
     "dev": ".dev",
     "lint": ".lint",
     "predict": ".predict",
+    "bench": ".bench",
     "completion": ".completion",
 }
 

@@ -79,6 +79,28 @@ def find_target(
         raise click.ClickException(str(error)) from None
 
 
+def find_inference(
+    named: str | None, key: str | None, config: Path | None, environment: Mapping[str, str] = os.environ
+) -> tuple[Address, str]:
+    """The inference address, and the key that goes there; looked for as `find_target` does, or in the file `config`.
+
+    A key out of the key file is for the server that runs here and no other. Raises click.ClickException, one line.
+    """
+    named = named or environment.get("TS_INFERENCE_ADDRESS")
+    key = key or environment.get("TS_INFERENCE_TOKEN") or ""
+    try:
+        if named:
+            return _callable(parse_address(named, 8080)), key
+        running = find_running() if config is None else None
+        if running is not None and "inference" in running.addresses:
+            return _callable(running.addresses["inference"]), key or _key(running.key_file, "inference")
+        path = config or find_config(None)
+        settings = Settings() if path is None else read_configuration(path).settings
+        return _callable(settings.inference_address), key
+    except (InvalidConfig, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+
+
 def _here(running: Whereabouts, token: str) -> Target:
     if running.others or "management" not in running.addresses:
         raise InvalidConfig(
@@ -98,12 +120,12 @@ def _configured(token: str) -> Target:
     return Target(_callable(settings.management_address), metrics, source, token)
 
 
-def _key(file: Path | None) -> str:
-    """The management key in a key file, "" where that can't be read: the server's refusal then says what is missing."""
+def _key(file: Path | None, kind: str = "management") -> str:
+    """The key of this kind in a key file, "" where that can't be read: the server then says that one is missing."""
     if file is None:
         return ""
     try:
-        return str(json.loads(file.read_bytes())["management"]["key"])
+        return str(json.loads(file.read_bytes())[kind]["key"])
     except (OSError, ValueError, LookupError, TypeError):
         return ""
 

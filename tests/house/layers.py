@@ -79,6 +79,7 @@ TABLE: dict[str, Row] = {
         " http.listener http.routes http.tls",
         "click rich uvloop",
     ),
+    "cli.loadgen": _row("core.config.address", "uvloop"),
     "cli.launcher": _row(outside="requests"),
     "ts": _row("core.handlers core.metrics core.backend core.version", "torch"),
     "ts.launcher": _row("cli.launcher"),  # it and the next are for scripts and tests, not for handlers

@@ -1,0 +1,139 @@
+"""HTTP/1.1 answers out of bytes as they come: bodies by length, in chunks, or until the end. No I/O."""
+
+from __future__ import annotations
+
+_HEAD_MOST = 65536
+_NO_BODY = frozenset({204, 304})
+
+
+class BadAnswer(ValueError):
+    """These bytes are no HTTP/1.1 answer; the text says why."""
+
+
+class Answer:
+    """One answer. `feed` returns True once it is whole; what comes after that is an error.
+
+    `chunks` counts those of a chunked body that have come so far.
+    """
+
+    __slots__ = ("_body", "_chunk", "_left", "_need", "body", "chunks", "keep", "status", "streamed", "to_end")
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Ready for the next answer on the same connection."""
+        self.status = 0
+        self.body = b""
+        self.keep = True
+        self.chunks = 0
+        self.streamed = False
+        self.to_end = False
+        self._left = b""  # of the head, or of a chunk
+        self._body: list[bytes] | None = None
+        self._need = 0
+        self._chunk = -1  # bytes that lack of the running chunk; -1: its size line, -2: trailers
+
+    def feed(self, data: bytes) -> bool:
+        """Raises BadAnswer."""
+        if self._body is not None:
+            return self._more(data)
+        if self._left:
+            data = self._left + data
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            if len(data) > _HEAD_MOST:
+                raise BadAnswer(f"no end of the headers in {len(data)} bytes")
+            self._left = data
+            return False
+        self._left = b""
+        self._head(data[: end + 2])
+        rest = data[end + 4 :]
+        if 100 <= self.status < 200:
+            self.reset()
+            return self.feed(rest) if rest else False
+        if not self.streamed and not self.to_end:
+            if len(rest) == self._need:
+                self.body = rest
+                return True
+            if len(rest) > self._need:
+                raise BadAnswer(f"{len(rest)} bytes of body where {self._need} were announced")
+        self._body = []
+        return self._more(rest) if rest else False
+
+    def close(self) -> bool:
+        """The connection has ended: whether that made the answer whole."""
+        if self.to_end and self._body is not None:
+            self.body = b"".join(self._body)
+            return True
+        return False
+
+    def _head(self, head: bytes) -> None:
+        if not head.startswith(b"HTTP/1.") or not head[9:12].isdigit():
+            raise BadAnswer(f"{head[:60]!r} is no status line of HTTP/1.1")
+        self.status = int(head[9:12])
+        lower = head.lower()
+        self.keep = b"\r\nconnection: close" not in lower and head[7:8] == b"1"
+        place = lower.find(b"\r\ncontent-length:")
+        if place >= 0:
+            text = lower[place + 17 : lower.find(b"\r\n", place + 17)].strip()
+            if not text.isdigit():
+                raise BadAnswer(f"Content-Length {text!r} is no number")
+            self._need = int(text)
+        elif b"\r\ntransfer-encoding: chunked" in lower or b"\r\ntransfer-encoding:chunked" in lower:
+            self.streamed = True
+        elif self.status not in _NO_BODY and self.status >= 200:
+            self.to_end, self.keep = True, False
+
+    def _more(self, data: bytes) -> bool:
+        assert self._body is not None
+        if self.streamed:
+            return self._chunked(data)
+        self._body.append(data)
+        if self.to_end:
+            return False
+        self._need -= len(data)
+        if self._need < 0:
+            raise BadAnswer(f"{-self._need} bytes more of body than were announced")
+        if self._need:
+            return False
+        self.body = b"".join(self._body)
+        return True
+
+    def _chunked(self, data: bytes) -> bool:
+        assert self._body is not None
+        data, self._left = self._left + data, b""
+        while data:
+            if self._chunk >= 0:
+                if len(data) < self._chunk + 2:
+                    break
+                if data[self._chunk : self._chunk + 2] != b"\r\n":
+                    raise BadAnswer("a chunk is longer than its size says")
+                self._body.append(data[: self._chunk])
+                data, self._chunk = data[self._chunk + 2 :], -1
+                self.chunks += 1
+                continue
+            line, found, rest = data.partition(b"\r\n")
+            if not found:
+                break
+            data = rest
+            if self._chunk == -2:
+                if line:
+                    continue
+                if data:
+                    raise BadAnswer(f"{len(data)} bytes after the last chunk")
+                self.body = b"".join(self._body)
+                return True
+            self._chunk = _size(line) or -2
+        self._left = data
+        return False
+
+
+def _size(line: bytes) -> int:
+    digits = line.partition(b";")[0].strip()
+    try:
+        if digits.isalnum():
+            return int(digits, 16)
+    except ValueError:
+        pass
+    raise BadAnswer(f"{line[:60]!r} is no size of a chunk")

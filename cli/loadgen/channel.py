@@ -1,0 +1,105 @@
+"""One keep-alive connection, with one request on it at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol, cast
+
+from .answer import Answer, BadAnswer
+from .tally import RESET, TIMEOUT
+
+
+class Owner(Protocol):
+    """Whom a channel tells what became of its request. `lost` follows when the connection has gone."""
+
+    def answered(self, channel: Channel, answer: Answer, now: float) -> None: ...
+
+    def failed(self, channel: Channel, kind: str, text: str, now: float) -> None: ...
+
+    def lost(self, channel: Channel) -> None: ...
+
+
+class Channel(asyncio.Protocol):
+    """`place`, `due` and `sent` are of the request under way: its payload, and when it was to be and was sent.
+
+    `first` and `last` are when the first and the last chunk of a streamed answer came.
+    """
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._transport: asyncio.Transport | None = None
+        self._answer = Answer()
+        self.busy = False
+        self.place = 0
+        self.due = self.sent = self.first = self.last = 0.0
+        self.gaps: list[float] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    @property
+    def open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def send(self, request: bytes, place: int, due: float, now: float) -> None:
+        """The request of the payload at `place`; the channel must be free and open."""
+        assert self._transport is not None
+        self._answer.reset()
+        if self.gaps:
+            self.gaps.clear()
+        self.busy, self.place, self.due, self.sent = True, place, due, now
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        now = time.monotonic()
+        answer = self._answer
+        if not self.busy:
+            self.abort()  # nobody asked
+            return
+        before = answer.chunks
+        try:
+            whole = answer.feed(data)
+        except BadAnswer as error:
+            self._fail(RESET, str(error), now)
+            return
+        if answer.streamed and answer.chunks > before:
+            if before:
+                self.gaps.append(now - self.last)
+            else:
+                self.first = now
+            self.last = now
+        if whole:
+            self._end(now)
+
+    def _end(self, now: float) -> None:
+        answer = self._answer
+        self.busy = False
+        if not answer.keep and self._transport is not None:
+            self._transport.close()
+        self._owner.answered(self, answer, now)
+
+    def _fail(self, kind: str, text: str, now: float) -> None:
+        self.busy = False
+        self.abort()
+        self._owner.failed(self, kind, text, now)
+
+    def tick(self, now: float, timeout: float) -> None:
+        """Gives up a request that has waited for longer than `timeout` seconds."""
+        if self.busy and now - self.sent > timeout:
+            self._fail(TIMEOUT, f"{timeout:g} s", now)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        now = time.monotonic()
+        if self.busy:
+            if exc is None and self._answer.close():
+                self._end(now)
+            else:
+                self.busy = False
+                self._owner.failed(self, RESET, str(exc or "closed before the answer's end"), now)
+        self._owner.lost(self)
+
+    def abort(self) -> None:
+        """Closes without waiting for what is still to be sent."""
+        if self._transport is not None:
+            self._transport.abort()

@@ -1,0 +1,114 @@
+"""What a closed and an open loop have in common: connections, payloads in their order, quota, and the recorder."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import ssl
+import time
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any
+
+from .answer import Answer
+from .channel import Channel
+from .payload import order
+from .plan import Plan
+from .recorder import Recorder
+
+
+class Client:
+    """One process's part of the load: the one at `place` of `parts`."""
+
+    def __init__(self, plan: Plan, place: int, parts: int) -> None:
+        self.plan, self.place, self.parts = plan, place, parts
+        self.recorder = Recorder(plan)
+        self.channels: set[Channel] = set()
+        self._requests = plan.requests_ready()
+        self._order = order(len(plan.payloads), plan.seed + place)
+        self._turn = 0
+        self._quota = math.inf
+        self._running = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ssl = _context(plan)
+
+    async def prepare(self) -> None:
+        """Opens the connections to begin with. Raises OSError."""
+        raise NotImplementedError
+
+    def start(self, at: float) -> None:
+        """Begins to ask at the time `at`, which is near."""
+        raise NotImplementedError
+
+    def over(self, now: float) -> bool:
+        """Whether nothing more will be sent, and nothing is to be answered."""
+        return self._sent_all(now) and not any(channel.busy for channel in self.channels)
+
+    def answered(self, channel: Channel, answer: Answer, now: float) -> None:
+        raise NotImplementedError
+
+    def lost(self, channel: Channel) -> None:
+        self.channels.discard(channel)
+
+    def failed(self, channel: Channel, kind: str, text: str, now: float) -> None:
+        self.recorder.failed(kind, text, channel.due, now)
+
+    def measure(self, begin: float, end: float, requests: float) -> None:
+        """From `begin` on requests count; none is sent from `end` on, or after so many of this process."""
+        # Told too late, it begins now: what is under way is not counted.
+        self.recorder.begin, self.recorder.end, self._quota = max(begin, time.monotonic()), end, requests
+
+    def tick(self, now: float) -> None:
+        """To be called now and then: what takes too long is given up."""
+        for channel in list(self.channels):
+            channel.tick(now, self.plan.timeout)
+
+    def close(self) -> None:
+        """Ends all connections."""
+        self._running = False
+        for task in list(self._tasks):
+            task.cancel()
+        for channel in list(self.channels):
+            channel.abort()
+
+    async def connect(self) -> Channel:
+        """Raises OSError."""
+        loop, address = asyncio.get_running_loop(), self.plan.address
+        make = partial(Channel, self)
+        if address.path:
+            _, channel = await loop.create_unix_connection(make, address.path)
+        else:
+            _, channel = await loop.create_connection(make, address.host, address.port, ssl=self._ssl)
+        self.channels.add(channel)
+        return channel
+
+    def _may_send(self, due: float) -> bool:
+        """Whether one more request may be sent; its place in the quota is taken."""
+        if not self._running or due >= self.recorder.end or self._quota <= 0:
+            return False
+        if due >= self.recorder.begin:
+            self._quota -= 1
+        return True
+
+    def _sent_all(self, now: float) -> bool:
+        return not self._running or now >= self.recorder.end or self._quota <= 0
+
+    def _send(self, channel: Channel, due: float, now: float) -> None:
+        place = self._order[self._turn % len(self._order)]
+        self._turn += 1
+        channel.send(self._requests[place], place, due, now)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _context(plan: Plan) -> ssl.SSLContext | None:
+    if not plan.address.tls:
+        return None
+    context = ssl.create_default_context()
+    if not plan.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,139 @@
+"""The open loop: requests come when the schedule says, whether the server keeps up or not."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import deque
+from collections.abc import Iterator
+
+from .alarm import Alarm
+from .answer import Answer
+from .channel import Channel
+from .client import Client
+from .plan import Open, Plan, share, split
+from .tally import TIMEOUT
+
+_FIRST = 4  # connections to begin with
+
+
+class OpenLoop(Client):
+    """The warm-up has a schedule of its own, so that what is measured is the same whenever it begins."""
+
+    def __init__(self, plan: Plan, place: int, parts: int) -> None:
+        super().__init__(plan, place, parts)
+        assert isinstance(plan.load, Open)
+        self._load = plan.load
+        self._most = max(split(plan.load.connections, place, parts), 1)
+        self._idle: list[Channel] = []
+        self._backlog: deque[float] = deque()  # when those were due that have no connection yet
+        self._connecting = 0
+        self._schedule: Iterator[float] = iter(())
+        self._due: float | None = None
+        self._alarm: Alarm | None = None
+
+    async def prepare(self) -> None:
+        self._idle += await asyncio.gather(*(self.connect() for _ in range(min(_FIRST, self._most))))
+        self._alarm = Alarm(asyncio.get_running_loop(), self._ring)
+
+    def start(self, at: float) -> None:
+        self._running = True
+        self._follow(at + time for time in self._mine(self._load.warm_times(self.plan.seed)))
+
+    def measure(self, begin: float, end: float, requests: float) -> None:
+        super().measure(begin, end, requests)
+        begin = self.recorder.begin
+        rest = self._schedule if self._due is None else itertools.chain((self._due,), self._schedule)
+        warm = itertools.takewhile(lambda due: due < begin, rest)
+        fresh = (begin + time for time in self._mine(self._load.times(self.plan.seed)))
+        self._follow(itertools.chain(warm, fresh))
+
+    def over(self, now: float) -> bool:
+        return super().over(now) and not self._backlog and not self._connecting
+
+    def _sent_all(self, now: float) -> bool:
+        # What was due before the end is still to be sent, however late its turn comes.
+        if self._due is None:
+            return not self._running or self.recorder.begin <= now
+        return not self._running or self._due >= self.recorder.end or self._quota <= 0
+
+    def close(self) -> None:
+        super().close()
+        if self._alarm is not None:
+            self._alarm.close()
+            self._alarm = None
+
+    def _mine(self, times: Iterator[float]) -> Iterator[float]:
+        return share(times, self.place, self.parts)
+
+    def _follow(self, schedule: Iterator[float]) -> None:
+        self._schedule = schedule
+        self._due = next(schedule, None)
+        if self._due is not None and self._alarm is not None:
+            self._alarm.at(self._due)
+
+    def _ring(self) -> None:
+        while self._due is not None:
+            now, due = time.monotonic(), self._due
+            if due > now:
+                if self._alarm is not None:
+                    self._alarm.at(due)
+                return
+            if not self._may_send(due):
+                self._due = None
+                return
+            self.recorder.started(due, now)
+            self._dispatch(due, now)
+            self._due = next(self._schedule, None)
+
+    def _dispatch(self, due: float, now: float) -> None:
+        while self._idle:
+            channel = self._idle.pop()
+            if channel.open:
+                self._send(channel, due, now)
+                return
+        self._backlog.append(due)
+        if not self._grow():
+            self.recorder.waits(due)
+
+    def _grow(self) -> bool:
+        """One more connection, if as many as wait are not on their way; False if there may be no more."""
+        if len(self.channels) + self._connecting >= self._most:
+            return False
+        if self._connecting < len(self._backlog):
+            self._connecting += 1
+            self._spawn(self._connect_more())
+        return True
+
+    async def _connect_more(self) -> None:
+        try:
+            channel = await self.connect()
+        except OSError as error:
+            if self._backlog:
+                self.recorder.no_connection(str(error), self._backlog.popleft(), time.monotonic())
+        else:
+            self._free(channel, time.monotonic())
+        finally:
+            self._connecting -= 1
+
+    def _free(self, channel: Channel, now: float) -> None:
+        if self._backlog:
+            self._send(channel, self._backlog.popleft(), now)
+        else:
+            self._idle.append(channel)
+
+    def answered(self, channel: Channel, answer: Answer, now: float) -> None:
+        self.recorder.answered(channel, answer, now)
+        if channel.open:
+            self._free(channel, now)
+
+    def lost(self, channel: Channel) -> None:
+        super().lost(channel)
+        if self._backlog and self._alarm is not None:
+            self._grow()
+
+    def tick(self, now: float) -> None:
+        super().tick(now)
+        while self._backlog and now - self._backlog[0] > self.plan.timeout:
+            self.recorder.failed(TIMEOUT, "no connection was free", self._backlog.popleft(), now)

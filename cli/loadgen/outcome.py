@@ -1,0 +1,128 @@
+"""A run's figures, and whether they are to be believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .plan import Closed, Open, Plan
+from .steady import Window
+from .tally import Tally
+
+_BUSY = 0.95  # of a core: a process of the generator that needs more is what limits a closed loop
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`seconds` were measured after `warmup` seconds, which were `settled` if their last windows agreed."""
+
+    plan: Plan
+    tally: Tally
+    seconds: float
+    warmup: float
+    windows: list[Window]
+    settled: bool
+    processes: int
+
+    @property
+    def rate(self) -> float:
+        """Right answers a second, while the clock ran; of a given number of requests, over their time."""
+        ended = self.tally.right if self.plan.requests is not None else self.tally.ended
+        return ended / self.seconds
+
+    @property
+    def offered(self) -> float:
+        return self.tally.offered / self.seconds
+
+    @property
+    def goodput(self) -> float | None:
+        """Right answers within the SLO a second, of the requests that were due while the clock ran."""
+        return self.tally.good / self.seconds if self.plan.slo is not None else None
+
+    @property
+    def late(self) -> float | None:
+        """The generator's lateness at p99, of an open loop."""
+        return self.tally.late.quantile(0.99) if isinstance(self.plan.load, Open) else None
+
+    def faults(self) -> list[str]:
+        """Why this is no measurement of the server; none where it is."""
+        tally, found = self.tally, []
+        if tally.right + tally.faults + self.refused == 0:
+            found.append("no request was made")
+        if tally.faults:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(tally.counts.items()) if kind != "right")
+            found.append(f"{tally.faults} of {tally.offered} requests failed ({kinds}): " + "; ".join(tally.texts))
+        bound = self.plan.lateness_bound()
+        if self.late is not None and self.late > bound:
+            found.append(
+                f"the generator was late: by {self.late * 1e3:.2f} ms at p99, {bound * 1e3:.2f} ms are allowed"
+                " (give it cores of its own, or more processes, or ask for less)"
+            )
+        return found
+
+    def remarks(self) -> list[str]:
+        """What a reader should know beside the figures."""
+        said, tally = [], self.tally
+        if not self.settled:
+            said.append(f"the warm-up did not settle in {self.warmup:.0f} s: its last windows differ")
+        if isinstance(self.plan.load, Closed) and tally.busiest > _BUSY * self.seconds:
+            said.append("the generator used a whole core: the server may be faster than this")
+        if tally.waited:
+            said.append(
+                f"{tally.waited} of {tally.offered} requests waited for one of {self.plan.load.connections} connections"
+                " (which counts as latency)"
+            )
+        return said
+
+    @property
+    def refused(self) -> int:
+        return self.tally.counts.get("refused", 0)
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything; latencies in milliseconds. The keys stay."""
+        tally, load = self.tally, self.plan.load
+        shape: dict[str, Any] = {"connections": load.connections}
+        if isinstance(load, Open):
+            shape |= {"rate": load.rate, "arrivals": load.arrivals}
+        return {
+            "valid": not self.faults(),
+            "faults": self.faults(),
+            "remarks": self.remarks(),
+            "load": {"loop": "open" if isinstance(load, Open) else "closed", **shape, "seed": self.plan.seed},
+            "seconds": self.seconds,
+            "warmup_seconds": self.warmup,
+            "settled": self.settled,
+            "generator": {
+                "processes": self.processes,
+                "late_p99_ms": _ms(self.late),
+                "late_bound_ms": _ms(self.plan.lateness_bound()) if isinstance(load, Open) else None,
+                "cpu_seconds": tally.busy,
+            },
+            "requests": {"offered": tally.offered, **tally.counts},
+            "statuses": {str(status): count for status, count in sorted(tally.statuses.items())},
+            "requests_per_second": {"offered": self.offered, "answered": self.rate, "within_slo": self.goodput},
+            "slo_ms": _ms(self.plan.slo),
+            "latency_ms": _quantiles(tally.latency),
+            "refusal_ms": _quantiles(tally.refusal),
+            "first_chunk_ms": _quantiles(tally.first),
+            "between_chunks_ms": _quantiles(tally.gap),
+            "bytes": {"sent": tally.sent_bytes, "received": tally.received_bytes},
+        }
+
+
+def _quantiles(histogram: Any) -> dict[str, float | None] | None:
+    if not histogram.count:
+        return None
+    return {
+        "count": histogram.count,
+        "mean": _ms(histogram.mean),
+        "p50": _ms(histogram.quantile(0.5)),
+        "p90": _ms(histogram.tail(0.9)),
+        "p99": _ms(histogram.tail(0.99)),
+        "p99.9": _ms(histogram.tail(0.999)),
+        "max": _ms(histogram.longest),
+    }
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1e3, 4)

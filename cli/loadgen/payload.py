@@ -1,0 +1,62 @@
+"""What is sent: bodies from a file or a folder, as requests ready for the socket."""
+
+from __future__ import annotations
+
+import mimetypes
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_ROUND = 4096  # requests after which the order repeats
+_PLAIN = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One body; `name` is for messages."""
+
+    name: str
+    body: bytes
+    content_type: str = _PLAIN
+
+    def request(self, target: str, host: str, headers: Mapping[str, str]) -> bytes:
+        """The whole request as it goes over the wire."""
+        lines = [
+            f"POST {target} HTTP/1.1",
+            f"Host: {host}",
+            f"Content-Type: {self.content_type}",
+            f"Content-Length: {len(self.body)}",
+            *(f"{name}: {value}" for name, value in headers.items()),
+        ]
+        return "\r\n".join([*lines, "", ""]).encode() + self.body
+
+
+def read_payloads(paths: Iterable[Path], content_type: str | None = None) -> tuple[Payload, ...]:
+    """The files, and those anywhere below the folders, by name, not the hidden ones. Raises OSError, ValueError."""
+    files = [file for path in paths for file in ([path] if not path.is_dir() else sorted(_below(path)))]
+    if not files:
+        raise ValueError("no payload: the folder holds no file")
+    return tuple(Payload(str(file), file.read_bytes(), content_type or _guess(file)) for file in files)
+
+
+def _below(folder: Path) -> Iterable[Path]:
+    return (
+        file
+        for file in folder.rglob("*")
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
+
+
+def _guess(file: Path) -> str:
+    return mimetypes.guess_type(file.name)[0] or _PLAIN
+
+
+def order(count: int, seed: int) -> tuple[int, ...]:
+    """Which of `count` payloads each request sends, over and over: each as often as any other, shuffled by the seed."""
+    draw, drawn = random.Random(seed), []  # noqa: S311  (no secret)
+    while len(drawn) < max(count, _ROUND if count > 1 else 1):
+        turn = list(range(count))
+        draw.shuffle(turn)
+        drawn += turn
+    return tuple(drawn)

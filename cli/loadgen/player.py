@@ -1,0 +1,123 @@
+"""One process of the generator: plays its part of the plan, and tells through a pipe how it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import resource
+import signal
+import time
+from multiprocessing.connection import Connection
+from typing import Any
+
+import uvloop
+
+from .closed_loop import ClosedLoop
+from .open_loop import OpenLoop
+from .plan import Closed, Plan
+from .tally import Tally
+
+_TICK = 0.05
+
+READY, WINDOW, TALLY, BROKEN = "ready", "window", "tally", "broken"
+START, MEASURE = "start", "measure"
+
+
+def play(plan: Plan, place: int, parts: int, pipe: Connection) -> None:
+    """To be run in a process of its own; ends with the tally, or when the pipe does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it, too, and closes the pipe
+    gc.collect()
+    gc.freeze()
+    gc.disable()  # a pause of the collector would be measured as latency, and nothing here makes cycles by the request
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_Player(plan, place, parts, pipe).run())
+    except OSError as error:
+        _tell(pipe, (BROKEN, str(error)))
+    except EOFError:
+        pass
+    finally:
+        pipe.close()
+
+
+def _tell(pipe: Connection, message: tuple[object, ...]) -> None:
+    try:
+        pipe.send(message)
+    except OSError:
+        raise EOFError from None
+
+
+class _Player:
+    def __init__(self, plan: Plan, place: int, parts: int, pipe: Connection) -> None:
+        kind = ClosedLoop if isinstance(plan.load, Closed) else OpenLoop
+        self._client = kind(plan, place, parts)
+        self._plan, self._pipe = plan, pipe
+        self._heard: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue()
+        self._gone = False
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        await self._client.prepare()
+        loop.add_reader(self._pipe.fileno(), self._hear)
+        try:
+            _tell(self._pipe, (READY,))
+            _, start = await self._next()
+            self._client.start(start)
+            await self._warm_up(start)
+            tally = await self._finish()
+            _tell(self._pipe, (TALLY, tally))
+        finally:
+            loop.remove_reader(self._pipe.fileno())
+            self._client.close()
+
+    def _hear(self) -> None:
+        try:
+            self._heard.put_nowait(self._pipe.recv())
+        except (EOFError, OSError):
+            self._gone = True
+            asyncio.get_running_loop().remove_reader(self._pipe.fileno())
+            self._heard.put_nowait(())
+
+    async def _next(self) -> tuple[Any, ...]:
+        message = await self._heard.get()
+        if self._gone:
+            raise EOFError
+        return message
+
+    async def _warm_up(self, start: float) -> None:
+        """Windows until the parent says from when to when it is measured."""
+        end = start + self._plan.window
+        message = None
+        while message is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(_TICK, max(end - time.monotonic(), 0))):
+                    message = await self._next()
+            now = time.monotonic()
+            self._client.tick(now)
+            if now >= end:
+                _tell(self._pipe, (WINDOW, self._client.recorder.take_window()))
+                end += self._plan.window
+        _, begin, finish, requests = message
+        self._client.measure(begin, finish, requests)
+
+    async def _finish(self) -> Tally:
+        recorder = self._client.recorder
+        await asyncio.sleep(max(recorder.begin - time.monotonic(), 0))
+        before = _spent()
+        busy = None
+        while not self._client.over(now := time.monotonic()):
+            if self._gone:
+                raise EOFError
+            if busy is None and now >= recorder.end:
+                busy = _spent() - before
+            self._client.tick(now)
+            await asyncio.sleep(_TICK)
+        tally = recorder.tally
+        tally.busy = tally.busiest = _spent() - before if busy is None else busy
+        return tally
+
+
+def _spent() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime

@@ -1,0 +1,90 @@
+"""Sorts each request's end into the tally of the run, and into the windows of the warm-up."""
+
+from __future__ import annotations
+
+import math
+
+from .answer import Answer
+from .channel import Channel
+from .checks import shortened
+from .histogram import Histogram
+from .plan import Plan
+from .tally import CONNECT, REFUSALS, REFUSED, RIGHT, STATUS, WRONG, Tally
+
+
+class Recorder:
+    """A request counts when it was due between `begin` and `end`; until these are known, all is warm-up."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._slo = plan.slo if plan.slo is not None else math.inf
+        self.begin = self.end = math.inf
+        self.tally = Tally()
+        self.window = Histogram()
+
+    def counts(self, due: float) -> bool:
+        return self.begin <= due < self.end
+
+    def started(self, due: float, now: float) -> None:
+        """A request's turn has come `now`."""
+        if self.begin <= due < self.end:
+            self.tally.offered += 1
+            self.tally.late.add(now - due)
+
+    def waits(self, due: float) -> None:
+        """A request has no connection, and no more may be opened."""
+        self.tally.waited += self.counts(due)
+
+    def answered(self, channel: Channel, answer: Answer, now: float) -> None:
+        """Right, wrong or refused?"""
+        due, place = channel.due, channel.place
+        body = self._plan.payloads[place].body
+        counts = self.begin <= due < self.end
+        if counts:
+            self.tally.statuses[answer.status] = self.tally.statuses.get(answer.status, 0) + 1
+            self.tally.sent_bytes += len(body)
+            self.tally.received_bytes += len(answer.body)
+        if answer.status != 200:
+            self._not_good(answer, due, now)
+        elif not self._plan.check(place, body, answer.body):
+            name = self._plan.payloads[place].name
+            self.failed(WRONG, f"{name}: {shortened(answer.body)}", due, now)
+        else:
+            self._right(channel, answer, now, counts)
+
+    def failed(self, kind: str, text: str, due: float, now: float) -> None:
+        """No answer, or none that is right."""
+        if self.counts(due):
+            self.tally.count(kind, text)
+            self.tally.last = max(self.tally.last, now)
+
+    def no_connection(self, text: str, due: float, now: float) -> None:
+        """The server takes none."""
+        self.failed(CONNECT, text, due, now)
+
+    def _not_good(self, answer: Answer, due: float, now: float) -> None:
+        refused = answer.status in REFUSALS
+        self.failed(REFUSED if refused else STATUS, f"{answer.status} {shortened(answer.body)}", due, now)
+        if refused and self.counts(due):
+            self.tally.refusal.add(now - due)
+
+    def _right(self, channel: Channel, answer: Answer, now: float, counts: bool) -> None:
+        took, tally = now - channel.due, self.tally
+        self.window.add(took)
+        if self.begin <= now < self.end:
+            tally.ended += 1
+        if not counts:
+            return
+        tally.counts[RIGHT] = tally.counts.get(RIGHT, 0) + 1
+        tally.latency.add(took)
+        tally.good += took <= self._slo
+        tally.last = max(tally.last, now)
+        if answer.chunks:
+            tally.first.add(channel.first - channel.due)
+            for gap in channel.gaps:
+                tally.gap.add(gap)
+
+    def take_window(self) -> Histogram:
+        """The right answers since it was last taken."""
+        taken, self.window = self.window, Histogram()
+        return taken

@@ -1,0 +1,43 @@
+"""What the server itself says of a run: batches, times in the queue and in the handler, out of two scrapes. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .scrape import Scrape, quantile
+
+_PERCENTILES = (50, 90, 99)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Of one model between two scrapes; milliseconds by percentile, empty where nothing was served.
+
+    A batch's handler time counts once, as TorchServe's does.
+    """
+
+    batch: float | None
+    handler: dict[int, float]
+    queue: dict[int, float]
+
+
+def served(before: Scrape, after: Scrape, model: str) -> Served:
+    """All versions of the model together."""
+    batches = _grown(before, after, "torchserve_batch_size_count", model)
+    requests = _grown(before, after, "torchserve_batch_size_sum", model)
+    return Served(
+        requests / batches if batches > 0 else None,
+        _quantiles(before, after, "torchserve_handler_duration_seconds_bucket", model),
+        _quantiles(before, after, "torchserve_queue_duration_seconds_bucket", model),
+    )
+
+
+def _grown(before: Scrape, after: Scrape, name: str, model: str, **labels: str) -> float:
+    return after.total(name, model_name=model, **labels) - before.total(name, model_name=model, **labels)
+
+
+def _quantiles(before: Scrape, after: Scrape, name: str, model: str) -> dict[int, float]:
+    ends = {labels["le"] for labels, _ in after.of(name, model_name=model)}
+    buckets = {float(end): _grown(before, after, name, model, le=end) for end in ends}
+    found = {percentile: quantile(percentile / 100, buckets) for percentile in _PERCENTILES}
+    return {percentile: seconds * 1e3 for percentile, seconds in found.items() if seconds is not None}
