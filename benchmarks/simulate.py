@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 
 import click
+from torchserve.cli.loadgen.arrivals import bursty, poisson, recorded
 
-from .simulation.arrivals import bursty, poisson, recorded
 from .simulation.cell import CONTENDERS, CURVES, Curve, Seen, play
 from .simulation.overhead import decision_cost, placement_cost
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.simulate import shortfalls
-from benchmarks.simulation.arrivals import bursty, poisson, recorded
+from torchserve.cli.loadgen.arrivals import bursty, poisson, recorded
 from benchmarks.simulation.cell import CONTENDERS, CURVES, Curve, Seen, between, play
 
 STEADY = Curve("steady", lambda size: 0.01, 4, 0.05)
