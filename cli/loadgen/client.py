@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import math
 import ssl
@@ -17,7 +18,7 @@ from .plan import Plan
 from .recorder import Recorder
 
 
-class Client:
+class Client(abc.ABC):
     """One process's part of the load: the one at `place` of `parts`."""
 
     def __init__(self, plan: Plan, place: int, parts: int) -> None:
@@ -32,20 +33,21 @@ class Client:
         self._tasks: set[asyncio.Task[None]] = set()
         self._ssl = _context(plan)
 
+    @abc.abstractmethod
     async def prepare(self) -> None:
         """Opens the connections to begin with. Raises OSError."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def start(self, at: float) -> None:
         """Begins to ask at the time `at`, which is near."""
-        raise NotImplementedError
 
     def over(self, now: float) -> bool:
         """Whether nothing more will be sent, and nothing is to be answered."""
         return self._sent_all(now) and not any(channel.busy for channel in self.channels)
 
+    @abc.abstractmethod
     def answered(self, channel: Channel, answer: Answer, now: float) -> None:
-        raise NotImplementedError
+        """Takes it down, and puts the channel to use again."""
 
     def lost(self, channel: Channel) -> None:
         self.channels.discard(channel)
