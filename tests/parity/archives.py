@@ -9,7 +9,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import handlers
+from . import author, handlers
 
 _ONE = "minWorkers: 1\nmaxWorkers: 1\n"
 
@@ -28,6 +28,7 @@ class Archive:
 ARCHIVES: dict[str, Archive] = {
     "probe.mar": Archive(handlers.PROBE, _ONE, "probe"),
     "probe2.mar": Archive(handlers.PROBE, _ONE, "probe", "2.0"),
+    "author.mar": Archive(author.AUTHOR, _ONE, "author"),
     "pair.mar": Archive(handlers.PROBE, _ONE + "batchSize: 2\nmaxBatchDelay: 3000\nbatchPolicy: fixed\n", "pair"),
     "tight.mar": Archive(handlers.PROBE, _ONE + "jobQueueSize: 1\n", "tight"),
     "strict.mar": Archive(handlers.PROBE, _ONE + "responseTimeout: 1\n", "strict"),

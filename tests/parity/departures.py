@@ -50,6 +50,14 @@ DEPARTURES: dict[str, Departure] = {
         {"0": error(400, "Bad Request", "BadRequestException",
                     "Malformed JSON in body: Expecting value at line 1 column 7 (char 6).")},
     ),
+    "authors: a word that the vocabulary lacks": Departure(
+        "it counts as <unk>, which torchtext's vocabularies did by themselves",
+        instead=[{
+            "status": 200, "reason": "",
+            "headers": {name: value for name, value in _HEADERS.items() if name != "content-type"},
+            "form": "json, pretty", "body": [{"up": 0.0, "down": 1.0}],
+        }],
+    ),
     "PredictionException 413": Departure(
         "a status that a handler chooses is passed on as it is",
         {"0/status": 413, "0/reason": "Request Entity Too Large", "0/body/code": 413},
