@@ -26,19 +26,20 @@ def pid_path() -> Path:
         ) from None
 
 
-def remove_orphan() -> None:
-    """Remove a pid file that no server holds."""
+def remove_orphan() -> bool:
+    """Remove a pid file that no server holds; whether there was one."""
     try:
         descriptor = os.open(pid_path(), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
-        return
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held until it is gone: a start in between sees it
         pid_path().unlink(missing_ok=True)
     except BlockingIOError:
-        pass
+        return False
     finally:
         os.close(descriptor)
+    return True
 
 
 def running_pid() -> int | None:

@@ -7,12 +7,14 @@ import gc
 import logging
 import os
 import signal
+import ssl
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
+from ..core.config.address import Address
 from ..core.config.configuration import Configuration
 from ..core.config.dump import dump
 from ..core.config.settings import Settings
@@ -28,6 +30,7 @@ from ..http.cors import Cors
 from ..http.front import Front
 from ..http.limits import Limits
 from ..http.listener import Listener
+from ..http.renewal import Renewal
 from ..http.routes import Face
 from ..http.tls import Identity, server_context
 from .background import Reporter
@@ -85,7 +88,10 @@ async def _serve(
     stopping = asyncio.Event()
     server = ModelServer(settings, logs.stream, snapshots, configuration.kept())
     _on_signals(stopping, server, guard)
-    front = _front(settings, server, logs, guard)
+    identity = _identity(settings)
+    tls = server_context(identity) if any(each.tls for each in _addresses(settings)) else None
+    renewing = asyncio.create_task(Renewal(tls, identity).run()) if tls is not None else None
+    front = _front(settings, server, logs, guard, tls)
     try:
         log.info("%s", dump(settings, look_around(configuration.path, await server.gpus())))
         await server.start()
@@ -101,6 +107,8 @@ async def _serve(
         server.controlplane.begin_drain()
         await front.drain(DRAIN)
     finally:
+        if renewing is not None:
+            renewing.cancel()
         await front.stop()
         await server.stop(grace=2.0)
     log.info("Torchserve stopped.")
@@ -130,10 +138,16 @@ def _log_plan(settings: Settings, log_config: LogConfig | None, reporter: Report
     return log_config.plan.without_console() if reporter.in_background else log_config.plan
 
 
-def _front(settings: Settings, server: ModelServer, logs: LogWriter, guard: Guard | None) -> Front:
-    wanted = (settings.inference_address, settings.management_address, settings.metrics_address)
+def _addresses(settings: Settings) -> tuple[Address, Address, Address]:
+    return settings.inference_address, settings.management_address, settings.metrics_address
+
+
+def _front(
+    settings: Settings, server: ModelServer, logs: LogWriter, guard: Guard | None, tls: ssl.SSLContext | None
+) -> Front:
     listen: dict[Face, Listener] = {
-        face: Listener(each.host, each.port, each.tls, each.path) for face, each in zip(_FACES, wanted, strict=True)
+        face: Listener(each.host, each.port, each.tls, each.path)
+        for face, each in zip(_FACES, _addresses(settings), strict=True)
     }
     if not settings.enable_metrics_api:
         del listen["metrics"]
@@ -153,7 +167,7 @@ def _front(settings: Settings, server: ModelServer, logs: LogWriter, guard: Guar
             settings.cors_allowed_methods or "",
             settings.cors_allowed_headers or "",
         ),
-        tls=server_context(_identity(settings)) if any(each.tls for each in wanted) else None,
+        tls=tls,
     )
 
 

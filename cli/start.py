@@ -16,7 +16,7 @@ from ..core.logs.config import read_log_config
 from ..core.logs.plan import log_folder
 from ..core.models.snapshot_folder import SnapshotFolder
 from .background import Reporter, start_in_background
-from .pidfile import running_pid
+from .pidfile import remove_orphan, running_pid
 
 
 def start(
@@ -41,6 +41,8 @@ def start(
             log_config, ts_config, snapshots, overrides(model_store, models, disable_token_auth, enable_model_api)
         )
         read = read_log_config(log_config) if log_config is not None else None
+        if not reporter.in_background and remove_orphan():
+            click.echo("Removing orphan pid file.")
     except InvalidConfig as error:
         reporter.failed(str(error))
         raise
@@ -55,10 +57,14 @@ def start(
 def overrides(
     model_store: Path | None, models: tuple[str, ...], disable_token_auth: bool, enable_model_api: bool
 ) -> list[Override]:
-    """What the flags that were given say about the settings. The two switches can only switch on."""
+    """What the flags that were given say about the settings. The two switches can only switch on.
+
+    Models may stand in one word, parted by commas: TorchServe makes one list of all.
+    """
+    named = tuple(word for each in models for part in each.split(",") if (word := part.strip()))
     given = [
         Override("model_store", model_store, "--model-store"),
-        Override("load_models", models, "--models"),
+        Override("load_models", named, "--models"),
         Override("disable_token_authorization", disable_token_auth, "--disable-token-auth"),
         Override("enable_model_api", enable_model_api, "--enable-model-api"),
     ]

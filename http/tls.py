@@ -34,12 +34,25 @@ class Identity:
     keystore_pass: str = "changeit"  # noqa: S105  (the default of TorchServe and of Java)
     keystore_type: str = "PKCS12"
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Those that count; none if a certificate is made."""
+        if self.keystore is not None:
+            return (self.keystore,)
+        return tuple(file for file in (self.certificate_file, self.private_key_file) if file is not None)
+
 
 def server_context(identity: Identity) -> ssl.SSLContext:
     """TLS 1.2 and newer, with Python's choice of ciphers. Raises InvalidConfig naming the setting and the file."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
+    load_identity(context, identity)
+    return context
+
+
+def load_identity(context: ssl.SSLContext, identity: Identity) -> None:
+    """Have `context` show this certificate to those who connect from now on. Raises InvalidConfig."""
     if identity.keystore is not None:
         _load(context, _from_keystore(identity.keystore, identity), f"keystore={identity.keystore}")
     elif identity.certificate_file is not None and identity.private_key_file is not None:
@@ -55,7 +68,6 @@ def server_context(identity: Identity) -> ssl.SSLContext:
             "https with a certificate made at the start, which no client has a reason to trust: give certificate_file"
             " and private_key_file, or keystore"
         )
-    return context
 
 
 def _load_files(context: ssl.SSLContext, certificate: Path, key: Path) -> None:

@@ -139,12 +139,12 @@ def test_servers_that_come_and_go_at_once_never_hold_it_together(path: Path) -> 
 
 
 def test_an_orphan_is_removed_and_a_held_file_is_not(path: Path) -> None:
-    remove_orphan()
+    assert not remove_orphan()
     path.write_text("99999999\n")
-    remove_orphan()
+    assert remove_orphan()
     assert not path.exists()
     held = PidFile()
-    remove_orphan()
+    assert not remove_orphan()
     assert running_pid() == os.getpid()
     held.remove()
 

@@ -34,6 +34,11 @@ def settings(
     return _configuration(log_config, config, None, overrides(store, models, tokens_off, api)).settings
 
 
+@pytest.mark.parametrize("models", [("a.mar,b=b.mar",), ("a.mar, b=b.mar,",), ("a.mar", "", "b=b.mar")])
+def test_models_in_one_word(store: Path, models: tuple[str, ...]) -> None:
+    assert settings(store=store, models=models).load_models == ("a.mar", "b=b.mar")
+
+
 def test_flags_alone(store: Path) -> None:
     assert settings(store=store) == Settings(model_store=store)
     assert settings(store=store, models=("a.mar", "b=b.mar"), tokens_off=True, api=True) == Settings(

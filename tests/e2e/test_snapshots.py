@@ -93,6 +93,7 @@ def test_a_restart_brings_everything_back(start: Start, store: Path, tmp_path: P
     crash(server)
 
     server = start()
+    assert server.has_logged("Removing orphan pid file.")
     assert server.has_logged("Configuration and models are taken from the snapshot")
     assert seen(server) == before
     server.ready("echo")

@@ -1,8 +1,8 @@
 """`python -m tests.parity.upstream --upstream CHECKOUT [FILE...]`: TorchServe's own pytest files against this server.
 
 They run in a copy of the checkout, on TorchServe's fixed ports, with this project's `ts`, `torchserve` and archiver. What
-would be fetched from the network is stood in for: archives of the zoo by ones that answer with their name, weights by
-random ones of the same shapes.
+would be fetched is stood in for: archives of the zoo by ones that answer with their name, weights by random ones of the
+same shapes, or, for mnist, by ones that know the pictures of the repository.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from . import upstream_web as web
 
 FILES = (
     "test_auto_recover",
@@ -66,13 +68,27 @@ def generate_model_archive(config=None):
     _generate(config or ArgParser.export_model_args_parser())
 """
 _LOCKED = ("disable_token_authorization=false", "enable_model_api=false", "enable_envvars_config=true")
+# The answers that are asked for are those of the ten pictures that come with the example: learnt by heart in seconds.
 _WEIGHTS = """
 import importlib.util, sys, torch
+from pathlib import Path
+from PIL import Image
+from torchvision import transforms
 torch.manual_seed(0)
 spec = importlib.util.spec_from_file_location("mnist", sys.argv[1])
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
-torch.save(module.Net().state_dict(), sys.argv[2])
+net = module.Net()
+seen = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
+pictures = Path(sys.argv[1]).parent / "test_data"
+batch = torch.stack([seen(Image.open(pictures / f"{digit}.png")) for digit in range(10)])
+optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+for _ in range(60):
+    optimizer.zero_grad()
+    torch.nn.functional.nll_loss(net(batch), torch.arange(10)).backward()
+    optimizer.step()
+assert net.eval()(batch).argmax(1).tolist() == list(range(10))
+torch.save(net.state_dict(), sys.argv[2])
 """
 
 
@@ -94,6 +110,7 @@ def prepare(upstream: Path, into: Path) -> None:
     config.write_text(json.dumps(stubs))
     weights = [sys.executable, "-c", _WEIGHTS, str(mnist / "mnist.py"), str(mnist / "mnist_cnn.pt")]
     subprocess.run(weights, check=True)
+    web.furnish(into)
     # Tokens and the lock on models are on by default in TorchServe; here, on loopback, where the file says so.
     resources = into / "test/resources"
     for path in [*resources.glob("config_token*.properties"), resources / "config_https.properties"]:
@@ -128,15 +145,16 @@ def run(home: Path, name: str, arguments: list[str]) -> tuple[str, str]:
         "asyncio_mode=auto",
         "--timeout=150",
     ]
-    done = subprocess.run(
-        [*command, *arguments, f"{name}.py"],
-        cwd=home / "test" / "pytest",
-        env=env,
-        text=True,
-        check=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    with web.served(home, name):
+        done = subprocess.run(
+            [*command, *arguments, f"{name}.py"],
+            cwd=home / "test" / "pytest",
+            env=env,
+            text=True,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
     lines = re.findall(r"^=+ (.*) in [0-9.]+s.*=+$", done.stdout, re.MULTILINE)
     return lines[-1] if lines else f"code {done.returncode}", done.stdout
 

@@ -1,0 +1,60 @@
+"""What TorchServe's own tests fetch from the network, stood in for by small files that a local server hands out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+HOSTS = ("https://torchserve.pytorch.org", "https://download.pytorch.org")
+FETCHING = ("test_handler", "test_model_archiver")  # the files that ask for what stands here
+# TorchServe's own default; ours lets nobody register from this host's own addresses.
+_CONFIG = "allowed_urls=file://.*|http(s)?://.*\n"
+_RESNET = """
+import sys, torch, torchvision
+torch.manual_seed(0)
+torch.save(torchvision.models.resnet18(weights=None).state_dict(), sys.argv[1])
+"""
+
+
+def furnish(home: Path) -> None:
+    """The files: the example mnist as an archive, a stub under the name of resnet-18, random weights for that."""
+    archives, weights, mnist = home / "web/mar_files", home / "web/models", home / "examples/image_classifier/mnist"
+    for folder in (archives, weights):
+        folder.mkdir(parents=True, exist_ok=True)
+    archiver = [str(Path(sys.executable).with_name("torch-model-archiver")), "--version", "1.0", "--force"]
+    archiver += ["--export-path", str(archives), "--model-name"]
+    parts = ["--model-file", mnist / "mnist.py", "--serialized-file", mnist / "mnist_cnn.pt"]
+    subprocess.run([*archiver, "mnist", *parts, "--handler", mnist / "mnist_handler.py"], check=True)
+    subprocess.run([*archiver, "resnet-18", "--handler", home / "stub.py"], check=True)
+    subprocess.run([sys.executable, "-c", _RESNET, weights / "resnet18-f37072fd.pth"], check=True)
+
+
+@contextmanager
+def served(home: Path, name: str) -> Iterator[None]:
+    """With the file `name` of the tests asking here, and the server allowed to."""
+    if name not in FETCHING:
+        yield
+        return
+    handler = partial(SimpleHTTPRequestHandler, directory=str(home / "web"))
+    test, config = home / "test/pytest" / f"{name}.py", home / "test/pytest/config.properties"
+    said = test.read_text()
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        changed = said
+        for host in HOSTS:
+            changed = changed.replace(host, f"http://127.0.0.1:{server.server_port}")
+        test.write_text(changed)
+        config.write_text(_CONFIG)
+        try:
+            yield
+        finally:
+            test.write_text(said)
+            config.unlink()
+            server.shutdown()
