@@ -219,7 +219,7 @@ class ControlPlane:
 
     async def _scale(self, model: Model, minimum: int, maximum: int) -> None:
         try:
-            await model.pool.scale(minimum, maximum)
+            await model.scale(minimum, maximum)
         except WorkersFailed as error:
             text = f"Failed to start workers for model {model.name} version: {model.version}."
             raise WorkersFailed(f"{text} {error}", out_of_memory=error.out_of_memory, brief=text) from error

@@ -75,6 +75,10 @@ class Batcher:
     def announced(self) -> int:
         return len(self._announced)
 
+    @property
+    def pace(self) -> float:
+        return self._crew.pace
+
     # ---- what happens
 
     def offer(self, job: Job, now: float) -> None:

@@ -44,6 +44,12 @@ class Crew:
             found = self._costs[runner.device] = Costs(self._largest)
         return found
 
+    @property
+    def pace(self) -> float:
+        """Seconds of a runner that a job takes in a batch of the size that pays; 0 while nothing is known."""
+        known = [costs.typical(size) / size for costs in self._costs.values() if (size := costs.known and costs.ideal)]
+        return sum(known) / len(known) if known else 0.0
+
     def join(self, runner: Runner, now: float) -> None:
         """It takes batches; a free one keeps its turn."""
         load = self._busy.get(runner)

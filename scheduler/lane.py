@@ -70,6 +70,11 @@ class Lane:
         """Runners that would take a batch now."""
         return self._batcher.free
 
+    @property
+    def pace(self) -> float:
+        """Seconds of a runner that a job takes in a batch of the size that pays; 0 while nothing is known."""
+        return self._batcher.pace
+
     def now(self) -> float:
         """The clock (s) of `expires`, `Job.arrived` and `Batch.formed`."""
         return self._time()

@@ -40,6 +40,8 @@ class ModelOptions:
     job_ticket: bool = False
     gpu_memory: int | None = None
     when_no_gpu_memory: str = "refuse"
+    autoscale: bool = True
+    scale_down_after: int = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,7 @@ _WHOLE_KEYS = {
     "clientTimeoutInMills": ("client_timeout", 0),
     "latencySlo": ("latency_slo", 0),
     "jobQueueSize": ("job_queue_size", 1),
+    "scaleDownAfter": ("scale_down_after", 1),
 }
 POLICIES = ("adaptive", "eager", "fixed")
 _MEMORY = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([KMGT]i?B?)\s*")
@@ -130,6 +133,7 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
     found["asynchronous"] = _read_asynchronous(config, ranks=parallel.ranks if parallel else 0)
     found["use_venv"] = _read_switch(config, "useVenv")
     found["job_ticket"] = _read_switch(config, "useJobTicket")
+    found["autoscale"] = _read_switch(config, "autoscale", default=True)
     for key in _NOT_YET:
         if config.get(key):
             log.warning("model-config.yaml: %s is not supported by this version and is ignored", key)
@@ -147,11 +151,13 @@ def _read_asynchronous(config: Mapping[str, Any], ranks: int) -> bool:
     return said
 
 
-def _read_switch(config: Mapping[str, Any], key: str) -> bool:
-    value = config.get(key, False)
-    if not isinstance(value, bool):
-        log.warning("model-config.yaml: %s must be true or false, not %r; false is used", key, value)
-    return value is True
+def _read_switch(config: Mapping[str, Any], key: str, *, default: bool = False) -> bool:
+    value = config.get(key, default)
+    if isinstance(value, bool):
+        return value
+    text = str(default).lower()
+    log.warning("model-config.yaml: %s must be true or false, not %r; %s is used", key, value, text)
+    return default
 
 
 def _read_devices(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from ..workers.launcher import Launcher
 from ..workers.pool import Pool
 from .numbers import WorkerNumbers
 from .observer import ModelObserver
+from .scaler import Scaler
 
 log = logging.getLogger(__name__)
 
@@ -74,12 +75,14 @@ class Model:
             observer=ModelObserver(self.metrics),
         )
         self.pool = Pool(launcher, f"{name}_{version}", numbers.next, options.max_retry_timeout, self._hopeless)
+        self.scaler = Scaler(self._label, self.lane, self.pool, options.scale_down_after)
         self.metrics.watch(
             depth=lambda: self.lane.queued, in_flight=lambda: self.lane.running, workers=self.pool.in_state
         )
 
     def submit(self, payload: Payload, sink: Sink, *, named_version: bool, alone: bool = False) -> Job:
         """Queue a request. Raises NoWorker, QueueFull, NotInTime or Draining, with the true reason."""
+        self.scaler.arrived += 1
         if not self.pool.promising:
             raise NoWorker(self._no_worker(named_version))
         if self.options.job_ticket and self.lane.queued + self.lane.running >= self.lane.runners:
@@ -114,8 +117,20 @@ class Model:
         minimum, _ = self.workers_wanted
         return "" if self.pool.ready >= minimum else f"{self._label} has {self.pool.ready} of {minimum} workers."
 
+    async def scale(self, minimum: int, maximum: int) -> None:
+        """Bring the number of workers into minimum…maximum, where it goes by the load from then on.
+
+        Raises WorkersFailed; what could not be started is tried again with back-off.
+        """
+        try:
+            await self.pool.scale(minimum, maximum)
+        finally:
+            if self.options.autoscale:
+                self.scaler.follow()
+
     async def drain(self, grace: float) -> None:
         """Serve what is queued and running for at most `grace` seconds, then end all workers."""
+        self.scaler.stop()
         if self.pool.promising:
             await self.lane.drain(grace)
         self.lane.close(Draining(f"{self._label} was removed before it came to this request."))

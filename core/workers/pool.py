@@ -105,6 +105,23 @@ class Pool:
             added = [self._add() for _ in range(wanted - len(self.slots))]
         await self._loaded(added)
 
+    async def resize(self, count: int) -> None:
+        """As many workers as `count`, within the bounds of the last `scale`; returns when every new one has loaded.
+
+        Raises WorkersFailed if one could not: those that don't serve are not kept then. Of too many the idle go.
+        """
+        async with self._scaling:
+            count = min(max(count, self.minimum), self.maximum)
+            await self._remove(sorted(self.slots, key=_worth)[: max(0, len(self.slots) - count)], STOP_WAIT)
+            added = [self._add() for _ in range(count - len(self.slots))]
+        try:
+            await self._loaded(added)
+        except WorkersFailed:
+            async with self._scaling:
+                useless = [slot for slot in added if slot in self.slots and slot.state is not SlotState.READY]
+                await self._remove(useless[: max(0, len(self.slots) - self.minimum)], 0.0)
+            raise
+
     async def renew(self, grace: float) -> None:
         """Replace every worker by a new one, which loads the model's files as they are now; what waits, waits for it.
 
@@ -217,6 +234,11 @@ class Pool:
         self._launcher.seats.leave(slot.name)
         slot.failed = slot.last_failure
         slot.worker, slot.gpus = None, ()
+
+
+def _worth(slot: Slot) -> tuple[bool, bool, int]:
+    """Those that are missed least come first: they don't serve, are idle, are new."""
+    return slot.state is SlotState.READY, slot.worker is not None and slot.worker.busy, -slot.number
 
 
 def _tell(slot: Slot, *, loaded: bool) -> None:

@@ -34,6 +34,7 @@ def test_nothing_given() -> None:
         ("responseTimeout", "response_timeout", 1), ("startupTimeout", "startup_timeout", 1),
         ("maxRetryTimeoutInSec", "max_retry_timeout", 1), ("clientTimeoutInMills", "client_timeout", 0),
         ("jobQueueSize", "job_queue_size", 1),
+        ("scaleDownAfter", "scale_down_after", 1),
     ],
 )  # fmt: skip
 def test_whole_numbers_of_the_yaml(key: str, name: str, low: int, caplog: pytest.LogCaptureFixture) -> None:
@@ -262,3 +263,10 @@ def test_gpu_memory(value: object, expected: int | None, caplog: pytest.LogCaptu
 def test_when_no_gpu_memory(value: object, expected: str, caplog: pytest.LogCaptureFixture) -> None:
     assert resolve({"whenNoGpuMemory": value}).when_no_gpu_memory == expected
     assert ("whenNoGpuMemory must be" in caplog.text) == (value == 1)
+
+
+@pytest.mark.parametrize(("value", "expected"), [(True, True), (False, False), ("no", True), (0, True), (None, True)])
+def test_autoscale_is_on_unless_it_is_off(value: object, expected: bool, caplog: pytest.LogCaptureFixture) -> None:
+    assert resolve({}).autoscale
+    assert resolve({"autoscale": value}).autoscale is expected
+    assert ("autoscale must be true or false" in caplog.text) == (not isinstance(value, bool))

@@ -1,0 +1,71 @@
+"""Scaler: asks once a second how many workers a model should have, and has its pool see to it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from ...scheduler.autoscale import Autoscaler, Seen
+from ...scheduler.lane import Lane
+from ..errors import WorkersFailed
+from ..workers.pool import Pool
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 1.0  # seconds
+
+
+class Scaler:
+    """Of one model version. It looks only while the pool's maximum is above its minimum."""
+
+    def __init__(self, label: str, lane: Lane, pool: Pool, down_after: float) -> None:
+        self.arrived = 0  # requests; the model counts them here
+        self._label = label
+        self._lane = lane
+        self._pool = pool
+        self._autoscaler = Autoscaler(down_after)
+        self._task: asyncio.Task[None] | None = None
+        self._changes: set[asyncio.Task[None]] = set()
+
+    def follow(self) -> None:
+        """The pool may have new bounds."""
+        if self._pool.maximum > self._pool.minimum and self._task is None:
+            self._task = asyncio.create_task(self._run(), name=f"scale {self._label}")
+
+    def stop(self) -> None:
+        """From now on the number of workers is others' affair."""
+        for task in (self._task, *self._changes):
+            if task is not None:
+                task.cancel()
+
+    async def _run(self) -> None:
+        while self._pool.maximum > self._pool.minimum:
+            await asyncio.sleep(INTERVAL)
+            try:
+                self._look()
+            except Exception:
+                log.exception("%s: its number of workers could not be decided", self._label)
+        self._task = None
+
+    def _look(self) -> None:
+        lane, pool, decides = self._lane, self._pool, self._autoscaler
+        workers = len(pool.slots)
+        on_the_way = workers - pool.ready - pool.in_state("given_up")
+        seen = Seen(self.arrived, lane.queued, lane.free, lane.pace, workers, on_the_way, pool.minimum, pool.maximum)
+        wanted = decides.wanted(seen, lane.now())
+        if wanted != workers:
+            log.info(
+                "%s: %d workers become %d; its load is %.2f workers, and %d requests wait",
+                *(self._label, workers, wanted, decides.load, lane.queued),
+            )
+            # A worker may take minutes to load; meanwhile there may be reason to do without it.
+            task = asyncio.create_task(self._change(wanted))
+            self._changes.add(task)
+            task.add_done_callback(self._changes.discard)
+
+    async def _change(self, wanted: int) -> None:
+        try:
+            await self._pool.resize(wanted)
+        except WorkersFailed as error:
+            self._autoscaler.failed(self._lane.now())
+            log.warning("%s stays with the workers it has: %s", self._label, error)
