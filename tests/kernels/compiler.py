@@ -1,7 +1,7 @@
 """Compiles the kernels for GPUs that aren't here, exactly as a launch there would, and reads what they use.
 
-As a program it takes a JSON list of jobs from stdin, {"op", "budget" (its number), "arch", "kernels" (a file or null)},
-and prints a list of what each compiled to. It must run without TRITON_INTERPRET.
+As a program it takes a JSON list of jobs from stdin, {"op", "budget" (its number), "arch" (80 for sm_80, or AMD's
+name), "kernels" (a file or null)}, and prints a list of what each compiled to. It must run without TRITON_INTERPRET.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any
 
 _RESOURCES = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)")
 _STORE = re.compile(r"st\.global(?:\.\w+)*?(?:\.v(\d))?\.b(\d+)")
+_AMD_STORE = re.compile(r"(?:global|buffer|flat)_store_(byte|short|dword)(?:x(\d))?")
+_AMD_BITS = {"byte": 8, "short": 16, "dword": 32}
 _CONSTANT = re.compile(r"(%\S+) = arith\.constant")
 _OFFSET = re.compile(r"tt\.addptr %\S+, (%\S+) : .*?, (?:tensor<[\dx]+x)?(i\d+)")
 
@@ -25,14 +27,14 @@ class NoGpu:
     """What triton asks of a driver on the way to compiling, answered for a GPU that isn't here."""
 
     def __init__(self) -> None:
-        self.arch = 0
+        self.arch: int | str = 0
 
     def get_current_target(self) -> Any:
         from triton.backends.compiler import GPUTarget
 
-        return GPUTarget("cuda", self.arch, 32)
+        return GPUTarget("hip", self.arch, 64) if isinstance(self.arch, str) else GPUTarget("cuda", self.arch, 32)
 
-    def get_current_device(self) -> int:
+    def get_current_device(self) -> int | str:
         return self.arch  # triton keeps what it compiled by device
 
     def get_current_stream(self, device: int) -> int:
@@ -59,16 +61,36 @@ def measured(kernel: Any) -> dict[str, Any]:
 
     Store widths are read from the PTX, whose vector stores become single instructions: disassembling takes 0.4 s each.
     """
+    common = {"shared": kernel.metadata.shared, "narrow": narrow_offsets(kernel.asm["ttir"])}
+    return common | (_on_amd(kernel.asm["amdgcn"]) if "amdgcn" in kernel.asm else _on_nvidia(kernel))
+
+
+def _on_amd(text: str) -> dict[str, Any]:
+    """A bf16 is rounded in steps of its own there, which nothing in the text tells from other code."""
+
+    def number(key: str) -> int:
+        return sum(map(int, re.findall(rf"\.{key}:\s+(\d+)", text)))
+
+    return {
+        "lanes": 64,
+        "registers": number("vgpr_count"),
+        "stack": number("private_segment_fixed_size"),
+        "local": number("vgpr_spill_count") + number("sgpr_spill_count"),
+        "store": max(_AMD_BITS[unit] * int(count or 1) for unit, count in _AMD_STORE.findall(text)),
+        "truncates": [],
+    }
+
+
+def _on_nvidia(kernel: Any) -> dict[str, Any]:
     usage = _RESOURCES.search(_resources(kernel.asm["cubin"]))
     assert usage is not None
     registers, stack, local = map(int, usage.groups())
     return {
+        "lanes": 32,
         "registers": registers,
         "stack": stack,
         "local": local,
-        "shared": kernel.metadata.shared,
         "store": max(int(count or 1) * int(bits) for count, bits in _STORE.findall(kernel.asm["ptx"])),
-        "narrow": narrow_offsets(kernel.asm["ttir"]),
         "truncates": re.findall(r"cvt\.rz\.\w*f16\S*", kernel.asm["ptx"]),
     }
 
