@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -26,22 +26,27 @@ _SCRIPT_RUNS = 3  # after which TorchScript has optimized for a shape
 _GAIN = 1.1  # times as fast channels last must be, as measurements vary
 
 
-def accelerate(handler: Any, batch_size: int, clock: Callable[[], float] = time.perf_counter) -> dict[str, str]:
-    """Notes on what was chosen, by subject. Never raises: a model that can't be warmed up is served as it is."""
+def accelerate(
+    handler: Any, config: Mapping[str, Any], batch_size: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, str]:
+    """Notes on what was chosen, by subject; `config` is the model's yaml.
+
+    Never raises: a model that can't be warmed up is served as it is.
+    """
     notes = {"threads": str(torch.get_num_threads())}
-    config = getattr(handler, "model_yaml_config", None) or {}
-    if (
-        handler.model is None
-        or "LOCAL_RANK" in os.environ
-        or (config.get("warmUp") is False and config.get("channelsLast") is not True)
-    ):
-        return notes  # the ranks of one model run in step, or wait for one another for ever
+    model, choice = getattr(handler, "model", None), config.get("channelsLast")
     try:
+        if choice is True and isinstance(model, torch.nn.Module):
+            model.to(memory_format=torch.channels_last)
+            notes["memory format"] = "channels last: channelsLast is true in the model's yaml"
+        # The ranks of one model run in step, or wait for one another for ever.
+        if model is None or config.get("warmUp") is False or "LOCAL_RANK" in os.environ:
+            return notes
         with untouched(handler):
-            row = example_input(handler)
+            row = example_input(handler, config.get("warmUp"))
             if row is not None:
                 size = getattr(handler.handle, "micro_batch_size", batch_size)
-                notes |= _Run(handler, row, size, clock).notes()
+                notes |= _Run(handler, row, size, clock).notes(measure=not isinstance(choice, bool))
     except Exception as error:  # noqa: BLE001  whatever a model says to an input that is not a request
         log.info("The model can't be warmed up: %s: %s", type(error).__name__, error)
         if torch.cuda.is_available():
@@ -64,19 +69,12 @@ class _Run:
         self._budget = COMPILING if self._compiled else BUDGET
         self._repeats = _SCRIPT_RUNS if isinstance(model, torch.jit.ScriptModule) else 1
 
-    def notes(self) -> dict[str, str]:
+    def notes(self, *, measure: bool) -> dict[str, str]:
         notes: dict[str, str] = {}
-        config = self._handler.model_yaml_config
-        choice = config.get("channelsLast")
-        if choice is True:
-            self._handler.model.to(memory_format=torch.channels_last)
-            notes["memory format"] = "channels last: channelsLast is true in the model's yaml"
-        if config.get("warmUp") is False:
-            return notes
         for _ in range(self._repeats):
             self._run(1)
         each = self._timed(1)
-        if not isinstance(choice, bool) and self._may_be_channels_last():
+        if measure and self._may_be_channels_last():
             notes["memory format"] = self._choose(each)
         warmed = [1]
         for size in self._sizes:
@@ -104,7 +102,7 @@ class _Run:
         before = [self._fastest(size) for size in sizes]
         model.to(memory_format=torch.channels_last)
         try:
-            if not _alike(self._run(sizes[-1]), expected, self._handler.device):
+            if not _alike(self._run(sizes[-1]), expected, self._row.device):
                 why = "channels last changes the answers"
             else:
                 gains = [old / self._fastest(size) for size, old in zip(sizes, before, strict=True)]

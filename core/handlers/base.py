@@ -96,7 +96,9 @@ class BaseHandler:
 
     def settle(self, context: Context) -> None:
         """Called once the whole of `initialize` is done, a subclass's included; what is chosen by then is noted."""
-        context.notes |= accelerate(self, context.system_properties["batch_size"])
+        context.notes |= accelerate(
+            self, getattr(context, "model_yaml_config", None) or {}, context.system_properties["batch_size"]
+        )
 
     def _load_torchscript_model(self, model_pt_path: str) -> Any:
         return torch.jit.load(existing(model_pt_path), map_location=self.device)

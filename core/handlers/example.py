@@ -13,13 +13,12 @@ import torch
 _SIDE = 320  # of the picture; most pipelines cut their own size from it
 
 
-def example_input(handler: Any) -> torch.Tensor | None:
-    """One row of a batch, on the handler's device.
+def example_input(handler: Any, shape: Any) -> torch.Tensor | None:
+    """One row of a batch, on the handler's device: of `shape`, if that is a list, which the yaml's `warmUp` may be, or a
+    picture through the handler's own `image_processing`.
 
-    Of the shape that `warmUp` in the yaml names, or a picture through the handler's own `image_processing`. None if the
-    hooks between a request and the model aren't ours, because then nobody knows what they make of it.
+    None if the hooks between a request and the model aren't ours, because then nobody knows what they make of it.
     """
-    shape = handler.model_yaml_config.get("warmUp")
     if isinstance(shape, list):
         return torch.zeros(shape, device=handler.device) if _is_ours(handler, "inference") else None
     processing = getattr(handler, "image_processing", None)
@@ -40,7 +39,7 @@ def _is_ours(handler: Any, *hooks: str) -> bool:
 @contextmanager
 def untouched(handler: Any) -> Iterator[None]:
     """Random numbers and the model's buffers are afterwards what they were before; nothing is measured meanwhile."""
-    model, device = handler.model, handler.device
+    model, device = handler.model, None if handler.device is None else torch.device(handler.device)
     buffers = list(model.buffers()) if isinstance(model, torch.nn.Module) else []
     kept = [(buffer, buffer.detach().clone()) for buffer in buffers]
     state, numbers = random.getstate(), np.random.get_state()  # noqa: NPY002  (whoever uses the old one must not see us)

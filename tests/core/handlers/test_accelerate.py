@@ -70,15 +70,15 @@ class Small(ImageClassifier):
     image_processing = transforms.Compose([transforms.CenterCrop(8), transforms.ToTensor()])
 
 
-def handler_of(model: Any, cls: type = Small, **config: Any) -> Any:
+def handler_of(model: Any, cls: type = Small, device: Any = "cpu", **config: Any) -> Any:
     made = cls()
-    made.model, made.device, made.model_yaml_config = model, torch.device("cpu"), config
+    made.model, made.device = model, device
     made.context = Context("m", "/", {"model": {}}, 1, None, "0", model_yaml_config=config)
     return made
 
 
 def notes(model: Net, batch_size: int = 4, cls: type = Small, **config: Any) -> dict[str, str]:
-    return accelerate(handler_of(model, cls, **config), batch_size, model.clock)
+    return accelerate(handler_of(model, cls), config, batch_size, model.clock)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_the_batches_that_will_come_are_run_before(each: float, batch_size: int,
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_a_script_is_run_until_it_is_optimized() -> None:
     script = torch.jit.trace(torch.nn.Conv2d(3, 4, 3).eval(), torch.ones(1, 3, 8, 8))
-    told = accelerate(handler_of(script), 2)
+    told = accelerate(handler_of(script), {}, 2)
     assert told["warm-up"].startswith("batches of 1, 2 in")
     assert "memory format" in told
 
@@ -147,7 +147,7 @@ def test_nothing_of_it_is_seen_afterwards(monkeypatch) -> None:
     context, metrics = handler.context, handler.context.metrics
     torch.manual_seed(7)
     random.seed(7)
-    accelerate(handler, 4, model.clock)
+    accelerate(handler, {}, 4, model.clock)
     assert model.ran
     assert handler.context is context
     assert metrics.take() == ()
@@ -166,7 +166,7 @@ class Broken(Net):
 def test_a_model_that_can_not_be_warmed_up_is_served_all_the_same() -> None:
     handler = handler_of(Broken(Clock()))
     context = handler.context
-    assert accelerate(handler, 4)["warm-up"] == "failed: OutOfMemoryError: no room"
+    assert accelerate(handler, {}, 4)["warm-up"] == "failed: OutOfMemoryError: no room"
     assert handler.context is context
 
 
@@ -183,6 +183,11 @@ class OwnInference(Small):
 class OwnHandle(Small):
     def handle(self, data: Any, context: Any) -> Any:
         return data
+
+
+class Unprepared(Small):
+    def __init__(self) -> None:
+        """Without its base's, as careless handlers have it."""
 
 
 class NoPicture(Small):
@@ -226,11 +231,29 @@ def test_the_ranks_of_one_model_are_left_alone(monkeypatch) -> None:
     assert model.ran == []
 
 
+def test_a_handler_that_has_not_loaded_anything() -> None:
+    assert list(accelerate(Unprepared(), {}, 1)) == ["threads"]
+    assert list(accelerate(handler_of(None), {"channelsLast": True}, 1)) == ["threads"]
+
+
+@pytest.mark.parametrize("device", ["cpu", torch.device("cpu")])
+def test_a_device_may_be_its_name(device: Any) -> None:
+    model = Net(Clock())
+    assert "warm-up" in accelerate(handler_of(model, device=device), {}, 1, model.clock)
+    assert model.is_last
+
+
+def test_what_is_asked_for_by_name_needs_no_example() -> None:
+    model = Net(Clock())
+    told = notes(model, cls=OwnPreprocess, channelsLast=True)
+    assert (model.is_last, "memory format" in told, model.ran) == (True, True, [])
+
+
 def test_micro_batches_are_what_comes() -> None:
     model = Net(Clock())
     handler = handler_of(model)
     handler.handle = MicroBatching(handler, 2)
-    accelerate(handler, 64, model.clock)
+    accelerate(handler, {}, 64, model.clock)
     handler.handle.shutdown()
     assert max(model.ran) == 2
 
