@@ -14,7 +14,7 @@ _SIDE = 320  # of the picture; most pipelines cut their own size from it
 
 
 def example_input(handler: Any, shape: Any) -> torch.Tensor | None:
-    """One row of a batch, on the handler's device: of `shape`, if that is a list, which the yaml's `warmUp` may be, or a
+    """One row of a batch, on the handler's device: of `shape`, if that is a list, as the yaml's `warmUp` may be, or a
     picture through the handler's own `image_processing`.
 
     None if the hooks between a request and the model aren't ours, because then nobody knows what they make of it.
