@@ -8,12 +8,12 @@ import uuid
 from typing import Any
 
 import orjson
-import psutil
 
 from .errors import NoWorker
 from .models.model import Model
 from .payload import Payload, Reply
 from .wire.messages import Failure
+from .workers.memory import resident
 from .workers.pool import Slot, SlotState
 
 _MESSAGE = 2000  # characters of an exception's text, or of a note, that are shown
@@ -74,7 +74,7 @@ def _describe_worker(slot: Slot) -> dict[str, Any]:
         "id": str(slot.number),
         "startTime": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", started),
         "status": "READY" if slot.state is SlotState.READY else "UNLOADING",
-        "memoryUsage": sum(map(_resident, worker.process.pids)) if worker else 0,
+        "memoryUsage": sum(map(resident, worker.process.pids)) if worker else 0,
         "pid": worker.process.pids[0] if worker else -1,
         "gpu": bool(slot.gpus),
         "gpuUsage": " ".join(f"gpuId::{gpu.index}" for gpu in slot.gpus) or "N/A",
@@ -98,13 +98,6 @@ def _describe_failure(when: float, failure: Failure) -> dict[str, Any]:
     if failure.file:
         entry |= {"file": failure.file, "line": failure.line}
     return entry | {"traceback": failure.traceback.splitlines()[-_LINES:]}
-
-
-def _resident(pid: int) -> int:
-    try:
-        return psutil.Process(pid).memory_info().rss
-    except psutil.Error:
-        return 0
 
 
 class _Metadata:

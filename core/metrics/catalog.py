@@ -12,6 +12,7 @@ from .family import Family
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 MODEL = ("model_name", "model_version")
+GPU = ("gpu",)  # its number among those that this server sees
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,12 @@ OWN = (
         "gauge", "torchserve_workers", (*MODEL, "state"),
         "Workers by state: loading, ready, waiting (for their next start), stopping, given_up.",
     ),
+    Own("gauge", "torchserve_workers_memory_bytes", MODEL, "Memory of the host that the workers' processes have now."),
     Own(
         "counter", "torchserve_worker_restarts_total", (*MODEL, "cause"),
         "Times that a worker is started again: load_failed, exited, killed, unresponsive (responseTimeout), protocol.",
     ),
+    Own("gauge", "torchserve_gpu_memory_used_bytes", GPU, "Memory in use of a GPU that this server sees, by anybody."),
+    Own("gauge", "torchserve_gpu_memory_total_bytes", GPU, "All memory of it."),
+    Own("gauge", "torchserve_gpu_utilization_ratio", GPU, "The share of the time in which it computed, 0 to 1."),
 )  # fmt: skip

@@ -62,11 +62,17 @@ class ModelMetrics:
         self._batches: dict[tuple[str, str], Update] = {}
 
     def watch(
-        self, *, depth: Callable[[], float], in_flight: Callable[[], float], workers: Callable[[str], float]
+        self,
+        *,
+        depth: Callable[[], float],
+        in_flight: Callable[[], float],
+        workers: Callable[[str], float],
+        memory: Callable[[], float],
     ) -> None:
         """Where the gauges are read when they are shown; `workers` is asked for each of WORKER_STATES."""
         self._attach("torchserve_queue_depth", depth)
         self._attach("torchserve_requests_in_flight", in_flight)
+        self._attach("torchserve_workers_memory_bytes", memory)
         for state in WORKER_STATES:
             self._attach("torchserve_workers", lambda state=state: workers(state), state)
 

@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 HOST = socket.gethostname()
 _OF_HOST = ("Host", HOST)
 GPU_METRICS = ("GPUMemoryUtilization", "GPUMemoryUsed", "GPUUtilization")
+OWN_GPU_METRICS = (
+    "torchserve_gpu_memory_used_bytes", "torchserve_gpu_memory_total_bytes", "torchserve_gpu_utilization_ratio",
+)  # fmt: skip
 
 
 @cache
@@ -94,8 +97,12 @@ class MetricStore:
         seen: set[str] = set()
         for device, name, value in gpus:
             seen.add(device)
-            self.server(name, "Host", device, HOST).update(value)
+            family = self._own.get(name)
+            series = self.server(name, "Host", device, HOST) if family is None else family.series(device)
+            series.update(value)
         for device in self._gpus - seen:
+            for name in OWN_GPU_METRICS:
+                self._own[name].forget(device)
             for name in GPU_METRICS:
                 if name in self._server:
                     self._server[name].forget("Host", device, HOST)

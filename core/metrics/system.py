@@ -9,12 +9,13 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 import psutil
 
 from ...scheduler.gpu import Gpu
-from .store import GPU_METRICS, MetricStore
+from .store import GPU_METRICS, OWN_GPU_METRICS, MetricStore
 
 log = logging.getLogger(__name__)
 
 _MB, _GB = 1 << 20, 1 << 30
 DISK = "/"
+OWN_USED, OWN_TOTAL, OWN_BUSY = OWN_GPU_METRICS
 
 
 class SystemSampler:
@@ -75,5 +76,8 @@ def of_gpus(gpus: Iterable[Gpu]) -> Iterator[tuple[str, str, float]]:
         if gpu.total:
             yield device, share, 100.0 * (gpu.total - gpu.free) / gpu.total
             yield device, used, (gpu.total - gpu.free) / _MB
+            yield device, OWN_USED, gpu.total - gpu.free
+            yield device, OWN_TOTAL, gpu.total
         if gpu.utilization is not None:
             yield device, busy, gpu.utilization
+            yield device, OWN_BUSY, gpu.utilization / 100.0

@@ -23,6 +23,7 @@ from ..payload import Payload
 from ..wire.messages import Load
 from ..workers.gpus import GpuSeats
 from ..workers.launcher import Launcher
+from ..workers.memory import resident
 from ..workers.pool import Pool
 from .numbers import WorkerNumbers
 from .observer import ModelObserver
@@ -77,7 +78,10 @@ class Model:
         self.pool = Pool(launcher, f"{name}_{version}", numbers.next, options.max_retry_timeout, self._hopeless)
         self.scaler = Scaler(self._label, self.lane, self.pool, options.scale_down_after)
         self.metrics.watch(
-            depth=lambda: self.lane.queued, in_flight=lambda: self.lane.running, workers=self.pool.in_state
+            depth=lambda: self.lane.queued,
+            in_flight=lambda: self.lane.running,
+            workers=self.pool.in_state,
+            memory=self._memory,
         )
 
     def submit(self, payload: Payload, sink: Sink, *, named_version: bool, alone: bool = False) -> Job:
@@ -196,6 +200,11 @@ class Model:
             " clientTimeoutInMills). Send it again later, or give the model more workers.",
             retry_after=error.needed - error.left,
         )
+
+    def _memory(self) -> float:
+        """Asked by the thread that writes metrics down."""
+        workers = [slot.worker for slot in list(self.pool.slots)]
+        return sum(resident(pid) for worker in workers if worker is not None for pid in worker.process.pids)
 
     def _hopeless(self) -> None:
         self.lane.flush(NoWorker(self._no_worker(named_version=False)))

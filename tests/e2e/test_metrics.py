@@ -54,6 +54,9 @@ def test_a_metrics_config_that_is_wrong_costs_no_metric(serve: Serve, store: Pat
     assert f'Zoned{{Zone="a",ModelName="m",Level="Model",Hostname="{HOST}",}} 3.0\n' in text
     assert list(text_string_to_metric_families(text))
     assert 'torchserve_workers{model_name="m",model_version="1.0",state="ready",} 1.0\n' in text
+    (memory,) = text_string_to_metric_families(scrape(server, "torchserve_workers_memory_bytes"))
+    described = server.manage("GET", "/models/m").json[0]["workers"][0]["memoryUsage"]
+    assert 0.5 < memory.samples[0].value / described < 2
     assert server.manage("DELETE", "/models/m").status == 200
     assert "Zoned{" not in scrape(server)
     assert 'ts_inference_requests_total{model_name="m",' in scrape(server)

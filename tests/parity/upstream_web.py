@@ -22,8 +22,19 @@ torch.save(torchvision.models.resnet18(weights=None).state_dict(), sys.argv[1])
 """
 
 
+# What the model of the zoo says to the sample that it is asked about.
+_REFUSES = """
+class Refuses:
+    def initialize(self, context):
+        self.context = context
+
+    def handle(self, data, context):
+        return ["Not Accepted" for _ in data]
+"""
+
+
 def furnish(home: Path) -> None:
-    """The files: the example mnist as an archive, a stub under the name of resnet-18, random weights for that."""
+    """The files: the example mnist as an archive, stubs under the names of others, random weights for resnet-18."""
     archives, weights, mnist = home / "web/mar_files", home / "web/models", home / "examples/image_classifier/mnist"
     for folder in (archives, weights):
         folder.mkdir(parents=True, exist_ok=True)
@@ -32,6 +43,9 @@ def furnish(home: Path) -> None:
     parts = ["--model-file", mnist / "mnist.py", "--serialized-file", mnist / "mnist_cnn.pt"]
     subprocess.run([*archiver, "mnist", *parts, "--handler", mnist / "mnist_handler.py"], check=True)
     subprocess.run([*archiver, "resnet-18", "--handler", home / "stub.py"], check=True)
+    refuses = home / "refuses.py"
+    refuses.write_text(_REFUSES)
+    subprocess.run([*archiver, "BERTSeqClassification", "--handler", refuses], check=True)
     subprocess.run([sys.executable, "-c", _RESNET, weights / "resnet18-f37072fd.pth"], check=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from torchserve.core.errors import HandlerFailed, QueueFull
-from torchserve.core.metrics.store import MetricStore
+from torchserve.core.metrics.store import GPU_METRICS, OWN_GPU_METRICS, MetricStore
 from torchserve.core.wire.messages import Sample
 
 
@@ -14,7 +14,7 @@ def eventful() -> MetricStore:
     for status in (200, 404, 503):
         store.request(status)
     model = store.of_model("m", "1.0")
-    model.watch(depth=lambda: 1, in_flight=lambda: 2, workers=lambda state: 3)
+    model.watch(depth=lambda: 1, in_flight=lambda: 2, workers=lambda state: 3, memory=lambda: 4)
     for named in (False, True):
         model.requested(named=named)
         model.answered(0.25, 0.125, named=named)
@@ -29,7 +29,7 @@ def eventful() -> MetricStore:
     model.samples([Sample(name, "ms", "GAUGE", 1.0, level) for name in ("HandlerTime", "PredictionTime")], ["id"])
     host = ("CPUUtilization", "MemoryUsed", "MemoryAvailable", "MemoryUtilization")
     disk = ("DiskUsage", "DiskUtilization", "DiskAvailable")
-    gpus = ("GPUMemoryUtilization", "GPUMemoryUsed", "GPUUtilization")
+    gpus = (*GPU_METRICS, *OWN_GPU_METRICS)
     store.system([(name, 50.0) for name in (*host, *disk)], [("0", name, 50.0) for name in gpus])
     return store
 

@@ -180,7 +180,7 @@ def test_models_that_come_and_go_leave_nothing(eventful: MetricStore) -> None:
     def come_and_go(times: int) -> None:
         for number in range(times):
             model = eventful.of_model("passing", f"{number % 10}.0")
-            model.watch(depth=lambda: 1, in_flight=lambda: 2, workers=lambda state: 3)
+            model.watch(depth=lambda: 1, in_flight=lambda: 2, workers=lambda state: 3, memory=lambda: 4)
             model.requested(named=False)
             model.answered(0.25, 0.125, named=True)
             model.batch_answered(2, 0.5, 0.25, 0.125)

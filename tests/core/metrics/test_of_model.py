@@ -83,7 +83,7 @@ def test_times_are_in_seconds(store: MetricStore, model: ModelMetrics) -> None:
 
 def test_gauges_are_read_at_the_scrape(store: MetricStore, model: ModelMetrics) -> None:
     queue: list[int] = []
-    model.watch(depth=lambda: len(queue), in_flight=lambda: 7, workers=lambda state: len(state))
+    model.watch(depth=lambda: len(queue), in_flight=lambda: 7, workers=lambda state: len(state), memory=lambda: 4)
     queue += [1, 2]
     assert lines(store, "queue_depth") == [f"torchserve_queue_depth{{{LABELS}}}=2.0"]
     assert lines(store, "requests_in_flight") == [f"torchserve_requests_in_flight{{{LABELS}}}=7.0"]

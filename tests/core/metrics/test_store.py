@@ -140,7 +140,7 @@ def test_gauges_show_the_last_value() -> None:
 
 def touched(store: MetricStore, name: str, version: str = "1.0"):
     model = store.of_model(name, version)
-    model.watch(depth=lambda: 1, in_flight=lambda: 2, workers=lambda state: len(state))
+    model.watch(depth=lambda: 1, in_flight=lambda: 2, workers=lambda state: len(state), memory=lambda: 4)
     model.requested(named=False)
     model.answered(1.0, 0.5, named=False)
     model.failed(RuntimeError())

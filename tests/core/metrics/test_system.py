@@ -42,7 +42,9 @@ def test_the_host_is_measured_under_torchserves_names() -> None:
 def test_gpus() -> None:
     silent = Gpu(2, "MIG-c", "x", 0, 0, 3)
     assert list(of_gpus([FIRST, silent])) == [
-        ("0", "GPUMemoryUtilization", 75.0), ("0", "GPUMemoryUsed", 60 * 1024.0), ("0", "GPUUtilization", 35.0),
+        ("0", "GPUMemoryUtilization", 75.0), ("0", "GPUMemoryUsed", 60 * 1024.0),
+        ("0", "torchserve_gpu_memory_used_bytes", 60 * GIB), ("0", "torchserve_gpu_memory_total_bytes", 80 * GIB),
+        ("0", "GPUUtilization", 35.0), ("0", "torchserve_gpu_utilization_ratio", 0.35),
     ]  # fmt: skip
 
 
@@ -54,10 +56,11 @@ async def test_a_gpu_that_is_lost_is_shown_no_more() -> None:
         return seen.pop(0)
 
     sampler = SystemSampler(store, gpus, lambda: [])
-    shown = []
+    shown, own = [], []
     for _ in range(3):
         await sampler.sample()
         shown.append(values(store, "GPUMemoryUsed"))
+        own.append(values(store, "torchserve_gpu_memory_used_bytes"))
     assert shown == [
         [
             'GPUMemoryUsed{Level="Host",DeviceId="0",Hostname="vm",} 61440.0',
@@ -66,6 +69,8 @@ async def test_a_gpu_that_is_lost_is_shown_no_more() -> None:
         ['GPUMemoryUsed{Level="Host",DeviceId="1",Hostname="vm",} 0.0'],
         ['GPUMemoryUsed{Level="Host",DeviceId="0",Hostname="vm",} 61440.0'],
     ]
+    first, second = (f'torchserve_gpu_memory_used_bytes{{gpu="{number}",}} ' for number in (0, 1))
+    assert own == [[f"{first}6.442450944E10", f"{second}0.0"], [f"{second}0.0"], [f"{first}6.442450944E10"]]
 
 
 async def test_what_goes_wrong_is_named_once_and_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
