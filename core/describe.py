@@ -43,15 +43,16 @@ def describe_model(model: Model) -> dict[str, Any]:
     }
     if options.device_ids is not None:
         entry["deviceIds"] = list(options.device_ids)
+    state = options.stateful
     return entry | {
-        "continuousBatching": False,
+        "continuousBatching": options.continuous,
         "useJobTicket": options.job_ticket,
         "useVenv": options.use_venv,
-        "stateful": False,
-        "sequenceMaxIdleMSec": 0,
-        "sequenceTimeoutMSec": 0,
-        "maxNumSequence": 0,
-        "maxSequenceJobQueueSize": 0,
+        "stateful": state is not None,
+        "sequenceMaxIdleMSec": state.idle if state else 0,
+        "sequenceTimeoutMSec": state.life if state else 0,
+        "maxNumSequence": state.most if state else 0,
+        "maxSequenceJobQueueSize": state.queue_size if state else 0,
         "loadedAtStartup": model.at_startup,
         "workers": [_describe_worker(slot) for slot in model.pool.slots],
         "jobQueueStatus": {

@@ -21,6 +21,10 @@ class QueueFull(SchedulerError):
         self.limit = limit
 
 
+class TooManySequences(QueueFull):
+    """There are `limit` sequences already, and the job would begin another."""
+
+
 class JobExpired(SchedulerError):
     """The job waited in the queue for all of the `allowed` seconds."""
 

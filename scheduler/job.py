@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class Sink(Protocol):
@@ -44,13 +44,20 @@ class Cause(Enum):
     DEADLINE = "deadline"
 
 
+class Going(NamedTuple):
+    """An outcome that is a part of the answer: its job is in the next batch, too."""
+
+    item: object
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """One request. Times are seconds on the lane's clock.
 
     One that has not begun by `expires` leaves the queue; one that would not be answered by `deadline` is refused as
     soon as that is clear. Of two `priority`s the lower is served first. `alone` jobs (describe) never share a batch.
-    `batch` and `started` are set when it runs; `seq` is its place in its queue, set by the batcher.
+    `sequence` names the one that it belongs to, `ends` says that it is the last of it. `resumed` is set when it is in a
+    batch again. `batch` and `started` are set when it runs; `seq` is its place in its queue, set by the batcher.
     """
 
     id: str
@@ -61,6 +68,9 @@ class Job:
     alone: bool = False
     deadline: float | None = None
     priority: int = 0
+    sequence: str = ""
+    ends: bool = False
+    resumed: bool = False
     started: float | None = None
     cancelled: bool = False
     seq: int = 0

@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 
 from .batcher import Batcher, Expire, Run
 from .errors import JobExpired, OutcomeMismatch, QueueFull, SchedulerError
-from .job import Batch, Job, Runner, Sink
+from .job import Batch, Going, Job, Runner, Sink
 from .policy import BatchPolicy
+from .slots import SlotBatcher
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +40,8 @@ class Lane:
         self._time = clock or self._loop.time
         self._turns = clock is not None
         self._refused = refused
-        self._batcher = Batcher(policy)
+        slots = policy.continuous or policy.sequences is not None
+        self._batcher = SlotBatcher(policy) if slots else Batcher(policy)
         self._attached: set[Runner] = set()
         self._batches: dict[int, Batch] = {}  # those handed over, by id
         self._over: Exception | None = None
@@ -88,6 +90,8 @@ class Lane:
         expires: float | None = None,
         deadline: float | None = None,
         priority: int = 0,
+        sequence: str = "",
+        ends: bool = False,
         alone: bool = False,
     ) -> Job:
         """Queue one request; its batch is formed at the end of this loop iteration at the earliest.
@@ -95,7 +99,7 @@ class Lane:
         `expires` and `deadline` are times of `now()`, in s. Raises QueueFull, LaneClosed, WouldBeLate.
         """
         now = self._time()
-        job = Job(id, payload, sink, now, expires, alone, deadline, priority)
+        job = Job(id, payload, sink, now, expires, alone, deadline, priority, sequence, ends)
         try:
             self._batcher.offer(job, now)
         except QueueFull:
@@ -154,10 +158,10 @@ class Lane:
         batch that has ended already are ignored. A wrong number of them fails every job of the batch.
         """
         now = self._time()
-        if not self._end(batch, now, seconds, worked=not (outcomes and isinstance(outcomes[0], Exception))):
+        if not self._end(batch, now, seconds, outcomes):
             return
         # Before the answers: the worker computes the next batch while these are written.
-        if self._batcher.queued:
+        if self._batcher.queued or isinstance(self._batcher, SlotBatcher):
             self._pump(now)
         if len(outcomes) != len(batch.jobs):
             outcomes = [OutcomeMismatch(len(outcomes), len(batch.jobs))] * len(batch.jobs)
@@ -172,7 +176,7 @@ class Lane:
         """
         if self._batches.get(batch.id) is batch:
             self.detach(runner)
-            self._end(batch, self._time(), worked=False)
+            self._end(batch, self._time())
             for job in batch.jobs:
                 _answer(job, error)
             self._settle()
@@ -229,11 +233,16 @@ class Lane:
             self._quiet.set()
             self._quiet = None
 
-    def _end(self, batch: Batch, now: float, seconds: float | None = None, *, worked: bool) -> bool:
-        if self._batches.get(batch.id) is not batch:
+    def _end(self, batch: Batch, now: float, seconds: float | None = None, outcomes: Sequence[object] = ()) -> bool:
+        """It has ended, with these outcomes or none. False if it had before."""
+        if self._batches.pop(batch.id, None) is None:
             return False
-        del self._batches[batch.id]
         self._running -= len(batch.jobs)
+        if isinstance(self._batcher, SlotBatcher):
+            going = [job for job, outcome in zip(batch.jobs, outcomes, strict=False) if isinstance(outcome, Going)]
+            self._batcher.ended(batch, now, going=going)
+            return True
+        worked = bool(outcomes) and not isinstance(outcomes[0], Exception)
         begins = self._batcher.ended(batch, now, seconds, worked=worked)
         if begins is not None:
             begins.runner.begun(begins)
@@ -303,6 +312,8 @@ def _answer(job: Job, outcome: object) -> None:
     try:
         if isinstance(outcome, Exception):
             job.sink.fail(outcome)
+        elif isinstance(outcome, Going):
+            job.sink.chunk(outcome.item)
         else:
             job.sink.done(outcome)
     except Exception:  # noqa: BLE001 - as in chunk

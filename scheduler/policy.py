@@ -12,16 +12,32 @@ RULES: dict[str, type[Adaptive | Eager | Fixed]] = {"adaptive": Adaptive, "eager
 
 
 @dataclass(frozen=True, slots=True)
+class Sequences:
+    """Stateful batching: at most `most` sequences at a time, `queue_size` jobs waiting in each. One ends when nothing
+    has come of it for `idle` s, or `life` s after it began (0: never).
+    """
+
+    most: int = 1
+    queue_size: int = 1
+    idle: float = 0.0
+    life: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class BatchPolicy:
     """At most `batch_size` jobs a batch, `queue_size` jobs waiting; `max_batch_delay` (s) counts from arrival.
 
-    `rule` is a name of RULES. Raises ValueError naming the field and the value.
+    `rule` is a name of RULES. With `continuous` jobs stay in the batch for as many steps as they take, and with
+    `sequences` those of one sequence have one worker: both go without a rule. Raises ValueError naming the field and
+    the value.
     """
 
     batch_size: int = 1
     max_batch_delay: float = 0.1
     queue_size: int = 100
     rule: str = "adaptive"
+    continuous: bool = False
+    sequences: Sequences | None = None
 
     def __post_init__(self) -> None:
         _check_count("batch_size", self.batch_size)

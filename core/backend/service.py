@@ -10,6 +10,7 @@ import copy
 import inspect
 import json
 import logging
+import os
 import sys
 import threading
 import time
@@ -25,7 +26,7 @@ from ..handlers.prediction_exception import PredictionException
 from ..payload import Body
 from ..version import __version__
 from ..wire.frames import encode
-from ..wire.messages import Answer, Failure, Load, Loaded, Partial, Predict, Result
+from ..wire.messages import STEPS, Answer, Failure, Load, Loaded, Partial, Predict, Result
 from .envelopes import enveloped
 from .failure import describe, detail, failure_of, sendable
 from .inputs import decode_rows, request_headers
@@ -62,6 +63,7 @@ class Service:
 
     def open(self, load: Load) -> Loaded:
         """Load the model. Raises what that raises."""
+        os.environ.update(load.environment)
         add_model_path(load.model_dir, load.handler)
         manifest = _manifest(load.model_dir)
         self._load = load
@@ -164,7 +166,19 @@ class Service:
                 f"number of batch response mismatched: expected {len(processors)}, got {len(output)}",
                 "a handler returns one element for each request of the batch",
             )
+        self._mark_steps(output)
         return self._encode(output, 200)
+
+    def _mark_steps(self, output: Sequence[Any]) -> None:
+        """Tell the front which requests go on: those whose criterion, if the handler has any, is not to stop yet."""
+        criteria = self._context.stopping_criteria
+        for index, processor in enumerate(self._context.request_processor):
+            if criteria:
+                stop = criteria[index](output[index])
+                if stop is not None:
+                    processor.add_response_property(STEPS, "false" if stop else "true")
+            elif processor.get_response_headers().get(STEPS) == "true":
+                processor.add_response_property(STEPS, "false")
 
     def _encode(self, elements: Sequence[Any], code: int) -> tuple[list[Result], list[Body]]:
         limit = self._load.max_response_size

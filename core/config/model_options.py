@@ -15,6 +15,16 @@ from .settings import Settings
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Stateful:
+    """Sequences at a time, requests waiting in each; ms without a request, and in all, until one ends (0: for ever)."""
+
+    most: int = 1
+    queue_size: int = 1
+    idle: int = 0
+    life: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOptions:
     """Units are TorchServe's own, as its API shows them: batch delay, client timeout and latency SLO in ms, other
@@ -38,6 +48,8 @@ class ModelOptions:
     asynchronous: bool = False
     use_venv: bool = False
     job_ticket: bool = False
+    continuous: bool = False
+    stateful: Stateful | None = None
     gpu_memory: int | None = None
     when_no_gpu_memory: str = "refuse"
     autoscale: bool = True
@@ -71,8 +83,13 @@ _WHOLE_KEYS = {
 }
 POLICIES = ("adaptive", "eager", "fixed")
 _MEMORY = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([KMGT]i?B?)\s*")
-# Front-end keys that change how requests are scheduled or workers are started, and that this version can't honour.
-_NOT_YET = "continuousBatching sequenceBatching".split()
+# The same of stateful models.
+_SEQUENCE_KEYS = {
+    "maxNumSequence": ("most", 1),
+    "maxSequenceJobQueueSize": ("queue_size", 1),
+    "sequenceMaxIdleMSec": ("idle", 0),
+    "sequenceTimeoutMSec": ("life", 0),
+}
 
 
 def resolve_options(
@@ -134,10 +151,25 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
     found["use_venv"] = _read_switch(config, "useVenv")
     found["job_ticket"] = _read_switch(config, "useJobTicket")
     found["autoscale"] = _read_switch(config, "autoscale", default=True)
-    for key in _NOT_YET:
-        if config.get(key):
-            log.warning("model-config.yaml: %s is not supported by this version and is ignored", key)
+    found["continuous"] = _read_switch(config, "continuousBatching")
+    if _read_switch(config, "sequenceBatching"):
+        found["stateful"] = _read_stateful(config)
+        found["autoscale"] = False  # a worker that goes would take the state of its sequences along
+    if found["asynchronous"] and (found["continuous"] or found.get("stateful")):
+        log.warning("model-config.yaml: asyncCommunication is ignored, as each step of a batch follows the one before")
+        found["asynchronous"] = False
     return found
+
+
+def _read_stateful(config: Mapping[str, Any]) -> Stateful:
+    found: dict[str, int] = {}
+    for key, (name, low) in _SEQUENCE_KEYS.items():
+        value = config.get(key)
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value < 2**31:
+            found[name] = value
+        elif value is not None:
+            log.warning("model-config.yaml: %s must be a whole number >= %d, not %r; it is ignored", key, low, value)
+    return Stateful(**found)
 
 
 def _read_asynchronous(config: Mapping[str, Any], ranks: int) -> bool:

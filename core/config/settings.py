@@ -224,6 +224,24 @@ class Settings:
     scheduling_headers: bool = _key(
         False, _flag, "tell with each prediction's answer how it was scheduled, in headers x-torchserve-*"
     )
+    ts_header_key_sequence_id: str = _key(
+        "ts_request_sequence_id",
+        _header,
+        "header that names the sequence of a request to a stateful model",
+        env="TS_HEADER_KEY_SEQUENCE_ID",
+    )
+    ts_header_key_sequence_start: str = _key(
+        "ts_request_sequence_start",
+        _header,
+        "header that says that a sequence begins with a request",
+        env="TS_HEADER_KEY_SEQUENCE_START",
+    )
+    ts_header_key_sequence_end: str = _key(
+        "ts_request_sequence_end",
+        _header,
+        "header that says that a sequence ends with a request",
+        env="TS_HEADER_KEY_SEQUENCE_END",
+    )
     log_format: str = _key("text", _one_of("text", "json"), "a line of the logs: TorchServe's text, or a JSON object")
     enable_envvars_config: bool = _key(
         False, _flag, "let environment variables override what is written here and on the command line", env=None
@@ -273,9 +291,6 @@ NOT_YET = {
     "ts_open_inference_protocol": "the Open Inference Protocol",
     "workflow_store": "workflows",
     "system_metrics_cmd": "a collector of system metrics of one's own",
-    "ts_header_key_sequence_id": "sequence batching",
-    "ts_header_key_sequence_start": "sequence batching",
-    "ts_header_key_sequence_end": "sequence batching",
     "ipex_enable": "Intel's extension for PyTorch",
     "ipex_gpu_enable": "Intel's extension for PyTorch",
     "cpu_launcher_enable": "the CPU launcher",

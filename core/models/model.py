@@ -6,11 +6,11 @@ import logging
 import math
 import time
 
-from ...scheduler.errors import JobExpired, LaneClosed, SchedulerError, WouldBeLate
+from ...scheduler.errors import JobExpired, LaneClosed, SchedulerError, TooManySequences, WouldBeLate
 from ...scheduler.errors import QueueFull as LaneFull
 from ...scheduler.job import Job, Sink
 from ...scheduler.lane import Lane
-from ...scheduler.policy import BatchPolicy
+from ...scheduler.policy import BatchPolicy, Sequences
 from ..archive.packages import ModelPython
 from ..archive.reader import Archive
 from ..archive.store import Located
@@ -28,6 +28,7 @@ from ..workers.pool import Pool
 from .numbers import WorkerNumbers
 from .observer import ModelObserver
 from .scaler import Scaler
+from .sequence import SequenceKeys
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Model:
         self._label = f'Model "{name}" version {version}'
         self.at_startup = at_startup
         self._archive_name = located.name
+        self._sequence_keys = SequenceKeys.of(settings)
         self._chosen_handler = chosen_handler
         self.lane = Lane(_policy(options), refused=self._refused, clock=time.monotonic)
         self.metrics = metrics.of_model(name, version)
@@ -95,6 +97,7 @@ class Model:
                 " no queue (useJobTicket): send it again later."
             )
         expires, deadline = self._limits(payload.timeout)
+        sequence, ends = self._sequence_keys.read(payload.headers) if self.options.stateful else ("", False)
         try:
             return self.lane.submit(
                 payload,
@@ -103,10 +106,16 @@ class Model:
                 expires=expires,
                 deadline=deadline,
                 priority=payload.priority,
+                sequence=sequence,
+                ends=ends,
                 alone=alone,
             )
         except WouldBeLate as error:
             raise self._refused(error) from None
+        except TooManySequences as error:
+            raise QueueFull(
+                f"{self._no_worker(named_version)} {error.limit} sequences run already (maxNumSequence={error.limit})."
+            ) from None
         except LaneFull as error:
             raise QueueFull(
                 f"{self._label} has its job queue full: {error.limit} requests wait (job_queue_size={error.limit})."
@@ -220,11 +229,14 @@ class Model:
 
 
 def _policy(options: ModelOptions) -> BatchPolicy:
+    state = options.stateful
     return BatchPolicy(
         batch_size=1 if options.asynchronous else options.batch_size,
         max_batch_delay=options.max_batch_delay / 1000.0,
         queue_size=options.job_queue_size,
         rule=options.batch_policy,
+        continuous=options.continuous,
+        sequences=Sequences(state.most, state.queue_size, state.idle / 1000.0, state.life / 1000.0) if state else None,
     )
 
 
@@ -251,4 +263,6 @@ def _order(
         metrics=metrics.declared,
         errors_in_response=settings.handler_errors_in_response,
         asynchronous=options.asynchronous,
+        continuous=options.continuous,
+        environment=SequenceKeys.of(settings).environment if options.stateful else {},
     )

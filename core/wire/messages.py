@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+STEPS = "ts_stream_next"  # a response header that is "true" while a request of a continuous batch goes on
+
 
 class PartHead(msgspec.Struct, frozen=True, array_like=True):
     """A part without its body; the frame's bodies are in the order of the rows' parts."""
@@ -38,6 +40,7 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
 
     `metrics` are the configured ones, which a handler finds with get_metric; `max_response_size` is bytes a result.
     With `errors_in_response` a failed answer's message has the traceback behind it.
+    If `continuous` rows without parts go on with what they began. `environment` is set before the handler is loaded.
     If `asynchronous` the front sends further batches, of one row each, before the first is answered.
     """
 
@@ -54,6 +57,8 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     metrics: tuple[Metric, ...] = ()
     asynchronous: bool = False
     errors_in_response: bool = False
+    continuous: bool = False
+    environment: dict[str, str] = {}
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):

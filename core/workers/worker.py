@@ -11,14 +11,14 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
-from ...scheduler.job import Batch, Runner
+from ...scheduler.job import Batch, Going, Runner
 from ...scheduler.lane import Lane
 from ..errors import HandlerFailed, WorkerDied
 from ..payload import Body, Payload, Reply
 from ..wire.frames import Frame, FrameError, FrameReader, encode
-from ..wire.messages import Answer, Failure, Load, Loaded, PartHead, Partial, Predict, Result, Row, ToFront
+from ..wire.messages import STEPS, Answer, Failure, Load, Loaded, PartHead, Partial, Predict, Result, Row, ToFront
 from .observer import WorkerObserver
 from .spawn_local import LocalProcess
 
@@ -191,9 +191,10 @@ class Worker(asyncio.BufferedProtocol):
         for job in batch.jobs:
             payload = job.payload
             assert isinstance(payload, Payload)
-            heads = tuple([PartHead(part.name, part.content_type) for part in payload.parts])
+            parts = () if job.resumed else payload.parts
+            heads = tuple([PartHead(part.name, part.content_type) for part in parts])
             rows.append(Row(payload.request_id, heads, payload.headers))
-            bodies.extend([part.body for part in payload.parts])
+            bodies.extend([part.body for part in parts])
         self._send(encode(Predict(batch.id, tuple(rows)), bodies))
 
     def begun(self, batch: Batch) -> None:
@@ -264,14 +265,17 @@ class Worker(asyncio.BufferedProtocol):
         self._observer.answered(self.name, batch, took * 1000.0, answer)
         self.handler_time = answer.handler_ms / 1000.0
         if answer.code == 200:
-            self._end(batch, _outcomes(answer.results, bodies), answer.handler_ms / 1e3 + HANDING_OVER)
+            outcomes: list[Any] = _outcomes(answer.results, bodies)
+            if self._load.continuous:
+                outcomes = [Going(each) if _goes_on(each) else each for each in outcomes]
+            self._end(batch, outcomes, answer.handler_ms / 1e3 + HANDING_OVER)
         else:
             self._end(batch, [HandlerFailed(answer.message, answer.code)] * len(batch.jobs))
         self.handler_time = None
         if answer.failure is not None:
             self.failed = (time.time(), answer.failure)
 
-    def _end(self, batch: Batch, outcomes: Sequence[Reply | HandlerFailed], seconds: float | None = None) -> None:
+    def _end(self, batch: Batch, outcomes: Sequence[object], seconds: float | None = None) -> None:
         """The outcomes of a batch that runs; then there is room for another, or, if it was the last, for the end."""
         full = len(self._runs) == MOST_RUNS
         self._runs.pop(batch.id).cancel()
@@ -381,6 +385,10 @@ def _outcomes(results: Sequence[Result], bodies: Sequence[Body]) -> list[Reply |
         else Reply(body, result.status, result.phrase, result.content_type, result.headers)
         for result, body in zip(results, bodies, strict=True)
     ]
+
+
+def _goes_on(outcome: Reply | HandlerFailed) -> bool:
+    return isinstance(outcome, Reply) and (STEPS, "true") in outcome.headers
 
 
 def _describe_exit(code: int) -> str:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchserve.core.config.configured_models import ConfiguredModel
-from torchserve.core.config.model_options import ModelOptions, Requested, resolve_options
+from torchserve.core.config.model_options import ModelOptions, Requested, Stateful, resolve_options
 from torchserve.core.config.settings import Settings
 
 SETTINGS = Settings(default_response_timeout=11, default_startup_timeout=12, job_queue_size=13)
@@ -124,15 +124,29 @@ def test_devices(
     assert warned in caplog.text
 
 
-@pytest.mark.parametrize(
-    "key",
-    "continuousBatching sequenceBatching".split(),
-)
-def test_what_is_not_there_yet_is_named_once_it_is_asked_for(key: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_batches_whose_members_stay(caplog: pytest.LogCaptureFixture) -> None:
+    options = resolve({"continuousBatching": True, "sequenceBatching": True, "maxNumSequence": 3})
+    assert (options.continuous, options.stateful) == (True, Stateful(3, 1, 0, 0))
+    options = resolve(
+        {"sequenceBatching": True, "maxSequenceJobQueueSize": 2, "sequenceMaxIdleMSec": 5, "sequenceTimeoutMSec": 7}
+    )
+    assert (options.continuous, options.stateful) == (False, Stateful(1, 2, 5, 7))
+    assert resolve({"maxNumSequence": 3}) == PLAIN
+    assert caplog.messages == []
+    assert resolve({"sequenceBatching": True, "maxNumSequence": 0}).stateful == Stateful()
+    assert resolve({"continuousBatching": True, "asyncCommunication": True}).asynchronous is False
+    assert [message.partition(", not")[0] for message in caplog.messages] == [
+        "model-config.yaml: maxNumSequence must be a whole number >= 1",
+        "model-config.yaml: asyncCommunication is ignored, as each step of a batch follows the one before",
+    ]
+
+
+@pytest.mark.parametrize("key", ["continuousBatching", "sequenceBatching"])
+def test_switches(key: str, caplog: pytest.LogCaptureFixture) -> None:
     assert resolve({key: False}) == PLAIN
     assert caplog.messages == []
     assert resolve({key: "pp"}) == PLAIN
-    assert caplog.messages == [f"model-config.yaml: {key} is not supported by this version and is ignored"]
+    assert caplog.messages == [f"model-config.yaml: {key} must be true or false, not 'pp'; false is used"]
     assert caplog.records[0].levelno == logging.WARNING
 
 

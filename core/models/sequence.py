@@ -1,0 +1,56 @@
+"""Which sequence a request belongs to: TorchServe's headers for stateful models, in whatever case the client writes,
+and with hyphens too, as many proxies drop headers with underscores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from typing import NamedTuple
+from uuid import uuid4
+
+from ..config.settings import Settings
+
+
+class SequenceKeys(NamedTuple):
+    """Names of the headers for a sequence's id, its beginning and its end."""
+
+    id: str
+    start: str
+    end: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> SequenceKeys:
+        return cls(
+            settings.ts_header_key_sequence_id,
+            settings.ts_header_key_sequence_start,
+            settings.ts_header_key_sequence_end,
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """How a worker's context learns them."""
+        return {
+            "TS_REQUEST_SEQUENCE_ID": self.id,
+            "TS_REQUEST_SEQUENCE_START": self.start,
+            "TS_REQUEST_SEQUENCE_END": self.end,
+        }
+
+    def read(self, headers: MutableMapping[str, str]) -> tuple[str, bool]:
+        """The id, and whether the sequence ends with this request. One that names none begins one of its own.
+
+        `headers`, which the handler sees, then have the three under their own names.
+        """
+        given = {key: value for key in self if (value := _found(headers, key)) is not None}
+        if self.id not in given:
+            given |= {self.id: f"ts-seq-{uuid4()}", self.start: "true"}
+        headers.update(given)
+        return given[self.id], given.get(self.end, "").lower() == "true"
+
+
+def _found(headers: Mapping[str, str], key: str) -> str | None:
+    wanted = _folded(key)
+    return next((value for name, value in headers.items() if _folded(name) == wanted), None)
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("-", "_")

@@ -1,0 +1,267 @@
+"""SlotBatcher: batches whose members stay: requests that take many steps (continuous batching), and sequences of
+requests that belong to one worker (stateful batching). Pure, with the verbs of Batcher.
+
+Each worker has as many slots as a batch has places. A stream, one request or one sequence of them, holds a slot from
+its first step to its last; each batch has at most one job of each, and nobody waits for the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, deque
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from .batcher import Effect, Expire, Run
+from .errors import LaneClosed, QueueFull, TooManySequences
+from .job import Batch, Cause, Job, Runner
+from .policy import BatchPolicy, Sequences
+
+
+@dataclass(slots=True, eq=False)
+class _Stream:
+    """`current` is in a batch, or goes on in the next one. `waiting` come after it, in order."""
+
+    key: str
+    born: float
+    touched: float
+    waiting: deque[Job]
+    current: Job | None = None
+    closing: bool = False
+    seat: _Seat | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Seat:
+    """A worker, its streams in the order in which they came, and the batch that it runs."""
+
+    runner: Runner
+    streams: list[_Stream]
+    batch: Batch | None = None
+    stays: bool = True
+
+
+class SlotBatcher:
+    """Streams and workers. Times in seconds of one clock."""
+
+    def __init__(self, policy: BatchPolicy) -> None:
+        self._size = policy.batch_size
+        self._limit = policy.queue_size
+        self._rules: Sequences | None = policy.sequences
+        self._streams: OrderedDict[str, _Stream] = OrderedDict()
+        self._seats: OrderedDict[Runner, _Seat] = OrderedDict()
+        self._announced = 0
+        self._offered = 0
+        self._batches = 0
+        self._closed = False
+
+    @property
+    def queued(self) -> int:
+        return sum(len(stream.waiting) for stream in self._streams.values())
+
+    @property
+    def free(self) -> int:
+        return sum(seat.batch is None and seat.stays for seat in self._seats.values())
+
+    @property
+    def announced(self) -> int:
+        return self._announced
+
+    @property
+    def pace(self) -> float:
+        """Nothing is learnt here of what a job takes."""
+        return 0.0
+
+    # ---- what happens
+
+    def offer(self, job: Job, now: float) -> None:
+        """Queue a job. Raises LaneClosed, QueueFull, TooManySequences."""
+        if self._closed:
+            raise LaneClosed("the queue is closed")
+        self._end_idle(now)
+        rules = self._rules
+        stream = self._streams.get(job.sequence) if rules and not job.alone else None
+        if rules is None or job.alone:
+            if self.queued >= self._limit:
+                raise QueueFull(self._limit)
+        elif stream is None and len(self._streams) >= rules.most:
+            raise TooManySequences(rules.most)
+        elif stream is not None and len(stream.waiting) >= rules.queue_size:
+            raise QueueFull(rules.queue_size)
+        self._offered = job.seq = self._offered + 1
+        if stream is None:
+            key = self._key(job)
+            stream = self._streams[key] = _Stream(key, now, now, deque())
+        stream.waiting.append(job)
+        stream.touched = now
+
+    def announce(self, now: float) -> None:
+        """A request's body is arriving. Nobody waits for it here."""
+        self._announced += 1
+
+    def retract(self, now: float) -> None:
+        if not self._announced:
+            raise ValueError("retract without announce")
+        self._announced -= 1
+
+    def ready(self, runner: Runner, now: float) -> None:
+        """`runner` takes batches."""
+        self._seats.setdefault(runner, _Seat(runner, [])).stays = True
+
+    def gone(self, runner: Runner, now: float) -> None:
+        """`runner` takes no more: its sequences go on with another worker, those that don't run at once."""
+        seat = self._seats.get(runner)
+        if seat is not None:
+            seat.stays = False
+            if seat.batch is None:
+                self._dissolve(seat)
+
+    def ended(self, batch: Batch, now: float, *, going: Collection[Job] = ()) -> None:
+        """A batch is done with; of its jobs `going` are in the next one, too."""
+        seat = self._seats[batch.runner]
+        seat.batch = None
+        for stream in [each for each in seat.streams if each.current in batch.jobs]:
+            job = stream.current
+            assert job is not None
+            stream.touched = now
+            if job in going and not job.cancelled and seat.stays:
+                continue
+            stream.current = None
+            if self._is_last(job):
+                self._close(stream, now)
+        if not seat.stays:
+            self._dissolve(seat)
+
+    def put_back(self, batch: Batch, now: float) -> None:
+        raise AssertionError("nothing is handed over ahead here")
+
+    def cancel(self, job: Job, now: float) -> None:
+        """Nobody wants the answer any more: it leaves the queue, or, if it goes on, the next batch."""
+        job.cancelled = True
+        stream = self._streams.get(self._key(job))
+        if stream is not None and job in stream.waiting:
+            stream.waiting.remove(job)
+            if self._by_itself(job):
+                self._close(stream, now)
+
+    def flush(self, now: float) -> list[Job]:
+        """Empty the queue; returns what was in it, oldest first. What goes on does so."""
+        left = sorted((job for stream in self._streams.values() for job in stream.waiting), key=lambda job: job.seq)
+        for stream in list(self._streams.values()):
+            stream.waiting.clear()
+            if stream.current is None:
+                self._close(stream, now)
+        return left
+
+    def close(self, now: float) -> None:
+        """Refuse further jobs; those that are queued stay."""
+        self._closed = True
+
+    # ---- what to do
+
+    def collect(self, now: float) -> list[Effect]:
+        """What to do now, batches first. Each effect is returned once; carry all of them out."""
+        late: list[Effect] = [Expire(job) for job in self._expire(now)]
+        self._end_idle(now)
+        self._seat()
+        effects: list[Effect] = []
+        for seat in self._seats.values():
+            if seat.batch is None and seat.stays and (jobs := tuple(self._step(seat, now))):
+                self._batches += 1
+                cause = Cause.FULL if len(jobs) == self._size else Cause.FREE_WORKER
+                seat.batch = batch = Batch(self._batches, jobs, cause, now, seat.runner)
+                for job in jobs:
+                    job.batch = batch
+                effects.append(Run(seat.runner, batch))
+        return effects + late
+
+    def wakeup(self) -> float | None:
+        """When to `collect` again if nothing happens before; None: not at all."""
+        times = [job.expires for stream in self._streams.values() for job in stream.waiting if job.expires is not None]
+        if self._rules is not None:
+            times += [at for stream in self._streams.values() if (at := self._ends(stream)) < math.inf]
+        return min(times, default=None)
+
+    # ---- within
+
+    def _step(self, seat: _Seat, now: float) -> Iterator[Job]:
+        """The next job of each of its streams: those that go on first, as they stand in the worker already. One that
+        runs alone does so between two steps of the others.
+        """
+        for stream in seat.streams:
+            if stream.current is None and stream.waiting and stream.waiting[0].alone:
+                stream.current = job = stream.waiting.popleft()
+                job.started = now
+                yield job
+                return
+        for stream in list(seat.streams):
+            job = stream.current
+            if job is not None and job.cancelled:
+                stream.current = None
+                if self._is_last(job):
+                    self._close(stream, now)
+            elif job is not None:
+                job.resumed = True
+                yield job
+        for stream in seat.streams:
+            if stream.current is None and stream.waiting:
+                stream.current = job = stream.waiting.popleft()
+                job.started = stream.touched = now
+                yield job
+
+    def _key(self, job: Job) -> str:
+        return f"job {job.seq}" if self._by_itself(job) else job.sequence
+
+    def _by_itself(self, job: Job) -> bool:
+        """It is all of its stream."""
+        return self._rules is None or job.alone
+
+    def _is_last(self, job: Job) -> bool:
+        """Its stream ends once it has run."""
+        return self._by_itself(job) or job.ends
+
+    def _seat(self) -> None:
+        """A slot for each stream that has none, with the free worker that has the fewest."""
+        for stream in self._streams.values():
+            if stream.seat is None and stream.waiting:
+                idle = [each for each in self._seats.values() if each.stays and each.batch is None]
+                open_ = [each for each in idle if len(each.streams) < self._size]
+                if not open_:
+                    return
+                stream.seat = min(open_, key=lambda seat: len(seat.streams))
+                stream.seat.streams.append(stream)
+
+    def _close(self, stream: _Stream, now: float) -> None:
+        """It gives up its slot. What waits behind the end of a sequence is the beginning of the next one."""
+        if stream.seat is not None:
+            stream.seat.streams.remove(stream)
+        del self._streams[stream.key]
+        if stream.waiting:
+            self._streams[stream.key] = _Stream(stream.key, now, now, stream.waiting)
+
+    def _dissolve(self, seat: _Seat) -> None:
+        del self._seats[seat.runner]
+        for stream in seat.streams:
+            stream.seat = None
+
+    def _ends(self, stream: _Stream) -> float:
+        """When a sequence ends if nothing more comes of it."""
+        rules = self._rules
+        if rules is None or stream.current is not None:
+            return math.inf
+        life = stream.born + rules.life if rules.life else math.inf
+        return life if stream.waiting else min(life, stream.touched + rules.idle)
+
+    def _end_idle(self, now: float) -> None:
+        if self._rules is not None:
+            for stream in list(self._streams.values()):
+                if self._ends(stream) <= now:
+                    self._close(stream, now)
+
+    def _expire(self, now: float) -> Iterator[Job]:
+        for stream in list(self._streams.values()):
+            for job in [each for each in stream.waiting if each.expires is not None and each.expires <= now]:
+                stream.waiting.remove(job)
+                if self._by_itself(job):
+                    self._close(stream, now)
+                yield job

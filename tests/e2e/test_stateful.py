@@ -1,0 +1,128 @@
+"""Continuous batching and stateful models over HTTP, with handlers as TorchServe's users write them."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from .conftest import Serve
+from .live import eventually, make_model
+from .test_faults import ONE_WORKER
+
+COUNTDOWN = """
+import time
+
+class Countdown:
+    def initialize(self, context):
+        self.left = {}
+        self.steps = 0
+
+    def handle(self, data, context):
+        self.steps += 1
+        time.sleep(0.05)
+        answers = []
+        for index, row in enumerate(data):
+            request = context.get_request_id(index)
+            if request not in self.left:
+                self.left[request] = int(row["body"])
+                new = "new"
+            else:
+                assert row == {}
+                new = "old"
+            answers.append(f"{new}{len(data)}|")
+        def criterion(request):
+            def stop(answer):
+                self.left[request] -= 1
+                return self.left[request] <= 0
+            return stop
+        context.stopping_criteria = [criterion(context.get_request_id(index)) for index in range(len(data))]
+        return answers
+"""
+
+STATE = """
+class State:
+    def initialize(self, context):
+        self.counts = {}
+
+    def handle(self, data, context):
+        answers = []
+        for index, row in enumerate(data):
+            name = context.get_sequence_id(index)
+            if context.get_request_header(index, context.header_key_sequence_start) == "true":
+                self.counts.pop(name, None)
+            self.counts[name] = self.counts.get(name, 0) + 1
+            context.set_response_header(index, context.header_key_sequence_id, name)
+            answers.append(f"{row['body']} {self.counts[name]}")
+        return answers
+"""
+
+
+def test_requests_join_and_leave_a_batch_between_steps(serve: Serve, store: Path):
+    make_model(store, "count", COUNTDOWN, config=ONE_WORKER + "batchSize: 3\ncontinuousBatching: true\n")
+    server = serve("count")
+    server.ready("count")
+    assert server.manage("GET", "/models/count").json[0]["continuousBatching"] is True
+    lone = server.predict("count", "1")
+    assert (lone.status, lone.body) == (200, b"new1|")
+    with ThreadPoolExecutor() as clients:
+        long = clients.submit(server.predict, "count", "12")
+        time.sleep(0.15)
+        short = clients.submit(server.predict, "count", "2").result(20)
+        first = long.result(20)
+    assert (first.status, first.headers["ts_stream_next"]) == (200, "true")
+    assert short.body == b"new2|old2|", "it joined, and had its answer while the other went on"
+    steps = first.body.decode().rstrip("|").split("|")
+    assert len(steps) == 12
+    assert steps[0] == "new1"
+    assert steps.count("old2") == 2
+    assert steps[-1] == "old1"
+
+
+def test_a_client_that_leaves_frees_its_place(serve: Serve, store: Path):
+    make_model(store, "count", COUNTDOWN, config=ONE_WORKER + "batchSize: 1\ncontinuousBatching: true\n")
+    server = serve("count")
+    server.ready("count")
+    import http.client
+
+    connection = http.client.HTTPConnection("127.0.0.1", server.ports["Inference"], timeout=20)
+    connection.request("POST", "/predictions/count", body="1000", headers={"Content-Type": "text/plain"})
+    assert connection.getresponse().read(5)
+    connection.close()
+    begin = time.monotonic()
+    assert server.predict("count", "1").body == b"new1|"
+    assert time.monotonic() - begin < 20, "a thousand steps would have taken longer"
+
+
+def test_each_sequence_has_its_own_state_and_order(serve: Serve, store: Path):
+    config = "batchSize: 4\nsequenceBatching: true\nmaxNumSequence: 2\nmaxSequenceJobQueueSize: 2\nsequenceMaxIdleMSec: 700\n"
+    make_model(store, "state", STATE, config="minWorkers: 2\nmaxWorkers: 2\n" + config)
+    server = serve("state")
+    server.ready("state")
+    shown = server.manage("GET", "/models/state").json[0]
+    assert (shown["stateful"], shown["maxNumSequence"], shown["sequenceMaxIdleMSec"]) == (True, 2, 700)
+    for number in range(1, 4):
+        for name, header in (("A", "ts_request_sequence_id"), ("B", "Ts_Request_Sequence_Id")):
+            answer = server.call(
+                "Inference", "POST", "/predictions/state", b"x", **{"content_type": "text/plain", header: name}
+            )
+            assert (answer.status, answer.body.decode()) == (200, f"x {number}"), name
+            assert answer.headers["ts_request_sequence_id"] == name
+    refused = server.predict("state", "x", ts_request_sequence_id="C")
+    assert refused.status == 503
+    assert refused.message.startswith('Model "state" has no worker to serve inference request.')
+    assert "maxNumSequence=2" in refused.message
+    new = eventually(lambda: (answer := server.predict("state", "y")).status == 200 and answer)
+    assert new.headers["ts_request_sequence_id"].startswith("ts-seq-")
+    assert new.body == b"y 1"
+
+
+def test_the_end_of_a_sequence_is_its_end(serve: Serve, store: Path):
+    config = "batchSize: 2\nsequenceBatching: true\nsequenceMaxIdleMSec: 60000\n"
+    make_model(store, "state", STATE, config=ONE_WORKER + config)
+    server = serve("state", properties="ts_header_key_sequence_id=X-Session\n")
+    server.ready("state")
+    assert server.predict("state", "x", x_session="A").body == b"x 1"
+    assert server.predict("state", "x", x_session="B").status == 503
+    assert server.predict("state", "x", x_session="A", ts_request_sequence_end="true").body == b"x 2"
+    assert server.predict("state", "x", x_session="B").body == b"x 1"

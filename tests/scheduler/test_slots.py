@@ -1,0 +1,307 @@
+"""Continuous and stateful batching: slots, steps, sequences and their ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from torchserve.scheduler.batcher import Expire, Run
+from torchserve.scheduler.errors import LaneClosed, QueueFull, TooManySequences
+from torchserve.scheduler.job import Batch, Going, Job
+from torchserve.scheduler.lane import Lane
+from torchserve.scheduler.policy import BatchPolicy, Sequences
+from torchserve.scheduler.slots import SlotBatcher
+
+from .doubles import Client, Nobody, Worker, job, turn
+
+
+class Script:
+    """`0 offer a`, `0 offer a A` (of sequence A), `0 last a A`, `1 r ends b` (r's batch ended, b goes on), `0 collect …`."""
+
+    def __init__(self, policy: BatchPolicy) -> None:
+        self.batcher = SlotBatcher(policy)
+        self.jobs: dict[str, Job] = {}
+        self.runners = {name: Nobody(name) for name in "rst"}
+        self.running: dict[str, Batch] = {}
+
+    def play(self, line: str) -> None:
+        when, verb, *rest = line.split()
+        now = float(when)
+        if verb in {"offer", "last", "alone", "soon"}:
+            new = job(
+                rest[0], now, now + 1.0 if verb == "soon" else None, alone=verb == "alone",
+                sequence="".join(rest[1:]), ends=verb == "last",
+            )  # fmt: skip
+            self.jobs[rest[0]] = new
+            self.batcher.offer(new, now)
+        elif verb in {"full", "many"}:
+            with pytest.raises(TooManySequences if verb == "many" else QueueFull):
+                self.batcher.offer(job(rest[0], now, sequence="".join(rest[1:])), now)
+        elif verb == "cancel":
+            self.batcher.cancel(self.jobs[rest[0]], now)
+        elif verb == "flush":
+            assert [left.id for left in self.batcher.flush(now)] == rest
+        elif verb in {"ready", "gone"}:
+            getattr(self.batcher, verb)(self.runners[rest[0]], now)
+        elif verb in self.runners:
+            assert rest.pop(0) == "ends"
+            self.batcher.ended(self.running.pop(verb), now, going=[self.jobs[name] for name in rest])
+        else:
+            assert verb == "collect"
+            wanted, _, wakeup = " ".join(rest).partition(" then ")
+            assert (", ".join(map(self.show, self.batcher.collect(now))) or "-") == wanted, line
+            assert self.batcher.wakeup() == (float(wakeup) if wakeup else None), line
+
+    def show(self, effect: Any) -> str:
+        if isinstance(effect, Expire):
+            return f"{effect.job.id} expired"
+        assert isinstance(effect, Run)
+        assert isinstance(effect.runner, Nobody)
+        self.running[effect.runner.name] = effect.batch
+        ids = "".join(f"({each.id})" if each.resumed else each.id for each in effect.batch.jobs)
+        return f"{effect.runner.name}:{ids}"
+
+
+STEPS = {"batch_size": 3, "queue_size": 4, "continuous": True}
+STATE = {"batch_size": 3, "sequences": Sequences(most=2, queue_size=2, idle=1.0)}
+LIFE = {"batch_size": 2, "sequences": Sequences(most=2, queue_size=2, idle=1.0, life=3.0)}
+TABLE: dict[str, tuple[dict[str, Any], str]] = {
+    "a request stays for its steps, and others join and leave": (
+        STEPS,
+        "0 ready r; 0 offer a; 0 collect r:a; 0 offer b; 0 offer c; 0 collect -; 1 r ends a; 1 collect r:(a)bc;"
+        "2 offer d; 2 r ends a c; 2 collect r:(a)(c)d; 3 r ends c; 3 collect r:(c); 4 r ends; 4 collect -",
+    ),
+    "no more than there are slots": (
+        STEPS,
+        "0 ready r; 0 offer a; 0 offer b; 0 offer c; 0 offer d; 0 collect r:abc; 1 r ends a b c;"
+        "1 collect r:(a)(b)(c); 2 r ends a c; 2 collect r:(a)(c)d",
+    ),
+    "the queue is bounded, and what has a slot isn't in it": (
+        STEPS,
+        "0 offer a; 0 offer b; 0 offer c; 0 offer d; 0 full e; 0 ready r; 0 collect r:abc; 0 offer e; 0 offer f;"
+        "0 offer g; 0 full h; 0 cancel e; 0 offer i; 1 r ends; 1 collect r:dfg",
+    ),
+    "new requests go where there is most room": (
+        STEPS,
+        "0 ready r; 0 ready s; 0 offer a; 0 offer b; 0 collect r:a, s:b; 0 offer c; 1 r ends a; 1 collect r:(a)c;"
+        "1 offer d; 1 s ends b; 1 collect s:(b)d",
+    ),
+    "a client that has gone has its last step behind it": (
+        STEPS,
+        "0 ready r; 0 offer a; 0 offer b; 0 collect r:ab; 0 cancel a; 1 r ends a b; 1 collect r:(b); 1 cancel b;"
+        "2 r ends b; 2 collect -",
+    ),
+    "one that leaves between two steps": (
+        STEPS, "0 ready r; 0 offer a; 0 collect r:a; 1 r ends a; 1 cancel a; 1 collect -; 1 offer b; 1 collect r:b",
+    ),
+    "an alone job runs between two steps of the others": (
+        STEPS,
+        "0 ready r; 0 offer a; 0 collect r:a; 0 alone X; 1 r ends a; 1 collect r:X; 2 r ends; 2 collect r:(a)",
+    ),
+    "a worker that dies takes its requests along, and no others": (
+        STEPS,
+        "0 ready r; 0 offer a; 0 collect r:a; 0 offer b; 1 gone r; 1 r ends a; 1 collect -; 1 ready s; 1 collect s:b",
+    ),
+    "jobs expire while they wait for a slot": (
+        {**STEPS, "batch_size": 1},
+        "0 ready r; 0 offer a; 0 collect r:a; 0 soon b; 0 collect - then 1; 1 collect b expired; 1 r ends; 1 collect -",
+    ),
+    "one of each sequence a batch, in order": (
+        STATE,
+        "0 ready r; 0 offer a A; 0 offer b A; 0 offer c B; 0 collect r:ac; 0.5 r ends; 0.5 collect r:b then 1.5;"
+        "0.6 r ends; 0.6 collect - then 1.5",
+    ),
+    "a sequence keeps its worker": (
+        {**STATE, "batch_size": 1},
+        "0 ready r; 0 ready s; 0 offer a A; 0 offer b B; 0 collect r:a, s:b; 0 offer c A; 0.1 s ends;"
+        "0.1 collect - then 1.1; 0.2 r ends; 0.2 collect r:c then 1.1",
+    ),
+    "sequences and what waits in each are bounded": (
+        STATE,
+        "0 offer a A; 0 offer b A; 0 full c A; 0 offer d B; 0 many e C; 0 cancel d; 0 collect - then 1; 1 offer e C",
+    ),
+    "an idle sequence gives up its slot, and its name is free": (
+        STATE,
+        "0 ready r; 0 offer a A; 0 offer b B; 0 collect r:ab; 0.5 r ends; 0.5 many c C; 0.5 collect - then 1.5;"
+        "1.2 offer d A; 1.2 collect r:d then 1.5; 1.5 offer c C; 1.5 collect -; 1.6 r ends; 1.6 collect r:c then 2.6",
+    ),
+    "the end ends it; what is behind begins the next": (
+        STATE,
+        "0 ready r; 0 last a A; 0 offer b A; 0 collect r:a; 0.1 r ends; 0.1 collect r:b; 0.2 last c A; 0.3 r ends;"
+        "0.3 collect r:c; 0.4 r ends; 0.4 collect -",
+    ),
+    "sequences without a worker go on with the next": (
+        STATE,
+        "0 ready r; 0 offer a A; 0 collect r:a; 0 offer b A; 0.1 gone r; 0.1 r ends; 0.1 collect -; 0.2 ready s;"
+        "0.2 collect s:b; 0.3 gone s; 0.3 s ends; 0.3 collect - then 1.3",
+    ),
+    "a life has an end, too": (
+        LIFE,
+        "0 ready r; 0 offer a A; 0 collect r:a; 1 r ends; 1 offer b A; 1 collect r:b; 2.5 offer c A; 2.9 r ends;"
+        "2.9 collect r:c; 3.5 r ends; 3.5 collect -",
+    ),
+    "steps of sequences": (
+        {**STATE, "continuous": True},
+        "0 ready r; 0 offer a A; 0 offer b B; 0 collect r:ab; 1 r ends a; 1 offer c A; 1 collect r:(a) then 2;"
+        "2 r ends; 2 collect r:c",
+    ),
+    "flush empties the queues, and what goes on does": (
+        STATE, "0 ready r; 0 offer a A; 0 collect r:a; 0 offer b A; 0 offer c B; 0 flush b c; 0.1 r ends a; 0.1 collect r:(a)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_table(name: str):
+    policy, lines = TABLE[name]
+    script = Script(BatchPolicy(**policy))
+    for line in lines.split(";"):
+        script.play(line)
+
+
+def test_a_closed_one_refuses_and_announcements_are_counted():
+    batcher = SlotBatcher(BatchPolicy(continuous=True))
+    batcher.announce(0.0)
+    assert batcher.announced == 1
+    batcher.retract(0.0)
+    with pytest.raises(ValueError, match="retract without announce"):
+        batcher.retract(0.0)
+    batcher.close(0.0)
+    with pytest.raises(LaneClosed):
+        batcher.offer(job("a", 0.0), 0.0)
+    with pytest.raises(AssertionError):
+        batcher.put_back(Batch(1, (), None, 0.0, Nobody()), 0.0)  # type: ignore[arg-type]
+
+
+def test_a_lane_sends_each_step_as_a_chunk(run: Callable[[Awaitable[None]], None]):
+    async def main() -> None:
+        lane = Lane(BatchPolicy(batch_size=2, continuous=True))
+        worker, client = Worker(), Client(lane)
+        lane.attach(worker)
+        client.send("ab")
+        await turn()
+        lane.finish(worker, worker.batches[0], [Going(1), 2])
+        assert worker.ids == ["ab", "a"]
+        assert client.jobs["a"].resumed
+        lane.finish(worker, worker.batches[1], [Going(3)])
+        lane.fail(worker, worker.batches[2], error := RuntimeError("died"))
+        assert client.heard("a") == [("chunk", 1), ("chunk", 3), ("fail", error)]
+        assert client.heard("b") == [("done", 2)]
+        assert (lane.queued, lane.running, lane.runners) == (0, 0, 0)
+        await asyncio.wait_for(lane.idle(), 1)
+
+    run(main())
+
+
+class Slots(RuleBasedStateMachine):
+    """Whatever happens: nobody lost, nobody twice, order within a sequence, one worker for each while it lives."""
+
+    policy = BatchPolicy(batch_size=2, queue_size=6, continuous=True)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batcher = SlotBatcher(self.policy)
+        self.now = 0.0
+        self.offered: list[Job] = []
+        self.over: set[int] = set()
+        self.crew: dict[Nobody, Batch | None] = {}
+
+    @rule(name=st.sampled_from("ABC"), ends=st.booleans(), lasts=st.sampled_from([None, None, 0.5]))
+    def offer(self, name: str, ends: bool, lasts: float | None) -> None:
+        new = job(
+            str(len(self.offered)), self.now, None if lasts is None else self.now + lasts, sequence=name, ends=ends
+        )
+        try:
+            self.batcher.offer(new, self.now)
+        except QueueFull:
+            return
+        self.offered.append(new)
+        self.collect()
+
+    @precondition(lambda self: len(self.crew) < 3)
+    @rule()
+    def joins(self) -> None:
+        runner = Nobody()
+        self.crew[runner] = None
+        self.batcher.ready(runner, self.now)
+        self.collect()
+
+    @precondition(lambda self: any(self.crew.values()))
+    @rule(which=st.integers(0, 9), go=st.integers(0, 3), dies=st.booleans())
+    def ended(self, which: int, go: int, dies: bool) -> None:
+        busy = [runner for runner, batch in self.crew.items() if batch]
+        runner = busy[which % len(busy)]
+        batch = self.crew[runner]
+        assert batch is not None
+        going = [] if dies else [each for at, each in enumerate(batch.jobs) if go >> at & 1]
+        if dies:
+            del self.crew[runner]
+            self.batcher.gone(runner, self.now)
+        else:
+            self.crew[runner] = None
+        self.batcher.ended(batch, self.now, going=going)
+        for each in batch.jobs:
+            if each not in going or each.cancelled:
+                self.leaves(each)
+        self.collect()
+
+    @precondition(lambda self: self.offered)
+    @rule(which=st.integers(0, 99))
+    def cancel(self, which: int) -> None:
+        victim = self.offered[which % len(self.offered)]
+        if victim.cancelled or victim.seq in self.over:
+            return
+        self.batcher.cancel(victim, self.now)
+        running = any(victim in batch.jobs for batch in self.crew.values() if batch)
+        if not running:
+            self.leaves(victim)
+        self.collect()
+
+    @rule(seconds=st.sampled_from([0.1, 0.6, 5.0]))
+    def passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.collect()
+
+    def collect(self) -> None:
+        effects = self.batcher.collect(self.now)
+        for effect in effects:
+            if isinstance(effect, Run):
+                assert isinstance(effect.runner, Nobody)
+                assert self.crew[effect.runner] is None
+                self.crew[effect.runner] = effect.batch
+                assert 1 <= len(effect.batch.jobs) <= 2
+                assert not any(each.cancelled or each.seq in self.over for each in effect.batch.jobs)
+            else:
+                assert isinstance(effect, Expire)
+                self.leaves(effect.job)
+        assert not self.batcher.collect(self.now)
+
+    def leaves(self, gone: Job) -> None:
+        assert gone.seq not in self.over
+        self.over.add(gone.seq)
+
+    @invariant()
+    def nobody_is_lost(self) -> None:
+        running = [each for batch in self.crew.values() if batch for each in batch.jobs]
+        assert len(running) == len(set(map(id, running)))
+        if any(batch is None for batch in self.crew.values()) and not self.policy.sequences:
+            assert self.batcher.queued == 0 or all(len(b.jobs) == 2 for b in self.crew.values() if b)
+        assert len(self.over) + self.batcher.queued + len(running) == len(self.offered)
+        if self.policy.sequences:
+            for name in "ABC":
+                assert sum(each.sequence == name for each in running) <= 1, "one of a sequence at a time"
+
+
+class Stateful(Slots):
+    policy = BatchPolicy(batch_size=2, continuous=True, sequences=Sequences(most=2, queue_size=2, idle=0.5, life=4.0))
+
+
+TestSlots = Slots.TestCase
+TestStateful = Stateful.TestCase
+TestSlots.settings = TestStateful.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
