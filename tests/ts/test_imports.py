@@ -92,6 +92,10 @@ PATHS = {
     "ts.torch_handler.request_envelope.kservev2": {"KServev2Envelope": "core.backend.envelope_classes"},
     "ts.torch_handler.text_classifier": {"TextClassifier": "core.handlers.text_classifier"},
     "ts.torch_handler.text_handler": {"TextHandler": "core.handlers.text"},
+    "ts.torch_handler.unit_tests.test_utils.model_dir": {
+        "copy_files": "core.handlers.model_dir",
+        "download_model": "core.handlers.model_dir",
+    },
     "ts.torch_handler.unit_tests.test_utils.mock_context": {"MockContext": "core.handlers.mock_context"},
     "ts.torch_handler.vision_handler": {"VisionHandler": "core.handlers.vision"},
     "ts.utils.util": {

@@ -1,0 +1,33 @@
+"""What handlers' tests fill a model's folder with: files from elsewhere, under other names; weights from the web."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+
+def copy_files(src_dir: Path, dst_dir: Path, files: Mapping[str, str]) -> None:
+    """Each file of `src_dir` under its new name in `dst_dir`."""
+    for name, new_name in files.items():
+        shutil.copyfile(src_dir / name, dst_dir / new_name)
+
+
+def download_model(model_url: str, model_dir: Path) -> None:
+    """The file of a URL as model.pt; it is fetched once for all tests of this machine. Raises ValueError, OSError."""
+    parts = urlsplit(model_url)
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError(f"expected an http(s) URL, got {model_url!r}")
+    kept = Path(tempfile.gettempdir(), "torchserve-test-models", parts.hostname or "", Path(parts.path).name)
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            urllib.request.urlopen(model_url) as answer,  # noqa: S310  (checked above)
+            tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as file,
+        ):
+            shutil.copyfileobj(answer, file)
+        Path(file.name).replace(kept)
+    shutil.copy(kept, model_dir / "model.pt")
