@@ -72,7 +72,7 @@ class ControlPlane:
     def ready(self, name: str) -> bool:
         """Whether the default version of a model has its workers, and at least one. Raises ModelNotFound."""
         model = self._registry.get(name)
-        return model.pool.ready > 0 and not model.lacking
+        return model.resting or (model.pool.ready > 0 and not model.lacking)
 
     def version_of(self, name: str, version: str | None = None) -> str:
         """The version asked for, or the default one. Raises ModelNotFound, VersionNotFound."""

@@ -54,6 +54,8 @@ class ModelOptions:
     when_no_gpu_memory: str = "refuse"
     autoscale: bool = True
     scale_down_after: int = 120
+    on_demand: bool = False
+    residency: int = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,7 @@ _WHOLE_KEYS = {
     "latencySlo": ("latency_slo", 0),
     "jobQueueSize": ("job_queue_size", 1),
     "scaleDownAfter": ("scale_down_after", 1),
+    "minResidency": ("residency", 0),
 }
 POLICIES = ("adaptive", "eager", "fixed")
 _MEMORY = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([KMGT]i?B?)\s*")
@@ -150,6 +153,7 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
     found["asynchronous"] = _read_asynchronous(config, ranks=parallel.ranks if parallel else 0)
     found["use_venv"] = _read_switch(config, "useVenv")
     found["job_ticket"] = _read_switch(config, "useJobTicket")
+    found["on_demand"] = _read_switch(config, "onDemand")
     found["autoscale"] = _read_switch(config, "autoscale", default=True)
     found["continuous"] = _read_switch(config, "continuousBatching")
     if _read_switch(config, "sequenceBatching"):

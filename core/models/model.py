@@ -27,6 +27,7 @@ from ..workers.memory import resident
 from ..workers.pool import Pool
 from .numbers import WorkerNumbers
 from .observer import ModelObserver
+from .on_demand import OnDemandModel
 from .scaler import Scaler
 from .sequence import SequenceKeys
 
@@ -79,6 +80,11 @@ class Model:
         )
         self.pool = Pool(launcher, f"{name}_{version}", numbers.next, options.max_retry_timeout, self._hopeless)
         self.scaler = Scaler(self._label, self.lane, self.pool, options.scale_down_after)
+        self.on_demand: OnDemandModel | None = None
+        if options.on_demand:
+            self.on_demand = OnDemandModel(self._label, self.lane, self.pool, options.residency)
+            seats.residents.join(self.on_demand)
+        self._seats = seats
         self.metrics.watch(
             depth=lambda: self.lane.queued,
             in_flight=lambda: self.lane.running,
@@ -89,9 +95,10 @@ class Model:
     def submit(self, payload: Payload, sink: Sink, *, named_version: bool, alone: bool = False) -> Job:
         """Queue a request. Raises NoWorker, QueueFull, NotInTime or Draining, with the true reason."""
         self.scaler.arrived += 1
-        if not self.pool.promising:
+        resting = self.resting
+        if not (resting or self.pool.promising):
             raise NoWorker(self._no_worker(named_version))
-        if self.options.job_ticket and self.lane.queued + self.lane.running >= self.lane.runners:
+        if self.options.job_ticket and not resting and self.lane.queued + self.lane.running >= self.lane.runners:
             raise NoTicket(
                 f"{self._no_worker(named_version)} {self.lane.runners} are there and none is free, and this model keeps"
                 " no queue (useJobTicket): send it again later."
@@ -99,7 +106,7 @@ class Model:
         expires, deadline = self._limits(payload.timeout)
         sequence, ends = self._sequence_keys.read(payload.headers) if self.options.stateful else ("", False)
         try:
-            return self.lane.submit(
+            job = self.lane.submit(
                 payload,
                 sink,
                 id=payload.request_id,
@@ -123,11 +130,21 @@ class Model:
             ) from None
         except LaneClosed:
             raise Draining(f"{self._label} is being removed and takes no new request.") from None
+        if self.on_demand is not None:
+            self.on_demand.called()
+        return job
+
+    @property
+    def resting(self) -> bool:
+        """An onDemand model without workers now; its next request brings them back."""
+        return self.on_demand is not None and self.pool.resting
 
     @property
     def lacking(self) -> str:
         """What this version lacks of the workers asked for, "" when they all serve."""
         minimum, _ = self.workers_wanted
+        if self.on_demand is not None:
+            return ""
         return "" if self.pool.ready >= minimum else f"{self._label} has {self.pool.ready} of {minimum} workers."
 
     async def scale(self, minimum: int, maximum: int) -> None:
@@ -146,12 +163,17 @@ class Model:
         self.scaler.stop()
         if self.pool.promising:
             await self.lane.drain(grace)
+        if self.on_demand is not None:
+            self.on_demand.stop()
+            self._seats.residents.part(self.on_demand)
         self.lane.close(Draining(f"{self._label} was removed before it came to this request."))
         await self.pool.stop(min(grace, 1.0))
 
     @property
     def failed(self) -> bool:
         """Fewer workers than asked for are, or may soon be, in service."""
+        if self.on_demand is not None:
+            return self.pool.in_state("given_up") > 0
         return self.pool.promising < self.pool.minimum
 
     @property

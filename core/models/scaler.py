@@ -49,11 +49,13 @@ class Scaler:
 
     def _look(self) -> None:
         lane, pool, decides = self._lane, self._pool, self._autoscaler
+        if pool.resting:
+            return
         workers = len(pool.slots)
         on_the_way = workers - pool.ready - pool.in_state("given_up")
         seen = Seen(self.arrived, lane.queued, lane.free, lane.pace, workers, on_the_way, pool.minimum, pool.maximum)
         wanted = decides.wanted(seen, lane.now())
-        if wanted != workers:
+        if wanted != max(workers, pool.minimum):  # what lacks of the minimum is the pool's own affair
             log.info(
                 "%s: %d workers become %d; its load is %.2f workers, and %d requests wait",
                 *(self._label, workers, wanted, decides.load, lane.queued),

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...scheduler.errors import GpuLoading, NoRoom
+from ...scheduler.eviction import Resident, victims
 from ...scheduler.gpu import Gpu, Lease
 from ...scheduler.placement import Claim, place_all
 from ..config.model_options import ModelOptions
 from .footprints import Footprints, Need, default_path, fingerprint, need_of, weights_size
 from .gpu_probe import GpuProbe
 from .ledger import Ledger
+from .residents import Residents, Room
 
 log = logging.getLogger(__name__)
 
 LEASES = Path("/dev/shm/torchserve-gpu-leases")  # noqa: S108 - shared by all servers of the host on purpose
+_SEEN_FREE = 2.0  # seconds until the driver has to show memory as free that a worker has left
 _RETRY = 0.25  # seconds until a GPU that was loading, or full, is asked again
 _MISSES = 2  # looks at which a GPU must be missing to count as lost
 
@@ -72,6 +76,7 @@ class GpuSeats:
         footprints: Path | None = None,
     ) -> None:
         """`headroom` in bytes; every `interval` seconds the GPUs with workers on them are looked at."""
+        self.residents = Residents()
         self._limit = limit
         self._headroom = headroom
         self._interval = interval
@@ -93,8 +98,9 @@ class GpuSeats:
         """Choose the GPUs of a worker, all at once, and promise it memory there; mostly it is one. () means CPU: asked
         for, or no GPU is there.
 
-        Waits while the GPU of choice loads another model, and, if the model's config says so, for memory. Raises
-        NoRoom, ValueError for a deviceIds entry that can't be used, TimeoutError if NVML does not answer.
+        Waits while the GPU of choice loads another model, while onDemand models make room, and, if the model's config
+        says so, for memory. Raises NoRoom, Postponed, ValueError for a deviceIds entry that can't be used, TimeoutError
+        if NVML does not answer.
         """
         options = tenant.options
         if options.device_type == "cpu":
@@ -105,19 +111,24 @@ class GpuSeats:
                 log.warning("%s: deviceType is gpu and no GPU is visible; it runs on the CPU", tenant.worker)
             return ()
         wish = await asyncio.to_thread(self._wish, tenant, gpus[0].name)
-        waiting = ""
+        waiting, began, freed = "", _now(), -math.inf
         while True:
             try:
                 return await self._try(tenant, wish)
             except GpuLoading as error:
                 why = str(error)
             except NoRoom as error:
-                if options.when_no_gpu_memory == "cpu":
-                    log.warning("%s runs on the CPU: %s", tenant.worker, error)
-                    return ()
-                if options.when_no_gpu_memory != "wait":
-                    raise
                 why = str(error)
+                if _now() - freed > _SEEN_FREE:
+                    room = await self._make_room(tenant, wish, _now() - began)
+                    if room is Room.MADE:
+                        freed = _now()
+                        continue
+                    if room is Room.NONE and options.when_no_gpu_memory == "cpu":
+                        log.warning("%s runs on the CPU: %s", tenant.worker, error)
+                        return ()
+                    if room is Room.NONE and options.when_no_gpu_memory != "wait":
+                        raise
             if why != waiting:
                 log.info("%s waits: %s", tenant.worker, why)
                 waiting = why
@@ -184,6 +195,14 @@ class GpuSeats:
             )
         return gpus
 
+    async def _make_room(self, tenant: Tenant, wish: _Wish, waited: float) -> Room:
+        async def choose(residents: list[Resident]) -> list[Resident] | None:
+            async with self._choosing, self._ledger.exclusive() as others:
+                leases = [*others, *(seat.lease for seat in self._seats)]
+            return victims(await self.visible(), leases, wish.claim, self._headroom, wish.count, residents)
+
+        return await self.residents.make_room(tenant.worker, choose, waited)
+
     def _write(self) -> None:
         self._ledger.leases = [seat.lease for seat in self._seats]
         self._ledger.write()
@@ -225,6 +244,10 @@ class GpuSeats:
         if reason and seat.lost is not None:
             lost, seat.lost = seat.lost, None
             lost(f"GPU {seat.gpu.index} ({seat.gpu.uuid}) is lost: {reason}")
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _measure(seat: _Seat, gpus: dict[str, Gpu]) -> None:

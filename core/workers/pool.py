@@ -14,6 +14,7 @@ from ...scheduler.gpu import Gpu
 from ..errors import WorkersFailed
 from ..wire.messages import Failure
 from .launcher import Launcher
+from .residents import Postponed
 from .worker import LoadFailed, Worker
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Pool:
         self.slots: list[Slot] = []
         self.minimum = 0
         self.maximum = 0
+        self.ready_since = 0.0  # when the last worker began to serve, on the event loop's clock
         self.scaled = False  # whether anybody has said yet how many workers there should be
         self._launcher = launcher
         self._label = label
@@ -122,6 +124,23 @@ class Pool:
                 await self._remove(useless[: max(0, len(self.slots) - self.minimum)], 0.0)
             raise
 
+    @property
+    def resting(self) -> bool:
+        """It may have workers, and has none or none that stays: one of an onDemand model, until `rise`."""
+        return self.maximum > 0 and all(slot.state is SlotState.STOPPING for slot in self.slots)
+
+    async def rest(self, agreed: Callable[[], bool]) -> None:
+        """End all workers, if `agreed` still holds; the bounds stay."""
+        async with self._scaling:
+            if agreed():
+                await self._remove(list(self.slots), STOP_WAIT)
+
+    async def rise(self) -> None:
+        """After a `rest`: as many workers as the minimum, and one at least. Raises WorkersFailed as `scale` does."""
+        async with self._scaling:
+            added = [self._add() for _ in range(min(max(1, self.minimum), self.maximum))] if self.resting else []
+        await self._loaded(added)
+
     async def renew(self, grace: float) -> None:
         """Replace every worker by a new one, which loads the model's files as they are now; what waits, waits for it.
 
@@ -171,7 +190,12 @@ class Pool:
         """One slot's life: start, serve until the process ends, wait, start again."""
         backoff = Backoff(self._max_retry)
         while True:
-            started = await self._start(slot)
+            try:
+                started = await self._start(slot)
+            except Postponed:
+                log.info("%s is not started: there is no room on a GPU, and no request for it yet", slot.name)
+                self._withdraw(slot)
+                return
             delay, cause = None, "load_failed"
             if started and slot.worker is not None:
                 backoff.reset()
@@ -201,6 +225,13 @@ class Pool:
         if not self.promising:
             self._hopeless()
 
+    def _withdraw(self, slot: Slot) -> None:
+        slot.state = SlotState.STOPPING
+        if slot in self.slots:
+            self.slots.remove(slot)
+        if not slot.first_start.done():
+            slot.first_start.set_result(None)
+
     async def _start(self, slot: Slot) -> bool:
         started = asyncio.get_running_loop().time()
         try:
@@ -221,6 +252,7 @@ class Pool:
             slot.first_start.cancel()
             return False
         slot.state = SlotState.READY
+        self.ready_since = asyncio.get_running_loop().time()
         slot.last_error = ""
         if slot.recovering:
             log.info("Auto recovery succeeded, reset recoveryStartTS")

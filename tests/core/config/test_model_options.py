@@ -34,7 +34,7 @@ def test_nothing_given() -> None:
         ("responseTimeout", "response_timeout", 1), ("startupTimeout", "startup_timeout", 1),
         ("maxRetryTimeoutInSec", "max_retry_timeout", 1), ("clientTimeoutInMills", "client_timeout", 0),
         ("jobQueueSize", "job_queue_size", 1),
-        ("scaleDownAfter", "scale_down_after", 1),
+        ("scaleDownAfter", "scale_down_after", 1), ("minResidency", "residency", 0),
     ],
 )  # fmt: skip
 def test_whole_numbers_of_the_yaml(key: str, name: str, low: int, caplog: pytest.LogCaptureFixture) -> None:
@@ -284,3 +284,10 @@ def test_autoscale_is_on_unless_it_is_off(value: object, expected: bool, caplog:
     assert resolve({}).autoscale
     assert resolve({"autoscale": value}).autoscale is expected
     assert ("autoscale must be true or false" in caplog.text) == (not isinstance(value, bool))
+
+
+def test_on_demand_is_off_unless_it_is_on(caplog: pytest.LogCaptureFixture) -> None:
+    assert not resolve({}).on_demand
+    assert resolve({"onDemand": True}).on_demand
+    assert not resolve({"onDemand": "yes"}).on_demand
+    assert "onDemand must be true or false, not 'yes'" in caplog.text

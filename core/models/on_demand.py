@@ -1,0 +1,72 @@
+"""OnDemandModel: a model version that goes when its GPU memory is needed, and comes back with its next request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from ...scheduler.lane import Lane
+from ..errors import ServeError
+from ..workers.pool import Pool
+
+log = logging.getLogger(__name__)
+
+
+class OnDemandModel:
+    """What workers.residents knows of it, and `called`, with which it comes back."""
+
+    def __init__(self, name: str, lane: Lane, pool: Pool, residency: float) -> None:
+        """It stays for at least `residency` seconds, once it serves, whatever other onDemand models want."""
+        self.name = name
+        self.used = 0.0
+        self._lane = lane
+        self._pool = pool
+        self._residency = residency
+        self._coming: asyncio.Task[None] | None = None
+
+    @property
+    def workers(self) -> frozenset[str]:
+        return frozenset(slot.name for slot in self._pool.slots)
+
+    @property
+    def wanted(self) -> bool:
+        return self._lane.queued > 0
+
+    @property
+    def serves(self) -> bool:
+        return self._pool.ready == len(self._pool.slots)
+
+    @property
+    def idle(self) -> bool:
+        return self.serves and not self._lane.queued and not self._lane.running
+
+    @property
+    def stays_until(self) -> float:
+        return self._pool.ready_since + self._residency
+
+    async def leave(self, *, busy: bool) -> None:
+        await self._pool.rest(lambda: busy or self.idle)
+        if self._lane.queued:
+            self._return()
+
+    def called(self) -> None:
+        """A request has come for it."""
+        self.used = asyncio.get_running_loop().time()
+        self._return()
+
+    def _return(self) -> None:
+        if self._pool.resting and self._coming is None:
+            self._coming = asyncio.create_task(self._come())
+
+    def stop(self) -> None:
+        if self._coming is not None:
+            self._coming.cancel()
+
+    async def _come(self) -> None:
+        log.info("%s comes back for a request", self.name)
+        try:
+            await self._pool.rise()
+        except ServeError as error:
+            log.error("%s could not come back for its requests: %s", self.name, error)
+        finally:
+            self._coming = None
