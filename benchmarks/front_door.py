@@ -24,8 +24,9 @@ from urllib.parse import urlsplit
 from . import oracle, wrk
 from .check import Checker, WrongAnswerError
 from .leaks import Watch
+from .process import NotServingError
 from .report import Spread, pairwise
-from .servers import Manner, NotServingError, Server
+from .servers import Manner, Server
 from .workload import Workload, echo, idle
 
 KEEPS = 0.85  # of the speed, with everything on

@@ -28,9 +28,7 @@ def find(given: Path | None) -> Path:
             "TorchServe needs Java 17: no java on PATH and no JAVA_HOME (Debian: openjdk-17-jre-headless)"
         )
     named = given or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
-    venv = named or _cache() / f"torchserve-{VERSION}"
-    if named is None and not (venv / _FINISHED).exists():
-        _make(venv)
+    venv = named or make_environment(f"torchserve-{VERSION}", _wanted())
     if not (venv / "bin" / "torchserve").exists():
         raise NoOracleError(f"{venv} holds no bin/torchserve")
     return venv.absolute()
@@ -44,12 +42,16 @@ def version(venv: Path) -> str:
     return done.stdout.strip() or f"unknown ({done.stderr.strip()[-200:]})"
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """Where environments and recorded runs are kept."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torchserve-peers"
 
 
-def _make(venv: Path) -> None:
-    wanted = [f"torchserve=={VERSION}", *_BESIDE, *_same_versions()]
+def make_environment(name: str, wanted: list[str]) -> Path:
+    """The environment of this name in the cache, with these packages; made if it isn't there. Raises NoOracleError."""
+    venv = cache() / name
+    if (venv / _FINISHED).exists():
+        return venv.absolute()
     print(f"making {venv}: {' '.join(wanted)}", file=sys.stderr)
     shutil.rmtree(venv, ignore_errors=True)
     venv.parent.mkdir(parents=True, exist_ok=True)
@@ -59,6 +61,11 @@ def _make(venv: Path) -> None:
     except subprocess.CalledProcessError as error:
         raise NoOracleError(f"couldn't make {venv}: {error}") from error
     (venv / _FINISHED).touch()
+    return venv.absolute()
+
+
+def _wanted() -> list[str]:
+    return [f"torchserve=={VERSION}", *_BESIDE, *_same_versions()]
 
 
 def _same_versions() -> list[str]:

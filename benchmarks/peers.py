@@ -17,13 +17,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from torchserve.cli.loadgen.swarm import GeneratorError
+
 from . import oracle, wrk
 from .check import Checker, WrongAnswerError
+from .floor import floor
+from .offered import Offer, draw, offer
+from .process import NotServingError, ServerProcess
 from .report import OURS, PEER, Cell, Footprint, Report
-from .servers import JOB_QUEUE_SIZE, NotServingError, Server
+from .rival import KINDS, Rival, find_rival, rival_version
+from .servers import JOB_QUEUE_SIZE, Server
 from .workload import ROOT, UnavailableError, Workload, digits, echo
 
-FAULTS = (NotServingError, WrongAnswerError, wrk.UnreadableReportError, OSError)
+FAULTS = (NotServingError, WrongAnswerError, wrk.UnreadableReportError, GeneratorError, OSError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (oracle.NoOracleError, OSError) as error:
         print(f"can't run: {error}", file=sys.stderr)
         return 2
-    report, interrupted = Report(environment(options, venvs, generator)), False
+    report, interrupted = collect(options, environment(options, venvs, generator), venvs)
+    write(report, options.out)
+    return 130 if interrupted else 1 if report.faults or not report.cells else 0
+
+
+def collect(options: argparse.Namespace, told: dict[str, object], venvs: dict[str, Path]) -> tuple[Report, bool]:
+    """The report, and whether Ctrl-C has cut it short."""
+    report, interrupted = Report(told, slo=options.slo_ms / 1e3), False
     try:
         with tempfile.TemporaryDirectory(prefix="peers-") as folder:
             for workload in workloads(options, venvs, Path(folder), report):
@@ -43,8 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         interrupted = True
         report.faults.append("interrupted: the rounds are incomplete")
-    write(report, options.out)
-    return 130 if interrupted else 1 if report.faults or not report.cells else 0
+    return report, interrupted
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -53,6 +65,15 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--only", choices=(OURS, PEER), help="run one server only; there is no ratio then")
     parser.add_argument("--torchserve-venv", type=Path, help=f"holds TorchServe; default ${oracle.VARIABLE} or new")
     parser.add_argument("--our-venv", type=Path, default=Path(sys.prefix), help="holds our server; default: this one")
+    parser.add_argument(
+        "--rivals",
+        nargs="*",
+        choices=tuple(KINDS),
+        default=[],
+        help="other servers around the same handler",
+    )
+    parser.add_argument("--rates", nargs="*", type=float, default=[], help="requests/s to offer in an open loop, after")
+    parser.add_argument("--slo-ms", type=float, default=50, help="what counts as answered in time (default 50)")
     parser.add_argument("--workloads", nargs="+", choices=("echo", "digits"), default=["echo", "digits"])
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 16, 64])
     parser.add_argument("--rounds", type=int, default=5, help="pairs of runs at each number of connections (default 5)")
@@ -66,6 +87,7 @@ def arguments() -> argparse.ArgumentParser:
 def environments(options: argparse.Namespace) -> dict[str, Path]:
     """The virtual environment of each server that takes part, TorchServe first."""
     venvs = {} if options.only == OURS else {PEER: oracle.find(options.torchserve_venv)}
+    venvs |= {name: find_rival(name) for name in options.rivals}
     return venvs if options.only == PEER else {**venvs, OURS: options.our_venv.absolute()}
 
 
@@ -75,11 +97,15 @@ def environment(options: argparse.Namespace, venvs: dict[str, Path], generator: 
         "machine": f"{os.cpu_count()} cores, {_processor()}, Linux {platform.release()}",
         "load average before": ", ".join(f"{load:.2f}" for load in os.getloadavg()),
         "Python": platform.python_version(),
-        **{name: oracle.version(venv) for name, venv in venvs.items()},
+        **{name: (rival_version if name in KINDS else _version)(name, venv) for name, venv in venvs.items()},
         "generator": f"{generator}, one thread, closed loop, same host",
         "method": f"{options.rounds} rounds of {options.seconds:g} s, servers in turn, "
         f"after {options.warmup:g} s of warm-up; job_queue_size {JOB_QUEUE_SIZE}",
     }
+
+
+def _version(_name: str, venv: Path) -> str:
+    return oracle.version(venv)
 
 
 def _processor() -> str:
@@ -102,33 +128,72 @@ def measure(
     workload: Workload, venvs: dict[str, Path], options: argparse.Namespace, report: Report, folder: Path
 ) -> None:
     """One workload from start to stop of its servers; a fault ends it and makes the report invalid."""
-    body, lua, checker = folder / "body", folder / "post.lua", Checker(workload)
-    body.write_bytes(workload.body)
-    lua.write_text(wrk.script(body, workload.content_type))
+    checker, bare = Checker(workload), floor(workload)
+    (folder / "body").write_bytes(workload.body)
+    if bare is not None:
+        report.floors[workload.name] = str(bare)
     with ExitStack() as stack:
         try:
-            servers = [start(stack, name, venv, workload, checker, report) for name, venv in venvs.items()]
+            servers = list(start_all(stack, venvs, workload, checker, report))
             for connections in options.connections:
                 cell = Cell(workload.name, connections)
                 report.cells.append(cell)
                 for server in servers:
-                    checker.check(server.predictions)
-                    wrk.drive(server.predictions, lua, connections, options.warmup)
+                    checker.check(server.predictions, dialect=server.dialect)
+                    wrk.drive(server.predictions, script_for(server, workload, folder), connections, options.warmup)
                 for number in range(options.rounds):
                     for server in servers:
+                        lua = script_for(server, workload, folder)
                         run(server, cell, checker, lua, options.seconds, report, number + 1)
+            for rate in options.rates:
+                for server in servers:
+                    offer_to(server, workload, rate, options, report)
         except FAULTS as fault:
             report.faults.append(f"{workload.name}: {fault}")
             say(f"INVALID: {workload.name}: {fault}")
 
 
-def start(stack: ExitStack, name: str, venv: Path, workload: Workload, checker: Checker, report: Report) -> Server:
+def start_all(
+    stack: ExitStack, venvs: dict[str, Path], workload: Workload, checker: Checker, report: Report
+) -> Iterator[ServerProcess]:
+    """A rival that doesn't start is left out, and the report says so; TorchServe and we have to."""
+    for name, venv in venvs.items():
+        if name in KINDS and workload.handler is None:
+            report.skipped.append(f"{workload.name}: {name}: the handler needs TorchServe's own classes")
+            continue
+        try:
+            yield start(stack, name, venv, workload, checker, report)
+        except (NotServingError, WrongAnswerError) as error:
+            if name not in KINDS:
+                raise
+            report.skipped.append(f"{workload.name}: {name}: {error}")
+
+
+def script_for(server: ServerProcess, workload: Workload, folder: Path) -> Path:
+    """wrk's script of the workload's body in the server's dialect."""
+    lua = folder / f"{server.name}.lua"
+    lua.write_text(wrk.script(folder / "body", workload.content_type, headers=server.dialect.headers))
+    return lua
+
+
+def offer_to(
+    server: ServerProcess, workload: Workload, rate: float, options: argparse.Namespace, report: Report
+) -> None:
+    """One point of the open loop's curve. What a server fails at is in the table: the others go on."""
+    point = offer(server, workload, Offer(rate, options.seconds, options.slo_ms / 1e3, warmup=max(options.warmup, 3.0)))
+    report.points.append(point)
+    say(f"{workload.name}, {rate:g}/s offered, {server.name}: {point.goodput:.0f}/s in time {point.fault or ''}")
+
+
+def start(
+    stack: ExitStack, name: str, venv: Path, workload: Workload, checker: Checker, report: Report
+) -> ServerProcess:
     """Starts one server while no other works, and notes how long it took to be there and to answer rightly."""
-    server = stack.enter_context(Server(name, venv, workload))
+    server = stack.enter_context((Rival if name in KINDS else Server)(name, venv, workload))
     times = {"ping": server.wait_for_ping()}
     while True:
         try:
-            checker.check(server.predictions, count=1)
+            checker.check(server.predictions, count=1, dialect=server.dialect)
             break
         except WrongAnswerError:
             if server.age() > 180:
@@ -140,9 +205,17 @@ def start(stack: ExitStack, name: str, venv: Path, workload: Workload, checker: 
     return server
 
 
-def run(server: Server, cell: Cell, checker: Checker, lua: Path, seconds: float, report: Report, number: int) -> None:
+def run(
+    server: ServerProcess,
+    cell: Cell,
+    checker: Checker,
+    lua: Path,
+    seconds: float,
+    report: Report,
+    number: int,
+) -> None:
     """One measurement of one server."""
-    checker.check(server.predictions)
+    checker.check(server.predictions, dialect=server.dialect)
     before = server.usage()
     sample = wrk.drive(server.predictions, lua, cell.connections, seconds)
     after = server.usage()
@@ -161,6 +234,12 @@ def write(report: Report, out: Path) -> None:
     (out / "peers.json").write_text(json.dumps(report.as_json(), indent=1) + "\n")
     (out / "peers.md").write_text(report.as_markdown())
     print(report.as_markdown())
+    if report.points:
+        try:
+            for picture in draw(report.points, report.slo, out):
+                say(f"drawn: {picture}")
+        except ImportError:
+            say("no curves: they need matplotlib (pip install 'torchserve[bench]')")
 
 
 def say(text: str) -> None:

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
+from .offered import Point, table
 from .wrk import Sample
 
 OURS, PEER = "ours", "torchserve"
@@ -62,9 +63,9 @@ class Cell:
             "workers_mib": Spread.of(mark.workers / 2**20 for mark in prints),
         }
 
-    def ratio(self) -> Spread | None:
-        """Our rate over TorchServe's in each pair of neighbouring runs; None when only one of them ran."""
-        return pairwise([s.rate for s in self.samples.get(OURS, ())], [s.rate for s in self.samples.get(PEER, ())])
+    def ratio(self, peer: str = PEER) -> Spread | None:
+        """Our rate over a peer's in each pair of neighbouring runs; None when only one of them ran."""
+        return pairwise([s.rate for s in self.samples.get(OURS, ())], [s.rate for s in self.samples.get(peer, ())])
 
 
 def pairwise(ours: Sequence[float], peers: Sequence[float]) -> Spread | None:
@@ -82,6 +83,9 @@ class Report:
     starts: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    floors: dict[str, str] = field(default_factory=dict)
+    points: list[Point] = field(default_factory=list)
+    slo: float = 0.05
 
     def as_json(self) -> dict[str, object]:
         """Everything, raw samples included."""
@@ -92,6 +96,9 @@ class Report:
             "environment": self.environment,
             "starts": self.starts,
             "cells": [_cell(cell) for cell in self.cells],
+            "floors": self.floors,
+            "slo_ms": self.slo * 1e3,
+            "offered": [point.as_json() for point in self.points],
         }
 
     def as_markdown(self) -> str:
@@ -100,6 +107,9 @@ class Report:
         lines += [f"Skipped: {text}" for text in self.skipped]
         lines += ["", *(f"- {key}: {value}" for key, value in self.environment.items()), "", *_HEAD]
         lines += [row for cell in self.cells for row in _rows(cell)]
+        lines += [*table(self.points, self.slo)] if self.points else []
+        for name, text in self.floors.items():
+            lines += ["", f"Floor, {name}: the handler alone in a loop: {text}."]
         lines += ["", "| workload | server | until /ping answers 200, s | until the first correct answer, s |"]
         lines += ["|---|---|---:|---:|"]
         lines += [
@@ -111,17 +121,18 @@ class Report:
 
 
 _HEAD = (
-    "| workload | conns | server | requests/s | p50 ms | p99 ms | ours/TorchServe | CPU us | front MiB | workers MiB |",
+    "| workload | conns | server | requests/s | p50 ms | p99 ms | ours/it | CPU us | front MiB | workers MiB |",
     "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|",
 )
 
 
 def _rows(cell: Cell) -> list[str]:
-    ratio, rows = cell.ratio(), []
+    rows = []
     for server in cell.samples:
+        ratio = cell.ratio(server) if server != OURS else None
         figures = cell.figures(server)
         rate, p50, p99, cpu_us, front, workers = figures.values()
-        versus = f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})" if ratio and server == OURS else ""
+        versus = f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})" if ratio else ""
         rows.append(
             f"| {cell.workload} | {cell.connections} | {server} "
             f"| {rate.median:.0f} ({rate.low:.0f} to {rate.high:.0f}) | {p50.median:.2f} | {p99.median:.2f} "
@@ -132,10 +143,12 @@ def _rows(cell: Cell) -> list[str]:
 
 def _cell(cell: Cell) -> dict[str, object]:
     ratio = cell.ratio()
+    rivals = {name: cell.ratio(name) for name in cell.samples if name != OURS}
     return {
         "workload": cell.workload,
         "connections": cell.connections,
         "ratio": asdict(ratio) if ratio else None,
+        "ratios": {name: asdict(each) for name, each in rivals.items() if each},
         "servers": {
             server: {
                 "figures": {

@@ -23,7 +23,8 @@ class UnavailableError(Exception):
 class Workload:
     """`bodies(n)` are n requests for the check before a measurement; `expected` is the right answer to a body.
 
-    `expected` is None where the first server's answer is what all answers are held against.
+    `expected` is None where the first server's answer is what all answers are held against. `handler` is the file of a
+    handler that needs nothing of TorchServe, `batch` and `delay_ms` what the archive says: for servers of other kinds.
     """
 
     name: str
@@ -32,10 +33,13 @@ class Workload:
     content_type: str
     bodies: Callable[[int], list[bytes]]
     expected: Callable[[bytes], bytes] | None = None
+    handler: Path | None = None
+    batch: int = 1
+    delay_ms: int = 0
 
 
 def echo(archiver: Path, into: Path) -> Workload:
-    """A 19-byte body that comes back; batch 32, delay 1 ms, one worker, no torch in the handler."""
+    """19 bytes of JSON that come back; batch 32, delay 1 ms, one worker, no torch in the handler."""
     command = [
         str(archiver),
         "--model-name",
@@ -54,10 +58,13 @@ def echo(archiver: Path, into: Path) -> Workload:
     return Workload(
         "echo",
         archive,
-        b"the quick brown fox",
+        b'"the quick red fox"',
         "application/octet-stream",
-        bodies=lambda n: [b"request %011d" % i for i in range(n)],
+        bodies=lambda n: [b'"request %09d"' % i for i in range(n)],
         expected=bytes,
+        handler=ECHO / "handler.py",
+        batch=32,
+        delay_ms=1,
     )
 
 

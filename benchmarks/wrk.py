@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4, "h": 3.6e6}
 _COUNTS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
@@ -59,16 +61,16 @@ def parse(text: str) -> Sample:
     )
 
 
-def script(body: Path, content_type: str, key: str = "") -> str:
+def script(body: Path, content_type: str, key: str = "", headers: Mapping[str, str] = MappingProxyType({})) -> str:
     """A Lua script that POSTs the bytes of the file `body`, with `key` as a bearer's if there is one."""
+    sent = {"Content-Type": content_type, **headers} | ({"Authorization": f"Bearer {key}"} if key else {})
     return "\n".join(
         (
             f"local file = assert(io.open({_quoted(str(body))}, 'rb'))",
             "wrk.method = 'POST'",
             "wrk.body = file:read('*a')",
             "file:close()",
-            f"wrk.headers['Content-Type'] = {_quoted(content_type)}",
-            *([f"wrk.headers['Authorization'] = {_quoted(f'Bearer {key}')}"] if key else []),
+            *(f"wrk.headers[{_quoted(name)}] = {_quoted(value)}" for name, value in sent.items()),
             "",
         )
     )

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.check import Checker, WrongAnswerError, post, same
+from benchmarks.check import Checker, WrongAnswerError, post
+from benchmarks.dialect import TENSORS
 from benchmarks.servers import properties
 from benchmarks.workload import UnavailableError, Workload, echo
+from torchserve.cli.loadgen.checks import same
 
 
 @pytest.mark.parametrize(
@@ -85,6 +87,11 @@ def test_without_a_known_answer_the_first_server_is_the_measure(url: str) -> Non
     checker.check(f"{url}/echo", count=8)
     with pytest.raises(WrongAnswerError, match="request 3"):
         checker.check(f"{url}/mixed", count=8)
+
+
+def test_an_answer_is_looked_for_where_the_dialect_has_it(url: str) -> None:
+    with pytest.raises(WrongAnswerError, match="holds no answer"):
+        Checker(workload(knows=True)).check(f"{url}/echo", count=1, dialect=TENSORS)
 
 
 def test_a_refusal_is_never_taken_for_the_measure(url: str) -> None:

@@ -70,12 +70,12 @@ def test_figures_are_medians_in_readable_units() -> None:
     assert figures.figures(OURS)["workers_mib"].median == 512
 
 
-def test_the_table_shows_the_ratio_in_our_row_only() -> None:
+def test_the_table_shows_the_ratio_in_the_peers_row() -> None:
     report = Report({"machine": "two cores"}, [cell([200.0, 400.0], [100.0, 100.0])])
     rows = [line for line in report.as_markdown().splitlines() if line.startswith("| echo")]
     assert rows == [
-        "| echo | 16 | torchserve | 100 (100 to 100) | 1.00 | 2.00 |  | 100 | 64 | 512 |",
-        "| echo | 16 | ours | 300 (200 to 400) | 1.00 | 2.00 | 3.00 (2.00 to 4.00) | 100 | 64 | 512 |",
+        "| echo | 16 | torchserve | 100 (100 to 100) | 1.00 | 2.00 | 3.00 (2.00 to 4.00) | 100 | 64 | 512 |",
+        "| echo | 16 | ours | 300 (200 to 400) | 1.00 | 2.00 |  | 100 | 64 | 512 |",
     ]
 
 

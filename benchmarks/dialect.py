@@ -1,0 +1,46 @@
+"""How a server wants the same body, and how its answer holds the same bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from torchserve.cli.loadgen.checks import Check
+
+
+def as_it_is(answer: bytes) -> bytes:
+    """The answer is the body."""
+    return answer
+
+
+def out_of_tensor(answer: bytes) -> bytes:
+    """What Triton's one output of one string holds: behind a JSON object, and four bytes that tell its length."""
+    _, end = json.JSONDecoder().raw_decode(answer.decode("latin-1"))
+    return answer[end + 4 :]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """Headers beside the content type, and where the answer is in an answer."""
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    unwrap: Callable[[bytes], bytes] = as_it_is
+
+
+PLAIN_DIALECT = Dialect()
+TENSORS = Dialect({"Inference-Header-Content-Length": "0"}, out_of_tensor)  # the whole body is the one input
+
+
+@dataclass(frozen=True, slots=True)
+class Unwrapped:
+    """A check of what is in the answer."""
+
+    check: Check
+    unwrap: Callable[[bytes], bytes]
+
+    def __call__(self, place: int, body: bytes, answer: bytes) -> bool:
+        try:
+            return self.check(place, body, self.unwrap(answer))
+        except ValueError:
+            return False

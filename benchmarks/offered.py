@@ -1,0 +1,160 @@
+"""The open loop: the same arrivals offered to each server at each rate, and what it made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from torchserve.cli.loadgen.checks import Expected, echo
+from torchserve.cli.loadgen.outcome import Outcome
+from torchserve.cli.loadgen.payload import Payload
+from torchserve.cli.loadgen.plan import Open, Plan
+from torchserve.cli.loadgen.swarm import drive
+from torchserve.core.config.address import parse_address
+
+from .check import WrongAnswerError, post
+from .dialect import Unwrapped
+from .process import ServerProcess
+from .workload import Workload
+
+_BODIES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """How much is offered, for how many seconds; `slo` in seconds."""
+
+    rate: float
+    seconds: float
+    slo: float
+    arrivals: str = "poisson"
+    warmup: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One server at one rate. Milliseconds; None: too few answers. `fault`: why it is no measurement."""
+
+    workload: str
+    server: str
+    offered: float
+    answered: float
+    goodput: float
+    refused: float
+    p50: float | None
+    p90: float | None
+    p99: float | None
+    p999: float | None
+    refusal_p50: float | None
+    late_p99: float
+    cpu_us: float
+    memory_mib: float
+    settled: bool
+    fault: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def offer(server: ServerProcess, workload: Workload, load: Offer) -> Point:
+    """Raises GeneratorError where the server takes no connection, WrongAnswerError where it has no answer."""
+    before, outcome = server.usage(), drive(plan(server, workload, load))
+    after = server.usage()
+    # The warm-up's requests cost processor time, too, and there were as many a second.
+    share = outcome.seconds / (outcome.seconds + outcome.warmup)
+    spent = (after.cpu_seconds - before.cpu_seconds) * share / max(outcome.tally.right, 1)
+    return point(server.name, workload.name, outcome, spent * 1e6, (after.front + after.workers) / 2**20)
+
+
+def plan(server: ServerProcess, workload: Workload, load: Offer) -> Plan:
+    """As many different bodies as there are, in the server's own dialect."""
+    bodies = list(dict.fromkeys(workload.bodies(_BODIES)))
+    check = echo if workload.expected is bytes else Expected([_lone(server, workload, body) for body in bodies])
+    parts = urlsplit(server.predictions)
+    return Plan(
+        parse_address(f"http://{parts.netloc}"), parts.path,
+        tuple(Payload(f"body {place}", body, workload.content_type) for place, body in enumerate(bodies)),
+        Open(load.rate, load.arrivals), seconds=load.seconds, slo=load.slo,
+        check=Unwrapped(check, server.dialect.unwrap), headers=dict(server.dialect.headers), most_warmup=load.warmup,
+    )  # fmt: skip
+
+
+def _lone(server: ServerProcess, workload: Workload, body: bytes) -> bytes:
+    status, answer = post(server.predictions, body, workload.content_type, server.dialect.headers)
+    if status != 200:
+        raise WrongAnswerError(f"{server.predictions}: {status} {answer[:200]!r} instead of a 200")
+    return server.dialect.unwrap(answer)
+
+
+def point(server: str, workload: str, outcome: Outcome, cpu_us: float, memory_mib: float) -> Point:
+    """What is kept of an outcome."""
+    latency, refusal = outcome.tally.latency, outcome.tally.refusal
+    return Point(
+        workload, server, outcome.offered, outcome.rate, outcome.goodput or 0.0, outcome.refused / outcome.seconds,
+        _ms(latency.quantile(0.5)), _ms(latency.tail(0.9)), _ms(latency.tail(0.99)), _ms(latency.tail(0.999)),
+        _ms(refusal.quantile(0.5)), _ms(outcome.late) or 0.0, cpu_us, memory_mib, outcome.settled,
+        "; ".join(outcome.faults()) or None,
+    )  # fmt: skip
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1e3
+
+
+_HEAD = (
+    "| workload | server | offered/s | in SLO/s | answered/s | refused/s | p50 ms | p90 | p99 | p99.9 | refusal p50 ms "
+    "| CPU us | MiB | late p99 ms |"
+)
+
+
+def table(points: list[Point], slo: float) -> list[str]:
+    """Markdown, by workload, rate and server; a run that is no measurement is marked."""
+    lines = ["", f"Open loop, Poisson, latency from when a request was due, SLO {slo * 1e3:g} ms:", "", _HEAD]
+    lines += ["|---|---|" + "---:|" * 12]
+    for each in points:
+        cells = [each.offered, each.goodput, each.answered, each.refused]
+        times = [each.p50, each.p90, each.p99, each.p999, each.refusal_p50]
+        mark = " **invalid**" if each.fault else ""
+        lines.append(
+            f"| {each.workload} | {each.server}{mark} | " + " | ".join(f"{cell:.0f}" for cell in cells) + " | "
+            + " | ".join("-" if ms is None else f"{ms:.2f}" for ms in times)
+            + f" | {each.cpu_us:.0f} | {each.memory_mib:.0f} | {each.late_p99:.2f} |"
+        )  # fmt: skip
+    faults = [f"- {each.server} at {each.offered:.0f}/s: {each.fault}" for each in points if each.fault]
+    return lines + (["", *faults] if faults else [])
+
+
+def draw(points: list[Point], slo: float, folder: Path) -> list[Path]:
+    """offered-WORKLOAD.png: goodput and latencies over the rate, a curve for each server. Needs the extra `bench`."""
+    from matplotlib import pyplot
+
+    drawn = []
+    for workload in dict.fromkeys(each.workload for each in points):
+        servers: Mapping[str, list[Point]] = {
+            name: sorted((p for p in points if p.server == name and p.workload == workload), key=lambda p: p.offered)
+            for name in dict.fromkeys(each.server for each in points)
+        }
+        figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 4.5))
+        for name, curve in servers.items():
+            offered = [each.offered for each in curve]
+            (line,) = left.plot(offered, [each.goodput for each in curve], marker=".", label=name)
+            for percentile, style in (("p50", "-"), ("p99", "--")):
+                times = [getattr(each, percentile) for each in curve]
+                right.plot(offered, times, style, marker=".", color=line.get_color(), label=f"{name} {percentile}")
+        left.set_ylabel(f"answered within {slo * 1e3:g} ms, a second")
+        right.set_ylabel("latency from when it was due, ms")
+        right.set_yscale("log")
+        for axis in (left, right):
+            axis.set_xlabel("requests offered a second")
+            axis.grid(alpha=0.3)
+            axis.legend(fontsize=8)
+        figure.suptitle(workload)
+        figure.tight_layout()
+        folder.mkdir(parents=True, exist_ok=True)
+        drawn.append(folder / f"offered-{workload}.png")
+        figure.savefig(drawn[-1], metadata={"Software": None})
+        pyplot.close(figure)
+    return drawn

@@ -1,0 +1,204 @@
+"""A server as processes: its own folder and port, its start, what it holds and spends, its end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.request import urlopen
+
+import psutil
+
+from .dialect import PLAIN_DIALECT, Dialect
+
+_HIDDEN = ("TS_", "PYTHON", "COVERAGE", "COV_CORE", "VIRTUAL_ENV")
+
+
+class NotServingError(Exception):
+    """The server ended, or didn't answer in time; the text holds the end of its output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a server is started in its folder, once that is prepared."""
+
+    command: list[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Resident bytes and processor seconds so far, of the front process and of all below it."""
+
+    front: int
+    workers: int
+    cpu_seconds: float
+
+
+class ServerProcess:
+    """A context: entering starts the server of the virtual environment `venv`, leaving stops all of its processes.
+
+    `predictions` is the URL that is asked, in the server's `dialect`.
+    """
+
+    ping = "/ping"
+    dialect: Dialect = PLAIN_DIALECT
+
+    def __init__(self, name: str, venv: Path, port: int, path: str) -> None:
+        self.name, self.port = name, port
+        self.folder = Path(tempfile.mkdtemp(prefix=f"peers-{name}-"))
+        self.url = f"http://127.0.0.1:{port}"
+        self.predictions = f"{self.url}{path}"
+        self._venv = venv
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._front: psutil.Process | None = None
+
+    def prepare(self) -> Launch:
+        """Lays out what the server needs in `folder`, where tmp and logs are there already."""
+        raise NotServingError(f"{self.name}: nothing to start")
+
+    def __enter__(self) -> Self:
+        for name in ("logs", "tmp"):
+            (self.folder / name).mkdir()
+        launch = self.prepare()
+        with (self.folder / "output").open("wb") as output:
+            self._started = time.monotonic()
+            self._process = subprocess.Popen(
+                launch.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                env={**self._environment(), **launch.environment},
+                start_new_session=True,
+            )
+        return self
+
+    def _environment(self) -> dict[str, str]:
+        """The caller's, without what would steer one server and not the other; each has its own temp folder."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(_HIDDEN)}
+        own = dict.fromkeys(
+            ("TEMP", "TMP", "TMPDIR"), str(self.folder / "tmp")
+        )  # TorchServe's sockets follow TEMP only
+        return {**kept, "PATH": f"{self._venv / 'bin'}{os.pathsep}{kept.get('PATH', os.defpath)}", **own}
+
+    def wait_for_ping(self, seconds: float = 180) -> float:
+        """Seconds from the start until the server says that it is there, by a 200 on `ping`."""
+        deadline = self._started + seconds
+        while time.monotonic() < deadline:
+            if self._process is None or self._process.poll() is not None:
+                raise NotServingError(f"{self.name} ended: {self.tail()}")
+            with suppress(HTTPException, OSError), urlopen(f"{self.url}{self.ping}", timeout=5) as answer:
+                if answer.status == 200:
+                    return self.age()
+            time.sleep(0.01)
+        raise NotServingError(f"{self.name} gave no 200 on {self.ping} in {seconds:.0f} s: {self.tail()}")
+
+    def age(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._started
+
+    def tail(self, lines: int = 15) -> str:
+        """The end of what the server printed."""
+        output = self.folder / "output"
+        return "\n".join(output.read_text(errors="replace").splitlines()[-lines:]) if output.exists() else ""
+
+    def usage(self) -> Usage:
+        """What the front process and the processes below it hold and have spent."""
+        process = self.front()
+        workers = [use for child in self.others(process) if (use := _use(child))]
+        front = _use(process)
+        if front is None:
+            raise NotServingError(f"{self.name}'s front process has gone: {self.tail()}")
+        return Usage(front[0], sum(use[0] for use in workers), front[1] + sum(use[1] for use in workers))
+
+    def others(self, front: psutil.Process) -> list[psutil.Process]:
+        """What belongs to the server beside the process that answers."""
+        return front.children(recursive=True)
+
+    def front(self) -> psutil.Process:
+        """The process that answers."""
+        if self._front is None:
+            self._front = self._listener()
+        return self._front
+
+    def _listener(self) -> psutil.Process:
+        """The front is the process that listens on `port`; the command may only be its launcher."""
+        for process in self.family():
+            try:
+                connections = process.net_connections(kind="tcp")
+            except psutil.Error:
+                continue
+            listening = {c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN}
+            if self.port in listening:
+                return process
+        raise NotServingError(f"no process of {self.name} listens on {self.url}: {self.tail()}")
+
+    def family(self) -> list[psutil.Process]:
+        """Every process of this server: its session, orphans included, and all that descends from its launcher."""
+        if self._process is None:
+            return []
+        session = self._process.pid
+        family = {process for process in psutil.process_iter() if _session(process.pid) == session}
+        with suppress(psutil.NoSuchProcess):
+            family.update(psutil.Process(session).children(recursive=True))
+        return sorted(family, key=lambda process: process.pid)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # a second Ctrl-C may wait
+        try:
+            self._stop()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+    def _stop(self) -> None:
+        family = self.family()
+        front = [process for process in family if process == self._front]
+        for process in front or family:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+        psutil.wait_procs(family, timeout=20)
+        alive = {process for process in family if process.is_running()} | set(self.family())
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(alive, timeout=5)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None
+
+
+def _use(process: psutil.Process) -> tuple[int, float] | None:
+    try:
+        times = process.cpu_times()
+        return process.memory_info().rss, times.user + times.system
+    except psutil.Error:
+        return None
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago; all held at once, so that no two are the same."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports

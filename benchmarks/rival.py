@@ -1,0 +1,112 @@
+"""mosec, LitServe and Triton around a workload's own handler: each in an environment made on demand."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from .dialect import PLAIN_DIALECT, TENSORS, Dialect
+from .oracle import make_environment
+from .process import Launch, ServerProcess, free_ports
+from .workload import Workload
+
+_ADAPTERS = Path(__file__).with_name("rivals")
+_STRING = "data_type: TYPE_STRING, dims: [1]"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What pip installs, how it is started for a port in a folder, and where it answers."""
+
+    package: str
+    launch: Callable[[Path, int, Path, Workload], Launch]
+    ping: str
+    path: str
+    dialect: Dialect = PLAIN_DIALECT
+
+
+def _mosec(venv: Path, port: int, _folder: Path, workload: Workload) -> Launch:
+    python, app = str(venv / "bin" / "python"), str(_ADAPTERS / "mosec_app.py")
+    words = ["--address", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
+    return Launch([python, app, *words], _handed(workload))
+
+
+def _litserve(venv: Path, port: int, _folder: Path, workload: Workload) -> Launch:
+    return Launch([str(venv / "bin" / "python"), str(_ADAPTERS / "litserve_app.py"), str(port)], _handed(workload))
+
+
+def _triton(venv: Path, port: int, folder: Path, workload: Workload) -> Launch:
+    """The binary out of pytriton's wheel, with its Python backend and the stub for this Python in one folder."""
+    packages = next((venv / "lib").glob("python3.*")) / "site-packages"
+    bundled, backend = packages / "pytriton" / "tritonserver", folder / "backends" / "python"
+    shutil.copytree(bundled / "backends" / "python", backend)
+    stub = bundled / "python_backend_stubs" / packages.parent.name.removeprefix("python") / "triton_python_backend_stub"
+    shutil.copy2(stub, backend)
+    model = folder / "models" / workload.name
+    (model / "1").mkdir(parents=True)
+    shutil.copy2(_ADAPTERS / "triton_model.py", model / "1" / "model.py")
+    shutil.copy2(_ADAPTERS / "serving.py", model / "1")  # its process sees no PYTHONPATH of ours
+    (model / "config.pbtxt").write_text(
+        f'name: "{workload.name}" backend: "python" max_batch_size: {workload.batch}\n'
+        f'input [{{ name: "IN", {_STRING} }}] output [{{ name: "OUT", {_STRING} }}]\n'
+        f"dynamic_batching {{ max_queue_delay_microseconds: {workload.delay_ms * 1000} }}\n"
+        "instance_group [{ count: 1, kind: KIND_CPU }]\n"
+    )
+    command = [
+        str(bundled / "bin" / "tritonserver"), "--model-repository", str(folder / "models"),
+        "--backend-directory", str(folder / "backends"), "--http-address", "127.0.0.1", "--http-port", str(port),
+        "--allow-grpc=false", "--allow-metrics=false",
+    ]  # fmt: skip
+    libraries = ":".join(str(path) for path in packages.glob("*.libs"))
+    return Launch(command, _handed(workload) | {"LD_LIBRARY_PATH": libraries, "PYTHONPATH": str(packages)})
+
+
+def _handed(workload: Workload) -> dict[str, str]:
+    """What benchmarks/rivals/serving.py reads."""
+    assert workload.handler is not None
+    return {
+        "RIVAL_HANDLER": str(workload.handler), "RIVAL_BATCH": str(workload.batch),
+        "RIVAL_DELAY_MS": str(workload.delay_ms),
+    }  # fmt: skip
+
+
+KINDS: Mapping[str, Kind] = {
+    "mosec": Kind("mosec", _mosec, "/", "/inference"),
+    "litserve": Kind("litserve", _litserve, "/health", "/predict"),
+    "triton": Kind("nvidia-pytriton", _triton, "/v2/health/ready", "/v2/models/{name}/infer", TENSORS),
+}
+
+
+class Rival(ServerProcess):
+    """One of KINDS around the handler of a workload that has one which needs nothing of TorchServe."""
+
+    def __init__(self, name: str, venv: Path, workload: Workload) -> None:
+        (port,) = free_ports(1)
+        kind = KINDS[name]
+        super().__init__(name, venv, port, kind.path.format(name=workload.name))
+        self.ping, self.dialect = kind.ping, kind.dialect
+        self._kind, self._workload = kind, workload
+
+    def others(self, front: psutil.Process) -> list[psutil.Process]:
+        # mosec's workers are no children of the process that answers, but its siblings.
+        return [process for process in self.family() if process != front]
+
+    def prepare(self) -> Launch:
+        return self._kind.launch(self._venv, self.port, self.folder, self._workload)
+
+
+def find_rival(name: str) -> Path:
+    """Its environment, made with pip if need be. Raises NoOracleError."""
+    return make_environment(name, [KINDS[name].package])
+
+
+def rival_version(name: str, venv: Path) -> str:
+    """What is installed of it."""
+    script = f"import importlib.metadata as m; print(m.version({KINDS[name].package!r}))"
+    done = subprocess.run([venv / "bin" / "python", "-c", script], capture_output=True, text=True, check=False)
+    return f"{KINDS[name].package} {done.stdout.strip() or 'of an unknown version'}"

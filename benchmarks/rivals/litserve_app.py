@@ -1,0 +1,42 @@
+"""The workload's own handler behind LitServe; runs in LitServe's environment: `litserve_app.py PORT`.
+
+LitServe reads JSON, so that it gets bodies that are JSON.
+"""
+
+# pyright: reportMissingImports=false
+# No annotations of the future here: LitServe looks at those of decode_request.
+import json
+import sys
+from typing import Any
+
+import litserve
+from fastapi import Request, Response
+from serving import BATCH, MILLISECONDS, make_handler
+
+
+class Served(litserve.LitAPI):
+    """JSON in, the same bytes out."""
+
+    def setup(self, device: str) -> None:
+        self._handler = make_handler()
+
+    def decode_request(self, request: Request) -> bytes:
+        return json.dumps(request).encode()
+
+    def batch(self, inputs: list[bytes]) -> list[bytes]:
+        return inputs
+
+    def predict(self, x: list[bytes]) -> list[Any]:
+        return self._handler.handle([{"body": body} for body in x], None)
+
+    def unbatch(self, output: list[Any]) -> list[Any]:
+        return output
+
+    def encode_response(self, output: Any) -> Response:
+        return Response(output)
+
+
+if __name__ == "__main__":
+    api = Served(max_batch_size=BATCH, batch_timeout=MILLISECONDS / 1e3)
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1)
+    server.run(host="127.0.0.1", port=int(sys.argv[1]), generate_client_file=False, log_level="warning")

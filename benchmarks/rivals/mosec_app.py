@@ -1,0 +1,32 @@
+"""The workload's own handler behind mosec, in mosec's environment: `mosec_app.py --address 127.0.0.1 --port PORT`."""
+
+# pyright: reportMissingImports=false
+from __future__ import annotations
+
+from typing import Any
+
+from mosec import Server, Worker
+from serving import BATCH, MILLISECONDS, make_handler
+
+
+class Served(Worker):
+    """Bytes in, bytes out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._handler = make_handler()
+
+    def deserialize(self, data: bytes) -> bytes:
+        return data
+
+    def forward(self, data: list[bytes]) -> list[Any]:
+        return self._handler.handle([{"body": body} for body in data], None)
+
+    def serialize(self, data: Any) -> bytes:
+        return data
+
+
+if __name__ == "__main__":
+    server = Server()
+    server.append_worker(Served, num=1, max_batch_size=BATCH, max_wait_time=MILLISECONDS)
+    server.run()
