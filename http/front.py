@@ -125,7 +125,11 @@ class Front:
 
     def _busy(self) -> bool:
         doors = any(door.active or door.working for door in self._doors)
-        return doors or any(acceptor.busy for acceptor in (*self._acceptors, *self._lean))
+        return (
+            doors
+            or any(acceptor.busy for acceptor in (*self._acceptors, *self._lean))
+            or any(server.sending for server in self._servers if isinstance(server, Gate))
+        )
 
     def _by_listener(self) -> list[tuple[Listener, list[Face]]]:
         groups: list[tuple[Listener, list[Face]]] = []

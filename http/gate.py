@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import socket
 import ssl
+import struct
+import termios
 from collections.abc import Callable
 from typing import cast
 from weakref import WeakSet
@@ -64,6 +67,11 @@ class Gate:
         """Whether a connection through it is not closed yet. One that is being closed may have bytes to send still."""
         return any(connection.fileno() >= 0 for connection in self._through)
 
+    @property
+    def sending(self) -> bool:
+        """Whether a client has yet to take what was sent. Asked of the kernel, as a TLS transport does not tell."""
+        return any(_unsent(connection) for connection in self._through)
+
     def _accept(self) -> None:
         for _ in range(_AT_ONCE):
             try:
@@ -116,6 +124,15 @@ class Gate:
     def _forget(self, connection: socket.socket) -> None:
         self._silent.pop(connection).cancel()
         self._loop.remove_reader(connection)
+
+
+def _unsent(connection: socket.socket) -> int:
+    """Bytes that the other side has not acknowledged."""
+    try:
+        (count,) = struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, b"\0" * 4))
+    except (OSError, ValueError):  # it is closed
+        return 0
+    return count
 
 
 class PlainRefusal(asyncio.Protocol):

@@ -8,30 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# TorchServe's key -> field; what is 0 or less says nothing, as in TorchServe
-_NUMBERS = {
-    "minWorkers": "min_workers",
-    "maxWorkers": "max_workers",
-    "batchSize": "batch_size",
-    "maxBatchDelay": "max_batch_delay",
-    "responseTimeout": "response_timeout",
-    "startupTimeout": "startup_timeout",
-}
+from .version_numbers import KEYS, VersionNumbers
+
 # Accepted: the archive is named by who loads it, there is one runtime, and torchrun is not there yet.
 _OTHERS = ("defaultVersion", "marName", "runtimeType", "parallelLevel")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConfiguredModel:
-    """One version's settings; None says nothing. `default`: of the versions loaded at start this is the default one."""
+class ConfiguredModel(VersionNumbers):
+    """One version's settings. `default`: of the versions loaded at start this is the default one."""
 
     default: bool = False
-    min_workers: int | None = None
-    max_workers: int | None = None
-    batch_size: int | None = None
-    max_batch_delay: int | None = None
-    response_timeout: int | None = None
-    startup_timeout: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +53,10 @@ class ConfiguredModels:
 
 def _read(entry: Mapping[str, Any], label: str, remarks: list[str]) -> ConfiguredModel:
     for key in entry:
-        if key not in _NUMBERS and key not in _OTHERS:
-            near = difflib.get_close_matches(key, [*_NUMBERS, *_OTHERS], n=1)
+        if key not in KEYS.values() and key not in _OTHERS:
+            near = difflib.get_close_matches(key, [*KEYS.values(), *_OTHERS], n=1)
             remarks.append(f"{label}: unknown key {key} is ignored" + (f"; did you mean {near[0]}?" if near else ""))
-    numbers = {field: _number(entry.get(key), f"{label}: {key}") for key, field in _NUMBERS.items()}
+    numbers = {field: _number(entry.get(key), f"{label}: {key}") for field, key in KEYS.items()}
     low, high = numbers["min_workers"], numbers["max_workers"]
     if low is not None and high is not None and high < low:
         remarks.append(f"{label}: maxWorkers={high} is less than minWorkers={low}, which counts for both")
@@ -83,7 +70,7 @@ def _object(value: object, label: str) -> Mapping[str, Any]:
 
 
 def _number(value: object, label: str) -> int | None:
-    """A whole number, also as a text or with a zero behind the point, as TorchServe takes it."""
+    """A whole number, also as a text or with a zero behind the point, as TorchServe takes it; 0 or less is None."""
     if value is None:
         return None
     try:

@@ -7,19 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# field -> TorchServe's key, and the smallest value that makes sense; what is smaller is left to the archive
-_NUMBERS = {
-    "min_workers": ("minWorkers", 0),
-    "max_workers": ("maxWorkers", 0),
-    "batch_size": ("batchSize", 1),
-    "max_batch_delay": ("maxBatchDelay", 0),
-    "response_timeout": ("responseTimeout", 1),
-    "startup_timeout": ("startupTimeout", 0),
-}
+from .version_numbers import KEYS, VersionNumbers
+
+# Fields that make no sense at 0; what is smaller than it may be is left to the archive.
+_POSITIVE = frozenset({"batch_size", "response_timeout"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SavedModel:
+class SavedModel(VersionNumbers):
     """One version. `archive` is what a registration would name; None leaves a value to the archive.
 
     `url`, `handler` and `downloaded` are additions to what TorchServe saves: the url of the registration where the
@@ -31,12 +26,6 @@ class SavedModel:
     version: str
     archive: str
     default: bool = False
-    min_workers: int | None = None
-    max_workers: int | None = None
-    batch_size: int | None = None
-    max_batch_delay: int | None = None
-    response_timeout: int | None = None
-    startup_timeout: int | None = None
     runtime: str | None = None
     url: str | None = None
     handler: str | None = None
@@ -76,7 +65,7 @@ def as_json(models: Iterable[SavedModel]) -> dict[str, dict[str, dict[str, Any]]
 
 def _entry(model: SavedModel) -> dict[str, Any]:
     entry: dict[str, Any] = {"defaultVersion": model.default, "marName": model.archive}
-    entry |= {key: getattr(model, field) for field, (key, _) in _NUMBERS.items()}
+    entry |= {key: getattr(model, field) for field, key in KEYS.items()}
     entry |= {"runtimeType": model.runtime, "url": model.url, "handler": model.handler}
     entry["downloaded"] = model.downloaded or None
     return {key: value for key, value in entry.items() if value is not None}
@@ -97,7 +86,7 @@ def _read(name: str, version: str, found: object) -> SavedModel:
         url=_text(entry, "url", label),
         handler=_text(entry, "handler", label),
         downloaded=entry.get("downloaded") is True,
-        **{field: _number(entry, key, low, label) for field, (key, low) in _NUMBERS.items()},
+        **{field: _number(entry, key, int(field in _POSITIVE), label) for field, key in KEYS.items()},
     )
 
 
