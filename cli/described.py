@@ -68,6 +68,8 @@ def facts(entry: Mapping[str, Any]) -> list[tuple[str, object]]:
     rows: list[tuple[str, object]] = [("workers", workers_of(entry))]
     rows += [("waiting requests", queue["pendingRequests"]), ("room in the queue", queue["remainingCapacity"])]
     rows += [(key, _shown(value)) for key, value in entry.items() if key not in _APART]
+    notes = dict.fromkeys(note for worker in entry["workers"] for note in worker.get("notes", {}).items())
+    rows += notes  # each once: workers of one model mostly choose alike
     customized = entry.get("customizedMetadata") or {}
     return rows + [(f"customized: {key}", _shown(value)) for key, value in customized.items()]
 

@@ -108,6 +108,7 @@ KSERVE_READY = Operation(
 _WORKER = _object(
     "id", "startTime", "status", id=_TEXT, startTime=_TEXT, status={"type": "string", "enum": ["READY", "UNLOADING"]},
     memoryUsage=_NUMBER, pid=_NUMBER, gpu=_FLAG, gpuUsage=_TEXT, lastError=_TEXT,
+    notes={"type": "object", "additionalProperties": _TEXT},
     lastFailure=_object(
         "time", "kind", "message", "traceback", time=_TEXT, kind=_TEXT, message=_TEXT, file=_TEXT, line=_NUMBER,
         traceback=_list(_TEXT),

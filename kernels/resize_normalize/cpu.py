@@ -19,13 +19,16 @@ from ..normalize_images.cpu import normalize_images
 from . import reference
 from .frame import Frame, Size
 
+_LARGEST = 1 << 26  # pixels: a strip of 1 x 2000, its shorter side made 256, would be 131 million
+
 
 def resize_normalize(
     pixels: Tensor, frames: tuple[Frame, ...], name: str, fill: int, mean: Sequence[float], std: Sequence[float], *,
     out: Tensor,
 ) -> None:  # fmt: skip
     """Write (picture / 255 - mean) / std, computed in fp32, into `out`; padding is `fill` before that."""
-    if any(frame.part is not None for frame in frames):  # PyTorch's resize takes whole pictures
+    if any(frame.part is not None or frame.resized[0] * frame.resized[1] > _LARGEST for frame in frames):
+        # PyTorch's and Pillow's resize take whole pictures, and make whole ones, whatever is cropped then.
         reference.resize_normalize(pixels, frames, name, fill, mean, std, out=out)
         return
     channels = out.shape[1]

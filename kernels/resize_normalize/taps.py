@@ -34,7 +34,7 @@ class Tables(NamedTuple):
     taps: NDArray[np.int32]
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)  # of 10 KB each for photos, 150 KB for the largest
 def axis(size: int, resized: int, corner: int, output: int, name: str) -> Taps:
     """The taps of `output` places from `corner` on, of `size` source places resized to `resized`.
 

@@ -130,6 +130,17 @@ ENTRY = {
 }  # fmt: skip
 
 
+def test_what_the_handlers_chose_is_shown_once() -> None:
+    workers = [
+        {**ENTRY["workers"][0], "notes": {"preprocessing": note}} for note in ("fused: x", "fused: x", "as written")
+    ]
+    with answering({"GET /models/m": (200, [{**ENTRY, "workers": workers}])}) as server:
+        shown = said("models", "describe", "m", "--management", server.url)
+    assert [line.split(maxsplit=1)[1].strip() for line in shown.splitlines() if line.strip().startswith("preproc")] == [
+        "fused: x", "as written",
+    ]  # fmt: skip
+
+
 def test_all_pages_are_walked_and_a_model_that_goes_meanwhile_is_left_out() -> None:
     first = {"nextPageToken": "100", "models": [{"modelName": "a b/c", "modelUrl": "u"}]}
     last = {"models": [{"modelName": "gone", "modelUrl": "u"}]}

@@ -116,6 +116,16 @@ def test_what_is_needed_by_hand() -> None:
     assert needed(Fit(crop=(20, 20), resize=30).frame((60, 90)), "bilinear") == (9, 23, 42, 42)
 
 
+def test_a_strip_costs_no_more_than_its_crop() -> None:
+    """Its shorter side made 256 pixels long, it would have 2.5 thousand million."""
+    strip = torch.arange(40_000).remainder(256).to(torch.uint8).view(1, -1, 1).expand(-1, -1, 3).contiguous()
+    answer = resize_normalize([strip], Fit(crop=(224, 224), resize=256), (0,) * 3, (1,) * 3)
+    assert (answer * 255).round().unique().tolist() == [
+        31.0,
+        32.0,
+    ]  # the middle, places 19999 and 20000, of 256 wide each
+
+
 def test_a_letterbox_by_hand() -> None:
     picture = torch.full((20, 40, 3), 200, dtype=torch.uint8)
     answer = resize_normalize([picture], Fit(crop=(32, 32), letterbox=True), (0,) * 3, (1,) * 3, fill=114)[0]
