@@ -107,6 +107,22 @@ def test_what_can_not_be_loaded_is_told(
         Plain().initialize(make_context(model_dir, **model))
 
 
+class Recipe:
+    """Plain Python beside the weights, as checkpoints have it."""
+
+
+def test_a_checkpoint_with_objects_needs_the_archives_word(model_dir: Path) -> None:
+    state = {"weight": torch.tensor([5.0, 7.0]), "_recipe": Recipe()}
+    torch.save(state, model_dir / "checkpoint.pt")
+    files = {"modelFile": "basenet.py", "serializedFile": "checkpoint.pt"}
+    with pytest.raises(RuntimeError, match="weights_only: false under handler: in model-config.yaml"):
+        Plain().initialize(make_context(model_dir, **files))
+    with pytest.raises(RuntimeError, match='Unexpected key.*"_recipe"'):  # it was read, and does not fit
+        Plain().initialize(make_context(model_dir, config={"handler": {"weights_only": False}}, **files))
+    with pytest.raises(ValueError, match="weights_only must be true or false, not 'no'"):
+        Plain().initialize(make_context(model_dir, config={"handler": {"weights_only": "no"}}, **files))
+
+
 def test_labels_come_from_index_to_name(model_dir: Path) -> None:
     (model_dir / "index_to_name.json").write_text('{"0": "cat"}')
     handler = Plain()
