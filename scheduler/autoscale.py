@@ -15,6 +15,9 @@ LOW = 0.5  # load per worker, one worker less, below which there is one too many
 MEMORY = 5.0  # s: how far back arrivals and waiting are looked at
 CROWDED = 0.5  # share of that time in which requests waited and no worker was free
 CATCH_UP = 10.0  # s in which what waits should be worked off
+PROOF = 15.0  # s that new workers have to show that they help, in a crowd that lasts
+WORTH = 0.25  # share of their part in the work that they have to add: less, and they only slow the others down
+REGRET = 600.0  # s without a further try once they did not
 _MOMENT = 1e-3  # s: no rate can be told of less
 RETRY = 60.0  # s without a further try once a worker could not be added
 
@@ -35,10 +38,23 @@ class Seen:
     maximum: int
 
 
+@dataclass(slots=True)
+class _Trial:
+    """Workers were added: from `before` to `after`. `since` then all of them serve."""
+
+    before: int
+    after: int
+    pace: float
+    since: float | None = None
+
+
 class Autoscaler:
     """One model's. Ask it about every second; `load` and `crowded` are what it went by."""
 
-    __slots__ = ("_arrived", "_calm", "_closed", "_down_after", "_rate", "_then", "crowded", "load")
+    __slots__ = (
+        "_arrived", "_calm", "_ceiling", "_closed", "_down_after", "_rate", "_regret", "_then", "_trial", "crowded",
+        "load",
+    )  # fmt: skip
 
     def __init__(self, down_after: float) -> None:
         """A worker is taken away once there was one too many for `down_after` seconds without a break."""
@@ -50,6 +66,8 @@ class Autoscaler:
         self._then: float | None = None
         self._calm: float | None = None  # since when there has been one too many
         self._closed = -math.inf  # until then none is added
+        self._trial: _Trial | None = None
+        self._ceiling, self._regret = 0, -math.inf  # more than so many did not help; until when that is believed
 
     def wanted(self, seen: Seen, now: float) -> int:
         """How many workers there should be, starting ones included."""
@@ -57,10 +75,15 @@ class Autoscaler:
         here = min(max(seen.workers, seen.minimum), seen.maximum)
         if not seen.workers:  # nothing runs, because nobody asked for it
             return here
+        if self._trial is not None and self._in_vain(self._trial, seen, here, now):
+            return max(self._ceiling, seen.minimum)
         if self.crowded > CROWDED and self.load > HIGH * here:
             self._calm = None
-            if here < seen.maximum and not seen.loading and now >= self._closed:
-                return min(max(math.ceil(self.load / AIM), here + 1), seen.maximum)
+            most = seen.maximum if now >= self._regret else min(self._ceiling, seen.maximum)
+            if here < most and not seen.loading and self._trial is None and now >= self._closed:
+                more = min(max(math.ceil(self.load / AIM), here + 1), most)
+                self._trial = _Trial(here, more, seen.pace)
+                return more
         elif here > max(seen.minimum, 1) and self.crowded <= CROWDED and self.load < LOW * (here - 1):
             if self._calm is None:
                 self._calm = now
@@ -74,6 +97,24 @@ class Autoscaler:
     def failed(self, now: float) -> None:
         """A worker that it wanted could not be added."""
         self._closed = now + RETRY
+
+    def _in_vain(self, trial: _Trial, seen: Seen, here: int, now: float) -> bool:
+        """Whether what was added has had its time, and the workers do hardly more than before: they share a GPU, or
+        cores, that had no more to give.
+        """
+        if here != trial.after or self.crowded <= CROWDED:  # others have changed it, or it sufficed
+            self._trial = None
+        elif seen.loading:
+            trial.since = None
+        elif trial.since is None:
+            trial.since = now
+        elif now - trial.since >= PROOF:
+            self._trial = None
+            share = trial.after / trial.before
+            if share * trial.pace < (1.0 + WORTH * (share - 1.0)) * seen.pace:
+                self._ceiling, self._regret = trial.before, now + REGRET
+                return True
+        return False
 
     def _look(self, seen: Seen, now: float) -> None:
         if self._then is None:

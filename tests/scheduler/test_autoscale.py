@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchserve.scheduler.autoscale import RETRY, Autoscaler, Seen
+from torchserve.scheduler.autoscale import REGRET, RETRY, Autoscaler, Seen
 from torchserve.scheduler.job import Batch
 from torchserve.scheduler.lane import Lane
 from torchserve.scheduler.policy import BatchPolicy
@@ -102,6 +102,45 @@ def test_asked_twice_in_a_moment_it_says_the_same() -> None:
     host = Host(queued=3, free=0)
     host.run(20, 9)
     assert host.scaler.wanted(host.seen, host.now) == host.seen.workers == 2
+
+
+@pytest.mark.parametrize(
+    ("slowdown", "rest"),
+    [
+        (1.0, 1),  # they share one core: two are half as fast each
+        (0.9, 1),
+        (0.5, 4),  # four do twice the work of one
+        (0.0, 4),
+    ],
+)
+def test_workers_that_only_slow_each_other_down_go_again(slowdown: float, rest: int) -> None:
+    host = Host(queued=50, free=0)
+    counts: list[int] = []
+    for _ in range(300):
+        counts += host.run(1, 90, pace=0.1 * host.seen.workers**slowdown)
+    assert max(counts) > 1
+    assert counts[-1] == rest
+    assert set(counts[-200:]) == {rest}
+
+
+def test_what_did_not_help_is_tried_again_later_and_the_minimum_counts() -> None:
+    host = Host(queued=50, free=0)
+    counts: list[int] = []
+    for _ in range(int(REGRET) + 100):
+        counts += host.run(1, 90, pace=0.1 * host.seen.workers)
+    ups = [at for at, (before, after) in enumerate(zip(counts, counts[1:], strict=False)) if after > before]
+    assert len(ups) == 2
+    assert ups[1] - ups[0] >= REGRET
+    host.seen = replace(host.seen, minimum=3)
+    assert host.run(50, 90, pace=0.3)[-1] >= 3
+
+
+def test_one_that_takes_its_time_to_load_is_judged_from_then_on() -> None:
+    host = Host(queued=50, free=0)
+    assert host.run(10, 90)[-1] == 4
+    assert set(host.run(100, 90, loading=3, pace=0.4)) == {4}
+    assert set(host.run(15, 90, loading=0)) == {4}
+    assert host.run(2, 90)[-1] == 1
 
 
 # ---- what always holds
