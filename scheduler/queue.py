@@ -41,13 +41,6 @@ class JobQueue:
         return heapq.merge(*(level.values() for level in self._levels.values()), key=_place)
 
     @property
-    def first(self) -> Job:
-        """The next to be served."""
-        if len(self._levels) == 1:
-            return next(iter(self._plain.values()))
-        return min((next(iter(level.values())) for level in self._levels.values() if level), key=_place)
-
-    @property
     def oldest(self) -> float:
         """When the one that waits longest arrived."""
         if len(self._levels) == 1:

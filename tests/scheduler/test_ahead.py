@@ -59,6 +59,18 @@ def test_its_jobs_wait_again_if_the_worker_dies_before(run: Run):
     run(main())
 
 
+def test_another_worker_has_them_at_once(run: Run):
+    async def main() -> None:
+        lane, worker, _ = await two_batches()
+        lane.attach(other := Worker())
+        await turn()
+        lane.put_back(worker.batches[2])
+        await turn()
+        assert other.ids == ["c"]
+
+    run(main())
+
+
 def test_in_a_lane_that_has_been_closed_they_end_with_its_error(run: Run):
     async def main() -> None:
         lane, worker, client = await two_batches()

@@ -289,6 +289,16 @@ TABLE: dict[str, tuple[dict[str, Any], str]] = {
         "0 learn 1=0.010 2=0.012 4=0.016; 0 offer a by 0.013; 0 offer b; 0 offer c; 0 offer d; 0 ready r;"
         "0 collect r:ab deadline; 0.012 ready r; 0.012 collect r:cd free worker",
     ),
+    "deadlines: one job less costs next to nothing": (
+        QUICK,
+        "0 learn 1=0.0115 3=0.0315 4=0.040; 0 offer a by 0.035; 0 offer b by 0.05; 0 offer c; 0 offer d; 0 ready r;"
+        "0 collect r:abc deadline",
+    ),
+    "deadlines: who is about to leave does not count": (
+        {**QUICK, "batch_size": 1},
+        "0 learn 1=0.1; 0 ready r; 0 ready s; 0 offer a; 0 offer b; 0 collect r:a full, s:b full; 0 offer c; 0 gone s;"
+        "0 late d by 0.25 needs 0.3; 0 offer e by 0.31",
+    ),
     "deadlines: one that is in the way of many is refused": (
         QUICK,
         "0 learn 1=0.010 2=0.012 4=0.016; 0 offer a by 0.011; 0 offer b by 0.017; 0 offer c by 0.017; 0 offer d by 0.017;"

@@ -209,3 +209,28 @@ def test_a_loop_may_be_given():
         loop.close()
     with pytest.raises(RuntimeError, match="no running event loop"):
         Lane(BatchPolicy())
+
+
+def test_on_a_clock_finer_than_the_loops_timers_short_waits_are_turns(run: Run):
+    async def main() -> None:
+        now = 0.0
+        lane = Lane(BatchPolicy(4, 1.0, 100, "fixed"), clock=lambda: now)
+        client, worker = Client(lane), Worker()
+        lane.attach(worker)
+        client.send("a")
+        now = 0.9995
+        for _ in range(5):
+            await turn()
+        assert worker.batches == []
+        now = 1.0
+        await turn()
+        assert worker.ids == ["a"]
+        client.send("b")
+        now = 1.9995
+        client.send("c")  # which looks with the next turn anyway
+        lane.finish(worker, worker.batches[0], [1])
+        now = 2.0
+        await turn()
+        assert worker.ids == ["a", "bc"]
+
+    run(main())

@@ -146,6 +146,10 @@ TABLE: dict[str, tuple[dict[str, Any], str]] = {
         "0 ready r; 0 offer a A; 0 collect r:a; 1 r ends; 1 offer b A; 1 collect r:b; 2.5 offer c A; 2.9 r ends;"
         "2.9 collect r:c; 3.5 r ends; 3.5 collect -",
     ),
+    "a client that leaves in the midst of its steps leaves its sequence": (
+        {**STATE, "continuous": True},
+        "0 ready r; 0 offer a A; 0 collect r:a; 0 offer b A; 1 r ends a; 1 cancel a; 1 collect r:b",
+    ),
     "steps of sequences": (
         {**STATE, "continuous": True},
         "0 ready r; 0 offer a A; 0 offer b B; 0 collect r:ab; 1 r ends a; 1 offer c A; 1 collect r:(a) then 2;"
@@ -168,7 +172,12 @@ def test_table(name: str):
 def test_a_closed_one_refuses_and_announcements_are_counted():
     batcher = SlotBatcher(BatchPolicy(continuous=True))
     batcher.announce(0.0)
-    assert batcher.announced == 1
+    assert (batcher.announced, batcher.free, batcher.pace) == (1, 0, 0.0)
+    batcher.gone(Nobody(), 0.0)  # it never came
+    batcher.ready(runner := Nobody(), 0.0)
+    assert batcher.free == 1
+    batcher.gone(runner, 0.0)
+    assert batcher.free == 0
     batcher.retract(0.0)
     with pytest.raises(ValueError, match="retract without announce"):
         batcher.retract(0.0)
