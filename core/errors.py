@@ -16,7 +16,7 @@ Kind = Literal["not_found", "invalid", "conflict", "denied", "too_large", "overl
 # ├── Conflict ─────── AlreadyRegistered, ArchiveExists, DefaultVersionInUse
 # ├── Denied ───────── MethodNotAllowed, InvalidKey
 # ├── TooLarge
-# ├── Overloaded ───── QueueFull, NoWorker, Draining, NotInTime
+# ├── Overloaded ───── QueueFull (ServerFull), NoWorker, Draining, NotInTime
 # ├── Expired ──────── SlowRequest, RequestExpired
 # └── Broken ───────── HandlerFailed, WorkerDied, WorkersFailed
 
@@ -126,6 +126,10 @@ class Overloaded(ServeError):
 
 class QueueFull(Overloaded):
     """The model's job queue is at `job_queue_size`."""
+
+
+class ServerFull(QueueFull):
+    """The bodies of all requests that the server has taken on are at `max_pending_bytes`."""
 
 
 class NoWorker(Overloaded):

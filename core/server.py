@@ -56,7 +56,7 @@ class ModelServer:
         )
         self._system: asyncio.Task[None] | None = None
         self._work = WorkDir()
-        self.dataplane = DataPlane(registry)
+        self.dataplane = DataPlane(registry, settings.max_pending_bytes)
         self._kept = kept or {}
         self._snapshots = snapshots and SnapshotWriter(snapshots, self._state)
         self.controlplane = ControlPlane(

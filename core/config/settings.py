@@ -155,6 +155,12 @@ class Settings:
     unregister_model_timeout: int = _key(
         120, _whole(1), "how long the workers of a removed model may take to end", unit="s"
     )
+    max_pending_bytes: int = _key(
+        2**31 - 1,
+        _whole(1, 2**63 - 1),
+        "how much the bodies of all requests may take that wait or run, in all models; what is over it is refused",
+        unit="bytes",
+    )
     job_queue_size: int = _key(100, _whole(1), "how many may wait for a worker, per model version", unit="requests")
     number_of_gpu: int | None = _key(None, _whole(0), "use only this many of the visible GPUs; default: all of them")
     gpu_memory_headroom: int = _key(256, _whole(0), "memory of each GPU that is promised to no worker", unit="MiB")

@@ -33,9 +33,9 @@ OWN = (
     Own("counter", "torchserve_requests_total", MODEL, "Predictions asked of a model version that exists."),
     Own(
         "counter", "torchserve_requests_refused_total", (*MODEL, "reason"),
-        "Predictions that never ran: queue_full, no_worker, no_ticket (useJobTicket), draining (the model is being"
-        " removed), expired (waited past x-request-timeout-ms or clientTimeoutInMills), too_late (would have been"
-        " answered past a deadline).",
+        "Predictions that never ran: queue_full, server_full (max_pending_bytes), no_worker, no_ticket (useJobTicket),"
+        " draining (the model is being removed), expired (waited past x-request-timeout-ms or clientTimeoutInMills),"
+        " too_late (would have been answered past a deadline).",
     ),
     Own(
         "counter", "torchserve_requests_failed_total", (*MODEL, "reason"),

@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ..errors import Draining, HandlerFailed, NoTicket, NotInTime, NoWorker, QueueFull, RequestExpired, WorkerDied
+from ..errors import (
+    Draining,
+    HandlerFailed,
+    NoTicket,
+    NotInTime,
+    NoWorker,
+    QueueFull,
+    RequestExpired,
+    ServerFull,
+    WorkerDied,
+)
 from ..wire.messages import Sample
 from .family import Family
 from .series import NOTHING, Reading, Series
 
 REFUSED = {
     QueueFull: "queue_full",
+    ServerFull: "server_full",
     NoWorker: "no_worker",
     NoTicket: "no_ticket",
     Draining: "draining",

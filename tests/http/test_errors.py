@@ -45,6 +45,7 @@ TABLE = [
     (errors.QueueFull("x"), 503, "ServiceUnavailableException", "x"),
     (errors.NotInTime("x", retry_after=0.2), 503, "ServiceUnavailableException", "x"),
     (errors.NoWorker("x"), 503, "ServiceUnavailableException", "x"),
+    (errors.ServerFull("x"), 503, "ServiceUnavailableException", "x"),
     (errors.NoTicket("x"), 503, "ServiceUnavailableException", "x"),
     (errors.Draining("x"), 503, "ServiceUnavailableException", "x"),
     (errors.SlowRequest("x"), 408, "RequestTimeoutException", "x"),

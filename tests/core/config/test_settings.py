@@ -41,6 +41,7 @@ TORCHSERVE = """
 OURS = {
     "handler_errors_in_response",
     "scheduling_headers",
+    "max_pending_bytes",
     "package_folder",
     "token_error_status",
     "log_format",

@@ -1,0 +1,59 @@
+"""The bytes of requests that are held, in all models: bounded, and given back whatever becomes of a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from torchserve.core.dataplane import DataPlane, Ticket
+from torchserve.core.errors import HandlerFailed, QueueFull, ServerFull
+from torchserve.core.models.registry import Registry
+from torchserve.core.payload import Part, Payload
+
+from .doubles import Sink, model, slot
+
+
+def plane(limit: int, queue: int = 100) -> DataPlane:
+    registry = Registry()
+    subject = model(job_queue_size=queue)
+    subject.pool.slots.append(slot())
+    registry.add(subject)
+    return DataPlane(registry, limit)
+
+
+def payload(*sizes: int) -> Payload:
+    return Payload("id", tuple(Part(f"part {at}", "", bytes(size)) for at, size in enumerate(sizes)))
+
+
+@pytest.mark.parametrize(
+    "end", [lambda ticket: ticket.answered(0.1), lambda ticket: ticket.failed(HandlerFailed("x", 503)), Ticket.cancel]
+)
+async def test_exactly_the_excess_is_refused_and_an_end_makes_room(end: Callable[[Ticket], None]) -> None:
+    data = plane(100)
+    first = data.submit("m", None, payload(30, 30), Sink())
+    data.submit("m", None, payload(40), Sink())
+    with pytest.raises(ServerFull, match="holds 100 bytes of requests and this one has 1, which is more than 100"):
+        data.submit("m", None, payload(1), Sink())
+    data.submit("m", None, payload(), Sink())
+    end(first)
+    data.submit("m", None, payload(60), Sink())
+    with pytest.raises(ServerFull):
+        data.submit("m", None, payload(1), Sink())
+
+
+async def test_a_lone_request_is_never_too_large() -> None:
+    data = plane(100)
+    data.submit("m", None, payload(1000), Sink()).cancel()
+    data.submit("m", None, payload(1000), Sink())
+    with pytest.raises(ServerFull):
+        data.submit("m", None, payload(1), Sink())
+
+
+async def test_what_a_model_refuses_holds_nothing() -> None:
+    data = plane(100, queue=1)
+    data.submit("m", None, payload(10), Sink())
+    for _ in range(20):
+        with pytest.raises(QueueFull) as caught:
+            data.submit("m", None, payload(50), Sink())
+        assert not isinstance(caught.value, ServerFull)
