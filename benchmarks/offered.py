@@ -20,7 +20,7 @@ from .dialect import Unwrapped
 from .process import ServerProcess
 from .workload import Workload
 
-_BODIES = 64
+_BODIES, _BYTES = 64, 16 << 20  # that many different bodies, and no more bytes of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def offer(server: ServerProcess, workload: Workload, load: Offer) -> Point:
 
 def plan(server: ServerProcess, workload: Workload, load: Offer) -> Plan:
     """As many different bodies as there are, in the server's own dialect."""
-    bodies = list(dict.fromkeys(workload.bodies(_BODIES)))
+    bodies = list(dict.fromkeys(workload.bodies(max(min(_BODIES, _BYTES // len(workload.body)), 2))))
     check = echo if workload.expected is bytes else Expected([_lone(server, workload, body) for body in bodies])
     parts = urlsplit(server.predictions)
     return Plan(

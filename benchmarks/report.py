@@ -87,6 +87,11 @@ class Report:
     points: list[Point] = field(default_factory=list)
     slo: float = 0.05
 
+    def capacity(self, workload: str, server: str) -> float:
+        """The most requests a second that a server's rounds had in the median, over all numbers of connections."""
+        cells = [cell for cell in self.cells if cell.workload == workload]
+        return max(statistics.median(run.rate for run in cell.samples[server]) for cell in cells)
+
     def as_json(self) -> dict[str, object]:
         """Everything, raw samples included."""
         return {

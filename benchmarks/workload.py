@@ -38,12 +38,15 @@ class Workload:
     delay_ms: int = 0
 
 
-def echo(archiver: Path, into: Path) -> Workload:
-    """19 bytes of JSON that come back; batch 32, delay 1 ms, one worker, no torch in the handler."""
+ECHOES = {"echo": 19, "echo100k": 100_000, "echo1m": 1_000_000}  # bytes
+
+
+def echo(archiver: Path, into: Path, name: str = "echo") -> Workload:
+    """JSON that comes back, of 19 bytes and more; batch 32, delay 1 ms, one worker, no torch in the handler."""
     command = [
         str(archiver),
         "--model-name",
-        "echo",
+        name,
         "--version",
         "1.0",
         "--export-path",
@@ -54,13 +57,14 @@ def echo(archiver: Path, into: Path) -> Workload:
         "--config-file",
         str(ECHO / "model-config.yaml"),
     ]
-    archive = _packed("echo", command, archiver, into)
+    archive = _packed(name, command, archiver, into)
+    padding = b"x" * (ECHOES[name] - ECHOES["echo"])
     return Workload(
-        "echo",
+        name,
         archive,
-        b'"the quick red fox"',
+        b'"the quick red fox' + padding + b'"',
         "application/octet-stream",
-        bodies=lambda n: [b'"request %09d"' % i for i in range(n)],
+        bodies=lambda n: [b'"request %09d' % i + padding + b'"' for i in range(n)],
         expected=bytes,
         handler=ECHO / "handler.py",
         batch=32,

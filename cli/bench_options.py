@@ -13,13 +13,14 @@ import click
 
 from .completion import complete_models
 from .loadgen.arrivals import recorded
-from .loadgen.plan import Closed, Open
+from .loadgen.plan import ENDLESS, Closed, Open
 from .lone import CHECKS
 from .target import target_options
 
 _BENCHMARK = "benchmark"  # the name benchmark-ab.py registers its model by
 _CONCURRENCY = 10  # benchmark-ab.py's
 _OPEN_MOST = 1024
+_SPIKE = 10.0  # seconds at most
 _POSITIVE = click.IntRange(1)
 
 
@@ -64,12 +65,14 @@ class Asked:
         """Open with --rate, else closed. Raises click.UsageError for a trace that can't be read."""
         if self.rate is None:
             return Closed(self.concurrency or _CONCURRENCY)
-        if self.arrivals not in {"poisson", "bursty"}:
+        if self.arrivals not in ENDLESS:
             try:
                 next(recorded(Path(self.arrivals), self.rate))
             except (OSError, ValueError) as error:
-                raise click.UsageError(f"--arrivals: poisson, bursty, or a file of seconds: {error}") from None
-        return Open(self.rate, self.arrivals, self.concurrency or _OPEN_MOST)
+                raise click.UsageError(f"--arrivals: poisson, bursty, spike, or a file of seconds: {error}") from None
+        third = self.seconds / 3
+        spike = (third, third + min(third, _SPIKE))
+        return Open(self.rate, self.arrivals, self.concurrency or _OPEN_MOST, spike)
 
 
 def read_asked(given: dict[str, Any]) -> Asked:
@@ -77,6 +80,8 @@ def read_asked(given: dict[str, Any]) -> Asked:
     model, path = given["model"], given["path"]
     if not given["input"] and given["data"] is None:
         raise click.UsageError("nothing to send: name a file or a folder with --input, or give --data TEXT")
+    if given["arrivals"] == "spike" and given["slo_ms"] is None:
+        raise click.UsageError("--arrivals spike is about the time until answers are in time again: give --slo-ms")
     if given["rate"] is None and given["arrivals"] != "poisson":
         raise click.UsageError("--arrivals is for an open loop: give its --rate")
     if model is None and given["url"] is None and path is None:
@@ -136,8 +141,9 @@ def _how() -> tuple[Callable[..., Any], ...]:
         click.option("--rate", type=seconds, help="Requests a second, however fast they are answered."),
         click.option(
             "--arrivals", metavar="KIND", default="poisson", show_default=True,
-            help="Of --rate: poisson, bursty (turns of 1.75 and 0.25 times the rate, 0.4 s each), or a file with one"
-            " time in seconds a line, replayed at the rate.",
+            help="Of --rate: poisson, bursty (turns of 1.75 and 0.25 times the rate, 0.4 s each), spike (twice the"
+            " rate for a third of the time, 10 s at most), or a file with one time in seconds a line, replayed at the"
+            " rate.",
         ),
         click.option(
             "-c", "--concurrency", type=_POSITIVE,

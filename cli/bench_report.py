@@ -36,6 +36,7 @@ def markdown(outcome: Outcome, subject: Subject) -> str:
         ("answers checked", subject.checked),
         ("measured", f"{outcome.seconds:.1f} s, {tally.offered} requests, after {_warmup(outcome)}"),
         ("requests", ", ".join(f"{count} {kind}" for kind, count in sorted(tally.counts.items())) or "none"),
+        *_spike(outcome),
         ("generator", _generator(outcome)),
         *_server(subject),
         ("machine of the generator", subject.machine),
@@ -103,6 +104,16 @@ def _generator(outcome: Outcome) -> str:
         return text
     bound = outcome.plan.lateness_bound() * 1e3
     return f"{text}, late by {outcome.late * 1e3:.2f} ms at p99 ({bound:.2f} ms are allowed)"
+
+
+def _spike(outcome: Outcome) -> list[tuple[str, str]]:
+    load = outcome.plan.load
+    if not isinstance(load, Open) or load.arrivals != "spike":
+        return []
+    begin, end = load.spike
+    after = outcome.recovery
+    felt = "not within the run" if after is None else f"{after} s after its end"
+    return [("spike", f"twice the rate from {begin:.1f} to {end:.1f} s; 99 % in time again: {felt}")]
 
 
 def _server(subject: Subject) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,20 @@ def bursty(rate: float, seed: int, *, swing: float = 0.75, sojourn: float = 0.4)
         step = draw.expovariate(rate * (1.0 + swing if busy else 1.0 - swing))
         if at + step > until:
             at = until  # memoryless: what would have come later is drawn anew at the other rate
+            continue
+        at += step
+        yield at
+
+
+def spike(rate: float, seed: int, begin: float, end: float, *, factor: float = 2.0) -> Iterator[float]:
+    """Poisson at `rate`, and at `factor` times that from `begin` to `end`."""
+    draw = random.Random(seed)  # noqa: S311  (no secret)
+    at = 0.0
+    while True:
+        edge = begin if at < begin else end if at < end else math.inf
+        step = draw.expovariate(rate * (factor if begin <= at < end else 1.0))
+        if at + step >= edge:
+            at = edge  # memoryless, as above
             continue
         at += step
         yield at

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from .plan import Closed, Open, Plan
+from .recovery import recovery
 from .steady import Window
 from .tally import Tally
 
@@ -75,6 +77,14 @@ class Outcome:
         return said
 
     @property
+    def recovery(self) -> int | None:
+        """Seconds after a spike until requests are answered within the SLO again; None: there was none, or not yet."""
+        load = self.plan.load
+        if not isinstance(load, Open) or load.arrivals != "spike":
+            return None
+        return recovery(self.tally.by_second, math.ceil(load.spike[1]), math.floor(self.seconds))
+
+    @property
     def refused(self) -> int:
         return self.tally.counts.get("refused", 0)
 
@@ -102,6 +112,8 @@ class Outcome:
             "statuses": {str(status): count for status, count in sorted(tally.statuses.items())},
             "requests_per_second": {"offered": self.offered, "answered": self.rate, "within_slo": self.goodput},
             "slo_ms": _ms(self.plan.slo),
+            "recovery_seconds": self.recovery,
+            "by_second": [[second, *counts] for second, counts in sorted(tally.by_second.items())],
             "latency_ms": _quantiles(tally.latency),
             "refusal_ms": _quantiles(tally.refusal),
             "first_chunk_ms": _quantiles(tally.first),

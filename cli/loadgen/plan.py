@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...core.config.address import Address
-from .arrivals import bursty, poisson, recorded
+from .arrivals import bursty, poisson, recorded, spike
 from .checks import Check, any_answer
 from .payload import Payload
+
+ENDLESS = ("poisson", "bursty", "spike")  # kinds of arrivals; any other is the path of a trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +26,20 @@ class Closed:
 class Open:
     """Requests come when they come, `rate` a second, over as many connections as that needs up to `connections`.
 
-    `arrivals` is poisson, bursty, or the path of a trace.
+    `arrivals` is poisson, bursty, spike (twice the rate in the seconds `spike`), or the path of a trace.
     """
 
     rate: float
     arrivals: str = "poisson"
     connections: int = 1024
+    spike: tuple[float, float] = (0.0, 0.0)
 
     def times(self, seed: int) -> Iterator[float]:
         """Seconds from the start. The same seed gives the same ones."""
         if self.arrivals == "poisson":
             return poisson(self.rate, seed)
+        if self.arrivals == "spike":
+            return spike(self.rate, seed, *self.spike)
         return bursty(self.rate, seed) if self.arrivals == "bursty" else recorded(Path(self.arrivals), self.rate)
 
     def warm_times(self, seed: int) -> Iterator[float]:
@@ -69,7 +74,7 @@ class Plan:
 
     def length(self) -> float:
         """Seconds to measure: `seconds`, or less where a trace is shorter."""
-        if isinstance(self.load, Closed) or self.load.arrivals in {"poisson", "bursty"}:
+        if isinstance(self.load, Closed) or self.load.arrivals in ENDLESS:
             return self.seconds
         *_, last = self.load.times(self.seed)
         return min(self.seconds, last)

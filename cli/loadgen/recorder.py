@@ -30,6 +30,7 @@ class Recorder:
         if self.begin <= due < self.end:
             self.tally.offered += 1
             self.tally.late.add(now - due)
+            self._second(due)[0] += 1
 
     def waits(self, due: float) -> None:
         """A request has no connection, and no more may be opened."""
@@ -77,12 +78,21 @@ class Recorder:
             return
         tally.counts[RIGHT] = tally.counts.get(RIGHT, 0) + 1
         tally.latency.add(took)
-        tally.good += took <= self._slo
+        if took <= self._slo:
+            tally.good += 1
+            self._second(channel.due)[1] += 1
         tally.last = max(tally.last, now)
         if answer.chunks:
             tally.first.add(channel.first - channel.due)
             for gap in channel.gaps:
                 tally.gap.add(gap)
+
+    def _second(self, due: float) -> list[int]:
+        second = int(due - self.begin)
+        found = self.tally.by_second.get(second)
+        if found is None:
+            found = self.tally.by_second[second] = [0, 0]
+        return found
 
     def take_window(self) -> Histogram:
         """The right answers since it was last taken."""

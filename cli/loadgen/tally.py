@@ -32,6 +32,7 @@ class Tally:
     sent_bytes: int = 0
     received_bytes: int = 0
     texts: list[str] = field(default_factory=list)
+    by_second: dict[int, list[int]] = field(default_factory=dict)  # since the begin: how many were due, and good
     last: float = 0.0  # when the last of them was over
     busy: float = 0.0  # processor seconds of the generator
     busiest: float = 0.0  # of one of its processes
@@ -51,6 +52,10 @@ class Tally:
             getattr(self, name).merge(getattr(other, name))
         for kind, count in other.counts.items():
             self.counts[kind] = self.counts.get(kind, 0) + count
+        for second, (due, good) in other.by_second.items():
+            mine = self.by_second.setdefault(second, [0, 0])
+            mine[0] += due
+            mine[1] += good
         for status, count in other.statuses.items():
             self.statuses[status] = self.statuses.get(status, 0) + count
         self.texts = [*self.texts, *other.texts][:_TEXTS]

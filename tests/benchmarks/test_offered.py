@@ -19,7 +19,7 @@ from benchmarks.quick import figures
 from benchmarks.quick import table as compared
 from benchmarks.report import OURS, Cell, Footprint, Report
 from benchmarks.rival import KINDS, Rival
-from benchmarks.workload import ECHO, Workload
+from benchmarks.workload import ECHO, ECHOES, Workload, echo
 from benchmarks.wrk import Sample
 from torchserve.cli.loadgen.outcome import Outcome
 from torchserve.cli.loadgen.plan import Open
@@ -159,6 +159,26 @@ def a_report() -> Report:
     point = Point("echo", OURS, 200.0, 200.0, 200.0, 0, 1.0, 2.0, None, None, None, 0.1, 9.0, 9.0, True)
     late = replace(point, offered=300.0, fault="the generator was late")
     return Report({}, [cell, Cell("echo", 64)], {"echo": {OURS: {"ping": 0.5, "answer": 0.7}}}, points=[point, late])
+
+
+def test_capacity_is_the_best_of_all_numbers_of_connections() -> None:
+    cells = [
+        Cell("echo", n, {OURS: [Sample(rate, 10, 1.0, 2.0, 3.0) for rate in rates]})
+        for n, rates in ((1, (5.0, 6.0, 99.0)), (2, (7.0,)))
+    ]
+    assert Report({}, [*cells, Cell("other", 1)]).capacity("echo", OURS) == 7.0
+
+
+@pytest.mark.parametrize("name", ECHOES)
+def test_echoes_have_their_size(name: str, tmp_path: Path) -> None:
+    archiver = tmp_path / "bin" / "archiver"
+    archiver.parent.mkdir()
+    archiver.write_text(f"#!/bin/sh\ntouch {tmp_path}/{name}.mar\n")
+    archiver.chmod(0o755)
+    made = echo(archiver, tmp_path, name)
+    assert {len(body) for body in [made.body, *made.bodies(3)]} == {ECHOES[name]}
+    assert len(set(made.bodies(3))) == 3
+    assert json.loads(made.body)
 
 
 def test_figures_to_compare() -> None:

@@ -72,6 +72,7 @@ def test_a_server_under_load(serve: Serve, store: Path, tmp_path: Path) -> None:
         ("m", "nothing to send"),
         ("--data x", "name the MODEL"),
         ("m --data x --arrivals bursty", "--arrivals is for an open loop"),
+        ("m --data x --rate 5 --arrivals spike", "give --slo-ms"),
         ("m --data x --rate 5 --arrivals nowhere", "a file of seconds"),
         ("m --input empty", "holds no file"),
         ("m --input nowhere", "does not exist"),

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchserve.cli.loadgen.arrivals import bursty, poisson, recorded
+from torchserve.cli.loadgen.arrivals import bursty, poisson, recorded, spike
 from torchserve.cli.loadgen.checks import Expected, any_answer, echo, same
 from torchserve.cli.loadgen.histogram import Histogram
 from torchserve.cli.loadgen.payload import Payload, order, read_payloads
 from torchserve.cli.loadgen.plan import Open, share, split
+from torchserve.cli.loadgen.recovery import recovery
 from torchserve.cli.loadgen.steady import Window, steady
 from torchserve.cli.loadgen.tally import Tally
 
@@ -75,6 +76,31 @@ def test_arrivals_ascend_and_a_seed_gives_the_same(seed: int, kind: str) -> None
 def test_arrivals_come_at_their_rate(arrivals: object) -> None:
     times = list(itertools.islice(arrivals, 40_000))  # type: ignore[call-overload]
     assert 40_000 / times[-1] == pytest.approx(100.0, rel=0.05)
+
+
+def test_a_spike_is_twice_the_rate_and_no_more() -> None:
+    times = list(itertools.takewhile(lambda at: at < 300, spike(100.0, 5, 100.0, 200.0)))
+    counts = [sum(begin <= at < begin + 100 for at in times) for begin in (0, 100, 200)]
+    assert counts == pytest.approx([10_000, 20_000, 10_000], rel=0.05)
+    assert times == sorted(times)
+    assert times == list(itertools.takewhile(lambda at: at < 300, Open(100.0, "spike", spike=(100.0, 200.0)).times(5)))
+
+
+GOOD, BAD, LOST = [100, 100], [100, 98], [100, 0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "after"),
+    [
+        ([GOOD, LOST, GOOD, GOOD, GOOD], 0),
+        ([GOOD, LOST, BAD, GOOD, GOOD], 1),
+        ([GOOD, LOST, GOOD, BAD, GOOD], 2),
+        ([GOOD, LOST, LOST, LOST, BAD], None),
+        ([LOST, LOST, [100, 99], [0, 0], GOOD], 0),
+    ],
+)
+def test_how_long_a_spike_is_felt(seconds: list[list[int]], after: int | None) -> None:
+    assert recovery(dict(enumerate(seconds)), 2, 5) == after
 
 
 def test_bursts_are_burstier_than_poisson() -> None:
@@ -197,6 +223,8 @@ def test_tallies_add_up() -> None:
     for _ in range(7):
         other.count("refused", "503")
     other.statuses[503] = 7
+    one.by_second, other.by_second = {0: [1, 1]}, {0: [2, 1], 1: [1, 0]}
     one.merge(pickle.loads(pickle.dumps(other)))
     assert (one.offered, one.good, one.waited, one.last, one.busy, one.busiest) == (5, 1, 1, 5.0, 3.0, 2.0)
+    assert one.by_second == {0: [3, 2], 1: [1, 0]}
     assert (one.counts, one.statuses, len(one.texts)) == ({"right": 1, "refused": 7}, {503: 7}, 5)

@@ -79,6 +79,14 @@ def test_a_trace_is_as_long_as_it_is(server: Faulty, tmp_path: object) -> None:
     assert outcome.tally.counts == {"right": 4}, "the fifth is due when the time is over"
 
 
+def test_a_spike_is_counted_by_the_second(server: Faulty) -> None:
+    load = Open(100.0, "spike", spike=(0.4, 0.7))
+    outcome = drive(replace(a_plan(server.address, load), most_warmup=0.0, seconds=1.2))
+    assert sum(due for due, _ in outcome.tally.by_second.values()) == outcome.tally.offered
+    assert sum(good for _, good in outcome.tally.by_second.values()) == outcome.tally.good == outcome.tally.offered
+    assert outcome.recovery == 0
+
+
 def test_a_run_of_failures_is_no_measurement(server: Faulty) -> None:
     server.script = lambda number, body: HANG_UP if number % 2 else echo(number, body)
     outcome = drive(replace(a_plan(server.address, Closed(2)), requests=20, most_warmup=0.0))
