@@ -54,12 +54,12 @@ class VisionHandler(BaseHandler):
         """What the steps of `image_processing` are fused to; found anew when they are others than before."""
         if not self._may_fuse():
             return SWITCHED_OFF
-        self._fusion = fusion(self.image_processing, self.device or torch.device("cpu"), self._fusion)
+        self._fusion = fusion(self.image_processing, torch.device(getattr(self, "device", None) or "cpu"), self._fusion)
         return self._fusion
 
     def _may_fuse(self) -> bool:
         """Whether `fusedPreprocessing` in the model's yaml allows it; it does if it isn't there."""
-        config = getattr(self.context, "model_yaml_config", None) or {}
+        config = getattr(getattr(self, "context", None), "model_yaml_config", None) or {}
         return config.get("fusedPreprocessing", True) is not False
 
     def settle(self, context: Context) -> None:

@@ -219,6 +219,18 @@ def test_a_preprocess_of_its_own_is_not_spoken_for() -> None:
     assert "preprocessing" not in handler.context.notes
 
 
+def test_a_handler_that_never_called_its_base() -> None:
+    class Bare(VisionHandler):
+        def __init__(self) -> None:
+            self.image_processing = IMAGENET
+            self.device = "cpu"
+
+    body = encoded(photo(300, 250))
+    bare = Bare()
+    assert bare.preprocess([{"data": body}]).shape == (1, 3, 224, 224)
+    assert bare._find_fusion().note.startswith("fused: ")
+
+
 def test_a_handler_without_transforms_loads() -> None:
     handler = VisionHandler()
     handler.settle(SimpleNamespace(notes={}, system_properties={"batch_size": 1}))
