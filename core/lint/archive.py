@@ -26,7 +26,8 @@ KEYS = (
     "minWorkers maxWorkers batchSize maxBatchDelay batchPolicy responseTimeout startupTimeout maxRetryTimeoutInSec"
     " clientTimeoutInMills latencySlo jobQueueSize deviceType deviceIds gpuMemory whenNoGpuMemory parallelType"
     " parallelLevel torchrun asyncCommunication useVenv useJobTicket continuousBatching sequenceBatching"
-    " sequenceMaxIdleMSec sequenceTimeoutMSec maxNumSequence maxSequenceJobQueueSize warmUp channelsLast"
+    " sequenceMaxIdleMSec sequenceTimeoutMSec maxNumSequence maxSequenceJobQueueSize onDemand"
+    " minResidency scaleDownAfter warmUp channelsLast"
     " fusedPreprocessing handler pt2 micro_batching"
 ).split()
 _WEIGHTS = (".pt", ".pth")

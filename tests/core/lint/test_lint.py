@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 import torch
 
 from torchserve.core.archive.reader import open_archive
-from torchserve.core.lint.archive import lint
+from torchserve.core.config import model_options
+from torchserve.core.lint.archive import KEYS, lint
 
 HANDLE = "def handle(data, context):\n    return data\n"
 BASE = "from ts.torch_handler.base_handler import BaseHandler\n"
@@ -216,6 +218,15 @@ def test_a_handler_that_leaves_the_loading_to_base_handler(tmp_path: Path) -> No
     torch.save(STATE, tmp_path / "w.pt")
     found = issues(tmp_path, {"handler.py": f"{BASE}class A(BaseHandler): ...\n"}, {"serializedFile": "w.pt"})
     assert found == ["error: w.pt: it is a state dict, and no --model-file has the model's class"]
+
+
+def test_every_key_of_the_yaml_is_known() -> None:
+    """Those that the configuration's code looks up by name."""
+    folder = Path(model_options.__file__).parent
+    texts = "".join(path.read_text() for path in folder.glob("*.py"))
+    asked = set(re.findall(r'(?:config|top)\.get\("([a-z]+[A-Z]\w*)"', texts)) | set(model_options._WHOLE_KEYS)
+    assert len(asked) > 10
+    assert asked <= set(KEYS)
 
 
 def test_errors_come_first(tmp_path: Path) -> None:
