@@ -25,6 +25,14 @@ class TooManySequences(QueueFull):
     """There are `limit` sequences already, and the job would begin another."""
 
 
+class SequenceEnded(SchedulerError):
+    """The sequence `key`, to which the job belongs, is over."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the sequence {key} has ended")
+        self.key = key
+
+
 class JobExpired(SchedulerError):
     """The job waited in the queue for all of the `allowed` seconds."""
 

@@ -10,25 +10,27 @@ from __future__ import annotations
 import math
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .batcher import Effect, Expire, Run
-from .errors import LaneClosed, QueueFull, TooManySequences
+from .errors import LaneClosed, QueueFull, SequenceEnded, TooManySequences
 from .job import Batch, Cause, Job, Runner
 from .policy import BatchPolicy, Sequences
+
+REMEMBERED = 10_000  # names of sequences that have ended
 
 
 @dataclass(slots=True, eq=False)
 class _Stream:
-    """`current` is in a batch, or goes on in the next one. `waiting` come after it, in order."""
+    """`current` are in a batch, or go on in the next one. `waiting` come after them, in order."""
 
     key: str
     born: float
     touched: float
     waiting: deque[Job]
-    current: Job | None = None
-    closing: bool = False
+    current: list[Job] = field(default_factory=list[Job])
     seat: _Seat | None = None
+    over: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +50,8 @@ class SlotBatcher:
         self._size = policy.batch_size
         self._limit = policy.queue_size
         self._rules: Sequences | None = policy.sequences
+        self._steps = policy.continuous
+        self._ended: OrderedDict[str, None] = OrderedDict()
         self._streams: OrderedDict[str, _Stream] = OrderedDict()
         self._seats: OrderedDict[Runner, _Seat] = OrderedDict()
         self._announced = 0
@@ -84,6 +88,8 @@ class SlotBatcher:
         if rules is None or job.alone:
             if self.queued >= self._limit:
                 raise QueueFull(self._limit)
+        elif stream is None and job.sequence in self._ended:
+            raise SequenceEnded(job.sequence)
         elif stream is None and len(self._streams) >= rules.most:
             raise TooManySequences(rules.most)
         elif stream is not None and len(stream.waiting) >= rules.queue_size:
@@ -120,15 +126,12 @@ class SlotBatcher:
         """A batch is done with; of its jobs `going` are in the next one, too."""
         seat = self._seats[batch.runner]
         seat.batch = None
-        for stream in [each for each in seat.streams if each.current in batch.jobs]:
-            job = stream.current
-            assert job is not None
-            stream.touched = now
-            if job in going and not job.cancelled and seat.stays:
-                continue
-            stream.current = None
-            if self._is_last(job):
-                self._close(stream, now)
+        for stream in list(seat.streams):
+            ran = [job for job in stream.current if job in batch.jobs]
+            if ran:
+                stream.touched = now
+                over = [job for job in ran if job not in going or job.cancelled or not seat.stays]
+                self._leave(stream, over, now)
         if not seat.stays:
             self._dissolve(seat)
 
@@ -149,7 +152,7 @@ class SlotBatcher:
         left = sorted((job for stream in self._streams.values() for job in stream.waiting), key=lambda job: job.seq)
         for stream in list(self._streams.values()):
             stream.waiting.clear()
-            if stream.current is None:
+            if not stream.current:
                 self._close(stream, now)
         return left
 
@@ -189,25 +192,32 @@ class SlotBatcher:
         runs alone does so between two steps of the others.
         """
         for stream in seat.streams:
-            if stream.current is None and stream.waiting and stream.waiting[0].alone:
-                stream.current = job = stream.waiting.popleft()
-                job.started = now
-                yield job
+            if stream.waiting and stream.waiting[0].alone:
+                yield self._begin(stream, now)
                 return
         for stream in list(seat.streams):
-            job = stream.current
-            if job is not None and job.cancelled:
-                stream.current = None
-                if self._is_last(job):
-                    self._close(stream, now)
-            elif job is not None:
+            self._leave(stream, [job for job in stream.current if job.cancelled], now)
+        for stream in seat.streams:
+            for job in stream.current:
                 job.resumed = True
                 yield job
         for stream in seat.streams:
-            if stream.current is None and stream.waiting:
-                stream.current = job = stream.waiting.popleft()
-                job.started = stream.touched = now
-                yield job
+            # A request may tell its sequence to stop what goes on: with steps it need not wait for the end of that.
+            if stream.waiting and (self._steps or not stream.current):
+                yield self._begin(stream, now)
+
+    def _begin(self, stream: _Stream, now: float) -> Job:
+        job = stream.waiting.popleft()
+        stream.current.append(job)
+        job.started = stream.touched = now
+        return job
+
+    def _leave(self, stream: _Stream, jobs: list[Job], now: float) -> None:
+        """They are through. A stream ends with its last one, once all that is in the batch is."""
+        stream.current = [job for job in stream.current if job not in jobs]
+        stream.over = stream.over or any(self._is_last(job) for job in jobs)
+        if stream.over and not stream.current:
+            self._close(stream, now, ended=True)
 
     def _key(self, job: Job) -> str:
         return f"job {job.seq}" if self._by_itself(job) else job.sequence
@@ -231,8 +241,15 @@ class SlotBatcher:
                 stream.seat = min(open_, key=lambda seat: len(seat.streams))
                 stream.seat.streams.append(stream)
 
-    def _close(self, stream: _Stream, now: float) -> None:
-        """It gives up its slot. What waits behind the end of a sequence is the beginning of the next one."""
+    def _close(self, stream: _Stream, now: float, *, ended: bool = False) -> None:
+        """It gives up its slot. What waits behind the end of a sequence is the beginning of the next one.
+
+        With steps the name of a sequence that has `ended` is remembered: what still comes of it is late.
+        """
+        if ended and self._steps and self._rules is not None and not stream.waiting:
+            self._ended[stream.key] = None
+            if len(self._ended) > REMEMBERED:
+                self._ended.popitem(last=False)
         if stream.seat is not None:
             stream.seat.streams.remove(stream)
         del self._streams[stream.key]
@@ -247,7 +264,7 @@ class SlotBatcher:
     def _ends(self, stream: _Stream) -> float:
         """When a sequence ends if nothing more comes of it."""
         rules = self._rules
-        if rules is None or stream.current is not None:
+        if rules is None or stream.current:
             return math.inf
         life = stream.born + rules.life if rules.life else math.inf
         return life if stream.waiting else min(life, stream.touched + rules.idle)
@@ -256,7 +273,7 @@ class SlotBatcher:
         if self._rules is not None:
             for stream in list(self._streams.values()):
                 if self._ends(stream) <= now:
-                    self._close(stream, now)
+                    self._close(stream, now, ended=True)
 
     def _expire(self, now: float) -> Iterator[Job]:
         for stream in list(self._streams.values()):

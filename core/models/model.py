@@ -6,7 +6,7 @@ import logging
 import math
 import time
 
-from ...scheduler.errors import JobExpired, LaneClosed, SchedulerError, TooManySequences, WouldBeLate
+from ...scheduler.errors import JobExpired, LaneClosed, SchedulerError, SequenceEnded, TooManySequences, WouldBeLate
 from ...scheduler.errors import QueueFull as LaneFull
 from ...scheduler.job import Job, Sink
 from ...scheduler.lane import Lane
@@ -119,6 +119,11 @@ class Model:
             )
         except WouldBeLate as error:
             raise self._refused(error) from None
+        except SequenceEnded as error:
+            raise QueueFull(
+                f"{self._no_worker(named_version)} The sequence {error.key} has ended, by a request or by"
+                " sequenceMaxIdleMSec or sequenceTimeoutMSec; a request without its header begins a new one."
+            ) from None
         except TooManySequences as error:
             raise QueueFull(
                 f"{self._no_worker(named_version)} {error.limit} sequences run already (maxNumSequence={error.limit})."

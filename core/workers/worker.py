@@ -11,15 +11,16 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
-from ...scheduler.job import Batch, Going, Runner
+from ...scheduler.job import Batch, Runner
 from ...scheduler.lane import Lane
 from ..errors import HandlerFailed, WorkerDied
-from ..payload import Body, Payload, Reply
+from ..payload import Body, Payload
 from ..wire.frames import Frame, FrameError, FrameReader, encode
-from ..wire.messages import STEPS, Answer, Failure, Load, Loaded, PartHead, Partial, Predict, Result, Row, ToFront
+from ..wire.messages import Answer, Failure, Load, Loaded, PartHead, Partial, Predict, Result, Row, ToFront
 from .observer import WorkerObserver
+from .outcomes import outcomes_of, replies
 from .spawn_local import LocalProcess
 
 log = logging.getLogger(__name__)
@@ -251,7 +252,7 @@ class Worker(asyncio.BufferedProtocol):
             self._answered(message, frame.bodies)
         elif isinstance(message, Partial):
             batch = self._expect(message.batch, message.results, frame.bodies).batch
-            self._lane.chunk(batch, _outcomes(message.results, frame.bodies))
+            self._lane.chunk(batch, replies(message.results, frame.bodies))
         elif not self._loaded.done():
             self._loaded.set_result(message)
         else:
@@ -265,9 +266,7 @@ class Worker(asyncio.BufferedProtocol):
         self._observer.answered(self.name, batch, took * 1000.0, answer)
         self.handler_time = answer.handler_ms / 1000.0
         if answer.code == 200:
-            outcomes: list[Any] = _outcomes(answer.results, bodies)
-            if self._load.continuous:
-                outcomes = [Going(each) if _goes_on(each) else each for each in outcomes]
+            outcomes = outcomes_of(self._load, batch.jobs, replies(answer.results, bodies))
             self._end(batch, outcomes, answer.handler_ms / 1e3 + HANDING_OVER)
         else:
             self._end(batch, [HandlerFailed(answer.message, answer.code)] * len(batch.jobs))
@@ -375,20 +374,6 @@ class _Run:
 
 class WorkerProtocolError(Exception):
     """The worker said something that the protocol has no place for."""
-
-
-def _outcomes(results: Sequence[Result], bodies: Sequence[Body]) -> list[Reply | HandlerFailed]:
-    """What each request gets: its reply, or the failure that is its alone."""
-    return [
-        HandlerFailed(result.error, result.status)
-        if result.error
-        else Reply(body, result.status, result.phrase, result.content_type, result.headers)
-        for result, body in zip(results, bodies, strict=True)
-    ]
-
-
-def _goes_on(outcome: Reply | HandlerFailed) -> bool:
-    return isinstance(outcome, Reply) and (STEPS, "true") in outcome.headers
 
 
 def _describe_exit(code: int) -> str:

@@ -110,6 +110,7 @@ def prepare(upstream: Path, into: Path) -> None:
     config.write_text(json.dumps(stubs))
     weights = [sys.executable, "-c", _WEIGHTS, str(mnist / "mnist.py"), str(mnist / "mnist_cnn.pt")]
     subprocess.run(weights, check=True)
+    shutil.copy(mnist / "mnist_cnn.pt", into / "examples/stateful/model_cnn.pt")  # the same net, which nobody asks
     web.furnish(into)
     # Tokens and the lock on models are on by default in TorchServe; here, on loopback, where the file says so.
     resources = into / "test/resources"

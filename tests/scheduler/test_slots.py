@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from torchserve.scheduler.batcher import Expire, Run
-from torchserve.scheduler.errors import LaneClosed, QueueFull, TooManySequences
+from torchserve.scheduler.errors import LaneClosed, QueueFull, SequenceEnded, TooManySequences
 from torchserve.scheduler.job import Batch, Going, Job
 from torchserve.scheduler.lane import Lane
 from torchserve.scheduler.policy import BatchPolicy, Sequences
@@ -43,6 +43,9 @@ class Script:
         elif verb in {"full", "many"}:
             with pytest.raises(TooManySequences if verb == "many" else QueueFull):
                 self.batcher.offer(job(rest[0], now, sequence="".join(rest[1:])), now)
+        elif verb == "ended":
+            with pytest.raises(SequenceEnded, match=rest[1]):
+                self.batcher.offer(job(rest[0], now, sequence=rest[1]), now)
         elif verb == "cancel":
             self.batcher.cancel(self.jobs[rest[0]], now)
         elif verb == "flush":
@@ -146,14 +149,23 @@ TABLE: dict[str, tuple[dict[str, Any], str]] = {
         "0 ready r; 0 offer a A; 0 collect r:a; 1 r ends; 1 offer b A; 1 collect r:b; 2.5 offer c A; 2.9 r ends;"
         "2.9 collect r:c; 3.5 r ends; 3.5 collect -",
     ),
+    "with steps, one that comes later need not wait for one that goes on": (
+        {**STATE, "continuous": True},
+        "0 ready r; 0 offer a A; 0 collect r:a; 0 offer b A; 1 r ends a; 1 collect r:(a)b; 2 last c A; 2 r ends a;"
+        "2 collect r:(a)c; 3 r ends a; 3 collect r:(a); 4 r ends; 4 collect -; 4 ended d A; 4 offer e B",
+    ),
+    "with steps, a sequence that has ended has ended": (
+        {**STATE, "continuous": True},
+        "0 ready r; 0 offer a A; 0 collect r:a; 0 r ends; 0 collect - then 1; 1 collect -; 1 ended b A",
+    ),
     "a client that leaves in the midst of its steps leaves its sequence": (
         {**STATE, "continuous": True},
         "0 ready r; 0 offer a A; 0 collect r:a; 0 offer b A; 1 r ends a; 1 cancel a; 1 collect r:b",
     ),
     "steps of sequences": (
         {**STATE, "continuous": True},
-        "0 ready r; 0 offer a A; 0 offer b B; 0 collect r:ab; 1 r ends a; 1 offer c A; 1 collect r:(a) then 2;"
-        "2 r ends; 2 collect r:c",
+        "0 ready r; 0 offer a A; 0 offer b B; 0 collect r:ab; 1 r ends a; 1 collect r:(a) then 2; 1.5 r ends;"
+        "1.5 offer c A; 1.5 collect r:c then 2",
     ),
     "flush empties the queues, and what goes on does": (
         STATE, "0 ready r; 0 offer a A; 0 collect r:a; 0 offer b A; 0 offer c B; 0 flush b c; 0.1 r ends a; 0.1 collect r:(a)",
@@ -228,7 +240,7 @@ class Slots(RuleBasedStateMachine):
         )
         try:
             self.batcher.offer(new, self.now)
-        except QueueFull:
+        except (QueueFull, SequenceEnded):
             return
         self.offered.append(new)
         self.collect()
@@ -284,7 +296,8 @@ class Slots(RuleBasedStateMachine):
                 assert isinstance(effect.runner, Nobody)
                 assert self.crew[effect.runner] is None
                 self.crew[effect.runner] = effect.batch
-                assert 1 <= len(effect.batch.jobs) <= 2
+                assert 1 <= len(effect.batch.jobs)
+                assert self.policy.sequences or len(effect.batch.jobs) <= 2
                 assert not any(each.cancelled or each.seq in self.over for each in effect.batch.jobs)
             else:
                 assert isinstance(effect, Expire)
@@ -304,7 +317,8 @@ class Slots(RuleBasedStateMachine):
         assert len(self.over) + self.batcher.queued + len(running) == len(self.offered)
         if self.policy.sequences:
             for name in "ABC":
-                assert sum(each.sequence == name for each in running) <= 1, "one of a sequence at a time"
+                workers = [b.runner for b in self.crew.values() if b for each in b.jobs if each.sequence == name]
+                assert len(set(map(id, workers))) <= 1, "one worker for a sequence"
 
 
 class Stateful(Slots):

@@ -1,0 +1,39 @@
+"""What a worker answered, as the outcomes that a lane gives to its jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...scheduler.job import Going, Job
+from ..errors import HandlerFailed
+from ..payload import Body, Reply
+from ..wire.messages import STEPS, Load, Result
+
+
+def replies(results: Sequence[Result], bodies: Sequence[Body]) -> list[Reply | HandlerFailed]:
+    """What each request gets: its reply, or the failure that is its alone."""
+    return [
+        HandlerFailed(result.error, result.status)
+        if result.error
+        else Reply(body, result.status, result.phrase, result.content_type, result.headers)
+        for result, body in zip(results, bodies, strict=True)
+    ]
+
+
+def outcomes_of(load: Load, jobs: Sequence[Job], replied: Sequence[Reply | HandlerFailed]) -> Sequence[object]:
+    """The same for the lane: of a continuous batch, with those marked that go on; of a stateful model, with `ends` set
+    for the jobs whose answer has the header for it, as the handler may end a sequence as well as its client.
+    """
+    end = load.environment.get("TS_REQUEST_SEQUENCE_END")
+    if end is not None:
+        for job, reply in zip(jobs, replied, strict=True):
+            job.ends = job.ends or _has(reply, end)
+    if not load.continuous:
+        return replied
+    return [Going(reply) if _has(reply, STEPS, "true") else reply for reply in replied]
+
+
+def _has(reply: Reply | HandlerFailed, header: str, value: str | None = None) -> bool:
+    if isinstance(reply, HandlerFailed):
+        return False
+    return any(name == header and value in {None, said} for name, said in reply.headers)
