@@ -158,7 +158,11 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
     found["continuous"] = _read_switch(config, "continuousBatching")
     if _read_switch(config, "sequenceBatching"):
         found["stateful"] = _read_stateful(config)
-        found["autoscale"] = False  # a worker that goes would take the state of its sequences along
+        # A worker that goes would take the state of its sequences along.
+        found["autoscale"] = False
+        if found["on_demand"]:
+            log.warning("model-config.yaml: onDemand is ignored with sequenceBatching")
+            found["on_demand"] = False
     if found["asynchronous"] and (found["continuous"] or found.get("stateful")):
         log.warning("model-config.yaml: asyncCommunication is ignored, as each step of a batch follows the one before")
         found["asynchronous"] = False

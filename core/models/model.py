@@ -99,6 +99,7 @@ class Model:
         if not (resting or self.pool.promising):
             raise NoWorker(self._no_worker(named_version))
         if self.options.job_ticket and not resting and self.lane.queued + self.lane.running >= self.lane.runners:
+            self.scaler.turned_away += 1
             raise NoTicket(
                 f"{self._no_worker(named_version)} {self.lane.runners} are there and none is free, and this model keeps"
                 " no queue (useJobTicket): send it again later."

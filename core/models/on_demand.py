@@ -70,3 +70,5 @@ class OnDemandModel:
             log.error("%s could not come back for its requests: %s", self.name, error)
         finally:
             self._coming = None
+            if self._lane.queued:  # it was put off in the moment before this came
+                self._return()

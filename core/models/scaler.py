@@ -20,6 +20,7 @@ class Scaler:
 
     def __init__(self, label: str, lane: Lane, pool: Pool, down_after: float) -> None:
         self.arrived = 0  # requests; the model counts them here
+        self.turned_away = 0  # of them, for want of a free worker, since the last look (useJobTicket)
         self._label = label
         self._lane = lane
         self._pool = pool
@@ -52,8 +53,17 @@ class Scaler:
         if pool.resting:
             return
         workers = len(pool.slots)
-        on_the_way = workers - pool.ready - pool.in_state("given_up")
-        seen = Seen(self.arrived, lane.queued, lane.free, lane.pace, workers, on_the_way, pool.minimum, pool.maximum)
+        turned_away, self.turned_away = self.turned_away, 0
+        seen = Seen(
+            arrived=self.arrived,
+            queued=lane.queued + turned_away,
+            free=0 if turned_away else lane.free,
+            pace=lane.pace,
+            workers=workers,
+            loading=workers - pool.ready - pool.in_state("given_up"),
+            minimum=pool.minimum,
+            maximum=pool.maximum,
+        )
         wanted = decides.wanted(seen, lane.now())
         if wanted != max(workers, pool.minimum):  # what lacks of the minimum is the pool's own affair
             log.info(

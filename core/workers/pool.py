@@ -48,6 +48,7 @@ class Slot:
     last_error: str = ""
     failed: tuple[float, Failure] | None = None  # the handler's last failure, and when (Unix time)
     brief_error: str = ""
+    out_of_memory: bool = False  # why its last start failed
     recovering: bool = False
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
@@ -212,6 +213,8 @@ class Pool:
             _tell(slot, loaded=started)
             if delay is None:
                 self._give_up(slot)
+                if slot.out_of_memory and self._launcher.options.on_demand:  # that may be otherwise at its next request
+                    self._withdraw(slot)
                 return
             slot.state = SlotState.WAITING
             log.info("Retry worker: %d in %g seconds.", slot.number, delay)
@@ -238,6 +241,7 @@ class Pool:
             slot.worker, slot.gpus = await self._launcher.launch(slot.name, len(self.slots))
         except LoadFailed as error:
             slot.last_error, slot.brief_error = str(error), error.brief
+            slot.out_of_memory = error.out_of_memory
             if error.failure is not None:
                 slot.failed = (time.time(), error.failure)
             if not slot.first_start.done():

@@ -92,3 +92,12 @@ def test_a_worker_that_does_not_fit_hurts_nobody(serve: Serve, store: Path, fake
         assert server.call("Inference", "GET", "/ping").json == {"status": "Healthy"}
         assert server.call("Inference", "GET", "/health/ready").status == 200
     assert statuses.keys() == {200}
+
+
+def test_requests_that_job_tickets_turn_away_count_as_a_crowd(serve: Serve, store: Path):
+    make_model(store, "slow", SLOW, BOUNDS + "useJobTicket: true\n")
+    server = serve("slow")
+    server.ready("slow")
+    with crowd(server, "slow", 6) as statuses:
+        eventually(lambda: serving(server, "slow") >= 2, 40)
+    assert statuses.keys() == {200, 503}

@@ -117,6 +117,6 @@ def test_a_model_that_stays_makes_them_go_and_they_do_not_make_it_go(
     assert refused.status == 503
     assert "can't be placed: no GPU has 51200 MiB for it" in refused.message
     assert server.predict("owner", "pid").status == 200
-    assert server.manage("PUT", "/models/guest?min_worker=1&max_worker=1&synchronous=true").status == 200
+    assert server.call("Inference", "GET", "/ping").json == {"status": "Healthy"}
     assert server.manage("DELETE", "/models/owner").status == 200
     assert server.predict("guest", "pid").json["visible"] == "GPU-aaaa"

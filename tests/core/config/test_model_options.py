@@ -291,3 +291,9 @@ def test_on_demand_is_off_unless_it_is_on(caplog: pytest.LogCaptureFixture) -> N
     assert resolve({"onDemand": True}).on_demand
     assert not resolve({"onDemand": "yes"}).on_demand
     assert "onDemand must be true or false, not 'yes'" in caplog.text
+
+
+def test_workers_with_the_state_of_sequences_stay(caplog: pytest.LogCaptureFixture) -> None:
+    options = resolve({"sequenceBatching": True, "onDemand": True, "autoscale": True})
+    assert (options.on_demand, options.autoscale) == (False, False)
+    assert "onDemand is ignored with sequenceBatching" in caplog.text
