@@ -129,20 +129,20 @@ class Pages:
         if isinstance(entry, Line):
             self._line(entry)
         elif hasattr(entry, "text"):  # asked first, for each request has one; what comes in several comes seldom
-            self._entry(cast("Entry", entry))
+            one = cast("Entry", entry)
+            self._text(one.at, one.text(), one.request_id)
         else:
             for at, text, request_id in cast("Several", entry).take():
-                self._line(Line(at, logging.INFO, _THREAD, self._name, text, request_id))
+                self._text(at, text, request_id)
 
     def _line(self, line: Line) -> None:
         for layout, page in self._pages:
             page.append(layout(line))
 
-    def _entry(self, entry: Entry) -> None:
-        text = entry.text()
+    def _text(self, at: float, text: str, request_id: str) -> None:
         if self._all_simple:
-            stamp = timestamp(entry.at)
+            stamp = timestamp(at)
             for middle, page in self._simple:
                 page.append(f"{stamp}{middle}{text}\n")
         else:
-            self._line(Line(entry.at, logging.INFO, _THREAD, self._name, text, entry.request_id))
+            self._line(Line(at, logging.INFO, _THREAD, self._name, text, request_id))
