@@ -33,7 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"can't run: {error}", file=sys.stderr)
         return 2
     report, interrupted = peers.collect(options, peers.environment(options, venvs, generator), venvs)
+    # What else the machine did: where this differs between the runs, so does all below it.
+    load = float(str(report.environment["load average before"]).partition(",")[0])
     now, machine = figures(report), str(report.environment["machine"])
+    if now:
+        now = {"load average before": load, **now}
     recorded = _read(given.baseline).get(machine, {})
     for fault in report.faults:
         print(f"**INVALID RUN**: {fault}\n")
