@@ -8,6 +8,7 @@ from .conftest import Serve
 from .handlers import ECHO
 from .live import Answer, LiveServer, eventually, make_model
 from .test_faults import ONE_WORKER, queued, recording
+from .test_stateful import COUNTDOWN, STATE
 
 ON = "scheduling_headers=true"
 STREAM = """
@@ -76,6 +77,23 @@ def test_streams_and_failures_tell_it_and_refusals_do_not(serve: Serve, store: P
     assert told(server.predict("echo", "x"))["batch-cause"] == "free_worker"
     assert told(server.predict("nobody", "x")) == {}
     assert batches(server, "free_worker")
+
+
+def test_continuous_and_stateful_batches_tell_it_too(serve: Serve, store: Path) -> None:
+    make_model(store, "count", COUNTDOWN, f"{ONE_WORKER}continuousBatching: true\nbatchSize: 2\n")
+    make_model(store, "state", STATE, f"{ONE_WORKER}sequenceBatching: true\n")
+    server = serve("count", "state", properties=ON)
+    for name in ("count", "state"):
+        server.ready(name)
+    always = {"queue-ms", "batch-size", "batch-cause", "worker", "device"}
+    for answer in (
+        server.predict("count", "1"),
+        server.predict("count", "3"),
+        server.predict("state", "x", ts_request_sequence_id="s"),
+    ):
+        assert answer.status == 200
+        assert always <= told(answer).keys() <= always | {"handler-ms"}
+        assert told(answer)["batch-size"] == "1"
 
 
 ASIDE = """
