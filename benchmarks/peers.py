@@ -27,7 +27,7 @@ from .process import NotServingError, ServerProcess
 from .report import OURS, PEER, Cell, Footprint, Report
 from .rival import KINDS, Rival, find_rival, rival_version
 from .servers import JOB_QUEUE_SIZE, Server
-from .workload import ECHOES, ROOT, UnavailableError, Workload, digits, echo
+from .workload import ECHOES, ROOT, UnavailableError, Workload, digits, echo, imagenet
 
 FAULTS = (NotServingError, WrongAnswerError, wrk.UnreadableReportError, GeneratorError, OSError)
 
@@ -77,7 +77,7 @@ def arguments() -> argparse.ArgumentParser:
         "--loads", nargs="*", type=float, default=[], help="the same, as shares of what each server did"
     )
     parser.add_argument("--slo-ms", type=float, default=50, help="what counts as answered in time (default 50)")
-    parser.add_argument("--workloads", nargs="+", choices=(*ECHOES, "digits"), default=["echo", "digits"])
+    parser.add_argument("--workloads", nargs="+", choices=(*ECHOES, "digits", "imagenet"), default=["echo", "digits"])
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 16, 64])
     parser.add_argument("--rounds", type=int, default=5, help="pairs of runs at each number of connections (default 5)")
     parser.add_argument("--seconds", type=float, default=10, help="of one run (default 10)")
@@ -121,8 +121,11 @@ def workloads(options: argparse.Namespace, venvs: dict[str, Path], folder: Path,
     archiver = venvs.get(PEER, venvs.get(OURS, Path())) / "bin" / "torch-model-archiver"
     for name in options.workloads:
         try:
-            is_echo = name in ECHOES
-            yield echo(archiver, folder, name) if is_echo else digits(archiver, folder, options.digits_image)
+            if name == "imagenet":  # made with this environment's packages
+                yield imagenet(venvs.get(OURS, Path()) / "bin" / "torch-model-archiver", folder)
+            else:
+                is_echo = name in ECHOES
+                yield echo(archiver, folder, name) if is_echo else digits(archiver, folder, options.digits_image)
         except (UnavailableError, OSError) as error:
             report.skipped.append(f"{name}: {error}")
             say(f"skipped {name}: {error}")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 ECHO = ROOT / "benchmarks" / "workloads" / "echo"
 DIGITS = ROOT / "examples" / "digits"
+IMAGENET = ROOT / "examples" / "imagenet"
 _IMAGES = (".png", ".jpg", ".jpeg")
 
 
@@ -89,6 +94,19 @@ def digits(archiver: Path, into: Path, image: Path | None) -> Workload:
     archive = _packed("digits", ["sh", str(DIGITS / "pack.sh"), str(into)], archiver, into)
     body = image.read_bytes()
     return Workload("digits", archive, body, "application/octet-stream", bodies=lambda n: [body] * n)
+
+
+def imagenet(archiver: Path, into: Path) -> Workload:
+    """EfficientNet-Lite0 behind TorchServe's image handler, as examples/imagenet packs it, and a cat of 500 by 375."""
+    try:
+        cat = next(file for file in distribution("scikit-image").files or () if file.name == "chelsea.png")
+    except (PackageNotFoundError, StopIteration):
+        raise UnavailableError("scikit-image has the picture, and is not installed: examples/packages.txt") from None
+    archive = _packed("imagenet", ["sh", str(IMAGENET / "pack.sh"), str(into)], archiver, into)
+    made = io.BytesIO()
+    Image.open(str(cat.locate())).convert("RGB").resize((500, 375)).save(made, "JPEG", quality=90)
+    body = made.getvalue()
+    return Workload("imagenet", archive, body, "image/jpeg", bodies=lambda n: [body] * n)
 
 
 def _packed(name: str, command: list[str], archiver: Path, into: Path) -> Path:
