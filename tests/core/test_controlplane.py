@@ -198,7 +198,7 @@ async def test_a_models_life_with_workers(house: House) -> None:
     folder(house.store, "m", config="minWorkers: 1\nmaxWorkers: 1\n")
     assert await house.register() == Outcome('Model "m" Version: 1.0 registered with 1 initial workers')
     sink = Sink()
-    DataPlane(house.registry).submit("m", None, Payload("id", (Part("body", "", b"x"),)), sink)
+    DataPlane(house.registry, 1 << 30).submit("m", None, Payload("id", (Part("body", "", b"x"),)), sink)
     await asyncio.wait_for(sink.told.wait(), 30)
     assert bytes(sink.outcome.body) == b"ok"
     scaled = await house.plane.scale("m", "1.0", minimum=2, synchronous=True)
