@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
@@ -19,3 +21,14 @@ def temp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_tracker_left() -> Iterator[None]:
+    """Processes that a load generator spawns bring one that tracks what they share, which would outlive them here; other
+    tests count the children of this process.
+    """
+    yield
+    tracker = resource_tracker._resource_tracker
+    if tracker._fd is not None:
+        tracker._stop()

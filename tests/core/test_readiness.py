@@ -93,7 +93,7 @@ async def test_readiness_is_that_of_the_default_version(tmp_path: Path) -> None:
 async def test_the_only_model_of_the_start_needs_no_name() -> None:
     first, second, other = model(version="1.0"), model(version="2.0"), model("other")
     registry = registered(first, second, other)
-    data = DataPlane(registry)
+    data = DataPlane(registry, 1 << 30)
     for at_startup, expected in [((first,), "m"), ((first, second), "m"), ((), None), ((first, other), None)]:
         for each in registry:
             each.at_startup = each in at_startup
