@@ -16,7 +16,7 @@ from torchserve.scheduler.lane import Lane
 from torchserve.scheduler.policy import RULES, BatchPolicy
 from torchserve.scheduler.virtual_time import VirtualLoop
 
-from .rules import Deferred, PickUp, WorkConserving
+from .rules import Deferred, PickUp
 
 NOISE = 0.05  # standard deviation of a batch's time, as a share of it
 QUEUE = 100_000  # jobs: no rule is saved by a short queue
@@ -59,13 +59,13 @@ CURVES = (
 # name -> (the scheduler's rule, the delay as a share of the SLO)
 CONTENDERS: dict[str, tuple[str, float]] = {
     "adaptive": ("adaptive", 1.0),
-    "eager": ("conserving", 0.0),
+    "eager": ("eager", 0.0),  # nobody's body is on its way here: what is there goes at once
     "oldest age": ("fixed", 0.2),
     "pick-up": ("pickup", 0.2),
     "pick-up 100 ms": ("pickup", 0.0),  # TorchServe as it comes
     "deferred": ("deferred", 1.0),
 }
-OTHERS = {"pickup": PickUp, "deferred": Deferred, "conserving": WorkConserving}
+OTHERS = {"pickup": PickUp, "deferred": Deferred}
 
 
 @dataclass(frozen=True)

@@ -37,14 +37,3 @@ class Deferred(Fixed):
             return Cause.FULL
         due = oldest + self._delay - costs.upper(queued + 1)
         return Cause.DELAY if due <= now else due
-
-
-class WorkConserving(Fixed):
-    """What is there, up to the largest batch, at once: Triton without a delay, and most others by default."""
-
-    __slots__ = ()
-
-    def decide(
-        self, queued: int, oldest: float, since: float, announced: int, latest: float, now: float, costs: Costs
-    ) -> Verdict:
-        return Cause.FULL if queued >= self._size else Cause.FREE_WORKER
