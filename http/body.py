@@ -42,6 +42,11 @@ def split_body(body: bytes, content_type: str, limits: Limits, *, check_json: bo
     return parts
 
 
+def is_form(kind: str) -> bool:
+    """Whether bodies of this media type have several parts."""
+    return kind in {"multipart/form-data", "application/x-www-form-urlencoded"}
+
+
 def check_json_syntax(name: str, body: Body) -> None:
     """Raise BadRequest, naming the place, if `body` is not JSON.
 

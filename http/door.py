@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Iterable, Mapping
+from time import perf_counter
 from typing import cast
 
 from aiohttp import web
@@ -15,20 +16,14 @@ from aiohttp.streams import StreamReader
 
 from ..core.errors import ServeError, SlowRequest
 from ..core.payload import Reply
+from .asked import Asked, awaits_continue, check_declared, check_size
 from .connection import Connection
 from .cors import is_preflight, preflight
 from .errors import InvalidMessage, error_reply
 from .ids import fresh_id
 from .limits import Limits
 from .outlet import Sent, TransportOutlet, half_close, write
-from .predict import (
-    CLIENT_GONE,
-    Prediction,
-    answer_buffers,
-    awaits_continue,
-    check_declared,
-    check_size,
-)
+from .predict import CLIENT_GONE, Prediction, answer_buffers
 from .reply import PLAIN
 from .request import Head, Request, by_lower_name, media_type
 from .route import Endpoint, Face
@@ -81,7 +76,7 @@ class Door:
         self, head: Head, content: StreamReader, connection: Connection, transport: asyncio.Transport
     ) -> bool:
         outlet = TransportOutlet(transport, self._limits.max_unsent)
-        prediction = Prediction(self._services, head, outlet)
+        prediction = Prediction(self._services, Asked(head), outlet)
         prediction.open(unread=not content.is_eof())
         try:
             if not prediction.over:
@@ -102,7 +97,7 @@ class Door:
                 body = content.read_nowait()
             else:
                 with prediction.expect():
-                    if prediction.awaits_continue:
+                    if prediction.asked.awaits_continue:
                         transport.write(_CONTINUE)
                     body = await read_body(content, connection, self._limits)
         except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
@@ -117,6 +112,7 @@ class Door:
         self, head: Head, content: StreamReader, connection: Connection, transport: asyncio.Transport
     ) -> bool:
         unread = not content.is_eof()
+        started = perf_counter()
         try:
             fields = by_lower_name(head.headers())
             endpoint, params = self._find(head, fields)
@@ -132,16 +128,16 @@ class Door:
             )
             reply = await self._see_through(result) if inspect.isawaitable(result) else result
         except asyncio.CancelledError:
-            self._services.answered(head, CLIENT_GONE)
+            self._services.answered(head, CLIENT_GONE, perf_counter() - started)
             raise
         except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
             if transport.is_closing():
-                self._services.answered(head, CLIENT_GONE)
+                self._services.answered(head, CLIENT_GONE, perf_counter() - started)
                 raise ConnectionResetError from None
             reply = error_reply(as_ours(error))
         keep = head.keep_alive and not self._services.draining and not unread
         request_id = fresh_id()
-        self._services.answered(head, reply.status, request_id)
+        self._services.answered(head, reply.status, perf_counter() - started, request_id)
         write(transport, answer_buffers(reply, request_id, head, self._services.letterhead, keep=keep))
         if not keep:
             half_close(transport, content)

@@ -17,6 +17,7 @@ from typing import cast
 from ..core.errors import ServeError, SlowRequest
 from ..core.payload import Body
 from .accesslog import peer_text
+from .asked import Asked
 from .limits import Limits
 from .outlet import write
 from .predict import Prediction
@@ -45,7 +46,7 @@ class Lean(asyncio.Protocol):
     """One connection; also the Outlet of the prediction that it is at."""
 
     __slots__ = (
-        "_acceptor", "_arrival", "_ended", "_moved", "_peer", "_prediction", "_rest", "_since", "_transport",
+        "_acceptor", "_arrival", "_ended", "_known", "_moved", "_peer", "_prediction", "_rest", "_since", "_transport",
         "_unread", "_unsent",
     )  # fmt: skip
 
@@ -55,6 +56,8 @@ class Lean(asyncio.Protocol):
         self._prediction: Prediction | None = None
         self._arrival: Arrival | None = None
         self._peer: object = None
+        # The latest head, its body's length and what it asks for: most clients send the same head again and again.
+        self._known: tuple[bytes, int, Asked] | None = None
         self._rest = b""  # what came behind the request that is being answered
         self._unread = False  # whether bytes of this request's body have not come yet
         self._ended = False  # our side is closed; what still comes is of no interest
@@ -97,16 +100,19 @@ class Lean(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        services = self._acceptor.services
-        plain = read_plain(data, self._peer, services.limits.max_request_size)
-        if plain is None:
-            self._hand_over(transport, data)
-            return
-        head, begin, length = plain
+        known = self._known
+        if known is None or not data.startswith(known[0]):
+            known = self._known = self._learn(data)
+            if known is None:
+                self._hand_over(transport, data)
+                return
+        head, length, asked = known
+        begin = len(head)
         body = data[begin : begin + length]
-        self._rest = data[begin + length :]
+        if len(data) > begin + length:
+            self._rest = data[begin + length :]
         self._unread = len(body) < length
-        prediction = self._prediction = Prediction(services, head, self)
+        prediction = self._prediction = Prediction(self._acceptor.services, asked, self)
         prediction.open(unread=self._unread)
         if prediction.over:
             return
@@ -114,6 +120,14 @@ class Lean(asyncio.Protocol):
             self._arrive(prediction, body, length)
         else:
             prediction.submit(body)
+
+    def _learn(self, data: bytes) -> tuple[bytes, int, Asked] | None:
+        """What is to be known of the head that `data` begins with; None if it is not a plain prediction's."""
+        plain = read_plain(data, self._peer, self._acceptor.services.limits.max_request_size)
+        if plain is None:
+            return None
+        head, begin, length = plain
+        return data[:begin], length, Asked(head)
 
     def _arrive(self, prediction: Prediction, body: bytes, length: int) -> None:
         try:

@@ -6,22 +6,19 @@ Nothing here awaits; a Prediction is the dataplane's sink and writes to an Outle
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
-from ..core.errors import BadRequest, HandlerFailed, RouteNotFound, ServeError, TooLarge
+from ..core.errors import HandlerFailed, ServeError
 from ..core.payload import Body, Part, Payload, Reply
+from .asked import Asked, check_size
 from .auth import Scope
-from .body import last_of_each, split_body
 from .errors import error_reply
 from .ids import fresh_id
 from .inference import only_model
 from .reply import BODILESS, Letterhead, reply_head, stream_head, with_scheduling
-from .request import Head, by_lower_name, check_percent, decode_segment
-from .route import Ask
-from .routes import match_prediction
+from .request import Head
 from .services import Services
 
 if TYPE_CHECKING:
@@ -31,10 +28,6 @@ log = logging.getLogger(__name__)
 
 CLIENT_GONE = 499  # in the books only: nobody is left to get an answer
 SCOPE: Scope = "inference"
-_NO_ASK = Ask()
-_LONGEST = 2**31 - 1  # ms
-_PRIORITIES = {str(level): level for level in range(-9, 10)}
-_TRANSFER = frozenset(("transfer-encoding", "expect"))
 
 
 class Outlet(Protocol):
@@ -52,68 +45,44 @@ class Prediction:
     `over` is True once the answer was sent or the client has gone; further calls then do nothing.
     """
 
-    __slots__ = (
-        "_ask", "_fields", "_headers", "_model", "_outlet", "_query", "_services", "_streaming", "_ticket", "_url_path",
-        "_version", "head", "id", "over",
-    )  # fmt: skip
+    __slots__ = ("_outlet", "_services", "_started", "_streaming", "_ticket", "asked", "id", "over")
 
-    def __init__(self, services: Services, head: Head, outlet: Outlet) -> None:
+    def __init__(self, services: Services, asked: Asked, outlet: Outlet) -> None:
         self._services = services
         self._outlet = outlet
         self._ticket: Ticket | None = None
         self._streaming: int | None = None  # the status that a streamed answer began with
-        self._ask = _NO_ASK
-        self._model = ""  # until the parameters of the request name it
-        self._version: str | None = None
-        self._url_path = ""
-        self._query: dict[str, str] = {}
-        self._headers: dict[str, str] = {}
-        self._fields = self._headers
-        self.head = head
+        self._started = perf_counter()
+        self.asked = asked
         self.id = fresh_id()
         self.over = False
 
     def open(self, *, unread: bool = False) -> None:
-        """Read the head; answers at once if that is wrong. `unread`: the body, or some of it, is not here yet."""
+        """Look at the head; answers at once if that is wrong. `unread`: the body, or some of it, is not here yet."""
+        services, asked = self._services, self.asked
         try:
-            self._headers = self.head.headers()
-            self._fields = by_lower_name(self._headers)
-            guard = self._services.guard
-            if guard is not None:
-                guard.check(SCOPE, self._fields)
-            path = self.head.path()
-            check_percent(path)
-            matched = match_prediction(path)
-            if matched is None:
-                raise RouteNotFound
-            self._ask, params = matched
-            if self._ask.query:
-                self._query = {name: values[-1] for name, values in self.head.query().items()}
-            self._model = decode_segment(params.get("model", "")) or self._query.get("model_name", "")
-            if "version" in params:
-                self._version = decode_segment(params["version"])
-            if "rest" in params:
-                self._url_path = decode_segment(params["rest"])
-            check_declared(self._fields, self._services.limits.max_request_size)
+            if services.guard is not None:
+                services.guard.check(SCOPE, asked.fields)
+            if not asked.found:
+                asked.find(services.limits, decode=services.decode_input)
         except ServeError as error:
             self.fail(error, unread=unread)
 
-    @property
-    def awaits_continue(self) -> bool:
-        return awaits_continue(self._fields)
-
     def expect(self) -> AbstractContextManager[None]:
         """Around the reading of a body that is still arriving. Raises ModelNotFound or VersionNotFound."""
-        if not self._model:
+        if not self.asked.model:
             return nullcontext()
-        return self._services.dataplane.expect(self._model, self._version)
+        return self._services.dataplane.expect(self.asked.model, self.asked.version)
 
     def submit(self, body: bytes) -> None:
         """Hand the request to its model."""
+        services, asked = self._services, self.asked
         try:
-            check_size(len(body), self._services.limits.max_request_size)
-            payload = self._payload(body)
-            self._ticket = self._services.dataplane.submit(self._model, self._version, payload, self)
+            check_size(len(body), services.limits.max_request_size)
+            parts = asked.parts(body, services.limits)
+            payload = Payload(self.id, parts, asked.headers_of(body), asked.timeout, asked.priority)
+            model = asked.model or _named(parts) or only_model(services)
+            self._ticket = services.dataplane.submit(model, asked.version, payload, self)
         except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
             self.fail(error)
 
@@ -137,7 +106,7 @@ class Prediction:
         elif _sendable(item):
             self._streaming = item.status
             head = stream_head(
-                self._explained(item), self.id, keep=self._keep(streamed=True), chunked=self.head.http11,
+                self._explained(item), self.id, keep=self._keep(streamed=True), chunked=self.asked.head.http11,
                 letterhead=self._services.letterhead,
             )  # fmt: skip
             body = self._framed(item.body) if len(item.body) else ()
@@ -149,16 +118,12 @@ class Prediction:
         """The whole answer, a Reply, or the last piece of a streamed one."""
         if self.over or not isinstance(item, Reply):
             return
-        ticket = self._ticket
         if self._streaming is not None:
             self._end_stream(item)
         elif _sendable(item):
-            self._answer(item, keep=self._keep())
+            self._answer(item, keep=self._keep(), succeeded=True)
         else:
             self.fail(_unsendable(item))
-            return
-        if ticket is not None:
-            ticket.answered(perf_counter() - self.head.started)
 
     def fail(self, error: BaseException, *, unread: bool = False) -> None:
         """An error is the answer. `unread`: its body may still be on the way, so the connection ends behind it."""
@@ -169,39 +134,18 @@ class Prediction:
         if self._streaming is None:
             self._answer(error_reply(error), keep=self._keep() and not unread)
             return
-        log.warning("a streamed answer of model %s broke off: %s", self._model, error)
+        log.warning("a streamed answer of model %s broke off: %s", self.asked.model, error)
         self._close_books(500)
         self._outlet.send((), last=True, keep=False)
 
     # ---- within
 
-    def _payload(self, body: bytes) -> Payload:
-        fields = self._fields
-        check_json = self._services.decode_input and "content-encoding" not in fields
-        parts = split_body(body, fields.get("content-type", ""), self._services.limits, check_json=check_json)
-        if self._ask.query:
-            given = [Part(name, "", value.encode("utf-8", "surrogateescape")) for name, value in self._query.items()]
-            parts = last_of_each([*given, *parts])
-        if not self._model:
-            self._model = _named(parts) or only_model(self._services)
-        headers = self._headers
-        if "transfer-encoding" in fields or "expect" in fields:  # of interest to who read the body, and done with
-            headers = {name: value for name, value in headers.items() if name.lower() not in _TRANSFER}
-        if "content-length" not in fields:
-            headers["content-length"] = str(len(body))
-        if self._ask.explain:
-            headers["explain"] = self._ask.explain
-        if self._ask.url_path:
-            headers["url_path"] = self._url_path
-        timeout, priority = wishes(fields)
-        return Payload(self.id, parts, headers, timeout, priority)
-
     def _keep(self, *, streamed: bool = False) -> bool:
         """Whether the connection outlives this answer. HTTP/1.0 knows no chunks: there it ends a streamed answer."""
-        return self.head.keep_alive and not self._services.draining and (self.head.http11 or not streamed)
+        return self.asked.head.keep_alive and not self._services.draining and (self.asked.head.http11 or not streamed)
 
     def _framed(self, body: Body) -> tuple[Body, ...]:
-        return (b"%x\r\n" % len(body), body, b"\r\n") if self.head.http11 else (body,)
+        return (b"%x\r\n" % len(body), body, b"\r\n") if self.asked.head.http11 else (body,)
 
     def _explained(self, reply: Reply) -> Reply:
         """With headers that say how it was scheduled, if the settings ask for them and it ran at all."""
@@ -210,22 +154,25 @@ class Prediction:
         scheduled = self._ticket.scheduled()
         return reply if scheduled is None else with_scheduling(reply, scheduled)
 
-    def _answer(self, reply: Reply, *, keep: bool) -> None:
+    def _answer(self, reply: Reply, *, keep: bool, succeeded: bool = False) -> None:
         reply = self._explained(reply)
-        self._close_books(reply.status)
-        buffers = answer_buffers(reply, self.id, self.head, self._services.letterhead, keep=keep)
+        self._close_books(reply.status, succeeded=succeeded)
+        buffers = answer_buffers(reply, self.id, self.asked.head, self._services.letterhead, keep=keep)
         self._outlet.send(buffers, last=True, keep=keep)
 
     def _end_stream(self, reply: Reply) -> None:
-        self._close_books(self._streaming or 200)
+        self._close_books(self._streaming or 200, succeeded=True)
         body = self._framed(reply.body) if len(reply.body) else ()
-        tail = (*body, b"0\r\n\r\n") if self.head.http11 else body
+        tail = (*body, b"0\r\n\r\n") if self.asked.head.http11 else body
         self._outlet.send(tail, last=True, keep=self._keep(streamed=True))
 
-    def _close_books(self, status: int) -> None:
+    def _close_books(self, status: int, *, succeeded: bool = False) -> None:
         self.over = True
+        took = perf_counter() - self._started
+        if succeeded and self._ticket is not None:
+            self._ticket.answered(took)
         self._ticket = None  # it knows its sink, which is this: a cycle that only the garbage collector would find
-        self._services.answered(self.head, status, self.id)
+        self._services.answered(self.asked.head, status, took, self.id)
 
 
 def answer_buffers(
@@ -236,38 +183,6 @@ def answer_buffers(
     if head.method == "HEAD" or reply.status in BODILESS:
         return (start,)
     return (start, reply.body)
-
-
-def check_declared(fields: Mapping[str, str], limit: int) -> None:
-    """Raise TooLarge for a body that says it is over `limit` bytes, before any of it is read."""
-    declared = fields.get("content-length")
-    if declared is not None and declared.isdigit():
-        check_size(int(declared), limit)
-
-
-def check_size(size: int, limit: int) -> None:
-    if size > limit:
-        raise TooLarge(f"The request body has {size} bytes and at most {limit} are accepted (max_request_size).")
-
-
-def awaits_continue(fields: Mapping[str, str]) -> bool:
-    """Whether the client holds its body back until it is told to go on."""
-    return fields.get("expect", "").lower() == "100-continue"
-
-
-def wishes(fields: Mapping[str, str]) -> tuple[float | None, int]:
-    """The seconds in which the client needs its answer, if it says, and the request's priority. Raises BadRequest."""
-    timeout, priority = fields.get("x-request-timeout-ms"), fields.get("x-request-priority")
-    if timeout is None and priority is None:
-        return None, 0
-    seconds = None
-    if timeout is not None:
-        if not (timeout.isascii() and timeout.isdigit() and 0 < int(timeout[:10]) <= _LONGEST and len(timeout) <= 10):
-            raise BadRequest(f"x-request-timeout-ms must be a whole number from 1 to {_LONGEST}.")
-        seconds = int(timeout) / 1000.0
-    if priority is not None and priority not in _PRIORITIES:
-        raise BadRequest("x-request-priority must be a whole number from -9 (first) to 9 (last); 0 is the default.")
-    return seconds, _PRIORITIES[priority] if priority is not None else 0
 
 
 def _named(parts: tuple[Part, ...]) -> str:

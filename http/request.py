@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from time import perf_counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
@@ -34,7 +33,6 @@ class Head:
     peer: object = None
     http11: bool = True
     keep_alive: bool = True
-    started: float = field(default_factory=perf_counter)
 
     def headers(self) -> dict[str, str]:
         """Values by name as the client wrote it; of several with one name the last. Latin-1, which never fails."""

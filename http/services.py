@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from time import perf_counter, time
+from time import time
 from typing import TYPE_CHECKING
 
 from .accesslog import Entry, entry
@@ -38,8 +38,9 @@ class Services:
     letterhead: Letterhead = PLAIN
     draining: bool = False
 
-    def answered(self, head: Head, status: int, request_id: str = "") -> None:
-        """Count and log a request that has its answer; `request_id` is what the answer says in x-request-id."""
+    def answered(self, head: Head, status: int, took: float = 0.0, request_id: str = "") -> None:
+        """Count and log a request that has its answer, `took` seconds after its head was read; `request_id` is what the
+        answer says in x-request-id.
+        """
         self.metrics.request(status)
-        took = perf_counter() - head.started
         self.access(entry((time(), head.peer, head.method, head.target, status, took, head.http11, request_id)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from dataclasses import replace
 
 from ...scheduler.errors import JobExpired, LaneClosed, SchedulerError, SequenceEnded, TooManySequences, WouldBeLate
 from ...scheduler.errors import QueueFull as LaneFull
@@ -96,7 +97,7 @@ class Model:
         """Queue a request. Raises NoWorker, QueueFull, NotInTime or Draining, with the true reason."""
         self.scaler.arrived += 1
         resting = self.resting
-        if not (resting or self.pool.promising):
+        if not (resting or self.pool.may_serve):
             raise NoWorker(self._no_worker(named_version))
         if self.options.job_ticket and not resting and self.lane.queued + self.lane.running >= self.lane.runners:
             self.scaler.turned_away += 1
@@ -105,7 +106,10 @@ class Model:
                 " no queue (useJobTicket): send it again later."
             )
         expires, deadline = self._limits(payload.timeout)
-        sequence, ends = self._sequence_keys.read(payload.headers) if self.options.stateful else ("", False)
+        sequence, ends = "", False
+        if self.options.stateful:
+            sequence, ends, headers = self._sequence_keys.read(payload.headers)
+            payload = replace(payload, headers=headers)
         try:
             job = self.lane.submit(
                 payload,

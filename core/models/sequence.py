@@ -4,7 +4,7 @@ and with hyphens too, as many proxies drop headers with underscores.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -35,16 +35,14 @@ class SequenceKeys(NamedTuple):
             "TS_REQUEST_SEQUENCE_END": self.end,
         }
 
-    def read(self, headers: MutableMapping[str, str]) -> tuple[str, bool]:
-        """The id, and whether the sequence ends with this request. One that names none begins one of its own.
-
-        `headers`, which the handler sees, then have the three under their own names.
+    def read(self, headers: Mapping[str, str]) -> tuple[str, bool, dict[str, str]]:
+        """The id, whether the sequence ends with this request, and the headers with the three under their own names,
+        for the handler. A request that names no sequence begins one of its own.
         """
         given = {key: value for key in self if (value := _found(headers, key)) is not None}
         if self.id not in given:
             given |= {self.id: f"ts-seq-{uuid4()}", self.start: "true"}
-        headers.update(given)
-        return given[self.id], given.get(self.end, "").lower() == "true"
+        return given[self.id], given.get(self.end, "").lower() == "true", {**headers, **given}
 
 
 def _found(headers: Mapping[str, str], key: str) -> str | None:

@@ -86,6 +86,14 @@ class Pool:
         return sum(slot.state is SlotState.READY for slot in self.slots)
 
     @property
+    def may_serve(self) -> bool:
+        """Whether any worker is `promising`. Each request asks."""
+        for slot in self.slots:  # noqa: SIM110  a generator for `any` costs three times as much
+            if slot.state not in _WITHOUT_HOPE:
+                return True
+        return False
+
+    @property
     def promising(self) -> int:
         """How many workers serve, or may serve soon."""
         return sum(slot.state not in _WITHOUT_HOPE for slot in self.slots)

@@ -22,7 +22,7 @@ from torchserve.http.limits import Limits
 from torchserve.http.route import ANY, Route
 from torchserve.http.routes import ROUTES
 
-from .doubles import FakeControlPlane, House, head_and_body, house
+from .doubles import FakeControlPlane, House, answer, connect, head_and_body, house, post
 
 LAYOUTS = {
     "apart": ("a", "b", "c"),
@@ -200,6 +200,16 @@ async def test_a_new_key_replaces_the_old_one_at_once(tmp_path: Path, kind: str)
         assert d.key(kind) != old
         assert (await d.ask(kind, "GET", path, d.key(kind)))[0] == 200
         assert stat.S_IMODE(d.guard.path.stat().st_mode) == 0o600
+
+
+async def test_a_key_that_was_good_on_a_connection_is_looked_at_again(tmp_path: Path) -> None:
+    async with door(tmp_path) as d, connect(d.h.port()) as (reader, writer):
+        raw = post("/predictions/m", b"x", f"Authorization: Bearer {d.key('inference')}")
+        writer.write(raw + raw)
+        assert [(await answer(reader))[0][0].split()[1] for _ in range(2)] == ["200", "200"]
+        await d.guard.renew("inference")
+        writer.write(raw)
+        assert (await answer(reader))[0][0] == "HTTP/1.1 400 Bad Request"
 
 
 @pytest.mark.parametrize("query", ["", "?type=", "?type=API", "?type=bogus", "?kind=inference"])

@@ -13,6 +13,7 @@ from torchserve.core.errors import HandlerFailed, QueueFull
 from torchserve.core.metrics.store import MetricStore
 from torchserve.core.payload import Body, Payload, Reply
 from torchserve.http.accesslog import Entry
+from torchserve.http.asked import Asked
 from torchserve.http.limits import Limits
 from torchserve.http.predict import Prediction
 from torchserve.http.request import Head
@@ -55,7 +56,7 @@ class Desk:
     def open(self, target: str = "/predictions/m", *headers: tuple[bytes, bytes], **options: object) -> Prediction:
         unread = bool(options.pop("unread", False))
         head = Head(cast(str, options.pop("method", "POST")), target, headers, ("1.2.3.4", 5), **options)  # type: ignore[arg-type]
-        prediction = Prediction(self.services, head, self.out)
+        prediction = Prediction(self.services, Asked(head), self.out)
         prediction.open(unread=unread)
         return prediction
 
