@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import math
 import secrets
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from ..core.errors import (
     AlreadyRegistered,

@@ -63,7 +63,9 @@ def write(transport: asyncio.Transport, buffers: tuple[Body, ...]) -> None:
     """Queue bytes for sending; a client that has gone makes this do nothing."""
     if transport.is_closing():
         return
-    if len(buffers) == 1 or sum(map(len, buffers)) < _COPY_UNDER:
+    if len(buffers) == 1:
+        transport.write(buffers[0])
+    elif sum(map(len, buffers)) < _COPY_UNDER:
         transport.write(b"".join(buffers))
     else:
         transport.writelines(buffers)

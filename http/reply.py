@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from http import HTTPStatus
 
 import orjson
+from msgspec.structs import replace
 
 from ..core.payload import Reply, Scheduled
 

@@ -82,7 +82,7 @@ class ModelLines:
 class Logged:
     """A series whose last value is written down too, under its family's labels except the host's."""
 
-    __slots__ = ("_after", "_before", "_count", "_last", "_lines", "waits")
+    __slots__ = ("_after", "_before", "_last", "_lines", "_series", "waits")
 
     def __init__(
         self, series: Series, family: Family, unit: str, values: Sequence[str], host: str, lines: ServerLines
@@ -92,7 +92,7 @@ class Logged:
             for name, value in zip(family.labels, values, strict=True)
             if name.lower() != "hostname"
         ]  # fmt: skip
-        self._count = series.update
+        self._series = series
         self._before = f"{family.name}.{unit}:"
         self._after = f"|#{','.join(pairs)}|#hostname:{host},timestamp:"
         self._lines = lines
@@ -100,8 +100,14 @@ class Logged:
         self.waits = False
 
     def update(self, value: float, /) -> None:
-        self._count(value)
+        self._series.update(value)
         self._last = value
+        if not self.waits or not self._lines.asked:
+            self._lines.add(self)
+
+    def update_all(self, values: Sequence[float], /) -> None:
+        self._series.update_all(values)
+        self._last = values[-1] if values else self._last
         if not self.waits or not self._lines.asked:
             self._lines.add(self)
 
@@ -129,6 +135,9 @@ class LoggedCounter(Logged):
         self._counter.value += value
         if not self.waits or not self._lines.asked:
             self._lines.add(self)
+
+    def update_all(self, values: Sequence[float], /) -> None:
+        self.update(sum(values))
 
     def text(self, at: float) -> str:
         total = self._counter.value

@@ -6,14 +6,15 @@ Plain numbers without locks: they are changed on the event loop only, and may be
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 
 class Series(Protocol):
-    """What a family can show; `update` does what the kind of metric does with a new value."""
+    """What a family can show; `update` does what the kind of metric does with a new value, `update_all` with several."""
 
     def update(self, value: float, /) -> None: ...
+    def update_all(self, values: Sequence[float], /) -> None: ...
 
 
 class Counter:
@@ -27,6 +28,9 @@ class Counter:
     def update(self, value: float, /) -> None:
         self.value += value
 
+    def update_all(self, values: Sequence[float], /) -> None:
+        self.value += sum(values)
+
 
 class Gauge:
     """The last value."""
@@ -38,6 +42,9 @@ class Gauge:
 
     def update(self, value: float, /) -> None:
         self.value = value
+
+    def update_all(self, values: Sequence[float], /) -> None:
+        self.value = values[-1] if values else self.value
 
 
 class Reading:
@@ -55,6 +62,9 @@ class Reading:
     def update(self, value: float, /) -> None:
         """A reading has no value of its own."""
 
+    def update_all(self, values: Sequence[float], /) -> None:
+        """As above."""
+
 
 class Histogram:
     """How many values fell into each bucket, and their sum. `bounds` are the upper ends, ascending, without +Inf."""
@@ -70,6 +80,12 @@ class Histogram:
         self.counts[bisect_left(self._bounds, value)] += 1
         self.sum += value
 
+    def update_all(self, values: Sequence[float], /) -> None:
+        counts, bounds = self.counts, self._bounds
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self.sum += sum(values)
+
 
 class Nothing:
     """In place of a series that the metrics configuration leaves out."""
@@ -78,6 +94,9 @@ class Nothing:
 
     def update(self, value: float, /) -> None:
         """It is not counted."""
+
+    def update_all(self, values: Sequence[float], /) -> None:
+        """As above."""
 
 
 NOTHING = Nothing()

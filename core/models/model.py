@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from ...scheduler.errors import JobExpired, LaneClosed, SchedulerError, SequenceEnded, TooManySequences, WouldBeLate
 from ...scheduler.errors import QueueFull as LaneFull

@@ -263,7 +263,6 @@ class Worker(asyncio.BufferedProtocol):
         batch = run.batch
         self.has_answered = True
         took = time.perf_counter() - run.sent_at
-        self._observer.answered(self.name, batch, took * 1000.0, answer)
         self.handler_time = answer.handler_ms / 1000.0
         if answer.code == 200:
             outcomes = outcomes_of(self._load, batch.jobs, replies(answer.results, bodies))
@@ -271,6 +270,7 @@ class Worker(asyncio.BufferedProtocol):
         else:
             self._end(batch, [HandlerFailed(answer.message, answer.code)] * len(batch.jobs))
         self.handler_time = None
+        self._observer.answered(self.name, batch, took * 1000.0, answer)
         if answer.failure is not None:
             self.failed = (time.time(), answer.failure)
 

@@ -75,6 +75,7 @@ def test_clients_that_left(store: MetricStore, model: ModelMetrics) -> None:
 def test_times_are_in_seconds(store: MetricStore, model: ModelMetrics) -> None:
     model.requested(named=False)
     model.answered(0.3, 0.2, named=False)
+    model.batch_answered(1, 0.0, 0.1, 0.1)
     assert lines(store, "requests_total") == [f"torchserve_requests_total{{{LABELS}}}=1.0"]
     for name, total in (("request", "0.3"), ("queue", "0.2")):
         shown = lines(store, f"{name}_duration_seconds")

@@ -89,11 +89,13 @@ def test_the_configuration_chooses_kind_unit_and_names_of_labels(caplog: pytest.
     )
     model = store.of_model("m", "1.0")
     model.answered(1.0, 0.002, named=False)
-    model.batch_answered(1, 0.0, 2.0, 1.0)
+    model.answered(1.0, 0.004, named=False)
+    model.batch_answered(2, 0.0, 2.0, 1.0)
     assert store.render(["QueueTime"]).startswith(
         b"# HELP QueueTime Torchserve prometheus histogram metric with unit: ms"
     )
     assert f'QueueTime_bucket{{tier="Host",node="{HOST}",le="2.5",}} 1.0' in lines(store, "QueueTime")
+    assert f'QueueTime_count{{tier="Host",node="{HOST}",}} 2.0' in lines(store, "QueueTime")
     assert lines(store, "WorkerThreadTime") == []
     assert [message.partition(": ")[2][:30] for message in caplog.messages] == [
         "'a b' is no name of a metric: ", "QueueTime_sum is the name of a", "torchserve_queue_depth is the ",
@@ -109,6 +111,7 @@ def test_predictions_are_summed_by_the_version_that_was_named() -> None:
     for named, seconds, queued in ((False, 0.001, 0.00025), (False, 0.0005, 0.00005), (True, 0.25, 0.0)):
         model.requested(named=named)
         model.answered(seconds, queued, named=named)
+    model.batch_answered(3, 0.0, 1.0, 1.0)
     model.requested(named=True)  # and no answer yet
     default, named = (
         f'{{model_name="m",model_version="{version}",hostname="{HOST}",}}' for version in ("default", "1.0")
