@@ -11,7 +11,7 @@ from typing import Protocol
 
 
 class Series(Protocol):
-    """What a family can show; `update` does what the kind of metric does with a new value, `update_all` with several."""
+    """What a family can show; `update` does what the kind of metric does with a new value, `update_all` with some."""
 
     def update(self, value: float, /) -> None: ...
     def update_all(self, values: Sequence[float], /) -> None: ...

@@ -43,7 +43,7 @@ TABLE: dict[str, Row] = {
     "kernels": _row(outside="torch torchvision triton numpy PIL"),
     "core": _row(),
     "core.errors": _row(),
-    "core.payload": _row("core.errors"),
+    "core.payload": _row("core.errors", "msgspec"),
     "core.version": _row(),
     "core.tokens": _row(_BASE),
     "core.key_file": _row(_BASE),
