@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
@@ -26,7 +25,7 @@ def test_a_body_is_kept_and_not_copied(body: Body) -> None:
     ],
 )
 def test_nothing_is_exchanged_later(made: Any, name: str) -> None:
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError, match="immutable"):
         setattr(made, name, None)
     with pytest.raises((AttributeError, TypeError)):
         made.other = 1
