@@ -105,7 +105,8 @@ class DataPlane:
         found = self._registry.get(model, version)
         named = version is not None
         found.metrics.requested(named=named)
-        size = sum([len(part.body) for part in payload.parts])
+        parts = payload.parts
+        size = len(parts[0].body) if len(parts) == 1 else sum([len(part.body) for part in parts])
         held = self._pending.held
         try:
             # One request by itself is bounded by max_request_size.

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..handlers.context import RequestProcessor
 from ..payload import Body
-from ..wire.messages import Result
+from ..wire.messages import PLAIN, Result
 from . import json_text
 
 log = logging.getLogger(__name__)
@@ -46,9 +46,12 @@ def make_result(processor: RequestProcessor, body: Body, max_size: int, fallback
         log.error(message)
         return Result(500, "", None, (), message), b""
     status, phrase = processor.get_response_status_code(), processor.get_response_status_phrase()
+    given = processor.get_response_headers()
+    if status == fallback == 200 and not phrase and not given:
+        return PLAIN, body
     content_type: str | None = None
     headers: list[tuple[str, str]] = []
-    for name, value in processor.get_response_headers().items():
+    for name, value in given.items():
         if str(name).lower() == "content-type":
             content_type = clean(value)
         else:

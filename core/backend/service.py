@@ -26,7 +26,7 @@ from ..handlers.prediction_exception import PredictionException
 from ..payload import Body
 from ..version import __version__
 from ..wire.frames import encode
-from ..wire.messages import STEPS, Answer, Failure, Load, Loaded, Partial, Predict, Result
+from ..wire.messages import PLAIN, STEPS, Answer, Failure, Load, Loaded, Partial, Predict, Result
 from .envelopes import enveloped
 from .failure import describe, detail, failure_of, sendable
 from .inputs import decode_rows, request_headers
@@ -153,8 +153,9 @@ class Service:
         except BaseException as error:  # noqa: BLE001  whatever a handler raises, SystemExit included, is an answer
             code, message, failure = self._failure(error)
             if code == 200:  # TorchServe's answer to PredictionException(..., 200)
-                results = [Result(200, "", None, ())] * len(predict.rows)
                 encoded = [b"error"] * len(predict.rows)
+        if all(result is PLAIN for result in results):
+            results = []
         return Answer(predict.batch, code, message, tuple(results), took, metrics.take(), failure), encoded
 
     def _results(self, output: Any) -> tuple[list[Result], list[Body]]:

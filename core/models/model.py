@@ -64,6 +64,8 @@ class Model:
         self.archive = archive
         self.options = options
         self.downloaded = located.path if located.downloaded else None
+        self._begun_in = options.client_timeout / 1000.0 or math.inf
+        self._done_in = options.latency_slo / 1000.0 or math.inf
         self._label = f'Model "{name}" version {version}'
         self.at_startup = at_startup
         self._archive_name = located.name
@@ -97,7 +99,7 @@ class Model:
     def submit(self, payload: Payload, sink: Sink, *, named_version: bool, alone: bool = False) -> Job:
         """Queue a request. Raises NoWorker, QueueFull, NotInTime or Draining, with the true reason."""
         self.scaler.arrived += 1
-        resting = self.resting
+        resting = self.on_demand is not None and self.resting
         if not (resting or self.pool.may_serve):
             raise NoWorker(self._no_worker(named_version))
         if self.options.job_ticket and not resting and self.lane.queued + self.lane.running >= self.lane.runners:
@@ -217,12 +219,10 @@ class Model:
 
     def _limits(self, timeout: float | None) -> tuple[float | None, float | None]:
         """When a request has to have begun, and when to be answered, on the lane's clock; None where nobody minds."""
-        options = self.options
-        begun = options.client_timeout / 1000.0 or math.inf
-        done = options.latency_slo / 1000.0 or math.inf
+        begun, done = self._begun_in, self._done_in
         if timeout is not None:
             begun, done = min(begun, timeout), min(done, timeout)
-        if begun == done == math.inf:
+        elif begun == done == math.inf:
             return None, None
         now = self.lane.now()
         return now + begun if begun < math.inf else None, now + done if done < math.inf else None

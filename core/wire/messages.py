@@ -103,6 +103,10 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
     error: str = ""
 
 
+PLAIN = Result(200, "", None, ())
+"""What nearly all are: a body, of which the handler has set nothing else."""
+
+
 class Sample(msgspec.Struct, frozen=True, array_like=True):
     """One metric value emitted by a handler. `kind` is COUNTER, GAUGE or HISTOGRAM; `index` is the request it names."""
 
@@ -122,8 +126,8 @@ class Partial(msgspec.Struct, frozen=True, tag="partial"):
 
 
 class Answer(msgspec.Struct, frozen=True, tag="answer"):
-    """The end of a batch. With code 200 `results` has one entry per row; otherwise the whole batch failed with
-    `message`, which every request of it is answered, and `results` is empty.
+    """The end of a batch. With code 200 `results` has one entry per row, or none if each of them would be PLAIN;
+    otherwise the whole batch failed with `message`, which every request of it is answered, and `results` is empty.
     """
 
     batch: int

@@ -11,7 +11,9 @@ from ..wire.messages import STEPS, Load, Result
 
 
 def replies(results: Sequence[Result], bodies: Sequence[Body]) -> list[Reply | HandlerFailed]:
-    """What each request gets: its reply, or the failure that is its alone."""
+    """What each request gets: its reply, or the failure that is its alone. Without `results` all of them are PLAIN."""
+    if not results:
+        return [Reply(body) for body in bodies]
     return [
         HandlerFailed(result.error, result.status)
         if result.error

@@ -18,7 +18,7 @@ from ...scheduler.lane import Lane
 from ..errors import HandlerFailed, WorkerDied
 from ..payload import Body, Payload
 from ..wire.frames import Frame, FrameError, FrameReader, encode
-from ..wire.messages import Answer, Failure, Load, Loaded, PartHead, Partial, Predict, Result, Row, ToFront
+from ..wire.messages import Answer, Failure, Load, Loaded, PartHead, Partial, Predict, Row, ToFront
 from .observer import WorkerObserver
 from .outcomes import outcomes_of, replies
 from .spawn_local import LocalProcess
@@ -259,7 +259,7 @@ class Worker(asyncio.BufferedProtocol):
             raise WorkerProtocolError("a second Loaded")
 
     def _answered(self, answer: Answer, bodies: Sequence[Body]) -> None:
-        run = self._expect(answer.batch, answer.results if answer.code == 200 else None, bodies)
+        run = self._expect(answer.batch, (answer.results or bodies) if answer.code == 200 else None, bodies)
         batch = run.batch
         self.has_answered = True
         took = time.perf_counter() - run.sent_at
@@ -288,7 +288,7 @@ class Worker(asyncio.BufferedProtocol):
         if self._leaving:
             self._kill(self._leaving, "gpu_lost")
 
-    def _expect(self, number: int, results: Sequence[Result] | None, bodies: Sequence[object]) -> _Run:
+    def _expect(self, number: int, results: Sequence[object] | None, bodies: Sequence[object]) -> _Run:
         run = self._runs.get(number)
         if run is None or run.timer is None:
             raise WorkerProtocolError(f"an answer to batch {number}, which it does not run")

@@ -10,7 +10,7 @@ from torchserve.http.ids import fresh_id
 
 
 def test_ids_are_uuid4_and_all_different() -> None:
-    ids = [fresh_id() for _ in range(2000)]
+    ids = [fresh_id() for _ in range(20_000)]
     assert len(set(ids)) == len(ids)
     for each in ids:
         parsed = uuid.UUID(each)
