@@ -47,6 +47,9 @@ def encode(message: msgspec.Struct, bodies: Sequence[Body] = ()) -> list[Body]:
     _ENCODER.encode_into((message, sizes), run, _PREFIX.size)
     _PREFIX.pack_into(run, 0, _MAGIC, len(run) - _PREFIX.size, sum(sizes))
     buffers: list[Body] = [run]
+    if max(sizes, default=0) <= _SMALL:
+        run += b"".join(bodies)
+        return buffers
     for body, size in zip(bodies, sizes, strict=True):
         if size > _SMALL:
             buffers.append(body)
