@@ -57,8 +57,9 @@ class Client(abc.ABC):
 
     def measure(self, begin: float, end: float, requests: float) -> None:
         """From `begin` on requests count; none is sent from `end` on, or after so many of this process."""
-        # Told too late, it begins now: what is under way is not counted.
-        self.recorder.begin, self.recorder.end, self._quota = max(begin, time.monotonic()), end, requests
+        # Told too late, it begins now, and takes as long: what is under way is not counted.
+        late = max(time.monotonic() - begin, 0.0)
+        self.recorder.begin, self.recorder.end, self._quota = begin + late, end + late, requests
 
     def tick(self, now: float) -> None:
         """To be called now and then: what takes too long is given up."""

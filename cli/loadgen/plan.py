@@ -80,6 +80,11 @@ class Plan:
         return min(self.seconds, last)
 
     @property
+    def most_windows(self) -> int:
+        """Of the warm-up; 0 where there is to be none."""
+        return max(round(self.most_warmup / self.window), 0)
+
+    @property
     def host(self) -> str:
         return "localhost" if self.address.path else str(self.address).partition("://")[2]
 

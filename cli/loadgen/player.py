@@ -64,8 +64,11 @@ class _Player:
         try:
             _tell(self._pipe, (READY,))
             _, start = await self._next()
+            # Without a warm-up nothing may be sent before it is known from when on it counts.
+            told = None if self._plan.most_windows else await self._next()
             self._client.start(start)
-            await self._warm_up(start)
+            _, begin, finish, requests = told or await self._warm_up(start)
+            self._client.measure(begin, finish, requests)
             tally = await self._finish()
             _tell(self._pipe, (TALLY, tally))
         finally:
@@ -86,7 +89,7 @@ class _Player:
             raise EOFError
         return message
 
-    async def _warm_up(self, start: float) -> None:
+    async def _warm_up(self, start: float) -> tuple[Any, ...]:
         """Windows until the parent says from when to when it is measured."""
         end = start + self._plan.window
         message = None
@@ -99,8 +102,7 @@ class _Player:
             if now >= end:
                 _tell(self._pipe, (WINDOW, self._client.recorder.take_window()))
                 end += self._plan.window
-        _, begin, finish, requests = message
-        self._client.measure(begin, finish, requests)
+        return message
 
     async def _finish(self) -> Tally:
         recorder = self._client.recorder

@@ -33,7 +33,7 @@ def drive(plan: Plan) -> Outcome:
         start = time.monotonic() + _AHEAD
         _tell(pipes, (START, start))
         windows, settled = _warm_up(plan, pipes)
-        begin = time.monotonic() + _AHEAD
+        begin = time.monotonic() + _AHEAD if windows else start
         length = plan.length()
         finish = begin + length if plan.requests is None else float("inf")
         for place, pipe in enumerate(pipes):
@@ -85,15 +85,14 @@ def _tell(pipes: list[Connection], message: tuple[object, ...]) -> None:
 def _warm_up(plan: Plan, pipes: list[Connection]) -> tuple[list[Window], bool]:
     """The windows of all processes together, until the last ones agree or there have been enough."""
     windows: list[Window] = []
-    most = max(round(plan.most_warmup / plan.window), 0)
-    while len(windows) < most:
+    while len(windows) < plan.most_windows:
         whole = Histogram()
         for (part,) in _gather(pipes, WINDOW, plan.window + _SPARE):
             whole.merge(part)
         windows.append(Window(whole.count / plan.window, whole.quantile(0.5)))
         if steady(windows, plan.tolerance):
             return windows, True
-    return windows, most < WINDOWS
+    return windows, plan.most_windows < WINDOWS
 
 
 def _gather(pipes: list[Connection], kind: str, seconds: float | None) -> list[tuple[Any, ...]]:
