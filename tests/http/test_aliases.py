@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from torchserve.core.payload import Payload, Reply
 from torchserve.http.front import Listener
 from torchserve.http.lean import read_plain
 
+from ..ports import kept_ports
 from .doubles import FakeDataPlane, House, Sink, connect, head_and_body, house
 
 FORM = "Content-Type: application/x-www-form-urlencoded"
@@ -125,17 +125,16 @@ async def test_a_model_that_the_query_names_knows_of_a_body_on_its_way() -> None
 
 
 async def test_a_merged_port_tells_predictions_from_management() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        one = Listener("127.0.0.1", probe.getsockname()[1])
-    async with house(listen=dict.fromkeys(("inference", "management", "metrics"), one)) as h:
-        for path in ("/models/m/invoke", "/v1/models/m:predict", "/m/predict"):
-            assert await ask(h, "POST", path) == 200
-        assert len(h.data.payloads) == 3
-        h.control.result = []
-        assert await ask(h, "GET", "/models/m/predict") == 200
-        assert h.control.calls == [("describe", "m", "predict", False)]
-        assert await ask(h, "GET", "/v1/models/m") == 200
+    with kept_ports(1) as (port,):
+        one = Listener("127.0.0.1", port)
+        async with house(listen=dict.fromkeys(("inference", "management", "metrics"), one)) as h:
+            for path in ("/models/m/invoke", "/v1/models/m:predict", "/m/predict"):
+                assert await ask(h, "POST", path) == 200
+            assert len(h.data.payloads) == 3
+            h.control.result = []
+            assert await ask(h, "GET", "/models/m/predict") == 200
+            assert h.control.calls == [("describe", "m", "predict", False)]
+            assert await ask(h, "GET", "/v1/models/m") == 200
 
 
 @pytest.mark.parametrize(

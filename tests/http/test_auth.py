@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +21,7 @@ from torchserve.http.limits import Limits
 from torchserve.http.route import ANY, Route
 from torchserve.http.routes import ROUTES
 
+from ..ports import kept_ports
 from .doubles import FakeControlPlane, House, answer, connect, head_and_body, house, post
 
 LAYOUTS = {
@@ -34,14 +34,8 @@ KEYS = ("none", "wrong", "expired", "inference", "management", "token")
 OPEN = {"/", "/api-description", "/ping", "/health/live", "/health/ready", "/metrics", "/metrics/{rest...}"}
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def listeners(layout: str) -> dict[Any, Listener]:
-    ports = {name: free_port() for name in LAYOUTS[layout]}
+def listeners(layout: str, free: list[int]) -> dict[Any, Listener]:
+    ports = dict(zip("abc", free, strict=True))
     faces = ("inference", "management", "metrics")
     return {face: Listener("127.0.0.1", ports[name]) for face, name in zip(faces, LAYOUTS[layout], strict=True)}
 
@@ -80,12 +74,14 @@ async def door(
     file.create(tokens.as_json())
     guard = Guard(tokens, file, challenge=challenge)
     control = FakeControlPlane(result={})
-    async with house(Limits(linger=0.05), control=control, listen=listeners(layout), guard=guard, **more) as h:
-        made = Door(h, guard)
-        try:
-            yield made
-        finally:
-            await made.client.close()
+    with kept_ports(3) as free:
+        listen = listeners(layout, free)
+        async with house(Limits(linger=0.05), control=control, listen=listen, guard=guard, **more) as h:
+            made = Door(h, guard)
+            try:
+                yield made
+            finally:
+                await made.client.close()
 
 
 def concrete(route: Route) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ from torchserve.core.payload import Payload, Reply
 from torchserve.http.front import Listener
 from torchserve.http.limits import Limits
 
+from ..ports import kept_ports
 from .doubles import FakeControlPlane, FakeDataPlane, House, Sink, answer, connect, head_and_body, house, post, until
 
 GET_PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -310,20 +311,15 @@ async def test_a_drain_is_bounded(method: str) -> None:
 
 
 async def test_faces_with_one_address_share_it() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        shared = Listener("127.0.0.1", probe.getsockname()[1])
-    listen = {"inference": shared, "management": shared, "metrics": Listener("127.0.0.1", 0)}
-    async with house(listen=listen) as h, aiohttp.ClientSession() as client:
-        assert h.port("inference") == h.port("management") == shared.port != h.port("metrics")
-        h.control.result = {"models": []}
-        for path, face, status in (
-            ("/ping", "inference", 200),
-            ("/models", "inference", 200),
-            ("/metrics", "inference", 404),
-        ):
-            async with client.get(h.url(path, face)) as response:
-                assert response.status == status
+    with kept_ports(1) as (port,):
+        shared = Listener("127.0.0.1", port)
+        listen = {"inference": shared, "management": shared, "metrics": Listener("127.0.0.1", 0)}
+        async with house(listen=listen) as h, aiohttp.ClientSession() as client:
+            assert h.port("inference") == h.port("management") == port != h.port("metrics")
+            h.control.result = {"models": []}
+            for path, status in (("/ping", 200), ("/models", 200), ("/metrics", 404)):
+                async with client.get(h.url(path, "inference")) as response:
+                    assert response.status == status
 
 
 async def test_a_face_that_is_left_out_is_not_served() -> None:

@@ -172,10 +172,7 @@ def test_no_key_is_left_in_an_open_file(tmp_path: Path) -> None:
 
 
 async def test_one_port_is_not_both_with_and_without_tls() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    listen = {"inference": Listener("127.0.0.1", port, tls=True), "metrics": Listener("127.0.0.1", port)}
+    listen = {"inference": Listener("127.0.0.1", 8080, tls=True), "metrics": Listener("127.0.0.1", 8080)}
     with pytest.raises(InvalidConfig, match=r"inference_address=https://.* and metrics_address=http://.* are one port"):
         async with house(listen=listen, tls=certificates.context()):
             pass

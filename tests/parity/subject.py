@@ -7,15 +7,16 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
 import psutil
 
+from ..ports import kept_ports
 from . import archives
 from .plain import Namer
 from .steps import Setup
@@ -37,22 +38,14 @@ def poll(check: Callable[[], T], seconds: float) -> T:
     return found
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all different."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
 class Subject:
     """A context: inside it the server of `setup` runs, if the setup wants one, from the programs in `bin_folder`."""
 
     def __init__(self, bin_folder: Path, version: str, setup: Setup, home: Path) -> None:
         self.setup, self.home, self._bin = setup, home, bin_folder
         names = ("inference", "management", "metrics", "grpc", "grpc_management")
-        self.ports = dict(zip(names, free_ports(len(names)), strict=True))
+        self._kept = ExitStack()
+        self.ports = dict(zip(names, self._kept.enter_context(kept_ports(len(names))), strict=True))
         known = {str(home): "<home>", str(bin_folder.parent): "<venv>"}
         self.namer = Namer(known | {str(port): f"<{name} port>" for name, port in self.ports.items()}, version)
         self._process: subprocess.Popen[bytes] | None = None
@@ -120,17 +113,17 @@ class Subject:
         return json.loads((self.home / "key_file.json").read_text())[kind]["key"]
 
     def __exit__(self, *_: object) -> None:
+        with self._kept:
+            self._end()
+
+    def _end(self) -> None:
         family = self._family()
         if self._process is not None:
             for process in family:
                 if process.pid != self._process.pid or len(family) == 1:
                     _send(process, signal.SIGTERM)
                     break
-        pids = [self.home / "tmp" / ".model_server.pid"]
-        for file in pids:
-            if file.exists() and file.read_text().strip().isdigit() and psutil.pid_exists(int(file.read_text())):
-                started = psutil.Process(int(file.read_text()))
-                family += [started, *started.children(recursive=True)]
+        family += self._background()
         _, alive = psutil.wait_procs(family, timeout=3 if self._process else 0)
         for process in {*alive, *self._family()}:
             _send(process, signal.SIGKILL)
@@ -140,6 +133,14 @@ class Subject:
 
     def remove(self) -> None:
         shutil.rmtree(self.home, ignore_errors=True)
+
+    def _background(self) -> list[psutil.Process]:
+        """The server that a row has started in the background, with its workers; at any moment it may have ended."""
+        try:
+            started = psutil.Process(int((self.home / "tmp" / ".model_server.pid").read_text()))
+            return [started, *started.children(recursive=True)]
+        except (OSError, ValueError, psutil.NoSuchProcess):
+            return []
 
     def _family(self) -> list[psutil.Process]:
         if self._process is None:
