@@ -34,6 +34,12 @@ class Probe:
             os.kill(os.getpid(), signal.SIGKILL)
         if verb == "sleep":
             time.sleep(float(rest))
+        if verb == "hold":  # until the gate, a file, is there; then the rest is done
+            gate, _, rest = rest.partition(" ")
+            open(gate + ".reached", "w").close()
+            while not os.path.exists(gate):
+                time.sleep(0.01)
+            return self.one(rest, row, data, context, i)
         if verb == "print":
             print("x" * int(rest)); print("a line on stderr", file=sys.stderr)
         if verb == "status":

@@ -42,8 +42,8 @@ class Answer:
         return self.json["message"]
 
 
-def eventually(check: Callable[[], T], seconds: float = 20.0) -> T:
-    """What `check` returns as soon as that is true; fails with its last value."""
+def eventually(check: Callable[[], T], seconds: float = 60.0) -> T:
+    """What `check` returns as soon as that is true; fails with its last value. The bound is there to end, not to measure."""
     deadline = time.monotonic() + seconds
     while not (found := check()):
         assert time.monotonic() < deadline, f"still {found!r} after {seconds} s"
@@ -57,6 +57,22 @@ def gone(pid: int) -> bool:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+class Gate:
+    """A file that a handler waits for, once it has made the one beside it: `hold PATH` to handlers.PROBE does."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def reached(self) -> None:
+        eventually(self.path.with_name(f"{self.path.name}.reached").exists)
+
+    def open(self) -> None:
+        self.path.touch()
 
 
 def make_model(store: Path, name: str, handler: str, config: str = "", version: str = "1.0", **files: str) -> Path:
@@ -155,6 +171,19 @@ class LiveServer:
     def has_logged(self, text: str) -> bool:
         return any(text in line for line in self.lines)
 
+    def until_logged(self, text: str) -> None:
+        """The log is written by a thread of its own: a line may come after the answer to what it tells of."""
+        eventually(lambda: self.has_logged(text))
+
+    def accepted(self, model: str) -> tuple[int, int]:
+        """How many requests of a model its workers have, and how many wait."""
+        text = self.call(
+            "Metrics", "GET", "/metrics?name[]=torchserve_requests_in_flight&name[]=torchserve_queue_depth"
+        )
+        found = re.findall(rf'^(\w+){{model_name="{model}".*}} (\d+)', text.body.decode(), re.MULTILINE)
+        numbers = {name: int(number) for name, number in found}
+        return numbers["torchserve_requests_in_flight"], numbers["torchserve_queue_depth"]
+
     # ---- clients
 
     def call(self, face: str, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
@@ -188,7 +217,7 @@ class LiveServer:
         if self.process.poll() is None and not self._terminated:
             self.terminate()
         try:
-            return self.process.wait(timeout=40)
+            return self.process.wait(timeout=60)
         finally:
             self.process.kill()
             self._reader.join(timeout=10)

@@ -79,7 +79,7 @@ def test_the_yaml_counts(dev: Dev, folder: Path) -> None:
     eventually(lambda: dev.batch_size() == 5)
     dev.says(b"first")
     (folder / "model-config.yaml").write_text("batchSize: [5\n")
-    eventually(lambda: dev.has_logged("model-config.yaml: not usable YAML"))
+    dev.until_logged("model-config.yaml: not usable YAML")
     dev.says(b"first")
     (folder / "model-config.yaml").write_text("batchSize: 6\n")
     eventually(lambda: dev.batch_size() == 6)
@@ -105,6 +105,6 @@ def test_beside_a_server(dev: Dev, tmp_path: Path) -> None:
 def test_what_can_not_be_served(tmp_path: Path, folder: Path, words: list[str], told: str) -> None:
     (tmp_path / "empty").mkdir()
     done = subprocess.run(
-        [*COMMAND, "dev", *words], env=environment(tmp_path), cwd=tmp_path, text=True, capture_output=True, timeout=30
+        [*COMMAND, "dev", *words], env=environment(tmp_path), cwd=tmp_path, text=True, capture_output=True, timeout=120
     )
     assert (done.returncode, told in done.stderr) == (1, True), done.stderr

@@ -33,10 +33,6 @@ def promised(tmp_path: Path) -> list[tuple[str, int]]:
     return sorted((lease["uuid"], lease["need"] // GIB) for file in files for lease in file["leases"])
 
 
-def logged(server, text: str) -> None:
-    eventually(lambda: server.has_logged(text), 30)
-
-
 def gpu_of(server, model: str) -> str | None:
     return server.predict(model, "pid").json["visible"]
 
@@ -75,7 +71,7 @@ def test_a_model_may_wait_for_memory_or_run_on_the_cpu(serve: Serve, store: Path
     server.ready("modest")
     assert gpu_of(server, "modest") is None
     assert server.manage("POST", "/models?url=patient&synchronous=false").status == 202
-    logged(server, "patient_1.0 waits: no GPU has 20000 MiB for it")
+    server.until_logged("patient_1.0 waits: no GPU has 20000 MiB for it")
     host.set({"1.used": 10 * GIB})
     server.ready("patient")
     assert gpu_of(server, "patient") == "GPU-bbbb"
@@ -117,7 +113,7 @@ def test_workers_leave_a_gpu_that_is_lost(
     server.ready("probe")
     assert gpu_of(server, "probe") == "GPU-aaaa"
     host.set(fault)
-    logged(server, f"leaves its GPU: GPU 0 (GPU-aaaa) is lost: {reason}")
+    server.until_logged(f"leaves its GPU: GPU 0 (GPU-aaaa) is lost: {reason}")
     eventually(lambda: gpu_of(server, "probe") == "GPU-bbbb")
     assert server.manage("PUT", "/models/probe?min_worker=2&max_worker=2&synchronous=true").status == 200
     assert gpu_of(server, "probe") == "GPU-bbbb"
@@ -136,7 +132,7 @@ def test_a_driver_that_hangs_hangs_nothing_else(serve: Serve, store: Path, host:
     server = serve("probe", env=host.env, properties=leases)
     server.ready("probe")
     host.set({"0.hang": 1})
-    logged(server, "NVML did not answer: the GPU driver of this host hangs")
+    server.until_logged("NVML did not answer: the GPU driver of this host hangs")
     assert server.predict("probe", "pid").status == 200
     host.set({"0.hang": None})
     assert server.manage("PUT", "/models/probe?min_worker=2&max_worker=2&synchronous=true").status == 200

@@ -61,7 +61,7 @@ def test_a_models_life(empty: LiveServer):
     assert status_of(ask("DELETE", "/models/echo/2.0")) == (403, "Cannot remove default version for model echo")
     assert status_of(ask("DELETE", "/models/echo/1.0")) == (200, 'Model "echo" unregistered')
     assert status_of(ask("PUT", "/models/echo?min_worker=1")) == (202, "Processing worker updates...")
-    eventually(lambda: len(empty.workers("echo")) == 1 or ask("PUT", "/models/echo?min_worker=1&max_worker=1"))
+    eventually(lambda: len(empty.workers("echo", "READY")) >= 1)
     assert status_of(ask("DELETE", "/models/echo/")) == (200, 'Model "echo" unregistered')
     assert ask("GET", "/models").json == {"models": []}
     assert empty.predict("echo", b"x").status == 404

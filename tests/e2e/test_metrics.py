@@ -39,14 +39,14 @@ def test_metrics_config_lists_what_there_is(serve: Serve, store: Path, tmp_path:
     assert f'Calls{{Hostname="{HOST}",}} 2.0\n' in text
     assert f'Sizes_bucket{{Kind="large",Hostname="{HOST}",le="5.0",}} 2.0\n' in text
     assert f'PredictionTime{{ModelName="m",Level="Model",Hostname="{HOST}",}}' in text
-    eventually(lambda: server.has_logged("The model metric Undeclared is dropped"))
+    server.until_logged("The model metric Undeclared is dropped")
 
 
 def test_a_metrics_config_that_is_wrong_costs_no_metric(serve: Serve, store: Path, tmp_path: Path) -> None:
     make_model(store, "m", MEASURING_UNDECLARED)
     (tmp_path / "metrics.yaml").write_text("ts_metrics: 3")
     server = serve("m", properties=f"metrics_config={tmp_path}/metrics.yaml\nmodel_metrics_auto_detect=true")
-    eventually(lambda: server.has_logged("Failed to load metrics configuration; the default metrics are used:"))
+    server.until_logged("Failed to load metrics configuration; the default metrics are used:")
     server.ready("m")
     assert server.predict("m", "x").body == b"ok"
     text = scrape(server)
@@ -93,13 +93,13 @@ def test_a_mode_that_writes_lines_and_the_machine(
         rf"MemoryUtilization\.Percent:[\d.]+\|#Level:Host{host}timestamp:\d{{10}}",
         rf"GPUUtilization\.Percent:30\.0\|#Level:Host,DeviceId:1{host}timestamp:\d{{10}}",
     ):
-        assert re.search(f"^{time}{pattern}$", server_lines.read_text(), re.MULTILINE), pattern
+        eventually(lambda line=f"^{time}{pattern}$": re.search(line, server_lines.read_text(), re.MULTILINE))
     identity = answer.headers["x-request-id"]
     for pattern in (
         rf"PredictionTime\.ms:[\d.]+\|#ModelName:m,Level:Model{host}requestID:{identity},timestamp:\d{{10}}",
         rf"Zoned\.Megabytes:3\.0\|#Zone:a,ModelName:m,Level:Model{host}requestID:{identity},timestamp:\d{{10}}",
     ):
-        assert re.search(f"^{time}{pattern}$", model_lines.read_text(), re.MULTILINE), pattern
+        eventually(lambda line=f"^{time}{pattern}$": re.search(line, model_lines.read_text(), re.MULTILINE))
 
 
 def test_the_metrics_api_and_the_machines_metrics_can_be_off(serve: Serve) -> None:

@@ -64,5 +64,5 @@ def test_what_pip_says_is_the_answer_and_nothing_stays(serve: Serve, store: Path
 def test_without_the_switch_nothing_is_installed_and_the_log_says_so(serve: Serve, store: Path):
     model(store, "one", "1.0")
     server = serve("one")
-    assert eventually(lambda: server.has_logged("requirements.txt of model one is not installed"))
-    eventually(lambda: server.has_logged("No module named 'tinypackage'"))
+    server.until_logged("requirements.txt of model one is not installed")
+    server.until_logged("No module named 'tinypackage'")

@@ -17,7 +17,7 @@ def seats(server, model: str, workers: int) -> list[tuple[str | None, int | None
     def ask() -> bool:
         asked = [server.later(model, "sleep 0.05") for _ in range(2 * workers)]
         for each in asked:
-            answer = each.result(30).json
+            answer = each.result().json
             found[answer["pid"]] = (answer["visible"], answer["gpu_id"])
         return len(found) == workers
 

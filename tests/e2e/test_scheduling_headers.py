@@ -45,7 +45,7 @@ def test_company_in_a_batch_is_told(serve: Serve, store: Path) -> None:
     waiting = [server.later("record", f"q{number}") for number in range(3)]
     eventually(lambda: queued(server) == 3)
     (store.parent / "gate").touch()
-    for answer in [each.result(30) for each in (*held, *waiting)]:
+    for answer in [each.result() for each in (*held, *waiting)]:
         found = told(answer)
         assert float(found.pop("queue-ms")) > 0
         assert float(found.pop("handler-ms")) > 0

@@ -122,7 +122,7 @@ def test_what_failed_is_not_saved(start: Start, store: Path, tmp_path: Path) -> 
         assert server.manage(method, path).status >= 400
     assert snapshots(tmp_path, "snapshot") == []
     assert server.manage("POST", "/models?url=broken&initial_workers=1&synchronous=false").status == 202
-    eventually(lambda: server.has_logged("Failed to start workers for model broken"))
+    server.until_logged("Failed to start workers for model broken")
     assert server.stop() == 0
     # Behind a 202 a model stays and its workers are tried again, as in TorchServe: a restart has it too.
     assert saved(*snapshots(tmp_path, "shutdown")).keys() == {"broken"}
@@ -215,7 +215,7 @@ def test_an_archive_that_can_not_be_brought_back_fails_the_start_in_one_line(
         (store / "m.mar").write_bytes(b"PK\x03\x04 torn")
     result = subprocess.run(
         [*COMMAND, "--start", "--model-store", "store"],
-        cwd=tmp_path, env=environment(tmp_path), text=True, capture_output=True, timeout=60, check=False,
+        cwd=tmp_path, env=environment(tmp_path), text=True, capture_output=True, timeout=120, check=False,
     )  # fmt: skip
     assert result.returncode == 1
     assert "model_snapshot names model m version 1.0" in result.stderr
@@ -229,11 +229,11 @@ def test_a_folder_that_takes_no_snapshot_costs_no_service(start: Start, store: P
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "config").write_text("a file, where a folder belongs")
     server = start(*CONFIG)
-    eventually(lambda: server.has_logged("The snapshot could not be written, and the server goes on without"))
+    server.until_logged("The snapshot could not be written, and the server goes on without")
     assert server.manage("POST", "/models?url=echo&initial_workers=1").status == 200
     assert server.predict("echo", b"x").body == b"x"
     (tmp_path / "logs" / "config").unlink()
     assert server.manage("DELETE", "/models/echo").status == 200
-    eventually(lambda: server.has_logged("Snapshots can be written again"))
+    server.until_logged("Snapshots can be written again")
     assert saved(*snapshots(tmp_path, "snapshot")) == {}
     assert server.stop() == 0

@@ -73,7 +73,7 @@ def test_under_load_every_request_is_run_once_and_answered(server: LiveServer, s
             eventually(lambda: len(recorded(seen)) > after + 10)
         finally:
             over.set()
-        sent = [text for each in running for text in each.result(30)]
+        sent = [text for each in running for text in each.result()]
     assert sorted(recorded(seen)) == sorted(sent)
     assert [entry["modelVersion"] for entry in server.manage("GET", "/models/m/all").json] == ["2.0"]
 
@@ -102,10 +102,10 @@ def test_nobody_waits_for_what_the_old_version_still_runs(server: LiveServer, se
         late.close()
         assert not any(request.done() for request in (held, removing, *queued))
         (seen.parent / "gate").touch()
-        assert [request.result(30).body for request in (held, *queued)] == [
+        assert [request.result().body for request in (held, *queued)] == [
             b"wait",
             b"queued-0",
             b"queued-1",
             b"queued-2",
         ]
-        assert removing.result(30).status == 200
+        assert removing.result().status == 200
