@@ -94,7 +94,7 @@ def test_a_worker_that_dies_fails_all_that_it_ran_and_is_started_again(serve: Se
 
 
 def test_a_request_without_end_costs_no_other_and_a_hung_worker_is_replaced(serve: Serve, store: Path) -> None:
-    server = begin(serve, store, CONFIG.replace("100", "2"))
+    server = begin(serve, store, CONFIG.replace("100", "3"))
     pid = server.workers("side")[0]["pid"]
     stuck = server.later("side", b"never")
     until = time.monotonic() + 60
