@@ -20,6 +20,8 @@ from torchserve.cli.background import Reporter, _ping, _wait_for_the_end, start_
 from torchserve.core.config.address import Address
 from torchserve.core.errors import InvalidConfig
 
+from ..ports import kept_ports
+
 pytestmark = pytest.mark.usefixtures("temp")
 PORTS = "".join(f"{face}_address=http://127.0.0.1:0\n" for face in ("inference", "management", "metrics"))
 
@@ -177,7 +179,6 @@ def test_health(pinged: HTTPServer, status: int, said: str) -> None:
 
 
 def test_nobody_answers() -> None:
-    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
-    server.server_close()
-    with pytest.raises(InvalidConfig, match=r"started and does not answer at http://127\.0\.0\.1:\d+: .*refused"):
-        _ping(Address("127.0.0.1", server.server_port))
+    refused = r"started and does not answer at http://127\.0\.0\.1:\d+: .*refused"
+    with kept_ports(1) as (port,), pytest.raises(InvalidConfig, match=refused):
+        _ping(Address("127.0.0.1", port))

@@ -16,7 +16,7 @@ from torchserve.http.tls import Identity, server_context
 
 from ..e2e.conftest import Serve, serve, store
 from ..e2e.handlers import ECHO
-from ..e2e.live import make_model
+from ..e2e.live import eventually, make_model
 from .answering import answering
 
 __all__ = ["serve", "store"]
@@ -71,6 +71,7 @@ def test_a_models_life(serve: Serve, store: Path) -> None:
         "dogs       1.0      1/1      4        0  dogs",
     ]
     said("models", "register", "dogs2", "--name", "dogs", "--no-wait")
+    eventually(lambda: server.manage("GET", "/models/dogs/2.0").status == 200)
     assert said("models", "scale", "dogs", "2", "--max", "3", "--json") == (
         '{\n  "status": "Workers scaled to 2 for model: dogs"\n}\n'
     )
@@ -80,7 +81,14 @@ def test_a_models_life(serve: Serve, store: Path) -> None:
     assert shown.startswith("dogs 1.0\nOPTION")
     assert "\ndogs 2.0\n" in shown
     assert "workers                  2/2-3" in shown
-    assert json.loads(said("models", "describe", "dogs", "--json")) == server.manage("GET", "/models/dogs").json
+    server.ready("dogs")  # the second version's, which are those of the default now
+    described, now = (
+        json.loads(said("models", "describe", "dogs", "--json")),
+        server.manage("GET", "/models/dogs").json,
+    )
+    for worker in (*described[0]["workers"], *now[0]["workers"]):
+        assert worker.pop("memoryUsage") > 0
+    assert described == now
     assert said("models", "rm", "dogs", "--version", "1.0") == 'Model "dogs" unregistered\n'
     assert json.loads(said("models", "list", "--json")) == server.manage("GET", "/models").json
     assert refused("models", "describe", "birds") == "Error: Model not found: birds"

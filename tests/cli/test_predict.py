@@ -71,7 +71,7 @@ def predict(model: Path, *words: str, stdin: str = "") -> subprocess.CompletedPr
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
         errors="replace",
     )
 

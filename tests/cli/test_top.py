@@ -15,7 +15,7 @@ from torchserve.cli.main import main
 
 from ..e2e.conftest import Serve, serve, store
 from ..e2e.handlers import ECHO
-from ..e2e.live import make_model
+from ..e2e.live import eventually, make_model
 from .answering import answering
 
 __all__ = ["serve", "store"]
@@ -100,7 +100,8 @@ def test_what_is_completed(words: str, place: int, found: list[str]) -> None:
     listed = {"models": [{"modelName": name} for name in ("cats", "dogs", "dots")]}
     with answering({"GET /models?limit=100": (200, listed)}) as server:
         url = server.url
-        assert complete(words.format(url=url), place, TS_MANAGEMENT_ADDRESS=url) == found
+        # A shell waits for a second at most.
+        eventually(lambda: complete(words.format(url=url), place, TS_MANAGEMENT_ADDRESS=url) == found)
 
 
 def test_without_a_server_nothing_is_completed() -> None:

@@ -53,7 +53,7 @@ class Sink:
         return item
 
 
-async def until(true: Callable[[], object], timeout: float = 30.0) -> None:
+async def until(true: Callable[[], object], timeout: float = 60.0) -> None:
     """Poll until `true()` holds."""
     async with asyncio.timeout(timeout):
         while not true():

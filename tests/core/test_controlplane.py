@@ -251,21 +251,23 @@ def loading(house: House) -> Path:
 
 
 async def test_a_registration_that_is_given_up_takes_its_worker_with_it(house: House, loading: Path) -> None:
+    before = psutil.Process().children()
     registering = asyncio.create_task(house.register(initial_workers=1))
     await until(loading.exists)
     registering.cancel()
     with pytest.raises(asyncio.CancelledError):
         await registering
     assert house.names == []
-    await until(lambda: not psutil.Process().children())
+    await until(lambda: psutil.Process().children() == before)
 
 
 async def test_the_end_waits_for_no_worker_that_loads(house: House, loading: Path) -> None:
+    before = psutil.Process().children()
     await house.register(initial_workers=1, synchronous=False)
     await until(loading.exists)
-    await asyncio.wait_for(house.plane.close(0.0), 10)
+    await asyncio.wait_for(house.plane.close(0.0), 60)
     assert house.names == []
-    await until(lambda: not psutil.Process().children())
+    await until(lambda: psutil.Process().children() == before)
 
 
 async def test_a_model_of_the_start_stays_and_is_tried_again(barren: House, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,6 +19,11 @@ from torchserve.http.front import Front, Listener
 from torchserve.http.limits import Limits
 
 
+# Seconds that a test waits at most for what happens at once on a quiet machine. The limits of a front that end a
+# connection by themselves are longer by default: what they do is not taken for it.
+SOON = 25.0
+
+
 class Sink(Protocol):
     def chunk(self, item: object) -> None: ...
     def done(self, item: object) -> None: ...
@@ -193,7 +198,7 @@ class House:
     def url(self, path: str, face: Any = "inference") -> str:
         return f"http://127.0.0.1:{self.port(face)}{path}"
 
-    async def say(self, raw: bytes, face: Any = "inference", *, timeout: float = 10.0) -> bytes:
+    async def say(self, raw: bytes, face: Any = "inference", *, timeout: float = SOON) -> bytes:
         """Send bytes on a new connection and read until the server closes it."""
         async with connect(self.port(face)) as (reader, writer):
             writer.write(raw)
@@ -240,7 +245,7 @@ async def house(
     assert [entry.status for entry in log] == metrics.statuses
 
 
-async def until(true: Callable[[], object], timeout: float = 5.0) -> None:
+async def until(true: Callable[[], object], timeout: float = SOON) -> None:
     """Poll until `true()` holds."""
     async with asyncio.timeout(timeout):
         while not true():
@@ -266,7 +271,7 @@ def post(path: str, body: bytes = b"", *headers: str, declared: int | None = Non
 
 async def answer(reader: asyncio.StreamReader) -> tuple[list[str], bytes]:
     """One answer that has a content-length, from a connection that stays open."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SOON):
         lines, _ = head_and_body(await reader.readuntil(b"\r\n\r\n"))
         length = next(int(line.split(": ")[1]) for line in lines if line.startswith("content-length"))
         return lines, await reader.readexactly(length)

@@ -11,7 +11,7 @@ from torchserve.http.front import Listener
 from torchserve.http.lean import read_plain
 
 from ..ports import kept_ports
-from .doubles import FakeDataPlane, House, Sink, connect, head_and_body, house
+from .doubles import SOON, FakeDataPlane, House, Sink, connect, head_and_body, house
 
 FORM = "Content-Type: application/x-www-form-urlencoded"
 
@@ -118,10 +118,10 @@ async def test_invocations_find_their_model(
 async def test_a_model_that_the_query_names_knows_of_a_body_on_its_way() -> None:
     async with house() as h, connect(h.port()) as (reader, writer):
         writer.write(raw("POST", "/invocations?model_name=m", b"half")[:-2])
-        await asyncio.wait_for(h.data.changed.wait(), 5)
+        await asyncio.wait_for(h.data.changed.wait(), SOON)
         assert h.data.arriving == 1
         writer.write(b"lf")
-        assert (await asyncio.wait_for(reader.read(), 5)).endswith(b"\r\n\r\nm")
+        assert (await asyncio.wait_for(reader.read(), SOON)).endswith(b"\r\n\r\nm")
 
 
 async def test_a_merged_port_tells_predictions_from_management() -> None:

@@ -18,7 +18,19 @@ from torchserve.http.front import Listener
 from torchserve.http.limits import Limits
 
 from ..ports import kept_ports
-from .doubles import FakeControlPlane, FakeDataPlane, House, Sink, answer, connect, head_and_body, house, post, until
+from .doubles import (
+    SOON,
+    FakeControlPlane,
+    FakeDataPlane,
+    House,
+    Sink,
+    answer,
+    connect,
+    head_and_body,
+    house,
+    post,
+    until,
+)
 
 GET_PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -76,7 +88,7 @@ async def test_the_client_decides_whether_the_connection_stays(version: str, hea
         lines, _ = await answer(reader)
         assert (f"connection: {'close' if closes else 'keep-alive'}") in lines
         if closes:
-            assert await asyncio.wait_for(reader.read(), 5) == b""
+            assert await asyncio.wait_for(reader.read(), SOON) == b""
         else:
             writer.write(GET_PING)
             await answer(reader)
@@ -169,7 +181,7 @@ async def test_expect_continue_is_honoured() -> None:
         for face, path in (("inference", "/predictions/m"), ("management", "/models")):
             async with connect(h.port(face)) as (reader, writer):
                 writer.write(post(path, b"", "Expect: 100-continue", declared=3))
-                assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5) == b"HTTP/1.1 100 Continue\r\n\r\n"
+                assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), SOON) == b"HTTP/1.1 100 Continue\r\n\r\n"
                 writer.write(b"abc")
                 await answer(reader)
         assert h.data.payloads[0].parts[0].body == b"abc"
@@ -183,11 +195,11 @@ async def test_a_streamed_answer_arrives_piece_by_piece(method: str) -> None:
             writer.write(post("/predictions/m", method=method))
             await until(lambda: steps)
             steps[0].chunk(Reply(b"one"))
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), SOON)
             assert b"transfer-encoding: chunked" in head
-            assert await asyncio.wait_for(reader.readexactly(8), 5) == b"3\r\none\r\n"
+            assert await asyncio.wait_for(reader.readexactly(8), SOON) == b"3\r\none\r\n"
             steps[0].done(Reply(b"two"))
-            assert await asyncio.wait_for(reader.readexactly(13), 5) == b"3\r\ntwo\r\n0\r\n\r\n"
+            assert await asyncio.wait_for(reader.readexactly(13), SOON) == b"3\r\ntwo\r\n0\r\n\r\n"
             writer.write(post("/predictions/m", method=method))  # the connection is still good
             await until(lambda: len(steps) == 2)
             steps[1].done(Reply(b"whole"))
@@ -239,7 +251,7 @@ async def test_management_goes_on_when_its_client_leaves() -> None:
         assert not go.cancelled()
         assert not await h.front.drain(0.05)  # the work counts as unfinished
         go.set_result("x")
-        assert await h.front.drain(5)
+        assert await h.front.drain(SOON)
 
 
 # ---- draining
@@ -254,7 +266,7 @@ async def test_a_drain_answers_what_has_arrived_and_closes_behind_it(method: str
             writer.write(post("/predictions/m", method=method))
             slow_writer.write(post("/predictions/m", b"ab", declared=4, method=method))
             await until(lambda: sinks and h.data.arriving)
-            drain = asyncio.ensure_future(h.front.drain(5))
+            drain = asyncio.ensure_future(h.front.drain(SOON))
             await until(lambda: refused(port))
             assert not drain.done()
             slow_writer.write(b"cd")  # the half of a body that was on its way is waited for
@@ -263,7 +275,7 @@ async def test_a_drain_answers_what_has_arrived_and_closes_behind_it(method: str
                 sink.done(Reply(b"done"))
                 lines, body = await answer(each)
                 assert ("connection: close" in lines, body) == (True, b"done")
-                assert await asyncio.wait_for(each.read(), 5) == b""
+                assert await asyncio.wait_for(each.read(), SOON) == b""
             assert await drain
 
 
@@ -276,7 +288,7 @@ async def test_a_request_on_an_idle_connection_is_answered_during_a_drain() -> N
     async with house() as h, connect(h.port()) as (reader, writer):
         writer.write(GET_PING)
         await answer(reader)
-        assert await h.front.drain(5)
+        assert await h.front.drain(SOON)
         h.control.well = False
         writer.write(GET_PING)
         lines, body = await answer(reader)
@@ -290,7 +302,7 @@ async def test_a_request_that_was_only_just_parsed_counts_as_unanswered() -> Non
         await answer(reader)
         (connection,) = h.front._acceptors[0].connections  # noqa: SLF001
         connection.data_received(GET_PING)
-        drain = asyncio.ensure_future(h.front.drain(5))
+        drain = asyncio.ensure_future(h.front.drain(SOON))
         await asyncio.sleep(0)
         assert not drain.done()
         assert await drain
@@ -304,7 +316,7 @@ async def test_a_drain_is_bounded(method: str) -> None:
         await until(lambda: h.data.payloads)
         assert not await h.front.drain(0.05)
         await h.front.stop()
-        assert await asyncio.wait_for(reader.read(), 5) == b""
+        assert await asyncio.wait_for(reader.read(), SOON) == b""
 
 
 # ---- listening

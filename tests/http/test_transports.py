@@ -15,7 +15,7 @@ from torchserve.http.front import Listener
 from torchserve.http.limits import Limits
 
 from . import certificates
-from .doubles import FakeDataPlane, House, Sink, head_and_body, house, until
+from .doubles import SOON, FakeDataPlane, House, Sink, head_and_body, house, until
 
 Dial = Callable[[House], AbstractAsyncContextManager[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
@@ -63,7 +63,7 @@ def ask(method: str, path: str, body: bytes = b"", *more: str, declared: int | N
 
 async def answer(reader: asyncio.StreamReader) -> tuple[str, bytes]:
     """The status line and body of one answer with a length."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SOON):
         lines, _ = head_and_body(await reader.readuntil(b"\r\n\r\n"))
         length = next(int(line.split(": ")[1]) for line in lines if line.startswith("content-length"))
         return lines[0], await reader.readexactly(length)
@@ -111,10 +111,10 @@ async def test_a_streamed_answer(way: Way, method: str) -> None:
         writer.write(ask(method, "/predictions/m"))
         await until(lambda: sinks)
         sinks[0].chunk(Reply(b"one"))
-        assert b"transfer-encoding: chunked" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
-        assert await asyncio.wait_for(reader.readexactly(8), 5) == b"3\r\none\r\n"
+        assert b"transfer-encoding: chunked" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), SOON)
+        assert await asyncio.wait_for(reader.readexactly(8), SOON) == b"3\r\none\r\n"
         sinks[0].done(Reply(b"two"))
-        assert await asyncio.wait_for(reader.readexactly(13), 5) == b"3\r\ntwo\r\n0\r\n\r\n"
+        assert await asyncio.wait_for(reader.readexactly(13), SOON) == b"3\r\ntwo\r\n0\r\n\r\n"
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
@@ -141,12 +141,12 @@ async def test_the_connection_closes_when_asked_to(way: Way, method: str) -> Non
     async with way.house() as h, way.dial(h) as (reader, writer):
         writer.write(ask(method, "/predictions/m", b"x", "Connection: close"))
         assert (await answer(reader))[1] == b"x"
-        assert await asyncio.wait_for(reader.read(), 5) == b""
+        assert await asyncio.wait_for(reader.read(), SOON) == b""
 
 
 async def test_an_idle_connection_is_closed(way: Way) -> None:
     async with way.house(limits=Limits(keep_alive=0.05)) as h, way.dial(h) as (reader, _):
-        assert await asyncio.wait_for(reader.read(), 5) == b""
+        assert await asyncio.wait_for(reader.read(), SOON) == b""
         assert h.log == []
 
 
@@ -157,7 +157,7 @@ async def test_a_drain_answers_what_has_arrived(way: Way) -> None:
         writer.write(ask("POST", "/predictions/m"))
         writer2.write(ask("GET", "/predictions/m"))
         await until(lambda: len(sinks) == 2)
-        drain = asyncio.ensure_future(h.front.drain(5))
+        drain = asyncio.ensure_future(h.front.drain(SOON))
         await asyncio.sleep(0)
         with pytest.raises(OSError):
             async with way.dial(h):
@@ -175,7 +175,7 @@ async def test_a_slow_reader_gets_all_and_is_waited_for(way: Way) -> None:
         writer.write(ask("POST", "/predictions/m", body))
         await until(lambda: h.log)
         assert not await h.front.drain(0.01)
-        stopping = asyncio.ensure_future(h.front.drain(5))
+        stopping = asyncio.ensure_future(h.front.drain(SOON))
         for _ in range(50):
             await asyncio.sleep(0)
         assert not stopping.done()

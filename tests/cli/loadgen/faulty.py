@@ -68,4 +68,4 @@ async def faulty(script: Script = echo) -> AsyncIterator[Faulty]:
         yield server
     finally:
         listening.close()
-        await asyncio.wait_for(asyncio.gather(*server.talks), 10)  # they end with the client's connections
+        await asyncio.wait_for(asyncio.gather(*server.talks), 60)  # they end with the client's connections

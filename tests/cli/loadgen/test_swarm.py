@@ -38,7 +38,7 @@ def server() -> Iterator[Faulty]:
 
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
     thread.start()
-    yield started.result(10)
+    yield started.result(60)
     loop.call_soon_threadsafe(over.set)
     thread.join()
     loop.close()
@@ -46,7 +46,7 @@ def server() -> Iterator[Faulty]:
 
 def a_plan(address: Address, load: Closed | Open) -> Plan:
     return Plan(
-        address, "/x", BODIES, load, seconds=0.3, slo=10.0, check=checks.echo, window=0.1, tolerance=0.9, most_warmup=2.0,
+        address, "/x", BODIES, load, seconds=0.3, slo=10.0, check=checks.echo, window=0.1, tolerance=0.9, most_warmup=60.0,
         most_late=60.0, processes=2,
     )  # fmt: skip
 

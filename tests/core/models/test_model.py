@@ -118,7 +118,7 @@ async def test_a_request_that_waits_too_long_is_told_how_long() -> None:
     subject = model(client_timeout=1)
     subject.pool.slots.append(slot())
     sink = submit(subject)
-    await asyncio.wait_for(sink.told.wait(), 10)
+    await asyncio.wait_for(sink.told.wait(), 60)
     error = sink.outcome
     assert isinstance(error, RequestExpired)
     assert error.message.startswith('Model "m" version 1.0 did not come to this request in time: it waited ')
@@ -209,7 +209,7 @@ async def test_a_drain_without_hope_does_not_wait() -> None:
     sink = submit(subject)
     lost.state = SlotState.GIVEN_UP
     lost.task = asyncio.create_task(asyncio.sleep(0))
-    await asyncio.wait_for(subject.drain(3600.0), 10)
+    await asyncio.wait_for(subject.drain(3600.0), 60)
     assert isinstance(sink.outcome, Draining)
 
 
