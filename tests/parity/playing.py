@@ -16,7 +16,7 @@ _HURRIED_START = 6.0
 
 
 def played(
-    setup: Setup, bin_folder: Path, version: str, home: Path, patience: float = 15.0, missing: Collection[str] = ()
+    setup: Setup, bin_folder: Path, version: str, home: Path, patience: float = 60.0, missing: Collection[str] = ()
 ) -> dict[str, Any]:
     """What each row of a setup shows on the server of `bin_folder`. Nobody waits long for the rows that are `missing`."""
     try:

@@ -118,11 +118,8 @@ class Subject:
 
     def _end(self) -> None:
         family = self._family()
-        if self._process is not None:
-            for process in family:
-                if process.pid != self._process.pid or len(family) == 1:
-                    _send(process, signal.SIGTERM)
-                    break
+        for process in family[:1] + [each for each in family[1:] if _runs_java(each)]:
+            _send(process, signal.SIGTERM)
         family += self._background()
         _, alive = psutil.wait_procs(family, timeout=3 if self._process else 0)
         for process in {*alive, *self._family()}:
@@ -150,6 +147,14 @@ class Subject:
             return [top, *top.children(recursive=True)]
         except psutil.NoSuchProcess:
             return []
+
+
+def _runs_java(process: psutil.Process) -> bool:
+    """As TorchServe does below its command, which passes no signal on. Ours is the server itself."""
+    try:
+        return process.name() == "java"
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _send(process: psutil.Process, number: int) -> None:
