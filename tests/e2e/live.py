@@ -131,7 +131,7 @@ class LiveServer:
         config = home / "config.properties"
         config.write_text(
             "inference_address=http://127.0.0.1:0\nmanagement_address=http://127.0.0.1:0\n"
-            f"metrics_address=http://127.0.0.1:0\n{properties}\n"
+            f"metrics_address=http://127.0.0.1:0\ngpu_lease_folder={home}/leases\n{properties}\n"
         )
         command = [*COMMAND, "--start", "--foreground", "--model-store", str(self.store)]
         command += [str(config) if flag == config.name else flag for flag in flags]

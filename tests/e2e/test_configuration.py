@@ -25,7 +25,7 @@ def test_a_start_is_configured_by_all_three_and_says_so(serve: Serve, store: Pat
     ]:
         assert line in server.lines
     assert server.has_logged("without effect here: vmargs")
-    assert server.has_logged("line 9: unknown key job_queue_sise is ignored; did you mean job_queue_size?")
+    assert server.has_logged("line 10: unknown key job_queue_sise is ignored; did you mean job_queue_size?")
     server.ready("m")
     assert server.predict("m", "12345").status == 200
     assert server.predict("m", "123456").status == 413

@@ -51,7 +51,7 @@ def pack(home: Path, name: str) -> None:
 def lines_until(queue, text: str) -> list[str]:
     found: list[str] = []
     while not found or text not in found[-1]:
-        found.append(queue.get(timeout=30))
+        found.append(queue.get(timeout=60))
     return found
 
 
@@ -62,7 +62,7 @@ def test_start_gives_the_log_and_stop_ends_it(home: Path):
     assert "has loaded its model" in lines_until(queue, "has loaded its model")[-1]
     launcher.stop()
     assert lines_until(queue, "Torchserve stopped")[-1].endswith("\n")
-    assert queue.get(timeout=10) is None
+    assert queue.get(timeout=60) is None
 
 
 @pytest.mark.usefixtures("stopped")
@@ -75,7 +75,7 @@ def test_a_second_start_takes_the_place_of_the_first(home: Path):
 
 def test_a_start_that_fails_prints_why(home: Path, capfd: pytest.CaptureFixture[str]):
     queue = launcher.start("/nowhere", "config.properties")
-    assert queue.get(timeout=10) is None
+    assert queue.get(timeout=60) is None
     assert "--model-store directory not found: /nowhere" in capfd.readouterr().out
 
 
