@@ -40,6 +40,7 @@ class Player:
 
     def play(self, row: Row) -> list[Any]:
         """What was seen, step by step."""
+        self._running.clear()  # of what an earlier row sent and did not collect
         return [seen for step in row.steps if (seen := self.step(step)) is not None]
 
     def close(self) -> None:
