@@ -27,6 +27,14 @@ def store(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home, with an empty store, of a server that all tests of a module ask."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "store").mkdir()
+    return folder
+
+
 @pytest.fixture
 def serve(tmp_path: Path, store: Path) -> Iterator[Serve]:
     """Start a server with models of the store; it is up, and its models are loading, when this returns."""

@@ -65,9 +65,7 @@ def register(server: LiveServer, name: str) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[LiveServer]:
-    home = tmp_path_factory.mktemp("home")
-    (home / "store").mkdir()
+def server(home: Path) -> Iterator[LiveServer]:
     make_model(home / "store", "echo", ECHO)
     made = LiveServer(home, ["echo"]).wait()
     made.ready("echo")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +57,7 @@ def explain(server: LiveServer, path: str, body: bytes, kind: str = "application
     return server.call("Inference", "POST", path, body, content_type=kind)
 
 
-@pytest.fixture
-def linear(store: Path) -> Path:
+def make_linear(store: Path) -> Path:
     folder = make_model(store, "linear", HANDLER, **{"model.py": MODEL})
     manifest = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_text())
     manifest["model"]["modelFile"] = "model.py"
@@ -65,8 +65,16 @@ def linear(store: Path) -> Path:
     return folder
 
 
-def test_every_route_explains_the_class_that_is_asked_for(serve: Serve, linear: Path) -> None:
-    server = serve("linear=linear")
+@pytest.fixture(scope="module")
+def server(home: Path) -> Iterator[LiveServer]:
+    make_linear(home / "store")
+    made = LiveServer(home, ["linear"]).wait()
+    made.ready("linear")
+    yield made
+    assert made.stop() == 0
+
+
+def test_every_route_explains_the_class_that_is_asked_for(server: LiveServer) -> None:
     for path in ("/explanations/linear", "/v1/models/linear:explain", "/v2/models/linear/explain"):
         answer = explain(server, path, picture(51))
         assert answer.status == 200
@@ -78,17 +86,18 @@ def test_every_route_explains_the_class_that_is_asked_for(serve: Serve, linear: 
 @pytest.mark.parametrize(
     ("target", "text"), [(b"3", "the model has no class 3"), (b"cat", "target must be the number of a class")]
 )
-def test_a_target_that_can_not_be_is_a_400_and_costs_no_worker(
-    serve: Serve, linear: Path, target: bytes, text: str
-) -> None:
-    server = serve("linear=linear")
+def test_a_target_that_can_not_be_is_a_400_and_costs_no_worker(server: LiveServer, target: bytes, text: str) -> None:
+    before = server.workers("linear")[0]["pid"]
     answer = explain(server, "/explanations/linear", *form(data=picture(51), target=target))
     assert (answer.status, text in answer.message) == (400, True)
     assert explain(server, "/explanations/linear", picture(51)).status == 200
+    assert server.workers("linear")[0]["pid"] == before
 
 
-def test_without_captum_the_client_is_told_and_predictions_go_on(serve: Serve, linear: Path) -> None:
-    (linear / "captum.py").write_text("raise ModuleNotFoundError(\"No module named 'captum'\", name='captum')\n")
+def test_without_captum_the_client_is_told_and_predictions_go_on(serve: Serve, store: Path) -> None:
+    (make_linear(store) / "captum.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'captum'\", name='captum')\n"
+    )
     server = serve("linear=linear")
     answer = explain(server, "/explanations/linear", picture(51))
     assert answer.status == 501

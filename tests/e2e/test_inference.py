@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import socket
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,12 +15,13 @@ from .handlers import BROKEN, ECHO, PROBE, WRONG_COUNT
 from .live import LiveServer, eventually, make_model
 
 
-@pytest.fixture
-def probe(serve: Serve, store) -> LiveServer:
-    make_model(store, "probe", PROBE)
-    server = serve("probe", properties="max_request_size=100000\nmax_response_size=50000")
+@pytest.fixture(scope="module")
+def probe(home: Path) -> Iterator[LiveServer]:
+    make_model(home / "store", "probe", PROBE)
+    server = LiveServer(home, ["probe"], properties="max_request_size=100000\nmax_response_size=50000").wait()
     server.ready("probe")
-    return server
+    yield server
+    assert server.stop() == 0
 
 
 def test_what_handlers_do_and_what_clients_get(probe: LiveServer):
@@ -165,12 +168,18 @@ def test_prints_reach_the_model_log_under_the_workers_name(probe: LiveServer):
 
 
 def test_metrics_count_what_was_answered(probe: LiveServer):
+    def refused() -> float:
+        only = probe.call("Metrics", "GET", "/metrics?name[]=Requests4XX").body.decode()
+        (line,) = (line for line in only.splitlines() if not line.startswith("#"))
+        return float(line.split()[1])
+
     probe.predict("probe", "hello")
     probe.predict("nobody", "hello")
+    before = refused()
+    probe.predict("nobody", "hello")
+    assert refused() == before + 1
     text = probe.call("Metrics", "GET", "/metrics").body.decode()
     assert 'ts_inference_requests_total{model_name="probe",model_version="default",' in text
     assert "# TYPE Requests4XX counter" in text
-    only = probe.call("Metrics", "GET", "/metrics?name[]=Requests4XX").body.decode()
-    assert [line for line in only.splitlines() if not line.startswith("#")][0].endswith(" 1.0")
     access = probe.home / "logs/access_log.log"
     eventually(lambda: access.exists() and '"POST /predictions/probe HTTP/1.1" 200 ' in access.read_text())

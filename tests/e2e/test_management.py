@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,15 +22,30 @@ DESCRIBED = (
 NO_WORKERS = "batchSize: 2\n"
 
 
-@pytest.fixture
-def empty(serve: Serve, store: Path) -> LiveServer:
-    """A server without models, and a store with an echo in two versions and a model that does not load."""
+def fill(store: Path) -> None:
+    """With an echo in two versions and a model that does not load."""
     make_model(store, "echo", ECHO, config=NO_WORKERS)
     (make_model(store, "echo2", ECHO, config=NO_WORKERS, version="2.0") / "MAR-INF" / "MANIFEST.json").write_text(
         json.dumps({"model": {"modelName": "echo", "modelVersion": "2.0", "handler": "handler.py"}})
     )
     make_model(store, "broken", BROKEN, config=NO_WORKERS)
+
+
+@pytest.fixture
+def empty(serve: Serve, store: Path) -> LiveServer:
+    """A server without models."""
+    fill(store)
     return serve()
+
+
+@pytest.fixture(scope="module")
+def unmoved(home: Path) -> Iterator[LiveServer]:
+    """The same, for requests that leave it as it is."""
+    fill(home / "store")
+    server = LiveServer(home, ()).wait()
+    yield server
+    assert server.manage("GET", "/models").json == {"models": []}
+    assert server.stop() == 0
 
 
 def status_of(answer) -> tuple[int, str]:
@@ -93,8 +109,8 @@ def test_describe_has_torchserves_keys_in_order(empty: LiveServer):
         ("GET", "/nowhere", 404, "ResourceNotFoundException"),
     ],
 )
-def test_what_is_refused(empty: LiveServer, method: str, path: str, status: int, kind: str):
-    answer = empty.manage(method, path)
+def test_what_is_refused(unmoved: LiveServer, method: str, path: str, status: int, kind: str):
+    answer = unmoved.manage(method, path)
     assert (answer.status, answer.json["type"]) == (status, kind)
     assert answer.message
 
