@@ -116,6 +116,8 @@ class OpenLoop(Client):
             self._free(channel, time.monotonic())
         finally:
             self._connecting -= 1
+        if self._backlog and self._running:
+            self._grow()
 
     def _free(self, channel: Channel, now: float) -> None:
         if self._backlog:
