@@ -55,7 +55,8 @@ def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         spoilt.write_text(source.replace(right, wrong))
         jobs.append({"op": op.name, "budget": SPOILT[op.name], "arch": 90, "kernels": str(spoilt)})
     env = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    env["TRITON_CACHE_DIR"] = str(request.config.cache.mkdir("triton") if request.config.cache else folder)
+    cache = getattr(request.config, "cache", None)  # not there with -p no:cacheprovider
+    env["TRITON_CACHE_DIR"] = str(cache.mkdir("triton") if cache else folder)
     command = [sys.executable, "-m", f"{__package__}.compiler"]
     done = subprocess.run(command, input=json.dumps(jobs), env=env, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
