@@ -45,6 +45,7 @@ class ModelOptions:
     device_type: str = ""
     device_ids: tuple[int, ...] | None = None
     parallel: Parallel | None = None
+    threads: int | None = None
     asynchronous: bool = False
     use_venv: bool = False
     job_ticket: bool = False
@@ -83,6 +84,7 @@ _WHOLE_KEYS = {
     "jobQueueSize": ("job_queue_size", 1),
     "scaleDownAfter": ("scale_down_after", 1),
     "minResidency": ("residency", 0),
+    "threads": ("threads", 1),
 }
 POLICIES = ("adaptive", "eager", "fixed")
 _MEMORY = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([KMGT]i?B?)\s*")

@@ -1,6 +1,7 @@
 """accelerate: what makes a loaded model faster and can't change its answers beyond rounding. Imports torch.
 
-The memory format that is measured to be the faster one, and a warm-up, so that the first request isn't the slow one.
+A frozen copy, the memory format and the threads that are measured to be the fastest, and a warm-up, so that the first
+request isn't the slow one.
 """
 
 from __future__ import annotations
@@ -8,22 +9,20 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
 from .example import example_input, untouched
+from .frozen import LARGEST, Frozen, weigh
 from .onnx import is_session
+from .trial import Choice, Trial
 
 log = logging.getLogger(__name__)
 
-BUDGET = 3.0  # seconds that all of this may take, but for a first run, which is the first request's otherwise
-COMPILING = 60.0  # the same where each batch size is compiled
-_MEASURING = 0.6  # of the budget; the rest is for the batch sizes
-_RUNS = 2  # of each memory format and batch size, after one that doesn't count; the faster one counts
-_SCRIPT_RUNS = 3  # after which TorchScript has optimized for a shape
-_GAIN = 1.1  # times as fast channels last must be, as measurements vary
+_HEAVY = 0.002  # seconds of a row, from which the front end has little to do beside it
+_THREADS_GAIN = 1.25  # times as fast, or the front end makes more of the core
 
 
 def accelerate(
@@ -34,9 +33,9 @@ def accelerate(
     Never raises: a model that can't be warmed up is served as it is.
     """
     notes = {"threads": str(torch.get_num_threads())}
-    model, choice = getattr(handler, "model", None), config.get("channelsLast")
+    model = getattr(handler, "model", None)
     try:
-        if choice is True and isinstance(model, torch.nn.Module):
+        if config.get("channelsLast") is True and isinstance(model, torch.nn.Module):
             model.to(memory_format=torch.channels_last)
             notes["memory format"] = "channels last: channelsLast is true in the model's yaml"
         # The ranks of one model run in step, or wait for one another for ever.
@@ -46,7 +45,7 @@ def accelerate(
             row = example_input(handler, config.get("warmUp"))
             if row is not None:
                 size = getattr(handler.handle, "micro_batch_size", batch_size)
-                notes |= _Run(handler, row, size, clock).notes(measure=not isinstance(choice, bool))
+                _Choosing(handler, config, Trial(handler, row, size, clock), notes).all()
     except Exception as error:  # noqa: BLE001  whatever a model says to an input that is not a request
         log.info("The model can't be warmed up: %s: %s", type(error).__name__, error)
         if torch.cuda.is_available():
@@ -55,116 +54,74 @@ def accelerate(
     return notes
 
 
-class _Run:
-    """One model and its example; `clock` is for tests."""
+class _Choosing:
+    """The choices for one model, each on top of the ones before; what comes of them goes into `notes`."""
 
-    def __init__(self, handler: Any, row: torch.Tensor, batch_size: int, clock: Callable[[], float]) -> None:
+    def __init__(self, handler: Any, config: Mapping[str, Any], trial: Trial, notes: dict[str, str]) -> None:
         self._handler = handler
-        self._row = row
-        self._sizes = list(_sizes(batch_size))
-        self._clock = clock
-        self._started = clock()
-        model = handler.model
-        self._compiled = hasattr(model, "_orig_mod")  # torch.compile's
-        self._budget = COMPILING if self._compiled else BUDGET
-        self._repeats = _SCRIPT_RUNS if isinstance(model, torch.jit.ScriptModule) else 1
+        self._config = config
+        self._trial = trial
+        self._notes = notes
 
-    def notes(self, *, measure: bool) -> dict[str, str]:
-        notes: dict[str, str] = {}
-        for _ in range(self._repeats):
-            self._run(1)
-        each = self._timed(1)
-        if measure and self._may_be_channels_last():
-            notes["memory format"] = self._choose(each)
-        warmed = [1]
-        for size in self._sizes:
-            if self._repeats * size * each <= self._left():
-                for _ in range(self._repeats):
-                    self._run(size)
-                warmed.append(size)
-        took = self._clock() - self._started
-        return notes | {"warm-up": f"batches of {', '.join(map(str, sorted(warmed)))} in {took:.1f} s"}
+    def all(self) -> None:
+        frozen = self._freeze() if self._is_convolutional() else False
+        if not frozen and self._is_convolutional() and not isinstance(self._config.get("channelsLast"), bool):
+            self._lay_out()
+        self._share_out()
+        self._notes["warm-up"] = self._trial.warm_up()
 
-    def _may_be_channels_last(self) -> bool:
+    def _is_convolutional(self) -> bool:
         model = self._handler.model
-        if is_session(model) or self._compiled or not isinstance(model, torch.nn.Module) or self._row.ndim != 3:
+        if is_session(model) or self._trial.compiled or not isinstance(model, torch.nn.Module):
             return False
-        return any(each.ndim == 4 and each.shape[2:] != (1, 1) for each in model.parameters())
+        images = self._trial.row.ndim == 3
+        return images and any(each.ndim == 4 and each.shape[2:] != (1, 1) for each in model.parameters())
 
-    def _choose(self, each: float) -> str:
-        """Turn the model to channels last if that answers the same and is faster, for the largest batch that there is
-        time to measure, and not slower for one. `each` is the seconds of one row.
-        """
-        model, sizes = self._handler.model, self._measurable(each)
-        if not sizes:
-            return "as the model has it: measuring would take too long"
-        expected = self._run(sizes[-1])
-        before = [self._fastest(size) for size in sizes]
-        model.to(memory_format=torch.channels_last)
-        try:
-            if not _alike(self._run(sizes[-1]), expected, self._row.device):
-                why = "channels last changes the answers"
-            else:
-                gains = [old / self._fastest(size) for size, old in zip(sizes, before, strict=True)]
-                told = " and ".join(f"{gain:.2f} for {size}" for gain, size in zip(gains, sizes, strict=True))
-                if gains[0] >= 1.0 and gains[-1] >= _GAIN:
-                    return f"channels last: measured {told} times as fast"
-                why = f"channels last is measured {told} times as fast"
-        except Exception as error:  # noqa: BLE001  a view of what is laid out otherwise now, most often
-            why = f"channels last fails: {type(error).__name__}: {error}"
-        model.to(memory_format=torch.contiguous_format)
-        return f"as the model has it: {why}"
-
-    def _measurable(self, each: float) -> list[int]:
-        for largest in sorted({1, *self._sizes}, reverse=True):
-            rows = 2 * largest + 2 * (_RUNS + 1) * (largest + (1 if largest > 1 else 0))
-            if rows * each <= _MEASURING * self._left():
-                return sorted({1, largest})
-        return []
-
-    def _fastest(self, size: int) -> float:
-        self._run(size)
-        return min(self._timed(size) for _ in range(_RUNS))
-
-    def _timed(self, size: int) -> float:
-        began = self._clock()
-        self._run(size)
-        return self._clock() - began
-
-    def _run(self, size: int) -> Any:
-        output = self._handler.inference(torch.stack([self._row] * size))
-        if self._row.device.type == "cuda":
-            torch.cuda.synchronize(self._row.device)
-        return output
-
-    def _left(self) -> float:
-        return self._budget - (self._clock() - self._started)
-
-
-def _sizes(batch_size: int) -> Iterator[int]:
-    """The largest batch and the powers of two below it, but for one; the most important first."""
-    if batch_size > 1:
-        yield batch_size
-    size = 2
-    while size < batch_size:
-        yield size
-        size *= 2
-
-
-def _alike(found: Any, expected: Any, device: torch.device) -> bool:
-    """Whether all tensors agree, but for what another order of summing does to the last digits."""
-    if isinstance(expected, torch.Tensor):
-        if not isinstance(found, torch.Tensor) or (found.shape, found.dtype) != (expected.shape, expected.dtype):
+    def _freeze(self) -> bool:
+        """A frozen copy of its weights merges its convolutions, and lays them out by itself."""
+        choice, row, model = self._config.get("freeze"), self._trial.row, self._handler.model
+        if choice is False or row.device.type != "cpu":
             return False
-        if not expected.dtype.is_floating_point or not expected.numel():
-            return torch.equal(found, expected)
-        coarse = device.type == "cuda" or expected.dtype.itemsize < 4  # TF32 has ten bits, as half precision
-        allowed = (1e-2 if coarse else 1e-4) * float(expected.abs().max())
-        return float((found - expected).abs().max()) <= allowed
-    if isinstance(expected, dict):
-        same = isinstance(found, dict) and found.keys() == expected.keys()
-        return same and all(_alike(found[key], expected[key], device) for key in expected)
-    if isinstance(expected, list | tuple):
-        same = isinstance(found, list | tuple) and len(found) == len(expected)
-        return same and all(map(lambda a, b: _alike(a, b, device), found, expected))
-    return type(found) is type(expected)
+        if choice is not True and weigh(model) > LARGEST:
+            self._notes["freeze"] = f"as loaded: a copy of its {weigh(model) >> 20} MiB of weights would be too large"
+            return False
+        taken, note = self._trial.choose(
+            Choice(
+                "frozen",
+                "as loaded",
+                take=lambda: setattr(self._handler, "_frozen_model", Frozen(model, row)),
+                leave=lambda: setattr(self._handler, "_frozen_model", None),
+                **({"gain": 0.0} if choice is True else {}),
+            )
+        )
+        self._notes["freeze"] = note
+        return taken
+
+    def _lay_out(self) -> None:
+        model = self._handler.model
+        _, self._notes["memory format"] = self._trial.choose(
+            Choice(
+                "channels last",
+                "as the model has it",
+                take=lambda: model.to(memory_format=torch.channels_last),
+                leave=lambda: model.to(memory_format=torch.contiguous_format),
+            )
+        )
+
+    def _share_out(self) -> None:
+        """All the cores of the worker's share, where the front end can do without one."""
+        few, most = torch.get_num_threads(), int(os.environ.get("TS_WORKER_CORES", "0"))
+        if most <= few or self._trial.row.device.type != "cpu" or is_session(self._handler.model):
+            return
+        if self._trial.each < _HEAVY:
+            self._notes["threads"] = f"{few}: a row takes {1000 * self._trial.each:.1f} ms, so the front needs its core"
+            return
+        _, self._notes["threads"] = self._trial.choose(
+            Choice(
+                str(most),
+                str(few),
+                take=lambda: torch.set_num_threads(most),
+                leave=lambda: torch.set_num_threads(few),
+                gain=_THREADS_GAIN,
+            )
+        )

@@ -21,6 +21,7 @@ from .accelerate import accelerate
 from .classes import list_classes_from_module
 from .context import Context
 from .formats import compiled, load_package, load_shared_library
+from .frozen import Frozen
 from .labels import load_label_mapping
 from .onnx import is_session, open_session, run_session
 from .prediction_exception import PredictionException
@@ -34,6 +35,10 @@ log = logging.getLogger(__name__)
 
 class BaseHandler:
     """Override any of `preprocess`, `inference`, `postprocess`, `describe_handle`, `get_insights`, or `initialize`."""
+
+    _frozen_model: Frozen | None = (
+        None  # what `inference` runs in the model's stead, once that is measured to be faster
+    )
 
     def __init__(self) -> None:
         self.model: Any = None
@@ -128,7 +133,9 @@ class BaseHandler:
         if is_session(self.model):
             return run_session(self.model, data)
         with torch.inference_mode():
-            return self.model(data.to(self.device), *args, **kwargs)
+            data = data.to(self.device)
+            frozen = None if args or kwargs else self._frozen_model
+            return (frozen.instead_of(self.model, data) if frozen else self.model)(data, *args, **kwargs)
 
     @timed
     def postprocess(self, data: Any) -> Any:

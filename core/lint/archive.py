@@ -27,7 +27,7 @@ KEYS = (
     " clientTimeoutInMills latencySlo jobQueueSize deviceType deviceIds gpuMemory whenNoGpuMemory parallelType"
     " parallelLevel torchrun asyncCommunication useVenv useJobTicket continuousBatching sequenceBatching"
     " sequenceMaxIdleMSec sequenceTimeoutMSec maxNumSequence maxSequenceJobQueueSize onDemand"
-    " minResidency autoscale scaleDownAfter warmUp channelsLast"
+    " minResidency autoscale scaleDownAfter warmUp channelsLast freeze threads"
     " fusedPreprocessing handler pt2 micro_batching"
 ).split()
 _WEIGHTS = (".pt", ".pth")

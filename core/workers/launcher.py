@@ -80,8 +80,10 @@ class Launcher:
             gpus=[gpu.uuid for gpu in gpus],
             threads=threads_per_worker(workers * ranks, available_cores()),
         )
-        if parallel is not None and parallel.threads is not None:
-            environment["OMP_NUM_THREADS"] = str(parallel.threads)
+        said = parallel.threads if parallel is not None and parallel.threads is not None else self.options.threads
+        if said is not None:
+            environment["OMP_NUM_THREADS"] = str(said)
+            environment.pop("TS_WORKER_CORES", None)
         interpreter = self.python.interpreter or self.settings.python
         worker: Worker | None = None
 

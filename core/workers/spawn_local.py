@@ -16,6 +16,7 @@ import psutil
 
 from ..config.parallel import Parallel
 from ..logs.plan import log_folder
+from .threads import Threads
 from .torchrun import handed_out, torchrun_command
 
 LINE_LIMIT = 16_384  # bytes; a longer line is logged in pieces, so that a handler printing megabytes costs no memory
@@ -158,15 +159,15 @@ def _popen(
 
 
 def worker_environment(
-    base: Mapping[str, str], *, hidden: str | None, gpus: Sequence[str], threads: int
+    base: Mapping[str, str], *, hidden: str | None, gpus: Sequence[str], threads: Threads
 ) -> dict[str, str]:
     """A worker's environment: the server's, less the names that match `hidden` in full, with its GPUs (uuids) made
     visible.
 
-    `threads` is what OpenMP, and so torch and numpy, compute with, unless OMP_NUM_THREADS is there already.
+    `threads` is what OpenMP, and so torch and numpy, compute with, unless it is said there already.
     """
     environment = visible(base, hidden)
-    environment.setdefault("OMP_NUM_THREADS", str(threads))
+    environment |= threads.variables(environment)
     if gpus:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     return environment

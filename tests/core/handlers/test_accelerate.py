@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision import transforms
 
-from torchserve.core.handlers import accelerate as acceleration
 from torchserve.core.handlers.accelerate import accelerate
+from torchserve.core.handlers.alike import alike
 from torchserve.core.handlers.base import BaseHandler
 from torchserve.core.handlers.context import Context
 from torchserve.core.handlers.image_classifier import ImageClassifier
 from torchserve.core.handlers.micro_batching import MicroBatching
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
 
 
 class Clock:
@@ -99,6 +102,105 @@ def test_the_faster_memory_format_is_taken(plain: float, last: float, chosen: bo
     assert torch.allclose(model(torch.ones(1, 3, 8, 8)), expected, rtol=1e-4)
 
 
+class Ticking(TorchDispatchMode):
+    """A clock for models of torch's own: each operator takes so many seconds a row, of as many threads as there are."""
+
+    def __init__(self, seconds: dict[str, float], *, faster: float = 1.0) -> None:
+        super().__init__()
+        self.now = 0.0
+        self._seconds, self._faster = seconds, faster
+
+    def __call__(self) -> float:
+        return self.now
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        share = self._faster if torch.get_num_threads() == 2 else 1.0
+        self.now += self._seconds[func.name()] * len(made) / share if func.name() in self._seconds else 0.0
+        return made
+
+
+PLAIN = "aten::conv2d"
+MERGED = "mkldnn::_convolution_pointwise"
+
+
+class Stack(torch.nn.Sequential):
+    def __init__(self) -> None:
+        flat = (torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        super().__init__(torch.nn.Conv2d(3, 4, 3, bias=False), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), *flat)
+        self.eval()
+
+
+@pytest.fixture
+def two_cores(monkeypatch):
+    """A worker that computes with one thread, and may have two."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setenv("TS_WORKER_CORES", "2")
+    yield
+    torch.set_num_threads(before)
+
+
+def measured(seconds: dict[str, float], faster: float = 1.0, batch_size: int = 4, **config: Any) -> tuple[Any, Any]:
+    """The handler and its notes."""
+    handler = handler_of(torch.jit.script(Stack()))  # nothing can be traced under such a clock
+    with Ticking(seconds, faster=faster) as clock:
+        return handler, accelerate(handler, config, batch_size, clock)
+
+
+@pytest.mark.parametrize(
+    ("plain", "merged", "config", "note"),
+    [
+        (0.02, 0.01, {}, "frozen: measured 2.00 for 1 and 2.00 for 4 times as fast"),
+        (0.02, 0.04, {"freeze": True}, "frozen: measured 0.50 for 1 and 0.50 for 4 times as fast"),
+        (0.02, 0.019, {}, "as loaded: frozen is measured 1.05 for 1 and 1.05 for 4 times as fast"),
+        (0.7, 0.1, {}, "as loaded: measuring would take too long"),
+        (0.02, 0.01, {"freeze": False}, None),
+    ],
+)
+def test_a_frozen_copy_runs_if_it_is_faster(
+    plain: float, merged: float, config: dict[str, Any], note: str | None
+) -> None:
+    handler, told = measured({PLAIN: plain, MERGED: merged}, **config)
+    frozen = note is not None and note.startswith("frozen")
+    assert told.get("freeze") == note
+    assert ("memory format" in told) != frozen
+    batch = torch.rand(3, 3, 8, 8)
+    with Ticking({PLAIN: 1.0, MERGED: 0.5}) as clock:
+        answer = handler.inference(batch)
+    assert clock.now == (1.5 if frozen else 3.0)
+    torch.testing.assert_close(answer, handler.model(batch), rtol=1e-4, atol=1e-5)
+
+
+def test_a_copy_of_much_is_not_made() -> None:
+    handler = handler_of(Stack().append(torch.nn.Linear(4, 20_000_000, bias=False, device="meta")))
+    handler.model[-1] = torch.nn.Identity()
+    handler.model.spare = torch.nn.Parameter(torch.empty(1).expand(70_000_000))
+    assert accelerate(handler, {}, 1)["freeze"] == "as loaded: a copy of its 267 MiB of weights would be too large"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "faster", "chosen", "note"),
+    [
+        (0.02, 1.8, 2, "2: measured 1.80 for 1 and 1.80 for 4 times as fast"),
+        (0.02, 1.2, 1, "1: 2 is measured 1.20 for 1 and 1.20 for 4 times as fast"),
+        (0.02, 0.1, 1, "1: 2 is measured 0.10 for 1 and 0.10 for 4 times as fast"),
+        (0.001, 1.8, 1, "1: a row takes 1.0 ms, so the front needs its core"),
+    ],
+)
+@pytest.mark.usefixtures("two_cores")
+def test_a_heavy_model_computes_with_the_whole_share(seconds: float, faster: float, chosen: int, note: str) -> None:
+    _, told = measured({PLAIN: seconds, MERGED: seconds}, faster, channelsLast=False, freeze=False)
+    assert (told["threads"], torch.get_num_threads()) == (note, chosen)
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_threads_that_are_said_stay(monkeypatch) -> None:
+    monkeypatch.delenv("TS_WORKER_CORES")
+    _, told = measured({PLAIN: 0.02}, 1.8)
+    assert (told["threads"], torch.get_num_threads()) == ("1", 1)
+
+
 @pytest.mark.parametrize(
     ("net", "why"), [(Strided, "channels last changes the answers"), (Viewed, "channels last fails: RuntimeError")]
 )
@@ -115,20 +217,20 @@ def test_another_answer_is_too_high_a_price(net: type[Net], why: str) -> None:
         (0.01, 1, "batches of 1 in 0.0 s"),
         (0.01, 8, "batches of 1, 2, 4, 8 in 0.2 s"),
         (0.01, 6, "batches of 1, 2, 4, 6 in 0.1 s"),
-        (0.4, 8, "batches of 1, 2 in 1.6 s"),
-        (2.0, 8, "batches of 1 in 4.0 s"),
+        (0.4, 8, "batches of 1, 8 in 4.0 s"),
+        (0.7, 8, "batches of 1, 2 in 2.8 s"),
+        (3.0, 8, "batches of 1 in 6.0 s"),
     ],
 )
 def test_the_batches_that_will_come_are_run_before(each: float, batch_size: int, warmed: str) -> None:
     model = Net(Clock(), each)
-    assert notes(model, batch_size, channelsLast=False)["warm-up"] == warmed
+    assert notes(model, batch_size, channelsLast=False, freeze=False)["warm-up"] == warmed
     assert set(map(str, model.ran)) == set(warmed.removeprefix("batches of ").partition(" in")[0].split(", "))
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_a_script_is_run_until_it_is_optimized() -> None:
     script = torch.jit.trace(torch.nn.Conv2d(3, 4, 3).eval(), torch.ones(1, 3, 8, 8))
-    told = accelerate(handler_of(script), {}, 2)
+    told = accelerate(handler_of(script), {"freeze": False}, 2)
     assert told["warm-up"].startswith("batches of 1, 2 in")
     assert "memory format" in told
 
@@ -206,9 +308,15 @@ def test_what_the_model_is_given_must_be_certain(cls: type) -> None:
     [
         ({"warmUp": False}, set(), False, False),
         ({"warmUp": False, "channelsLast": True}, {"memory format"}, False, True),
-        ({"channelsLast": True}, {"memory format", "warm-up"}, True, True),
-        ({"channelsLast": False}, {"warm-up"}, True, False),
-        ({"channelsLast": "perhaps", "warmUp": "perhaps"}, {"memory format", "warm-up"}, True, True),
+        ({"channelsLast": True}, {"freeze", "memory format", "warm-up"}, True, True),
+        ({"channelsLast": False}, {"freeze", "warm-up"}, True, False),
+        ({"freeze": False}, {"memory format", "warm-up"}, True, True),
+        (
+            {"channelsLast": "perhaps", "warmUp": "perhaps", "freeze": "perhaps"},
+            {"freeze", "memory format", "warm-up"},
+            True,
+            True,
+        ),
     ],
 )
 def test_switches(config: dict[str, Any], told: set[str], ran: bool, last: bool) -> None:
@@ -259,7 +367,7 @@ def test_micro_batches_are_what_comes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "expected", "alike"),
+    ("found", "expected", "same"),
     [
         (torch.tensor([1.0, 1000.0]), torch.tensor([1.05, 1000.0]), True),
         (torch.tensor([1.0, 1000.0]), torch.tensor([1.0, 1000.2]), False),
@@ -270,10 +378,11 @@ def test_micro_batches_are_what_comes() -> None:
         ({"out": torch.ones(2)}, {"in": torch.ones(2)}, False),
         ([{"boxes": torch.ones(2)}], [{"boxes": torch.zeros(2)}], False),
         ((torch.ones(1),), (torch.ones(1), torch.ones(1)), False),
+        ([torch.ones(1)], (torch.ones(1),), False),
         (torch.zeros(0), torch.zeros(0), True),
         (None, None, True),
         (1, "a", False),
     ],
 )
-def test_alike(found: Any, expected: Any, alike: bool) -> None:
-    assert acceleration._alike(found, expected, torch.device("cpu")) == alike
+def test_alike(found: Any, expected: Any, same: bool) -> None:
+    assert alike(found, expected, torch.device("cpu")) == same

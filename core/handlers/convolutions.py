@@ -1,0 +1,158 @@
+"""merge_convolutions: a frozen TorchScript graph for the CPU, with each convolution, the zeros padded before it and the
+activation after it as one operator of oneDNN, its weights laid out once. Imports torch.
+
+These are the operators that torch.compile writes for a CPU; unlike its output they need no compiler and fit any batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+_CONVOLUTIONS = {"aten::_convolution", "aten::conv2d"}
+_PLACES = {  # of stride, padding, dilation, groups among the inputs
+    "aten::_convolution": (3, 4, 5, 8),
+    "aten::conv2d": (3, 4, 5, 6),
+}
+_ACTIVATIONS = {  # what oneDNN calls them; whatever numbers they have are passed on
+    "relu": "relu",
+    "hardtanh": "hardtanh",
+    "silu": "swish",
+    "hardswish": "hardswish",
+    "sigmoid": "sigmoid",
+    "tanh": "tanh",
+    "leaky_relu": "leaky_relu",
+}
+_SPLIT_PADDING = 4
+
+
+def merge_convolutions(frozen: Any) -> int:
+    """Rewrite `frozen`, which nobody may have run yet; how many convolutions were merged."""
+    graph = frozen.graph
+    convolutions = [node for node in nodes(graph) if node.kind() in _CONVOLUTIONS and _is_plain(node)]
+    for index, node in enumerate(convolutions):
+        _Convolution(frozen, node).merge(f"packed_{index}")
+    torch._C._jit_pass_dce(graph)  # noqa: SLF001  (there is no public way to change a graph)
+    torch._C._jit_pass_lint(graph)  # noqa: SLF001
+    return len(convolutions)
+
+
+class _Convolution:
+    def __init__(self, frozen: Any, node: Any) -> None:
+        self._frozen = frozen
+        self._graph = frozen.graph
+        self._node = node
+        self._inputs = list(node.inputs())
+        stride, padding, dilation, groups = (self._inputs[place].toIValue() for place in _PLACES[node.kind()])
+        self._stride, self._padding, self._dilation = _pair(stride), _pair(padding), _pair(dilation)
+        self._groups = groups
+
+    def merge(self, name: str) -> None:
+        pad, activation = self._pad_before(), self._activation_after()
+        data = self._inputs[0]
+        if pad is not None:
+            left, _, top, _ = list(pad.inputs())[1].toIValue()
+            data, self._padding = next(iter(pad.inputs())), [top, left]
+        graph = self._graph
+        graph.setInsertPoint(self._node)
+        attribute, scalars = "none", []
+        if activation is not None:
+            attribute = _ACTIVATIONS[_name(activation)]
+            scalars = [graph.insertConstant(each.toIValue()) for each in list(activation.inputs())[1:]]
+        listed = graph.insertNode(graph.create("prim::ListConstruct", scalars)).output()
+        listed.setType(torch._C.ListType(torch._C.OptionalType(torch._C.NumberType.get())))  # noqa: SLF001
+        settings = (self._padding, self._stride, self._dilation, self._groups, attribute)
+        merged = graph.insertNode(
+            graph.create(
+                "mkldnn::_convolution_pointwise",
+                [
+                    data,
+                    self._packed(name),
+                    self._inputs[2],
+                    *(graph.insertConstant(each) for each in settings),
+                    listed,
+                    graph.insertConstant(None),
+                ],
+            )
+        )
+        last = activation if activation is not None else self._node
+        last.output().replaceAllUsesWith(merged.output())
+        if activation is not None:
+            activation.destroy()
+        self._node.destroy()
+
+    def _packed(self, name: str) -> Any:
+        """The weights in the layout that oneDNN picks, as an attribute: no graph can hold them as a constant."""
+        packed = torch.ops.mkldnn._reorder_convolution_weight(  # noqa: SLF001
+            self._inputs[1].toIValue(), self._padding, self._stride, self._dilation, self._groups
+        )
+        kind = torch._C.TensorType.get()  # noqa: SLF001
+        self._frozen._c._register_attribute(name, kind, packed)  # noqa: SLF001
+        graph = self._graph
+        node = graph.create("prim::GetAttr", [next(iter(graph.inputs()))])
+        node.s_("name", name)
+        node.output().setType(kind)
+        return graph.insertNode(node).output()
+
+    def _pad_before(self) -> Any:
+        """The node that pads with zeros as a convolution could, if nobody else sees what it makes or is given."""
+        pad = self._inputs[0].node()
+        if pad.kind() not in {"aten::pad", "aten::constant_pad_nd"} or any(self._padding):
+            return None
+        data, widths, *rest = pad.inputs()
+        if not _alone(self._inputs[0]) or not _alone(data) or not all(map(_is_constant, (widths, *rest))):
+            return None
+        sides, values = widths.toIValue(), [each.toIValue() for each in rest]
+        if len(sides) != _SPLIT_PADDING or sides[0] != sides[1] or sides[2] != sides[3] or min(sides) < 0:
+            return None
+        return pad if all(value in ("constant", 0, None) for value in values) else None
+
+    def _activation_after(self) -> Any:
+        made = self._node.output()
+        if not _alone(made):
+            return None
+        user = next(iter(made.uses())).user
+        known = user.kind().startswith("aten::") and _name(user) in _ACTIVATIONS
+        return user if known and all(map(_is_constant, list(user.inputs())[1:])) else None
+
+
+def _is_plain(node: Any) -> bool:
+    """Whether it is a 2-d convolution of 32-bit weights that are known."""
+    inputs = list(node.inputs())
+    if not all(map(_is_constant, inputs[1:])):
+        return False
+    weights, padding = inputs[1].toIValue(), inputs[_PLACES[node.kind()][1]].toIValue()
+    transposed = node.kind() == "aten::_convolution" and inputs[6].toIValue()
+    return (
+        weights.dtype == torch.float32
+        and weights.device.type == "cpu"
+        and weights.ndim == 4
+        and isinstance(padding, list)
+        and not transposed
+    )
+
+
+def nodes(block: Any) -> Iterator[Any]:
+    """Of a graph, with those of the branches and loops in it."""
+    for node in list(block.nodes()):
+        yield node
+        for inner in node.blocks():
+            yield from nodes(inner)
+
+
+def _is_constant(value: Any) -> bool:
+    return value.node().kind() == "prim::Constant"
+
+
+def _alone(value: Any) -> bool:
+    return len(list(value.uses())) == 1
+
+
+def _name(node: Any) -> str:
+    return node.kind().removeprefix("aten::").removesuffix("_")
+
+
+def _pair(numbers: Any) -> Any:
+    return list(numbers) * 2 if len(numbers) == 1 else list(numbers)

@@ -1,0 +1,117 @@
+"""Frozen: what runs in a model's stead for predictions: the same function as a TorchScript graph with constant weights,
+batch norms folded and convolutions merged. Imports torch. CPU only.
+
+The model itself stays what the handler has loaded, and runs again as soon as it is no longer what was frozen.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.jit._trace import TracerWarning
+
+from .alike import alike
+from .convolutions import merge_convolutions, nodes
+
+LARGEST = 256 << 20  # bytes of weights that are kept twice, unless the yaml asks for it
+
+_KEEPS = "it keeps something of its calls"
+
+
+class Unfrozen(Exception):
+    """A model is left as it is; the text says why."""
+
+
+class Frozen:
+    """Raises Unfrozen for a model that does more than to compute an output, and what torch raises for one that it can't
+    trace or freeze. Runs the model on `row`s.
+    """
+
+    def __init__(self, model: Any, row: torch.Tensor) -> None:
+        self._model = model
+        self._row = (row.shape, row.dtype, row.device)
+        if any(module.training for module in model.modules()):
+            raise Unfrozen("it is in training mode")
+        self._hooks = [hooks for module in model.modules() for hooks in _hooks(module)]
+        if any(self._hooks):
+            raise Unfrozen("it has hooks")
+        self._parts = list(_parts(model))
+        self._weights = list(_weights(model))
+        with warnings.catch_warnings(record=True) as told, torch.no_grad():
+            warnings.simplefilter("ignore")  # torch.jit is deprecated, and there is nothing in its place yet
+            warnings.simplefilter("always", TracerWarning)
+            kept = _kept(model)
+            model(row[None])
+            if not _same(kept, _kept(model)) or not self._is_as_it_was():
+                raise Unfrozen(_KEEPS)
+            script = model if isinstance(model, torch.jit.ScriptModule) else _traced(model, row)
+            self._run = torch.jit.freeze(script)
+            if any(node.kind() == "prim::SetAttr" for node in nodes(self._run.graph)):
+                raise Unfrozen(_KEEPS)
+            merge_convolutions(self._run)
+        unseen = [str(each.message) for each in told if issubclass(each.category, TracerWarning)]
+        if unseen:  # of a tensor's values, or of its shape in Python's own numbers
+            raise Unfrozen(f"it can't be traced: {unseen[0].partition('. ')[0]}")
+
+    def instead_of(self, model: Any, data: Any) -> Any:
+        """What to call with `data`: the frozen one if it is for `model`, as that is now, and for rows like these."""
+        if model is not self._model or model.training or not isinstance(data, torch.Tensor):
+            return model
+        if (data.shape[1:], data.dtype, data.device) != self._row or any(self._hooks) or not self._is_as_it_was():
+            return model
+        return self._run
+
+    def _is_as_it_was(self) -> bool:
+        return all(held.get(name) is part for held, name, part in self._parts) and all(
+            tensor._version == version and tensor.data_ptr() == place  # noqa: SLF001
+            for tensor, version, place in self._weights
+        )
+
+
+def weigh(model: Any) -> int:
+    """Bytes of the parameters."""
+    return sum(each.numel() * each.element_size() for each in model.parameters())
+
+
+def _traced(model: Any, row: torch.Tensor) -> Any:
+    pair, triple = torch.stack([row] * 2), torch.stack([row] * 3)
+    traced: Any = torch.jit.trace(model, pair, check_trace=False, strict=False)
+    traced.eval()
+    if not alike(traced(triple), model(triple), row.device):
+        raise Unfrozen("traced, it answers otherwise for another size of the batch")
+    return traced
+
+
+def _parts(model: Any) -> Iterator[tuple[dict[str, Any], str, Any]]:
+    """Where modules, parameters and buffers are held; a script's can't be replaced."""
+    if not isinstance(model, torch.jit.ScriptModule):
+        for module in model.modules():
+            for held in (module._modules, module._parameters, module._buffers):  # noqa: SLF001
+                yield from ((held, name, part) for name, part in held.items())
+
+
+def _weights(model: Any) -> Iterator[tuple[torch.Tensor, int, int]]:
+    for tensor in itertools.chain(model.parameters(), model.buffers()):
+        yield tensor, tensor._version, tensor.data_ptr()  # noqa: SLF001
+
+
+def _hooks(module: Any) -> tuple[Any, ...]:
+    return module._forward_hooks, module._forward_pre_hooks  # noqa: SLF001
+
+
+def _kept(model: Any) -> list[tuple[Any, int]]:
+    """What a call may change in Python's attributes, of which a script has none."""
+    if isinstance(model, torch.jit.ScriptModule):
+        return []
+    values = [value for module in model.modules() for value in vars(module).values()]
+    return [(value, len(value) if isinstance(value, list | dict | set) else 0) for value in values]
+
+
+def _same(before: list[tuple[Any, int]], after: list[tuple[Any, int]]) -> bool:
+    return len(before) == len(after) and all(
+        one is other and size == then for (one, size), (other, then) in zip(before, after, strict=True)
+    )
