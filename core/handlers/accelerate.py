@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from .cores import GAIN, Cores
 from .example import example_input, untouched
 from .frozen import LARGEST, Frozen, weigh
 from .onnx import is_session
@@ -22,7 +23,6 @@ from .trial import Choice, Trial
 log = logging.getLogger(__name__)
 
 _HEAVY = 0.002  # seconds of a row, from which the front end has little to do beside it
-_THREADS_GAIN = 1.25  # times as fast, or the front end makes more of the core
 
 
 def accelerate(
@@ -45,7 +45,7 @@ def accelerate(
             row = example_input(handler, config.get("warmUp"))
             if row is not None:
                 size = getattr(handler.handle, "micro_batch_size", batch_size)
-                _Choosing(handler, config, Trial(handler, row, size, clock), notes).all()
+                _Choosing(handler, config, Trial(handler, row, size, clock), notes, clock).all()
     except Exception as error:  # noqa: BLE001  whatever a model says to an input that is not a request
         log.info("The model can't be warmed up: %s: %s", type(error).__name__, error)
         if torch.cuda.is_available():
@@ -57,7 +57,15 @@ def accelerate(
 class _Choosing:
     """The choices for one model, each on top of the ones before; what comes of them goes into `notes`."""
 
-    def __init__(self, handler: Any, config: Mapping[str, Any], trial: Trial, notes: dict[str, str]) -> None:
+    def __init__(
+        self,
+        handler: Any,
+        config: Mapping[str, Any],
+        trial: Trial,
+        notes: dict[str, str],
+        clock: Callable[[], float],
+    ) -> None:
+        self._clock = clock
         self._handler = handler
         self._config = config
         self._trial = trial
@@ -122,6 +130,7 @@ class _Choosing:
                 str(few),
                 take=lambda: torch.set_num_threads(most),
                 leave=lambda: torch.set_num_threads(few),
-                gain=_THREADS_GAIN,
+                gain=GAIN,
             )
         )
+        vars(self._handler)["_cores"] = Cores(few, most, self._clock)

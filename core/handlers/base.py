@@ -20,6 +20,7 @@ import torch
 from .accelerate import accelerate
 from .classes import list_classes_from_module
 from .context import Context
+from .cores import Cores
 from .formats import compiled, load_package, load_shared_library
 from .frozen import Frozen
 from .labels import load_label_mapping
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 class BaseHandler:
     """Override any of `preprocess`, `inference`, `postprocess`, `describe_handle`, `get_insights`, or `initialize`."""
 
+    _cores: Cores | None = None  # with how many threads, where that is not one number for good
     _frozen_model: Frozen | None = (
         None  # what `inference` runs in the model's stead, once that is measured to be faster
     )
@@ -134,8 +136,10 @@ class BaseHandler:
             return run_session(self.model, data)
         with torch.inference_mode():
             data = data.to(self.device)
-            frozen = None if args or kwargs else self._frozen_model
-            return (frozen.instead_of(self.model, data) if frozen else self.model)(data, *args, **kwargs)
+            if args or kwargs:
+                return self.model(data, *args, **kwargs)
+            model = self._frozen_model.instead_of(self.model, data) if self._frozen_model else self.model
+            return self._cores.run(model, data) if self._cores else model(data)
 
     @timed
     def postprocess(self, data: Any) -> Any:

@@ -34,7 +34,7 @@ class Frozen:
     def __init__(self, model: Any, row: torch.Tensor) -> None:
         self._model = model
         self._row = (row.shape, row.dtype, row.device)
-        if any(module.training for module in model.modules()):
+        if model.training:
             raise Unfrozen("it is in training mode")
         self._hooks = [hooks for module in model.modules() for hooks in _hooks(module)]
         if any(self._hooks):
@@ -82,7 +82,7 @@ def _traced(model: Any, row: torch.Tensor) -> Any:
     traced: Any = torch.jit.trace(model, pair, check_trace=False, strict=False)
     traced.eval()
     if not alike(traced(triple), model(triple), row.device):
-        raise Unfrozen("traced, it answers otherwise for another size of the batch")
+        raise Unfrozen("traced, it answers otherwise")
     return traced
 
 

@@ -14,6 +14,7 @@ from torchserve.core.handlers.accelerate import accelerate
 from torchserve.core.handlers.alike import alike
 from torchserve.core.handlers.base import BaseHandler
 from torchserve.core.handlers.context import Context
+from torchserve.core.handlers.cores import Cores
 from torchserve.core.handlers.image_classifier import ImageClassifier
 from torchserve.core.handlers.micro_batching import MicroBatching
 
@@ -192,6 +193,36 @@ def test_a_copy_of_much_is_not_made() -> None:
 def test_a_heavy_model_computes_with_the_whole_share(seconds: float, faster: float, chosen: int, note: str) -> None:
     _, told = measured({PLAIN: seconds, MERGED: seconds}, faster, channelsLast=False, freeze=False)
     assert (told["threads"], torch.get_num_threads()) == (note, chosen)
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_a_core_is_given_back_and_taken_again_at_work() -> None:
+    handler, _ = measured({MERGED: 0.02, PLAIN: 0.04}, 1.8)
+    batch = torch.rand(2, 3, 8, 8)
+    seen: dict[float, list[int]] = {}
+    for faster in (1.8, 0.5, 1.2, 1.3):  # than with one thread, as others come and go
+        handler._cores._clock = clock = Ticking({MERGED: 0.02}, faster=faster)
+        with clock:
+            for _ in range(200):
+                handler.inference(batch)
+                seen.setdefault(faster, []).append(torch.get_num_threads())
+    assert [threads[-1] for threads in seen.values()] == [2, 1, 1, 2]
+    assert set(seen[1.8]) == {2}
+    assert set(seen[1.2]) == {1}
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_a_try_that_fails_changes_nothing() -> None:
+    def broken(data: Any) -> Any:
+        raise ValueError(data)
+
+    cores = Cores(1, 2, lambda: 0.0)
+    for _ in range(100):
+        cores.run(len, [1])
+    cores._until = 0
+    with pytest.raises(ValueError):
+        cores.run(broken, [1])
+    assert torch.get_num_threads() == 1
 
 
 @pytest.mark.usefixtures("two_cores")

@@ -186,7 +186,7 @@ def hooked() -> nn.Module:
     return model
 
 
-def training() -> nn.Module:
+def dropping() -> nn.Module:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout()).eval()
     model[1].train()
     return model
@@ -200,8 +200,9 @@ def training() -> nn.Module:
         (Remembers, "keeps something"),
         (Appends, "keeps something"),
         (hooked, "hooks"),
-        (training, "training mode"),
-        (Sized, "another size of the batch"),
+        (lambda: Net().train(), "training mode"),
+        (dropping, "traced, it answers otherwise"),
+        (Sized, "traced, it answers otherwise"),
         (Depends, "can't be traced: Converting a tensor to a Python boolean"),
         (lambda: scripted(Counts()), "keeps something"),
         (lambda: scripted(Integer()), "keeps something"),
