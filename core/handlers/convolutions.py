@@ -1,4 +1,4 @@
-"""merge_convolutions: a frozen TorchScript graph for the CPU, with each convolution, the zeros padded before it and the
+"""freeze: a script as a frozen graph for the CPU, with each convolution, the zeros padded before it and the
 activation after it as one operator of oneDNN, its weights laid out once. Imports torch.
 
 These are the operators that torch.compile writes for a CPU; unlike its output they need no compiler and fit any batch.
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-_CONVOLUTIONS = {"aten::_convolution", "aten::conv2d"}
 _PLACES = {  # of stride, padding, dilation, groups among the inputs
     "aten::_convolution": (3, 4, 5, 8),
     "aten::conv2d": (3, 4, 5, 6),
@@ -28,19 +28,44 @@ _ACTIVATIONS = {  # what oneDNN calls them; whatever numbers they have are passe
 _SPLIT_PADDING = 4
 
 
-def merge_convolutions(frozen: Any) -> int:
-    """Rewrite `frozen`, which nobody may have run yet; how many convolutions were merged."""
-    graph = frozen.graph
-    convolutions = [node for node in nodes(graph) if node.kind() in _CONVOLUTIONS and _is_plain(node)]
-    for index, node in enumerate(convolutions):
-        _Convolution(frozen, node).merge(f"packed_{index}")
-    torch._C._jit_pass_dce(graph)  # noqa: SLF001  (there is no public way to change a graph)
-    torch._C._jit_pass_lint(graph)  # noqa: SLF001
-    return len(convolutions)
+def freeze(script: Any, batch: torch.Tensor) -> Any:
+    """`script`, in which every convolution that `batch` comes to is merged."""
+    frozen, tried = torch.jit.freeze(script), torch.jit.freeze(script)  # what has been run can't be changed any more
+    with _Sizes() as sizes:
+        tried(batch)
+    for index, (node, twin) in enumerate(zip(_convolutions(frozen), _convolutions(tried), strict=True)):
+        size = sizes.of.get(_weights(twin).data_ptr())
+        if size is not None:
+            _Convolution(frozen, node, size).merge(f"packed_{index}")
+    torch._C._jit_pass_dce(frozen.graph)  # noqa: SLF001  (there is no public way to change a graph)
+    torch._C._jit_pass_lint(frozen.graph)  # noqa: SLF001
+    return frozen
+
+
+class _Sizes(TorchDispatchMode):
+    """What the convolutions are given, by the address of their weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of: dict[int, list[int]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "conv" in func.name():
+            self.of[args[1].data_ptr()] = list(args[0].shape)
+        return func(*args, **(kwargs or {}))
+
+
+def _convolutions(frozen: Any) -> list[Any]:
+    return [node for node in nodes(frozen.graph) if node.kind() in _PLACES and _is_plain(node)]
+
+
+def _weights(node: Any) -> Any:
+    return list(node.inputs())[1].toIValue()
 
 
 class _Convolution:
-    def __init__(self, frozen: Any, node: Any) -> None:
+    def __init__(self, frozen: Any, node: Any, size: list[int]) -> None:
+        self._size = size  # oneDNN's choice of a layout without it may be forty times slower
         self._frozen = frozen
         self._graph = frozen.graph
         self._node = node
@@ -55,6 +80,7 @@ class _Convolution:
         if pad is not None:
             left, _, top, _ = list(pad.inputs())[1].toIValue()
             data, self._padding = next(iter(pad.inputs())), [top, left]
+            self._size = [*self._size[:2], self._size[2] - 2 * top, self._size[3] - 2 * left]
         graph = self._graph
         graph.setInsertPoint(self._node)
         attribute, scalars = "none", []
@@ -86,7 +112,7 @@ class _Convolution:
     def _packed(self, name: str) -> Any:
         """The weights in the layout that oneDNN picks, as an attribute: no graph can hold them as a constant."""
         packed = torch.ops.mkldnn._reorder_convolution_weight(  # noqa: SLF001
-            self._inputs[1].toIValue(), self._padding, self._stride, self._dilation, self._groups
+            _weights(self._node), self._padding, self._stride, self._dilation, self._groups, self._size
         )
         kind = torch._C.TensorType.get()  # noqa: SLF001
         self._frozen._c._register_attribute(name, kind, packed)  # noqa: SLF001
@@ -123,7 +149,7 @@ def _is_plain(node: Any) -> bool:
     inputs = list(node.inputs())
     if not all(map(_is_constant, inputs[1:])):
         return False
-    weights, padding = inputs[1].toIValue(), inputs[_PLACES[node.kind()][1]].toIValue()
+    weights, padding = _weights(node), inputs[_PLACES[node.kind()][1]].toIValue()
     transposed = node.kind() == "aten::_convolution" and inputs[6].toIValue()
     return (
         weights.dtype == torch.float32

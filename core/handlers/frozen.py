@@ -15,7 +15,7 @@ import torch
 from torch.jit._trace import TracerWarning
 
 from .alike import alike
-from .convolutions import merge_convolutions, nodes
+from .convolutions import freeze, nodes
 
 LARGEST = 256 << 20  # bytes of weights that are kept twice, unless the yaml asks for it
 
@@ -49,10 +49,9 @@ class Frozen:
             if not _same(kept, _kept(model)) or not self._is_as_it_was():
                 raise Unfrozen(_KEEPS)
             script = model if isinstance(model, torch.jit.ScriptModule) else _traced(model, row)
-            self._run = torch.jit.freeze(script)
+            self._run = freeze(script, row[None])
             if any(node.kind() == "prim::SetAttr" for node in nodes(self._run.graph)):
                 raise Unfrozen(_KEEPS)
-            merge_convolutions(self._run)
         unseen = [str(each.message) for each in told if issubclass(each.category, TracerWarning)]
         if unseen:  # of a tensor's values, or of its shape in Python's own numbers
             raise Unfrozen(f"it can't be traced: {unseen[0].partition('. ')[0]}")

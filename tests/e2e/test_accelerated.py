@@ -37,7 +37,7 @@ def test_what_was_chosen_is_described(serve: Serve, store: Path):
     server.ready("cold")
     notes = server.workers("warm")[0]["notes"]
     assert notes["warm-up"].startswith("batches of 1, 2, 4 in ")
-    assert "channels last" in notes["memory format"]
+    assert "frozen" in notes["freeze"]
     assert set(server.workers("cold")[0]["notes"]) == {"threads", "preprocessing"}
     picture = io.BytesIO()
     Image.new("RGB", (40, 30), (200, 10, 10)).save(picture, "PNG")
