@@ -9,6 +9,7 @@ import base64
 import binascii
 from typing import Any
 
+import numpy as np
 import torch
 from ink import SIZE, read_ink
 from torch import nn
@@ -36,13 +37,13 @@ class DigitHandler(BaseHandler):
     def preprocess(self, data: list[dict[str, Any]]) -> torch.Tensor:
         """Ink maps [batch, 1, 28, 28] on the model's device; a blank one where the picture was refused."""
         self.refused = {}
-        maps = torch.zeros(len(data), 1, SIZE, SIZE)
+        maps = np.zeros((len(data), 1, SIZE, SIZE), dtype=np.float32)
         for index, row in enumerate(data):
             try:
-                maps[index, 0] = torch.from_numpy(read_ink(_image_bytes(row)))
+                maps[index, 0] = read_ink(_image_bytes(row))
             except ValueError as error:
                 self.refused[index] = str(error)
-        return maps.to(self.device)
+        return torch.from_numpy(maps).to(self.device)
 
     def postprocess(self, data: torch.Tensor) -> list[dict[str, Any]]:
         """One answer for each request, in order."""
