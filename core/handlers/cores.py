@@ -1,7 +1,7 @@
 """Cores: how many threads a heavy model computes with, as the machine is now. Imports torch.
 
 What was fastest while the model loaded is not when another process has taken a core since, or has given one back. So
-one batch in many is computed with the other number of threads.
+every few seconds one batch is computed with the other number of threads.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 GAIN = 1.25  # times as fast all of the share must be, or the front end makes more of the core
 _LOSS = 1.1  # times as fast without it, as measurements vary
 _WINS = 3  # tries in a row that must be faster before anything changes
-_SOONEST, _LATEST = 4, 64  # batches between two tries: after a faster one; at most, doubled from the one on
+_SOONEST, _LATEST = 0.25, 4.0  # seconds between two tries: after a faster one; at most, doubled from the one on
 
 
 class Cores:
@@ -26,17 +26,16 @@ class Cores:
         self._most = most
         self._clock = clock
         self._now = torch.get_num_threads()
-        self._wait = self._until = _LATEST
+        self._wait = _LATEST
+        self._due = clock() + self._wait
         self._wins = 0
         self._before = (0, 0.0)  # size and seconds of the batch before
 
     def run(self, model: Callable[[Any], Any], data: Any) -> Any:
         """The model's output for the batch `data`."""
-        size = len(data)
-        self._until -= 1
-        if self._until <= 0 and size == self._before[0]:
+        size, began = len(data), self._clock()
+        if began >= self._due and size == self._before[0]:
             return self._try(model, data)
-        began = self._clock()
         output = model(data)
         self._before = (size, self._clock() - began)
         return output
@@ -49,13 +48,14 @@ class Cores:
             output = model(data)
         finally:
             torch.set_num_threads(self._now)
-        gain = self._before[1] / max(self._clock() - began, 1e-9)
+        ended = self._clock()
+        gain = self._before[1] / max(ended - began, 1e-9)
         won = gain >= (GAIN if other == self._most else _LOSS)
         self._wins = self._wins + 1 if won else 0
         if self._wins == _WINS:
             self._now, self._wins, won = other, 0, False
             torch.set_num_threads(other)
         self._wait = _SOONEST if won else min(2 * self._wait, _LATEST)
-        self._until = self._wait
+        self._due = ended + self._wait
         self._before = (0, 0.0)
         return output
