@@ -11,7 +11,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision import transforms
 
 from torchserve.core.handlers.accelerate import accelerate
-from torchserve.core.handlers.alike import alike
 from torchserve.core.handlers.base import BaseHandler
 from torchserve.core.handlers.context import Context
 from torchserve.core.handlers.cores import Cores
@@ -399,25 +398,3 @@ def test_micro_batches_are_what_comes() -> None:
     accelerate(handler, {}, 64, model.clock)
     handler.handle.shutdown()
     assert max(model.ran) == 2
-
-
-@pytest.mark.parametrize(
-    ("found", "expected", "same"),
-    [
-        (torch.tensor([1.0, 1000.0]), torch.tensor([1.05, 1000.0]), True),
-        (torch.tensor([1.0, 1000.0]), torch.tensor([1.0, 1000.2]), False),
-        (torch.tensor([1.0]), torch.tensor([float("nan")]), False),
-        (torch.tensor([1]), torch.tensor([2]), False),
-        (torch.ones(2), torch.ones(3), False),
-        ({"out": torch.ones(2)}, {"out": torch.ones(2)}, True),
-        ({"out": torch.ones(2)}, {"in": torch.ones(2)}, False),
-        ([{"boxes": torch.ones(2)}], [{"boxes": torch.zeros(2)}], False),
-        ((torch.ones(1),), (torch.ones(1), torch.ones(1)), False),
-        ([torch.ones(1)], (torch.ones(1),), False),
-        (torch.zeros(0), torch.zeros(0), True),
-        (None, None, True),
-        (1, "a", False),
-    ],
-)
-def test_alike(found: Any, expected: Any, same: bool) -> None:
-    assert alike(found, expected, torch.device("cpu")) == same
