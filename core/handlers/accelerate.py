@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from .alike import alike
 from .example import example_input, untouched
 from .onnx import is_session
 
@@ -102,7 +103,7 @@ class _Run:
         before = [self._fastest(size) for size in sizes]
         model.to(memory_format=torch.channels_last)
         try:
-            if not _alike(self._run(sizes[-1]), expected, self._row.device):
+            if not alike(self._run(sizes[-1]), expected, self._row.device):
                 why = "channels last changes the answers"
             else:
                 gains = [old / self._fastest(size) for size, old in zip(sizes, before, strict=True)]
@@ -149,22 +150,3 @@ def _sizes(batch_size: int) -> Iterator[int]:
     while size < batch_size:
         yield size
         size *= 2
-
-
-def _alike(found: Any, expected: Any, device: torch.device) -> bool:
-    """Whether all tensors agree, but for what another order of summing does to the last digits."""
-    if isinstance(expected, torch.Tensor):
-        if not isinstance(found, torch.Tensor) or (found.shape, found.dtype) != (expected.shape, expected.dtype):
-            return False
-        if not expected.dtype.is_floating_point or not expected.numel():
-            return torch.equal(found, expected)
-        coarse = device.type == "cuda" or expected.dtype.itemsize < 4  # TF32 has ten bits, as half precision
-        allowed = (1e-2 if coarse else 1e-4) * float(expected.abs().max())
-        return float((found - expected).abs().max()) <= allowed
-    if isinstance(expected, dict):
-        same = isinstance(found, dict) and found.keys() == expected.keys()
-        return same and all(_alike(found[key], expected[key], device) for key in expected)
-    if isinstance(expected, list | tuple):
-        same = isinstance(found, list | tuple) and len(found) == len(expected)
-        return same and all(map(lambda a, b: _alike(a, b, device), found, expected))
-    return type(found) is type(expected)

@@ -21,6 +21,7 @@ from .accelerate import accelerate
 from .classes import list_classes_from_module
 from .context import Context
 from .formats import compiled, load_package, load_shared_library
+from .graphed import Graphed, graph
 from .labels import load_label_mapping
 from .onnx import is_session, open_session, run_session
 from .prediction_exception import PredictionException
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 class BaseHandler:
     """Override any of `preprocess`, `inference`, `postprocess`, `describe_handle`, `get_insights`, or `initialize`."""
+
+    _graphed: Graphed | None = None  # what `inference` runs in the model's stead, if the yaml has asked for it
 
     def __init__(self) -> None:
         self.model: Any = None
@@ -96,9 +99,9 @@ class BaseHandler:
 
     def settle(self, context: Context) -> None:
         """Called once the whole of `initialize` is done, a subclass's included; what is chosen by then is noted."""
-        context.notes |= accelerate(
-            self, getattr(context, "model_yaml_config", None) or {}, context.system_properties["batch_size"]
-        )
+        config, batch_size = getattr(context, "model_yaml_config", None) or {}, context.system_properties["batch_size"]
+        context.notes |= accelerate(self, config, batch_size)
+        context.notes |= graph(self, config, batch_size)
 
     def _load_torchscript_model(self, model_pt_path: str) -> Any:
         return torch.jit.load(existing(model_pt_path), map_location=self.device)
@@ -128,7 +131,10 @@ class BaseHandler:
         if is_session(self.model):
             return run_session(self.model, data)
         with torch.inference_mode():
-            return self.model(data.to(self.device), *args, **kwargs)
+            data = data.to(self.device)
+            if self._graphed is not None and not args and not kwargs:
+                return self._graphed(self.model, data)
+            return self.model(data, *args, **kwargs)
 
     @timed
     def postprocess(self, data: Any) -> Any:

@@ -10,6 +10,7 @@ import torch
 from torchvision import transforms
 
 from torchserve.core.handlers import accelerate as acceleration
+from torchserve.core.handlers.alike import alike
 from torchserve.core.handlers.accelerate import accelerate
 from torchserve.core.handlers.base import BaseHandler
 from torchserve.core.handlers.context import Context
@@ -259,7 +260,7 @@ def test_micro_batches_are_what_comes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "expected", "alike"),
+    ("found", "expected", "same"),
     [
         (torch.tensor([1.0, 1000.0]), torch.tensor([1.05, 1000.0]), True),
         (torch.tensor([1.0, 1000.0]), torch.tensor([1.0, 1000.2]), False),
@@ -275,5 +276,5 @@ def test_micro_batches_are_what_comes() -> None:
         (1, "a", False),
     ],
 )
-def test_alike(found: Any, expected: Any, alike: bool) -> None:
-    assert acceleration._alike(found, expected, torch.device("cpu")) == alike
+def test_alike(found: Any, expected: Any, same: bool) -> None:
+    assert alike(found, expected, torch.device("cpu")) == same
