@@ -72,7 +72,7 @@ class BaseHandler:
         else:
             self.model = self._load_by_ending(self.model_pt_path or "")
         if options is not None:
-            self.model = compiled(self.model, options)
+            self.model = compiled(self.model, options, self.device)
         self.mapping = load_label_mapping(str(Path(model_dir, "index_to_name.json")))
         self.initialized = True
 
