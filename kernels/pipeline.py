@@ -12,17 +12,21 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from .graphs import Graphs, Unrecorded, answered
 from .op import runs_triton
-from .resize_normalize.frame import Fit, Frame, one_size, packed
+from .resize_normalize.frame import Fit, Frame, Size, one_size, packed
 from .resize_normalize.op import RESIZE_NORMALIZE, resize_normalize
-from .resize_normalize.taps import needed, tables
+from .resize_normalize.taps import FIELDS, needed, tables
 
 IN_FLIGHT = 2
 _ALIGNED = 256
 _LEAST = 1 << 20  # bytes: small batches don't make a buffer grow step by step
+_ROOM = 2 << 20  # bytes for each picture of a graph's batch: what is needed of one of 1920 x 1080 is 3 MB, of most 0.3
 
 
 @dataclass
@@ -33,6 +37,30 @@ class _Slot:
     device: Tensor
     uploaded: Any
     read: Any
+
+
+@dataclass(frozen=True)
+class _Load:
+    """What a batch's buffer holds: the tables, and from `start` to `size` the pictures.
+
+    The tables count from the buffer's own beginning: a graph reads at one address, whatever it is that lies there.
+    """
+
+    described: NDArray[np.int64]
+    taps: NDArray[np.int32]
+    start: int
+    size: int
+
+    @staticmethod
+    def of(frames: tuple[Frame, ...], channels: int, name: str, rows: int) -> _Load:
+        """For so many rows; those without a picture are the first one once more."""
+        described, taps = tables(frames, channels, name)
+        described = np.concatenate([described, described[:1].repeat(rows - len(frames), axis=0)])
+        start = -(-(described.nbytes + taps.nbytes) // _ALIGNED) * _ALIGNED
+        last = frames[-1]
+        described[:, 0] += start
+        described[:, 4:6] += described.nbytes // taps.itemsize
+        return _Load(described, taps, start, start + last.offset + last.stored[0] * last.stored[1] * channels)
 
 
 @dataclass(frozen=True)
@@ -54,7 +82,7 @@ class ImagePipeline:
 
     def __init__(self, device: torch.device, launch: Callable[..., None] | None = None) -> None:
         self.device = device
-        self._launch = launch if launch is not None else _kernel(device)
+        self.launch = launch if launch is not None else _kernel(device)
         self._lock = threading.Lock()
         self._copying = torch.cuda.Stream(device)
         self._returning = torch.cuda.Stream(device)
@@ -85,14 +113,67 @@ class ImagePipeline:
         out = torch.empty(shape, dtype=dtype, device=self.device, memory_format=memory_format)
         if not out.numel():
             return out
+        load = _Load.of(parts, channels, filter, len(pictures))
         with self._lock:
-            slot, described, taps, pixels = self._upload(pictures, parts, channels, filter)
-            if self._launch is not None:
-                self._launch(pixels, described, taps, fill, mean, std, out=out)
+            slot = self._upload(pictures, parts, load)
+            there = slot.device[: load.size]
+            if self.launch is not None:
+                self.launch(
+                    there, _described(there, len(pictures)), slot.device.view(torch.int32), fill, mean, std, out=out
+                )
             else:
-                RESIZE_NORMALIZE.reference(pixels, parts, filter, fill, mean, std, out=out)
+                RESIZE_NORMALIZE.reference(there[load.start :], parts, filter, fill, mean, std, out=out)
             slot.read.record(torch.cuda.current_stream(self.device))
         return out
+
+    def record(
+        self,
+        output: Size,
+        mean: Sequence[float],
+        std: Sequence[float],
+        sizes: Sequence[int],
+        model: Callable[[Tensor], Any],
+    ) -> Graphs:
+        """The kernel and `model`, as one graph for each of `sizes`; the answers are
+        pairs of the batch and what the model makes of it. Raises Unrecorded.
+        """
+        if self.launch is None:
+            raise Unrecorded("the kernel doesn't run on this device")
+        launch = self.launch
+
+        def work(source: Tensor, rows: int) -> Any:
+            batch = torch.empty((rows, len(mean), *output), device=self.device)
+            launch(source, _described(source, rows), source.view(torch.int32), 0, mean, std, out=batch)
+            return batch, model(batch)
+
+        return Graphs(torch.zeros(_ROOM * max(sizes), dtype=torch.uint8, device=self.device), sizes, work)
+
+    def answers(
+        self,
+        graphs: Graphs,
+        pictures: Sequence[Tensor],
+        fit: Fit,
+        channels: int,
+        *,
+        filter: str,  # noqa: A002
+    ) -> tuple[Tensor, Any] | None:
+        """The batch and the model's answers by the graphs of `record`; None for a batch that is too large for them."""
+        rows = graphs.size(len(pictures))
+        if rows is None or not pictures:
+            return None
+        frames = [fit.frame((picture.shape[0], picture.shape[1])) for picture in pictures]
+        parts = packed([replace(frame, part=needed(frame, filter)) for frame in frames], channels)
+        load = _Load.of(parts, channels, filter, rows)
+        if load.size > graphs.source.numel():
+            return None
+        with self._lock:
+            slot = self._upload(pictures, parts, load)
+
+            def fill(source: Tensor) -> None:
+                source[: load.size].copy_(slot.device[: load.size], non_blocking=True)
+                slot.read.record(torch.cuda.current_stream(self.device))
+
+            return graphs.run(len(pictures), fill)
 
     def download(self, answer: Tensor) -> Pending:
         """`answer`, which the current stream is to make, on its way to the host."""
@@ -105,36 +186,25 @@ class ImagePipeline:
             arrived.record(self._returning)
         return Pending(value, arrived, answer)
 
-    def _upload(
-        self, pictures: Sequence[Tensor], frames: tuple[Frame, ...], channels: int, name: str
-    ) -> tuple[_Slot, Tensor, Tensor, Tensor]:
+    def _upload(self, pictures: Sequence[Tensor], frames: tuple[Frame, ...], load: _Load) -> _Slot:
         """The tables and the pictures' parts, on their way in one copy; the current stream waits for it."""
-        described, taps = tables(frames, channels, name)
-        first = described.nbytes
-        start = -(-(first + taps.nbytes) // _ALIGNED) * _ALIGNED
-        last = frames[-1]
-        size = start + last.offset + last.stored[0] * last.stored[1] * channels
-        slot = self._next(size)
+        slot = self._next(load.size)
         host = slot.pinned
-        host[:first].copy_(torch.from_numpy(described).view(torch.uint8).view(-1))
-        host[first : first + taps.nbytes].copy_(torch.from_numpy(taps).view(torch.uint8))
+        first, last = load.described.nbytes, load.described.nbytes + load.taps.nbytes
+        host[:first].copy_(torch.from_numpy(load.described).view(torch.uint8).view(-1))
+        host[first:last].copy_(torch.from_numpy(load.taps).view(torch.uint8))
         for picture, frame in zip(pictures, frames, strict=True):
             assert frame.part is not None
             top, left, height, width = frame.part
-            place = host[start + frame.offset :][: height * width * channels].view(height, width, channels)
+            channels = picture.shape[2]
+            place = host[load.start + frame.offset :][: height * width * channels].view(height, width, channels)
             place.copy_(picture[top : top + height, left : left + width])
         with torch.cuda.stream(self._copying):
             self._copying.wait_event(slot.read)
-            slot.device[:size].copy_(host[:size], non_blocking=True)
+            slot.device[: load.size].copy_(host[: load.size], non_blocking=True)
             slot.uploaded.record(self._copying)
         torch.cuda.current_stream(self.device).wait_event(slot.uploaded)
-        there = slot.device
-        return (
-            slot,
-            there[:first].view(torch.int64),
-            there[first : first + taps.nbytes].view(torch.int32),
-            there[start:size],
-        )
+        return slot
 
     def _next(self, size: int) -> _Slot:
         """The slot whose turn it is, large enough, and its pinned buffer free again."""
@@ -155,6 +225,10 @@ class ImagePipeline:
         return slot
 
 
+def _described(buffer: Tensor, rows: int) -> Tensor:
+    return buffer[: rows * FIELDS * 8].view(torch.int64)
+
+
 def prepare(
     pictures: Sequence[Tensor],
     fit: Fit,
@@ -163,11 +237,31 @@ def prepare(
     *,
     filter: str,  # noqa: A002  that is what it is
     device: torch.device,
+    graphs: Graphs | None = None,
 ) -> Tensor:
-    """`resize_normalize` of pictures on the host for a model on `device`, in the way that is best there."""
-    if device.type == "cuda":
-        return _pipeline(device).batch(pictures, fit, mean, std, filter=filter)
-    return resize_normalize(pictures, fit, mean, std, filter=filter).to(device)
+    """`resize_normalize` of pictures on the host for a model on `device`, in the way that is best there.
+
+    With `graphs`, of `record_images`, the model's answer is made at once, and goes along: `answer_of` the batch.
+    """
+    if device.type != "cuda":
+        return resize_normalize(pictures, fit, mean, std, filter=filter).to(device)
+    pipeline = _pipeline(device)
+    made = pipeline.answers(graphs, pictures, fit, len(mean), filter=filter) if graphs is not None else None
+    return answered(*made) if made is not None else pipeline.batch(pictures, fit, mean, std, filter=filter)
+
+
+def record_images(
+    device: torch.device,
+    output: Size,
+    mean: Sequence[float],
+    std: Sequence[float],
+    sizes: Sequence[int],
+    model: Callable[[Tensor], Any],
+) -> Graphs:
+    """What `prepare` takes as `graphs`. Raises Unrecorded."""
+    if device.type != "cuda":
+        raise Unrecorded(f"the model runs on {device.type}")
+    return _pipeline(device).record(output, mean, std, sizes, model)
 
 
 @cache

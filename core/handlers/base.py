@@ -23,6 +23,7 @@ from .context import Context
 from .cores import Cores
 from .formats import compiled, load_package, load_shared_library
 from .frozen import Frozen
+from .graphed import Graphed, graph
 from .labels import load_label_mapping
 from .onnx import is_session, open_session, run_session
 from .prediction_exception import PredictionException
@@ -38,9 +39,9 @@ class BaseHandler:
     """Override any of `preprocess`, `inference`, `postprocess`, `describe_handle`, `get_insights`, or `initialize`."""
 
     _cores: Cores | None = None  # with how many threads, where that is not one number for good
-    _frozen_model: Frozen | None = (
-        None  # what `inference` runs in the model's stead, once that is measured to be faster
-    )
+    # What `inference` runs in the model's stead: a copy that was measured to be faster, or what the yaml has asked for.
+    _frozen_model: Frozen | None = None
+    _graphed: Graphed | None = None
 
     def __init__(self) -> None:
         self.model: Any = None
@@ -76,7 +77,7 @@ class BaseHandler:
         else:
             self.model = self._load_by_ending(self.model_pt_path or "")
         if options is not None:
-            self.model = compiled(self.model, options)
+            self.model = compiled(self.model, options, self.device)
         self.mapping = load_label_mapping(str(Path(model_dir, "index_to_name.json")))
         self.initialized = True
 
@@ -103,9 +104,9 @@ class BaseHandler:
 
     def settle(self, context: Context) -> None:
         """Called once the whole of `initialize` is done, a subclass's included; what is chosen by then is noted."""
-        context.notes |= accelerate(
-            self, getattr(context, "model_yaml_config", None) or {}, context.system_properties["batch_size"]
-        )
+        config, batch_size = getattr(context, "model_yaml_config", None) or {}, context.system_properties["batch_size"]
+        context.notes |= accelerate(self, config, batch_size)
+        context.notes |= graph(self, config, batch_size)
 
     def _load_torchscript_model(self, model_pt_path: str) -> Any:
         return torch.jit.load(existing(model_pt_path), map_location=self.device)
@@ -138,6 +139,8 @@ class BaseHandler:
             data = data.to(self.device)
             if args or kwargs:
                 return self.model(data, *args, **kwargs)
+            if self._graphed is not None:
+                return self._graphed(self.model, data)
             model = self._frozen_model.instead_of(self.model, data) if self._frozen_model else self.model
             return self._cores.run(model, data) if self._cores else model(data)
 

@@ -20,9 +20,9 @@ def example_input(handler: Any, shape: Any) -> torch.Tensor | None:
     None if the hooks between a request and the model aren't ours, because then nobody knows what they make of it.
     """
     if isinstance(shape, list):
-        return torch.zeros(shape, device=handler.device) if _is_ours(handler, "inference") else None
+        return torch.zeros(shape, device=handler.device) if ours(handler, "inference") else None
     processing = getattr(handler, "image_processing", None)
-    if processing is None or not _is_ours(handler, "preprocess", "combine", "inference", "handle"):
+    if processing is None or not ours(handler, "preprocess", "combine", "inference", "handle"):
         return None
     from PIL import Image  # the image handlers have it loaded
 
@@ -31,9 +31,9 @@ def example_input(handler: Any, shape: Any) -> torch.Tensor | None:
     return row.to(handler.device) if isinstance(row, torch.Tensor) else None
 
 
-def _is_ours(handler: Any, *hooks: str) -> bool:
+def ours(handler: Any, *hooks: str) -> bool:
     package = __name__.rpartition(".")[0] + "."
-    return all(getattr(handler, hook, _is_ours).__module__.startswith(package) for hook in hooks)
+    return all(getattr(handler, hook, ours).__module__.startswith(package) for hook in hooks)
 
 
 @contextmanager

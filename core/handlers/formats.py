@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ...kernels.one_thread import on_one_thread
 from .weights import existing
 
 log = logging.getLogger(__name__)
@@ -57,8 +58,10 @@ def load_shared_library(path: str, device: torch.device, *, asked_for: bool) -> 
     return _export.aot_load(existing(path), str(device))
 
 
-def compiled(model: Any, options: dict[str, Any]) -> Any:
-    """The model by torch.compile. What can't be compiled, now or later, runs as it is, with a warning."""
+def compiled(model: Any, options: dict[str, Any], device: torch.device) -> Any:
+    """The model by torch.compile, run by one thread on a GPU. What can't be compiled, now or later, runs as it is, with
+    a warning.
+    """
     told = ", ".join(f"{key} {value}" for key, value in options.items())
     if not isinstance(model, torch.nn.Module):
         log.warning("pt2 in the model's yaml is not applied: a %s can't be compiled", type(model).__name__)
@@ -67,7 +70,8 @@ def compiled(model: Any, options: dict[str, Any]) -> Any:
         from torch import _dynamo
 
         _dynamo.config.suppress_errors = True
-        made = torch.compile(model, **options)
+        made: Any = torch.compile(model, **options)
+        made.forward = on_one_thread(made.forward, device)
     except Exception as error:  # noqa: BLE001  whatever a back end raises, the model is there
         log.warning("Compiling model model with %s has failed \n Proceeding without compilation", told)
         log.warning(error)

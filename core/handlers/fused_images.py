@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from PIL import __version__ as pillow
 
+from ...kernels.graphs import Graphs
 from ...kernels.pipeline import prepare
 from ...kernels.plan import Plan, Unplanned, read
 from .pictures import Picture, channels
@@ -35,6 +36,14 @@ class FusedImages:
 
     plan: Plan
     device: torch.device
+    graphs: Graphs | None = None
+    """Of coloured pictures, and the model behind them."""
+
+    @property
+    def output(self) -> tuple[int, int] | None:
+        """The size of what comes of any picture, if it is always the same."""
+        fit = self.plan.fit
+        return fit.crop or (fit.resize if isinstance(fit.resize, tuple) else None)
 
     def batch(self, pictures: Sequence[Picture]) -> torch.Tensor | None:
         """float32 [N, C, H, W] on the device. None where the pipeline itself must run: for an image of other modes than
@@ -52,7 +61,8 @@ class FusedImages:
             return None
         mean, std = plan.colours(kind)
         pixels = [picture.pixels() for picture in ready]
-        return prepare(pixels, fit, mean, std, filter=plan.filter, device=self.device)
+        graphs = self.graphs if kind == 3 else None
+        return prepare(pixels, fit, mean, std, filter=plan.filter, device=self.device, graphs=graphs)
 
     def _after_head(self, picture: Picture) -> Picture:
         if not self.plan.head:
@@ -140,6 +150,12 @@ def _levels_off(fused: FusedImages, processing: Any, encoded: bytes) -> float:
     _, std = fused.plan.colours(answer.shape[0])
     scale = 255 * torch.tensor(std).abs().view(-1, 1, 1)
     return float(((answer - expected).abs() * scale).max())
+
+
+def picture() -> Picture:
+    """One of the probes."""
+    encoded = probe(_PROBES[0], "RGB")
+    return Picture(Image.open(io.BytesIO(encoded)), encoded)
 
 
 def probe(size: tuple[int, int], mode: str) -> bytes:

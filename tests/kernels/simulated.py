@@ -1,7 +1,7 @@
 """A pretended GPU: streams whose work is done as late as the program's own waits allow, on memory that holds poison till
 then. Code that waits too little reads poison, or another batch's pixels, every time.
 
-It stands in for what kernels/pipeline.py takes from torch.cuda. Work is a closure; copies with non_blocking, and what a test
+It stands in for what kernels/pipeline.py and kernels/graphs.py take from torch.cuda. Work is a closure; copies with non_blocking, and what a test
 gives to `late`, become work of the current stream. Everything else is done at once, as the host does it.
 """
 
@@ -40,8 +40,12 @@ class Stream:
         self.work: list[Callable[[], None]] = []
         self.given = 0
         self.done = 0
+        self.recording: Graph | None = None
 
     def put(self, work: Callable[[], None]) -> None:
+        if self.recording is not None:
+            self.recording.work.append(work)
+            return
         self.work.append(work)
         self.given += 1
 
@@ -54,8 +58,18 @@ class Stream:
         while self.work and (until is None or self.done < until):
             work = self.work.pop(0)
             self.done += 1
-            with torch._C.DisableTorchFunction():
+            with torch._C.DisableTorchFunction(), torch.inference_mode():  # a device knows no such modes
                 work()
+
+
+class Graph:
+    """The work that a stream was given while it recorded; none of it was done then."""
+
+    def __init__(self) -> None:
+        self.work: list[Callable[[], None]] = []
+
+    def pool(self) -> Graph:
+        return self
 
 
 class Gpu(TorchFunctionMode):
@@ -74,20 +88,48 @@ class Gpu(TorchFunctionMode):
     @contextlib.contextmanager
     def on(self, stream: Stream) -> Iterator[None]:
         before, self.current = self.current, stream
-        yield
-        self.current = before
+        try:
+            yield
+        finally:
+            self.current = before
 
     def late(self, work: Callable[..., None]) -> Callable[..., None]:
         """`work` as a kernel: called, it is put into the current stream."""
         return lambda *arguments, **options: self.current.put(lambda: work(*arguments, **options))
 
+    def graph_made(self) -> Graph:
+        made = Graph()
+        made.replay = lambda: [self.current.put(work) for work in made.work]
+        return made
+
+    @contextlib.contextmanager
+    def recorded(self, graph: Graph, *, pool: Any, stream: Stream, capture_error_mode: str) -> Iterator[None]:
+        """As torch.cuda.graph, which first waits for the whole device."""
+        assert (pool, capture_error_mode) == (pool, "thread_local")
+        self.finish()
+        stream.recording = graph
+        try:
+            with self.on(stream):
+                yield
+        finally:
+            stream.recording = None
+
     def finish(self) -> None:
         for stream in self.streams:
             stream.run()
 
+    def finish_in_turns(self) -> None:
+        """A piece of work of each stream after the other, as a device does that has room for them all."""
+        while any(stream.work for stream in self.streams):
+            for stream in self.streams:
+                stream.run(stream.done + 1)
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         options = dict(kwargs or {})
-        if func is torch.empty:
+        if func is torch.zeros:
+            options.pop("device", None)
+            return func(*args, **options)
+        if func in (torch.empty, torch.empty_like):
             options.pop("device", None)
             options.pop("pin_memory", None)
             made = func(*args, **options)
@@ -107,6 +149,9 @@ def gpu(monkeypatch: Any) -> Iterator[Gpu]:
         "Event": Event,
         "stream": device.on,
         "current_stream": lambda _: device.current,
+        "device": contextlib.nullcontext,
+        "CUDAGraph": device.graph_made,
+        "graph": device.recorded,
     }
     for name, value in stand_ins.items():
         monkeypatch.setattr(torch.cuda, name, value)

@@ -10,8 +10,9 @@ from PIL import Image
 from torchserve.core.handlers.fused_images import fusion
 from torchserve.core.handlers.image_classifier import ImageClassifier
 from torchserve.kernels.catalog import OPS
+from torchserve.kernels.graphs import Unrecorded, answer_of, record_rows
 from torchserve.kernels.op import Case, Op
-from torchserve.kernels.pipeline import ImagePipeline
+from torchserve.kernels.pipeline import ImagePipeline, prepare, record_images
 from torchserve.kernels.resize_normalize import Fit, cpu
 
 from .memory import Bands
@@ -68,6 +69,35 @@ def test_every_batch_is_its_own() -> None:
         answers.append(pipeline.download(-on_device))
     for pending, wanted in zip(answers, asked, strict=True):
         torch.testing.assert_close(pending.wait(), -wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.gpu
+def test_pictures_become_answers_in_one_graph() -> None:
+    device = torch.device("cuda", 0)
+    graphs = record_images(device, (12, 14), HALF, HALF, (1, 2, 4), torch.neg)
+    for number in range(30):
+        batch = [*pictures(number % 7), *pictures(number % 5)]
+        asked = expected(batch)
+        made = prepare(batch, FIT, HALF, HALF, filter="bilinear", device=device, graphs=graphs)
+        torch.testing.assert_close(made.cpu(), asked, atol=1e-5, rtol=0)
+        torch.testing.assert_close(answer_of(made).cpu(), -asked, atol=1e-5, rtol=0)
+
+
+@pytest.mark.gpu
+def test_a_graph_answers_as_the_model() -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Flatten()).cuda().eval()
+    graphs = record_rows(torch.zeros(3, 9, 9, device="cuda"), (1, 2, 4), model)
+    for rows in (1, 2, 3, 4, 1):
+        batch = torch.randn(rows, 3, 9, 9, device="cuda")
+        answer = graphs.run(rows, lambda source, batch=batch: source[: len(batch)].copy_(batch, non_blocking=True))
+        torch.testing.assert_close(answer, model(batch), atol=1e-2, rtol=1e-2)
+
+
+@pytest.mark.gpu
+def test_what_waits_for_the_device_is_not_recorded() -> None:
+    with pytest.raises(Unrecorded, match="a batch of 2"):
+        record_rows(torch.zeros(3, device="cuda"), (1, 2), lambda batch: batch * float(batch.sum()))
+    assert float((torch.ones(3, device="cuda") + 1).sum()) == 6.0
 
 
 @pytest.mark.gpu

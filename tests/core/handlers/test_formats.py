@@ -165,5 +165,5 @@ def test_what_can_not_be_compiled_runs_as_it_is(folder: Path, monkeypatch, caplo
 
 
 def test_only_modules_are_compiled(caplog) -> None:
-    assert formats.compiled(len, {}) is len
+    assert formats.compiled(len, {}, torch.device("cpu")) is len
     assert "a builtin_function_or_method can't be compiled" in caplog.text

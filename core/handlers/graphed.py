@@ -1,0 +1,116 @@
+"""Graphed: a model's runs as CUDA graphs, one for each size of batch, if its yaml says so. Imports our kernels."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from ...kernels.graphs import Graphs, Unrecorded, answer_of, record_rows
+from ...kernels.pipeline import record_images
+from .alike import alike
+from .example import example_input, ours, untouched
+from .fused_images import FusedImages, picture
+
+log = logging.getLogger(__name__)
+
+_OWN_GRAPHS = ("reduce-overhead", "max-autotune")  # modes of torch.compile that make graphs by themselves
+
+
+@dataclass(frozen=True)
+class Graphed:
+    """`model` by its graphs; `row` is what each row of a batch is like."""
+
+    model: Any
+    row: torch.Tensor
+    rows: Graphs | None
+    """Of tensors; None where the graphs are of pictures, whose answers are there when the batch is."""
+
+    def __call__(self, model: Any, batch: torch.Tensor) -> Any:
+        """What `model` makes of the batch: by a graph, if it is the model that was recorded and the batch fits one."""
+        if model is not self.model:
+            return model(batch)
+        known = answer_of(batch)
+        if known is not None:
+            return known
+        rows, row = self.rows, self.row
+        if rows is None or (batch.shape[1:], batch.dtype, batch.device) != (row.shape, row.dtype, row.device):
+            return model(batch)
+        if not len(batch) or rows.size(len(batch)) is None:
+            return model(batch)
+        return rows.run(len(batch), lambda source: source[: len(batch)].copy_(batch, non_blocking=True))
+
+
+def graph(handler: Any, config: Mapping[str, Any], batch_size: int) -> dict[str, str]:
+    """Record the handler's model if `cudaGraphs` in its yaml says so, and the note on it. Never raises."""
+    asked = config.get("cudaGraphs", False)
+    if asked is False:
+        return {}
+    try:
+        if asked is not True:
+            raise Unrecorded(f"cudaGraphs must be true or false, not {asked!r}")
+        with untouched(handler):
+            note = _recorded(handler, config, sizes(handler, config, batch_size))
+    except Exception as error:  # noqa: BLE001  whatever a model or a driver says, the model runs without
+        note = f"none: {error if isinstance(error, Unrecorded) else f'{type(error).__name__}: {error}'}"
+        log.warning("CUDA graphs: %s", note)
+    return {"cuda graphs": note}
+
+
+def sizes(handler: Any, config: Mapping[str, Any], batch_size: int) -> list[int]:
+    """Those of `paddedBatchSizes` that a batch may have; without it the powers of two, and the largest batch."""
+    most = getattr(handler.handle, "micro_batch_size", batch_size)
+    padded = config.get("paddedBatchSizes")
+    if isinstance(padded, list) and padded and all(type(each) is int and each > 0 for each in padded):
+        return sorted({each for each in padded if each <= most} | {most})
+    return sorted({1 << power for power in range(most.bit_length()) if 1 << power <= most} | {most})
+
+
+def _recorded(handler: Any, config: Mapping[str, Any], sizes: Sequence[int]) -> str:
+    model, row = handler.model, example_input(handler, config.get("warmUp"))
+    if row is None:
+        raise Unrecorded("nobody knows what the model is given: warmUp in the yaml can name a row's shape")
+    if _makes_graphs(model, config):
+        raise Unrecorded("torch.compile makes the model's own")
+    fused = _fused(handler)
+    if fused is not None and fused.output is not None:
+        graphs = record_images(row.device, fused.output, *fused.plan.colours(3), sizes, model)
+        fused = replace(fused, graphs=graphs)
+        _check(lambda size: fused.batch([picture()] * size), Graphed(model, row, None), sizes)
+        handler._fusion = replace(handler._fusion, fused=fused)  # noqa: SLF001
+        handler._graphed = Graphed(model, row, None)  # noqa: SLF001
+        of = "pictures, preprocessing included"
+    else:
+        graphs = record_rows(row, sizes, model)
+        made = Graphed(model, row, graphs)
+        _check(lambda size: torch.stack([row] * size), made, sizes)
+        handler._graphed = made  # noqa: SLF001
+        of = "tensors"
+    return f"of {of}, in batches of {', '.join(map(str, sizes))}"
+
+
+def _check(batch_of: Callable[[int], Any], made: Graphed, sizes: Sequence[int]) -> None:
+    """Raises Unrecorded where the graphs don't answer as the model does."""
+    for size in sizes:
+        with torch.inference_mode():
+            batch = batch_of(size)
+            if not alike(made(made.model, batch), made.model(batch), made.row.device):
+                raise Unrecorded(f"they change the answers of a batch of {size}")
+
+
+def _fused(handler: Any) -> FusedImages | None:
+    """What makes a picture's tensor, where nobody looks at it before the model does."""
+    if not hasattr(handler, "_find_fusion") or not ours(handler, "preprocess", "combine", "inference", "handle"):
+        return None
+    fused = handler._find_fusion().fused  # noqa: SLF001
+    return fused if fused is not None and fused.plan.takes(3) and fused.device.type == "cuda" else None
+
+
+def _makes_graphs(model: Any, config: Mapping[str, Any]) -> bool:
+    told = config.get("pt2")
+    options = told.get("compile", told) if isinstance(told, dict) else {"backend": told}
+    own = options.get("mode") in _OWN_GRAPHS or "cudagraphs" in str(options)
+    return hasattr(model, "_orig_mod") and own
