@@ -63,6 +63,7 @@ class ModelMetrics:
         # Of what every request and every batch counts the bound methods are kept.
         self._ts: dict[bool, tuple[Update, UpdateAll, UpdateAll]] = {}
         self._answers: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
+        self._gathers = False
         self._queue_time = books.queue_time.update_all
         self._thread_time = books.thread_time.update
         self._total = self._series("torchserve_requests_total").update
@@ -97,11 +98,10 @@ class ModelMetrics:
         self._total(1.0)
 
     def answered(self, seconds: float, queued: float, *, named: bool) -> None:
-        """A prediction succeeded; `queued` is how many of the seconds it waited for a worker.
-
-        It is counted with its batch, which `batch_answered` follows up with: all of them in one go cost half as much.
-        """
+        """A prediction succeeded; `queued` is how many of the seconds it waited for a worker."""
         self._answers[named].append((seconds, queued))
+        if not self._gathers:
+            self._count()
 
     def failed(self, error: BaseException) -> None:
         """A prediction was refused, or failed."""
@@ -118,12 +118,14 @@ class ModelMetrics:
 
     # ---- batches and workers
 
+    def batch_answering(self) -> None:
+        """Answers follow, up to `batch_answered`, which counts them: all in one go cost half as much."""
+        self._gathers = True
+
     def batch_answered(self, size: int, formed_in: float, took: float, handler: float) -> None:
         """Seconds: from its oldest request until it was handed over, then until it was back, and in the handler."""
-        for named, answers in self._answers.items():
-            if answers:
-                self._count(answers, named=named)
-                answers.clear()
+        self._gathers = False
+        self._count()
         self._thread_time(max(0.0, (took - handler) * 1e3))
         self._size(size)
         self._formation(formed_in)
@@ -147,14 +149,17 @@ class ModelMetrics:
     def worker_restarted(self, cause: str) -> None:
         self._series("torchserve_worker_restarts_total", cause).update(1.0)
 
-    def _count(self, answers: Sequence[tuple[float, float]], *, named: bool) -> None:
-        seconds, queued = zip(*answers, strict=True)
-        self._duration(seconds)
-        self._queued(queued)
-        _, latency, waited = self._ts.get(named) or self._bind_ts(named)
-        latency([each * 1e6 for each in seconds])
-        waited([each * 1e6 for each in queued])
-        self._queue_time([each * 1e3 for each in queued])
+    def _count(self) -> None:
+        for named, answers in self._answers.items():
+            if answers:
+                seconds, queued = zip(*answers, strict=True)
+                answers.clear()
+                self._duration(seconds)
+                self._queued(queued)
+                _, latency, waited = self._ts.get(named) or self._bind_ts(named)
+                latency([each * 1e6 for each in seconds])
+                waited([each * 1e6 for each in queued])
+                self._queue_time([each * 1e3 for each in queued])
 
     # ---- its series
 

@@ -26,6 +26,9 @@ class ModelObserver:
         log.info("%s has loaded its model in %.0f ms", worker, milliseconds)
         self._metrics.worker_loaded(worker, milliseconds)
 
+    def answering(self) -> None:
+        self._metrics.batch_answering()
+
     def answered(self, worker: str, batch: Batch, milliseconds: float, answer: Answer) -> None:
         self._unanswered = 0
         jobs = batch.jobs

@@ -264,6 +264,7 @@ class Worker(asyncio.BufferedProtocol):
         self.has_answered = True
         took = time.perf_counter() - run.sent_at
         self.handler_time = answer.handler_ms / 1000.0
+        self._observer.answering()
         if answer.code == 200:
             outcomes = outcomes_of(self._load, batch.jobs, replies(answer.results, bodies))
             self._end(batch, outcomes, answer.handler_ms / 1e3 + HANDING_OVER)

@@ -75,13 +75,28 @@ def test_clients_that_left(store: MetricStore, model: ModelMetrics) -> None:
 def test_times_are_in_seconds(store: MetricStore, model: ModelMetrics) -> None:
     model.requested(named=False)
     model.answered(0.3, 0.2, named=False)
-    model.batch_answered(1, 0.0, 0.1, 0.1)
     assert lines(store, "requests_total") == [f"torchserve_requests_total{{{LABELS}}}=1.0"]
     for name, total in (("request", "0.3"), ("queue", "0.2")):
         shown = lines(store, f"{name}_duration_seconds")
         assert f"torchserve_{name}_duration_seconds_sum{{{LABELS}}}={total}" in shown
         assert f'torchserve_{name}_duration_seconds_bucket{{{LABELS}le="0.1",}}=0.0' in shown
         assert f'torchserve_{name}_duration_seconds_bucket{{{LABELS}le="0.5",}}=1.0' in shown
+
+
+def test_the_answers_of_a_batch_are_counted_with_it_and_others_at_once(store: MetricStore, model: ModelMetrics) -> None:
+    def answers() -> str:
+        return lines(store, "request_duration_seconds")[-2].partition("_count")[2].rpartition("=")[2]
+
+    model.answered(0.1, 0.1, named=False)
+    assert answers() == "1.0"
+    model.batch_answering()
+    model.answered(0.1, 0.1, named=False)
+    model.answered(0.1, 0.1, named=True)
+    assert answers() == "1.0"
+    model.batch_answered(2, 0.0, 0.1, 0.1)
+    assert answers() == "3.0"
+    model.answered(0.1, 0.1, named=True)
+    assert answers() == "4.0"
 
 
 def test_gauges_are_read_at_the_scrape(store: MetricStore, model: ModelMetrics) -> None:
