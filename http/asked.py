@@ -61,16 +61,16 @@ class Asked:
             self.headers["url_path"] = decode_segment(params.get("rest", ""))
         self.found = True
 
-    def parts(self, body: bytes, limits: Limits) -> tuple[Part, ...]:
+    def parts(self, body: bytes | bytearray, limits: Limits) -> tuple[Part, ...]:
         """The rows of the handler's input. Raises BadRequest."""
         if self._given or is_form(self._kind):
-            parts = split_body(body, self._content_type, limits, check_json=self._check_json)
+            parts = split_body(bytes(body), self._content_type, limits, check_json=self._check_json)
             return last_of_each([*self._given, *parts]) if self._given else parts
         if self._check_json and self._kind == "application/json" and body:
             check_json_syntax("body", body)
         return (Part("body", self._kind, body),)
 
-    def headers_of(self, body: bytes) -> dict[str, str]:
+    def headers_of(self, body: bytes | bytearray) -> dict[str, str]:
         """With the body's length, where the head did not say it."""
         if "content-length" in self.fields:
             return self.headers

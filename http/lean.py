@@ -39,6 +39,8 @@ _NOT_PLAIN = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"trailer",
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 _LONGEST_HEAD = 8192
 _LONGEST_LINE = 4096
+_FIRST_ROOM = 256 * 1024  # bytes for a body of which little has come
+_MORE_ROOM = 4  # times what has come
 _SWEEPS = 4  # looks at each connection per shortest time limit
 
 
@@ -59,7 +61,7 @@ class Lean(asyncio.Protocol):
         # The latest head, its body's length and what it asks for: most clients send the same head again and again.
         self._known: tuple[bytes, int, Asked] | None = None
         self._rest = b""  # what came behind the request that is being answered
-        self._unread = False  # whether bytes of this request's body have not come yet
+        self._unread = False  # whether bytes of this request, or behind it, may be on the way or in the kernel
         self._ended = False  # our side is closed; what still comes is of no interest
         self._since = monotonic()  # when the connection fell idle
         self._unsent = 0  # bytes that the client had not taken at the last look
@@ -75,9 +77,7 @@ class Lean(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._acceptor.connections.discard(self)
         self._transport = None
-        if self._arrival is not None:
-            self._arrival.end()
-            self._arrival = None
+        self._arrived()
         if self._prediction is not None:
             prediction, self._prediction = self._prediction, None
             prediction.abandon()
@@ -85,9 +85,7 @@ class Lean(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._ended:
             return
-        if self._arrival is not None:
-            self._collect(data)
-        elif self._prediction is not None or self._rest:  # what was sent ahead comes first
+        if self._prediction is not None or self._rest:  # what was sent ahead comes first
             self._rest += data
             if self._transport is not None and len(self._rest) > _LONGEST_HEAD:
                 self._transport.pause_reading()  # a client may send its next request early, not its next hundred
@@ -135,18 +133,29 @@ class Lean(asyncio.Protocol):
         except ServeError as error:
             prediction.fail(error, unread=True)
             return
-        self._arrival = Arrival(expectation, body, length)
+        self._arrival = Arrival(self, expectation, body, length)
+        self._listen(self._arrival)
 
-    def _collect(self, data: bytes) -> None:
-        arrival, prediction = self._arrival, self._prediction
-        if arrival is None or prediction is None or not arrival.take(data):
-            return
-        self._arrival = None
-        self._unread = False
-        arrival.end()
-        body = b"".join(arrival.parts)
-        self._rest = body[arrival.length :]
-        prediction.submit(body[: arrival.length] if self._rest else body)
+    def whole(self, body: bytearray) -> None:
+        """The body that was arriving has come."""
+        self._arrived()
+        if self._prediction is not None:
+            self._prediction.submit(body)
+
+    def _arrived(self) -> None:
+        """Nothing arrives any more; what comes is ours to read again."""
+        if self._arrival is not None:
+            arrival, self._arrival = self._arrival, None
+            arrival.end()
+            self._listen(self)
+
+    def _listen(self, protocol: asyncio.BaseProtocol) -> None:
+        """Have what comes go to `protocol`. Transports look at the kind of a protocol when they begin to read."""
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            transport.pause_reading()
+            transport.set_protocol(protocol)
+            transport.resume_reading()
 
     def _hand_over(self, transport: asyncio.Transport, data: bytes) -> None:
         """From here on the connection is aiohttp's, which sees the request as it came."""
@@ -215,8 +224,7 @@ class Lean(asyncio.Protocol):
         elif self._arrival is not None and self._prediction is not None:
             late = self._arrival.late(now, limits)
             if late:
-                self._arrival.end()
-                self._arrival = None
+                self._arrived()
                 self._prediction.fail(SlowRequest(late), unread=True)
         elif self._prediction is None and now - self._since > limits.keep_alive:
             self._transport.close()
@@ -226,25 +234,43 @@ class Lean(asyncio.Protocol):
             self._transport.close()
 
 
-class Arrival:
-    """A body that is still arriving. While it is, the model's batcher knows of it."""
+class Arrival(asyncio.BufferedProtocol):
+    """A body that is still arriving, received into one buffer. While it is, the model's batcher knows of it."""
 
-    __slots__ = ("_began", "_expectation", "_last", "_received", "length", "parts")
+    __slots__ = ("_began", "_body", "_expectation", "_last", "_lean", "_length", "_received")
 
-    def __init__(self, expectation: AbstractContextManager[None], first: bytes, length: int) -> None:
+    def __init__(self, lean: Lean, expectation: AbstractContextManager[None], first: bytes, length: int) -> None:
+        self._lean = lean
         self._expectation = expectation
         self._began = self._last = monotonic()
         self._received = len(first)
-        self.parts = [first]
-        self.length = length
+        self._length = length
+        self._body = bytearray()
+        self._grow(first)
         expectation.__enter__()
 
-    def take(self, data: bytes) -> bool:
-        """Add what came; whether that makes it whole."""
-        self.parts.append(data)
-        self._received += len(data)
+    def _grow(self, begin: bytes | bytearray) -> None:
+        """Make room for more behind `begin`: no memory for a length that is only said."""
+        self._body = bytearray(min(self._length, max(_FIRST_ROOM, _MORE_ROOM * len(begin))))
+        self._body[: len(begin)] = begin
+
+    # ---- asyncio's side
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        if self._received == len(self._body):
+            self._grow(self._body)
+        return memoryview(self._body)[self._received :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._received += nbytes
         self._last = monotonic()
-        return self._received >= self.length
+        if self._received == self._length:
+            self._lean.whole(self._body)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lean.connection_lost(exc)
+
+    # ----
 
     def end(self) -> None:
         self._expectation.__exit__(None, None, None)
@@ -255,7 +281,7 @@ class Arrival:
         too_slow = spent > limits.body_grace + self._received / limits.body_rate
         if now - self._last <= limits.body_idle and not too_slow:
             return None
-        return f"The request body came too slowly: {self._received} of {self.length} bytes in {spent:.1f} s."
+        return f"The request body came too slowly: {self._received} of {self._length} bytes in {spent:.1f} s."
 
 
 class LeanAcceptor:

@@ -74,7 +74,7 @@ class Prediction:
             return nullcontext()
         return self._services.dataplane.expect(self.asked.model, self.asked.version)
 
-    def submit(self, body: bytes) -> None:
+    def submit(self, body: bytes | bytearray) -> None:
         """Hand the request to its model."""
         services, asked = self._services, self.asked
         try:

@@ -22,7 +22,7 @@ def decode_rows(rows: Sequence[Row], bodies: Sequence[Body], *, decode: bool) ->
     for row in rows:
         values: dict[str, Any] = {}
         for part in row.parts:
-            values[part.name] = decode_value(bodies[at], part.content_type) if decode else bytearray(bodies[at])
+            values[part.name] = decode_value(bodies[at], part.content_type) if decode else own(bodies[at])
             at += 1
         data.append(values)
     return data
@@ -38,7 +38,12 @@ def decode_value(body: Body, content_type: str) -> Any:
             return str(body, "utf-8")
         except UnicodeDecodeError as error:
             log.warning("Failed utf-8 decoding of input data. Forwarding encoded payload: %s", error)
-    return bytearray(body)
+    return own(body)
+
+
+def own(body: Body) -> bytearray:
+    """The body as a bytearray that the handler may change. A large one came as such: it is the handler's, uncopied."""
+    return body if isinstance(body, bytearray) else bytearray(body)
 
 
 def media_type(content_type: str) -> str:
@@ -64,4 +69,4 @@ def _json(body: Body) -> Any:
         return json.loads(str(body, "utf-8"))
     except (ValueError, RecursionError) as error:
         log.warning("Failed json decoding of input data. Forwarding encoded payload: %s", error)
-        return bytearray(body)
+        return own(body)

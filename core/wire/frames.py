@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 from typing import Annotated, Any, Final, Generic, TypeVar, cast
 
 import msgspec
@@ -22,6 +23,7 @@ _PREFIX: Final = struct.Struct("<4sIQ")
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _SMALL: Final = 4096
 _SCRATCH: Final = 1 << 16
+_OWN: Final = 1 << 15  # a body over this is worth a buffer, and a system call, of its own
 
 
 class FrameError(Exception):
@@ -66,9 +68,10 @@ class FrameReader(Generic[M]):
     """Cuts a byte stream into frames. Receive into `get_buffer()`, report with `buffer_updated(n)`, then take frames
     with `next_frame()` until it says None (as asyncio.BufferedProtocol does).
 
-    `kind` is the message type or union expected; `max_frame` bounds a whole frame in bytes. A frame larger than the
-    64 KiB scratch buffer lands in a buffer of its own, exactly sized, and its bodies are views into it; the bodies of a
-    smaller one are bytes.
+    `kind` is the message type or union expected; `max_frame` bounds a whole frame in bytes. The bodies of a frame that
+    fits in the 64 KiB scratch buffer are bytes. Of a larger one each body over 32 KiB is received into a bytearray of
+    its own, which is the reader's to keep: nobody else has it, and it goes when its last user has gone. The others are
+    views.
     """
 
     def __init__(self, kind: Any, max_frame: int) -> None:
@@ -77,13 +80,12 @@ class FrameReader(Generic[M]):
         self._scratch = memoryview(bytearray(_SCRATCH))
         self._start = 0
         self._end = 0
-        self._large: memoryview | None = None
-        self._filled = 0
+        self._large: _Large[M] | None = None
 
     def get_buffer(self, sizehint: int = -1) -> memoryview:
         """Where the next bytes go; never empty while `next_frame` was called until None. BufferError otherwise."""
         if self._large is not None:
-            return self._large[self._filled :]
+            return self._large.room()
         if self._start == self._end:
             self._start = self._end = 0
         elif self._start and self._end > _SCRATCH // 2:
@@ -97,27 +99,24 @@ class FrameReader(Generic[M]):
     def buffer_updated(self, n: int) -> None:
         """`n` bytes were written at the start of the last `get_buffer()`."""
         if self._large is not None:
-            self._filled += n
+            self._large.fill(n)
         else:
             self._end += n
 
     def next_frame(self) -> Frame[M] | None:
         """The next whole frame, or None when more bytes are needed. FrameError: garbage, or a frame over max_frame."""
         if self._large is not None:
-            if self._filled < len(self._large):
-                return None
-            large, self._large = self._large, None
-            return self._cut(large, copy=False)
+            return self._landed(self._large)
         available = self._end - self._start
         if available < _PREFIX.size:
             return None
-        total = self._total()
+        total, head = self._measure()
         if total > _SCRATCH:
-            self._large = memoryview(bytearray(total))
-            self._large[:available] = self._scratch[self._start : self._end]
-            self._filled = available
-            self._start = self._end = 0
-            return None
+            if head > _SCRATCH:
+                self._land(_Large(None, (total,)))
+            elif available >= head:
+                self._land(_Large(*self._head(self._scratch[self._start : self._start + head])), skip=head)
+            return None if self._large is None else self._landed(self._large)
         if available < total:
             return None
         begin, self._start = self._start, self._start + total
@@ -126,29 +125,99 @@ class FrameReader(Generic[M]):
     @property
     def pending(self) -> int:
         """Bytes received that are not a whole frame yet; at the end of a stream anything but 0 means it was cut."""
-        return self._filled if self._large is not None else self._end - self._start
+        return self._large.received if self._large is not None else self._end - self._start
 
-    def _total(self) -> int:
+    def _measure(self) -> tuple[int, int]:
+        """The size of the frame that begins at the start, and of that what comes before its bodies."""
         magic, head, bodies = _PREFIX.unpack_from(self._scratch, self._start)
         if magic != _MAGIC:
             raise FrameError(f"expected a frame, got {magic!r}")
         total = _PREFIX.size + head + bodies
         if total > self._max_frame:
             raise FrameError(f"a frame of {total} bytes is over the limit of {self._max_frame}")
-        return total
+        return total, _PREFIX.size + head
 
-    def _cut(self, frame: memoryview, *, copy: bool) -> Frame[M]:
-        _, head, total = _PREFIX.unpack_from(frame)
-        at = _PREFIX.size + head
+    def _land(self, large: _Large[M], skip: int = 0) -> None:
+        """From here on bytes go where `large` has them; first those that came into the scratch buffer already."""
+        rest = self._scratch[self._start + skip : self._end]
+        self._start = self._end = 0
+        large.received = skip
+        while len(rest):
+            room = large.room()
+            n = min(len(room), len(rest))
+            room[:n] = rest[:n]
+            large.fill(n)
+            rest = rest[n:]
+        self._large = large
+
+    def _landed(self, large: _Large[M]) -> Frame[M] | None:
+        if len(large.room()):
+            return None
+        self._large = None
+        if large.message is None:
+            return self._cut(memoryview(large.bodies[0]), copy=False)
+        return Frame(large.message, tuple(large.bodies))
+
+    def _head(self, begin: memoryview) -> tuple[M, tuple[int, ...]]:
+        """The message and its bodies' sizes, from what comes before the bodies."""
+        _, _, total = _PREFIX.unpack_from(begin)
         try:
-            message, sizes = cast("tuple[M, tuple[int, ...]]", self._decoder.decode(frame[_PREFIX.size : at]))
+            message, sizes = cast("tuple[M, tuple[int, ...]]", self._decoder.decode(begin[_PREFIX.size :]))
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise FrameError(f"a frame's head can't be read: {error}") from error
         if sum(sizes) != total:
             raise FrameError(f"a frame's bodies add up to {sum(sizes)} bytes, its prefix says {total}")
+        return message, sizes
+
+    def _cut(self, frame: memoryview, *, copy: bool) -> Frame[M]:
+        _, head, _ = _PREFIX.unpack_from(frame)
+        at = _PREFIX.size + head
+        message, sizes = self._head(frame[:at])
         bodies: list[Body] = []
         for size in sizes:
             body = frame[at : at + size]
             bodies.append(bytes(body) if copy else body)
             at += size
         return Frame(message, tuple(bodies))
+
+
+class _Large(Generic[M]):
+    """A frame that outgrows the scratch buffer, and where its bodies go. Each gets its place when it is its turn, so
+    that a place is still in the processor's cache when it is filled.
+
+    Without a message it is one whose head is too long as well: its only body is the whole frame.
+    """
+
+    __slots__ = ("_next", "_room", "_sizes", "bodies", "message", "received")
+
+    def __init__(self, message: M | None, sizes: tuple[int, ...]) -> None:
+        self.message = message
+        self.bodies: list[Body] = []
+        self.received = 0
+        self._sizes = sizes
+        self._next = 0  # of the bodies without a place, the first
+        self._room = memoryview(b"")
+
+    def room(self) -> memoryview:
+        """Where the next bytes go; empty when the frame is whole."""
+        while not len(self._room) and self._next < len(self._sizes):
+            self._room = self._place()
+        return self._room
+
+    def fill(self, n: int) -> None:
+        self.received += n
+        self._room = self._room[n:]
+
+    def _place(self) -> memoryview:
+        """A buffer for the next body, or for all small ones up to the next large one."""
+        if self._sizes[self._next] > _OWN:
+            body = bytearray(self._sizes[self._next])
+            self.bodies.append(body)
+            self._next += 1
+            return memoryview(body)
+        small = tuple(takewhile(lambda size: size <= _OWN, self._sizes[self._next :]))
+        run = memoryview(bytearray(sum(small)))
+        ends = tuple(accumulate(small))
+        self.bodies += [run[end - size : end] for size, end in zip(small, ends, strict=True)]
+        self._next += len(small)
+        return run

@@ -114,21 +114,34 @@ def test_wide_memoryviews_count_in_bytes() -> None:
     assert bytes(frame.bodies[0]) == struct.pack("4d", 1, 2, 3, 4)
 
 
-def test_a_large_frame_lands_in_a_buffer_of_its_own_and_its_bodies_are_views_into_it() -> None:
+def test_each_large_body_is_received_into_a_bytearray_of_its_own() -> None:
     bodies = [b"a" * 40_000, b"b" * 300_000]
     data = join(encode(Predict(1, ()), bodies))
     reader = FrameReader(ToBackend, 1 << 20)
     reader.get_buffer()[:1000] = data[:1000]
     reader.buffer_updated(1000)
     assert reader.next_frame() is None
-    rest = reader.get_buffer()
-    assert len(rest) == len(data) - 1000
-    rest[:] = data[1000:]
-    reader.buffer_updated(len(rest))
-    frame = reader.next_frame()
-    assert frame is not None
-    assert [bytes(body) for body in frame.bodies] == bodies
-    assert all(isinstance(body, memoryview) and body.obj is rest.obj for body in frame.bodies)
+    first = reader.get_buffer()
+    begun = 40_000 - len(first)
+    assert bytes(first.obj[:begun]) == b"a" * begun  # and nothing of the head
+    (frame,) = feed(reader, data[1000:], [1 << 20])
+    assert frame.bodies == tuple(bodies)
+    assert all(isinstance(body, bytearray) for body in frame.bodies)
+    assert frame.bodies[0] is first.obj
+    del first
+    for body in frame.bodies:
+        body += b"!"  # nobody else looks at it
+
+
+@settings(max_examples=60)
+@given(st.lists(st.sampled_from([0, 1, 5000, 1 << 15, (1 << 15) + 1, 90_000]), max_size=9), st.integers(0, 1 << 17))
+def test_sizes_mixed_in_a_large_frame(sizes: list[int], padding: int) -> None:
+    """Small bodies lie side by side, also beside large ones, and a head may outgrow the scratch buffer by itself."""
+    message = Load("m", "1", "/d", "h" * padding, 1)
+    bodies = tuple(bytes([number]) * size for number, size in enumerate(sizes))
+    data = join(encode(message, bodies))
+    for cuts in ([1 << 20], [60_000, 11], [SCRATCH - 1, 3, 40_000]):
+        assert feed(FrameReader(ToBackend, 1 << 22), data * 2, cuts) == [Frame(message, bodies)] * 2
 
 
 def test_small_bodies_are_bytes_of_their_own() -> None:

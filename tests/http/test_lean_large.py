@@ -1,0 +1,28 @@
+"""Lean: bodies of many pieces are received into one buffer, which grows with what has come."""
+
+from __future__ import annotations
+
+import pytest
+
+from .doubles import answer, connect, house, post, until
+
+
+@pytest.mark.parametrize("length", [300_000, 1_000_000, 1_500_001])
+async def test_a_large_body_is_one_buffer_whatever_its_pieces_were(length: int) -> None:
+    sent = bytes(range(251)) * (length // 251) + b"z" * (length % 251)
+    async with house() as h, connect(h.port()) as (reader, writer):
+        for _ in range(2):  # the second on the same connection, with the first of a third behind it
+            writer.write(post("/predictions/m", sent) + post("/predictions/m", b"small"))
+            await writer.drain()
+            assert (await answer(reader))[1] == sent
+            assert (await answer(reader))[1] == b"small"
+        assert len(h.front._lean[0].connections) == 1  # noqa: SLF001
+        assert isinstance(h.data.payloads[0].parts[0].body, bytearray)
+
+
+async def test_a_length_that_is_only_said_costs_no_memory() -> None:
+    async with house() as h, connect(h.port()) as (_, writer):
+        writer.write(post("/predictions/m", b"abc", declared=6_000_000))
+        await until(lambda: h.data.arriving)
+        (connection,) = h.front._lean[0].connections  # noqa: SLF001
+        assert len(connection._arrival._body) < 300_000  # noqa: SLF001
