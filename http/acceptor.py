@@ -18,7 +18,7 @@ import uvloop
 from ..core.key_file import KeyFile
 from ..core.tokens import Token, Tokens
 from .auth import Guard
-from .lean import Arrival, Lean, LeanAcceptor
+from .lean import Lean, LeanAcceptor
 from .limits import Limits
 from .listener import BACKLOG
 from .relay import Busy, Drain, Handed, Holds, Keys, Link, Ready, SetUp, Stop, ToAcceptor, Told
@@ -43,13 +43,12 @@ class OutpostLean(Lean):
         expectation = prediction.expect()
         if isinstance(expectation, Expectation):
             expectation.refused = self._refused
-        self._arrival = Arrival(expectation, body, length)
+        self._await(expectation, body, length)
 
     def _refused(self, error: ServeError) -> None:
-        arrival, prediction = self._arrival, self._prediction
-        if arrival is not None and prediction is not None:
-            self._arrival = None
-            arrival.end()
+        prediction = self._prediction
+        if self._arrival is not None and prediction is not None:
+            self._arrived()
             prediction.fail(error, unread=True)
 
     def _hand_over(self, transport: asyncio.Transport, data: bytes) -> None:

@@ -133,7 +133,10 @@ class Lean(asyncio.Protocol):
         except ServeError as error:
             prediction.fail(error, unread=True)
             return
-        self._arrival = Arrival(self, expectation, body, length)
+        self._await(expectation, body, length)
+
+    def _await(self, expectation: AbstractContextManager[None], begin: bytes, length: int) -> None:
+        self._arrival = Arrival(self, expectation, begin, length)
         self._listen(self._arrival)
 
     def whole(self, body: bytearray) -> None:
