@@ -47,7 +47,7 @@ class Batcher:
 
     __slots__ = (
         "_announced", "_batches", "_closed", "_crew", "_largest", "_limit", "_offered", "_queue", "_refused_at",
-        "_release_at",        "_rule",
+        "_release_at", "_rule",
     )  # fmt: skip
 
     def __init__(self, policy: BatchPolicy) -> None:
@@ -55,7 +55,7 @@ class Batcher:
         self._limit = policy.queue_size
         self._rule = RULES[policy.rule](policy.batch_size, policy.max_batch_delay)
         self._queue = JobQueue()
-        self._crew = Crew(policy.batch_size)
+        self._crew = Crew(policy.batch_size, policy.padded_sizes)
         self._announced: list[float] = []
         self._release_at = math.inf
         self._refused_at = -math.inf

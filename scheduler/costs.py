@@ -2,13 +2,14 @@
 
 A size's cost is the median of its latest runs; between measured sizes it is interpolated. A larger one is taken to
 cost less per job until it has run, so that it is tried, but never one more than REACH times as large as any that did.
-What looks worse is tried too, within a budget of lost time.
+What looks worse is tried too, within a budget of lost time. Where batches are padded, sizes are those that they run in.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Sequence
 
 RECENT = 15  # runs of one size that count: an old one is forgotten when as many newer have come
 ENOUGH = 2  # runs before a size is believed: the first one of a shape often compiles or allocates
@@ -23,17 +24,19 @@ _STEP = 0.02  # how fast `upper` follows
 
 
 class Costs:
-    """Seconds per batch, by its size from 1 to `largest`."""
+    """Seconds per batch, by its size from 1 to `largest`; if it is `padded`, one runs in the next size of those."""
 
     __slots__ = (
-        "_best", "_budget", "_ladder", "_largest", "_latest", "_merging", "_records", "_runs", "_sizes", "_spread",
-        "_typical",
+        "_best", "_budget", "_ladder", "_largest", "_latest", "_merging", "_padded", "_records", "_runs", "_sizes",
+        "_spread", "_typical",
     )  # fmt: skip
 
-    def __init__(self, largest: int) -> None:
+    def __init__(self, largest: int, padded: Sequence[int] = ()) -> None:
         self._largest = largest
+        self._padded = padded
         # Sizes worth trying for their own sake: few, or learning would never end.
-        self._ladder = [size for power in range(largest.bit_length()) if (size := 1 << power) < largest] + [largest]
+        powers = [size for power in range(largest.bit_length()) if (size := 1 << power) < largest]
+        self._ladder = padded or [*powers, largest]
         self._runs: dict[int, deque[float]] = {}
         self._typical: dict[int, float] = {}
         self._sizes: list[int] = []  # those that ran, in order
@@ -56,6 +59,7 @@ class Costs:
 
     def record(self, size: int, seconds: float) -> None:
         """A batch of `size` jobs took `seconds`."""
+        size = self._run_as(size)
         runs = self._runs.get(size)
         if runs is None:
             runs = self._runs[size] = deque(maxlen=RECENT)
@@ -81,6 +85,9 @@ class Costs:
         found = self._typical.get(size)
         if found is not None or not self._sizes:
             return found or 0.0
+        size = self._run_as(size)
+        if size in self._typical:
+            return self._typical[size]
         sizes = self._sizes
         at = bisect_left(sizes, size)
         if at == 0:
@@ -115,35 +122,47 @@ class Costs:
 
     def choose(self, queued: int) -> int:
         """`best`, or now and then a size of which too little is known."""
+        queued = min(queued, self._largest)
         best = self.best(queued)
         if not self._sizes or queued == 1:
             return best
         each = self.typical(best) / best
         chosen, oldest, price = best, self._records + 1, 0.0
+        most = self._run_as(min(queued, self._reach))
         for size in self._ladder:
-            if size > min(queued, REACH * self._sizes[-1]):
+            if size > most:
                 break
-            lost = self.typical(size) - size * each
+            taken = min(size, queued)
+            lost = self.typical(size) - taken * each
             runs = len(self._runs.get(size, ()))
             if runs >= ENOUGH and lost <= 0.0:
                 continue  # as good as the best one: nothing to learn
-            if lost < self._budget or (size > best and 0 < runs < ENOUGH):
+            if lost < self._budget or (taken > best and 0 < runs < ENOUGH):
                 age = self._latest[size] if runs >= ENOUGH else 0
                 if age < oldest:
-                    chosen, oldest, price = size, age, lost
+                    chosen, oldest, price = taken, age, lost
         self._budget -= max(0.0, price)
         return chosen
+
+    @property
+    def _reach(self) -> int:
+        return self._run_as(REACH * self._sizes[-1])
+
+    def _run_as(self, size: int) -> int:
+        """The size in which a batch of `size` runs."""
+        padded = self._padded
+        return padded[bisect_left(padded, size)] if padded and size <= padded[-1] else size
 
     def _soonest(self, queued: int) -> int:
         if not self._sizes:
             return queued
-        queued = min(queued, REACH * self._sizes[-1])
+        queued = min(queued, self._reach)
         sizes = [size for size in self._sizes if size < queued]
         clearing = [(self._clearing(size, queued), size) for size in [*sizes, queued]]
         soonest = min(clearing)[0]
         return next(size for seconds, size in clearing if seconds <= soonest * EQUAL)
 
     def _clearing(self, size: int, queued: int) -> float:
-        """Seconds to work off `queued` jobs in batches of `size`, and the rest in one of its own."""
+        """Seconds to work off `queued` jobs in batches of `size`, and the rest at its best."""
         whole, rest = divmod(queued, size)
-        return whole * self.typical(size) + (self.typical(rest) if rest else 0.0)
+        return whole * self.typical(size) + (self._clearing(self.best(rest), rest) if rest else 0.0)

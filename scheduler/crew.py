@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from .costs import Costs
 from .job import Batch, Runner
@@ -25,11 +25,12 @@ class _Load:
 class Crew:
     """`free` has those that idle, longest first, each since a time (s)."""
 
-    __slots__ = ("_busy", "_costs", "_largest", "free")
+    __slots__ = ("_busy", "_costs", "_largest", "_padded", "free")
 
-    def __init__(self, largest: int) -> None:
+    def __init__(self, largest: int, padded: Sequence[int] = ()) -> None:
         self.free: OrderedDict[Runner, float] = OrderedDict()
         self._largest = largest
+        self._padded = padded
         self._busy: dict[Runner, _Load] = {}
         self._costs: dict[str, Costs] = {}
 
@@ -41,7 +42,7 @@ class Crew:
         """What is known of batches on its kind of device."""
         found = self._costs.get(runner.device)
         if found is None:
-            found = self._costs[runner.device] = Costs(self._largest)
+            found = self._costs[runner.device] = Costs(self._largest, self._padded)
         return found
 
     @property

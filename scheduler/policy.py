@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from .adaptive import Adaptive
 from .rules import Eager, Fixed
@@ -27,9 +28,9 @@ class Sequences:
 class BatchPolicy:
     """At most `batch_size` jobs a batch, `queue_size` jobs waiting; `max_batch_delay` (s) counts from arrival.
 
-    `rule` is a name of RULES. With `continuous` jobs stay in the batch for as many steps as they take, and with
-    `sequences` those of one sequence have one worker: both go without a rule. Raises ValueError naming the field and
-    the value.
+    `rule` is a name of RULES. With `padded_sizes`, which ascend, workers run each batch in the next of these sizes.
+    With `continuous` jobs stay in the batch for as many steps as they take, and with `sequences` those of one sequence
+    have one worker: both go without a rule. Raises ValueError naming the field and the value.
     """
 
     batch_size: int = 1
@@ -38,6 +39,7 @@ class BatchPolicy:
     rule: str = "adaptive"
     continuous: bool = False
     sequences: Sequences | None = None
+    padded_sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _check_count("batch_size", self.batch_size)
@@ -47,6 +49,12 @@ class BatchPolicy:
             raise ValueError(f"max_batch_delay must be a number of seconds >= 0, not {delay!r}")
         if self.rule not in RULES:
             raise ValueError(f"rule must be one of {', '.join(sorted(RULES))}, not {self.rule!r}")
+        for size in self.padded_sizes:
+            _check_count("padded_sizes", size)
+        if any(size <= below for below, size in pairwise(self.padded_sizes)):
+            raise ValueError(f"padded_sizes must ascend, not {self.padded_sizes!r}")
+        if self.padded_sizes and self.padded_sizes[-1] < self.batch_size:
+            raise ValueError(f"padded_sizes must reach {self.batch_size}, the batch_size, not {self.padded_sizes!r}")
 
 
 def _check_count(field: str, value: object) -> None:

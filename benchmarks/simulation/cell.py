@@ -30,6 +30,7 @@ class Curve:
     seconds: Callable[[int], float]
     largest: int
     slo: float
+    padded: tuple[int, ...] = ()  # the sizes to which the worker pads; `seconds` knows of them
 
     @property
     def capacity(self) -> float:
@@ -50,10 +51,17 @@ def between(points: Mapping[int, float]) -> Callable[[int], float]:
     return seconds
 
 
+def padded(seconds: Callable[[int], float], sizes: tuple[int, ...]) -> Callable[[int], float]:
+    """A batch of any size costs what the next of `sizes` costs."""
+    return lambda size: seconds(next(each for each in sizes if each >= size))
+
+
+POWERS = (1, 2, 4, 8, 16, 32)
 CURVES = (
     Curve("EfficientNet-Lite0, 2 cores", between({1: 0.014, 2: 0.023, 4: 0.045, 8: 0.168}), 8, 0.2),
     Curve("GPU-like, 4 + 0.6 b ms", lambda size: 0.004 + 0.0006 * size, 32, 0.05),
     Curve("convex, 2 b^1.4 ms", lambda size: 0.002 * size**1.4, 16, 0.05),
+    Curve("padded to 1, 2, 4, … 32, 2 + b ms", padded(lambda size: 0.002 + 0.001 * size, POWERS), 32, 0.08, POWERS),
 )
 
 # name -> (the scheduler's rule, the delay as a share of the SLO)
@@ -151,7 +159,7 @@ def play(
     async def main() -> Seen:
         loop = asyncio.get_running_loop()
         with _known():
-            lane = Lane(BatchPolicy(curve.largest, delay, QUEUE, rule))
+            lane = Lane(BatchPolicy(curve.largest, delay, QUEUE, rule, padded_sizes=curve.padded))
         crew = [_Worker(lane, curve, random.Random(seed + number)) for number in range(workers)]
         for worker in crew:
             lane.attach(worker)

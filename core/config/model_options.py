@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .configured_models import ConfiguredModel
+from .padded_sizes import read_padded_sizes, within_padding
 from .parallel import Parallel, read_parallel
 from .settings import Settings
 
@@ -42,6 +43,7 @@ class ModelOptions:
     latency_slo: int = 0
     job_queue_size: int = 100
     batch_policy: str = "adaptive"
+    padded_batch_sizes: tuple[int, ...] = ()
     device_type: str = ""
     device_ids: tuple[int, ...] | None = None
     parallel: Parallel | None = None
@@ -125,9 +127,10 @@ def resolve_options(
         job_queue_size=settings.job_queue_size,
     )
     merged = replace(base, **from_yaml)
+    batch_size = _at_least(1, asked.batch_size, merged.batch_size)
     return replace(
         merged,
-        batch_size=_at_least(1, asked.batch_size, merged.batch_size),
+        batch_size=within_padding(batch_size, merged.padded_batch_sizes),
         max_batch_delay=_at_least(0, asked.max_batch_delay, merged.max_batch_delay),
     )
 
@@ -151,6 +154,7 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
             )
     found |= _read_devices(config)
     found |= _read_choice(config, "batchPolicy", "batch_policy", POLICIES)
+    found["padded_batch_sizes"] = read_padded_sizes(config)
     found["parallel"] = parallel = read_parallel(config)
     found["asynchronous"] = _read_asynchronous(config, ranks=parallel.ranks if parallel else 0)
     found["use_venv"] = _read_switch(config, "useVenv")

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from ..config.padded_sizes import padded_sizes
 from .accelerate import accelerate
 from .classes import list_classes_from_module
 from .context import Context
@@ -26,6 +27,7 @@ from .frozen import Frozen
 from .graphed import Graphed, graph
 from .labels import load_label_mapping
 from .onnx import is_session, open_session, run_session
+from .padding import padded, rows_of, trimmed
 from .prediction_exception import PredictionException
 from .profiling import profiled, profiling
 from .pt2 import asks_for_aot, compile_options
@@ -38,6 +40,8 @@ log = logging.getLogger(__name__)
 class BaseHandler:
     """Override any of `preprocess`, `inference`, `postprocess`, `describe_handle`, `get_insights`, or `initialize`."""
 
+    padded_batch_sizes: tuple[int, ...] = ()
+    """Those of `paddedBatchSizes` in the model's yaml."""
     _cores: Cores | None = None  # with how many threads, where that is not one number for good
     # What `inference` runs in the model's stead: a copy that was measured to be faster, or what the yaml has asked for.
     _frozen_model: Frozen | None = None
@@ -63,6 +67,7 @@ class BaseHandler:
         self.context = context
         self.manifest = context.manifest
         self.model_yaml_config = context.model_yaml_config or {}
+        self.padded_batch_sizes = padded_sizes(self.model_yaml_config)
         self.device = pick_device(properties.get("gpu_id"))
         self.map_location = self.device.type
         if self.device.type == "cuda" and torch.cuda.get_device_capability(self.device) >= (8, 0):
@@ -77,7 +82,7 @@ class BaseHandler:
         else:
             self.model = self._load_by_ending(self.model_pt_path or "")
         if options is not None:
-            self.model = compiled(self.model, options, self.device)
+            self.model = compiled(self.model, options, self.device, shapes=len(self.padded_batch_sizes))
         self.mapping = load_label_mapping(str(Path(model_dir, "index_to_name.json")))
         self.initialized = True
 
@@ -105,6 +110,7 @@ class BaseHandler:
     def settle(self, context: Context) -> None:
         """Called once the whole of `initialize` is done, a subclass's included; what is chosen by then is noted."""
         config, batch_size = getattr(context, "model_yaml_config", None) or {}, context.system_properties["batch_size"]
+        self.padded_batch_sizes = padded_sizes(config)
         context.notes |= accelerate(self, config, batch_size)
         context.notes |= graph(self, config, batch_size)
 
@@ -132,7 +138,23 @@ class BaseHandler:
 
     @timed
     def inference(self, data: Any, *args: Any, **kwargs: Any) -> Any:
-        """The model's output for the batch; an ONNX model gets it as its inputs, in their order."""
+        """The model's output for the batch; an ONNX model gets it as its inputs, in their order.
+
+        With paddedBatchSizes the model sees a batch of the next of these sizes, and this returns the rows asked for.
+        """
+        rows = rows_of(data) if self.padded_batch_sizes else 0
+        size = self.padded_size(rows)
+        # A graph pads by itself, and knows a batch of pictures by the very tensor.
+        if size == rows or self._graphed is not None:
+            return self._run_model(data, *args, **kwargs)
+        data, args, kwargs = padded((data, args, kwargs), rows, size)
+        return trimmed(self._run_model(data, *args, **kwargs), size, rows)
+
+    def padded_size(self, rows: int) -> int:
+        """The size in which a batch of `rows` is to run: `rows` without paddedBatchSizes, and beyond the largest."""
+        return next((size for size in self.padded_batch_sizes if size >= rows > 0), rows)
+
+    def _run_model(self, data: Any, *args: Any, **kwargs: Any) -> Any:
         if is_session(self.model):
             return run_session(self.model, data)
         with torch.inference_mode():

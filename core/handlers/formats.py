@@ -58,9 +58,9 @@ def load_shared_library(path: str, device: torch.device, *, asked_for: bool) -> 
     return _export.aot_load(existing(path), str(device))
 
 
-def compiled(model: Any, options: dict[str, Any], device: torch.device) -> Any:
-    """The model by torch.compile, run by one thread on a GPU. What can't be compiled, now or later, runs as it is, with
-    a warning.
+def compiled(model: Any, options: dict[str, Any], device: torch.device, *, shapes: int = 0) -> Any:
+    """The model by torch.compile, run by one thread on a GPU, for up to so many `shapes` that are known to come, if
+    torch's own bound is less. What can't be compiled, now or later, runs as it is, with a warning.
     """
     told = ", ".join(f"{key} {value}" for key, value in options.items())
     if not isinstance(model, torch.nn.Module):
@@ -70,6 +70,7 @@ def compiled(model: Any, options: dict[str, Any], device: torch.device) -> Any:
         from torch import _dynamo
 
         _dynamo.config.suppress_errors = True
+        _dynamo.config.recompile_limit = max(shapes, _dynamo.config.recompile_limit)
         made: Any = torch.compile(model, **options)
         made.forward = on_one_thread(made.forward, device)
     except Exception as error:  # noqa: BLE001  whatever a back end raises, the model is there

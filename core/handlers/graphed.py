@@ -53,19 +53,18 @@ def graph(handler: Any, config: Mapping[str, Any], batch_size: int) -> dict[str,
         if asked is not True:
             raise Unrecorded(f"cudaGraphs must be true or false, not {asked!r}")
         with untouched(handler):
-            note = _recorded(handler, config, sizes(handler, config, batch_size))
+            note = _recorded(handler, config, sizes(handler, batch_size))
     except Exception as error:  # noqa: BLE001  whatever a model or a driver says, the model runs without
         note = f"none: {error if isinstance(error, Unrecorded) else f'{type(error).__name__}: {error}'}"
         log.warning("CUDA graphs: %s", note)
     return {"cuda graphs": note}
 
 
-def sizes(handler: Any, config: Mapping[str, Any], batch_size: int) -> list[int]:
-    """Those of `paddedBatchSizes` that a batch may have; without it the powers of two, and the largest batch."""
+def sizes(handler: Any, batch_size: int) -> list[int]:
+    """Those of `paddedBatchSizes` that a batch may run in; without it the powers of two, and the largest batch."""
     most = getattr(handler.handle, "micro_batch_size", batch_size)
-    padded = config.get("paddedBatchSizes")
-    if isinstance(padded, list) and padded and all(type(each) is int and each > 0 for each in padded):
-        return sorted({each for each in padded if each <= most} | {most})
+    if handler.padded_batch_sizes:
+        return [each for each in handler.padded_batch_sizes if each <= handler.padded_size(most)]
     return sorted({1 << power for power in range(most.bit_length()) if 1 << power <= most} | {most})
 
 

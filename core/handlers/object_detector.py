@@ -28,8 +28,10 @@ class ObjectDetector(VisionHandler):
     def inference(self, data: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(data, list):
             return super().inference(data, *args, **kwargs)
+        rows = len(data)
+        more = self.padded_size(rows) - rows
         with torch.inference_mode():
-            return self.model(data, *args, **kwargs)
+            return self.model([*data, *data[-1:] * more], *args, **kwargs)[:rows]
 
     @timed
     def postprocess(self, data: Any) -> list[list[dict[str, Any]]]:

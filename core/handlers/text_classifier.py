@@ -39,7 +39,13 @@ class TextClassifier(TextHandler):
     @timed
     def inference(self, data: Any, *args: Any, **kwargs: Any) -> Any:
         numbers, _, *rest = data
-        return super().inference(numbers, rest[0] if rest else torch.as_tensor([0], device=self.device))
+        starts = rest[0] if rest else torch.as_tensor([0], device=self.device)
+        rows = len(starts)
+        if more := self.padded_size(rows) - rows:
+            last = numbers[int(starts[-1]) :]
+            starts = torch.cat([starts, len(numbers) + len(last) * torch.arange(more, device=starts.device)])
+            numbers = torch.cat([numbers, last.repeat(more)])
+        return self._run_model(numbers, starts)[:rows]
 
     @timed
     def postprocess(self, data: Any) -> list[dict[str, float]]:

@@ -40,7 +40,9 @@ class Trial:
     ) -> None:
         self.row = row
         self._handler = handler
-        self._sizes = list(_sizes(batch_size))
+        self._padded = handler.padded_size(batch_size) if handler.padded_batch_sizes else 0
+        padded = [size for size in handler.padded_batch_sizes if size <= self._padded]
+        self._sizes = padded[::-1] or list(_sizes(batch_size))
         self._clock = clock
         self._started = clock()
         self.compiled = hasattr(handler.model, "_orig_mod")  # torch.compile's
@@ -49,7 +51,7 @@ class Trial:
         for _ in range(self._repeats):
             self._run(1)
         self.each = self._timed(1)  # seconds of a row, as it is now
-        self._warm = {1}
+        self._warm = {handler.padded_size(1)}
         self._plain: dict[int, Any] = {}  # the answers as the model was loaded, by size of the batch
         self._times: dict[int, float] = {}
 
@@ -74,7 +76,7 @@ class Trial:
                 told = " and ".join(f"{gain:.2f} for {size}" for gain, size in zip(gains, sizes, strict=True))
                 if gains[0] >= min(1.0, choice.gain) and gains[-1] >= choice.gain:
                     self._times, self.each = times, times[sizes[-1]] / sizes[-1]
-                    self._warm = {1, *sizes}
+                    self._warm = {self._handler.padded_size(size) for size in (1, *sizes)}
                     return True, f"{choice.name}: measured {told} times as fast"
                 why = f"{choice.name} is measured {told} times as fast"
         except Unfrozen as error:
@@ -87,7 +89,8 @@ class Trial:
     def warm_up(self) -> str:
         """Run the batch sizes that there is time for; a note on which."""
         for size in self._sizes:
-            if size not in self._warm and self._repeats * size * self.each <= self._left():
+            # Padded sizes are all that will come, and each may have to be compiled: none is left to a request.
+            if size not in self._warm and (self._padded or self._repeats * size * self.each <= self._left()):
                 for _ in range(self._repeats):
                     self._run(size)
                 self._warm.add(size)

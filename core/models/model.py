@@ -268,6 +268,7 @@ def _policy(options: ModelOptions) -> BatchPolicy:
         max_batch_delay=options.max_batch_delay / 1000.0,
         queue_size=options.job_queue_size,
         rule=options.batch_policy,
+        padded_sizes=options.padded_batch_sizes,
         continuous=options.continuous,
         sequences=Sequences(state.most, state.queue_size, state.idle / 1000.0, state.life / 1000.0) if state else None,
     )

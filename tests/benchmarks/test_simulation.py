@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.simulate import shortfalls
 from torchserve.cli.loadgen.arrivals import bursty, poisson, recorded
-from benchmarks.simulation.cell import CONTENDERS, CURVES, Curve, Seen, between, play
+from benchmarks.simulation.cell import CONTENDERS, CURVES, Curve, Seen, between, padded, play
 
 STEADY = Curve("steady", lambda size: 0.01, 4, 0.05)
 
@@ -43,7 +43,8 @@ def test_a_trace_is_squeezed_to_the_rate(tmp_path: Path):
 
 def test_between_measured_sizes_lie_straight_lines():
     assert [between({1: 1.0, 3: 2.0, 4: 8.0})(size) for size in (1, 2, 3, 4)] == [1.0, 1.5, 2.0, 8.0]
-    assert [round(curve.capacity) for curve in CURVES] == [89, 1379, 500]
+    assert [round(curve.capacity) for curve in CURVES] == [89, 1379, 500, 941]
+    assert [padded(float, (2, 5))(size) for size in (1, 2, 3, 5)] == [2.0, 2.0, 5.0, 5.0]
 
 
 @pytest.mark.parametrize("contender", CONTENDERS)

@@ -188,9 +188,11 @@ class Adaptive(RuleBasedStateMachine):
     bounds, and that no worker idles while jobs wait past the delay.
     """
 
+    padded_sizes: tuple[int, ...] = ()
+
     def __init__(self) -> None:
         super().__init__()
-        self.policy = BatchPolicy(batch_size=4, max_batch_delay=0.05, queue_size=9)
+        self.policy = BatchPolicy(batch_size=4, max_batch_delay=0.05, queue_size=9, padded_sizes=self.padded_sizes)
         self.batcher = Batcher(self.policy)
         self.now = 0.0
         self.queue: dict[int, Job] = {}
@@ -334,5 +336,10 @@ class Adaptive(RuleBasedStateMachine):
             assert self.now < wakeup <= oldest + self.policy.max_batch_delay
 
 
+class Padded(Adaptive):
+    padded_sizes = (1, 3, 8)
+
+
 TestAdaptive = Adaptive.TestCase
-TestAdaptive.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
+TestPadded = Padded.TestCase
+TestAdaptive.settings = TestPadded.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)

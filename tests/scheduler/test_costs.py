@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -15,8 +16,10 @@ EFFNET = {1: 14.0, 2: 23.0, 4: 45.0, 8: 168.0}  # ms, EfficientNet-Lite0 on two 
 GPU = {size: 4 + 0.6 * size for size in range(1, 33)}
 
 
-def learnt(curve: Mapping[int, float], largest: int | None = None, times: int = 3) -> Costs:
-    costs = Costs(largest or max(curve))
+def learnt(
+    curve: Mapping[int, float], largest: int | None = None, times: int = 3, padded: tuple[int, ...] = ()
+) -> Costs:
+    costs = Costs(largest or max(curve), padded)
     for size in sorted(curve):
         for _ in range(times):
             costs.record(size, curve[size] / 1e3)
@@ -50,6 +53,60 @@ def test_nothing_known():
 )
 def test_the_size_that_clears_the_queue_soonest(curve: Mapping[int, float], queued: int, best: int):
     assert learnt(curve).best(queued) == best
+
+
+CHEAP = {1: 5.0, 2: 6.0, 4: 8.0, 8: 9.0}
+DEAR = {1: 5.0, 2: 6.0, 4: 8.0, 8: 30.0}
+
+
+@pytest.mark.parametrize(
+    ("curve", "queued", "chosen", "cost"),
+    [
+        (CHEAP, 3, 3, 8.0),
+        (CHEAP, 5, 5, 9.0),  # up: 4 and 1 take 13
+        (CHEAP, 8, 8, 9.0),
+        (CHEAP, 99, 8, 9.0),
+        (DEAR, 3, 3, 8.0),
+        (DEAR, 5, 4, 8.0),  # down: 4 and 1 take 13, the padded 8 takes 30
+        (DEAR, 7, 4, 8.0),  # and the three that stay are padded to 4
+        (DEAR, 99, 4, 8.0),
+        ({1: 2.0, 2: 2.5, 4: 4.0, 8: 7.5}, 7, 7, 7.5),  # 4 and 3 would be 8
+        ({1: 2.0, 2: 2.5, 4: 4.0, 8: 7.5}, 6, 4, 4.0),  # 4 and 2 are 6.5
+        ({1: 1.0, 2: 2.0, 4: 6.0, 8: 6.5}, 7, 7, 6.5),  # in twos and one it is 7
+        ({1: 1.0, 2: 1.8, 4: 6.0, 8: 6.5}, 7, 2, 1.8),  # 6.4; that the rest of 4 would be cheaper split counts
+        ({1: 5.0}, 5, 4, 5.0 * (1 + 0.8 * 3)),  # unmeasured: by hope, and in steps
+    ],
+)  # fmt: skip
+def test_padded_up_or_trimmed_down(curve: Mapping[int, float], queued: int, chosen: int, cost: float):
+    costs = learnt(curve, 8, padded=(1, 2, 4, 8))
+    assert costs.best(queued) == chosen
+    assert costs.typical(chosen) == pytest.approx(cost / 1e3)
+
+
+@pytest.mark.parametrize("largest", [6, 8])
+def test_a_batch_costs_what_its_padded_size_does(largest: int):
+    costs = Costs(largest, (2, 4, 8))
+    for size, seconds in ((1, 0.01), (3, 0.015), (5, 0.02)):
+        for _ in range(3):
+            costs.record(size, seconds)
+    assert [costs.typical(size) for size in range(1, 9)] == [0.01] * 2 + [0.015] * 2 + [0.02] * 4
+    assert [costs.merging(size) for size in (1, 3, 5)] == pytest.approx([0.01, 0.01, 0.01])
+    assert (costs.best(99), costs.ideal) == (largest, largest)
+
+
+def test_a_padded_size_is_tried_though_the_queue_never_fills_it():
+    """It was dear when it was measured, and has become cheap: five at once are tried again, in the 8 that they take."""
+    costs = learnt({1: 5.0, 2: 10.0, 4: 20.0, 8: 30.0}, 8, padded=(1, 2, 4, 8))
+    assert costs.best(5) == 1
+    for _ in range(2000):
+        size = costs.choose(5)
+        costs.record(size, 0.009 if size == 5 else 0.005 * size)
+    assert costs.best(5) == 5
+
+
+def test_the_next_padded_size_is_never_out_of_reach():
+    costs = learnt({1: 5.0}, 16, padded=(1, 16))
+    assert costs.best(16) == 16
 
 
 @pytest.mark.parametrize(
@@ -179,3 +236,21 @@ def test_whatever_was_seen_the_choice_is_legal(runs: list[tuple[int, float]], qu
     assert 1 <= costs.ideal <= 16
     assert all(0.0 <= costs.typical(size) <= costs.upper(size) for size in range(1, 17))
     assert ENOUGH == 2
+
+
+@given(
+    st.sets(st.integers(1, 24), min_size=1).map(lambda sizes: (*sorted(sizes - {24}), 24)),
+    st.lists(st.tuples(st.integers(1, 20), st.floats(1e-5, 10.0)), max_size=60),
+    st.integers(1, 40),
+)
+def test_whatever_was_seen_a_padded_choice_is_legal(
+    padded: tuple[int, ...], runs: list[tuple[int, float]], queued: int
+):
+    costs = Costs(20, padded)
+    for size, seconds in runs:
+        costs.record(size, seconds)
+    for size in (costs.best(queued), costs.choose(queued), costs.choose(queued)):
+        assert 1 <= size <= min(queued, 20)
+        assert size in {*padded, min(queued, 20)} or runs, "all that waits, or a size that is not padded"
+    for below, size in pairwise((0, *padded)):
+        assert len({costs.typical(each) for each in range(below + 1, size + 1)}) == 1

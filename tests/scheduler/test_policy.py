@@ -32,12 +32,24 @@ def test_defaults_are_torchserves():
         ("max_batch_delay", "0.1"),
         ("max_batch_delay", True),
         ("rule", "lazy"),
+        ("padded_sizes", (1, 4, 2)),
+        ("padded_sizes", (2, 2)),
     ],
 )
 def test_a_bad_value_is_refused_by_name(field: str, value: object):
     with pytest.raises(ValueError, match=field) as caught:
         BatchPolicy(**{field: value})
     assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "why"),
+    [((0, 8), ">= 1, not 0"), ((1, 8.0), "not 8.0"), ((True, 8), "not True"), ((1, 4), "reach 8, the batch_size")],
+)
+def test_padded_sizes_are_counts_up_to_a_whole_batch(sizes: tuple, why: str):
+    with pytest.raises(ValueError, match=f"padded_sizes must .*{why}"):
+        BatchPolicy(8, padded_sizes=sizes)
+    assert BatchPolicy(8, padded_sizes=(1, 9)).padded_sizes == (1, 9)
 
 
 @pytest.mark.parametrize("delay", [0, 0.0, 5])
