@@ -200,19 +200,22 @@ def start(
 ) -> ServerProcess:
     """Starts one server while no other works, and notes how long it took to be there and to answer rightly."""
     server = stack.enter_context((Rival if name in KINDS else Server)(name, venv, workload))
-    times = {"ping": server.wait_for_ping()}
+    times = {"ping": server.wait_for_ping(), "answer": until_right(server, checker)}
+    report.starts.setdefault(workload.name, {})[name] = times
+    say(f"{workload.name}: {name} answers after {times['answer']:.1f} s")
+    return server
+
+
+def until_right(server: ServerProcess, checker: Checker) -> float:
+    """Seconds from the start until the first right answer."""
     while True:
         try:
             checker.check(server.predictions, count=1, dialect=server.dialect)
-            break
+            return server.age()
         except WrongAnswerError:
             if server.age() > 180:
                 raise
             time.sleep(0.02)
-    times["answer"] = server.age()
-    report.starts.setdefault(workload.name, {})[name] = times
-    say(f"{workload.name}: {name} answers after {times['answer']:.1f} s")
-    return server
 
 
 def run(
