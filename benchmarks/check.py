@@ -33,7 +33,8 @@ class Checker:
         if key:
             headers["Authorization"] = f"Bearer {key}"
         with ThreadPoolExecutor(count) as threads:
-            answers = list(threads.map(lambda body: post(url, body, self._workload.content_type, headers), bodies))
+            kind = dialect.content_type or self._workload.content_type
+            answers = list(threads.map(lambda body: post(url, dialect.wrap(body), kind, headers), bodies))
         for body, (status, answer) in zip(bodies, answers, strict=True):
             if status != 200:
                 raise WrongAnswerError(f"{url}: {status} {answer[:200]!r} instead of a 200")

@@ -20,15 +20,33 @@ def out_of_tensor(answer: bytes) -> bytes:
     return answer[end + 4 :]
 
 
+def in_list(body: bytes) -> bytes:
+    """A JSON list with the body, which is JSON, alone in it."""
+    return b"[" + body + b"]"
+
+
+def out_of_list(answer: bytes) -> bytes:
+    """The one element of a JSON list. ValueError for anything else."""
+    if not (answer[:1] == b"[" and answer[-1:] == b"]"):
+        raise ValueError("no JSON list")
+    return answer[1:-1]
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """Headers beside the content type, and where the answer is in an answer."""
+    """Headers beside the content type, what the body is put into, and where the answer is in an answer.
+
+    `content_type` is what the server insists on.
+    """
 
     headers: Mapping[str, str] = field(default_factory=dict)
     unwrap: Callable[[bytes], bytes] = as_it_is
+    wrap: Callable[[bytes], bytes] = as_it_is
+    content_type: str | None = None
 
 
 PLAIN_DIALECT = Dialect()
+LISTS = Dialect(unwrap=out_of_list, wrap=in_list, content_type="application/json")
 TENSORS = Dialect({"Inference-Header-Content-Length": "0"}, out_of_tensor)  # the whole body is the one input
 
 

@@ -16,7 +16,7 @@ from torchserve.cli.loadgen.swarm import drive
 from torchserve.core.config.address import parse_address
 
 from .check import WrongAnswerError, post
-from .dialect import Unwrapped
+from .dialect import Unwrapped, as_it_is
 from .process import ServerProcess
 from .workload import Workload
 
@@ -72,21 +72,25 @@ def offer(server: ServerProcess, workload: Workload, load: Offer) -> Point:
 def plan(server: ServerProcess, workload: Workload, load: Offer) -> Plan:
     """As many different bodies as there are, in the server's own dialect."""
     bodies = list(dict.fromkeys(workload.bodies(max(min(_BODIES, _BYTES // len(workload.body)), 2))))
-    check = echo if workload.expected is bytes else Expected([_lone(server, workload, body) for body in bodies])
+    dialect, kind = server.dialect, server.dialect.content_type or workload.content_type
+    echoes = workload.expected is bytes and dialect.wrap is as_it_is  # else what comes back is not what was sent
+    check = echo if echoes else Expected([_lone(server, workload, body) for body in bodies])
     parts = urlsplit(server.predictions)
     return Plan(
         parse_address(f"http://{parts.netloc}"), parts.path,
-        tuple(Payload(f"body {place}", body, workload.content_type) for place, body in enumerate(bodies)),
+        tuple(Payload(f"body {place}", dialect.wrap(body), kind) for place, body in enumerate(bodies)),
         Open(load.rate, load.arrivals), seconds=load.seconds, slo=load.slo,
-        check=Unwrapped(check, server.dialect.unwrap), headers=dict(server.dialect.headers), most_warmup=load.warmup,
+        check=Unwrapped(check, dialect.unwrap), headers=dict(dialect.headers), most_warmup=load.warmup,
     )  # fmt: skip
 
 
 def _lone(server: ServerProcess, workload: Workload, body: bytes) -> bytes:
-    status, answer = post(server.predictions, body, workload.content_type, server.dialect.headers)
+    dialect = server.dialect
+    kind = dialect.content_type or workload.content_type
+    status, answer = post(server.predictions, dialect.wrap(body), kind, dialect.headers)
     if status != 200:
         raise WrongAnswerError(f"{server.predictions}: {status} {answer[:200]!r} instead of a 200")
-    return server.dialect.unwrap(answer)
+    return dialect.unwrap(answer)
 
 
 def point(server: str, workload: str, outcome: Outcome, cpu_us: float, memory_mib: float) -> Point:

@@ -136,7 +136,6 @@ def measure(
 ) -> None:
     """One workload from start to stop of its servers; a fault ends it and makes the report invalid."""
     checker, bare = Checker(workload), floor(workload)
-    (folder / "body").write_bytes(workload.body)
     if bare is not None:
         report.floors[workload.name] = str(bare)
     with ExitStack() as stack:
@@ -181,8 +180,9 @@ def start_all(
 
 def script_for(server: ServerProcess, workload: Workload, folder: Path) -> Path:
     """wrk's script of the workload's body in the server's dialect."""
-    lua = folder / f"{server.name}.lua"
-    lua.write_text(wrk.script(folder / "body", workload.content_type, headers=server.dialect.headers))
+    lua, body, dialect = folder / f"{server.name}.lua", folder / f"{server.name}.body", server.dialect
+    body.write_bytes(dialect.wrap(workload.body))
+    lua.write_text(wrk.script(body, dialect.content_type or workload.content_type, headers=dialect.headers))
     return lua
 
 

@@ -124,7 +124,6 @@ def _arguments() -> argparse.ArgumentParser:
 
 def _measure(workload: Workload, options: argparse.Namespace, report: Report, folder: Path) -> None:
     checker = Checker(workload)
-    (folder / "body").write_bytes(workload.body)
     with ExitStack() as stack:
         try:
             servers = [_start(stack, name, workload, options, checker, folder) for name in VARIANTS]

@@ -1,4 +1,4 @@
-"""mosec, LitServe and Triton around a workload's own handler: each in an environment made on demand."""
+"""mosec, LitServe, Triton, BentoML and Ray Serve around a workload's handler: each in an environment made on demand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from .dialect import PLAIN_DIALECT, TENSORS, Dialect
+from .dialect import LISTS, PLAIN_DIALECT, TENSORS, Dialect
 from .oracle import make_environment
 from .process import Launch, ServerProcess, free_ports
 from .workload import Workload
@@ -38,6 +38,17 @@ def _mosec(venv: Path, port: int, _folder: Path, workload: Workload) -> Launch:
 
 def _litserve(venv: Path, port: int, _folder: Path, workload: Workload) -> Launch:
     return Launch([str(venv / "bin" / "python"), str(_ADAPTERS / "litserve_app.py"), str(port)], _handed(workload))
+
+
+def _bentoml(venv: Path, port: int, folder: Path, workload: Workload) -> Launch:
+    words = ["serve", "bentoml_app:Served", "--working-dir", str(_ADAPTERS), "--host", "127.0.0.1", "--port", str(port)]
+    home = {"BENTOML_HOME": str(folder / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
+    return Launch([str(venv / "bin" / "bentoml"), *words], _handed(workload) | home)
+
+
+def _ray(venv: Path, port: int, folder: Path, workload: Workload) -> Launch:
+    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": str(folder / "tmp"), "PYTHONPATH": str(_ADAPTERS)}
+    return Launch([str(venv / "bin" / "python"), str(_ADAPTERS / "ray_app.py"), str(port)], _handed(workload) | quiet)
 
 
 def _triton(venv: Path, port: int, folder: Path, workload: Workload) -> Launch:
@@ -78,6 +89,8 @@ def _handed(workload: Workload) -> dict[str, str]:
 KINDS: Mapping[str, Kind] = {
     "mosec": Kind("mosec", _mosec, "/", "/inference"),
     "litserve": Kind("litserve", _litserve, "/health", "/predict"),
+    "bentoml": Kind("bentoml", _bentoml, "/readyz", "/predict", LISTS),
+    "ray": Kind("ray[serve]", _ray, "/-/healthz", "/predict"),
     "triton": Kind("nvidia-pytriton", _triton, "/v2/health/ready", "/v2/models/{name}/infer", TENSORS),
 }
 
@@ -107,6 +120,7 @@ def find_rival(name: str) -> Path:
 
 def rival_version(name: str, venv: Path) -> str:
     """What is installed of it."""
-    script = f"import importlib.metadata as m; print(m.version({KINDS[name].package!r}))"
+    package = KINDS[name].package.partition("[")[0]
+    script = f"import importlib.metadata as m; print(m.version({package!r}))"
     done = subprocess.run([venv / "bin" / "python", "-c", script], capture_output=True, text=True, check=False)
-    return f"{KINDS[name].package} {done.stdout.strip() or 'of an unknown version'}"
+    return f"{package} {done.stdout.strip() or 'of an unknown version'}"
