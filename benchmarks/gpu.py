@@ -1,75 +1,34 @@
 """The kernels on a GPU: time, bytes, share of the bandwidth that a copy reaches, peers, and whole requests.
 
-`benchmarks/gpu.sh` runs it after the tests. What is off has no time.
+`benchmarks/gpu.sh` runs it after the tests. If anything is off, nothing is timed.
 Prints Markdown; `--device cpu --batch 2` tries it.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchserve.core.handlers.pictures import opened
 from torchserve.kernels.catalog import OPS
-from torchserve.kernels.normalize_images.cases import IMAGENET_MEAN, IMAGENET_STD
 from torchserve.kernels.op import Case, Op
-from torchserve.kernels.pipeline import ImagePipeline
-from torchserve.kernels.resize_normalize import RESIZE_NORMALIZE, Fit, resize_normalize
+from torchserve.kernels.resize_normalize import RESIZE_NORMALIZE
 from torchvision import models
-from torchvision.transforms.v2 import functional
 
+from . import gpu_ways
+from .device_clock import Clock
 from .photo import jpeg
 
 SIZES = ((500, 375), (1920, 1080))
-FIT = Fit(crop=(224, 224), resize=256)
 
 
-@dataclass(frozen=True)
-class Clock:
-    """Times work on `device`: between events on a GPU, the queue kept full; by the host's clock elsewhere."""
-
-    device: torch.device
-    runs: int
-
-    def seconds(self, work: Callable[[], object]) -> float:
-        """The median of so many runs, after three to warm up."""
-        for _ in range(3):
-            work()
-        if self.device.type != "cuda":
-            return statistics.median(self._by_host(work) for _ in range(self.runs))
-        marks = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(self.runs)]
-        torch.cuda.synchronize()
-        for before, after in marks:
-            before.record()
-            work()
-            after.record()
-        torch.cuda.synchronize()
-        return statistics.median(before.elapsed_time(after) for before, after in marks) / 1e3
-
-    def wall(self, work: Callable[[], object]) -> float:
-        """The best of three by the host's clock, until the device has nothing left to do."""
-        work()
-        return min(self._by_host(work) for _ in range(3))
-
-    def _by_host(self, work: Callable[[], object]) -> float:
-        self.settle()
-        started = time.perf_counter()
-        work()
-        self.settle()
-        return time.perf_counter() - started
-
-    def settle(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+class Red(Exception):
+    """What is wrong, a line each."""
 
 
 def bandwidth(clock: Clock) -> float:
@@ -105,80 +64,75 @@ def off(op: Op, case: Case, out: Tensor) -> bool:
     return not bool(((out.cpu().double() - expected.double()).abs() <= limit).all())
 
 
-def op_lines(clock: Clock, copied: float, batch: int) -> tuple[list[str], bool]:
-    """A row for each budgeted call, and whether all are right."""
+@dataclass(frozen=True)
+class Trial:
+    """An op's budgeted call for a whole batch, on the device."""
+
+    op: Op
+    name: str
+    case: Case
+    inputs: list[Any]
+    out: Tensor
+
+
+def trials(ops: Sequence[Op], device: torch.device, batch: int) -> tuple[list[Trial], list[str]]:
+    """One for each budgeted call, computed once, and what is wrong with any. On a CPU the tests have compared them."""
+    made: list[Trial] = []
+    for op in ops:
+        for budget in op.budgets:
+            case = larger(budget.case, batch)
+            inputs = [value.to(device) if isinstance(value, Tensor) else value for value in case.inputs()]
+            trial = Trial(op, budget.case.name, case, inputs, case.output().to(device).fill_(torch.nan))
+            op(*inputs, out=trial.out)
+            made.append(trial)
+    wrong = [each for each in made if device.type != "cpu" and off(each.op, each.case, each.out)]
+    return made, [f"{each.op.name}, {each.name}: not as its reference" for each in wrong]
+
+
+def op_lines(clock: Clock, made: Sequence[Trial]) -> list[str]:
+    copied = bandwidth(clock)
     lines = [
+        f"A copy moves {copied / 1e9:.0f} GB/s.",
+        "",
         "| op | call | chosen | µs | plain PyTorch, µs | | MB moved | share of a copy's bandwidth |",
         "|---|---|---|---:|---:|---:|---:|---:|",
     ]
-    right = True
-    for op in OPS:
-        for budget in op.budgets:
-            name, case = budget.case.name, larger(budget.case, batch)
-            inputs = [value.to(clock.device) if isinstance(value, Tensor) else value for value in case.inputs()]
-            out = case.output().to(clock.device).fill_(torch.nan)
-            version = op.choose(*inputs, out=out)
-            op(*inputs, out=out)
-            if clock.device.type != "cpu" and off(op, case, out):
-                lines.append(f"| {op.name} | {name} | red | | | | | |")
-                right = False
-                continue
-            ours = clock.seconds(kernel_of(op, inputs, out))
-            plain = clock.seconds(lambda op=op, inputs=inputs, out=out: op.reference(*inputs, out=out))
-            moved = sum(value.nbytes for value in (*inputs, out) if isinstance(value, Tensor))
-            chosen = "kernel" if version is op.fused else version.__module__.rpartition(".")[2]
-            times = f"{ours * 1e6:.1f} | {plain * 1e6:.1f} | {plain / ours:.1f}x"
-            share = f"{moved / 1e6:.1f} | {moved / ours / copied:.0%}"
-            lines.append(f"| {op.name} | {name} | {chosen} | {times} | {share} |")
-    return lines, right
-
-
-def by_torchvision(pictures: list[Tensor], device: torch.device) -> Tensor:
-    """As its GPU preprocessing is written: picture by picture, in float."""
-    made = []
-    for picture in pictures:
-        values = picture.to(device, non_blocking=True).permute(2, 0, 1)
-        values = functional.center_crop(functional.resize(values, [256], antialias=True), [224, 224])
-        made.append(functional.to_dtype(values, torch.float32, scale=True))
-    return functional.normalize(torch.stack(made), list(IMAGENET_MEAN), list(IMAGENET_STD))
-
-
-def way_lines(clock: Clock, threads: int, batch: int) -> list[str]:
-    """JPEGs to a network's answers on the host: pictures a second, by who preprocesses."""
-    device = clock.device
-    half = torch.float16 if device.type == "cuda" else torch.float32
-    network: Any = models.resnet50().eval().to(device, half)
-    network.to(memory_format=torch.channels_last)
-    ways: dict[str, Callable[[list[Tensor]], Tensor]] = {
-        "the CPU path, then one upload": lambda pictures: resize_normalize(pictures, FIT).to(device, half),
-        "torchvision on the device": lambda pictures: by_torchvision(pictures, device).to(half),
-    }
-    if device.type == "cuda":
-        pipeline = ImagePipeline(device)
-        ways["the pipeline"] = lambda pictures: pipeline.batch(
-            pictures, FIT, IMAGENET_MEAN, IMAGENET_STD, dtype=half, memory_format=torch.channels_last
-        )
-    lines = [
-        f"| preprocessing, {batch} pictures | size | pictures/s | with ResNet-50 | and decoding, {threads} threads |",
-        "|---|---|---:|---:|---:|",
-    ]
-    with ThreadPoolExecutor(threads) as pool, torch.inference_mode():
-        for width, height in SIZES:
-            data = [jpeg(width, height)] * batch
-            pictures = [opened(each).pixels() for each in data]
-            for name, way in ways.items():
-                alone = clock.wall(lambda way=way, pictures=pictures: way(pictures))
-                served = clock.wall(lambda way=way, pictures=pictures: network(way(pictures)).argmax(1).cpu())
-                whole = clock.wall(
-                    lambda way=way, data=data: network(way(list(pool.map(_pixels, data)))).argmax(1).cpu()
-                )
-                figures = " | ".join(f"{batch / each:.0f}" for each in (alone, served, whole))
-                lines.append(f"| {name} | {width} x {height} | {figures} |")
+    for trial in made:
+        op, inputs, out = trial.op, trial.inputs, trial.out
+        version = op.choose(*inputs, out=out)
+        ours = clock.seconds(kernel_of(op, inputs, out))
+        plain = clock.seconds(lambda op=op, inputs=inputs, out=out: op.reference(*inputs, out=out))
+        moved = sum(value.nbytes for value in (*inputs, out) if isinstance(value, Tensor))
+        chosen = "kernel" if version is op.fused else version.__module__.rpartition(".")[2]
+        times = f"{ours * 1e6:.1f} | {plain * 1e6:.1f} | {plain / ours:.1f}x"
+        share = f"{moved / 1e6:.1f} | {moved / ours / copied:.0%}"
+        lines.append(f"| {op.name} | {trial.name} | {chosen} | {times} | {share} |")
     return lines
 
 
-def _pixels(data: bytes) -> Tensor:
-    return opened(data).pixels()
+def resnet(device: torch.device) -> gpu_ways.Network:
+    """ResNet-50 in half precision on a GPU, of batches as the handlers make them."""
+    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    network: Any = models.resnet50().eval().to(device, dtype)
+    network.to(memory_format=torch.channels_last)
+    return lambda batch: network(batch.to(dtype, memory_format=torch.channels_last))
+
+
+def reports(
+    clock: Clock,
+    ops: Sequence[Op],
+    batches: gpu_ways.Batches,
+    network: gpu_ways.Network,
+    threads: int,
+) -> Iterator[list[str]]:
+    """Section by section, each when it is done. Raises Red, before anything is timed."""
+    largest = max(map(len, batches.values()))
+    calls, reds = trials(ops, clock.device, largest)
+    made, more = gpu_ways.trials(gpu_ways.ways(clock.device, network, largest), batches, network)
+    if reds + more:
+        raise Red("\n".join(reds + more))
+    yield op_lines(clock, calls)
+    yield gpu_ways.lines(clock, made, batches, network, threads)
 
 
 def main() -> int:
@@ -190,18 +144,21 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="a file for the report as well")
     options = parser.parse_args()
     device = torch.device(options.device, 0) if options.device == "cuda" else torch.device(options.device)
-    clock = Clock(device, options.runs)
-    copied = bandwidth(clock)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "the CPU: a trial of this program"
-    ops, right = op_lines(clock, copied, options.batch)
-    report = [
-        f"{name}, torch {torch.__version__}; a copy moves {copied / 1e9:.0f} GB/s", "", *ops, "",
-        *way_lines(clock, options.threads, options.batch),
-    ]  # fmt: skip
-    print("\n".join(report))
+    batches = {f"{width} x {height}": [jpeg(width, height)] * options.batch for width, height in SIZES}
+    clock, network = Clock(device, options.runs), resnet(device)
+    told = [f"{name}, torch {torch.__version__}"]
+    print(told[0])
+    try:
+        for section in reports(clock, OPS, batches, network, options.threads):
+            told += ["", *section]
+            print("", *section, sep="\n", flush=True)
+    except Red as red:
+        print(red)
+        return 1
     if options.out:
-        options.out.write_text("\n".join(report) + "\n")
-    return 0 if right else 1
+        options.out.write_text("\n".join(told) + "\n")
+    return 0
 
 
 if __name__ == "__main__":

@@ -7,24 +7,23 @@ that buffer has been read; the kernel for its copy; the download for the model; 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from .graphs import Graphs, Unrecorded, answered
+from .jpeg import Decode, Source, Undecoded, decoded, nvjpeg, on_host
+from .load import Load, placed
 from .op import runs_triton
-from .resize_normalize.frame import Fit, Frame, Size, one_size, packed
+from .resize_normalize.frame import Fit, Frame, Size, one_size
 from .resize_normalize.op import RESIZE_NORMALIZE, resize_normalize
-from .resize_normalize.taps import FIELDS, needed, tables
+from .resize_normalize.taps import FIELDS
 
 IN_FLIGHT = 2
-_ALIGNED = 256
 _LEAST = 1 << 20  # bytes: small batches don't make a buffer grow step by step
 _ROOM = 2 << 20  # bytes for each picture of a graph's batch: what is needed of one of 1920 x 1080 is 3 MB, of most 0.3
 
@@ -37,30 +36,8 @@ class _Slot:
     device: Tensor
     uploaded: Any
     read: Any
-
-
-@dataclass(frozen=True)
-class _Load:
-    """What a batch's buffer holds: the tables, and from `start` to `size` the pictures.
-
-    The tables count from the buffer's own beginning: a graph reads at one address, whatever it is that lies there.
-    """
-
-    described: NDArray[np.int64]
-    taps: NDArray[np.int32]
-    start: int
-    size: int
-
-    @staticmethod
-    def of(frames: tuple[Frame, ...], channels: int, name: str, rows: int) -> _Load:
-        """For so many rows; those without a picture are the first one once more."""
-        described, taps = tables(frames, channels, name)
-        described = np.concatenate([described, described[:1].repeat(rows - len(frames), axis=0)])
-        start = -(-(described.nbytes + taps.nbytes) // _ALIGNED) * _ALIGNED
-        last = frames[-1]
-        described[:, 0] += start
-        described[:, 4:6] += described.nbytes // taps.itemsize
-        return _Load(described, taps, start, start + last.offset + last.stored[0] * last.stored[1] * channels)
+    decoded: list[Tensor] = field(default_factory=list)
+    """Kept until they are known to be in `device`: what decodes the next ones into their memory waits for nothing."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +57,11 @@ class Pending:
 class ImagePipeline:
     """For one device; `launch` is the kernel, and None where it can't run. Any thread may use it."""
 
-    def __init__(self, device: torch.device, launch: Callable[..., None] | None = None) -> None:
+    def __init__(
+        self, device: torch.device, launch: Callable[..., None] | None = None, decode: Decode = nvjpeg
+    ) -> None:
         self.device = device
+        self._decode = decode
         self.launch = launch if launch is not None else _kernel(device)
         self._lock = threading.Lock()
         self._copying = torch.cuda.Stream(device)
@@ -91,7 +71,7 @@ class ImagePipeline:
 
     def batch(
         self,
-        pictures: Sequence[Tensor],
+        pictures: Sequence[Source],
         fit: Fit,
         mean: Sequence[float],
         std: Sequence[float],
@@ -101,28 +81,27 @@ class ImagePipeline:
         dtype: torch.dtype = torch.float32,
         memory_format: torch.memory_format = torch.contiguous_format,
     ) -> Tensor:
-        """`resize_normalize` of pictures on the host, on the current stream of the device; returns before it is done.
+        """`resize_normalize` of pictures, on the current stream of the device; returns before it is done.
 
-        Of each picture only the part that is needed is sent. The pictures may change as soon as this returns.
+        Of each picture on the host only the part that is needed is sent; it may change as soon as this returns.
         Raises ValueError for pictures that come out in several sizes.
         """
         channels = len(mean)
-        frames = [fit.frame((picture.shape[0], picture.shape[1])) for picture in pictures]
-        parts = packed([replace(frame, part=needed(frame, filter)) for frame in frames], channels)
+        parts = placed(pictures, fit, channels, filter)
         shape = (len(pictures), channels, *one_size(parts, fit))
         out = torch.empty(shape, dtype=dtype, device=self.device, memory_format=memory_format)
         if not out.numel():
             return out
-        load = _Load.of(parts, channels, filter, len(pictures))
+        load = Load.of(parts, channels, filter, len(pictures))
+        pixels, there = self._decoded(pictures)
         with self._lock:
-            slot = self._upload(pictures, parts, load)
-            there = slot.device[: load.size]
+            slot = self._upload(pixels, there, parts, load)
+            source = slot.device[: load.size]
             if self.launch is not None:
-                self.launch(
-                    there, _described(there, len(pictures)), slot.device.view(torch.int32), fill, mean, std, out=out
-                )
+                described, taps = _described(source, len(pictures)), slot.device.view(torch.int32)
+                self.launch(source, described, taps, fill, mean, std, out=out)
             else:
-                RESIZE_NORMALIZE.reference(there[load.start :], parts, filter, fill, mean, std, out=out)
+                RESIZE_NORMALIZE.reference(source[load.start :], parts, filter, fill, mean, std, out=out)
             slot.read.record(torch.cuda.current_stream(self.device))
         return out
 
@@ -151,7 +130,7 @@ class ImagePipeline:
     def answers(
         self,
         graphs: Graphs,
-        pictures: Sequence[Tensor],
+        pictures: Sequence[Source],
         fit: Fit,
         channels: int,
         *,
@@ -161,13 +140,13 @@ class ImagePipeline:
         rows = graphs.size(len(pictures))
         if rows is None or not pictures:
             return None
-        frames = [fit.frame((picture.shape[0], picture.shape[1])) for picture in pictures]
-        parts = packed([replace(frame, part=needed(frame, filter)) for frame in frames], channels)
-        load = _Load.of(parts, channels, filter, rows)
+        parts = placed(pictures, fit, channels, filter)
+        load = Load.of(parts, channels, filter, rows)
         if load.size > graphs.source.numel():
             return None
+        pixels, there = self._decoded(pictures)
         with self._lock:
-            slot = self._upload(pictures, parts, load)
+            slot = self._upload(pixels, there, parts, load)
 
             def fill(source: Tensor) -> None:
                 source[: load.size].copy_(slot.device[: load.size], non_blocking=True)
@@ -186,22 +165,35 @@ class ImagePipeline:
             arrived.record(self._returning)
         return Pending(value, arrived, answer)
 
-    def _upload(self, pictures: Sequence[Tensor], frames: tuple[Frame, ...], load: _Load) -> _Slot:
-        """The tables and the pictures' parts, on their way in one copy; the current stream waits for it."""
+    def _decoded(self, pictures: Sequence[Source]) -> tuple[list[Tensor], frozenset[int]]:
+        """By the stream that is to read them, so that their memory is that stream's and the decoder's alone."""
+        with torch.cuda.stream(self._copying):
+            return decoded(pictures, self.device, self._decode)
+
+    def _upload(self, pixels: Sequence[Tensor], there: Container[int], frames: tuple[Frame, ...], load: Load) -> _Slot:
+        """The tables and the pictures' parts, on their way, the host's in one copy; the current stream waits for it."""
         slot = self._next(load.size)
-        host = slot.pinned
+        host, sent = slot.pinned, load.start
         first, last = load.described.nbytes, load.described.nbytes + load.taps.nbytes
         host[:first].copy_(torch.from_numpy(load.described).view(torch.uint8).view(-1))
         host[first:last].copy_(torch.from_numpy(load.taps).view(torch.uint8))
-        for picture, frame in zip(pictures, frames, strict=True):
+        on_device: list[tuple[Tensor, Tensor]] = []
+        for number, (picture, frame) in enumerate(zip(pixels, frames, strict=True)):
             assert frame.part is not None
             top, left, height, width = frame.part
-            channels = picture.shape[2]
-            place = host[load.start + frame.offset :][: height * width * channels].view(height, width, channels)
-            place.copy_(picture[top : top + height, left : left + width])
+            part = picture[top : top + height, left : left + width]
+            place = slice(load.start + frame.offset, load.start + frame.offset + part.numel())
+            if number in there:
+                on_device.append((slot.device[place].view(part.shape), part))
+            else:
+                host[place].view(part.shape).copy_(part)
+                sent = max(sent, place.stop)
+        slot.decoded = [part for _, part in on_device]
         with torch.cuda.stream(self._copying):
             self._copying.wait_event(slot.read)
-            slot.device[: load.size].copy_(host[: load.size], non_blocking=True)
+            slot.device[:sent].copy_(host[:sent], non_blocking=True)
+            for target, part in on_device:
+                target.copy_(part, non_blocking=True)
             slot.uploaded.record(self._copying)
         torch.cuda.current_stream(self.device).wait_event(slot.uploaded)
         return slot
@@ -230,7 +222,7 @@ def _described(buffer: Tensor, rows: int) -> Tensor:
 
 
 def prepare(
-    pictures: Sequence[Tensor],
+    pictures: Sequence[Source],
     fit: Fit,
     mean: Sequence[float],
     std: Sequence[float],
@@ -239,12 +231,13 @@ def prepare(
     device: torch.device,
     graphs: Graphs | None = None,
 ) -> Tensor:
-    """`resize_normalize` of pictures on the host for a model on `device`, in the way that is best there.
+    """`resize_normalize` of pictures for a model on `device`, in the way that is best there.
 
     With `graphs`, of `record_images`, the model's answer is made at once, and goes along: `answer_of` the batch.
     """
     if device.type != "cuda":
-        return resize_normalize(pictures, fit, mean, std, filter=filter).to(device)
+        pixels = on_host(pictures, Undecoded(f"the model runs on {device.type}"))
+        return resize_normalize(pixels, fit, mean, std, filter=filter).to(device)
     pipeline = _pipeline(device)
     made = pipeline.answers(graphs, pictures, fit, len(mean), filter=filter) if graphs is not None else None
     return answered(*made) if made is not None else pipeline.batch(pictures, fit, mean, std, filter=filter)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from PIL import Image
 from PIL import __version__ as pillow
 
 from ...kernels.graphs import Graphs
+from ...kernels.jpeg import Jpeg, Source, Undecoded
 from ...kernels.pipeline import prepare
 from ...kernels.plan import Plan, Unplanned, read
 from .pictures import Picture, channels
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 _PROBES = ((500, 375), (360, 640), (64, 48), (101, 333), (31, 250))
 _CHECKS = 10  # a pipeline that changes with every batch isn't worth comparing
 _ALLOWED = 1.0 + 1e-3  # levels; the rest is fp32's rounding
+_WILD = 24.0  # levels on average: a decoder of a device is no more than a third of that off, on noise
 
 
 class Unlike(Exception):
@@ -38,6 +40,8 @@ class FusedImages:
     device: torch.device
     graphs: Graphs | None = None
     """Of coloured pictures, and the model behind them."""
+    source: Callable[[Picture], Source] = Picture.pixels
+    """Of a coloured picture."""
 
     @property
     def output(self) -> tuple[int, int] | None:
@@ -60,9 +64,9 @@ class FusedImages:
         if fit.crop is None and len({fit.frame(size).output for size in sizes}) != 1:
             return None
         mean, std = plan.colours(kind)
-        pixels = [picture.pixels() for picture in ready]
+        sources = [self.source(picture) if kind == 3 else picture.pixels() for picture in ready]
         graphs = self.graphs if kind == 3 else None
-        return prepare(pixels, fit, mean, std, filter=plan.filter, device=self.device, graphs=graphs)
+        return prepare(sources, fit, mean, std, filter=plan.filter, device=self.device, graphs=graphs)
 
     def _after_head(self, picture: Picture) -> Picture:
         if not self.plan.head:
@@ -86,8 +90,11 @@ class Fusion:
 SWITCHED_OFF = Fusion(None, None, "as written: fusedPreprocessing is false in the model's yaml")
 
 
-def fusion(processing: Any, device: torch.device, known: Fusion | None = None) -> Fusion:
-    """The pipeline's plan, compared with the pipeline itself; `known` if that is of the same plan."""
+def fusion(processing: Any, device: torch.device, known: Fusion | None = None, *, gpu_jpeg: Any = False) -> Fusion:
+    """The pipeline's plan, compared with the pipeline itself; `known` if that is of the same plan.
+
+    With `gpu_jpeg` the device decodes JPEGs, if it can.
+    """
     try:
         plan = read(processing)
     except Unplanned as error:
@@ -97,11 +104,11 @@ def fusion(processing: Any, device: torch.device, known: Fusion | None = None) -
     else:
         if known is not None and (known.plan == plan or known.checks > _CHECKS):
             return known
-        return _checked(plan, processing, device, known.checks + 1 if known is not None else 1)
+        return _checked(plan, processing, device, known.checks + 1 if known is not None else 1, gpu_jpeg)
     return known if known is not None and known.note == note else _told(Fusion(None, None, note))
 
 
-def _checked(plan: Plan, processing: Any, device: torch.device, checks: int) -> Fusion:
+def _checked(plan: Plan, processing: Any, device: torch.device, checks: int, gpu_jpeg: Any) -> Fusion:
     if checks > _CHECKS:
         return _told(Fusion(plan, None, "as written: image_processing is another one time and again", checks))
     fused = FusedImages(plan, device)
@@ -110,7 +117,8 @@ def _checked(plan: Plan, processing: Any, device: torch.device, checks: int) -> 
     except Exception as error:  # noqa: BLE001  a plan that fails, in whatever way, is a plan not taken
         why = error if isinstance(error, Unlike) else f"{type(error).__name__}: {error}"
         return _told(Fusion(plan, None, f"as written: {plan} is off, {why}", checks), logging.WARNING)
-    return _told(Fusion(plan, fused, f"fused: {plan}, {found}", checks))
+    fused, added = by_device(fused, processing, gpu_jpeg)
+    return _told(Fusion(plan, fused, f"fused: {plan}, {found}{added}", checks))
 
 
 def _told(made: Fusion, level: int = logging.INFO) -> Fusion:
@@ -125,8 +133,7 @@ def compare(fused: FusedImages, processing: Any) -> str:
         probes.append((_PROBES[0], "L"))
     worst = 0.0
     for size, mode in probes:
-        encoded = probe(size, mode)
-        off = _levels_off(fused, processing, encoded)
+        off = float(_levels_off(fused, processing, probe(size, mode)).max())
         if not off <= _ALLOWED:
             raise Unlike(
                 f"it is {off:.2f} of 255 levels off its own transforms on a {mode} JPEG of {size[0]}x{size[1]}"
@@ -135,7 +142,41 @@ def compare(fused: FusedImages, processing: Any) -> str:
     return f"at most {worst:.2f} of 255 levels off on {len(probes)} pictures"
 
 
-def _levels_off(fused: FusedImages, processing: Any, encoded: bytes) -> float:
+def by_device(fused: FusedImages, processing: Any, gpu_jpeg: Any) -> tuple[FusedImages, str]:
+    """`fused` with JPEGs decoded by its device, if `gpu_jpeg` in the yaml says so and they come out; and a note on it.
+
+    The author has asked for other pixels, so only those that are of another picture are not taken.
+    """
+    if gpu_jpeg is False:
+        return fused, ""
+    try:
+        if gpu_jpeg is not True:
+            raise Unlike(f"it must be true or false, not {gpu_jpeg!r}")
+        if fused.plan.head or not fused.plan.takes(3):
+            raise Unlike("the plan takes no coloured JPEG as it comes")
+        strict = replace(fused, source=_insisted)
+        off = torch.cat([_levels_off(strict, processing, probe(size, "RGB", "4:2:0")).flatten() for size in _PROBES])
+        most, mean = float(off.max()), float(off.mean())
+        if not mean <= _WILD:
+            raise Unlike(f"the device's pixels are {mean:.2f} levels off on average")
+    except Exception as error:  # noqa: BLE001  whatever a decoder says, the host decodes
+        why = error if isinstance(error, Unlike | Undecoded) else f"{type(error).__name__}: {error}"
+        return fused, f"; gpuJpeg has no effect: {why}"
+    told = f"at most {most:.2f} and on average {mean:.2f} levels off on {len(_PROBES)} pictures of noise"
+    return replace(fused, source=Picture.for_device), f"; JPEGs decoded by the device, {told}"
+
+
+def _insisted(picture: Picture) -> Source:
+    """For the device, or else not at all."""
+    source = picture.for_device()
+    return replace(source, otherwise=_refused) if isinstance(source, Jpeg) else source
+
+
+def _refused(why: Exception) -> torch.Tensor:
+    raise why
+
+
+def _levels_off(fused: FusedImages, processing: Any, encoded: bytes) -> torch.Tensor:
     image = Image.open(io.BytesIO(encoded))
     expected = torch.as_tensor(processing(Image.open(io.BytesIO(encoded))))
     answer = fused.batch([Picture(image, encoded)])
@@ -149,7 +190,7 @@ def _levels_off(fused: FusedImages, processing: Any, encoded: bytes) -> float:
         )
     _, std = fused.plan.colours(answer.shape[0])
     scale = 255 * torch.tensor(std).abs().view(-1, 1, 1)
-    return float(((answer - expected).abs() * scale).max())
+    return (answer - expected).abs() * scale
 
 
 def picture() -> Picture:
@@ -158,11 +199,11 @@ def picture() -> Picture:
     return Picture(Image.open(io.BytesIO(encoded)), encoded)
 
 
-def probe(size: tuple[int, int], mode: str) -> bytes:
+def probe(size: tuple[int, int], mode: str, subsampling: str = "4:4:4") -> bytes:
     """A JPEG of `size` (width, height) with an edge or a bit of noise everywhere, the same each time."""
     width, height = size
     noise = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
     noise[: height // 2] = noise[: height // 2] >> 7 << 7
     made = io.BytesIO()
-    Image.fromarray(noise).convert(mode).save(made, "JPEG", quality=90, subsampling=0)
+    Image.fromarray(noise).convert(mode).save(made, "JPEG", quality=90, subsampling=subsampling)
     return made.getvalue()

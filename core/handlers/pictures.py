@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from ...kernels.jpeg import Jpeg, Source
+
 try:
     from simplejpeg import decode_jpeg
 except ModuleNotFoundError:
@@ -22,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _CHANNELS = {"L": 1, "RGB": 3}
 _JPEG = {"L": "GRAY", "RGB": "RGB"}
+_END = b"\xff\xd9"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,19 @@ class Picture:
                     return decoded
         pixels = np.array(image)
         return torch.from_numpy(pixels if pixels.ndim == 3 else pixels[..., None])
+
+    def for_device(self) -> Source:
+        """A coloured JPEG that is whole, its colours coded as usual, for the device to decode; else the pixels."""
+        image = self.image
+        if type(image) is not JpegImageFile or image.mode != "RGB" or bytes(self.encoded[-2:]) != _END:
+            return self.pixels()
+        if [layer[0] for layer in image.layer] != [1, 2, 3] or image.info.get("adobe_transform", 1) != 1:
+            return self.pixels()
+        return Jpeg(self.encoded, (image.height, image.width), self._refused)
+
+    def _refused(self, why: Exception) -> torch.Tensor:
+        log.debug("a JPEG is left to the host: %s", why)
+        return self.pixels()
 
 
 def opened(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -54,13 +55,17 @@ class VisionHandler(BaseHandler):
         """What the steps of `image_processing` are fused to; found anew when they are others than before."""
         if not self._may_fuse():
             return SWITCHED_OFF
-        self._fusion = fusion(self.image_processing, torch.device(getattr(self, "device", None) or "cpu"), self._fusion)
+        device = torch.device(getattr(self, "device", None) or "cpu")
+        gpu_jpeg = self._yaml().get("gpuJpeg", False)
+        self._fusion = fusion(self.image_processing, device, self._fusion, gpu_jpeg=gpu_jpeg)
         return self._fusion
 
     def _may_fuse(self) -> bool:
         """Whether `fusedPreprocessing` in the model's yaml allows it; it does if it isn't there."""
-        config = getattr(getattr(self, "context", None), "model_yaml_config", None) or {}
-        return config.get("fusedPreprocessing", True) is not False
+        return self._yaml().get("fusedPreprocessing", True) is not False
+
+    def _yaml(self) -> Mapping[str, Any]:
+        return getattr(getattr(self, "context", None), "model_yaml_config", None) or {}
 
     def settle(self, context: Context) -> None:
         super().settle(context)

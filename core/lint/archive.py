@@ -28,7 +28,7 @@ KEYS = (
     " parallelLevel torchrun asyncCommunication useVenv useJobTicket continuousBatching sequenceBatching"
     " sequenceMaxIdleMSec sequenceTimeoutMSec maxNumSequence maxSequenceJobQueueSize onDemand"
     " minResidency autoscale scaleDownAfter warmUp channelsLast freeze threads"
-    " paddedBatchSizes fusedPreprocessing cudaGraphs handler pt2 micro_batching"
+    " paddedBatchSizes fusedPreprocessing gpuJpeg cudaGraphs handler pt2 micro_batching"
 ).split()
 _WEIGHTS = (".pt", ".pth")
 _PICKLES = (".pkl", ".pickle", ".joblib", ".dill")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from torchserve.core.handlers.fused_images import fusion
+from torchserve.core.handlers.fused_images import fusion, probe
 from torchserve.core.handlers.image_classifier import ImageClassifier
+from torchserve.core.handlers.pictures import Picture, opened
 from torchserve.kernels.catalog import OPS
 from torchserve.kernels.graphs import Unrecorded, answer_of, record_rows
+from torchserve.kernels.jpeg import Jpeg, nvjpeg
 from torchserve.kernels.op import Case, Op
 from torchserve.kernels.pipeline import ImagePipeline, prepare, record_images
 from torchserve.kernels.resize_normalize import Fit, cpu
@@ -105,3 +109,57 @@ def test_the_default_handler_is_fused() -> None:
     found = fusion(ImageClassifier.image_processing, torch.device("cuda", 0))
     assert found.fused is not None
     assert "at most 0.00 of 255 levels off" in found.note
+
+
+def of_one_colour(number: int, size: tuple[int, int]) -> bytes:
+    made = io.BytesIO()
+    Image.new("RGB", size, (number * 37 % 256, number * 101 % 256, number * 59 % 256)).save(made, "JPEG", quality=95)
+    return made.getvalue()
+
+
+def never(why: Exception) -> torch.Tensor:
+    raise why
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("progressive", [False, True])
+def test_nvjpeg_decodes(progressive: bool) -> None:
+    made = io.BytesIO()
+    Image.open(io.BytesIO(probe((101, 333), "RGB"))).save(made, "JPEG", quality=95, progressive=progressive)
+    (pixels,) = nvjpeg([torch.frombuffer(bytearray(made.getvalue()), dtype=torch.uint8)], torch.device("cuda", 0))
+    off = pixels.cpu().permute(1, 2, 0).float() - opened(made.getvalue()).pixels().float()
+    assert float(off.abs().mean()) < 24
+
+
+@pytest.mark.gpu
+def test_every_batch_that_nvjpeg_decodes_is_its_own() -> None:
+    """Its stream waits for nobody, so its memory must not be used again too early."""
+    pipeline = ImagePipeline(torch.device("cuda", 0))
+    slow = torch.randn(2048, 2048, device="cuda")
+    asked, answers = [], []
+    for number in range(60):
+        batch = [of_one_colour(number + place, (300 + 40 * place, 200)) for place in range(1 + number % 5)]
+        asked.append(expected([opened(data).pixels() for data in batch]))
+        slow = (slow @ slow).clamp(-1, 1)
+        sources = [Jpeg(data, (200, 300 + 40 * place), never) for place, data in enumerate(batch)]
+        answers.append(pipeline.download(-pipeline.batch(sources, FIT, HALF, HALF)))
+    for pending, wanted in zip(answers, asked, strict=True):
+        torch.testing.assert_close(pending.wait(), -wanted, atol=3 / 127.5, rtol=0)  # levels
+
+
+@pytest.mark.gpu
+def test_what_nvjpeg_refuses_is_decoded_by_the_host() -> None:
+    picture = pictures(0)[0]
+    sources = [Jpeg(b"no JPEG at all", (20, 30), lambda _: picture), Jpeg(of_one_colour(3, (60, 40)), (40, 60), never)]
+    made = ImagePipeline(torch.device("cuda", 0)).batch(sources, FIT, HALF, HALF).cpu()
+    torch.testing.assert_close(made[:1], expected([picture]), atol=1e-5, rtol=0)
+    wanted = expected([opened(of_one_colour(3, (60, 40))).pixels()])
+    torch.testing.assert_close(made[1:], wanted, atol=3 / 127.5, rtol=0)
+
+
+@pytest.mark.gpu
+def test_the_default_handler_by_nvjpeg() -> None:
+    found = fusion(ImageClassifier.image_processing, torch.device("cuda", 0), gpu_jpeg=True)
+    assert "; JPEGs decoded by the device, at most " in found.note
+    assert found.fused is not None
+    assert found.fused.source is Picture.for_device

@@ -111,8 +111,13 @@ def test_the_waits_are_known() -> None:
 def without(wait: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The module with one of its waits left out."""
     assert SOURCE.count(wait) == 1
+    return planted(SOURCE.replace(wait, f"{wait[: len(wait) - len(wait.lstrip())]}pass"), folder, monkeypatch)
+
+
+def planted(source: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module as it would be with this source."""
     spoilt = folder / "planted_pipeline.py"
-    spoilt.write_text(SOURCE.replace(wait, f"{wait[: len(wait) - len(wait.lstrip())]}pass"))
+    spoilt.write_text(source)
     spec = importlib.util.spec_from_file_location("torchserve.kernels.planted_pipeline", spoilt)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

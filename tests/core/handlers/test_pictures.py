@@ -18,6 +18,7 @@ from PIL import Image, ImageFile
 
 from torchserve.core.handlers import pictures
 from torchserve.core.handlers.pictures import Picture, channels, opened
+from torchserve.kernels.jpeg import Jpeg
 
 
 def photo(width: int, height: int, mode: str = "RGB") -> Image.Image:
@@ -153,3 +154,33 @@ def test_without_simplejpeg(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_image_without_its_bytes() -> None:
     image = photo(9, 7)
     assert torch.equal(Picture(image).pixels(), torch.from_numpy(np.array(image)))
+
+
+ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"  # says that the colours are RGB
+
+
+@pytest.mark.parametrize(
+    ("data", "is_for_device"),
+    [
+        (encoded(photo(40, 30)), True),
+        (encoded(photo(40, 30), progressive=True), True),
+        (encoded(photo(40, 30), exif=rotated()), True),
+        (encoded(photo(40, 30), keep_rgb=True), False),
+        (encoded(photo(40, 30), keep_rgb=True).replace(b"Adobe", b"Other"), False),
+        (encoded(photo(40, 30)).replace(b"\xff\xdb", ADOBE + b"\xff\xdb", 1), False),
+        (encoded(photo(40, 30, "L")), False),
+        (encoded(photo(40, 30, "CMYK")), False),
+        (encoded(photo(40, 30)) + b"and some more", False),
+        (encoded(photo(40, 30), "MPO", save_all=True, append_images=[photo(20, 10)]), False),
+        (encoded(photo(40, 30), "PNG"), False),
+    ],
+)
+def test_which_ones_a_device_may_decode(data: bytes, is_for_device: bool) -> None:
+    """As it would: coloured, whole, and coded in the usual colours."""
+    picture = opened(data)
+    source = picture.for_device()
+    assert isinstance(source, Jpeg) is is_for_device
+    pixels = source.otherwise(ValueError("no")) if isinstance(source, Jpeg) else source
+    assert torch.equal(pixels, picture.pixels())
+    if isinstance(source, Jpeg):
+        assert (source.encoded, source.size) == (data, (30, 40))
