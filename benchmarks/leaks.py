@@ -25,6 +25,7 @@ class Watch:
     """Reads a process now and then, and says how much each repetition of what it is asked costs it for good."""
 
     process: psutil.Process
+    most_bytes: float = BYTES_EACH
     counts: list[int] = field(default_factory=list)
     memory: list[int] = field(default_factory=list)
     files: list[int] = field(default_factory=list)
@@ -46,5 +47,5 @@ class Watch:
     @property
     def leaks(self) -> list[str]:
         """What grows: nothing, memory, files."""
-        found = ["memory"] if self.bytes_each > BYTES_EACH else []
+        found = ["memory"] if self.bytes_each > self.most_bytes else []
         return found + (["files"] if self.files_each > FILES_EACH else [])
