@@ -27,6 +27,8 @@ from .process import NotServingError, ServerProcess
 from .report import OURS, PEER, Cell, Footprint, Report
 from .rival import KINDS, Rival, find_rival, rival_version
 from .servers import JOB_QUEUE_SIZE, Server
+from .spike import LASTS, PEAK, spike
+from .spike import draw as draw_spikes
 from .workload import ECHOES, ROOT, UnavailableError, Workload, digits, echo, imagenet
 
 FAULTS = (NotServingError, WrongAnswerError, wrk.UnreadableReportError, GeneratorError, OSError)
@@ -75,6 +77,10 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rates", nargs="*", type=float, default=[], help="requests/s to offer in an open loop, after")
     parser.add_argument(
         "--loads", nargs="*", type=float, default=[], help="the same, as shares of what each server did"
+    )
+    parser.add_argument("--spike", action="store_true", help=f"{LASTS} s at {PEAK:g} times what each server did, after")
+    parser.add_argument(
+        "--most-offered", type=float, default=5000, help="requests/s a spike may have, by the generator (default 5000)"
     )
     parser.add_argument("--slo-ms", type=float, default=50, help="what counts as answered in time (default 50)")
     parser.add_argument("--workloads", nargs="+", choices=(*ECHOES, "digits", "imagenet"), default=["echo", "digits"])
@@ -157,6 +163,8 @@ def measure(
             for load in options.loads:
                 for server in servers:
                     offer_to(server, workload, load * report.capacity(workload.name, server.name), options, report)
+            for server in servers if options.spike else ():
+                spike_at(server, workload, options, report)
         except FAULTS as fault:
             report.faults.append(f"{workload.name}: {fault}")
             say(f"INVALID: {workload.name}: {fault}")
@@ -193,6 +201,18 @@ def offer_to(
     point = offer(server, workload, Offer(rate, options.seconds, options.slo_ms / 1e3, warmup=max(options.warmup, 3.0)))
     report.points.append(point)
     say(f"{workload.name}, {rate:g}/s offered, {server.name}: {point.goodput:.0f}/s in time {point.fault or ''}")
+
+
+def spike_at(server: ServerProcess, workload: Workload, options: argparse.Namespace, report: Report) -> None:
+    """A spike over what this server did in the closed loop, where the generator can offer so much."""
+    capacity = report.capacity(workload.name, server.name)
+    if PEAK * capacity > options.most_offered:
+        told = f"a spike of {PEAK * capacity:.0f}/s is more than the generator can ({options.most_offered:g})"
+        report.skipped.append(f"{workload.name}: {server.name}: {told}")
+        return
+    seen = spike(server, workload, capacity, options.slo_ms / 1e3, max(options.warmup, 3.0))
+    report.spikes.append(seen)
+    say(f"{workload.name}, spike of {seen.peak:.0f}/s, {server.name}: recovery {seen.recovery} s {seen.fault or ''}")
 
 
 def start(
@@ -247,9 +267,9 @@ def write(report: Report, out: Path) -> None:
     (out / "peers.json").write_text(json.dumps(report.as_json(), indent=1) + "\n")
     (out / "peers.md").write_text(report.as_markdown())
     print(report.as_markdown())
-    if report.points:
+    if report.points or report.spikes:
         try:
-            for picture in draw(report.points, report.slo, out):
+            for picture in [*draw(report.points, report.slo, out), *draw_spikes(report.spikes, report.slo, out)]:
                 say(f"drawn: {picture}")
         except ImportError:
             say("no curves: they need matplotlib (pip install 'torchserve[bench]')")

@@ -115,10 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _arguments() -> argparse.ArgumentParser:
     parser = peers.arguments()
     parser.prog, parser.description = "python -m benchmarks.policies", __doc__
-    parser.add_argument(
-        "--most-offered", type=float, default=1500, help="requests/s that the generator can offer here (default 1500)"
-    )
-    parser.set_defaults(loads=list(LOADS), slo_ms=200)
+    parser.set_defaults(loads=list(LOADS), slo_ms=200, most_offered=1500)
     return parser
 
 

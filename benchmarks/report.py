@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
 from .offered import Point, table
+from .spike import Spike
+from .spike import table as spike_table
 from .wrk import Sample
 
 OURS, PEER = "ours", "torchserve"
@@ -85,6 +87,7 @@ class Report:
     skipped: list[str] = field(default_factory=list)
     floors: dict[str, str] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
+    spikes: list[Spike] = field(default_factory=list)
     slo: float = 0.05
 
     def capacity(self, workload: str, server: str) -> float:
@@ -104,6 +107,7 @@ class Report:
             "floors": self.floors,
             "slo_ms": self.slo * 1e3,
             "offered": [point.as_json() for point in self.points],
+            "spikes": [spike.as_json() for spike in self.spikes],
         }
 
     def as_markdown(self) -> str:
@@ -113,6 +117,7 @@ class Report:
         lines += ["", *(f"- {key}: {value}" for key, value in self.environment.items()), "", *_HEAD]
         lines += [row for cell in self.cells for row in _rows(cell)]
         lines += [*table(self.points, self.slo)] if self.points else []
+        lines += [*spike_table(self.spikes, self.slo)] if self.spikes else []
         for name, text in self.floors.items():
             lines += ["", f"Floor, {name}: the handler alone in a loop: {text}."]
         lines += ["", "| workload | server | until /ping answers 200, s | until the first correct answer, s |"]

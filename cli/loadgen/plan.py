@@ -26,20 +26,21 @@ class Closed:
 class Open:
     """Requests come when they come, `rate` a second, over as many connections as that needs up to `connections`.
 
-    `arrivals` is poisson, bursty, spike (twice the rate in the seconds `spike`), or the path of a trace.
+    `arrivals` is poisson, bursty, spike (`factor` times the rate in the seconds `spike`), or the path of a trace.
     """
 
     rate: float
     arrivals: str = "poisson"
     connections: int = 1024
     spike: tuple[float, float] = (0.0, 0.0)
+    factor: float = 2.0
 
     def times(self, seed: int) -> Iterator[float]:
         """Seconds from the start. The same seed gives the same ones."""
         if self.arrivals == "poisson":
             return poisson(self.rate, seed)
         if self.arrivals == "spike":
-            return spike(self.rate, seed, *self.spike)
+            return spike(self.rate, seed, *self.spike, factor=self.factor)
         return bursty(self.rate, seed) if self.arrivals == "bursty" else recorded(Path(self.arrivals), self.rate)
 
     def warm_times(self, seed: int) -> Iterator[float]:
