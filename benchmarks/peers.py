@@ -29,8 +29,20 @@ from .rival import KINDS, Rival, find_rival, rival_version
 from .servers import JOB_QUEUE_SIZE, Server
 from .spike import LASTS, PEAK, spike
 from .spike import draw as draw_spikes
-from .workload import ECHOES, ROOT, UnavailableError, Workload, digits, echo, imagenet
+from .workload import (
+    ECHOES,
+    LARGE,
+    ROOT,
+    UnavailableError,
+    Workload,
+    digits,
+    echo,
+    from_folder,
+    imagenet,
+    sentences,
+)
 
+WORKLOADS = (*ECHOES, "digits", "imagenet", LARGE, "sentences")
 FAULTS = (NotServingError, WrongAnswerError, wrk.UnreadableReportError, GeneratorError, OSError)
 
 
@@ -83,7 +95,8 @@ def arguments() -> argparse.ArgumentParser:
         "--most-offered", type=float, default=5000, help="requests/s a spike may have, by the generator (default 5000)"
     )
     parser.add_argument("--slo-ms", type=float, default=50, help="what counts as answered in time (default 50)")
-    parser.add_argument("--workloads", nargs="+", choices=(*ECHOES, "digits", "imagenet"), default=["echo", "digits"])
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=["echo", "digits"])
+    parser.add_argument("--payloads", type=Path, help="a folder whose files are sent in turn, not the workload's own")
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 16, 64])
     parser.add_argument("--rounds", type=int, default=5, help="pairs of runs at each number of connections (default 5)")
     parser.add_argument("--seconds", type=float, default=10, help="of one run (default 10)")
@@ -125,13 +138,17 @@ def _processor() -> str:
 def workloads(options: argparse.Namespace, venvs: dict[str, Path], folder: Path, report: Report) -> Iterator[Workload]:
     """The workloads that can run; the report tells of the others."""
     archiver = venvs.get(PEER, venvs.get(OURS, Path())) / "bin" / "torch-model-archiver"
+    own = venvs.get(OURS, Path()) / "bin" / "torch-model-archiver"  # for those made with this environment's packages
     for name in options.workloads:
         try:
-            if name == "imagenet":  # made with this environment's packages
-                yield imagenet(venvs.get(OURS, Path()) / "bin" / "torch-model-archiver", folder)
+            if name in ("imagenet", LARGE):
+                made = imagenet(own, folder, name)
+            elif name == "sentences":
+                made = sentences(own, folder)
             else:
                 is_echo = name in ECHOES
-                yield echo(archiver, folder, name) if is_echo else digits(archiver, folder, options.digits_image)
+                made = echo(archiver, folder, name) if is_echo else digits(archiver, folder, options.digits_image)
+            yield from_folder(made, options.payloads) if options.payloads else made
         except (UnavailableError, OSError) as error:
             report.skipped.append(f"{name}: {error}")
             say(f"skipped {name}: {error}")
@@ -188,9 +205,11 @@ def start_all(
 
 def script_for(server: ServerProcess, workload: Workload, folder: Path) -> Path:
     """wrk's script of the workload's body in the server's dialect."""
-    lua, body, dialect = folder / f"{server.name}.lua", folder / f"{server.name}.body", server.dialect
-    body.write_bytes(dialect.wrap(workload.body))
-    lua.write_text(wrk.script(body, dialect.content_type or workload.content_type, headers=dialect.headers))
+    lua, dialect, files = folder / f"{server.name}.lua", server.dialect, []
+    for place, body in enumerate(workload.ragged or (workload.body,)):
+        files.append(folder / f"{server.name}.{place}.body")
+        files[-1].write_bytes(dialect.wrap(body))
+    lua.write_text(wrk.script(files, dialect.content_type or workload.content_type, headers=dialect.headers))
     return lua
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -61,19 +61,43 @@ def parse(text: str) -> Sample:
     )
 
 
-def script(body: Path, content_type: str, key: str = "", headers: Mapping[str, str] = MappingProxyType({})) -> str:
-    """A Lua script that POSTs the bytes of the file `body`, with `key` as a bearer's if there is one."""
+def script(
+    bodies: Path | Sequence[Path], content_type: str, key: str = "", headers: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """A Lua script that POSTs the bytes of a file, or of several in turn, with `key` as a bearer's if there is one."""
+    files = [bodies] if isinstance(bodies, Path) else bodies
     sent = {"Content-Type": content_type, **headers} | ({"Authorization": f"Bearer {key}"} if key else {})
     return "\n".join(
         (
-            f"local file = assert(io.open({_quoted(str(body))}, 'rb'))",
+            "local function read(path)",
+            "  local file = assert(io.open(path, 'rb'))",
+            "  local body = file:read('*a')",
+            "  file:close()",
+            "  return body",
+            "end",
             "wrk.method = 'POST'",
-            "wrk.body = file:read('*a')",
-            "file:close()",
+            f"wrk.body = read({_quoted(str(files[0]))})",
             *(f"wrk.headers[{_quoted(name)}] = {_quoted(value)}" for name, value in sent.items()),
+            *(_in_turn(files) if len(files) > 1 else ()),
             "",
         )
     )
+
+
+def _in_turn(files: Sequence[Path]) -> list[str]:
+    """Requests that are made once and sent over and over, in this order by each connection after another."""
+    return [
+        "local requests, turn = {}, 0",
+        "function init()",
+        f"  for place, path in ipairs({{{', '.join(_quoted(str(file)) for file in files)}}}) do",
+        "    requests[place] = wrk.format(nil, nil, nil, read(path))",
+        "  end",
+        "end",
+        "function request()",
+        "  turn = turn % #requests + 1",
+        "  return requests[turn]",
+        "end",
+    ]
 
 
 def _quoted(text: str) -> str:
