@@ -16,12 +16,17 @@ _RATE = re.compile(r"^Requests/sec:\s+([\d.]+)\s*$", re.MULTILINE)
 _TOTAL = re.compile(r"^\s*([\d.]+)([kMG]?) requests in ([\d.]+)(us|ms|s|m|h),", re.MULTILINE)
 _STATUS = re.compile(r"Non-2xx or 3xx responses: (\d+)")
 _SOCKET = re.compile(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)")
+_THOUSANDTH = re.compile(r"^99\.9% (\d+) us$", re.MULTILINE)
+_BEYOND = 10  # answers slower than a percentile, before it means something
 _MAXIMUM = re.compile(r"^\s+Latency\s+\S+\s+\S+\s+([\d.]+)(us|ms|s|m|h)\s", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run of wrk. Latencies are milliseconds, counted from the actual send: the loop is closed."""
+    """One run of wrk. Latencies are milliseconds, counted from the actual send: the loop is closed.
+
+    `p999` is None where too few answers were slower.
+    """
 
     rate: float
     requests: float
@@ -30,6 +35,8 @@ class Sample:
     longest: float
     bad_status: int = 0
     bad_socket: int = 0
+    p90: float | None = None
+    p999: float | None = None
 
     @property
     def fault(self) -> str | None:
@@ -50,14 +57,18 @@ def parse(text: str) -> Sample:
     if rate is None or total is None or longest is None or not {50, 99} <= percentiles.keys():
         raise UnreadableReportError(text)
     status, socket = _STATUS.search(text), _SOCKET.search(text)
+    requests = float(total[1]) * _COUNTS[total[2]]
+    thousandth = _THOUSANDTH.search(text) if requests >= 1000 * _BEYOND else None
     return Sample(
         rate=float(rate[1]),
-        requests=float(total[1]) * _COUNTS[total[2]],
+        requests=requests,
         p50=percentiles[50],
         p99=percentiles[99],
         longest=float(longest[1]) * _UNITS[longest[2]],
         bad_status=int(status[1]) if status else 0,
         bad_socket=sum(int(count) for count in socket.groups()) if socket else 0,
+        p90=percentiles.get(90),
+        p999=int(thousandth[1]) / 1e3 if thousandth else None,
     )
 
 
@@ -79,6 +90,9 @@ def script(
             f"wrk.body = read({_quoted(str(files[0]))})",
             *(f"wrk.headers[{_quoted(name)}] = {_quoted(value)}" for name, value in sent.items()),
             *(_in_turn(files) if len(files) > 1 else ()),
+            "function done(_, latency)",
+            "  io.write(string.format('99.9%% %d us\\n', latency:percentile(99.9)))",
+            "end",
             "",
         )
     )

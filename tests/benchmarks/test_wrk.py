@@ -39,6 +39,7 @@ MIXED_UNITS = """Running 1m test @ http://127.0.0.1:8080/predictions/echo
 Requests/sec:  20833.33
 Transfer/sec:    685.58KB
 """
+FEW = QUIET.replace("27894 requests", "9000 requests")
 STATUS = QUIET.replace("Requests/sec", "  Non-2xx or 3xx responses: 1117\nRequests/sec")
 SOCKET = QUIET.replace("Requests/sec", "  Socket errors: connect 1, read 20, write 3, timeout 4\nRequests/sec")
 NOBODY = """Running 1s test @ http://127.0.0.1:1/
@@ -61,13 +62,15 @@ Transfer/sec:       0.00B
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (QUIET, Sample(2789.11, 27894, 5.14, 15.54, 40.11)),
-        (MIXED_UNITS, Sample(20833.33, 1_250_000, 0.64, 90_000, 72_000)),
-        (STATUS, Sample(2789.11, 27894, 5.14, 15.54, 40.11, bad_status=1117)),
-        (SOCKET, Sample(2789.11, 27894, 5.14, 15.54, 40.11, bad_socket=28)),
-        (NOBODY, Sample(0.0, 0, 0.0, 0.0, 0.0, bad_socket=2)),
+        (QUIET, Sample(2789.11, 27894, 5.14, 15.54, 40.11, p90=10.53)),
+        (QUIET + "99.9% 31007 us\n", Sample(2789.11, 27894, 5.14, 15.54, 40.11, p90=10.53, p999=31.007)),
+        (FEW + "99.9% 31007 us\n", Sample(2789.11, 9000, 5.14, 15.54, 40.11, p90=10.53)),
+        (MIXED_UNITS, Sample(20833.33, 1_250_000, 0.64, 90_000, 72_000, p90=1100.0)),
+        (STATUS, Sample(2789.11, 27894, 5.14, 15.54, 40.11, bad_status=1117, p90=10.53)),
+        (SOCKET, Sample(2789.11, 27894, 5.14, 15.54, 40.11, bad_socket=28, p90=10.53)),
+        (NOBODY, Sample(0.0, 0, 0.0, 0.0, 0.0, bad_socket=2, p90=0.0)),
     ],
-    ids=["quiet", "units", "status", "socket", "nobody"],
+    ids=["quiet", "tail", "too few for a tail", "units", "status", "socket", "nobody"],
 )
 def test_a_report_is_read(text: str, expected: Sample) -> None:
     assert parse(text) == expected
