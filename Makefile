@@ -1,6 +1,7 @@
 # Two commands matter to a newcomer: `make demo` and `make test`. Everything is installed into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+BENCH_ARGS ?= --rates 200 1000 --loads 0.5 0.9 1.2 --spike
 DEMO := build/demo
 
 .PHONY: demo test check lint types bench parity clean
@@ -29,7 +30,8 @@ lint: .venv/installed-dev
 types: .venv/installed-dev
 	$(BIN)/basedpyright
 
-bench: .venv/installed-dev
+# Markdown on standard output, JSON and curves in build/bench; about 20 minutes.
+bench: .venv/installed-bench
 	$(BIN)/python -m benchmarks.peers $(BENCH_ARGS)
 
 # Asks the real TorchServe and this server the same things; needs Java 17 and TORCHSERVE_VENV, or makes the environment.
@@ -50,4 +52,8 @@ clean:
 .venv/installed-dev: .venv/installed examples/packages.txt
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --no-deps --requirement examples/packages.txt
+	@touch $@
+
+.venv/installed-bench: .venv/installed-dev
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	@touch $@

@@ -14,7 +14,7 @@ VERSION = "0.12.0"
 # What TorchServe needs beside its wheel's own dependencies; pkg_resources left setuptools in 81.
 _BESIDE = ("torch-model-archiver==0.12.0", "captum", "nvgpu", "pyyaml", "enum-compat", "requests", "setuptools<81")
 _FINISHED = ".finished"  # an interrupted installation leaves none
-_SAME = ("torch", "torchvision", "pillow", "numpy")
+SAME = ("torch", "torchvision", "pillow", "numpy")
 
 
 class NoOracleError(Exception):
@@ -70,10 +70,11 @@ def _wanted() -> list[str]:
 
 def _same_versions() -> list[str]:
     """The libraries a model's speed depends on, in the versions that our server runs with."""
-    return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in _SAME if _installed(name)]
+    return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in SAME if installed(name)]
 
 
-def _installed(name: str) -> bool:
+def installed(name: str) -> bool:
+    """Whether this environment has the package."""
     try:
         importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -6,9 +6,8 @@ Run it as `python -m benchmarks.peers`; benchmarks/README.md says how it measure
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import os
-import platform
 import signal
 import sys
 import tempfile
@@ -21,22 +20,35 @@ from torchserve.cli.loadgen.swarm import GeneratorError
 
 from . import oracle, wrk
 from .check import Checker, WrongAnswerError
+from .curves import draw as draw_closed
 from .floor import floor
 from .offered import Offer, draw, offer
+from .options import arguments
 from .process import NotServingError, ServerProcess
 from .report import OURS, PEER, Cell, Footprint, Report
-from .rival import KINDS, Rival, find_rival, rival_version
-from .servers import JOB_QUEUE_SIZE, Server
-from .spike import LASTS, PEAK, spike
+from .rival import KINDS, Rival
+from .servers import Server
+from .spike import PEAK, spike
 from .spike import draw as draw_spikes
-from .workload import ECHOES, ROOT, UnavailableError, Workload, digits, echo, imagenet
+from .surroundings import configuration, environment, environments
+from .workload import (
+    ECHOES,
+    LARGE,
+    UnavailableError,
+    Workload,
+    digits,
+    echo,
+    from_folder,
+    imagenet,
+    sentences,
+)
 
 FAULTS = (NotServingError, WrongAnswerError, wrk.UnreadableReportError, GeneratorError, OSError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0: a valid report; 1: an invalid one, which says so; 2: nothing could be run; 130: interrupted."""
-    options = arguments().parse_args(argv)
+    options = arguments(__doc__).parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers are stopped then too
     try:
         venvs, generator = environments(options), wrk.version()
@@ -61,77 +73,20 @@ def collect(options: argparse.Namespace, told: dict[str, object], venvs: dict[st
     return report, interrupted
 
 
-def arguments() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
-    parser.add_argument("--only", choices=(OURS, PEER), help="run one server only; there is no ratio then")
-    parser.add_argument("--torchserve-venv", type=Path, help=f"holds TorchServe; default ${oracle.VARIABLE} or new")
-    parser.add_argument("--our-venv", type=Path, default=Path(sys.prefix), help="holds our server; default: this one")
-    parser.add_argument(
-        "--rivals",
-        nargs="*",
-        choices=tuple(KINDS),
-        default=[],
-        help="other servers around the same handler",
-    )
-    parser.add_argument("--rates", nargs="*", type=float, default=[], help="requests/s to offer in an open loop, after")
-    parser.add_argument(
-        "--loads", nargs="*", type=float, default=[], help="the same, as shares of what each server did"
-    )
-    parser.add_argument("--spike", action="store_true", help=f"{LASTS} s at {PEAK:g} times what each server did, after")
-    parser.add_argument(
-        "--most-offered", type=float, default=5000, help="requests/s a spike may have, by the generator (default 5000)"
-    )
-    parser.add_argument("--slo-ms", type=float, default=50, help="what counts as answered in time (default 50)")
-    parser.add_argument("--workloads", nargs="+", choices=(*ECHOES, "digits", "imagenet"), default=["echo", "digits"])
-    parser.add_argument("--connections", nargs="+", type=int, default=[1, 16, 64])
-    parser.add_argument("--rounds", type=int, default=5, help="pairs of runs at each number of connections (default 5)")
-    parser.add_argument("--seconds", type=float, default=10, help="of one run (default 10)")
-    parser.add_argument("--warmup", type=float, default=5, help="seconds before the first round of each (default 5)")
-    parser.add_argument("--digits-image", type=Path, help="default: the first image below examples/digits")
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench", help="folder for peers.json and peers.md")
-    return parser
-
-
-def environments(options: argparse.Namespace) -> dict[str, Path]:
-    """The virtual environment of each server that takes part, TorchServe first."""
-    venvs = {} if options.only == OURS else {PEER: oracle.find(options.torchserve_venv)}
-    venvs |= {name: find_rival(name) for name in options.rivals}
-    return venvs if options.only == PEER else {**venvs, OURS: options.our_venv.absolute()}
-
-
-def environment(options: argparse.Namespace, venvs: dict[str, Path], generator: str) -> dict[str, object]:
-    """What a reader must know to judge the figures."""
-    return {
-        "machine": f"{os.cpu_count()} cores, {_processor()}, Linux {platform.release()}",
-        "load average before": ", ".join(f"{load:.2f}" for load in os.getloadavg()),
-        "Python": platform.python_version(),
-        **{name: (rival_version if name in KINDS else _version)(name, venv) for name, venv in venvs.items()},
-        "generator": f"{generator}, one thread, closed loop, same host",
-        "method": f"{options.rounds} rounds of {options.seconds:g} s, servers in turn, "
-        f"after {options.warmup:g} s of warm-up; job_queue_size {JOB_QUEUE_SIZE}",
-    }
-
-
-def _version(_name: str, venv: Path) -> str:
-    return oracle.version(venv)
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
-
-
 def workloads(options: argparse.Namespace, venvs: dict[str, Path], folder: Path, report: Report) -> Iterator[Workload]:
     """The workloads that can run; the report tells of the others."""
     archiver = venvs.get(PEER, venvs.get(OURS, Path())) / "bin" / "torch-model-archiver"
+    own = venvs.get(OURS, Path()) / "bin" / "torch-model-archiver"  # for those made with this environment's packages
     for name in options.workloads:
         try:
-            if name == "imagenet":  # made with this environment's packages
-                yield imagenet(venvs.get(OURS, Path()) / "bin" / "torch-model-archiver", folder)
+            if name in ("imagenet", LARGE):
+                made = imagenet(own, folder, name)
+            elif name == "sentences":
+                made = sentences(own, folder)
             else:
                 is_echo = name in ECHOES
-                yield echo(archiver, folder, name) if is_echo else digits(archiver, folder, options.digits_image)
+                made = echo(archiver, folder, name) if is_echo else digits(archiver, folder, options.digits_image)
+            yield from_folder(made, options.payloads) if options.payloads else made
         except (UnavailableError, OSError) as error:
             report.skipped.append(f"{name}: {error}")
             say(f"skipped {name}: {error}")
@@ -142,6 +97,7 @@ def measure(
 ) -> None:
     """One workload from start to stop of its servers; a fault ends it and makes the report invalid."""
     checker, bare = Checker(workload), floor(workload)
+    report.configurations[workload.name] = configuration(workload.archive)
     if bare is not None:
         report.floors[workload.name] = str(bare)
     with ExitStack() as stack:
@@ -162,7 +118,9 @@ def measure(
                     offer_to(server, workload, rate, options, report)
             for load in options.loads:
                 for server in servers:
-                    offer_to(server, workload, load * report.capacity(workload.name, server.name), options, report)
+                    rate = load * report.capacity(workload.name, server.name)
+                    if can_be_offered(rate, server, workload, options, report):
+                        offer_to(server, workload, rate, options, report)
             for server in servers if options.spike else ():
                 spike_at(server, workload, options, report)
         except FAULTS as fault:
@@ -188,9 +146,11 @@ def start_all(
 
 def script_for(server: ServerProcess, workload: Workload, folder: Path) -> Path:
     """wrk's script of the workload's body in the server's dialect."""
-    lua, body, dialect = folder / f"{server.name}.lua", folder / f"{server.name}.body", server.dialect
-    body.write_bytes(dialect.wrap(workload.body))
-    lua.write_text(wrk.script(body, dialect.content_type or workload.content_type, headers=dialect.headers))
+    lua, dialect, files = folder / f"{server.name}.lua", server.dialect, []
+    for place, body in enumerate(workload.ragged or (workload.body,)):
+        files.append(folder / f"{server.name}.{place}.body")
+        files[-1].write_bytes(dialect.wrap(body))
+    lua.write_text(wrk.script(files, dialect.content_type or workload.content_type, headers=dialect.headers))
     return lua
 
 
@@ -203,12 +163,20 @@ def offer_to(
     say(f"{workload.name}, {rate:g}/s offered, {server.name}: {point.goodput:.0f}/s in time {point.fault or ''}")
 
 
-def spike_at(server: ServerProcess, workload: Workload, options: argparse.Namespace, report: Report) -> None:
-    """A spike over what this server did in the closed loop, where the generator can offer so much."""
-    capacity = report.capacity(workload.name, server.name)
-    if PEAK * capacity > options.most_offered:
-        told = f"a spike of {PEAK * capacity:.0f}/s is more than the generator can ({options.most_offered:g})"
+def can_be_offered(
+    rate: float, server: ServerProcess, workload: Workload, options: argparse.Namespace, report: Report
+) -> bool:
+    """Whether the generator can; if not the report says so."""
+    if rate > options.most_offered:
+        told = f"{rate:.0f}/s are more than the generator can offer ({options.most_offered:g})"
         report.skipped.append(f"{workload.name}: {server.name}: {told}")
+    return rate <= options.most_offered
+
+
+def spike_at(server: ServerProcess, workload: Workload, options: argparse.Namespace, report: Report) -> None:
+    """A spike over what this server did in the closed loop."""
+    capacity = report.capacity(workload.name, server.name)
+    if not can_be_offered(PEAK * capacity, server, workload, options, report):
         return
     seen = spike(server, workload, capacity, options.slo_ms / 1e3, max(options.warmup, 3.0))
     report.spikes.append(seen)
@@ -255,9 +223,13 @@ def run(
     where = f"{cell.workload}, {cell.connections} connections, {server.name}, round {number}"
     if sample.fault:
         report.faults.append(f"{where}: {sample.fault}")
-    spent = (after.cpu_seconds - before.cpu_seconds) * 1e6 / max(sample.requests, 1)
+    each = 1e6 / max(sample.requests, 1)
+    spent, in_kernel = after.cpu_seconds - before.cpu_seconds, after.kernel_seconds - before.kernel_seconds
+    held = tuple((one.name, one.memory) for one in (after.of_front, *after.of_workers))
     cell.samples.setdefault(server.name, []).append(sample)
-    cell.footprints.setdefault(server.name, []).append(Footprint(after.front, after.workers, spent))
+    cell.footprints.setdefault(server.name, []).append(
+        Footprint(after.front, after.workers, spent * each, in_kernel * each, held)
+    )
     say(f"{where}: {sample.rate:.0f} requests/s, p50 {sample.p50:.2f} ms, p99 {sample.p99:.2f} ms {sample.fault or ''}")
 
 
@@ -267,12 +239,12 @@ def write(report: Report, out: Path) -> None:
     (out / "peers.json").write_text(json.dumps(report.as_json(), indent=1) + "\n")
     (out / "peers.md").write_text(report.as_markdown())
     print(report.as_markdown())
-    if report.points or report.spikes:
-        try:
-            for picture in [*draw(report.points, report.slo, out), *draw_spikes(report.spikes, report.slo, out)]:
-                say(f"drawn: {picture}")
-        except ImportError:
-            say("no curves: they need matplotlib (pip install 'torchserve[bench]')")
+    try:
+        pictures = draw_closed(report.cells, out), draw(report.points, report.slo, out)
+        for picture in [*itertools.chain(*pictures), *draw_spikes(report.spikes, report.slo, out)]:
+            say(f"drawn: {picture}")
+    except ImportError:
+        say("no curves: they need matplotlib (pip install 'torchserve[bench]')")
 
 
 def say(text: str) -> None:

@@ -19,9 +19,11 @@ from pathlib import Path
 from . import peers, wrk
 from .check import Checker
 from .offered import Offer, Point, offer
+from .options import arguments
 from .report import Cell, Report, Spread
 from .reworded import reworded
 from .servers import Server
+from .surroundings import configuration, environment, environments
 from .workload import Workload
 
 ADAPTIVE, FIXED, SINGLE = "adaptive", "fixed", "batch size 1"
@@ -94,11 +96,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _arguments().parse_args([*_PRESET.split(), *(sys.argv[1:] if argv is None else argv)])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        venvs, generator = peers.environments(options), wrk.version()
+        venvs, generator = environments(options), wrk.version()
     except OSError as error:
         print(f"can't run: {error}", file=sys.stderr)
         return 2
-    report, interrupted = Report(peers.environment(options, venvs, generator), slo=options.slo_ms / 1e3), False
+    report, interrupted = Report(environment(options, venvs, generator), slo=options.slo_ms / 1e3), False
     try:
         with tempfile.TemporaryDirectory(prefix="policies-") as folder:
             for workload in peers.workloads(options, venvs, Path(folder), report):
@@ -113,14 +115,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = peers.arguments()
-    parser.prog, parser.description = "python -m benchmarks.policies", __doc__
+    parser = arguments(__doc__)
+    parser.prog = "python -m benchmarks.policies"
     parser.set_defaults(loads=list(LOADS), slo_ms=200, most_offered=1500)
     return parser
 
 
 def _measure(workload: Workload, options: argparse.Namespace, report: Report, folder: Path) -> None:
     checker = Checker(workload)
+    report.configurations[workload.name] = configuration(workload.archive)
     with ExitStack() as stack:
         try:
             servers = [_start(stack, name, workload, options, checker, folder) for name in VARIANTS]

@@ -38,12 +38,37 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """Resident bytes and processor seconds so far, of the front process and of all below it."""
+class Held:
+    """Of one process: its name, resident bytes, and processor seconds so far, of which the kernel's."""
 
-    front: int
-    workers: int
-    cpu_seconds: float
+    name: str
+    memory: int
+    seconds: float
+    in_kernel: float
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the front process, and the processes below it, hold and have spent so far."""
+
+    of_front: Held
+    of_workers: tuple[Held, ...]
+
+    @property
+    def front(self) -> int:
+        return self.of_front.memory
+
+    @property
+    def workers(self) -> int:
+        return sum(each.memory for each in self.of_workers)
+
+    @property
+    def cpu_seconds(self) -> float:
+        return self.of_front.seconds + sum(each.seconds for each in self.of_workers)
+
+    @property
+    def kernel_seconds(self) -> float:
+        return self.of_front.in_kernel + sum(each.in_kernel for each in self.of_workers)
 
 
 class ServerProcess:
@@ -118,11 +143,11 @@ class ServerProcess:
     def usage(self) -> Usage:
         """What the front process and the processes below it hold and have spent."""
         process = self.front()
-        workers = [use for child in self.others(process) if (use := _use(child))]
-        front = _use(process)
+        workers = tuple(held for child in self.others(process) if (held := _held(child)))
+        front = _held(process)
         if front is None:
             raise NotServingError(f"{self.name}'s front process has gone: {self.tail()}")
-        return Usage(front[0], sum(use[0] for use in workers), front[1] + sum(use[1] for use in workers))
+        return Usage(front, workers)
 
     def others(self, front: psutil.Process) -> list[psutil.Process]:
         """What belongs to the server beside the process that answers."""
@@ -187,10 +212,10 @@ def _session(pid: int) -> int | None:
         return None
 
 
-def _use(process: psutil.Process) -> tuple[int, float] | None:
+def _held(process: psutil.Process) -> Held | None:
     try:
         times = process.cpu_times()
-        return process.memory_info().rss, times.user + times.system
+        return Held(process.name(), process.memory_info().rss, times.user + times.system, times.system)
     except psutil.Error:
         return None
 

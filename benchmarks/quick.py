@@ -15,7 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from . import oracle, peers, wrk
+from .options import arguments
 from .report import OURS, Report
+from .surroundings import environment, environments
 
 _PRESET = "--only ours --workloads echo --connections 1 16 64 --rounds 3 --seconds 3 --warmup 2 --rates 200 2000"
 
@@ -26,13 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--baseline", type=Path, default=oracle.cache() / "quick.json", help="where it is kept")
     given = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    options = peers.arguments().parse_args(_PRESET.split())
+    options = arguments().parse_args(_PRESET.split())
     try:
-        venvs, generator = peers.environments(options), wrk.version()
+        venvs, generator = environments(options), wrk.version()
     except (oracle.NoOracleError, OSError) as error:
         print(f"can't run: {error}", file=sys.stderr)
         return 2
-    report, interrupted = peers.collect(options, peers.environment(options, venvs, generator), venvs)
+    report, interrupted = peers.collect(options, environment(options, venvs, generator), venvs)
     # What else the machine did: where this differs between the runs, so does all below it.
     load = float(str(report.environment["load average before"]).partition(",")[0])
     now, machine = figures(report), str(report.environment["machine"])

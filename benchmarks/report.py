@@ -37,11 +37,16 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Resident bytes of a server under load, and the processor time it took per request in microseconds."""
+    """Resident bytes of a server under load, and the processor time it took per request in microseconds.
+
+    `kernel_us` is how much of that the kernel took, `processes` the name and memory of each.
+    """
 
     front: int
     workers: int
     cpu_us: float
+    kernel_us: float = 0.0
+    processes: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(slots=True)
@@ -54,15 +59,18 @@ class Cell:
     footprints: dict[str, list[Footprint]] = field(default_factory=dict)
 
     def figures(self, server: str) -> dict[str, Spread]:
-        """Requests a second, latencies (ms) and processor time (us) of one server over its rounds."""
+        """Requests/s, latencies (ms) and processor time (us) of one server over its rounds; tails that all have."""
         runs, prints = self.samples[server], self.footprints[server]
+        tails = {name: [getattr(run, name) for run in runs] for name in ("p90", "p999")}
         return {
             "rate": Spread.of(run.rate for run in runs),
             "p50": Spread.of(run.p50 for run in runs),
             "p99": Spread.of(run.p99 for run in runs),
             "cpu_us": Spread.of(mark.cpu_us for mark in prints),
+            "kernel_us": Spread.of(mark.kernel_us for mark in prints),
             "front_mib": Spread.of(mark.front / 2**20 for mark in prints),
             "workers_mib": Spread.of(mark.workers / 2**20 for mark in prints),
+            **{name: Spread.of(values) for name, values in tails.items() if None not in values},
         }
 
     def ratio(self, peer: str = PEER) -> Spread | None:
@@ -86,6 +94,7 @@ class Report:
     faults: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     floors: dict[str, str] = field(default_factory=dict)
+    configurations: dict[str, str] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
     spikes: list[Spike] = field(default_factory=list)
     slo: float = 0.05
@@ -105,6 +114,7 @@ class Report:
             "starts": self.starts,
             "cells": [_cell(cell) for cell in self.cells],
             "floors": self.floors,
+            "configurations": self.configurations,
             "slo_ms": self.slo * 1e3,
             "offered": [point.as_json() for point in self.points],
             "spikes": [spike.as_json() for spike in self.spikes],
@@ -114,12 +124,15 @@ class Report:
         """The tables for a README: rates and latencies, then starts."""
         lines = [f"**INVALID RUN**: {fault}" for fault in self.faults]
         lines += [f"Skipped: {text}" for text in self.skipped]
-        lines += ["", *(f"- {key}: {value}" for key, value in self.environment.items()), "", *_HEAD]
+        lines += ["", *(f"- {key}: {value}" for key, value in self.environment.items())]
+        lines += [f"- model-config.yaml of {name}: {told}" for name, told in self.configurations.items()]
+        lines += ["", *_HEAD]
         lines += [row for cell in self.cells for row in _rows(cell)]
         lines += [*table(self.points, self.slo)] if self.points else []
         lines += [*spike_table(self.spikes, self.slo)] if self.spikes else []
         for name, text in self.floors.items():
             lines += ["", f"Floor, {name}: the handler alone in a loop: {text}."]
+        lines += _processes(self.cells)
         lines += ["", "| workload | server | until /ping answers 200, s | until the first correct answer, s |"]
         lines += ["|---|---|---:|---:|"]
         lines += [
@@ -130,9 +143,10 @@ class Report:
         return "\n".join(lines) + "\n"
 
 
+_COLUMNS = "p50 ms", "p90", "p99", "p99.9", "ours/it", "CPU us", "of it kernel", "front MiB", "workers MiB"
 _HEAD = (
-    "| workload | conns | server | requests/s | p50 ms | p99 ms | ours/it | CPU us | front MiB | workers MiB |",
-    "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|",
+    f"| workload | conns | server | requests/s | {' | '.join(_COLUMNS)} |",
+    "|---|---:|---|---:|" + "---:|" * len(_COLUMNS),
 )
 
 
@@ -141,14 +155,28 @@ def _rows(cell: Cell) -> list[str]:
     for server in cell.samples:
         ratio = cell.ratio(server) if server != OURS else None
         figures = cell.figures(server)
-        rate, p50, p99, cpu_us, front, workers = figures.values()
+        rate = figures["rate"]
+        times = [f"{figures[name].median:.2f}" if name in figures else "-" for name in ("p50", "p90", "p99", "p999")]
+        others = [f"{figures[name].median:.0f}" for name in ("cpu_us", "kernel_us", "front_mib", "workers_mib")]
         versus = f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})" if ratio else ""
         rows.append(
             f"| {cell.workload} | {cell.connections} | {server} "
-            f"| {rate.median:.0f} ({rate.low:.0f} to {rate.high:.0f}) | {p50.median:.2f} | {p99.median:.2f} "
-            f"| {versus} | {cpu_us.median:.0f} | {front.median:.0f} | {workers.median:.0f} |"
+            f"| {rate.median:.0f} ({rate.low:.0f} to {rate.high:.0f}) | {' | '.join(times)} "
+            f"| {versus} | {' | '.join(others)} |"
         )
     return rows
+
+
+def _processes(cells: Sequence[Cell]) -> list[str]:
+    """Of each workload and server the processes after its last run, the front first."""
+    last = {(cell.workload, name): marks[-1] for cell in cells for name, marks in cell.footprints.items() if marks}
+    if not any(mark.processes for mark in last.values()):
+        return []
+    lines = ["", "| workload | server | resident MiB of each process, the front's first |", "|---|---|---|"]
+    for (workload, server), mark in last.items():
+        told = ", ".join(f"{name} {memory / 2**20:.0f}" for name, memory in mark.processes)
+        lines.append(f"| {workload} | {server} | {told} |")
+    return lines
 
 
 def _cell(cell: Cell) -> dict[str, object]:

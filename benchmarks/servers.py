@@ -74,8 +74,13 @@ class Server(ServerProcess):
         return json.loads(file.read_text())[kind]["key"] if self._manner.tokens else ""
 
 
+def settings() -> list[str]:
+    """What either server is told beside its addresses: room for every connection's request, one worker."""
+    return [f"job_queue_size={JOB_QUEUE_SIZE}", "default_workers_per_model=1"]
+
+
 def properties(ports: dict[str, int]) -> str:
-    """config.properties for either server: loopback, these ports, room for every connection's request."""
+    """config.properties for either server: loopback, these ports, and `settings`."""
     lines = [f"{name}=http://127.0.0.1:{ports[name]}" for name in _ADDRESSES]
     lines += [f"{name}={ports[name]}" for name in _GRPC]
-    return "\n".join([*lines, f"job_queue_size={JOB_QUEUE_SIZE}", "default_workers_per_model=1", ""])
+    return "\n".join([*lines, *settings(), ""])

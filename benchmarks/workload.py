@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import io
+import itertools
+import json
+import math
 import os
+import random
 import subprocess
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from PIL import Image
+from torchserve.cli.loadgen.payload import read_payloads
+
+from .photo import jpeg
 
 ROOT = Path(__file__).resolve().parent.parent
 ECHO = ROOT / "benchmarks" / "workloads" / "echo"
 DIGITS = ROOT / "examples" / "digits"
 IMAGENET = ROOT / "examples" / "imagenet"
+SENTENCES = ROOT / "examples" / "sentences"
+LARGE = "imagenet1080p"
 _IMAGES = (".png", ".jpg", ".jpeg")
+_WORDS = (
+    "the of and a to in is was it for on with he as be at by that from not are but had which or an were she their one "
+    "time year people way day man thing woman life child world school state family student group country problem hand "
+    "part place case week company system program question work government number night point home water room mother"
+).split()
 
 
 class UnavailableError(Exception):
@@ -30,6 +44,7 @@ class Workload:
 
     `expected` is None where the first server's answer is what all answers are held against. `handler` is the file of a
     handler that needs nothing of TorchServe, `batch` and `delay_ms` what the archive says: for servers of other kinds.
+    `ragged` are bodies that wrk sends in turn instead of always the same.
     """
 
     name: str
@@ -41,6 +56,7 @@ class Workload:
     handler: Path | None = None
     batch: int = 1
     delay_ms: int = 0
+    ragged: tuple[bytes, ...] = ()
 
 
 ECHOES = {"echo": 19, "echo100k": 100_000, "echo1m": 1_000_000}  # bytes
@@ -96,17 +112,54 @@ def digits(archiver: Path, into: Path, image: Path | None) -> Workload:
     return Workload("digits", archive, body, "application/octet-stream", bodies=lambda n: [body] * n)
 
 
-def imagenet(archiver: Path, into: Path) -> Workload:
-    """EfficientNet-Lite0 behind TorchServe's image handler, as examples/imagenet packs it, and a cat of 500 by 375."""
+def imagenet(archiver: Path, into: Path, name: str = "imagenet") -> Workload:
+    """EfficientNet-Lite0 behind TorchServe's image handler, as examples/imagenet packs it, and a picture as a JPEG."""
+    body = jpeg(1920, 1080) if name == LARGE else _cat()
+    archive = _packed("imagenet", ["sh", str(IMAGENET / "pack.sh"), str(into)], archiver, into)
+    return Workload(name, archive, body, "image/jpeg", bodies=lambda n: [body] * n)
+
+
+def _cat() -> bytes:
     try:
         cat = next(file for file in distribution("scikit-image").files or () if file.name == "chelsea.png")
     except (PackageNotFoundError, StopIteration):
         raise UnavailableError("scikit-image has the picture, and is not installed: examples/packages.txt") from None
-    archive = _packed("imagenet", ["sh", str(IMAGENET / "pack.sh"), str(into)], archiver, into)
     made = io.BytesIO()
     Image.open(str(cat.locate())).convert("RGB").resize((500, 375)).save(made, "JPEG", quality=90)
-    body = made.getvalue()
-    return Workload("imagenet", archive, body, "image/jpeg", bodies=lambda n: [body] * n)
+    return made.getvalue()
+
+
+def sentences(archiver: Path, into: Path) -> Workload:
+    """MiniLM as examples/sentences packs it, and texts of very different lengths."""
+    archive = _packed("sentences", ["sh", str(SENTENCES / "pack.sh"), str(into)], archiver, into)
+    texts = tuple(json.dumps({"text": text}).encode() for text in ragged_texts())
+    return _in_turn(
+        Workload("sentences", archive, texts[0], "application/json", bodies=lambda n: [texts[0]] * n), texts
+    )
+
+
+def ragged_texts(count: int = 64) -> list[str]:
+    """From 3 words to 200, half of them with fewer than 20; the same each time."""
+    draw = random.Random(count)
+    lengths = [min(max(round(draw.lognormvariate(math.log(20), 1)), 3), 200) for _ in range(count)]
+    return [" ".join(draw.choices(_WORDS, k=length)) + "." for length in lengths]
+
+
+def from_folder(workload: Workload, folder: Path) -> Workload:
+    """The same with the files below a folder as its bodies, in turn. UnavailableError unless they are of one type."""
+    try:
+        payloads = read_payloads([folder])
+    except (OSError, ValueError) as error:
+        raise UnavailableError(f"{folder}: {error}") from None
+    if len(kinds := {payload.content_type for payload in payloads}) > 1:
+        raise UnavailableError(f"{folder}: files of one type are needed, these are {', '.join(sorted(kinds))}")
+    return _in_turn(replace(workload, content_type=kinds.pop()), tuple(payload.body for payload in payloads))
+
+
+def _in_turn(workload: Workload, bodies: tuple[bytes, ...]) -> Workload:
+    return replace(
+        workload, body=bodies[0], ragged=bodies, bodies=lambda n: list(itertools.islice(itertools.cycle(bodies), n))
+    )
 
 
 def _packed(name: str, command: list[str], archiver: Path, into: Path) -> Path:

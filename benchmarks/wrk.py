@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -16,12 +16,17 @@ _RATE = re.compile(r"^Requests/sec:\s+([\d.]+)\s*$", re.MULTILINE)
 _TOTAL = re.compile(r"^\s*([\d.]+)([kMG]?) requests in ([\d.]+)(us|ms|s|m|h),", re.MULTILINE)
 _STATUS = re.compile(r"Non-2xx or 3xx responses: (\d+)")
 _SOCKET = re.compile(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)")
+_THOUSANDTH = re.compile(r"^99\.9% (\d+) us$", re.MULTILINE)
+_BEYOND = 10  # answers slower than a percentile, before it means something
 _MAXIMUM = re.compile(r"^\s+Latency\s+\S+\s+\S+\s+([\d.]+)(us|ms|s|m|h)\s", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run of wrk. Latencies are milliseconds, counted from the actual send: the loop is closed."""
+    """One run of wrk. Latencies are milliseconds, counted from the actual send: the loop is closed.
+
+    `p999` is None where too few answers were slower.
+    """
 
     rate: float
     requests: float
@@ -30,6 +35,8 @@ class Sample:
     longest: float
     bad_status: int = 0
     bad_socket: int = 0
+    p90: float | None = None
+    p999: float | None = None
 
     @property
     def fault(self) -> str | None:
@@ -50,30 +57,61 @@ def parse(text: str) -> Sample:
     if rate is None or total is None or longest is None or not {50, 99} <= percentiles.keys():
         raise UnreadableReportError(text)
     status, socket = _STATUS.search(text), _SOCKET.search(text)
+    requests = float(total[1]) * _COUNTS[total[2]]
+    thousandth = _THOUSANDTH.search(text) if requests >= 1000 * _BEYOND else None
     return Sample(
         rate=float(rate[1]),
-        requests=float(total[1]) * _COUNTS[total[2]],
+        requests=requests,
         p50=percentiles[50],
         p99=percentiles[99],
         longest=float(longest[1]) * _UNITS[longest[2]],
         bad_status=int(status[1]) if status else 0,
         bad_socket=sum(int(count) for count in socket.groups()) if socket else 0,
+        p90=percentiles.get(90),
+        p999=int(thousandth[1]) / 1e3 if thousandth else None,
     )
 
 
-def script(body: Path, content_type: str, key: str = "", headers: Mapping[str, str] = MappingProxyType({})) -> str:
-    """A Lua script that POSTs the bytes of the file `body`, with `key` as a bearer's if there is one."""
+def script(
+    bodies: Path | Sequence[Path], content_type: str, key: str = "", headers: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """A Lua script that POSTs the bytes of a file, or of several in turn, with `key` as a bearer's if there is one."""
+    files = [bodies] if isinstance(bodies, Path) else bodies
     sent = {"Content-Type": content_type, **headers} | ({"Authorization": f"Bearer {key}"} if key else {})
     return "\n".join(
         (
-            f"local file = assert(io.open({_quoted(str(body))}, 'rb'))",
+            "local function read(path)",
+            "  local file = assert(io.open(path, 'rb'))",
+            "  local body = file:read('*a')",
+            "  file:close()",
+            "  return body",
+            "end",
             "wrk.method = 'POST'",
-            "wrk.body = file:read('*a')",
-            "file:close()",
+            f"wrk.body = read({_quoted(str(files[0]))})",
             *(f"wrk.headers[{_quoted(name)}] = {_quoted(value)}" for name, value in sent.items()),
+            *(_in_turn(files) if len(files) > 1 else ()),
+            "function done(_, latency)",
+            "  io.write(string.format('99.9%% %d us\\n', latency:percentile(99.9)))",
+            "end",
             "",
         )
     )
+
+
+def _in_turn(files: Sequence[Path]) -> list[str]:
+    """Requests that are made once and sent over and over, in this order by each connection after another."""
+    return [
+        "local requests, turn = {}, 0",
+        "function init()",
+        f"  for place, path in ipairs({{{', '.join(_quoted(str(file)) for file in files)}}}) do",
+        "    requests[place] = wrk.format(nil, nil, nil, read(path))",
+        "  end",
+        "end",
+        "function request()",
+        "  turn = turn % #requests + 1",
+        "  return requests[turn]",
+        "end",
+    ]
 
 
 def _quoted(text: str) -> str:

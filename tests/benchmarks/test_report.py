@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +16,7 @@ def sample(rate: float, p50: float = 1.0, p99: float = 2.0) -> Sample:
 
 
 def cell(ours: list[float], peers: list[float]) -> Cell:
-    marks = [Footprint(64 * 2**20, 512 * 2**20, 100.0)]
+    marks = [Footprint(64 * 2**20, 512 * 2**20, 100.0, 40.0, (("java", 64 * 2**20), ("python", 512 * 2**20)))]
     rates = {PEER: peers, OURS: ours}
     return Cell(
         "echo",
@@ -72,17 +73,32 @@ def test_figures_are_medians_in_readable_units() -> None:
 
 def test_the_table_shows_the_ratio_in_the_peers_row() -> None:
     report = Report({"machine": "two cores"}, [cell([200.0, 400.0], [100.0, 100.0])])
-    rows = [line for line in report.as_markdown().splitlines() if line.startswith("| echo")]
+    rows = [line for line in report.as_markdown().splitlines() if line.startswith("| echo | 16")]
     assert rows == [
-        "| echo | 16 | torchserve | 100 (100 to 100) | 1.00 | 2.00 | 3.00 (2.00 to 4.00) | 100 | 64 | 512 |",
-        "| echo | 16 | ours | 300 (200 to 400) | 1.00 | 2.00 |  | 100 | 64 | 512 |",
+        "| echo | 16 | torchserve | 100 (100 to 100) | 1.00 | - | 2.00 | - | 3.00 (2.00 to 4.00) | 100 | 40 | 64 | 512 |",
+        "| echo | 16 | ours | 300 (200 to 400) | 1.00 | - | 2.00 | - |  | 100 | 40 | 64 | 512 |",
     ]
+
+
+def test_a_tail_is_shown_where_every_round_has_it() -> None:
+    one = cell([100.0, 100.0], [])
+    one.samples[OURS] = [
+        replace(run, p90=3.0, p999=tail) for run, tail in zip(one.samples[OURS], (9, None), strict=True)
+    ]
+    assert "p999" not in one.figures(OURS)
+    assert one.figures(OURS)["p90"].median == 3.0
+
+
+def test_each_process_is_named_the_front_first() -> None:
+    told = Report({}, [cell([1.0], [])], configurations={"echo": "batchSize 32"}).as_markdown()
+    assert "| echo | ours | java 64, python 512 |" in told
+    assert "- model-config.yaml of echo: batchSize 32" in told
 
 
 def test_every_row_has_the_columns_of_the_head() -> None:
     report = Report({}, [cell([1.0], [1.0])], starts={"echo": {OURS: {"ping": 1.0, "answer": 2.0}}})
     tables = [block for block in report.as_markdown().split("\n\n") if block.startswith("|")]
-    assert len(tables) == 2
+    assert len(tables) == 3
     for table in tables:
         assert len({line.count("|") for line in table.strip().splitlines()}) == 1
 

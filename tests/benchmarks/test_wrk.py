@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from benchmarks.wrk import Sample, UnreadableReportError, command, parse, script
+from benchmarks.wrk import Sample, UnreadableReportError, command, drive, parse, script
 
 QUIET = """Running 10s test @ http://127.0.0.1:8080/predictions/echo
   1 threads and 16 connections
@@ -36,6 +39,7 @@ MIXED_UNITS = """Running 1m test @ http://127.0.0.1:8080/predictions/echo
 Requests/sec:  20833.33
 Transfer/sec:    685.58KB
 """
+FEW = QUIET.replace("27894 requests", "9000 requests")
 STATUS = QUIET.replace("Requests/sec", "  Non-2xx or 3xx responses: 1117\nRequests/sec")
 SOCKET = QUIET.replace("Requests/sec", "  Socket errors: connect 1, read 20, write 3, timeout 4\nRequests/sec")
 NOBODY = """Running 1s test @ http://127.0.0.1:1/
@@ -58,13 +62,15 @@ Transfer/sec:       0.00B
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (QUIET, Sample(2789.11, 27894, 5.14, 15.54, 40.11)),
-        (MIXED_UNITS, Sample(20833.33, 1_250_000, 0.64, 90_000, 72_000)),
-        (STATUS, Sample(2789.11, 27894, 5.14, 15.54, 40.11, bad_status=1117)),
-        (SOCKET, Sample(2789.11, 27894, 5.14, 15.54, 40.11, bad_socket=28)),
-        (NOBODY, Sample(0.0, 0, 0.0, 0.0, 0.0, bad_socket=2)),
+        (QUIET, Sample(2789.11, 27894, 5.14, 15.54, 40.11, p90=10.53)),
+        (QUIET + "99.9% 31007 us\n", Sample(2789.11, 27894, 5.14, 15.54, 40.11, p90=10.53, p999=31.007)),
+        (FEW + "99.9% 31007 us\n", Sample(2789.11, 9000, 5.14, 15.54, 40.11, p90=10.53)),
+        (MIXED_UNITS, Sample(20833.33, 1_250_000, 0.64, 90_000, 72_000, p90=1100.0)),
+        (STATUS, Sample(2789.11, 27894, 5.14, 15.54, 40.11, bad_status=1117, p90=10.53)),
+        (SOCKET, Sample(2789.11, 27894, 5.14, 15.54, 40.11, bad_socket=28, p90=10.53)),
+        (NOBODY, Sample(0.0, 0, 0.0, 0.0, 0.0, bad_socket=2, p90=0.0)),
     ],
-    ids=["quiet", "units", "status", "socket", "nobody"],
+    ids=["quiet", "tail", "too few for a tail", "units", "status", "socket", "nobody"],
 )
 def test_a_report_is_read(text: str, expected: Sample) -> None:
     assert parse(text) == expected
@@ -105,9 +111,39 @@ def test_the_command_has_one_thread_and_whole_seconds() -> None:
 
 
 def test_a_quote_in_a_path_stays_in_its_string() -> None:
-    assert r"io.open('/it\'s\\here', 'rb')" in script(Path("/it's\\here"), "text/plain")
+    assert r"read('/it\'s\\here')" in script(Path("/it's\\here"), "text/plain")
 
 
 @pytest.mark.parametrize(("key", "header"), [("", False), ("abc", True)])
 def test_a_key_is_sent_if_there_is_one(key: str, header: bool) -> None:
     assert ("wrk.headers['Authorization'] = 'Bearer abc'" in script(Path("/b"), "text/plain", key)) is header
+
+
+def test_several_bodies_are_sent_in_turn(tmp_path: Path) -> None:
+    if shutil.which("wrk") is None:
+        pytest.skip("needs wrk")
+    bodies, seen = [b"one", b"twotwo", b"3"], []
+
+    class Noting(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            seen.append((self.rfile.read(int(self.headers["Content-Length"])), self.headers["Content-Type"]))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing on the test's output."""
+
+    files = [tmp_path / f"{place}.body" for place in range(len(bodies))]
+    for file, body in zip(files, bodies, strict=True):
+        file.write_bytes(body)
+    (tmp_path / "it.lua").write_text(script(files, "text/x"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Noting) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        sample = drive(f"http://127.0.0.1:{server.server_port}/", tmp_path / "it.lua", 1, 1)
+        server.shutdown()
+    assert sample.fault is None
+    # wrk makes a request for itself before the first that it sends.
+    assert seen[:6] == [(body, "text/x") for body in [b"twotwo", b"3", b"one"] * 2]

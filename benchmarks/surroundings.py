@@ -1,0 +1,63 @@
+"""What a reader must know to judge a report's figures: machine, versions, and how the servers are set."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import zipfile
+from pathlib import Path
+
+import psutil
+import yaml
+
+from . import oracle
+from .report import OURS, PEER
+from .rival import KINDS, find_rival, rival_version
+from .servers import settings
+
+
+def environments(options: argparse.Namespace) -> dict[str, Path]:
+    """The virtual environment of each server that takes part, TorchServe first."""
+    venvs = {} if options.only == OURS else {PEER: oracle.find(options.torchserve_venv)}
+    venvs |= {name: find_rival(name) for name in options.rivals}
+    return venvs if options.only == PEER else {**venvs, OURS: options.our_venv.absolute()}
+
+
+def environment(options: argparse.Namespace, venvs: dict[str, Path], generator: str) -> dict[str, object]:
+    """What a reader must know to judge the figures."""
+    return {
+        "machine": f"{os.cpu_count()} cores, {_processor()}, Linux {platform.release()}",
+        "load average before": ", ".join(f"{load:.2f}" for load in os.getloadavg()),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
+        "Python": f"{platform.python_version()}, {_libraries()}",
+        **{name: (rival_version if name in KINDS else _version)(name, venv) for name, venv in venvs.items()},
+        "generator": f"{generator}, one thread, closed loop, same host",
+        "method": f"{options.rounds} rounds of {options.seconds:g} s, servers in turn, "
+        f"after {options.warmup:g} s of warm-up",
+        "config.properties beside the addresses": ", ".join(settings()),
+    }
+
+
+def _libraries() -> str:
+    """Of this environment; TorchServe's is made with the same."""
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in oracle.SAME if oracle.installed(name))
+
+
+def _version(_name: str, venv: Path) -> str:
+    return oracle.version(venv)
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+
+
+def configuration(archive: Path) -> str:
+    """The options that an archive asks for, on one line."""
+    with zipfile.ZipFile(archive) as file:
+        named = json.loads(file.read("MAR-INF/MANIFEST.json"))["model"].get("configFile")
+        options = yaml.safe_load(file.read(named)) if named else None
+    return ", ".join(f"{name} {value}" for name, value in (options or {}).items()) or "none of its own"
