@@ -39,6 +39,7 @@ def arguments(description: str | None = None) -> argparse.ArgumentParser:
         default=5000,
         help="requests/s that the generator can, of --loads and --spike (default 5000)",
     )
+    parser.add_argument("--bytes", action="store_true", help="count what a request moves through the kernel, by strace")
     parser.add_argument("--slo-ms", type=float, default=50, help="what counts as answered in time (default 50)")
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=["echo", "digits"])
     parser.add_argument("--payloads", type=Path, help="a folder whose files are sent in turn, not the workload's own")

@@ -20,6 +20,7 @@ from torchserve.cli.loadgen.swarm import GeneratorError
 
 from . import oracle, wrk
 from .check import Checker, WrongAnswerError
+from .crossings import NotTracedError, crossings
 from .curves import draw as draw_closed
 from .floor import floor
 from .offered import Offer, draw, offer
@@ -123,6 +124,8 @@ def measure(
                         offer_to(server, workload, rate, options, report)
             for server in servers if options.spike else ():
                 spike_at(server, workload, options, report)
+            for server in servers if options.bytes else ():
+                count_bytes(server, workload, report, folder)
         except FAULTS as fault:
             report.faults.append(f"{workload.name}: {fault}")
             say(f"INVALID: {workload.name}: {fault}")
@@ -181,6 +184,14 @@ def spike_at(server: ServerProcess, workload: Workload, options: argparse.Namesp
     seen = spike(server, workload, capacity, options.slo_ms / 1e3, max(options.warmup, 3.0))
     report.spikes.append(seen)
     say(f"{workload.name}, spike of {seen.peak:.0f}/s, {server.name}: recovery {seen.recovery} s {seen.fault or ''}")
+
+
+def count_bytes(server: ServerProcess, workload: Workload, report: Report, folder: Path) -> None:
+    """Last, as a traced server is slow."""
+    try:
+        report.crossings.append(crossings(server, workload, folder))
+    except NotTracedError as error:
+        report.skipped.append(f"{workload.name}: {server.name}: bytes are not counted: {error}")
 
 
 def start(

@@ -202,6 +202,8 @@ class ServerProcess:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(alive, timeout=5)
+        if self._process is not None:
+            self._process.poll()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

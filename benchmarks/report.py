@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
+from .crossings import Crossings
+from .crossings import table as crossings_table
 from .offered import Point, table
 from .spike import Spike
 from .spike import table as spike_table
@@ -97,6 +99,7 @@ class Report:
     configurations: dict[str, str] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
     spikes: list[Spike] = field(default_factory=list)
+    crossings: list[Crossings] = field(default_factory=list)
     slo: float = 0.05
 
     def capacity(self, workload: str, server: str) -> float:
@@ -118,6 +121,7 @@ class Report:
             "slo_ms": self.slo * 1e3,
             "offered": [point.as_json() for point in self.points],
             "spikes": [spike.as_json() for spike in self.spikes],
+            "crossings": [each.as_json() for each in self.crossings],
         }
 
     def as_markdown(self) -> str:
@@ -133,6 +137,7 @@ class Report:
         for name, text in self.floors.items():
             lines += ["", f"Floor, {name}: the handler alone in a loop: {text}."]
         lines += _processes(self.cells)
+        lines += crossings_table(self.crossings) if self.crossings else []
         lines += ["", "| workload | server | until /ping answers 200, s | until the first correct answer, s |"]
         lines += ["|---|---|---:|---:|"]
         lines += [

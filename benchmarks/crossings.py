@@ -1,0 +1,94 @@
+"""How many bytes a request moves between the server's processes and the kernel: what strace sees them read and write.
+
+What a process copies within itself is not seen, nor what goes through shared memory or io_uring.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .check import WrongAnswerError, post
+from .process import ServerProcess
+from .workload import Workload
+
+REQUESTS = 20
+_CALLS = (
+    "read,readv,pread64,preadv,preadv2,recvfrom,recvmsg,write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,"
+    "sendfile,splice,process_vm_readv,process_vm_writev,copy_file_range"
+)
+_RETURNED = re.compile(r" = (\d+)(?: \([^)]*\))?$", re.MULTILINE)
+
+
+class NotTracedError(Exception):
+    """strace is missing, or isn't let; the text says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crossings:
+    """Bytes in and out of all processes of a server, for each request with a body of `body` bytes."""
+
+    workload: str
+    server: str
+    body: int
+    moved: float
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def crossings(server: ServerProcess, workload: Workload, folder: Path) -> Crossings:
+    """Requests one after the other; logs and idle talk between processes count along. Raises NotTracedError."""
+    if shutil.which("strace") is None:
+        raise NotTracedError("strace is not installed")
+    front = server.front()
+    pids = [process.pid for process in (front, *server.others(front))]
+    written = folder / f"{server.name}.strace"
+    words = ["strace", "-f", "-s", "0", "-e", f"trace={_CALLS}", "-e", "signal=none", "-o", str(written)]
+    tracer = subprocess.Popen([*words, *(f"-p{pid}" for pid in pids)], stderr=subprocess.DEVNULL)
+    try:
+        _wait_until_traced(tracer, pids)
+        before, dialect = written.stat().st_size, server.dialect
+        for _ in range(REQUESTS):
+            kind = dialect.content_type or workload.content_type
+            status, answer = post(server.predictions, dialect.wrap(workload.body), kind, dialect.headers)
+            if status != 200:
+                raise WrongAnswerError(f"{server.predictions}: {status} {answer[:200]!r} instead of a 200")
+    finally:
+        tracer.send_signal(signal.SIGINT)  # it lets them go
+        tracer.wait(timeout=30)
+    with written.open() as file:
+        file.seek(before)
+        return Crossings(workload.name, server.name, len(workload.body), returned(file.read()) / REQUESTS)
+
+
+def _wait_until_traced(tracer: subprocess.Popen[bytes], pids: list[int]) -> None:
+    deadline = time.monotonic() + 30
+    while not all(f"TracerPid:\t{tracer.pid}" in Path(f"/proc/{pid}/status").read_text() for pid in pids):
+        if tracer.poll() is not None or time.monotonic() > deadline:
+            raise NotTracedError("strace may not attach to the servers")
+        time.sleep(0.05)
+
+
+def returned(text: str) -> int:
+    """What all calls in strace's output moved, by what they returned; those that failed moved nothing."""
+    return sum(int(count) for count in _RETURNED.findall(text))
+
+
+def table(seen: list[Crossings]) -> list[str]:
+    """Markdown."""
+    lines = [
+        "",
+        "| workload | server | bytes of the body | moved through the kernel for each request | times the body |",
+    ]
+    lines += ["|---|---|---:|---:|---:|"]
+    return lines + [
+        f"| {each.workload} | {each.server} | {each.body:,} | {each.moved:,.0f} | {each.moved / each.body:.1f} |"
+        for each in seen
+    ]
