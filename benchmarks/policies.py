@@ -20,7 +20,7 @@ from . import peers, wrk
 from .check import Checker
 from .offered import Offer, Point, offer
 from .options import arguments
-from .report import Cell, Report, Spread
+from .report import Cell, Report, Spread, pairwise
 from .reworded import reworded
 from .servers import Server
 from .surroundings import configuration, environment, environments
@@ -38,11 +38,12 @@ _PRESET = "--only ours --workloads echo digits imagenet --connections 1 16 64 25
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was wished, and whether it holds; `figures` are the two sides."""
+    """What was wished, and whether it holds; `figures` are the two sides, `ratio` is theirs round by round."""
 
     wish: str
     where: str
     figures: str
+    ratio: Spread | None
     holds: bool
 
 
@@ -53,7 +54,7 @@ def judge(wish: str, where: str, ours: Sequence[float], others: Sequence[float],
     """
     one, other = Spread.of(ours), Spread.of(others)
     holds = one.high >= other.low if more else one.low <= other.high
-    return Verdict(wish, where, f"{_told(one)} against {_told(other)}", holds)
+    return Verdict(wish, where, f"{_told(one)} against {_told(other)}", pairwise(ours, others), holds)
 
 
 def verdicts(report: Report) -> Iterator[Verdict]:
@@ -184,10 +185,15 @@ def _open(
 
 
 def _write(report: Report, found: Sequence[Verdict], out: Path) -> None:
-    lines = [report.as_markdown(), "| wish | where | adaptive against the other | holds |", "|---|---|---|---|"]
-    lines += [
-        f"| {each.wish} | {each.where} | {each.figures} | {'yes' if each.holds else '**no**'} |" for each in found
+    lines = [
+        report.as_markdown(),
+        "| wish | where | adaptive against the other | ratio | holds |",
+        "|---|---|---|---|---|",
     ]
+    for each in found:
+        ratio = f"{each.ratio.median:.2f} ({each.ratio.low:.2f} to {each.ratio.high:.2f})" if each.ratio else ""
+        word = "yes" if each.holds else "**no**"
+        lines.append(f"| {each.wish} | {each.where} | {each.figures} | {ratio} | {word} |")
     out.mkdir(parents=True, exist_ok=True)
     told = report.as_json() | {"verdicts": [asdict(each) for each in found]}
     (out / "policies.json").write_text(json.dumps(told, indent=1) + "\n")

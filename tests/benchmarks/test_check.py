@@ -55,9 +55,15 @@ class Answering(BaseHTTPRequestHandler):
         """Nothing on the test's output."""
 
 
+class Patient(ThreadingHTTPServer):
+    """Takes as many connections at once as are asked for; five may wait by default, and the others be reset."""
+
+    request_queue_size = 64
+
+
 @pytest.fixture
 def url() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+    with Patient(("127.0.0.1", 0), Answering) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"

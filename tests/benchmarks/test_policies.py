@@ -31,6 +31,13 @@ def test_ranges_that_overlap_are_no_finding(ours: list[float], others: list[floa
     assert judge("", "", ours, others, more=more).holds is holds
 
 
+def test_the_ratio_is_taken_round_by_round() -> None:
+    # Both were slow in the second round.
+    ratio = judge("", "", [10.0, 5.0], [5.0, 2.0], more=True).ratio
+    assert ratio is not None
+    assert (ratio.low, ratio.high) == (2.0, 2.5)
+
+
 def cell(connections: int, **runs: tuple[float, float, float]) -> Cell:
     made = Cell("echo", connections)
     for name, (rate, p50, p99) in runs.items():
