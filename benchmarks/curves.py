@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from .picture import finished
 from .report import Cell
 
 
@@ -32,12 +33,5 @@ def draw(cells: Sequence[Cell], folder: Path) -> list[Path]:
         for axis in (left, right):
             axis.set_xscale("log", base=2)
             axis.set_xlabel("connections")
-            axis.grid(alpha=0.3)
-            axis.legend(fontsize=8)
-        figure.suptitle(workload)
-        figure.tight_layout()
-        folder.mkdir(parents=True, exist_ok=True)
-        drawn.append(folder / f"closed-{workload}.png")
-        figure.savefig(drawn[-1], metadata={"Software": None})
-        pyplot.close(figure)
+        drawn.append(finished(figure, (left, right), workload, folder / f"closed-{workload}.png"))
     return drawn

@@ -17,6 +17,7 @@ from torchserve.core.config.address import parse_address
 
 from .check import WrongAnswerError, post
 from .dialect import Unwrapped, as_it_is
+from .picture import finished
 from .process import ServerProcess
 from .workload import Workload
 
@@ -153,12 +154,5 @@ def draw(points: list[Point], slo: float, folder: Path) -> list[Path]:
         right.set_yscale("log")
         for axis in (left, right):
             axis.set_xlabel("requests offered a second")
-            axis.grid(alpha=0.3)
-            axis.legend(fontsize=8)
-        figure.suptitle(workload)
-        figure.tight_layout()
-        folder.mkdir(parents=True, exist_ok=True)
-        drawn.append(folder / f"offered-{workload}.png")
-        figure.savefig(drawn[-1], metadata={"Software": None})
-        pyplot.close(figure)
+        drawn.append(finished(figure, (left, right), workload, folder / f"offered-{workload}.png"))
     return drawn

@@ -13,6 +13,7 @@ from torchserve.cli.loadgen.plan import Open
 from torchserve.cli.loadgen.swarm import drive
 
 from .offered import Offer, plan
+from .picture import finished
 from .process import ServerProcess
 from .workload import Workload
 
@@ -92,12 +93,6 @@ def draw(spikes: Sequence[Spike], slo: float, folder: Path) -> list[Path]:
         axis.axvspan(CALM, CALM + LASTS - 1, alpha=0.15)
         axis.set_xlabel("due in second")
         axis.set_ylabel(f"% answered within {slo * 1e3:g} ms")
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
-        figure.suptitle(f"{workload}: {LASTS} s at {PEAK:g} times capacity")
-        figure.tight_layout()
-        folder.mkdir(parents=True, exist_ok=True)
-        drawn.append(folder / f"spike-{workload}.png")
-        figure.savefig(drawn[-1], metadata={"Software": None})
-        pyplot.close(figure)
+        title = f"{workload}: {LASTS} s at {PEAK:g} times capacity"
+        drawn.append(finished(figure, [axis], title, folder / f"spike-{workload}.png"))
     return drawn

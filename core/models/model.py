@@ -99,7 +99,7 @@ class Model:
     def submit(self, payload: Payload, sink: Sink, *, named_version: bool, alone: bool = False) -> Job:
         """Queue a request. Raises NoWorker, QueueFull, NotInTime or Draining, with the true reason."""
         self.scaler.arrived += 1
-        resting = self.on_demand is not None and self.resting
+        resting = self.resting
         if not (resting or self.pool.may_serve):
             raise NoWorker(self._no_worker(named_version))
         if self.options.job_ticket and not resting and self.lane.queued + self.lane.running >= self.lane.runners:
