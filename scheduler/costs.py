@@ -2,7 +2,7 @@
 
 A size's cost is the median of its latest runs; between measured sizes it is interpolated. A larger one is taken to
 cost less per job until it has run, so that it is tried, but never one more than REACH times as large as any that did.
-What looks worse is tried too, within a budget of lost time. Where batches are padded, sizes are those that they run in.
+What looks worse is tried too, in turn and within a budget of lost time. Padded batches count in the size they run in.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Sequence
 
 RECENT = 15  # runs of one size that count: an old one is forgotten when as many newer have come
+STALE = 150  # batches since the latest of a size, after which what else ran on the machine may have changed:
+VOTES = 3  # so many runs, the new one among them, then count
 ENOUGH = 2  # runs before a size is believed: the first one of a shape often compiles or allocates
 EQUAL = 1.02  # a smaller batch that takes at most this much longer to clear the queue is as good, and answers sooner
 STEADY = 0.02  # a median that moves by less changes nothing: decisions are cached between its moves
@@ -64,15 +66,16 @@ class Costs:
         if runs is None:
             runs = self._runs[size] = deque(maxlen=RECENT)
             insort(self._sizes, size)
+        elif self._records - self._latest[size] > STALE:
+            while len(runs) >= VOTES:
+                runs.popleft()
         elif len(runs) >= ENOUGH:
             # One step towards the quantile, whatever the distance: no single run moves it far.
             above = seconds > self._typical[size] * self._spread
             self._spread = max(1.0, self._spread + _STEP * (CAUTION if above else CAUTION - 1.0))
         runs.append(seconds)
         self._records = self._latest[size] = self._records + 1
-        self._budget = min(
-            max(MOST_CURIOUS, self._typical.get(self._sizes[-1], 0.0)), self._budget + CURIOSITY * seconds
-        )
+        self._budget = min(self._most_curious, self._budget + CURIOSITY * seconds)
         median = sorted(runs)[(len(runs) - 1) // 2]
         before = self._typical.get(size)
         if before is None or abs(median - before) > STEADY * before:
@@ -126,23 +129,39 @@ class Costs:
         best = self.best(queued)
         if not self._sizes or queued == 1:
             return best
+        size, lost, begun = self._unsure(queued, best)
+        # The one that waits longest is saved up for: if cheaper ones could go before it, it would never run again.
+        if lost >= self._budget and not begun:
+            return best
+        self._budget -= max(0.0, lost)
+        return min(size, queued)
+
+    def _unsure(self, queued: int, best: int) -> tuple[int, float, bool]:
+        """The size that has not run for the longest time, of those that may be better than they look; what it is
+        thought to lose against `best` (s); and whether it has been begun with, so that
+        one more run is due at any price.
+        """
         each = self.typical(best) / best
-        chosen, oldest, price = best, self._records + 1, 0.0
+        found, oldest = (best, 0.0, False), self._records + 1
         most = self._run_as(min(queued, self._reach))
         for size in self._ladder:
             if size > most:
                 break
-            taken = min(size, queued)
-            lost = self.typical(size) - taken * each
+            lost = self.typical(size) - min(size, queued) * each
             runs = len(self._runs.get(size, ()))
+            if size > best and 0 < runs < ENOUGH:
+                return size, lost, True
             if runs >= ENOUGH and lost <= 0.0:
                 continue  # as good as the best one: nothing to learn
-            if lost < self._budget or (taken > best and 0 < runs < ENOUGH):
-                age = self._latest[size] if runs >= ENOUGH else 0
-                if age < oldest:
-                    chosen, oldest, price = taken, age, lost
-        self._budget -= max(0.0, price)
-        return chosen
+            age = self._latest[size] if runs >= ENOUGH else 0
+            if age < oldest and lost < self._most_curious:
+                found, oldest = (size, lost, False), age
+        return found
+
+    @property
+    def _most_curious(self) -> float:
+        """Seconds that may be saved up."""
+        return max(MOST_CURIOUS, self._typical.get(self._sizes[-1], 0.0))
 
     @property
     def _reach(self) -> int:

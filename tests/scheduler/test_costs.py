@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchserve.scheduler.costs import CURIOSITY, ENOUGH, REACH, Costs
+from torchserve.scheduler.costs import CURIOSITY, ENOUGH, REACH, RECENT, STALE, Costs
 
 EFFNET = {1: 14.0, 2: 23.0, 4: 45.0, 8: 168.0}  # ms, EfficientNet-Lite0 on two cores
 GPU = {size: 4 + 0.6 * size for size in range(1, 33)}
@@ -223,6 +223,33 @@ def test_what_became_cheaper_is_found_again():
             break
     assert sizes[-20:] == [4] * 20
     assert sizes.index(4) > 100, "one that cost 360 ms more was not tried before that much had been saved up"
+
+
+@pytest.mark.parametrize("slower", [1.3, 2.0])
+def test_what_ran_beside_a_busy_neighbour_is_measured_again(slower: float):
+    """All sizes were, and since then only one in the middle: sizes that are cheap to try must not go before the best."""
+    costs = Costs(32)
+    for size in (1, 2, 4, 8, 16, 32):
+        for _ in range(RECENT):
+            costs.record(size, slower * (0.001 + 0.0004 * size))
+    for _ in range(40):
+        costs.record(14, 0.001 + 0.0004 * 14)
+    assert costs.ideal == 14
+    busy = 0.0
+    while costs.ideal != 32 and busy < 60.0:
+        size = costs.choose(64)
+        costs.record(size, 0.001 + 0.0004 * size)
+        busy += 0.001 + 0.0004 * size
+    assert busy < 20.0
+
+
+def test_an_old_opinion_of_a_size_is_outvoted_by_two_runs():
+    costs = learnt({1: 10.0, 4: 80.0}, times=RECENT)
+    for _ in range(STALE + 1):
+        costs.record(1, 0.01)
+    for _ in range(2):
+        costs.record(4, 0.012)
+    assert costs.best(4) == 4
 
 
 @given(st.lists(st.tuples(st.integers(1, 16), st.floats(1e-5, 10.0)), max_size=60), st.integers(1, 40))
