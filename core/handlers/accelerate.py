@@ -14,15 +14,13 @@ from typing import Any
 
 import torch
 
-from .cores import GAIN, Cores
-from .example import example_input, untouched
+from .cores import GAIN, HEAVY, Cores
+from .example import example_input, ours, untouched
 from .frozen import LARGEST, Frozen, weigh
 from .onnx import is_session
 from .trial import Choice, Trial
 
 log = logging.getLogger(__name__)
-
-_HEAVY = 0.002  # seconds of a row, from which the front end has little to do beside it
 
 
 def accelerate(
@@ -46,6 +44,8 @@ def accelerate(
             if row is not None:
                 size = getattr(handler.handle, "micro_batch_size", batch_size)
                 _Choosing(handler, config, Trial(handler, row, size, clock), notes, clock).all()
+            else:
+                _share_out_at_work(handler, notes, clock)
     except Exception as error:  # noqa: BLE001  whatever a model says to an input that is not a request
         log.info("The model can't be warmed up: %s: %s", type(error).__name__, error)
         if torch.cuda.is_available():
@@ -118,10 +118,10 @@ class _Choosing:
 
     def _share_out(self) -> None:
         """All the cores of the worker's share, where the front end can do without one."""
-        few, most = torch.get_num_threads(), int(os.environ.get("TS_WORKER_CORES", "0"))
-        if most <= few or self._trial.row.device.type != "cpu" or is_session(self._handler.model):
+        few, most = _shares(self._handler)
+        if few == most:
             return
-        if self._trial.each < _HEAVY:
+        if self._trial.each < HEAVY:
             self._notes["threads"] = f"{few}: a row takes {1000 * self._trial.each:.1f} ms, so the front needs its core"
             return
         _, self._notes["threads"] = self._trial.choose(
@@ -134,3 +134,18 @@ class _Choosing:
             )
         )
         vars(self._handler)["_cores"] = Cores(few, most, self._clock)
+
+
+def _share_out_at_work(handler: Any, notes: dict[str, str], clock: Callable[[], float]) -> None:
+    """The same for a model of which nobody knows what it is given: requests tell."""
+    few, most = _shares(handler)
+    if few < most and ours(handler, "inference"):
+        notes["threads"] = f"{few} at first: at work it is measured whether {most} are faster"
+        vars(handler)["_cores"] = Cores(few, most, clock, measured=False)
+
+
+def _shares(handler: Any) -> tuple[int, int]:
+    """The threads that it computes with and those that it could; the same number where there is no choice."""
+    few, most = torch.get_num_threads(), int(os.environ.get("TS_WORKER_CORES", "0"))
+    on_cpu = handler.device is None or torch.device(handler.device).type == "cpu"
+    return (few, most) if most > few and on_cpu and not is_session(handler.model) else (few, few)

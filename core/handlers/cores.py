@@ -13,31 +13,38 @@ from typing import Any
 import torch
 
 GAIN = 1.25  # times as fast all of the share must be, or the front end makes more of the core
+HEAVY = 0.002  # seconds of a row, from which the front end has little to do beside it
 _LOSS = 1.1  # times as fast without it, as measurements vary
 _WINS = 3  # tries in a row that must be faster before anything changes
 _SOONEST, _LATEST = 0.25, 4.0  # seconds between two tries: after a faster one; at most, doubled from the one on
+_ALIKE = 1.5  # times as many elements as another a batch may have that is compared with it, element by element
 
 
 class Cores:
     """Computes with `few` threads or with `most`, with those that torch has now to begin with. `clock` is for tests."""
 
-    def __init__(self, few: int, most: int, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, few: int, most: int, clock: Callable[[], float] = time.perf_counter, *, measured: bool = True
+    ) -> None:
+        """`measured` is whether it is known already that a row is heavy, and which of the two is faster."""
         self._few = few
         self._most = most
         self._clock = clock
         self._now = torch.get_num_threads()
-        self._wait = _LATEST
+        self._wait = _LATEST if measured else _SOONEST
         self._due = clock() + self._wait
         self._wins = 0
-        self._before = (0, 0.0)  # size and seconds of the batch before
+        self._before = (0, 0.0)  # elements and seconds of the last batch that may be compared with
 
     def run(self, model: Callable[[Any], Any], data: Any) -> Any:
-        """The model's output for the batch `data`."""
-        size, began = len(data), self._clock()
-        if began >= self._due and size == self._before[0]:
+        """The model's output for the batch `data`, a tensor."""
+        work, began = data.numel(), self._clock()
+        if began >= self._due and self._before[0] < work * _ALIKE and work < self._before[0] * _ALIKE:
             return self._try(model, data)
         output = model(data)
-        self._before = (size, self._clock() - began)
+        seconds = self._clock() - began
+        worth = self._now == self._most or seconds >= HEAVY * len(data)
+        self._before = (work, seconds) if worth else (0, 0.0)
         return output
 
     def _try(self, model: Callable[[Any], Any], data: Any) -> Any:
@@ -49,7 +56,8 @@ class Cores:
         finally:
             torch.set_num_threads(self._now)
         ended = self._clock()
-        gain = self._before[1] / max(ended - began, 1e-9)
+        work, seconds = self._before
+        gain = seconds / max(ended - began, 1e-9) * (data.numel() / work)
         won = gain >= (GAIN if other == self._most else _LOSS)
         self._wins = self._wins + 1 if won else 0
         if self._wins == _WINS:

@@ -195,40 +195,6 @@ def test_a_heavy_model_computes_with_the_whole_share(seconds: float, faster: flo
 
 
 @pytest.mark.usefixtures("two_cores")
-def test_a_core_is_given_back_and_taken_again_at_work() -> None:
-    handler, _ = measured({MERGED: 0.02, PLAIN: 0.04}, 1.8)
-    batch = torch.rand(2, 3, 8, 8)
-    seen: dict[float, list[int]] = {}
-    now = 100.0
-    for faster in (1.8, 0.5, 1.2, 1.3):  # than with one thread, as others come and go
-        clock = Ticking({MERGED: 0.02}, faster=faster)
-        clock.now = now
-        handler._cores._clock = clock
-        with clock:
-            for _ in range(400):
-                handler.inference(batch)
-                seen.setdefault(faster, []).append(torch.get_num_threads())
-        now = clock.now
-    assert [threads[-1] for threads in seen.values()] == [2, 1, 1, 2]
-    assert set(seen[1.8]) == {2}
-    assert set(seen[1.2]) == {1}
-
-
-@pytest.mark.usefixtures("two_cores")
-def test_a_try_that_fails_changes_nothing() -> None:
-    def broken(data: Any) -> Any:
-        raise ValueError(data)
-
-    clock = Clock()
-    cores = Cores(1, 2, clock)
-    cores.run(len, [1])
-    clock.now = 10.0
-    with pytest.raises(ValueError):
-        cores.run(broken, [1])
-    assert torch.get_num_threads() == 1
-
-
-@pytest.mark.usefixtures("two_cores")
 def test_threads_that_are_said_stay(monkeypatch) -> None:
     monkeypatch.delenv("TS_WORKER_CORES")
     _, told = measured({PLAIN: 0.02}, 1.8)
