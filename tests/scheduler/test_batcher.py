@@ -40,7 +40,8 @@ class Script:
             )
             self.batcher.offer(new, now)
         elif verb == "late":
-            new = job(rest[0], now, deadline=float(rest[2]))
+            bound = {"by": "deadline", "until": "expires"}[rest[1]]
+            new = job(rest[0], now, **{bound: float(rest[2])})
             with pytest.raises(WouldBeLate) as caught:
                 self.batcher.offer(new, now)
             assert (round(caught.value.needed, 6), round(caught.value.left, 6)) == (
@@ -304,6 +305,11 @@ TABLE: dict[str, tuple[dict[str, Any], str]] = {
         "0 learn 1=0.010 2=0.012 4=0.016; 0 offer a by 0.011; 0 offer b by 0.017; 0 offer c by 0.017; 0 offer d by 0.017;"
         "0 ready r; 0 collect r:bcd free worker, a refused",
     ),
+    "deadlines: and after one refusal the next one in the way is, too": (
+        QUICK,
+        "0 learn 1=0.010 2=0.012 4=0.016; 0 offer a by 0.011; 0 offer b by 0.0125; 0 offer c by 0.017; 0 offer d by 0.017;"
+        "0 ready r; 0 collect r:cd free worker, a refused, b refused",
+    ),
     "deadlines: one that can't make it by itself is refused": (
         QUICK,
         "0 learn 1=0.010 2=0.012; 0 offer a by 0.008; 0 offer b; 0 ready r; 0 collect r:b free worker, a refused",
@@ -312,6 +318,10 @@ TABLE: dict[str, tuple[dict[str, Any], str]] = {
         {**QUICK, "batch_size": 1},
         "0 learn 1=0.01; 0 ready r; 0 offer a; 0 collect r:a full; 0 offer b until 0.011; 0 collect r>b full then 0.011;"
         "0.011 collect -",
+    ),
+    "deadlines: what could not begin in time is refused when it comes": (
+        {**QUICK, "batch_size": 1},
+        "0 learn 1=0.01; 0 ready r; 0 offer a; 0 collect r:a full; 0 offer b; 0 late c until 0.015 needs 0.02",
     ),
     "closing keeps what is queued": (EAGER, "0 offer a; 1 close; 2 ready r; 2 collect r:a free worker"),
 }

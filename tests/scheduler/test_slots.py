@@ -11,6 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from torchserve.scheduler import slots
 from torchserve.scheduler.batcher import Expire, Run
 from torchserve.scheduler.errors import LaneClosed, QueueFull, SequenceEnded, TooManySequences
 from torchserve.scheduler.job import Batch, Going, Job
@@ -178,6 +179,23 @@ def test_table(name: str):
     policy, lines = TABLE[name]
     script = Script(BatchPolicy(**policy))
     for line in lines.split(";"):
+        script.play(line)
+
+
+def test_the_names_of_sequences_that_ended_do_not_pile_up(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(slots, "REMEMBERED", 2)
+    script = Script(BatchPolicy(**STATE, continuous=True))
+    for line in ("0 ready r", "0 last a A", "0 last b B", "0 collect r:ab", "1 r ends", "1 collect -", "1 ended x A"):
+        script.play(line)
+    for line in (
+        "1 last c C",
+        "1 collect r:c",
+        "2 r ends",
+        "2 collect -",
+        "2 ended x B",
+        "2 offer d A",
+        "2 collect r:d",
+    ):
         script.play(line)
 
 
