@@ -68,9 +68,8 @@ class Xids:
         with contextlib.suppress(pynvml.NVMLError):  # a time-out, which means: no more of them
             self._register()
             while self._registered:
-                event = pynvml.nvmlEventSetWait(self._events, 0)
-                if event.eventType == pynvml.nvmlEventTypeXidCriticalError:
-                    found.append((str(pynvml.nvmlDeviceGetUUID(event.device)), int(event.eventData)))
+                event = pynvml.nvmlEventSetWait(self._events, 0)  # no other kind is registered
+                found.append((str(pynvml.nvmlDeviceGetUUID(event.device)), int(event.eventData)))
         return found
 
     def _register(self) -> None:
