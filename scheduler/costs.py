@@ -30,7 +30,7 @@ class Costs:
 
     __slots__ = (
         "_best", "_budget", "_ladder", "_largest", "_latest", "_merging", "_padded", "_records", "_runs", "_sizes",
-        "_spread", "_typical",
+        "_spread", "_tries", "_typical",
     )  # fmt: skip
 
     def __init__(self, largest: int, padded: Sequence[int] = ()) -> None:
@@ -45,8 +45,9 @@ class Costs:
         self._latest: dict[int, int] = {}  # size -> number of the record that was its latest
         self._records = 0
         self._spread = 1.0
-        self._best: dict[int, int] = {}  # this and the next are cached until something moves
+        self._best: dict[int, int] = {}  # this and the next two are cached until something moves
         self._merging: dict[int, float] = {}
+        self._tries: dict[int, tuple[int, float, bool]] = {}
         self._budget = 0.0
 
     @property
@@ -82,6 +83,9 @@ class Costs:
             self._typical[size] = median
             self._best.clear()
             self._merging.clear()
+            self._tries.clear()
+        elif len(runs) <= ENOUGH:
+            self._tries.clear()
 
     def typical(self, size: int) -> float:
         """Seconds to expect of a batch of `size` jobs; 0 while nothing is known."""
@@ -129,11 +133,15 @@ class Costs:
         best = self.best(queued)
         if not self._sizes or queued == 1:
             return best
-        size, lost, begun = self._unsure(queued, best)
+        found = self._tries.get(queued)
+        if found is None:
+            found = self._tries[queued] = self._unsure(queued, best)
+        size, lost, begun = found
         # The one that waits longest is saved up for: if cheaper ones could go before it, it would never run again.
         if lost >= self._budget and not begun:
             return best
         self._budget -= max(0.0, lost)
+        self._tries.clear()
         return min(size, queued)
 
     def _unsure(self, queued: int, best: int) -> tuple[int, float, bool]:
