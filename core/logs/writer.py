@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from typing import cast
+from typing import Any, cast
 
 from .files import LogFile, destination
 from .layout import between
@@ -31,7 +31,7 @@ class LogWriter:
         self._destinations = {sink: destination(sink) for sink in plan.sinks()}
         self._muted = {name for name, route in plan.routes.items() if route.level > logging.INFO or not route.sinks}
         self._mutes_access = ACCESS in self._muted
-        self._entries: deque[tuple[str, Line | Entry | Several] | Entry] = deque()  # by itself: it is of ACCESS_LOG
+        self._entries: deque[Any] = deque()  # (logger, Line | Entry | Several), or an Entry alone, of ACCESS_LOG
         self._awake = threading.Event()
         self._ended = False
         self.dropped = 0
@@ -89,23 +89,28 @@ class LogWriter:
         """Write what there is; how many entries that was."""
         entries = 0
         gathered: dict[Sink, list[str]] = {}
-        into: dict[str, Pages] = {}
+        access = Pages(ACCESS, self._plan, gathered)
+        into = {ACCESS: access}
         while self._entries:
             item = self._entries.popleft()
-            name, entry = item if type(item) is tuple else (ACCESS, cast("Entry", item))
             entries += 1
             try:
-                pages = into.get(name)
-                if pages is None:
-                    pages = into[name] = Pages(name, self._plan, gathered)
-                pages.add(entry)
+                if type(item) is tuple:
+                    name, entry = item
+                    pages = into.get(name)
+                    if pages is None:
+                        pages = into[name] = Pages(name, self._plan, gathered)
+                    pages.add(entry)
+                else:
+                    access.entry(item)
             except Exception:  # noqa: BLE001  (a line that has no text must not end the thread)
                 self.dropped += 1
         now = time.time()
         if self.dropped > self._told:
             self._tell_of_dropped(gathered, now)
         for sink, texts in gathered.items():
-            self._destinations[sink].write("".join(texts), len(texts), now)
+            if texts:
+                self._destinations[sink].write("".join(texts), len(texts), now)
         return entries
 
     def _tell_of_dropped(self, gathered: dict[Sink, list[str]], now: float) -> None:
@@ -121,19 +126,22 @@ class Pages:
     def __init__(self, name: str, plan: Plan, gathered: dict[Sink, list[str]]) -> None:
         self._name = name
         self._pages = [(sink.layout, gathered.setdefault(sink, [])) for sink in plan.route(name).sinks]
-        simple = [(between(layout, logging.INFO, _THREAD, name), page) for layout, page in self._pages]
-        self._simple = [(middle, page) for middle, page in simple if middle is not None]
+        simple = [(between(layout, logging.INFO, _THREAD, name), page.append) for layout, page in self._pages]
+        self._simple = [(middle, add) for middle, add in simple if middle is not None]
         self._all_simple = len(self._simple) == len(self._pages)
 
     def add(self, entry: Line | Entry | Several) -> None:
         if isinstance(entry, Line):
             self._line(entry)
-        elif hasattr(entry, "text"):  # asked first, for each request has one; what comes in several comes seldom
-            one = cast("Entry", entry)
-            self._text(one.at, one.text(), one.request_id)
+        elif hasattr(entry, "text"):
+            self.entry(cast("Entry", entry))
         else:
             for at, text, request_id in cast("Several", entry).take():
                 self._text(at, text, request_id)
+
+    def entry(self, entry: Entry) -> None:
+        """`add` without a detour, for what every request does."""
+        self._text(entry.at, entry.text(), entry.request_id)
 
     def _line(self, line: Line) -> None:
         for layout, page in self._pages:
@@ -142,7 +150,7 @@ class Pages:
     def _text(self, at: float, text: str, request_id: str) -> None:
         if self._all_simple:
             stamp = timestamp(at)
-            for middle, page in self._simple:
-                page.append(f"{stamp}{middle}{text}\n")
+            for middle, add in self._simple:
+                add(f"{stamp}{middle}{text}\n")
         else:
             self._line(Line(at, logging.INFO, _THREAD, self._name, text, request_id))
