@@ -24,16 +24,16 @@ class Checker:
     """Holds all servers to the same answers; where a workload knows none, to the first that was given."""
 
     def __init__(self, workload: Workload) -> None:
-        self._workload = workload
+        self.workload = workload
         self._first: dict[bytes, bytes] = {}
 
     def check(self, url: str, count: int = AT_ONCE, key: str = "", dialect: Dialect = PLAIN_DIALECT) -> None:
         """Sends `count` requests at once to `url`; WrongAnswerError unless each answer is a 200 and right."""
-        bodies, headers = self._workload.bodies(count), dict(dialect.headers)
+        bodies, headers = self.workload.bodies(count), dict(dialect.headers)
         if key:
             headers["Authorization"] = f"Bearer {key}"
         with ThreadPoolExecutor(count) as threads:
-            kind = dialect.content_type or self._workload.content_type
+            kind = dialect.content_type or self.workload.content_type
             answers = list(threads.map(lambda body: post(url, dialect.wrap(body), kind, headers), bodies))
         for body, (status, answer) in zip(bodies, answers, strict=True):
             if status != 200:
@@ -42,7 +42,7 @@ class Checker:
                 inner = dialect.unwrap(answer)
             except ValueError:
                 raise WrongAnswerError(f"{url}: {answer[:200]!r} holds no answer") from None
-            known = self._workload.expected
+            known = self.workload.expected
             expected = known(body) if known else self._first.setdefault(body, inner)
             if not same(inner, expected):
                 raise WrongAnswerError(f"{url}: {inner[:200]!r} instead of {expected[:200]!r}")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
-import statistics
-import time
+import json
+import os
+import subprocess
+import tempfile
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
+from .rival import handed
 from .workload import Workload
 
-_SECONDS = 0.5
+_LOOP = Path(__file__).with_name("rivals") / "bare_loop.py"
+_SECONDS = 2.0
+
+
+class NoFloorError(Exception):
+    """The handler does not run by itself; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,26 +31,18 @@ class Floor:
         return f"{self.rate:.0f} requests/s in full batches, {self.lone_us:.1f} us for a lone one"
 
 
-def floor(workload: Workload) -> Floor | None:
-    """None where the handler needs more than its file."""
-    if workload.handler is None:
-        return None
-    spec = importlib.util.spec_from_file_location("bare_handler", workload.handler)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    (kind,) = (value for value in vars(module).values() if isinstance(value, type))
-    handler = kind()
-    handler.initialize(None)
-    batch = [{"body": body} for body in workload.bodies(workload.batch)]
-    return Floor(workload.batch / _time(handler, batch), _time(handler, batch[:1]) * 1e6)
-
-
-def _time(handler: Any, batch: list[dict[str, bytes]]) -> float:
-    """Seconds of one call, the median."""
-    handle, taken, end = handler.handle, [], time.perf_counter() + _SECONDS
-    while (began := time.perf_counter()) < end:
-        handle(batch, None)
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken)
+def floor(workload: Workload, venv: Path) -> Floor:
+    """In a process of its own, with the packages of the environment `venv`. Raises NoFloorError."""
+    bodies = workload.ragged or workload.bodies(workload.batch)
+    with tempfile.TemporaryDirectory(prefix="floor-") as folder:
+        files = [Path(folder, f"{place}.body") for place in range(len(bodies))]
+        for file, body in zip(files, bodies, strict=True):
+            file.write_bytes(body)
+        done = subprocess.run(
+            [venv / "bin" / "python", _LOOP, str(_SECONDS), *files], capture_output=True, text=True, check=False,
+            env={**os.environ, **handed(workload, venv, Path(folder))},
+        )  # fmt: skip
+    if done.returncode != 0:
+        raise NoFloorError(done.stderr.strip()[-500:])
+    took = json.loads(done.stdout.splitlines()[-1])
+    return Floor(1 / took["full"], took["lone"] * 1e6)

@@ -28,6 +28,12 @@ def arguments(description: str | None = None) -> argparse.ArgumentParser:
         default=[],
         help="other servers around the same handler",
     )
+    parser.add_argument(
+        "--handlers",
+        choices=(OURS, PEER),
+        default=OURS,
+        help=f"whose handlers and libraries the rivals run (default: {OURS})",
+    )
     parser.add_argument("--rates", nargs="*", type=float, default=[], help="requests/s to offer in an open loop, after")
     parser.add_argument(
         "--loads", nargs="*", type=float, default=[], help="the same, as shares of what each server did"

@@ -22,7 +22,7 @@ from . import oracle, wrk
 from .check import Checker, WrongAnswerError
 from .crossings import NotTracedError, crossings
 from .curves import draw as draw_closed
-from .floor import floor
+from .floor import NoFloorError, floor
 from .offered import Offer, draw, offer
 from .options import arguments
 from .process import NotServingError, ServerProcess
@@ -31,7 +31,7 @@ from .rival import KINDS, Rival
 from .servers import Server
 from .spike import PEAK, spike
 from .spike import draw as draw_spikes
-from .surroundings import configuration, environment, environments
+from .surroundings import configuration, environment, environments, handlers
 from .workload import (
     ECHOES,
     LARGE,
@@ -97,13 +97,15 @@ def measure(
     workload: Workload, venvs: dict[str, Path], options: argparse.Namespace, report: Report, folder: Path
 ) -> None:
     """One workload from start to stop of its servers; a fault ends it and makes the report invalid."""
-    checker, bare = Checker(workload), floor(workload)
+    checker = Checker(workload)
     report.configurations[workload.name] = configuration(workload.archive)
-    if bare is not None:
-        report.floors[workload.name] = str(bare)
+    try:
+        report.floors[workload.name] = str(floor(workload, options.our_venv.absolute()))
+    except NoFloorError as error:
+        report.skipped.append(f"{workload.name}: floor: {error}")
     with ExitStack() as stack:
         try:
-            servers = list(start_all(stack, venvs, workload, checker, report))
+            servers = list(start_all(stack, venvs, workload, checker, report, options))
             for connections in options.connections:
                 cell = Cell(workload.name, connections)
                 report.cells.append(cell)
@@ -132,15 +134,21 @@ def measure(
 
 
 def start_all(
-    stack: ExitStack, venvs: dict[str, Path], workload: Workload, checker: Checker, report: Report
+    stack: ExitStack,
+    venvs: dict[str, Path],
+    workload: Workload,
+    checker: Checker,
+    report: Report,
+    options: argparse.Namespace,
 ) -> Iterator[ServerProcess]:
     """A rival that doesn't start is left out, and the report says so; TorchServe and we have to."""
     for name, venv in venvs.items():
-        if name in KINDS and workload.handler is None:
-            report.skipped.append(f"{workload.name}: {name}: the handler needs TorchServe's own classes")
+        if name in KINDS and KINDS[name].strings and workload.name not in ECHOES:
+            report.skipped.append(f"{workload.name}: {name}: takes nothing but JSON strings here")
             continue
         try:
-            yield start(stack, name, venv, workload, checker, report)
+            server = Rival(name, venv, workload, handlers(options)) if name in KINDS else Server(name, venv, workload)
+            yield start(stack, server, checker, report)
         except (NotServingError, WrongAnswerError) as error:
             if name not in KINDS:
                 raise
@@ -194,14 +202,12 @@ def count_bytes(server: ServerProcess, workload: Workload, report: Report, folde
         report.skipped.append(f"{workload.name}: {server.name}: bytes are not counted: {error}")
 
 
-def start(
-    stack: ExitStack, name: str, venv: Path, workload: Workload, checker: Checker, report: Report
-) -> ServerProcess:
+def start(stack: ExitStack, server: ServerProcess, checker: Checker, report: Report) -> ServerProcess:
     """Starts one server while no other works, and notes how long it took to be there and to answer rightly."""
-    server = stack.enter_context((Rival if name in KINDS else Server)(name, venv, workload))
+    stack.enter_context(server)
     times = {"ping": server.wait_for_ping(), "answer": until_right(server, checker)}
-    report.starts.setdefault(workload.name, {})[name] = times
-    say(f"{workload.name}: {name} answers after {times['answer']:.1f} s")
+    report.starts.setdefault(checker.workload.name, {})[server.name] = times
+    say(f"{checker.workload.name}: {server.name} answers after {times['answer']:.1f} s")
     return server
 
 

@@ -1,4 +1,4 @@
-"""reworded: an archive with other options in its model-config.yaml, to measure one model under several of them."""
+"""The options in an archive's model-config.yaml, and others in a copy, to measure one model under several of them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 _MANIFEST = "MAR-INF/MANIFEST.json"
+
+
+def asked(archive: Path) -> dict[str, Any]:
+    """What the archive asks for; nothing if it has no yaml."""
+    with zipfile.ZipFile(archive) as file:
+        named = json.loads(file.read(_MANIFEST))["model"].get("configFile")
+        return (yaml.safe_load(file.read(named)) or {}) if named else {}
 
 
 def reworded(archive: Path, into: Path, options: Mapping[str, object]) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,49 +22,54 @@ _STRING = "data_type: TYPE_STRING, dims: [1]"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What pip installs, how it is started for a port in a folder, and where it answers."""
+    """What pip installs, how it is started for a port in a folder, and where it answers.
+
+    `strings`: as it is written here it takes nothing but JSON strings.
+    """
 
     package: str
-    launch: Callable[[Path, int, Path, Workload], Launch]
+    launch: Callable[[Path, int, Path, Workload], Launch]  # what the handler needs is added to its environment
     ping: str
     path: str
     dialect: Dialect = PLAIN_DIALECT
+    strings: bool = False
 
 
-def _mosec(venv: Path, port: int, _folder: Path, workload: Workload) -> Launch:
+def _mosec(venv: Path, port: int, _folder: Path, _workload: Workload) -> Launch:
     python, app = str(venv / "bin" / "python"), str(_ADAPTERS / "mosec_app.py")
     words = ["--address", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
-    return Launch([python, app, *words], _handed(workload))
+    return Launch([python, app, *words])
 
 
-def _litserve(venv: Path, port: int, _folder: Path, workload: Workload) -> Launch:
-    return Launch([str(venv / "bin" / "python"), str(_ADAPTERS / "litserve_app.py"), str(port)], _handed(workload))
+def _litserve(venv: Path, port: int, _folder: Path, _workload: Workload) -> Launch:
+    return Launch([str(venv / "bin" / "python"), str(_ADAPTERS / "litserve_app.py"), str(port)])
 
 
-def _bentoml(venv: Path, port: int, folder: Path, workload: Workload) -> Launch:
+def _bentoml(venv: Path, port: int, folder: Path, _workload: Workload) -> Launch:
     words = ["serve", "bentoml_app:Served", "--working-dir", str(_ADAPTERS), "--host", "127.0.0.1", "--port", str(port)]
     home = {"BENTOML_HOME": str(folder / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
-    return Launch([str(venv / "bin" / "bentoml"), *words], _handed(workload) | home)
+    return Launch([str(venv / "bin" / "bentoml"), *words], home)
 
 
-def _ray(venv: Path, port: int, folder: Path, workload: Workload) -> Launch:
+def _ray(venv: Path, port: int, folder: Path, _workload: Workload) -> Launch:
     quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": str(folder / "tmp"), "PYTHONPATH": str(_ADAPTERS)}
-    return Launch([str(venv / "bin" / "python"), str(_ADAPTERS / "ray_app.py"), str(port)], _handed(workload) | quiet)
+    return Launch([str(venv / "bin" / "python"), str(_ADAPTERS / "ray_app.py"), str(port)], quiet)
 
 
 def _triton(venv: Path, port: int, folder: Path, workload: Workload) -> Launch:
     """The binary out of pytriton's wheel, with its Python backend and the stub for this Python in one folder."""
-    packages = next((venv / "lib").glob("python3.*")) / "site-packages"
+    packages = packages_of(venv)
     bundled, backend = packages / "pytriton" / "tritonserver", folder / "backends" / "python"
     shutil.copytree(bundled / "backends" / "python", backend)
     stub = bundled / "python_backend_stubs" / packages.parent.name.removeprefix("python") / "triton_python_backend_stub"
     shutil.copy2(stub, backend)
     model = folder / "models" / workload.name
     (model / "1").mkdir(parents=True)
-    shutil.copy2(_ADAPTERS / "triton_model.py", model / "1" / "model.py")
+    shutil.copy2(_ADAPTERS / "triton_model.py", model / "1")
     shutil.copy2(_ADAPTERS / "serving.py", model / "1")  # its process sees no PYTHONPATH of ours
     (model / "config.pbtxt").write_text(
-        f'name: "{workload.name}" backend: "python" max_batch_size: {workload.batch}\n'
+        f'name: "{workload.name}" backend: "python" default_model_filename: "triton_model.py"\n'
+        f"max_batch_size: {workload.batch}\n"
         f'input [{{ name: "IN", {_STRING} }}] output [{{ name: "OUT", {_STRING} }}]\n'
         f"dynamic_batching {{ max_queue_delay_microseconds: {workload.delay_ms * 1000} }}\n"
         "instance_group [{ count: 1, kind: KIND_CPU }]\n"
@@ -74,43 +80,52 @@ def _triton(venv: Path, port: int, folder: Path, workload: Workload) -> Launch:
         "--allow-grpc=false", "--allow-metrics=false",
     ]  # fmt: skip
     libraries = ":".join(str(path) for path in packages.glob("*.libs"))
-    return Launch(command, _handed(workload) | {"LD_LIBRARY_PATH": libraries, "PYTHONPATH": str(packages)})
+    return Launch(command, {"LD_LIBRARY_PATH": libraries, "PYTHONPATH": str(packages)})
 
 
-def _handed(workload: Workload) -> dict[str, str]:
-    """What benchmarks/rivals/serving.py reads."""
-    assert workload.handler is not None
+def handed(workload: Workload, handlers: Path, folder: Path) -> dict[str, str]:
+    """What benchmarks/rivals/serving.py reads: the archive, unpacked in `folder`, and where `handlers` has its `ts`."""
+    model = folder / workload.archive.stem
+    with zipfile.ZipFile(workload.archive) as archive:
+        archive.extractall(model)
     return {
-        "RIVAL_HANDLER": str(workload.handler), "RIVAL_BATCH": str(workload.batch),
+        "RIVAL_MODEL": str(model), "RIVAL_PACKAGES": str(packages_of(handlers)), "RIVAL_BATCH": str(workload.batch),
         "RIVAL_DELAY_MS": str(workload.delay_ms),
     }  # fmt: skip
 
 
+def packages_of(venv: Path) -> Path:
+    """Its site-packages."""
+    return next((venv / "lib").glob("python3.*")) / "site-packages"
+
+
 KINDS: Mapping[str, Kind] = {
     "mosec": Kind("mosec", _mosec, "/", "/inference"),
-    "litserve": Kind("litserve", _litserve, "/health", "/predict"),
-    "bentoml": Kind("bentoml", _bentoml, "/readyz", "/predict", LISTS),
+    "litserve": Kind("litserve", _litserve, "/health", "/predict", strings=True),
+    "bentoml": Kind("bentoml", _bentoml, "/readyz", "/predict", LISTS, strings=True),
     "ray": Kind("ray[serve]", _ray, "/-/healthz", "/predict"),
     "triton": Kind("nvidia-pytriton", _triton, "/v2/health/ready", "/v2/models/{name}/infer", TENSORS),
 }
 
 
 class Rival(ServerProcess):
-    """One of KINDS around the handler of a workload that has one which needs nothing of TorchServe."""
+    """One of KINDS around a workload's handler, which finds torch and `ts` in the environment `handlers`."""
 
-    def __init__(self, name: str, venv: Path, workload: Workload) -> None:
+    def __init__(self, name: str, venv: Path, workload: Workload, handlers: Path) -> None:
         (port,) = free_ports(1)
         kind = KINDS[name]
         super().__init__(name, venv, port, kind.path.format(name=workload.name))
         self.ping, self.dialect = kind.ping, kind.dialect
-        self._kind, self._workload = kind, workload
+        self._kind, self._workload, self._handlers = kind, workload, handlers
 
     def others(self, front: psutil.Process) -> list[psutil.Process]:
         # mosec's workers are no children of the process that answers, but its siblings.
         return [process for process in self.family() if process != front]
 
     def prepare(self) -> Launch:
-        return self._kind.launch(self._venv, self.port, self.folder, self._workload)
+        launch = self._kind.launch(self._venv, self.port, self.folder, self._workload)
+        told = handed(self._workload, self._handlers, self.folder / "model")
+        return Launch(launch.command, {**told, **launch.environment})
 
 
 def find_rival(name: str) -> Path:

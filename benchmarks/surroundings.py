@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import json
 import os
 import platform
-import zipfile
 from pathlib import Path
 
 import psutil
-import yaml
 
 from . import oracle
 from .report import OURS, PEER
+from .reworded import asked
 from .rival import KINDS, find_rival, rival_version
 from .servers import settings
 
@@ -26,6 +24,11 @@ def environments(options: argparse.Namespace) -> dict[str, Path]:
     return venvs if options.only == PEER else {**venvs, OURS: options.our_venv.absolute()}
 
 
+def handlers(options: argparse.Namespace) -> Path:
+    """The environment whose handlers, torch included, the rivals run."""
+    return oracle.find(options.torchserve_venv) if options.handlers == PEER else options.our_venv.absolute()
+
+
 def environment(options: argparse.Namespace, venvs: dict[str, Path], generator: str) -> dict[str, object]:
     """What a reader must know to judge the figures."""
     return {
@@ -34,6 +37,7 @@ def environment(options: argparse.Namespace, venvs: dict[str, Path], generator: 
         "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
         "Python": f"{platform.python_version()}, {_libraries()}",
         **{name: (rival_version if name in KINDS else _version)(name, venv) for name, venv in venvs.items()},
+        **({"handlers of the rivals": options.handlers} if options.rivals else {}),
         "generator": f"{generator}, one thread, closed loop, same host",
         "method": f"{options.rounds} rounds of {options.seconds:g} s, servers in turn, "
         f"after {options.warmup:g} s of warm-up",
@@ -57,7 +61,4 @@ def _processor() -> str:
 
 def configuration(archive: Path) -> str:
     """The options that an archive asks for, on one line."""
-    with zipfile.ZipFile(archive) as file:
-        named = json.loads(file.read("MAR-INF/MANIFEST.json"))["model"].get("configFile")
-        options = yaml.safe_load(file.read(named)) if named else None
-    return ", ".join(f"{name} {value}" for name, value in (options or {}).items()) or "none of its own"
+    return ", ".join(f"{name} {value}" for name, value in asked(archive).items()) or "none of its own"

@@ -19,6 +19,7 @@ from PIL import Image
 from torchserve.cli.loadgen.payload import read_payloads
 
 from .photo import jpeg
+from .reworded import asked
 
 ROOT = Path(__file__).resolve().parent.parent
 ECHO = ROOT / "benchmarks" / "workloads" / "echo"
@@ -42,9 +43,9 @@ class UnavailableError(Exception):
 class Workload:
     """`bodies(n)` are n requests for the check before a measurement; `expected` is the right answer to a body.
 
-    `expected` is None where the first server's answer is what all answers are held against. `handler` is the file of a
-    handler that needs nothing of TorchServe, `batch` and `delay_ms` what the archive says: for servers of other kinds.
-    `ragged` are bodies that wrk sends in turn instead of always the same.
+    `expected` is None where the first server's answer is what all answers are held against. `batch` and `delay_ms` are
+    what the archive says: for servers of other kinds. `ragged` are bodies that wrk sends in turn instead of always the
+    same.
     """
 
     name: str
@@ -53,7 +54,6 @@ class Workload:
     content_type: str
     bodies: Callable[[int], list[bytes]]
     expected: Callable[[bytes], bytes] | None = None
-    handler: Path | None = None
     batch: int = 1
     delay_ms: int = 0
     ragged: tuple[bytes, ...] = ()
@@ -87,7 +87,6 @@ def echo(archiver: Path, into: Path, name: str = "echo") -> Workload:
         "application/octet-stream",
         bodies=lambda n: [b'"request %09d' % i + padding + b'"' for i in range(n)],
         expected=bytes,
-        handler=ECHO / "handler.py",
         batch=32,
         delay_ms=1,
     )
@@ -109,14 +108,14 @@ def digits(archiver: Path, into: Path, image: Path | None) -> Workload:
         raise UnavailableError(f"no image below {DIGITS.relative_to(ROOT)}: give --digits-image")
     archive = _packed("digits", ["sh", str(DIGITS / "pack.sh"), str(into)], archiver, into)
     body = image.read_bytes()
-    return Workload("digits", archive, body, "application/octet-stream", bodies=lambda n: [body] * n)
+    return _asking(Workload("digits", archive, body, "application/octet-stream", bodies=lambda n: [body] * n))
 
 
 def imagenet(archiver: Path, into: Path, name: str = "imagenet") -> Workload:
     """EfficientNet-Lite0 behind TorchServe's image handler, as examples/imagenet packs it, and a picture as a JPEG."""
     body = jpeg(1920, 1080) if name == LARGE else _cat()
     archive = _packed("imagenet", ["sh", str(IMAGENET / "pack.sh"), str(into)], archiver, into)
-    return Workload(name, archive, body, "image/jpeg", bodies=lambda n: [body] * n)
+    return _asking(Workload(name, archive, body, "image/jpeg", bodies=lambda n: [body] * n))
 
 
 def _cat() -> bytes:
@@ -133,9 +132,8 @@ def sentences(archiver: Path, into: Path) -> Workload:
     """MiniLM as examples/sentences packs it, and texts of very different lengths."""
     archive = _packed("sentences", ["sh", str(SENTENCES / "pack.sh"), str(into)], archiver, into)
     texts = tuple(json.dumps({"text": text}).encode() for text in ragged_texts())
-    return _in_turn(
-        Workload("sentences", archive, texts[0], "application/json", bodies=lambda n: [texts[0]] * n), texts
-    )
+    made = Workload("sentences", archive, texts[0], "application/json", bodies=lambda n: [texts[0]] * n)
+    return _in_turn(_asking(made), texts)
 
 
 def ragged_texts(count: int = 64) -> list[str]:
@@ -154,6 +152,12 @@ def from_folder(workload: Workload, folder: Path) -> Workload:
     if len(kinds := {payload.content_type for payload in payloads}) > 1:
         raise UnavailableError(f"{folder}: files of one type are needed, these are {', '.join(sorted(kinds))}")
     return _in_turn(replace(workload, content_type=kinds.pop()), tuple(payload.body for payload in payloads))
+
+
+def _asking(workload: Workload) -> Workload:
+    """With the batches that its archive asks for."""
+    told = asked(workload.archive)
+    return replace(workload, batch=told["batchSize"], delay_ms=told["maxBatchDelay"])
 
 
 def _in_turn(workload: Workload, bodies: tuple[bytes, ...]) -> Workload:

@@ -11,14 +11,14 @@ from typing import Any
 
 import litserve
 from fastapi import Request, Response
-from serving import BATCH, MILLISECONDS, make_handler
+from serving import BATCH, MILLISECONDS, Handler
 
 
 class Served(litserve.LitAPI):
     """JSON in, the same bytes out."""
 
     def setup(self, device: str) -> None:
-        self._handler = make_handler()
+        self._handler = Handler()
 
     def decode_request(self, request: Request) -> bytes:
         return json.dumps(request).encode()
@@ -27,7 +27,7 @@ class Served(litserve.LitAPI):
         return inputs
 
     def predict(self, x: list[bytes]) -> list[Any]:
-        return self._handler.handle([{"body": body} for body in x], None)
+        return self._handler.answers(x)
 
     def unbatch(self, output: list[Any]) -> list[Any]:
         return output

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from mosec import Server, Worker
-from serving import BATCH, MILLISECONDS, make_handler
+from serving import BATCH, MILLISECONDS, Handler
 
 
 class Served(Worker):
@@ -14,13 +14,13 @@ class Served(Worker):
 
     def __init__(self) -> None:
         super().__init__()
-        self._handler = make_handler()
+        self._handler = Handler()
 
     def deserialize(self, data: bytes) -> bytes:
         return data
 
     def forward(self, data: list[bytes]) -> list[Any]:
-        return self._handler.handle([{"body": body} for body in data], None)
+        return self._handler.answers(data)
 
     def serialize(self, data: Any) -> bytes:
         return data

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from ray import serve
-from serving import BATCH, MILLISECONDS, make_handler
+from serving import BATCH, MILLISECONDS, Handler
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,11 +17,11 @@ class Served:
     """Bytes in, bytes out; by default a replica takes five requests at a time, which no batch would come of."""
 
     def __init__(self) -> None:
-        self._handler = make_handler()
+        self._handler = Handler()
 
     @serve.batch(max_batch_size=BATCH, batch_wait_timeout_s=MILLISECONDS / 1e3)
     async def _many(self, bodies: list[bytes]) -> list[Any]:
-        return self._handler.handle([{"body": body} for body in bodies], None)
+        return self._handler.answers(bodies)
 
     async def __call__(self, request: Request) -> Response:
         return Response(await self._many(await request.body()))

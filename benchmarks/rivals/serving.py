@@ -1,23 +1,74 @@
-"""What all rivals serve: the workload's handler, and the batching that its archive asks TorchServe for."""
+"""What all rivals serve: the archive's own handler, and the batching that its archive asks TorchServe for."""
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import json
 import os
+import site
+import sys
+from pathlib import Path
 from typing import Any
 
 BATCH = int(os.environ["RIVAL_BATCH"])
 MILLISECONDS = int(os.environ["RIVAL_DELAY_MS"])
 
 
-def make_handler() -> Any:
-    """An instance of the only class in the file $RIVAL_HANDLER, initialized."""
-    spec = importlib.util.spec_from_file_location("rival_handler", os.environ["RIVAL_HANDLER"])
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    (kind,) = (value for value in vars(module).values() if isinstance(value, type))
-    handler = kind()
-    handler.initialize(None)
-    return handler
+class Handler:
+    """The handler of the unpacked archive $RIVAL_MODEL, initialized; torch and `ts` come from $RIVAL_PACKAGES.
+
+    `settle` is what this server calls of its own handlers once they are loaded; TorchServe's have none.
+    """
+
+    def __init__(self) -> None:
+        site.addsitedir(os.environ["RIVAL_PACKAGES"])
+        folder = Path(os.environ["RIVAL_MODEL"])
+        sys.path.insert(0, str(folder))
+        context = importlib.import_module("ts.context")
+        manifest = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_text())
+        self._context = context.Context(
+            folder.name,
+            str(folder),
+            manifest,
+            BATCH,
+            None,
+            "0.12.0",
+            metrics=_Uncounted(),
+            model_yaml_config=_yaml(folder),
+        )
+        self._processor = context.RequestProcessor
+        self._handler = _class(folder, manifest["model"]["handler"])()
+        self._handler.initialize(self._context)
+        if hasattr(self._handler, "settle"):
+            self._handler.settle(self._context)
+
+    def answers(self, bodies: list[bytes]) -> list[bytes]:
+        """One batch."""
+        self._context.request_ids = {index: str(index) for index in range(len(bodies))}
+        self._context.request_processor = [self._processor({}) for _ in bodies]
+        results = self._handler.handle([{"body": body} for body in bodies], self._context)
+        return [result if isinstance(result, bytes) else json.dumps(result).encode() for result in results]
+
+
+class _Uncounted:
+    """Metrics that nobody collects."""
+
+    def __getattr__(self, _name: str) -> Any:
+        return lambda *_given, **_named: None
+
+
+def _yaml(folder: Path) -> dict[str, Any]:
+    file = folder / "model-config.yaml"
+    return importlib.import_module("yaml").safe_load(file.read_text()) if file.exists() else {}
+
+
+def _class(folder: Path, handler: str) -> Any:
+    """The only class that a file of the archive defines, or the built-in handler of that name."""
+    name = handler.removesuffix(".py")
+    own = (folder / f"{name}.py").exists()
+    module = importlib.import_module(name if own else f"ts.torch_handler.{name}")
+    classes = [value for value in vars(module).values() if isinstance(value, type)]
+    if own:
+        (kind,) = (each for each in classes if each.__module__ == name)
+        return kind
+    return next(each for each in classes if each.__name__.lower() == name.replace("_", ""))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from benchmarks import offered, rival
 from benchmarks.dialect import TENSORS
-from benchmarks.floor import floor
+from benchmarks.floor import NoFloorError, floor
 from benchmarks.offered import Offer, Point, draw, plan, table
 from benchmarks.process import NotServingError, ServerProcess
 from benchmarks.quick import figures
@@ -27,7 +29,7 @@ from torchserve.cli.loadgen.tally import Tally
 
 BODIES = [b'"request %09d"' % number for number in range(70)]
 WORKLOAD = Workload(
-    "echo", Path("echo.mar"), BODIES[0], "text/plain", lambda n: BODIES[:n], bytes, ECHO / "handler.py", 32, 1
+    "echo", Path("echo.mar"), BODIES[0], "text/plain", lambda n: BODIES[:n], bytes, batch=32, delay_ms=1
 )
 
 
@@ -96,11 +98,20 @@ def test_curves_are_drawn(tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_floor_is_the_handler_alone() -> None:
-    bare = floor(WORKLOAD)
-    assert bare is not None
+def packed(tmp_path: Path, handler: str = (ECHO / "handler.py").read_text()) -> Workload:
+    """WORKLOAD in an archive."""
+    archive = tmp_path / "echo.mar"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("MAR-INF/MANIFEST.json", json.dumps({"model": {"handler": "handler.py"}}))
+        file.writestr("handler.py", handler)
+    return replace(WORKLOAD, archive=archive)
+
+
+def test_a_floor_is_the_handler_alone(tmp_path: Path) -> None:
+    bare = floor(packed(tmp_path), Path(sys.prefix))
     assert bare.rate > 0 < bare.lone_us
-    assert floor(Workload("d", Path("d.mar"), b"", "x/y", lambda n: [b""] * n)) is None
+    with pytest.raises(NoFloorError, match="ZeroDivisionError"):
+        floor(packed(tmp_path, "1 / 0"), Path(sys.prefix))
 
 
 def a_venv(tmp_path: Path) -> Path:
@@ -120,17 +131,20 @@ def a_venv(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_how_a_rival_is_started(name: str, tmp_path: Path) -> None:
-    server = Rival(name, a_venv(tmp_path), WORKLOAD)
+    venv = a_venv(tmp_path)
+    server = Rival(name, venv, packed(tmp_path), venv)
     launch = server.prepare()
     assert str(server.port) in launch.command
-    assert launch.environment["RIVAL_HANDLER"].endswith("handler.py")
+    assert Path(launch.environment["RIVAL_MODEL"], "handler.py").is_file()
+    assert launch.environment["RIVAL_PACKAGES"] == str(venv / "lib" / "python3.11" / "site-packages")
     assert (launch.environment["RIVAL_BATCH"], launch.environment["RIVAL_DELAY_MS"]) == ("32", "1")
     assert server.predictions.startswith(f"http://127.0.0.1:{server.port}/")
     if name == "triton":
         laid = {str(path.relative_to(server.folder)) for path in server.folder.rglob("*") if path.is_file()}
         assert laid == {
             "backends/python/libtriton_python.so", "backends/python/triton_python_backend_stub",
-            "models/echo/config.pbtxt", "models/echo/1/model.py", "models/echo/1/serving.py",
+            "models/echo/config.pbtxt", "models/echo/1/triton_model.py", "models/echo/1/serving.py",
+            "model/echo/MAR-INF/MANIFEST.json", "model/echo/handler.py",
         }  # fmt: skip
         assert "max_batch_size: 32" in (server.folder / "models/echo/config.pbtxt").read_text()
         assert server.predictions.endswith("/v2/models/echo/infer")
@@ -139,11 +153,15 @@ def test_how_a_rival_is_started(name: str, tmp_path: Path) -> None:
 
 
 def test_a_rival_that_ends_at_once_is_told_with_its_words(tmp_path: Path) -> None:
-    python = tmp_path / "bin" / "python"
+    venv = a_venv(tmp_path)
+    python = venv / "bin" / "python"
     python.parent.mkdir()
     python.write_text("#!/bin/sh\necho no module named mosec\n")
     python.chmod(0o755)
-    with Rival("mosec", tmp_path, WORKLOAD) as server, pytest.raises(NotServingError, match="no module named mosec"):
+    with (
+        Rival("mosec", venv, packed(tmp_path), venv) as server,
+        pytest.raises(NotServingError, match="no module named mosec"),
+    ):
         server.wait_for_ping()
     assert not server.folder.exists()
     assert os.path.exists(python)

@@ -1,0 +1,31 @@
+"""No server: `bare_loop.py SECONDS FILE…` prints the seconds of a body in full batches, and of a lone one, as JSON."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from serving import BATCH, Handler
+
+
+def seconds(handler: Handler, batches: list[list[bytes]], least: float) -> float:
+    """Of all batches one after the other, the median of at least `least` seconds behind one round to warm up."""
+    for batch in batches:
+        handler.answers(batch)
+    taken, end = [], time.perf_counter() + least
+    while not taken or time.perf_counter() < end:
+        began = time.perf_counter()
+        for batch in batches:
+            handler.answers(batch)
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+if __name__ == "__main__":
+    handler, least = Handler(), float(sys.argv[1])
+    bodies = [Path(name).read_bytes() for name in sys.argv[2:]]
+    full = seconds(handler, [bodies[start : start + BATCH] for start in range(0, len(bodies), BATCH)], least)
+    print(json.dumps({"full": full / len(bodies), "lone": seconds(handler, [bodies[:1]], least)}))
