@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, cast
 
 from ..core.errors import HandlerFailed, ModelNotFound, VersionNotFound
@@ -45,11 +45,13 @@ if TYPE_CHECKING:
 class Relayed:
     """The dataplane's sink of a request that an acceptor has read."""
 
-    __slots__ = ("_desk", "_number", "_streaming", "over", "started", "ticket")
+    __slots__ = ("_desk", "_number", "_streaming", "head", "over", "request_id", "started", "ticket")
 
-    def __init__(self, desk: Desk, number: int) -> None:
+    def __init__(self, desk: Desk, message: Submit, head: Learn) -> None:
         self._desk = desk
-        self._number = number
+        self._number = message.number
+        self.head = head
+        self.request_id = message.request_id
         self._streaming = False
         self.over = False
         self.started = perf_counter()
@@ -147,6 +149,7 @@ class Desk:
         self.gone, self.busy = True, False
         for relayed in self._open.values():
             relayed.end()
+            self._book_lost(relayed)
         for arrival in self._arrivals.values():
             arrival.__exit__(None, None, None)
         self._open.clear()
@@ -165,7 +168,7 @@ class Desk:
         head = self._heads[message.head]
         parts = tuple([Part(*row) for row in message.parts])
         payload = Payload(message.request_id, parts, head.headers, head.timeout, head.priority)
-        relayed = self._open[message.number] = Relayed(self, message.number)
+        relayed = self._open[message.number] = Relayed(self, message, head)
         try:
             model = head.model or only_model(self._services)
             ticket = self._services.dataplane.submit(model, head.version, payload, relayed)
@@ -206,6 +209,15 @@ class Desk:
                 ticket.answered(took)
         self._services.metrics.request(status)
         self._services.access(entry(booked[1:]))
+
+    def _book_lost(self, relayed: Relayed) -> None:
+        """Who asked, and in which words, only the acceptor knew."""
+        head = relayed.head
+        named = "/".join(filter(None, (head.model, head.version)))
+        target = f"/predictions/{named}" if named else "/invocations"
+        took = perf_counter() - relayed.started
+        self._services.metrics.request(500)
+        self._services.access(entry((time(), "", "POST", target, 500, took, True, relayed.request_id)))
 
     # ---- the rest
 

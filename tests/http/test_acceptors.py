@@ -160,6 +160,7 @@ async def test_a_killed_acceptor_loses_its_own_connections_and_is_replaced() -> 
             with suppress(ConnectionResetError):
                 assert await reader.read() == b""
             await until(lambda: data.cancelled == 1)
+            assert [(entry.target, entry.status) for entry in h.log] == [("/predictions/m", 500)]
             # Whoever connects meanwhile waits for the next one.
             async with connect(h.port()) as (late, waiting):
                 waiting.write(post("/predictions/m", b"y"))
