@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from . import peers
@@ -21,34 +21,45 @@ from .front_door import Finding, serving
 from .offered import Offer, Point, draw, offer
 from .options import arguments
 from .report import OURS, Report, Spread
-from .reworded import reworded
+from .servers import Server
 from .surroundings import configuration, environment, environments
 from .workload import Workload
 
 LOADS = (0.3, 0.6, 0.9, 1.0, 1.2, 1.5)  # of the bare loop
+STEADY = 1.25  # what the loop may be faster after a round than before it, or slower: else it was not alone
 SHARE, REFUSAL = 0.9, 5.0  # of the loop, and of the peak; milliseconds
-WAY = 0.9  # what the model may take of the SLO; the rest is for the way there and back, on one machine with the sender
+WAY = 0.9  # of the SLO is what the server is told it has; the rest is for the way there and back, and for lateness
 _PRESET = "--only ours --workloads digits imagenet --rounds 3 --seconds 6 --warmup 3"
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """The bare loop's requests/s, and what came of each load, the least first, right after it."""
+    """What came of each load, the least first, and the bare loop's requests/s right before and right after."""
 
     workload: str
-    bare: float
+    loop: tuple[float, float]
     points: tuple[Point, ...]
+
+    @property
+    def bare(self) -> float:
+        return sum(self.loop) / 2
 
     @property
     def peak(self) -> float:
         return max(each.goodput for each in self.points)
 
+    def faults(self) -> Iterator[str]:
+        """Why this is no measurement."""
+        if max(self.loop) > STEADY * min(self.loop):
+            yield f"{self.workload}: the bare loop did {self.loop[0]:.0f}, and then {self.loop[1]:.0f} requests/s"
+        yield from (f"{self.workload}, {each.offered:.0f}/s: {each.fault}" for each in self.points if each.fault)
+
 
 def findings(workload: str, rounds: Sequence[Round]) -> Iterator[Finding]:
     """Each share is taken within its round, as a machine's speed wanders between them."""
     mine = [each for each in rounds if each.workload == workload]
-    yield Finding(f"{workload}: the bare loop, requests/s", _told(each.bare for each in mine))
-    yield Finding(f"{workload}: most in time, a second", _told(each.peak for each in mine))
+    yield Finding(f"{workload}: the bare loop, requests/s", _told([each.bare for each in mine]))
+    yield Finding(f"{workload}: most in time, a second", _told([each.peak for each in mine]))
     yield _at_least(f"{workload}: that, as a share of the bare loop", [each.peak / each.bare for each in mine])
     most = [each.points[-1] for each in mine]
     what = f"{workload}: in time at {LOADS[-1]:.0%} load, as a share of the peak"
@@ -63,7 +74,7 @@ def _at_least(what: str, shares: Sequence[float]) -> Finding:
     return Finding(what, _told(shares), f"≥ {SHARE:g}", Spread.of(shares).median >= SHARE)
 
 
-def _told(values: Iterator[float] | Sequence[float]) -> str:
+def _told(values: Sequence[float]) -> str:
     spread = Spread.of(values)
     digits = 0 if spread.median >= 100 else 2
     return f"{spread.median:.{digits}f} ({spread.low:.{digits}f} to {spread.high:.{digits}f})"
@@ -76,11 +87,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args([*_PRESET.split(), *(sys.argv[1:] if argv is None else argv)])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     venvs = environments(options)
-    report, rounds, interrupted = Report(environment(options, venvs, "our own"), slo=options.slo_ms / 1e3), [], False
+    how = f"{options.rounds} rounds of {options.seconds:g} s at each load, {options.warmup:g} s or less to warm up"
+    told = environment(options, venvs, "our own") | {"generator": "our own, open loop, same host", "method": how}
+    report, rounds, interrupted = Report(told, slo=options.slo_ms / 1e3), [], False
     try:
         with tempfile.TemporaryDirectory(prefix="goodput-") as folder:
             for workload in peers.workloads(options, venvs, Path(folder), report):
-                rounds += measured(workload, options, report, Path(folder))
+                rounds += measured(workload, options, report)
     except KeyboardInterrupt:
         interrupted = True
         report.faults.append("interrupted: the rounds are incomplete")
@@ -90,33 +103,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 130 if interrupted else 1 if missed else 0
 
 
-def measured(workload: Workload, options: argparse.Namespace, report: Report, folder: Path) -> list[Round]:
-    """The rounds whose points are measurements; a fault ends it and makes the report invalid."""
-    slo, venv = options.slo_ms, options.our_venv.absolute()
-    archive = reworded(workload.archive, folder / "with-slo", {"latencySlo": round(WAY * slo)})
-    told, rounds = replace(workload, archive=archive), []
-    report.configurations[workload.name] = configuration(archive)
+def measured(workload: Workload, options: argparse.Namespace, report: Report) -> list[Round]:
+    """The rounds; a fault ends them and makes the report invalid."""
+    venv, rounds = options.our_venv.absolute(), []
+    report.configurations[workload.name] = configuration(workload.archive)
     try:
-        with serving(told, venv, name=OURS) as server:
+        with serving(workload, venv, name=OURS) as server:
+            bare = floor(workload, venv).rate
             for _ in range(options.rounds):
-                bare, points = floor(told, venv).rate, []
-                for load in LOADS:
-                    point = offer(server, told, Offer(load * bare, options.seconds, slo / 1e3, warmup=options.warmup))
-                    points.append(point)
-                    refusal = "" if point.refusal_p50 is None else f", refusals in {point.refusal_p50:.2f} ms"
-                    peers.say(
-                        f"{workload.name}, {load:.0%} of {bare:.0f}/s offered: {point.goodput:.0f}/s in time,"
-                        f" {point.refused:.0f}/s refused{refusal} {point.fault or ''}"
-                    )
+                points = tuple(_offered(server, workload, load, bare, options) for load in LOADS)
+                before, bare = bare, floor(workload, venv).rate
+                rounds.append(Round(workload.name, (before, bare), points))
                 report.points += points
-                report.faults += [
-                    f"{workload.name}, {each.offered:.0f}/s: {each.fault}" for each in points if each.fault
-                ]
-                rounds.append(Round(workload.name, bare, tuple(points)))
+                report.faults += rounds[-1].faults()
     except (*peers.FAULTS, NoFloorError) as fault:
         report.faults.append(f"{workload.name}: {fault}")
         peers.say(f"INVALID: {workload.name}: {fault}")
     return rounds
+
+
+def _offered(server: Server, workload: Workload, load: float, bare: float, options: argparse.Namespace) -> Point:
+    slo = options.slo_ms / 1e3
+    point = offer(server, workload, Offer(load * bare, options.seconds, slo, warmup=options.warmup, deadline=WAY * slo))
+    refusal = "" if point.refusal_p50 is None else f", refusals in {point.refusal_p50:.2f} ms"
+    peers.say(
+        f"{workload.name}, {load:.0%} of {bare:.0f}/s offered: {point.goodput:.0f}/s in time,"
+        f" {point.refused:.0f}/s refused{refusal} {point.fault or ''}"
+    )
+    return point
 
 
 def _write(report: Report, rounds: Sequence[Round], found: Sequence[Finding], out: Path) -> None:

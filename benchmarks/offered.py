@@ -26,13 +26,14 @@ _BODIES, _BYTES = 64, 16 << 20  # that many different bodies, and no more bytes 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """How much is offered, for how many seconds; `slo` in seconds."""
+    """How much is offered, for how many seconds; `slo` in seconds, and so `deadline`, which the server is told of."""
 
     rate: float
     seconds: float
     slo: float
     arrivals: str = "poisson"
     warmup: float = 10.0
+    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +78,12 @@ def plan(server: ServerProcess, workload: Workload, load: Offer) -> Plan:
     echoes = workload.expected is bytes and dialect.wrap is as_it_is  # else what comes back is not what was sent
     check = echo if echoes else Expected([_lone(server, workload, body) for body in bodies])
     parts = urlsplit(server.predictions)
+    wish = {} if load.deadline is None else {"x-request-timeout-ms": f"{load.deadline * 1e3:.0f}"}
     return Plan(
         parse_address(f"http://{parts.netloc}"), parts.path,
         tuple(Payload(f"body {place}", dialect.wrap(body), kind) for place, body in enumerate(bodies)),
         Open(load.rate, load.arrivals), seconds=load.seconds, slo=load.slo,
-        check=Unwrapped(check, dialect.unwrap), headers=dict(dialect.headers), most_warmup=load.warmup,
+        check=Unwrapped(check, dialect.unwrap), headers={**dialect.headers, **wish}, most_warmup=load.warmup,
     )  # fmt: skip
 
 

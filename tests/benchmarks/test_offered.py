@@ -62,6 +62,8 @@ def test_what_is_offered(tmp_path: Path) -> None:
     assert [payload.body for payload in made.payloads] == BODIES[:64]
     assert made.check(0, b"x", b"x")
     assert not made.check(0, b"x", b"y")
+    made = plan(server, WORKLOAD, Offer(100.0, 10.0, 0.05, deadline=0.045))
+    assert (made.slo, made.headers) == (0.05, {"x-request-timeout-ms": "45"})
     server.dialect = TENSORS
     made = pickle.loads(pickle.dumps(plan(server, WORKLOAD, Offer(100.0, 10.0, 0.05))))
     assert made.headers == {"Inference-Header-Content-Length": "0"}
