@@ -11,6 +11,8 @@ from .histogram import Histogram
 from .plan import Plan
 from .tally import CONNECT, REFUSALS, REFUSED, RIGHT, STATUS, WRONG, Tally
 
+_DEADLINE = "x-request-timeout-ms"
+
 
 class Recorder:
     """A request counts when it was due between `begin` and `end`; until these are known, all is warm-up."""
@@ -18,6 +20,8 @@ class Recorder:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._slo = plan.slo if plan.slo is not None else math.inf
+        told = _DEADLINE in map(str.lower, plan.headers)
+        self._refusals = REFUSALS | {504} if told else REFUSALS  # 504: it was queued until its time was over
         self.begin = self.end = math.inf
         self.tally = Tally()
         self.window = Histogram()
@@ -64,7 +68,7 @@ class Recorder:
         self.failed(CONNECT, text, due, now)
 
     def _not_good(self, answer: Answer, due: float, now: float) -> None:
-        refused = answer.status in REFUSALS
+        refused = answer.status in self._refusals
         self.failed(REFUSED if refused else STATUS, f"{answer.status} {shortened(answer.body)}", due, now)
         if refused and self.counts(due):
             self.tally.refusal.add(now - due)

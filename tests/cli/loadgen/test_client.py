@@ -88,6 +88,15 @@ async def test_a_fault_is_counted_and_the_load_goes_on(load: Closed | Open, faul
     assert tally.faults == (0 if kind == "refused" else REQUESTS // 5)
 
 
+@pytest.mark.parametrize(
+    ("headers", "kind"), [({}, "bad status"), ({"X-Request-Timeout-Ms": "50"}, "refused")], ids=["", "told"]
+)
+async def test_a_504_is_a_refusal_of_those_who_told_their_time(headers: dict[str, str], kind: str) -> None:
+    async with faulty(some(reply(b"late", "504 Gateway Timeout"))) as server:
+        tally = await play(replace(a_plan(server.address, Open(2000.0)), headers=headers))
+    assert tally.counts == {"right": REQUESTS * 4 // 5, kind: REQUESTS // 5}
+
+
 @pytest.mark.parametrize("load", [Closed(2), Open(2000.0)], ids=str)
 async def test_an_answer_that_does_not_come_is_given_up(load: Closed | Open) -> None:
     async with faulty(some(None)) as server:
