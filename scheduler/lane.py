@@ -167,6 +167,7 @@ class Lane:
             outcomes = [OutcomeMismatch(len(outcomes), len(batch.jobs))] * len(batch.jobs)
         for job, outcome in zip(batch.jobs, outcomes, strict=True):
             _answer(job, outcome)
+        _part(batch)
         self._settle()
 
     def fail(self, runner: Runner, batch: Batch, error: Exception) -> None:
@@ -179,6 +180,7 @@ class Lane:
             self._end(batch, self._time())
             for job in batch.jobs:
                 _answer(job, error)
+            _part(batch)
             self._settle()
 
     def put_back(self, batch: Batch) -> None:
@@ -304,6 +306,13 @@ class Lane:
             self._timer.cancel()
         self._timer_at = at
         self._timer = self._loop.call_at(at, self._on_timer)
+
+
+def _part(batch: Batch) -> None:
+    """A batch and its jobs know each other: a cycle that only the garbage collector would find, with all bodies."""
+    for job in batch.jobs:
+        if job.batch is batch:  # unless it goes on, in its next
+            job.batch = None
 
 
 def _answer(job: Job, outcome: object) -> None:

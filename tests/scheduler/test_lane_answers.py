@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import weakref
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from torchserve.scheduler.errors import OutcomeMismatch
 
-from .doubles import Instant, Worker, setup, turn
+from .doubles import Instant, Sink, Worker, setup, turn
 
 Run = Callable[[Awaitable[None]], None]
 
@@ -34,6 +36,35 @@ def test_answers_come_in_order_and_once(run: Run):
         assert (lane.running, lane.runners, lane.free) == (0, 1, 1)
 
     run(main())
+
+
+class Body:
+    """A payload that is missed when it goes."""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_ended_batch_goes_without_the_garbage_collector(run: Run, fails: bool):
+    async def main() -> None:
+        lane, worker, _ = setup(batch_size=2)
+        lane.attach(worker)
+        bodies = [Body(), Body()]
+        gone = [weakref.ref(body) for body in bodies]
+        for body in bodies:
+            lane.submit(body, Sink(), id="x")
+        await turn()
+        del body, bodies
+        assert None not in [each() for each in gone]
+        if fails:
+            lane.fail(worker, worker.batches.pop(), RuntimeError("died"))
+        else:
+            lane.finish(worker, worker.batches.pop(), ["a", "b"])
+        assert [each() for each in gone] == [None, None]
+
+    gc.disable()
+    try:
+        run(main())
+    finally:
+        gc.enable()
 
 
 def test_the_next_batch_is_on_its_way_before_the_answers(run: Run):
