@@ -97,6 +97,10 @@ class DataPlane:
         """Tell the batcher of a request whose body is still arriving. Raises ModelNotFound, VersionNotFound."""
         return Arrival(self._registry.get(model, version))
 
+    def room(self, model: str, version: str | None, size: int) -> memoryview | None:
+        """Where a body of that size that is still arriving is best received; None: wherever its reader likes."""
+        return self._registry.get(model, version).room(size)
+
     def submit(self, model: str, version: str | None, payload: Payload, sink: Sink) -> Ticket:
         """Queue a prediction; the outcome goes to `sink`: chunk(Reply)*, then done(Reply) or fail(ServeError).
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..core.errors import BadRequest, RouteNotFound, TooLarge
-from ..core.payload import Part
+from ..core.payload import Body, Part
 from .body import check_json_syntax, is_form, last_of_each, split_body
 from .limits import Limits
 from .request import Head, by_lower_name, check_percent, decode_segment, media_type
@@ -61,7 +61,7 @@ class Asked:
             self.headers["url_path"] = decode_segment(params.get("rest", ""))
         self.found = True
 
-    def parts(self, body: bytes | bytearray, limits: Limits) -> tuple[Part, ...]:
+    def parts(self, body: Body, limits: Limits) -> tuple[Part, ...]:
         """The rows of the handler's input. Raises BadRequest."""
         if self._given or is_form(self._kind):
             parts = split_body(bytes(body), self._content_type, limits, check_json=self._check_json)
@@ -70,7 +70,7 @@ class Asked:
             check_json_syntax("body", body)
         return (Part("body", self._kind, body),)
 
-    def headers_of(self, body: bytes | bytearray) -> dict[str, str]:
+    def headers_of(self, body: Body) -> dict[str, str]:
         """With the body's length, where the head did not say it."""
         if "content-length" in self.fields:
             return self.headers

@@ -129,17 +129,19 @@ class Lean(asyncio.Protocol):
 
     def _arrive(self, prediction: Prediction, body: bytes, length: int) -> None:
         try:
-            expectation = prediction.expect()
+            expectation, room = prediction.expect(), prediction.room(length)
         except ServeError as error:
             prediction.fail(error, unread=True)
             return
-        self._await(expectation, body, length)
+        self._await(expectation, body, length, room)
 
-    def _await(self, expectation: AbstractContextManager[None], begin: bytes, length: int) -> None:
-        self._arrival = Arrival(self, expectation, begin, length)
+    def _await(
+        self, expectation: AbstractContextManager[None], begin: bytes, length: int, room: memoryview | None = None
+    ) -> None:
+        self._arrival = Arrival(self, expectation, begin, length, room)
         self._listen(self._arrival)
 
-    def whole(self, body: bytearray) -> None:
+    def whole(self, body: Body) -> None:
         """The body that was arriving has come."""
         self._arrived()
         if self._prediction is not None:
@@ -238,24 +240,36 @@ class Lean(asyncio.Protocol):
 
 
 class Arrival(asyncio.BufferedProtocol):
-    """A body that is still arriving, received into one buffer. While it is, the model's batcher knows of it."""
+    """A body that is still arriving, received into one buffer: `room`, which has all of it, or one of its own. While it
+    is, the model's batcher knows of it.
+    """
 
     __slots__ = ("_began", "_body", "_expectation", "_last", "_lean", "_length", "_received")
 
-    def __init__(self, lean: Lean, expectation: AbstractContextManager[None], first: bytes, length: int) -> None:
+    def __init__(
+        self,
+        lean: Lean,
+        expectation: AbstractContextManager[None],
+        first: bytes,
+        length: int,
+        room: memoryview | None = None,
+    ) -> None:
         self._lean = lean
         self._expectation = expectation
         self._began = self._last = monotonic()
         self._received = len(first)
         self._length = length
-        self._body = bytearray()
-        self._grow(first)
+        self._body: bytearray | memoryview = bytearray() if room is None else room
+        if room is None:
+            self._grow(first)
+        else:
+            room[: len(first)] = first
         expectation.__enter__()
 
-    def _grow(self, begin: bytes | bytearray) -> None:
+    def _grow(self, begin: Body) -> None:
         """Make room for more behind `begin`: no memory for a length that is only said."""
-        self._body = bytearray(min(self._length, max(_FIRST_ROOM, _MORE_ROOM * len(begin))))
-        self._body[: len(begin)] = begin
+        body = self._body = bytearray(min(self._length, max(_FIRST_ROOM, _MORE_ROOM * len(begin))))
+        body[: len(begin)] = begin
 
     # ---- asyncio's side
 

@@ -74,7 +74,12 @@ class Prediction:
             return nullcontext()
         return self._services.dataplane.expect(self.asked.model, self.asked.version)
 
-    def submit(self, body: bytes | bytearray) -> None:
+    def room(self, size: int) -> memoryview | None:
+        """Where to receive that body, if its model has a place for it. Raises as `expect` does."""
+        asked = self.asked
+        return self._services.dataplane.room(asked.model, asked.version, size) if asked.model else None
+
+    def submit(self, body: Body) -> None:
         """Hand the request to its model."""
         services, asked = self._services, self.asked
         try:

@@ -118,6 +118,9 @@ class RemotePlane:
     def expect(self, model: str, version: str | None) -> Expectation:
         return Expectation(self, next(self._numbers), model, version)
 
+    def room(self, _model: str, _version: str | None, _size: int) -> None:
+        """What an acceptor receives goes to the main process first."""
+
     def submit(self, model: str, version: str | None, payload: Payload, sink: Sink) -> RemoteTicket:
         number = next(self._numbers)
         parts = tuple([(part.name, part.content_type, cast("bytes", part.body)) for part in payload.parts])

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 from ..payload import Body
@@ -23,6 +24,7 @@ from .concurrent import converse
 from .lifeline import die_with_parent
 from .ranks import Ends, Others, RankDied, follow, take_ends
 from .service import Service
+from .shared import Inbox, Outbox
 from .stream import MAX_FRAME, StreamCut, receive, send
 
 log = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ def main() -> int:
     else:
         ends = take_ends()
     try:
-        code = _converse(ends, arguments.ranks or "")
+        code = _converse(ends, arguments.ranks or "", arguments.memory)
     except (BrokenPipeError, ConnectionResetError):
         log.warning("%s: the front has closed the connection", arguments.name)
         code = 0
@@ -60,6 +62,7 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m torchserve.core.backend", description="A model worker's process.")
     parser.add_argument("--fd", type=int, help="number of the inherited, connected stream socket")
+    parser.add_argument("--memory", type=int, nargs=2, help="those of the memory for requests' and results' bodies")
     parser.add_argument("--ranks", help="this is one rank of a model of that parallelType, started by torchrun")
     parser.add_argument("--name", required=True, help="the worker's name, for its log lines")
     parser.add_argument("--parent", type=int, help="pid that must be the parent; otherwise it has died already")
@@ -73,7 +76,7 @@ def _prepare_output() -> None:
     logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
 
 
-def _converse(ends: Ends, kind: str) -> int:
+def _converse(ends: Ends, kind: str, memory: Sequence[int] | None) -> int:
     if ends.rank > 0:
         return follow(ends, Service(lambda _: None))
     owner = os.getpid()
@@ -86,9 +89,10 @@ def _converse(ends: Ends, kind: str) -> int:
             _exit_now(1)
         send(ends.front, buffers)
 
-    service = Service(say)
+    inbox, outbox = (Inbox(memory[0]), Outbox(memory[1])) if memory else (None, None)
+    service = Service(say, outbox)
     others = Others(ends.lines, kind)
-    reader: FrameReader[ToBackend] = FrameReader(ToBackend, MAX_FRAME)
+    reader: FrameReader[ToBackend] = FrameReader(ToBackend, MAX_FRAME, inbox.view if inbox else None)
     while (frame := receive(ends.front, reader)) is not None:
         if isinstance(frame.message, Load):
             loop = asyncio.new_event_loop() if frame.message.asynchronous else None

@@ -32,6 +32,7 @@ from .failure import describe, detail, failure_of, sendable
 from .inputs import decode_rows, request_headers
 from .loader import EntryPoint, add_model_path, load_entry_point
 from .outputs import UnsupportedOutput, encode_value, http_status, make_result
+from .shared import Outbox
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +44,10 @@ class Service:
     any thread of the handler that streams, one at a time.
     """
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, outbox: Outbox | None = None) -> None:
+        """Large results go to the `outbox`, if there is one and as far as it has room."""
         self._send = send
+        self._outbox = outbox
         self._lock = threading.Lock()
         self._running: int | None = None
         self._load: Load
@@ -109,14 +112,18 @@ class Service:
             self._conclude(*ended.value)
 
     def _conclude(self, answer: Answer, results: list[Body]) -> None:
+        places = self._place(results)
         try:
-            buffers = encode(answer, results)
+            buffers = encode(answer, results, places)
         except (TypeError, ValueError) as error:
             log.error("the metrics of batch %d are dropped, a name or value can't be sent: %s", answer.batch, error)
-            buffers = encode(msgspec.structs.replace(answer, samples=()), results)
+            buffers = encode(msgspec.structs.replace(answer, samples=()), results, places)
         with self._lock:
             self._running = None
             self._send(buffers)
+
+    def _place(self, bodies: Sequence[Body]) -> dict[int, int]:
+        return {} if self._outbox is None else self._outbox.place(bodies)
 
     def predict(self, predict: Predict, bodies: Sequence[Body]) -> tuple[Answer, list[Body]]:
         """Run a batch. The Answer's code is 200, with a result for each row, or the status the batch failed with."""
@@ -129,6 +136,8 @@ class Service:
 
     def _steps(self, predict: Predict, bodies: Sequence[Body]) -> Generator[Any, Any, tuple[Answer, list[Body]]]:
         """A batch up to what the handler returned, which is yielded, and, sent what came of that, to its Answer."""
+        if self._outbox is not None:
+            self._outbox.give(predict.free)
         context = self._context
         metrics = context.metrics
         context.request_ids = {index: row.request_id for index, row in enumerate(predict.rows)}
@@ -232,7 +241,7 @@ class Service:
         with self._lock:
             if self._running is None:
                 raise ValueError("an intermediate response came after the handler had returned")
-            self._send(encode(Partial(self._running, tuple(results)), bodies))
+            self._send(encode(Partial(self._running, tuple(results)), bodies, self._place(bodies)))
 
 
 class InvalidOutput(Exception):

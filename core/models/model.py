@@ -27,6 +27,7 @@ from ..workers.gpus import GpuSeats
 from ..workers.launcher import Launcher
 from ..workers.memory import resident
 from ..workers.pool import Pool
+from ..workers.shared import Requests, shared
 from .numbers import WorkerNumbers
 from .observer import ModelObserver
 from .on_demand import OnDemandModel
@@ -73,6 +74,7 @@ class Model:
         self._chosen_handler = chosen_handler
         self.lane = Lane(_policy(options), refused=self._refused, clock=time.monotonic)
         self.metrics = metrics.of_model(name, version)
+        self._requests: Requests | None = None if options.parallel and options.parallel.ranks else shared(Requests)
         launcher = Launcher(
             load=_order(name, version, archive, handler, options, settings, metrics),
             options=options,
@@ -81,6 +83,7 @@ class Model:
             seats=seats,
             lane=self.lane,
             observer=ModelObserver(self.metrics),
+            requests=self._requests,
         )
         self.pool = Pool(launcher, f"{name}_{version}", numbers.next, options.max_retry_timeout, self._hopeless)
         self.scaler = Scaler(self._label, self.lane, self.pool, options.scale_down_after)
@@ -147,6 +150,10 @@ class Model:
             self.on_demand.called()
         return job
 
+    def room(self, size: int) -> memoryview | None:
+        """Where a body that is still arriving can be received, so that a worker reads it there."""
+        return None if self._requests is None else self._requests.take(size)
+
     @property
     def resting(self) -> bool:
         """An onDemand model without workers now; its next request brings them back."""
@@ -181,6 +188,8 @@ class Model:
             self._seats.residents.part(self.on_demand)
         self.lane.close(Draining(f"{self._label} was removed before it came to this request."))
         await self.pool.stop(min(grace, 1.0))
+        if self._requests is not None:
+            self._requests.close()
 
     @property
     def failed(self) -> bool:

@@ -1,15 +1,17 @@
 """Frames on a byte stream, without I/O: a message and the bodies that travel beside it, in both directions.
 
-A frame is a 16-byte prefix (magic, length of the head, length of all bodies), the head (msgpack of the message and of
-each body's length), then the bodies end to end. May import msgspec and core.payload.
+A frame is a 16-byte prefix (magic, length of the head, length of the bodies that follow it), the head (msgpack of the
+message, of each body's length, and of the offsets of those that lie in shared memory), then the others end to end. May
+import msgspec and core.payload.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, takewhile
+from types import MappingProxyType
 from typing import Annotated, Any, Final, Generic, TypeVar, cast
 
 import msgspec
@@ -17,6 +19,10 @@ import msgspec
 from ..payload import Body
 
 M = TypeVar("M")
+Lend = Callable[[int, int], Body]  # (offset, size); raises FrameError where no such body can lie
+_Natural = Annotated[int, msgspec.Meta(ge=0)]
+_Lent = Sequence[tuple[int, Body]]  # index and body
+_Head = tuple[M, Sequence[int], Mapping[int, int] | None]
 
 _MAGIC: Final = b"TSW1"
 _PREFIX: Final = struct.Struct("<4sIQ")
@@ -24,6 +30,7 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 _SMALL: Final = 4096
 _SCRATCH: Final = 1 << 16
 _OWN: Final = 1 << 15  # a body over this is worth a buffer, and a system call, of its own
+_NOWHERE: Final[Mapping[int, int]] = MappingProxyType({})
 
 
 class FrameError(Exception):
@@ -38,15 +45,19 @@ class Frame(Generic[M]):
     bodies: tuple[Body, ...] = ()
 
 
-def encode(message: msgspec.Struct, bodies: Sequence[Body] = ()) -> list[Body]:
+def encode(message: msgspec.Struct, bodies: Sequence[Body] = (), places: Mapping[int, int] = _NOWHERE) -> list[Body]:
     """The frame as buffers to write in order. Bodies over 4 KiB are passed through as they are, never copied;
     smaller ones are joined, because a buffer of its own costs more than the copy.
 
+    `places` are the offsets of the bodies that lie in shared memory, by their index; these are left out.
     Raises TypeError when the message holds something msgpack can't carry.
     """
     sizes = [body.nbytes if isinstance(body, memoryview) else len(body) for body in bodies]
     run = bytearray(_PREFIX.size)
-    _ENCODER.encode_into((message, sizes), run, _PREFIX.size)
+    _ENCODER.encode_into((message, sizes, places or None), run, _PREFIX.size)
+    if places:
+        bodies = [body for index, body in enumerate(bodies) if index not in places]
+        sizes = [size for index, size in enumerate(sizes) if index not in places]
     _PREFIX.pack_into(run, 0, _MAGIC, len(run) - _PREFIX.size, sum(sizes))
     buffers: list[Body] = [run]
     if max(sizes, default=0) <= _SMALL:
@@ -71,12 +82,13 @@ class FrameReader(Generic[M]):
     `kind` is the message type or union expected; `max_frame` bounds a whole frame in bytes. The bodies of a frame that
     fits in the 64 KiB scratch buffer are bytes. Of a larger one each body over 32 KiB is received into a bytearray of
     its own, which is the reader's to keep: nobody else has it, and it goes when its last user has gone. The others are
-    views.
+    views. A body in shared memory is whatever `lend` makes of its offset and its size.
     """
 
-    def __init__(self, kind: Any, max_frame: int) -> None:
-        self._decoder = msgspec.msgpack.Decoder(tuple[kind, tuple[Annotated[int, msgspec.Meta(ge=0)], ...]])
+    def __init__(self, kind: Any, max_frame: int, lend: Lend | None = None) -> None:
+        self._decoder = msgspec.msgpack.Decoder(tuple[kind, tuple[_Natural, ...], dict[_Natural, _Natural] | None])
         self._max_frame = max_frame
+        self._lend = lend
         self._scratch = memoryview(bytearray(_SCRATCH))
         self._start = 0
         self._end = 0
@@ -113,7 +125,7 @@ class FrameReader(Generic[M]):
         total, head = self._measure()
         if total > _SCRATCH:
             if head > _SCRATCH:
-                self._land(_Large(None, (total,)))
+                self._land(_Large(None, (total,), ()))
             elif available >= head:
                 self._land(_Large(*self._head(self._scratch[self._start : self._start + head])), skip=head)
             return None if self._large is None else self._landed(self._large)
@@ -156,29 +168,46 @@ class FrameReader(Generic[M]):
         self._large = None
         if large.message is None:
             return self._cut(memoryview(large.bodies[0]), copy=False)
-        return Frame(large.message, tuple(large.bodies))
+        return _whole(large.message, large.bodies, large.lent)
 
-    def _head(self, begin: memoryview) -> tuple[M, tuple[int, ...]]:
-        """The message and its bodies' sizes, from what comes before the bodies."""
+    def _head(self, begin: memoryview) -> tuple[M, Sequence[int], _Lent]:
+        """From what comes before the bodies: the message, the sizes of those that follow, and those that were lent."""
         _, _, total = _PREFIX.unpack_from(begin)
         try:
-            message, sizes = cast("tuple[M, tuple[int, ...]]", self._decoder.decode(begin[_PREFIX.size :]))
+            message, sizes, places = cast("_Head[M]", self._decoder.decode(begin[_PREFIX.size :]))
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise FrameError(f"a frame's head can't be read: {error}") from error
+        lent: _Lent = ()
+        if places:
+            lent = self._borrow(sizes, places)
+            sizes = [size for index, size in enumerate(sizes) if index not in places]
         if sum(sizes) != total:
             raise FrameError(f"a frame's bodies add up to {sum(sizes)} bytes, its prefix says {total}")
-        return message, sizes
+        return message, sizes, lent
+
+    def _borrow(self, sizes: Sequence[int], places: Mapping[int, int]) -> _Lent:
+        if self._lend is None or max(places) >= len(sizes):
+            raise FrameError("a frame speaks of shared memory that there is not")
+        if sum(sizes) > self._max_frame:
+            raise FrameError(f"a frame's bodies of {sum(sizes)} bytes are over the limit of {self._max_frame}")
+        return [(index, self._lend(places[index], sizes[index])) for index in sorted(places)]
 
     def _cut(self, frame: memoryview, *, copy: bool) -> Frame[M]:
         _, head, _ = _PREFIX.unpack_from(frame)
         at = _PREFIX.size + head
-        message, sizes = self._head(frame[:at])
+        message, sizes, lent = self._head(frame[:at])
         bodies: list[Body] = []
         for size in sizes:
             body = frame[at : at + size]
             bodies.append(bytes(body) if copy else body)
             at += size
-        return Frame(message, tuple(bodies))
+        return _whole(message, bodies, lent)
+
+
+def _whole(message: M, bodies: list[Body], lent: _Lent) -> Frame[M]:
+    for index, body in lent:
+        bodies.insert(index, body)
+    return Frame(message, tuple(bodies))
 
 
 class _Large(Generic[M]):
@@ -188,10 +217,11 @@ class _Large(Generic[M]):
     Without a message it is one whose head is too long as well: its only body is the whole frame.
     """
 
-    __slots__ = ("_next", "_room", "_sizes", "bodies", "message", "received")
+    __slots__ = ("_next", "_room", "_sizes", "bodies", "lent", "message", "received")
 
-    def __init__(self, message: M | None, sizes: tuple[int, ...]) -> None:
+    def __init__(self, message: M | None, sizes: Sequence[int], lent: _Lent) -> None:
         self.message = message
+        self.lent = lent
         self.bodies: list[Body] = []
         self.received = 0
         self._sizes = sizes

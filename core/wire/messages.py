@@ -83,11 +83,14 @@ class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
     notes: dict[str, str] = {}
 
 
-class Predict(msgspec.Struct, frozen=True, tag="predict"):
-    """Run one batch. Bodies: every part of every row, in order."""
+class Predict(msgspec.Struct, frozen=True, tag="predict", omit_defaults=True):
+    """Run one batch. Bodies: every part of every row, in order. `free` are the offsets of results in shared memory that
+    nobody reads any more.
+    """
 
     batch: int
     rows: tuple[Row, ...]
+    free: tuple[int, ...] = ()
 
 
 class Result(msgspec.Struct, frozen=True, array_like=True):

@@ -17,6 +17,7 @@ from ..config.settings import Settings
 from ..wire.messages import Load
 from .gpus import GpuSeats, Tenant
 from .observer import WorkerObserver
+from .shared import Requests
 from .spawn_local import spawn, worker_environment
 from .threads import available_cores, threads_per_worker
 from .worker import LoadFailed, Worker
@@ -38,6 +39,7 @@ class Launcher:
     seats: GpuSeats
     lane: Lane
     observer: WorkerObserver
+    requests: Requests | None = None
 
     async def launch(self, name: str, workers: int) -> tuple[Worker, tuple[Gpu, ...]]:
         """A worker that has loaded the model and serves its lane, and its GPUs. Raises LoadFailed.
@@ -91,7 +93,7 @@ class Launcher:
             self.observer.printed(name, stream, line, worker.requests if worker is not None else "")
 
         try:
-            process = await spawn(name, self.python.extend(environment), printed, interpreter, parallel)
+            process = await spawn(name, self.python.extend(environment), printed, interpreter, parallel, self.requests)
         except OSError as error:
             raise LoadFailed(f"{name} could not be started: {error}") from error
         # With its GPUs alone made visible, the first of them is number 0 for the handler.
@@ -105,6 +107,7 @@ class Launcher:
             load,
             self.options.response_timeout,
             gpus[0].name if gpus else "cpu",
+            self.requests,
         )
         await worker.load(self.options.startup_timeout)
         return worker

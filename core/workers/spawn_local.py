@@ -16,6 +16,7 @@ import psutil
 
 from ..config.parallel import Parallel
 from ..logs.plan import log_folder
+from .shared import Requests, Results, shared
 from .threads import Threads
 from .torchrun import handed_out, torchrun_command
 
@@ -30,11 +31,19 @@ LineSink = Callable[[str, str], None]  # (stream: "stdout" or "stderr", line)
 
 class LocalProcess:
     """A backend process. `socket` is the front's end of the conversation; `exited` resolves to the return code
-    (negative: the signal that killed it) as soon as it is dead.
+    (negative: the signal that killed it) as soon as it is dead. With `results` it has the requests' memory, too.
     """
 
-    def __init__(self, popen: subprocess.Popen[bytes], sock: socket.socket, *, torchrun: bool = False) -> None:
+    def __init__(
+        self,
+        popen: subprocess.Popen[bytes],
+        sock: socket.socket,
+        *,
+        torchrun: bool = False,
+        results: Results | None = None,
+    ) -> None:
         self.pid = popen.pid
+        self.results = results
         self._torchrun = torchrun
         self.socket = sock
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -119,9 +128,10 @@ async def spawn(
     sink: LineSink,
     python: str | None = None,
     parallel: Parallel | None = None,
+    requests: Requests | None = None,
 ) -> LocalProcess:
-    """Start `python -m torchserve.core.backend` for the worker `name`, by torchrun if it has ranks. Raises OSError if
-    the system refuses.
+    """Start `python -m torchserve.core.backend` for the worker `name`, by torchrun if it has ranks; these share no
+    memory with the front. Raises OSError if the system refuses.
     """
     python = python or sys.executable
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -130,17 +140,23 @@ async def spawn(
     try:
         with theirs:
             if parallel is not None and parallel.ranks:
+                results = None
                 with handed_out(theirs, parallel.ranks) as ends:
                     command = torchrun_command(python, parallel, name, log_folder() / "torchelastic_ts")
                     popen = _popen(command, environment, stdin=ends.fileno())
             else:
                 command = [python, "-P", "-m", "torchserve.core.backend", "--name", name, "--parent", str(os.getpid())]
-                popen = _popen([*command, "--fd", str(theirs.fileno())], environment, pass_fds=(theirs.fileno(),))
+                command += ["--fd", str(theirs.fileno())]
+                results = None if requests is None else shared(Results)
+                memory = () if requests is None or results is None else (requests.descriptor, results.descriptor)
+                if memory:
+                    command += ["--memory", *map(str, memory)]
+                popen = _popen(command, environment, pass_fds=(theirs.fileno(), *memory))
     except OSError:
         ours.close()
         raise
     ours.setblocking(False)
-    process = LocalProcess(popen, ours, torchrun=parallel is not None and parallel.ranks > 0)
+    process = LocalProcess(popen, ours, torchrun=parallel is not None and parallel.ranks > 0, results=results)
     await process.read_output(sink)
     return process
 
@@ -183,3 +199,13 @@ def visible(base: Mapping[str, str], hidden: str | None) -> dict[str, str]:
     """`base` less the names that match `hidden` in full (blacklist_env_vars)."""
     pattern = re.compile(hidden) if hidden else None
     return {name: value for name, value in base.items() if not (pattern and pattern.fullmatch(name))}
+
+
+def describe_exit(code: int) -> str:
+    """What became of a process with that return code."""
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"

@@ -21,7 +21,8 @@ from ..wire.frames import Frame, FrameError, FrameReader, encode
 from ..wire.messages import Answer, Failure, Load, Loaded, PartHead, Partial, Predict, Row, ToFront
 from .observer import WorkerObserver
 from .outcomes import outcomes_of, replies
-from .spawn_local import LocalProcess
+from .shared import Requests
+from .spawn_local import LocalProcess, describe_exit
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +65,11 @@ class Worker(asyncio.BufferedProtocol):
         load: Load,
         timeout: float,
         device: str = "cpu",
+        requests: Requests | None = None,
     ) -> None:
-        """`device` names the kind of device that it runs on; the lane compares what batches cost by it."""
+        """`device` names the kind of device that it runs on; the lane compares what batches cost by it. `requests` is
+        the memory that the process can read, if it shares any.
+        """
         loop = asyncio.get_running_loop()
         self.name = name
         self.device = device
@@ -84,18 +88,24 @@ class Worker(asyncio.BufferedProtocol):
         self._observer = observer
         self._load = load
         self._timeout = timeout
+        self._requests = requests if process.results is not None else None
+        self._results = process.results
+        if process.results is not None:
+            process.results.busy = lambda: bool(self._runs)
         self._reader: FrameReader[ToFront] = FrameReader(
-            ToFront, load.max_response_size * load.batch_size + FRAME_OVERHEAD
+            ToFront,
+            load.max_response_size * load.batch_size + FRAME_OVERHEAD,
+            process.results.lend if process.results is not None else None,
         )
         self._transport: asyncio.WriteTransport | None = None
         self._loaded: asyncio.Future[Loaded] = loop.create_future()
         # By the batch's number, in the order in which they were sent. An asynchronous handler runs many at a time; of
         # another the second waits in the socket, so that no time is lost between the two.
         self._runs: dict[int, _Run] = {}
-        self._given_up: set[int] = set()  # batches whose answer nobody waits for any more
+        self._given_up: dict[int, _Run] = {}  # those whose answer nobody waits for; it may still read their bodies
         self.notes: dict[str, str] = {}
         """What the handler says was chosen while it loaded."""
-        self._latest: Batch | None = None
+        self._latest: Sequence[str] = ()
         self._opening: Runner = self
         self._heard_at = 0.0
         self._verdict: str | None = None
@@ -169,7 +179,7 @@ class Worker(asyncio.BufferedProtocol):
         """
         if self._load.asynchronous and len(self._runs) > 1:
             return ""
-        return ",".join(job.id for job in self._latest.jobs) if self._latest is not None else ""
+        return ",".join(self._latest)
 
     # ---- the lane's side
 
@@ -196,13 +206,17 @@ class Worker(asyncio.BufferedProtocol):
             heads = tuple([PartHead(part.name, part.content_type) for part in parts])
             rows.append(Row(payload.request_id, heads, payload.headers))
             bodies.extend([part.body for part in parts])
-        self._send(encode(Predict(batch.id, tuple(rows)), bodies))
+        places: dict[int, int] = {}
+        if self._requests is not None:
+            places, run.kept = self._requests.place(bodies)
+        free = self._results.returned() if self._results is not None else ()
+        self._send(encode(Predict(batch.id, tuple(rows), free), bodies, places))
 
     def begun(self, batch: Batch) -> None:
         self._begin(self._runs[batch.id])
 
     def _begin(self, run: _Run) -> None:
-        self._latest = run.batch
+        self._latest = [job.id for job in run.batch.jobs]
         run.sent_at = time.perf_counter()
         run.timer = self._loop.call_later(self._timeout, self._overdue, run.batch)
 
@@ -213,7 +227,7 @@ class Worker(asyncio.BufferedProtocol):
             self._kill(reason, "unresponsive")
             return
         # It answers others: only this request is stuck.
-        self._given_up.add(batch.id)
+        self._given_up[batch.id] = self._runs[batch.id]
         self._end(batch, [HandlerFailed(f"{self.name} of model {self._model} {reason}", 500)])
 
     # ---- the socket's side (asyncio.BufferedProtocol)
@@ -246,7 +260,7 @@ class Worker(asyncio.BufferedProtocol):
             self._heard_at = time.perf_counter()
             if isinstance(message, Answer | Partial) and message.batch in self._given_up:
                 if isinstance(message, Answer):
-                    self._given_up.discard(message.batch)
+                    del self._given_up[message.batch]
                 return
         if isinstance(message, Answer):
             self._answered(message, frame.bodies)
@@ -311,7 +325,7 @@ class Worker(asyncio.BufferedProtocol):
 
     def _on_exit(self, exited: asyncio.Future[int]) -> None:
         code = exited.result()
-        reason = self._verdict or _describe_exit(code)
+        reason = self._verdict or describe_exit(code)
         self.cause = self.cause or ("killed" if code < 0 else "exited")
         if self._transport is not None:
             self._transport.close()
@@ -319,6 +333,9 @@ class Worker(asyncio.BufferedProtocol):
             self.process.socket.close()
         if not self._loaded.done():
             self._loaded.set_result(Loaded(507 if code in _KILLED else 500, f"Worker died. {self.name} {reason}"))
+        self._given_up.clear()
+        if self._results is not None:
+            self._results.close()
         self._lane.detach(self._opening)
         runs, self._runs = list(self._runs.values()), {}
         for run in reversed(runs):
@@ -367,6 +384,7 @@ class _Run:
     batch: Batch
     sent_at: float = 0.0
     timer: asyncio.TimerHandle | None = None
+    kept: Sequence[memoryview] = ()  # of its bodies, which the process reads where they lie
 
     def cancel(self) -> None:
         if self.timer is not None:
@@ -375,12 +393,3 @@ class _Run:
 
 class WorkerProtocolError(Exception):
     """The worker said something that the protocol has no place for."""
-
-
-def _describe_exit(code: int) -> str:
-    if code >= 0:
-        return f"exited with code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"

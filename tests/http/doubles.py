@@ -81,6 +81,7 @@ class FakeDataPlane:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     startup: tuple[str, ...] = ("m",)
     scheduled: Scheduled | None = None
+    rooms: list[memoryview] = field(default_factory=list[memoryview])  # for bodies that are still arriving
 
     def startup_model(self) -> str | None:
         return self.startup[0] if len(self.startup) == 1 else None
@@ -94,6 +95,10 @@ class FakeDataPlane:
     def expect(self, model: str, version: str | None) -> Expecting:
         self._check(model, version)
         return Expecting(self)
+
+    def room(self, model: str, version: str | None, size: int) -> memoryview | None:
+        self._check(model, version)
+        return self.rooms.pop() if self.rooms else None
 
     def submit(self, model: str, version: str | None, payload: Payload, sink: Sink) -> FakeTicket:
         self._check(model, version)

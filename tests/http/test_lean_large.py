@@ -20,6 +20,17 @@ async def test_a_large_body_is_one_buffer_whatever_its_pieces_were(length: int) 
         assert isinstance(h.data.payloads[0].parts[0].body, bytearray)
 
 
+async def test_a_body_is_received_where_its_model_wants_it() -> None:
+    sent = bytes(range(250)) * 4000
+    async with house() as h, connect(h.port()) as (reader, writer):
+        place = bytearray(len(sent))
+        h.data.rooms.append(memoryview(place))
+        writer.write(post("/predictions/m", sent) + post("/predictions/m", b"small"))
+        assert (await answer(reader))[1] == sent == place
+        assert (await answer(reader))[1] == b"small"
+        assert h.data.payloads[0].parts[0].body.obj is place
+
+
 async def test_a_length_that_is_only_said_costs_no_memory() -> None:
     async with house() as h, connect(h.port()) as (_, writer):
         writer.write(post("/predictions/m", b"abc", declared=6_000_000))

@@ -239,3 +239,43 @@ def test_load_has_defaults_for_what_old_fronts_leave_out() -> None:
     load = Load("m", "1.0", "/d", "h.py", 4)
     (frame,) = feed(FrameReader(ToBackend, 1000), join(encode(load)), [1000])
     assert frame.message == load
+
+
+@given(st.lists(st.tuples(BODY, st.booleans()), max_size=6), st.sampled_from([100, 4096, 65_536, 90_000]))
+@settings(max_examples=60, deadline=None)
+def test_bodies_in_shared_memory_are_where_they_were_among_the_others(
+    marked: list[tuple[bytes, bool]], cut: int
+) -> None:
+    bodies = [body for body, _ in marked]
+    places = {index: 1000 * index for index, (_, shared) in enumerate(marked) if shared}
+
+    def lend(offset: int, size: int) -> bytes:
+        body = bodies[offset // 1000]
+        assert size == len(body)
+        return body
+
+    buffers = encode(Predict(1, ()), bodies, places)
+    assert len(join(buffers)) < 200 + sum(len(body) for body, shared in marked if not shared)
+    assert (
+        feed(FrameReader(ToBackend, 1 << 20, lend), join(buffers) * 2, [cut])
+        == [Frame(Predict(1, ()), tuple(bodies))] * 2
+    )
+
+
+def refusing(_offset: int, _size: int) -> bytes:
+    raise FrameError("not there")
+
+
+@pytest.mark.parametrize(
+    ("bodies", "places", "lend", "complaint"),
+    [
+        ([b"abc"], {0: 0}, None, "shared memory that there is not"),
+        ([b"abc"], {1: 0}, refusing, "shared memory that there is not"),
+        ([b"abc"], {0: 0}, refusing, "not there"),
+        ([b"abc"], {0: -1}, refusing, "head can't be read"),
+        ([b"x" * 2000], {0: 0}, refusing, "over the limit of 1000"),
+    ],
+)
+def test_a_place_that_can_not_be_is_refused(bodies, places, lend, complaint: str) -> None:
+    with pytest.raises(FrameError, match=complaint):
+        feed(FrameReader(ToBackend, 1000, lend), join(encode(Predict(1, ()), bodies, places)), [1000])

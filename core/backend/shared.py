@@ -1,0 +1,57 @@
+"""A worker's side of the memory that it shares with the front: requests' bodies to read, results' bodies to write."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+from collections.abc import Iterable, Sequence
+
+from ..payload import Body
+from ..wire.arena import LEAST, Arena
+from ..wire.frames import FrameError
+
+
+class Inbox:
+    """Requests' bodies. The front leaves them alone until their batch is answered."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._view = memoryview(mmap.mmap(descriptor, os.fstat(descriptor).st_size, prot=mmap.PROT_READ))
+        os.close(descriptor)
+
+    def view(self, offset: int, size: int) -> memoryview:
+        """The body that lies there, to be read. Raises FrameError."""
+        if offset < 0 or size < 0 or offset + size > len(self._view):
+            raise FrameError("a body lies outside of the shared memory")
+        return self._view[offset : offset + size]
+
+
+class Outbox:
+    """Results' bodies. For any thread."""
+
+    def __init__(self, descriptor: int) -> None:
+        size = os.fstat(descriptor).st_size
+        self._mapping = mmap.mmap(descriptor, size)
+        self._arena = Arena(size)
+        self._lock = threading.Lock()
+        os.close(descriptor)
+
+    def place(self, bodies: Sequence[Body]) -> dict[int, int]:
+        """Copies large bodies there, as far as there is room; their offsets, by their index."""
+        places: dict[int, int] = {}
+        for index, body in enumerate(bodies):
+            size = len(body)
+            if size < LEAST:
+                continue
+            with self._lock:
+                offset = self._arena.take(size)
+            if offset is not None:
+                self._mapping[offset : offset + size] = body
+                places[index] = offset
+        return places
+
+    def give(self, offsets: Iterable[int]) -> None:
+        """The front is done with what lies there."""
+        with self._lock:
+            for offset in offsets:
+                self._arena.give(offset)

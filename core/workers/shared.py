@@ -1,0 +1,213 @@
+"""The front's side of the memory that it shares with workers: large bodies lie there instead of going over the socket.
+
+It has no name: workers are handed its descriptor. Nobody waits for room in it: what finds none goes over the socket. A
+region belongs to whoever has a view of it, however sliced, and is free again when the last view has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import fcntl
+import logging
+import mmap
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from ..payload import Body
+from ..wire.arena import LEAST, Arena, span
+from ..wire.frames import FrameError
+
+log = logging.getLogger(__name__)
+
+S = TypeVar("S", bound="Shared")
+
+# Bytes, of which only those cost memory that are in use, or were a moment ago.
+REQUESTS: Final = 1 << 28  # of a model version
+RESULTS: Final = 1 << 27  # of a worker
+QUIET: Final = 5.0  # seconds without use, after which the pages are given back; to get new ones takes 0.4 ms a MB
+
+
+class Shared(ABC):
+    """One such memory, mapped. `close` lets go of it; views of it stay good, and the last takes it along."""
+
+    def __init__(self, size: int) -> None:
+        """Raises OSError if the system has none to give."""
+        self._mapping: mmap.mmap | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._size = size
+        self._back: list[int] = []  # offsets of regions that have gone, noted by whatever thread dropped the last view
+        self._used = False
+        if _counts_every_page():
+            raise OSError("a page that is not granted when it is touched would end the process")
+        self.descriptor = os.memfd_create("torchserve", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(self.descriptor, size)
+            # No worker can cut off what the front is reading.
+            fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+            self._mapping = mmap.mmap(self.descriptor, size)
+        except BaseException:
+            os.close(self.descriptor)
+            raise
+
+    def close(self) -> None:
+        if self._mapping is not None:
+            self._mapping = None
+            os.close(self.descriptor)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _region(self, mapping: mmap.mmap, offset: int, size: int) -> memoryview:
+        region = _region_of(span(size)).from_buffer(mapping, offset)
+        region.offset, region.back = offset, self._back
+        self._used = True
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(QUIET, self._look)
+        return memoryview(region).cast("B")[:size]
+
+    def _returned(self) -> list[int]:
+        n = len(self._back)
+        offsets = self._back[:n]
+        del self._back[:n]
+        return offsets
+
+    def _look(self) -> None:
+        self._timer = None
+        mapping = self._mapping
+        if mapping is None:
+            return
+        if self._used or not self._trim(mapping):
+            self._used = False
+            self._timer = asyncio.get_running_loop().call_later(QUIET, self._look)
+
+    @abstractmethod
+    def _trim(self, mapping: mmap.mmap) -> bool:
+        """Give back pages that nobody needs; whether that were all."""
+
+
+class Requests(Shared):
+    """For requests' bodies; written here, and by workers only read."""
+
+    def __init__(self, size: int = REQUESTS) -> None:
+        super().__init__(size)
+        self._arena = Arena(size)
+        # From here on it can be had for reading only. A seal would do as well, but forbids to give pages back.
+        writable, self.descriptor = self.descriptor, os.open(f"/proc/self/fd/{self.descriptor}", os.O_RDONLY)
+        os.close(writable)
+
+    def take(self, size: int) -> memoryview | None:
+        """Room for a body; None if it is too small to be worth it, or there is none."""
+        if size < LEAST or self._mapping is None:
+            return None
+        for offset in self._returned():
+            self._arena.give(offset)
+        offset = self._arena.take(size)
+        return None if offset is None else self._region(self._mapping, offset, size)
+
+    def place(self, bodies: Sequence[Body]) -> tuple[dict[int, int], list[memoryview]]:
+        """The offsets of large bodies, by their index, and what must be kept until their reader is done.
+
+        One that does not lie here yet is copied, which costs a third of sending it.
+        """
+        places: dict[int, int] = {}
+        kept: list[memoryview] = []
+        for index, body in enumerate(bodies):
+            size = len(body)
+            if size < LEAST:
+                continue
+            view = body if isinstance(body, memoryview) and self._has(body) else self._copy(body, size)
+            if view is not None:
+                places[index] = self._offset(view)
+                kept.append(view)
+        return places, kept
+
+    def _has(self, body: memoryview) -> bool:
+        return getattr(body.obj, "back", None) is self._back and not body.readonly
+
+    def _copy(self, body: Body, size: int) -> memoryview | None:
+        room = self.take(size)
+        if room is not None:
+            room[:] = body
+        return room
+
+    @staticmethod
+    def _offset(view: memoryview) -> int:
+        region: Any = view.obj
+        return region.offset + ctypes.addressof(ctypes.c_ubyte.from_buffer(view)) - ctypes.addressof(region)
+
+    def _trim(self, mapping: mmap.mmap) -> bool:
+        for offset in self._returned():
+            self._arena.give(offset)
+        for offset, free in self._arena.free():
+            mapping.madvise(mmap.MADV_REMOVE, offset, free)
+        return not self._arena.taken
+
+
+class Results(Shared):
+    """For one worker's results; written by the worker, which is told what it may use again."""
+
+    def __init__(self, size: int = RESULTS) -> None:
+        super().__init__(size)
+        self._lent = 0
+        self.busy: Callable[[], bool] = lambda: True  # whether the worker may be writing
+
+    def lend(self, offset: int, size: int) -> memoryview:
+        """The body that the worker has put there. Raises FrameError."""
+        taken = span(size)
+        if self._mapping is None or size < 1 or offset < 0 or offset % taken or offset + taken > self._size:
+            raise FrameError("a body lies outside of the shared memory")
+        self._lent += 1
+        return self._region(self._mapping, offset, size)
+
+    def returned(self) -> tuple[int, ...]:
+        """Where nobody reads any more; said once."""
+        if not self._back:
+            return ()
+        offsets = self._returned()
+        self._lent -= len(offsets)
+        return tuple(offsets)
+
+    def _trim(self, mapping: mmap.mmap) -> bool:
+        if self.busy() or self._lent > len(self._back):
+            return False
+        mapping.madvise(mmap.MADV_REMOVE)
+        return True
+
+
+def shared(kind: Callable[[], S]) -> S | None:
+    """One of its kind; None, which the log says, where the system has no such memory."""
+    try:
+        return kind()
+    except OSError as error:
+        log.info("large bodies go over the workers' sockets: %s", error)
+        return None
+
+
+@cache
+def _region_of(taken: int) -> Any:
+    """The kind of a region of that many bytes."""
+
+    class Region(ctypes.c_ubyte * taken):
+        offset: int
+        back: list[int]
+
+        def __del__(self) -> None:
+            self.back.append(self.offset)
+
+    return Region
+
+
+@cache
+def _counts_every_page() -> bool:
+    """Whether the system refuses pages of a memory that it has granted (vm.overcommit_memory=2)."""
+    try:
+        return Path("/proc/sys/vm/overcommit_memory").read_text(encoding="ascii").strip() == "2"
+    except OSError:
+        return False

@@ -1,0 +1,52 @@
+"""A worker's shared memory: results go there while there is room, and requests are read within its bounds."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from torchserve.core.backend.shared import Inbox, Outbox
+from torchserve.core.wire.arena import LEAST
+from torchserve.core.wire.frames import FrameError
+
+SIZE = 4 * LEAST
+
+
+def memory() -> tuple[int, int]:
+    """Two descriptors of one memory: a worker closes the one that it is given."""
+    descriptor = os.memfd_create("test")
+    os.ftruncate(descriptor, SIZE)
+    return descriptor, os.dup(descriptor)
+
+
+def test_large_results_go_there_as_long_as_there_is_room() -> None:
+    mine, theirs = memory()
+    outbox = Outbox(theirs)
+    bodies = [b"a" * LEAST, b"small", bytearray(b"b" * (LEAST + 1)), b"c" * (2 * LEAST), b"d" * LEAST, b"e" * LEAST]
+    places = outbox.place(bodies)
+    assert list(places) == [0, 2, 4]  # two blocks of one unit, and one of two
+    assert all(os.pread(mine, len(bodies[index]), offset) == bodies[index] for index, offset in places.items())
+    assert outbox.place([b"f" * LEAST]) == {}
+    outbox.give([places[2]])
+    assert outbox.place([b"f" * (2 * LEAST)]) == {0: places[2]}
+    os.close(mine)
+
+
+@pytest.mark.parametrize(("offset", "size"), [(-1, 1), (SIZE, 1), (0, SIZE + 1), (SIZE - 1, 2), (0, -1), (1 << 70, 1)])
+def test_a_place_outside_is_refused(offset: int, size: int) -> None:
+    mine, theirs = memory()
+    inbox = Inbox(theirs)
+    with pytest.raises(FrameError, match="outside"):
+        inbox.view(offset, size)
+    os.close(mine)
+
+
+def test_a_request_is_read_where_it_lies_and_can_not_be_changed() -> None:
+    mine, theirs = memory()
+    inbox = Inbox(theirs)
+    os.pwrite(mine, b"abc", LEAST)
+    view = inbox.view(LEAST, 3)
+    assert view == b"abc"
+    assert view.readonly
+    os.close(mine)
