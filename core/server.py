@@ -23,6 +23,7 @@ from .models.registry import Registry
 from .models.snapshot import Snapshot
 from .models.snapshot_folder import SnapshotFolder
 from .models.snapshot_writer import SnapshotWriter
+from .wire.heap import keep_freed
 from .workdir import WorkDir
 from .workers.gpus import GpuSeats
 
@@ -40,6 +41,7 @@ class ModelServer:
         kept: Mapping[str, str] | None = None,
     ) -> None:
         """`put` takes the lines of ts_metrics.log and model_metrics.log."""
+        keep_freed()
         self.settings = settings
         self.metrics = MetricStore(
             _metrics_spec(settings.metrics_config),
