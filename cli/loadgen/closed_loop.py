@@ -24,7 +24,14 @@ class ClosedLoop(Client):
 
     def start(self, at: float) -> None:
         self._running = True
-        asyncio.get_running_loop().call_later(max(at - time.monotonic(), 0), self._begin)
+        self._begin_at(at)
+
+    def _begin_at(self, at: float) -> None:
+        left = at - time.monotonic()
+        if left > 0:  # again, after a timer that rang a moment early
+            asyncio.get_running_loop().call_later(left, self._begin_at, at)
+        else:
+            asyncio.get_running_loop().call_soon(self._begin)
 
     def _begin(self) -> None:
         for channel in list(self.channels):

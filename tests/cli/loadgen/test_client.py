@@ -43,6 +43,31 @@ async def play(plan: Plan, requests: float = REQUESTS, seconds: float = math.inf
     return client.recorder.tally
 
 
+class Early(asyncio.SelectorEventLoop):
+    """Its timers ring a moment early, as those do that count in milliseconds."""
+
+    def call_later(self, delay, callback, *args, context=None):
+        return super().call_later(max(delay - 0.02, 0.0), callback, *args, context=context)
+
+
+def test_what_is_sent_a_moment_early_counts_too() -> None:
+    async def run() -> None:
+        async with faulty() as server:
+            plan = a_plan(server.address, Closed(4))
+            client = ClosedLoop(plan, 0, 1)
+            await client.prepare()
+            begin = time.monotonic() + 0.05
+            client.start(begin)
+            client.measure(begin, math.inf, REQUESTS)
+            while not client.over(time.monotonic()):
+                await asyncio.sleep(0.03)
+            client.close()
+            assert client.recorder.tally.counts == {"right": len(server.asked)} == {"right": REQUESTS}
+
+    with asyncio.Runner(loop_factory=Early) as runner:
+        runner.run(run())
+
+
 LOOPS = [Closed(1), Closed(4), Open(2000.0, connections=64), Open(2000.0, "bursty", connections=2)]
 
 
