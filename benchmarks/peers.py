@@ -111,7 +111,7 @@ def measure(
                 report.cells.append(cell)
                 for server in servers:
                     checker.check(server.predictions, dialect=server.dialect)
-                    wrk.drive(server.predictions, script_for(server, workload, folder), connections, options.warmup)
+                    warm_up(server, workload, connections, options.warmup, folder)
                 for number in range(options.rounds):
                     for server in servers:
                         lua = script_for(server, workload, folder)
@@ -223,6 +223,11 @@ def until_right(server: ServerProcess, checker: Checker) -> float:
             time.sleep(0.02)
 
 
+def warm_up(server: ServerProcess, workload: Workload, connections: int, seconds: float, folder: Path) -> None:
+    wrk.drive(server.predictions, script_for(server, workload, folder), connections, seconds)
+    server.rest()
+
+
 def run(
     server: ServerProcess,
     cell: Cell,
@@ -237,6 +242,7 @@ def run(
     before = server.usage()
     sample = wrk.drive(server.predictions, lua, cell.connections, seconds)
     after = server.usage()
+    server.rest()
     where = f"{cell.workload}, {cell.connections} connections, {server.name}, round {number}"
     if sample.fault:
         report.faults.append(f"{where}: {sample.fault}")

@@ -159,7 +159,7 @@ def _closed(
     taking_part = [server for server in servers if server.name != SINGLE or cell.connections == 1]
     report.cells.append(cell)
     for server in taking_part:
-        wrk.drive(server.predictions, peers.script_for(server, workload, folder), cell.connections, options.warmup)
+        peers.warm_up(server, workload, cell.connections, options.warmup, folder)
     for number in range(options.rounds):
         for server in taking_part:
             lua = peers.script_for(server, workload, folder)

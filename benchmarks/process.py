@@ -24,6 +24,8 @@ from .dialect import PLAIN_DIALECT, Dialect
 
 _HIDDEN = ("TS_", "PYTHON", "COVERAGE", "COV_CORE", "VIRTUAL_ENV")
 
+_MOMENT, _IDLE = 0.25, 0.15  # a server that took so many cores for so many seconds is at rest
+
 
 class NotServingError(Exception):
     """The server ended, or didn't answer in time; the text holds the end of its output."""
@@ -148,6 +150,15 @@ class ServerProcess:
         if front is None:
             raise NotServingError(f"{self.name}'s front process has gone: {self.tail()}")
         return Usage(front, workers)
+
+    def rest(self, seconds: float = 20.0) -> None:
+        """Wait until it is done with what its clients left unanswered, which takes cores from who is measured next."""
+        deadline, spent = time.monotonic() + seconds, self.usage().cpu_seconds
+        while time.monotonic() < deadline:
+            time.sleep(_MOMENT)
+            before, spent = spent, self.usage().cpu_seconds
+            if spent - before < _IDLE * _MOMENT:
+                return
 
     def others(self, front: psutil.Process) -> list[psutil.Process]:
         """What belongs to the server beside the process that answers."""

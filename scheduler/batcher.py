@@ -10,6 +10,7 @@ import math
 from typing import NamedTuple, TypeAlias
 
 from .adaptive import may_go_ahead
+from .costs import Costs
 from .crew import Crew
 from .deadlines import in_time, too_late
 from .errors import LaneClosed, QueueFull, WouldBeLate
@@ -165,7 +166,7 @@ class Batcher:
             if runner is None:
                 break
             costs = crew.costs(runner)
-            size, verdict = (costs.ideal, Cause.FULL) if ahead else self._decide(runner, now)
+            size, verdict = (self._size_ahead(costs), Cause.FULL) if ahead else self._decide(runner, now)
             if not isinstance(verdict, Cause):
                 self._release_at = verdict
                 break
@@ -213,6 +214,11 @@ class Batcher:
             job.batch = batch
         self._crew.give(batch, now)
         return batch
+
+    def _size_ahead(self, costs: Costs) -> int:
+        """What gains nothing by more, or, as a worker that is never idle gets all its batches ahead, a size to try."""
+        queued = len(self._queue)
+        return costs.choose(queued) if queued >= self._largest else costs.ideal
 
     def _ahead(self, now: float) -> Runner | None:
         """Who still runs a batch and may have the next one already: the one that will be done first."""

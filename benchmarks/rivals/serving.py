@@ -42,12 +42,12 @@ class Handler:
         if hasattr(self._handler, "settle"):
             self._handler.settle(self._context)
 
-    def answers(self, bodies: list[bytes]) -> list[bytes]:
+    def answers(self, bodies: list[bytes]) -> list[bytes | bytearray]:
         """One batch."""
         self._context.request_ids = {index: str(index) for index in range(len(bodies))}
         self._context.request_processor = [self._processor({}) for _ in bodies]
         results = self._handler.handle([{"body": body} for body in bodies], self._context)
-        return [result if isinstance(result, bytes) else json.dumps(result).encode() for result in results]
+        return [result if isinstance(result, bytes | bytearray) else json.dumps(result).encode() for result in results]
 
 
 class _Uncounted:

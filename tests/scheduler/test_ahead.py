@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 
 import pytest
 
+from torchserve.scheduler import batcher as batchers
 from torchserve.scheduler.errors import LaneClosed, WouldBeLate
 from torchserve.scheduler.lane import Lane
+from torchserve.scheduler.policy import BatchPolicy
 
-from .doubles import Client, Worker, setup, turn
+from .doubles import Client, Nobody, Worker, job, setup, turn
 
 Run = Callable[[Awaitable[None]], None]
 
@@ -124,3 +127,26 @@ def test_one_that_would_be_late_is_refused_at_once_and_one_that_became_late_with
         assert (verb, type(error)) == ("fail", WouldBeLate)
 
     run(main())
+
+
+def test_sizes_are_tried_ahead_too():
+    """A worker that is never idle gets each batch ahead: what was measured beside a busy neighbour is measured again."""
+    batcher, worker = batchers.Batcher(BatchPolicy(batch_size=32, max_batch_delay=0.005, queue_size=100)), Nobody("r")
+    costs = batcher._crew.costs(worker)
+    for size in (1, 2, 4, 8, 16, 32):
+        for _ in range(15):
+            costs.record(size, 1.5 * (0.001 + 0.0004 * size))
+    for _ in range(15):
+        costs.record(11, 0.001 + 0.0004 * 11)
+    batcher.ready(worker, 0.0)
+    now, waiting, sizes, names = 0.0, [], [], itertools.count()
+    while now < 20.0:
+        while batcher.queued < 64:
+            batcher.offer(job(str(next(names)), now), now)
+        waiting += [effect.batch for effect in batcher.collect(now) if isinstance(effect, batchers.Run)]
+        batch = waiting.pop(0)
+        sizes.append(len(batch.jobs))
+        now += 0.001 + 0.0004 * len(batch.jobs)
+        batcher.ended(batch, now, worked=True)
+    assert sizes[3] == 11
+    assert sum(size == 32 for size in sizes[-100:]) > 90
