@@ -216,9 +216,11 @@ class Batcher:
         return batch
 
     def _size_ahead(self, costs: Costs) -> int:
-        """What gains nothing by more, or, as a worker that is never idle gets all its batches ahead, a size to try."""
+        """What gains nothing by more, or, as a worker that is never idle gets all its batches ahead, a size to try: not
+        with deadlines behind it, where one long batch makes many jobs late.
+        """
         queued = len(self._queue)
-        return costs.choose(queued) if queued >= self._largest else costs.ideal
+        return costs.choose(queued) if queued >= self._largest and not self._queue.hurried else costs.ideal
 
     def _ahead(self, now: float) -> Runner | None:
         """Who still runs a batch and may have the next one already: the one that will be done first."""
