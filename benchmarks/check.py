@@ -33,7 +33,7 @@ class Checker:
         if key:
             headers["Authorization"] = f"Bearer {key}"
         with ThreadPoolExecutor(count) as threads:
-            kind = dialect.content_type or self.workload.content_type
+            kind = dialect.kind(self.workload.content_type)
             answers = list(threads.map(lambda body: post(url, dialect.wrap(body), kind, headers), bodies))
         for body, (status, answer) in zip(bodies, answers, strict=True):
             if status != 200:

@@ -56,7 +56,7 @@ def crossings(server: ServerProcess, workload: Workload, folder: Path) -> Crossi
         _wait_until_traced(tracer, pids)
         before, dialect = written.stat().st_size, server.dialect
         for _ in range(REQUESTS):
-            kind = dialect.content_type or workload.content_type
+            kind = dialect.kind(workload.content_type)
             status, answer = post(server.predictions, dialect.wrap(workload.body), kind, dialect.headers)
             if status != 200:
                 raise WrongAnswerError(f"{server.predictions}: {status} {answer[:200]!r} instead of a 200")

@@ -44,6 +44,10 @@ class Dialect:
     wrap: Callable[[bytes], bytes] = as_it_is
     content_type: str | None = None
 
+    def kind(self, usual: str) -> str:
+        """The content type to send for a body of the `usual` one."""
+        return self.content_type or usual
+
 
 PLAIN_DIALECT = Dialect()
 LISTS = Dialect(unwrap=out_of_list, wrap=in_list, content_type="application/json")

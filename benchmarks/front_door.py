@@ -232,7 +232,7 @@ def compared(connections: int, runs: dict[str, list[Run]]) -> Iterator[Finding]:
     for name, target in [("everything off", KEEPS), ("torchserve", 1.0)]:
         ratio = pairwise(rates["everything on"], rates.get(name, []))
         if ratio is not None:
-            shown = f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+            shown = ratio.told(2)
             what = f"echo, {connections} connections: everything on, as a share of {name}"
             yield Finding(what, shown, f"≥ {target:g}", ratio.median >= target)
 

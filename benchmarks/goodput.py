@@ -58,26 +58,23 @@ class Round:
 def findings(workload: str, rounds: Sequence[Round]) -> Iterator[Finding]:
     """Each share is taken within its round, as a machine's speed wanders between them."""
     mine = [each for each in rounds if each.workload == workload]
-    yield Finding(f"{workload}: the bare loop, requests/s", _told([each.bare for each in mine]))
-    yield Finding(f"{workload}: most in time, a second", _told([each.peak for each in mine]))
+    yield Finding(f"{workload}: the bare loop, requests/s", Spread.of([each.bare for each in mine]).told())
+    yield Finding(f"{workload}: most in time, a second", Spread.of([each.peak for each in mine]).told())
     yield _at_least(f"{workload}: that, as a share of the bare loop", [each.peak / each.bare for each in mine])
     most = [each.points[-1] for each in mine]
     what = f"{workload}: in time at {LOADS[-1]:.0%} load, as a share of the peak"
     yield _at_least(what, [point.goodput / each.peak for point, each in zip(most, mine, strict=True)])
     refusals = [point.refusal_p50 for point in most if point.refusal_p50 is not None]
     if refusals:
-        met = Spread.of(refusals).median < REFUSAL
-        yield Finding(f"{workload}: a refusal then, p50 ms", _told(refusals), f"< {REFUSAL:g} ms", met)
+        spread = Spread.of(refusals)
+        yield Finding(
+            f"{workload}: a refusal then, p50 ms", spread.told(), f"< {REFUSAL:g} ms", spread.median < REFUSAL
+        )
 
 
 def _at_least(what: str, shares: Sequence[float]) -> Finding:
-    return Finding(what, _told(shares), f"≥ {SHARE:g}", Spread.of(shares).median >= SHARE)
-
-
-def _told(values: Sequence[float]) -> str:
-    spread = Spread.of(values)
-    digits = 0 if spread.median >= 100 else 2
-    return f"{spread.median:.{digits}f} ({spread.low:.{digits}f} to {spread.high:.{digits}f})"
+    spread = Spread.of(shares)
+    return Finding(what, spread.told(), f"≥ {SHARE:g}", spread.median >= SHARE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

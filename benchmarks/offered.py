@@ -74,7 +74,7 @@ def offer(server: ServerProcess, workload: Workload, load: Offer) -> Point:
 def plan(server: ServerProcess, workload: Workload, load: Offer) -> Plan:
     """As many different bodies as there are, in the server's own dialect."""
     bodies = list(dict.fromkeys(workload.bodies(max(min(_BODIES, _BYTES // len(workload.body)), 2))))
-    dialect, kind = server.dialect, server.dialect.content_type or workload.content_type
+    dialect, kind = server.dialect, server.dialect.kind(workload.content_type)
     echoes = workload.expected is bytes and dialect.wrap is as_it_is  # else what comes back is not what was sent
     check = echo if echoes else Expected([_lone(server, workload, body) for body in bodies])
     parts = urlsplit(server.predictions)
@@ -89,7 +89,7 @@ def plan(server: ServerProcess, workload: Workload, load: Offer) -> Plan:
 
 def _lone(server: ServerProcess, workload: Workload, body: bytes) -> bytes:
     dialect = server.dialect
-    kind = dialect.content_type or workload.content_type
+    kind = dialect.kind(workload.content_type)
     status, answer = post(server.predictions, dialect.wrap(body), kind, dialect.headers)
     if status != 200:
         raise WrongAnswerError(f"{server.predictions}: {status} {answer[:200]!r} instead of a 200")

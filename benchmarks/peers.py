@@ -161,7 +161,7 @@ def script_for(server: ServerProcess, workload: Workload, folder: Path) -> Path:
     for place, body in enumerate(workload.ragged or (workload.body,)):
         files.append(folder / f"{server.name}.{place}.body")
         files[-1].write_bytes(dialect.wrap(body))
-    lua.write_text(wrk.script(files, dialect.content_type or workload.content_type, headers=dialect.headers))
+    lua.write_text(wrk.script(files, dialect.kind(workload.content_type), headers=dialect.headers))
     return lua
 
 

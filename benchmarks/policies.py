@@ -54,7 +54,7 @@ def judge(wish: str, where: str, ours: Sequence[float], others: Sequence[float],
     """
     one, other = Spread.of(ours), Spread.of(others)
     holds = one.high >= other.low if more else one.low <= other.high
-    return Verdict(wish, where, f"{_told(one)} against {_told(other)}", pairwise(ours, others), holds)
+    return Verdict(wish, where, f"{one.told()} against {other.told()}", pairwise(ours, others), holds)
 
 
 def verdicts(report: Report) -> Iterator[Verdict]:
@@ -86,11 +86,6 @@ def _of_points(where: str, mine: Sequence[Point], theirs: Sequence[Point]) -> It
     tails = [[each.p99 for each in points if each.p99 is not None] for points in (mine, theirs)]
     if all(tails):
         yield judge("p99 (ms) from when it was due as of fixed", where, *tails, more=False)
-
-
-def _told(spread: Spread) -> str:
-    digits = 0 if spread.median >= 100 else 2
-    return f"{spread.median:.{digits}f} ({spread.low:.{digits}f} to {spread.high:.{digits}f})"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -191,7 +186,7 @@ def _write(report: Report, found: Sequence[Verdict], out: Path) -> None:
         "|---|---|---|---|---|",
     ]
     for each in found:
-        ratio = f"{each.ratio.median:.2f} ({each.ratio.low:.2f} to {each.ratio.high:.2f})" if each.ratio else ""
+        ratio = each.ratio.told(2) if each.ratio else ""
         word = "yes" if each.holds else "**no**"
         lines.append(f"| {each.wish} | {each.where} | {each.figures} | {ratio} | {word} |")
     out.mkdir(parents=True, exist_ok=True)

@@ -36,6 +36,11 @@ class Spread:
     def noise(self) -> float:
         return (self.high - self.low) / self.median if self.median else 0.0
 
+    def told(self, digits: int | None = None) -> str:
+        """`median (low to high)`, with so many decimals; else with two, or none from 100 on."""
+        digits = (0 if self.median >= 100 else 2) if digits is None else digits
+        return f"{self.median:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
@@ -163,10 +168,10 @@ def _rows(cell: Cell) -> list[str]:
         rate = figures["rate"]
         times = [f"{figures[name].median:.2f}" if name in figures else "-" for name in ("p50", "p90", "p99", "p999")]
         others = [f"{figures[name].median:.0f}" for name in ("cpu_us", "kernel_us", "front_mib", "workers_mib")]
-        versus = f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})" if ratio else ""
+        versus = ratio.told(2) if ratio else ""
         rows.append(
             f"| {cell.workload} | {cell.connections} | {server} "
-            f"| {rate.median:.0f} ({rate.low:.0f} to {rate.high:.0f}) | {' | '.join(times)} "
+            f"| {rate.told(0)} | {' | '.join(times)} "
             f"| {versus} | {' | '.join(others)} |"
         )
     return rows
