@@ -168,17 +168,7 @@ def _front(
             settings.cors_allowed_headers or "",
         ),
         tls=tls,
-        acceptors=_acceptors(settings.number_of_netty_threads),
     )
-
-
-def _acceptors(wanted: int) -> int:
-    """TorchServe's own configuration files ask for 32, whatever the machine."""
-    cores = len(os.sched_getaffinity(0))
-    count = min(wanted, cores)
-    if wanted > cores:
-        log.info("number_of_netty_threads=%d: this server has %d core(s)", wanted, cores)
-    return count if count > 1 else 0
 
 
 def _identity(settings: Settings) -> Identity:

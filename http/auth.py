@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from hmac import compare_digest
 from math import inf
 from pathlib import Path
@@ -14,7 +14,6 @@ from ..core.errors import Broken
 from ..core.key_file import KeyFile
 from ..core.tokens import Kind, Renewable, Tokens
 from .errors import Challenged, InvalidKey
-from .relay import Keys
 
 # open: no key is asked for. token: the key that makes new keys.
 Scope: TypeAlias = Literal["open", "inference", "management", "token"]
@@ -35,10 +34,7 @@ class Guard:
         self._usual = _usual(tokens)
         self._file = file
         self._renewing = asyncio.Lock()
-        self._challenge = challenge
         self._error = Challenged if challenge else InvalidKey
-        # Told of new keys before anybody may use them: other processes check for themselves.
-        self.told: list[Callable[[Keys], Awaitable[None]]] = []
 
     @classmethod
     def set_up(cls, life: float, folder: Path, *, challenge: bool = False) -> Guard:
@@ -80,13 +76,6 @@ class Guard:
                     f" {error.strerror}."
                 ) from None
             self._tokens, self._usual = tokens, _usual(tokens)
-            for tell in self.told:
-                await tell(self.keys())
-
-    def keys(self) -> Keys:
-        """What an acceptor needs to check for itself."""
-        keys = tuple((kind, token.key, token.expires) for kind, token in self._tokens.by_kind.items())
-        return Keys(self._tokens.life, keys, self._challenge)
 
     def close(self) -> None:
         """Delete the key file."""

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
 from ..core.errors import InvalidConfig
-from .acceptors import Acceptors
 from .accesslog import Entry
 from .auth import Guard
 from .connection import Acceptor
@@ -19,7 +18,7 @@ from .door import Door
 from .gate import Gate
 from .lean import LeanAcceptor
 from .limits import Limits
-from .listener import BACKLOG, Bound, Listener, bind, share
+from .listener import BACKLOG, Bound, Listener, bind
 from .reply import PLAIN, Letterhead
 from .route import Face
 from .services import Services
@@ -40,8 +39,7 @@ class Front:
 
     `listen` says where each face is served; faces with equal listeners share one (port 0 is never shared), a face that
     is left out is not served. `tls` is for the listeners that want it. `access` gets an
-    Entry per request, whose text is made by `str`, off the event loop. With `acceptors` so many processes read the
-    predictions that come to a TCP port without TLS.
+    Entry per request, whose text is made by `str`, off the event loop.
     """
 
     def __init__(
@@ -59,7 +57,6 @@ class Front:
         guard: Guard | None = None,
         cors: Cors | None = None,
         tls: ssl.SSLContext | None = None,
-        acceptors: int = 0,
     ) -> None:
         more = cors.fields() if cors else ()
         self._services = Services(
@@ -72,8 +69,6 @@ class Front:
         self._doors: list[Door] = []
         self._acceptors: list[Acceptor] = []
         self._lean: list[LeanAcceptor] = []
-        self._processes = acceptors
-        self._beside: list[Acceptors] = []
         self._servers: list[asyncio.Server | Gate] = []
         self._bound: list[Bound] = []
         self.bound: dict[Face, Listener] = {}
@@ -97,8 +92,6 @@ class Front:
         """
         self._services.draining = True
         self._close_servers()
-        for beside in self._beside:
-            beside.drain()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         while self._busy():
@@ -114,14 +107,12 @@ class Front:
         self._close_servers()
         for lean in self._lean:
             lean.close()
-        _ = await asyncio.gather(*(beside.stop() for beside in self._beside))
         _ = await asyncio.gather(*(acceptor.shutdown(0.1) for acceptor in self._acceptors))
         await self._see_tls_off()
         self._servers.clear()
         self._bound.clear()
         self._acceptors.clear()
         self._lean.clear()
-        self._beside.clear()
         self._doors.clear()
         self.bound.clear()
 
@@ -136,7 +127,7 @@ class Front:
         doors = any(door.active or door.working for door in self._doors)
         return (
             doors
-            or any(acceptor.busy for acceptor in (*self._acceptors, *self._lean, *self._beside))
+            or any(acceptor.busy for acceptor in (*self._acceptors, *self._lean))
             or any(server.sending for server in self._servers if isinstance(server, Gate))
         )
 
@@ -162,27 +153,12 @@ class Front:
         self._doors.append(door)
         self._acceptors.append(acceptor)
         factory: Callable[[], asyncio.BaseProtocol] = acceptor
-        shared = self._processes and not (listener.tls or listener.path)
-        if self._processes and "inference" in faces and not shared:
-            log.info("%s is served by the main process: acceptors read TCP without TLS only", bound.listener)
-        if "inference" in faces and shared:
-            await self._serve_beside(bound, acceptor)
-        elif "inference" in faces:
+        if "inference" in faces:
             factory = lean = LeanAcceptor(acceptor, self._services)
             self._lean.append(lean)
         while bound.sockets:
             self._servers.append(await self._serve(bound.sockets.pop(), factory, tls=listener.tls))
         self.bound.update(dict.fromkeys(faces, bound.listener))
-
-    async def _serve_beside(self, bound: Bound, acceptor: Acceptor) -> None:
-        guard = self._services.guard
-        beside = Acceptors(
-            share(bound, self._processes), self._services, acceptor, guard.keys() if guard is not None else None
-        )
-        self._beside.append(beside)
-        if guard is not None:
-            guard.told.append(beside.hold)
-        await beside.start()
 
     async def _serve(
         self, bound: socket.socket, factory: Callable[[], asyncio.BaseProtocol], *, tls: bool

@@ -133,12 +133,7 @@ class Lean(asyncio.Protocol):
         except ServeError as error:
             prediction.fail(error, unread=True)
             return
-        self._await(expectation, body, length, room)
-
-    def _await(
-        self, expectation: AbstractContextManager[None], begin: bytes, length: int, room: memoryview | None = None
-    ) -> None:
-        self._arrival = Arrival(self, expectation, begin, length, room)
+        self._arrival = Arrival(self, expectation, body, length, room)
         self._listen(self._arrival)
 
     def whole(self, body: Body) -> None:
@@ -252,7 +247,7 @@ class Arrival(asyncio.BufferedProtocol):
         expectation: AbstractContextManager[None],
         first: bytes,
         length: int,
-        room: memoryview | None = None,
+        room: memoryview | None,
     ) -> None:
         self._lean = lean
         self._expectation = expectation

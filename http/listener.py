@@ -101,22 +101,10 @@ async def _bind_tcp(listener: Listener) -> Bound:
     return Bound(replace(listener, port=port), sockets)
 
 
-def share(bound: Bound, count: int) -> list[list[socket.socket]]:
-    """The sockets of a TCP listener for each of `count` processes, in place of its own: the kernel spreads what
-    connects over them. That nobody else listens there was seen when it was bound.
-    """
-    addresses = [(each.family, each.getsockname()) for each in bound.sockets]
-    while bound.sockets:
-        bound.sockets.pop().close()
-    return [[_bind_one(family, address, shared=True) for family, address in addresses] for _ in range(count)]
-
-
-def _bind_one(family: int, address: tuple[object, ...], *, shared: bool = False) -> socket.socket:
+def _bind_one(family: int, address: tuple[object, ...]) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         made.setblocking(False)

@@ -39,10 +39,9 @@ class Letterhead:
     They win over a handler's own of the same name.
     """
 
-    __slots__ = ("_ours", "fields", "more", "plain_close", "plain_keep")
+    __slots__ = ("_ours", "fields", "plain_close", "plain_keep")
 
     def __init__(self, more: Sequence[tuple[str, str]] = ()) -> None:
-        self.more = tuple(more)
         self.fields = (*more, *_FIXED)
         self._ours = _OURS.union(name.lower() for name, _ in more)
         fixed = "".join(f"{name}: {value}\r\n" for name, value in self.fields).encode("latin-1")

@@ -161,12 +161,6 @@ class Settings:
         "how much the bodies of all requests may take that wait or run, in all models; what is over it is refused",
         unit="bytes",
     )
-    number_of_netty_threads: int = _key(
-        0,
-        _whole(0),
-        "processes that read predictions and write their answers, beside the main one and at most one per core; with 0"
-        " and 1 the main process does it",
-    )
     job_queue_size: int = _key(100, _whole(1), "how many may wait for a worker, per model version", unit="requests")
     number_of_gpu: int | None = _key(None, _whole(0), "use only this many of the visible GPUs; default: all of them")
     gpu_memory_headroom: int = _key(256, _whole(0), "memory of each GPU that is promised to no worker", unit="MiB")
@@ -275,6 +269,7 @@ class Settings:
 # Keys of TorchServe that are accepted, change nothing here, and are named once in the log; and why.
 WITHOUT_EFFECT = {
     "vmargs": "there is no JVM",
+    "number_of_netty_threads": "one event loop reads all requests",
     "netty_client_threads": "there is no Netty",
     "prefer_direct_buffer": "there is no Netty",
     "use_native_io": "there is no Netty",

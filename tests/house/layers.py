@@ -70,10 +70,9 @@ TABLE: dict[str, Row] = {
     "core.backend": _row(f"{_MEETING} core.handlers kernels", _HANDLING),
     "core.testing": _row(f"{_MEETING} core.handlers core.backend", _HANDLING),
     "http": _row(
-        f"{_BASE} core.tokens core.key_file core.dataplane core.registrar core.controlplane core.workflows.runner core.metrics.store core.server core.wire.frames",
+        f"{_BASE} core.tokens core.key_file core.dataplane core.registrar core.controlplane core.workflows.runner core.metrics.store core.server",
         "aiohttp grpc multidict yarl orjson msgspec",
     ),
-    "http.acceptor": _row("core.errors core.key_file core.tokens", "uvloop"),
     "http.tls": _row("core.errors", "cryptography"),
     "cli": _row(
         f"{_BASE} core.server core.config core.archive core.lint core.logs core.models.snapshot_folder http.auth http.cors http.front http.limits"

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 import uvloop
-
-from .doubles import processes
 
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     return {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.new_event_loop}
-
-
-@pytest.fixture(params=[0, 1], ids=["one process", "acceptor"])
-def acceptors(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What holds of the one process holds of an acceptor beside it."""
-    processes.acceptors = request.param
-    yield
-    processes.acceptors = 0

@@ -188,16 +188,6 @@ class FakeMetrics:
 
 
 @dataclass
-class Processes:
-    """How many acceptors a house has that does not say: the fixture `acceptors` runs a module's tests with and without."""
-
-    acceptors: int = 0
-
-
-processes = Processes()
-
-
-@dataclass
 class House:
     """A running front with fakes behind it."""
 
@@ -242,7 +232,6 @@ async def house(
     control = control or FakeControlPlane()
     metrics = FakeMetrics()
     log: list[Entry] = []
-    options.setdefault("acceptors", processes.acceptors)
     options.setdefault("listen", {face: Listener("127.0.0.1", 0) for face in ("inference", "management", "metrics")})
     front = Front(
         dataplane=cast(DataPlane, data),

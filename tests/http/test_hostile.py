@@ -16,7 +16,6 @@ from torchserve.http.limits import Limits
 
 from .doubles import SOON, FakeDataPlane, House, Sink, connect, head_and_body, house, until
 
-pytestmark = pytest.mark.usefixtures("acceptors")
 
 SMALL = Limits(max_request_size=1000, linger=0.2, chunk_slack=500, max_unsent=200_000)
 HASTY = replace(SMALL, keep_alive=0.5, body_idle=0.3, body_grace=0.3, body_rate=100, write_stall=0.3)
