@@ -12,8 +12,9 @@ from typing import Any
 from .config.saved_models import SavedModel, SavedModels
 from .config.settings import Settings
 from .describe import describe_customized, describe_model
-from .errors import AlreadyRegistered, BadRequest, InvalidConfig, ServeError, WorkersFailed
+from .errors import AlreadyRegistered, BadRequest, InvalidConfig, ModelNotFound, ServeError, WorkersFailed
 from .metrics.store import MetricStore
+from .models.left_out import LeftOut
 from .models.model import Model
 from .models.registry import Registry
 from .registrar import RegisterRequest, Registrar
@@ -54,6 +55,7 @@ class ControlPlane:
         self._metrics = metrics
         self._changed = changed
         self._registrar = Registrar(settings, registry, metrics, seats, work)
+        self._left_out = LeftOut()
         self._on_trial: set[Model] = set()  # registered, and removed again if their workers don't come up
         self._background: set[asyncio.Task[None]] = set()
         self._draining = False
@@ -67,11 +69,15 @@ class ControlPlane:
     def missing(self) -> list[str]:
         """Why the server should get no traffic yet, or no more; empty when it should."""
         lacking = [model.lacking for model in self._registry if model.at_startup and model.lacking]
+        lacking += self._left_out
         return ["The server is stopping.", *lacking] if self._draining else lacking
 
     def ready(self, name: str) -> bool:
         """Whether the default version of a model has its workers, and at least one. Raises ModelNotFound."""
-        model = self._registry.get(name)
+        try:
+            model = self._registry.get(name)
+        except ModelNotFound as error:
+            raise self._left_out.explained(error, name) from None
         return model.resting or (model.pool.ready > 0 and not model.lacking)
 
     def version_of(self, name: str, version: str | None = None) -> str:
@@ -95,6 +101,7 @@ class ControlPlane:
     async def register(self, request: RegisterRequest) -> Outcome:
         """Register a model version; waits for its workers if `synchronous`. Nothing stays behind on failure."""
         model = await self._registrar.admit(request)
+        self._left_out.registered(request.url, model.name)
         count = model.options.min_workers
         label = f'Model "{model.name}" Version: {model.version} registered with {count} initial workers'
         if count == 0:
@@ -115,6 +122,10 @@ class ControlPlane:
         model = await self._registrar.admit(request, at_startup=True)
         self._begin(model)
         return model
+
+    def leave_out(self, url: str, error: Exception) -> None:
+        """The server starts without this archive, and is not ready until a model is registered from it."""
+        self._left_out.add(url, error)
 
     def settle_defaults(self, models: Iterable[Model]) -> None:
         """Of versions loaded together, the configured one is the default, else the one that was named first."""
@@ -255,7 +266,10 @@ class ControlPlane:
 
     async def describe(self, name: str, version: str | None, *, customized: bool = False) -> list[dict[str, Any]]:
         """One entry per version asked for: the default one, a named one, or `all`."""
-        models = self._registry.versions(name) if version == "all" else [self._registry.get(name, version)]
+        try:
+            models = self._registry.versions(name) if version == "all" else [self._registry.get(name, version)]
+        except ModelNotFound as error:
+            raise self._left_out.explained(error, name) from None
         entries = [describe_model(model) for model in models]
         if customized and version != "all":
             entries[0]["customizedMetadata"] = await describe_customized(models[0])

@@ -13,7 +13,7 @@ from .config.saved_models import SavedModels
 from .config.settings import Settings
 from .controlplane import ControlPlane
 from .dataplane import DataPlane
-from .errors import InvalidConfig, ServeError
+from .errors import AlreadyRegistered, InvalidConfig, ServeError
 from .metrics.lines import Put
 from .metrics.spec import MetricsSpec, read_spec
 from .metrics.store import MetricStore
@@ -69,7 +69,8 @@ class ModelServer:
     async def start(self) -> None:
         """Register the models to load at start; their workers load in the background.
 
-        A model that was named and can't be registered is a ServeError; of `all`, one is only logged and left out.
+        A model that was named and can't be registered is a ServeError; of `all`, one is logged and left out, and the
+        server is not ready without it.
         What is named and is in the model_snapshot too is loaded as that has it.
         """
         if not self.settings.disable_system_metrics:
@@ -104,8 +105,10 @@ class ModelServer:
     async def _load_or_log(self, url: str, name: str | None, workers: int) -> Model | None:
         try:
             return await self.controlplane.load_at_startup(url, name, workers)
-        except ServeError as error:
+        except (ServeError, OSError) as error:
             log.error("Failed to load model %s: %s", url, error)
+            if not isinstance(error, AlreadyRegistered):  # of two archives of one model version, the other is served
+                self.controlplane.leave_out(url, error)
             return None
 
     def _stored(self) -> tuple[str, ...]:

@@ -94,7 +94,7 @@ _STATUS = _object("status", status=_TEXT)
 PING = Operation("ping", "Whether no model has lost its workers for good.", {200: _STATUS, 500: _STATUS})
 LIVE = Operation("live", "Whether the server runs.", {200: _object("live", live=_FLAG)})
 _READY = _object("ready", ready=_FLAG, missing=_list(_TEXT))
-READY = Operation("ready", "Whether every model loaded at start has its workers.", {200: _READY, 503: _READY})
+READY = Operation("ready", "Whether every model to load at start has its workers.", {200: _READY, 503: _READY})
 KSERVE_MODELS = Operation("kserve_v1_models", "The models' names.", {200: _object("models", models=_list(_TEXT))})
 KSERVE_READY = Operation(
     "kserve_v1_ready",

@@ -50,12 +50,17 @@ def locate(url: str, store: Path | None) -> Located:
 
 
 def list_store(store: Path) -> tuple[str, ...]:
-    """What `--models all` loads, as names in the store: every archive and folder that isn't hidden. Raises OSError."""
+    """What `--models all` loads, as names in the store: every archive and folder that isn't hidden. Raises OSError.
+
+    `lost+found` is the file system's own: a store may be the root of a volume.
+    """
     return tuple(
         sorted(
             path.name
             for path in store.iterdir()
-            if not path.name.startswith(".") and (path.is_dir() or (path.name.endswith(_SUFFIXES) and path.is_file()))
+            if not path.name.startswith(".")
+            and path.name != "lost+found"
+            and (path.is_dir() or (path.name.endswith(_SUFFIXES) and path.is_file()))
         )
     )
 

@@ -8,14 +8,16 @@ import pytest
 
 from torchserve.core.controlplane import ControlPlane
 from torchserve.core.dataplane import DataPlane
-from torchserve.core.errors import ModelNotFound
+from torchserve.core.errors import InvalidArchive, ModelNotFound, PackagesFailed
 from torchserve.core.metrics.store import MetricStore
+from torchserve.core.models.left_out import LeftOut
 from torchserve.core.models.model import Model
 from torchserve.core.models.registry import Registry
 from torchserve.core.workers.gpus import GpuSeats
 from torchserve.core.workers.pool import SlotState
 
-from .doubles import CPU_ONLY, model, slot
+from .doubles import CPU_ONLY, folder, model, slot
+from .house import House
 
 READY, LOADING, WAITING = SlotState.READY, SlotState.LOADING, SlotState.WAITING
 
@@ -75,6 +77,37 @@ async def test_before_the_first_scaling_the_options_say_how_many_workers_are_wan
     assert not control.ready("m")
     await subject.pool.scale(0, 0)
     assert control.missing() == []
+
+
+async def test_an_archive_that_was_left_out_at_start_is_missing_until_its_model_is_registered(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    folder(house.store, "m")
+    house.plane.leave_out("m", InvalidArchive("m is torn at byte 7.\nMore that only the log has."))
+    house.plane.leave_out("a-b.mar", OSError(28, "No space left on device"))
+    torn = "The archive m could not be loaded at start: m is torn at byte 7."
+    full = "The archive a-b.mar could not be loaded at start: [Errno 28] No space left on device"
+    assert house.plane.missing() == [full, torn]
+    for version in (None, "all"):
+        with pytest.raises(ModelNotFound, match=f"^Model not found: m. {torn}$"):
+            await house.plane.describe("m", version)
+    with pytest.raises(ModelNotFound, match=f"^Model not found: m. {torn}$"):
+        house.plane.ready("m")
+    with pytest.raises(ModelNotFound, match=r"^Model not found: nobody$"):
+        await house.plane.describe("nobody", None)
+    await house.register("m", initial_workers=0)
+    assert house.plane.missing() == [full]
+    await house.register("m", model_name="a_b", initial_workers=0)  # whatever the archive, its model is there
+    assert house.plane.missing() == []
+    await house.plane.close(0)
+
+
+def test_of_a_reason_the_first_line_is_shown_and_not_all_of_a_long_one() -> None:
+    left_out = LeftOut()
+    left_out.add("a.mar", PackagesFailed("x" * 1000))
+    left_out.add("b.mar", ValueError())
+    long, empty = left_out
+    assert long == f"The archive a.mar could not be loaded at start: {'x' * 300}…"
+    assert empty == "The archive b.mar could not be loaded at start: ValueError"
 
 
 async def test_readiness_is_that_of_the_default_version(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,6 +154,28 @@ def test_a_model_that_does_not_load(serve: Serve, store):
     assert answer.status == 503
     assert "weights are missing" in answer.message
     assert server.predict("fine", b"still here").body == b"still here"
+
+
+def test_all_without_one_archive_is_up_and_not_ready(serve: Serve, store):
+    make_model(store, "fine", ECHO)
+    (store / "torn.mar").write_bytes(b"PK\x03\x04 half an archive")
+    twin = make_model(store, "twin", ECHO)  # the same model and version as "fine": that one is served
+    (twin / "MAR-INF" / "MANIFEST.json").write_bytes((store / "fine" / "MAR-INF" / "MANIFEST.json").read_bytes())
+    (store / "lost+found").mkdir()
+    server = serve("all")
+    server.ready("fine")
+    assert server.predict("fine", b"served").body == b"served"
+    waiting = server.call("Inference", "GET", "/health/ready")
+    assert waiting.status == 503
+    (missing,) = waiting.json["missing"]
+    assert missing.startswith("The archive torn.mar could not be loaded at start: ")
+    server.until_logged("Failed to load model torn.mar: ")
+    described = server.manage("GET", "/models/torn")
+    assert (described.status, described.message) == (404, f"Model not found: torn. {missing}")
+    (store / "torn.mar").unlink()
+    shutil.copytree(store / "fine", store / "torn.mar")
+    assert server.manage("POST", "/models?url=torn.mar&model_name=torn&initial_workers=1").status == 200
+    assert server.call("Inference", "GET", "/health/ready").json == {"ready": True}
 
 
 def test_prints_reach_the_model_log_under_the_workers_name(probe: LiveServer):

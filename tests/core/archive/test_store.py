@@ -72,6 +72,7 @@ def test_without_a_store(url: str):
 
 
 def test_the_list_of_the_store(store: Path):
+    (store / "lost+found").mkdir()
     assert list_store(store) == ("a.mar", "b.model", "c.tar.gz", "folder", "sub")
     with pytest.raises(FileNotFoundError):
         list_store(store / "gone")
