@@ -23,7 +23,7 @@ from .models.registry import Registry
 from .models.snapshot import Snapshot
 from .models.snapshot_folder import SnapshotFolder
 from .models.snapshot_writer import SnapshotWriter
-from .wire.heap import keep_freed
+from .wire.malloc_tuning import keep_freed
 from .workdir import WorkDir
 from .workers.gpus import GpuSeats
 

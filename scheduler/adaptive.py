@@ -7,8 +7,8 @@ stands idle: of arrivals at a pace of their own, those that come meanwhile have 
 
 from __future__ import annotations
 
-from .costs import Costs
 from .job import Cause
+from .latency_model import Costs
 from .rules import Verdict
 
 SURE = 0.8  # least share of like events that were soon followed by an arrival, for the next one to be waited for

@@ -10,13 +10,13 @@ import math
 from typing import NamedTuple, TypeAlias
 
 from .adaptive import may_go_ahead
-from .costs import Costs
-from .crew import Crew
 from .deadlines import in_time, too_late
 from .errors import LaneClosed, QueueFull, WouldBeLate
 from .job import Batch, Cause, Job, Runner
+from .latency_model import Costs
 from .policy import RULES, BatchPolicy
 from .queue import JobQueue
+from .runner_set import Crew
 
 
 class Run(NamedTuple):

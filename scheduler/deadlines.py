@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from itertools import islice
 
-from .costs import EQUAL, Costs
-from .crew import Crew
 from .errors import WouldBeLate
 from .job import Job
+from .latency_model import EQUAL, Costs
 from .queue import JobQueue
+from .runner_set import Crew
 
 NEARLY = 1.1  # a smaller batch that costs at most this much more per job loses nothing worth a refusal
 

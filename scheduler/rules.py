@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Protocol, TypeAlias
 
-from .costs import Costs
 from .job import Cause
+from .latency_model import Costs
 
 # Release now and why, or the time (s) at which to ask again if nothing happens before.
 Verdict: TypeAlias = Cause | float

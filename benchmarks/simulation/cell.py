@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torchserve.scheduler.errors import QueueFull, WouldBeLate
 from torchserve.scheduler.job import Batch
-from torchserve.scheduler.lane import Lane
+from torchserve.scheduler.model_scheduler import Lane
 from torchserve.scheduler.policy import RULES, BatchPolicy
 from torchserve.scheduler.virtual_time import VirtualLoop
 

@@ -8,7 +8,7 @@ import time
 
 from torchserve.scheduler.gpu import Gpu, Lease
 from torchserve.scheduler.job import Batch
-from torchserve.scheduler.lane import Lane
+from torchserve.scheduler.model_scheduler import Lane
 from torchserve.scheduler.placement import Claim, place
 from torchserve.scheduler.policy import BatchPolicy
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from torchserve.scheduler.costs import Costs
 from torchserve.scheduler.job import Cause
+from torchserve.scheduler.latency_model import Costs
 from torchserve.scheduler.rules import Fixed, Verdict
 
 

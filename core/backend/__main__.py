@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from ..payload import Body
 from ..wire.frames import FrameError, FrameReader, encode
-from ..wire.heap import keep_freed
+from ..wire.malloc_tuning import keep_freed
 from ..wire.messages import Load, ToBackend
 from .concurrent import converse
 from .lifeline import die_with_parent

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable, Sequence
 
 from ..payload import Body
-from ..wire.arena import LEAST, Arena
+from ..wire.buddy_allocator import LEAST, Arena
 from ..wire.frames import FrameError
 
 

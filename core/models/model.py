@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from ...scheduler.errors import JobExpired, LaneClosed, SchedulerError, SequenceEnded, TooManySequences, WouldBeLate
 from ...scheduler.errors import QueueFull as LaneFull
 from ...scheduler.job import Job, Sink
-from ...scheduler.lane import Lane
+from ...scheduler.model_scheduler import Lane
 from ...scheduler.policy import BatchPolicy, Sequences
 from ..archive.packages import ModelPython
 from ..archive.reader import Archive

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from ...scheduler.lane import Lane
+from ...scheduler.model_scheduler import Lane
 from ..errors import ServeError
 from ..workers.pool import Pool
 

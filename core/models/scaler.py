@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from ...scheduler.autoscale import Autoscaler, Seen
-from ...scheduler.lane import Lane
+from ...scheduler.model_scheduler import Lane
 from ..errors import WorkersFailed
 from ..workers.pool import Pool
 

@@ -10,7 +10,7 @@ import msgspec
 
 from ...scheduler.errors import NoRoom
 from ...scheduler.gpu import Gpu
-from ...scheduler.lane import Lane
+from ...scheduler.model_scheduler import Lane
 from ..archive.packages import ModelPython
 from ..config.model_options import ModelOptions
 from ..config.settings import Settings

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from ..payload import Body
-from ..wire.arena import LEAST, Arena, span
+from ..wire.buddy_allocator import LEAST, Arena, span
 from ..wire.frames import FrameError
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from ...scheduler.job import Batch, Runner
-from ...scheduler.lane import Lane
+from ...scheduler.model_scheduler import Lane
 from ..errors import HandlerFailed, WorkerDied
 from ..payload import Body, Payload
 from ..wire.frames import Frame, FrameError, FrameReader, encode

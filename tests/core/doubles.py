@@ -24,7 +24,7 @@ from torchserve.core.workers.pool import Slot, SlotState
 from torchserve.core.workers.worker import Worker
 from torchserve.scheduler.devices import Gpu
 from torchserve.scheduler.job import Batch
-from torchserve.scheduler.lane import Lane
+from torchserve.scheduler.model_scheduler import Lane
 
 CPU_ONLY = Settings(number_of_gpu=0)
 

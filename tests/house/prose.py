@@ -10,7 +10,7 @@ from pathlib import Path
 from .tree import FOLDERS, python_files
 
 FILE_LINES, FUNCTION_LINES, DOCSTRING_LINES = 400, 60, 5
-_DRIVERS = {"scheduler/lane.py", "scheduler/virtual_time.py"}
+_DRIVERS = {"scheduler/model_scheduler.py", "scheduler/virtual_time.py"}
 _CLOCKS = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "sleep", "now", "utcnow"}
 _CLOCK_MODULES = {"time", "datetime", "date", "asyncio"}
 _NAMELESS = {"utils", "util", "common", "helpers", "helper", "misc", "manager"}

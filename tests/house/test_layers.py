@@ -52,7 +52,7 @@ def test_a_planted_import_is_seen(planted: Path, tmp_path: Path, path: str, line
         "core/dataplane.py",
         "core/backend/service.py",
         "core/handlers/base.py",
-        "scheduler/lane.py",
+        "scheduler/model_scheduler.py",
         "http/front.py",
     ):
         if not (planted / needed).exists():

@@ -61,7 +61,7 @@ def test_a_planted_clock_is_seen(tmp_path: Path, room: str, code: str, breach: s
     assert [violation.partition(": ")[2] for violation in prose.clocks(tmp_path)] == [breach]
 
 
-@pytest.mark.parametrize("path", ["scheduler/lane.py", "scheduler/virtual_time.py", "core/server.py"])
+@pytest.mark.parametrize("path", ["scheduler/model_scheduler.py", "scheduler/virtual_time.py", "core/server.py"])
 def test_a_driver_may_read_a_clock(tmp_path: Path, path: str) -> None:
     plant(tmp_path, path, "import time\nx = time.monotonic()")
     assert prose.clocks(tmp_path) == []

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from torchserve.scheduler.job import Batch, Job
-from torchserve.scheduler.lane import Lane
+from torchserve.scheduler.model_scheduler import Lane
 from torchserve.scheduler.policy import BatchPolicy
 
 

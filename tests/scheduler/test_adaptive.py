@@ -7,7 +7,7 @@ import random
 import pytest
 
 from torchserve.scheduler.adaptive import Adaptive, may_go_ahead
-from torchserve.scheduler.costs import Costs
+from torchserve.scheduler.latency_model import Costs
 from torchserve.scheduler.job import Cause
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from torchserve.scheduler.autoscale import REGRET, RETRY, Autoscaler, Seen
 from torchserve.scheduler.job import Batch
-from torchserve.scheduler.lane import Lane
+from torchserve.scheduler.model_scheduler import Lane
 from torchserve.scheduler.policy import BatchPolicy
 from torchserve.scheduler.virtual_time import VirtualLoop
 

@@ -6,7 +6,7 @@ import pytest
 
 from torchserve.scheduler.job import Cause
 from torchserve.scheduler.adaptive import Adaptive
-from torchserve.scheduler.costs import Costs
+from torchserve.scheduler.latency_model import Costs
 from torchserve.scheduler.policy import RULES, BatchPolicy
 from torchserve.scheduler.rules import Eager, Fixed
 

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from torchserve.core.backend.shared import Inbox, Outbox
-from torchserve.core.wire.arena import LEAST
+from torchserve.core.wire.buddy_allocator import LEAST
 from torchserve.core.wire.frames import FrameError
 
 SIZE = 4 * LEAST

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from torchserve.core.wire.arena import LEAST
+from torchserve.core.wire.buddy_allocator import LEAST
 from torchserve.core.wire.frames import FrameError
 from torchserve.core.workers import shared
 from torchserve.core.workers.shared import Requests, Results

@@ -11,13 +11,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from torchserve.scheduler import slots
+from torchserve.scheduler import sequence_batcher
 from torchserve.scheduler.batcher import Expire, Run
 from torchserve.scheduler.errors import LaneClosed, QueueFull, SequenceEnded, TooManySequences
 from torchserve.scheduler.job import Batch, Going, Job
-from torchserve.scheduler.lane import Lane
+from torchserve.scheduler.model_scheduler import Lane
 from torchserve.scheduler.policy import BatchPolicy, Sequences
-from torchserve.scheduler.slots import SlotBatcher
+from torchserve.scheduler.sequence_batcher import SlotBatcher
 
 from .doubles import Client, Nobody, Worker, job, turn
 
@@ -183,7 +183,7 @@ def test_table(name: str):
 
 
 def test_the_names_of_sequences_that_ended_do_not_pile_up(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(slots, "REMEMBERED", 2)
+    monkeypatch.setattr(sequence_batcher, "REMEMBERED", 2)
     script = Script(BatchPolicy(**STATE, continuous=True))
     for line in ("0 ready r", "0 last a A", "0 last b B", "0 collect r:ab", "1 r ends", "1 collect -", "1 ended x A"):
         script.play(line)

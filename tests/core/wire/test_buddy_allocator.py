@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchserve.core.wire.arena import LEAST, Arena, span
+from torchserve.core.wire.buddy_allocator import LEAST, Arena, span
 
 SIZE = LEAST * 16
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
-from .costs import Costs
 from .job import Batch, Runner
+from .latency_model import Costs
 
 OVERDUE = 2.0  # a batch that takes this many times what most take tells nothing of when it will end
 

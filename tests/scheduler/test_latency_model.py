@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchserve.scheduler.costs import CURIOSITY, ENOUGH, REACH, RECENT, STALE, Costs
+from torchserve.scheduler.latency_model import CURIOSITY, ENOUGH, REACH, RECENT, STALE, Costs
 
 EFFNET = {1: 14.0, 2: 23.0, 4: 45.0, 8: 168.0}  # ms, EfficientNet-Lite0 on two cores
 GPU = {size: 4 + 0.6 * size for size in range(1, 33)}

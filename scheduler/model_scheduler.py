@@ -14,7 +14,7 @@ from .batcher import Batcher, Expire, Run
 from .errors import JobExpired, OutcomeMismatch, QueueFull, SchedulerError
 from .job import Batch, Going, Job, Runner, Sink
 from .policy import BatchPolicy
-from .slots import SlotBatcher
+from .sequence_batcher import SlotBatcher
 
 _log = logging.getLogger(__name__)
 

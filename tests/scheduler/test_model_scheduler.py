@@ -9,7 +9,7 @@ import pytest
 
 from torchserve.scheduler.errors import JobExpired, QueueFull
 from torchserve.scheduler.job import Cause
-from torchserve.scheduler.lane import Lane
+from torchserve.scheduler.model_scheduler import Lane
 from torchserve.scheduler.policy import BatchPolicy
 
 from .doubles import Client, Worker, setup, turn

@@ -10,7 +10,7 @@ import pytest
 
 CODE = """
 import resource
-from torchserve.core.wire.heap import keep_freed
+from torchserve.core.wire.malloc_tuning import keep_freed
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

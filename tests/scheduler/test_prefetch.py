@@ -10,7 +10,7 @@ import pytest
 
 from torchserve.scheduler import batcher as batchers
 from torchserve.scheduler.errors import LaneClosed, WouldBeLate
-from torchserve.scheduler.lane import Lane
+from torchserve.scheduler.model_scheduler import Lane
 from torchserve.scheduler.policy import BatchPolicy
 
 from .doubles import Client, Nobody, Worker, job, setup, turn
