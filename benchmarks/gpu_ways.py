@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torchserve.core.handlers.alike import alike
-from torchserve.core.handlers.pictures import opened
+from torchserve.core.handlers.images.pictures import opened
+from torchserve.core.handlers.speed.outputs_close import alike
 from torchserve.kernels.graphs import Graphs, Unrecorded, answer_of
 from torchserve.kernels.jpeg import Jpeg, Source, Undecoded
 from torchserve.kernels.normalize_images.cases import IMAGENET_MEAN, IMAGENET_STD

@@ -1,6 +1,6 @@
 """What handlers import from ts.service."""
 
-from torchserve.core.handlers.older_metrics import emit_metrics
+from torchserve.core.handlers.metrics.older_metrics import emit_metrics
 from torchserve.core.handlers.prediction_exception import PredictionException
 
 __all__ = ["PredictionException", "emit_metrics"]

@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from ..handlers.context import Context, RequestProcessor
-from ..handlers.emitter import MetricsEmitter
+from ..handlers.metrics.emitter import MetricsEmitter
 from ..handlers.prediction_exception import PredictionException
 from ..payload import Body
 from ..version import __version__

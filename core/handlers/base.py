@@ -18,21 +18,21 @@ from typing import Any
 import torch
 
 from ..config.padded_sizes import padded_sizes
-from .accelerate import accelerate
 from .classes import list_classes_from_module
 from .context import Context
-from .cores import Cores
-from .formats import compiled, load_package, load_shared_library
-from .frozen import Frozen
-from .graphed import Graphed, graph
 from .labels import load_label_mapping
-from .onnx import is_session, open_session, run_session
-from .padding import padded, rows_of, trimmed
+from .loading.formats import compiled, load_package, load_shared_library
+from .loading.onnx import is_session, open_session, run_session
+from .loading.pt2 import asks_for_aot, compile_options
+from .loading.weights import existing, load_pickled, pickles_allowed
 from .prediction_exception import PredictionException
 from .profiling import profiled, profiling
-from .pt2 import asks_for_aot, compile_options
+from .speed.accelerate import accelerate
+from .speed.frozen import Frozen
+from .speed.graphed import Graphed, graph
+from .speed.num_threads import Cores
+from .speed.padding import padded, rows_of, trimmed
 from .timer import timed
-from .weights import existing, load_pickled, pickles_allowed
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .emitter import MetricsEmitter
+from .metrics.emitter import MetricsEmitter
 
 SendPartial = Callable[[Sequence[Any], int], None]
 

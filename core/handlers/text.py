@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from . import words
+from . import tokenizer
 from .base import BaseHandler
 from .context import Context
 from .explaining import captum_attr
-from .weights import load_pickled, pickles_allowed
+from .loading.weights import load_pickled, pickles_allowed
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class TextHandler(BaseHandler):
     def __init__(self) -> None:
         super().__init__()
         self.source_vocab: Any = None
-        self.tokenizer: Any = words.get_tokenizer("basic_english")
+        self.tokenizer: Any = tokenizer.get_tokenizer("basic_english")
         self.input_text: Any = None
         self._lig: Any = None
 
@@ -57,16 +57,16 @@ class TextHandler(BaseHandler):
         self._lig = value
 
     def _expand_contractions(self, text: str) -> str:
-        return words.expand_contractions(text)
+        return tokenizer.expand_contractions(text)
 
     def _remove_accented_characters(self, text: str) -> str:
-        return words.remove_accents(text)
+        return tokenizer.remove_accents(text)
 
     def _remove_html_tags(self, text: str) -> str:
-        return words.remove_markup(text)
+        return tokenizer.remove_markup(text)
 
     def _remove_punctuation(self, text: str) -> str:
-        return words.remove_punctuation(text)
+        return tokenizer.remove_punctuation(text)
 
     _remove_puncutation = _remove_punctuation  # TorchServe's older name
 

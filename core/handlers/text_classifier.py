@@ -10,7 +10,7 @@ from .labels import map_class_to_label
 from .prediction_exception import PredictionException
 from .text import TextHandler
 from .timer import timed
-from .words import ngrams_iterator
+from .tokenizer import ngrams_iterator
 
 _UNKNOWN = "<unk>"
 

@@ -11,8 +11,8 @@ from PIL import Image
 from .base import BaseHandler
 from .context import Context
 from .explaining import captum_attr
-from .fused_images import SWITCHED_OFF, Fusion, fusion
-from .pictures import Picture, opened
+from .images.fused_images import SWITCHED_OFF, Fusion, fusion
+from .images.pictures import Picture, opened
 from .prediction_exception import PredictionException
 from .timer import timed
 

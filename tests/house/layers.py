@@ -31,7 +31,9 @@ _SHELF = f"{_BASE} core.config core.archive core.metrics core.wire core.logs cor
 _WORKERS = f"{_SHELF} core.workers"
 _MODELS = f"{_WORKERS} core.models"
 _PLANES = f"{_MODELS} core.describe core.dataplane core.registrar core.controlplane"
-_MEETING = f"{_BASE} core.wire core.config.model_options core.config.padded_sizes core.archive.manifest core.metrics.spec core.metrics.emitter"
+_MEETING = (
+    f"{_BASE} core.wire core.config.model_options core.config.padded_sizes core.archive.manifest core.metrics.spec"
+)
 _PLAIN = "yaml psutil msgspec orjson uvloop javaproperties"
 _HANDLING = (
     "onnxruntime torch torchvision numpy PIL simplejpeg captum transformers yaml orjson msgspec psutil packaging"
@@ -55,7 +57,6 @@ TABLE: dict[str, Row] = {
     "core.wire": _row(_BASE, "msgspec"),
     "core.metrics": _row(f"{_BASE} scheduler core.wire.messages", _PLAIN),
     "core.metrics.spec": _row(_BASE, "yaml"),
-    "core.metrics.emitter": _row(f"{_BASE} core.metrics.spec"),
     "core.workers": _row(_SHELF, _PLAIN),
     "core.workers.spawn_ray": _row(_SHELF, f"{_PLAIN} ray"),
     "core.models": _row(_WORKERS, _PLAIN),
@@ -67,6 +68,7 @@ TABLE: dict[str, Row] = {
     "core.lint": _row(f"{_BASE} core.archive core.config", _PLAIN),
     "core.server": _row(f"{_PLANES} core.workflows", _PLAIN),
     "core.handlers": _row(f"{_MEETING} kernels", _HANDLING),
+    "core.handlers.metrics": _row("core.errors core.metrics.spec core.wire.messages", "psutil yaml"),
     "core.backend": _row(f"{_MEETING} core.handlers kernels", _HANDLING),
     "core.testing": _row(f"{_MEETING} core.handlers core.backend", _HANDLING),
     "http": _row(

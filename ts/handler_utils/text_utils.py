@@ -1,5 +1,5 @@
 """The words of a text under TorchServe's names."""
 
-from torchserve.core.handlers.words import get_tokenizer, ngrams_iterator
+from torchserve.core.handlers.tokenizer import get_tokenizer, ngrams_iterator
 
 __all__ = ["get_tokenizer", "ngrams_iterator"]

@@ -1,5 +1,5 @@
 """CachingMetric under TorchServe's name."""
 
-from torchserve.core.handlers.emitter import CachingMetric
+from torchserve.core.handlers.metrics.emitter import CachingMetric
 
 __all__ = ["CachingMetric"]

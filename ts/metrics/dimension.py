@@ -1,5 +1,5 @@
 """Dimension under TorchServe's name."""
 
-from torchserve.core.handlers.emitter import Dimension
+from torchserve.core.handlers.metrics.emitter import Dimension
 
 __all__ = ["Dimension"]

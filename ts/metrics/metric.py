@@ -1,5 +1,5 @@
 """Metric under TorchServe's name."""
 
-from torchserve.core.handlers.older_metrics import Metric
+from torchserve.core.handlers.metrics.older_metrics import Metric
 
 __all__ = ["Metric"]

@@ -1,6 +1,6 @@
 """The errors of the metrics API."""
 
-from torchserve.core.handlers.metric_errors import (
+from torchserve.core.handlers.metrics.metric_errors import (
     GeneralMetricsCacheError,
     MetricsCacheIOError,
     MetricsCacheKeyError,

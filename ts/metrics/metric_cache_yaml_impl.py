@@ -1,5 +1,5 @@
 """MetricsCacheYamlImpl under TorchServe's name."""
 
-from torchserve.core.handlers.older_metrics import MetricsCacheYamlImpl
+from torchserve.core.handlers.metrics.older_metrics import MetricsCacheYamlImpl
 
 __all__ = ["MetricsCacheYamlImpl"]

@@ -1,5 +1,5 @@
 """MetricEncoder under TorchServe's name."""
 
-from torchserve.core.handlers.older_metrics import MetricEncoder
+from torchserve.core.handlers.metrics.older_metrics import MetricEncoder
 
 __all__ = ["MetricEncoder"]

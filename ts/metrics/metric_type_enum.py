@@ -1,5 +1,5 @@
 """MetricTypes under TorchServe's name."""
 
-from torchserve.core.handlers.emitter import MetricTypes
+from torchserve.core.handlers.metrics.emitter import MetricTypes
 
 __all__ = ["MetricTypes"]

@@ -1,5 +1,5 @@
 """MetricsStore under TorchServe's name."""
 
-from torchserve.core.handlers.older_metrics import MetricsStore
+from torchserve.core.handlers.metrics.older_metrics import MetricsStore
 
 __all__ = ["MetricsStore"]

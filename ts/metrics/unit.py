@@ -1,5 +1,5 @@
 """Units under TorchServe's name."""
 
-from torchserve.core.handlers.older_metrics import Units
+from torchserve.core.handlers.metrics.older_metrics import Units
 
 __all__ = ["Units"]

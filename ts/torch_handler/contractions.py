@@ -1,5 +1,5 @@
 """CONTRACTION_MAP under TorchServe's name."""
 
-from torchserve.core.handlers.words import CONTRACTION_MAP
+from torchserve.core.handlers.tokenizer import CONTRACTION_MAP
 
 __all__ = ["CONTRACTION_MAP"]

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from ...kernels.graphs import Graphs, Unrecorded, answer_of, record_rows
-from ...kernels.pipeline import record_images
-from .alike import alike
-from .example import example_input, ours, untouched
-from .fused_images import FusedImages, picture
+from ....kernels.graphs import Graphs, Unrecorded, answer_of, record_rows
+from ....kernels.pipeline import record_images
+from ..images.fused_images import FusedImages, picture
+from .example_input import example_input, ours, untouched
+from .outputs_close import alike
 
 log = logging.getLogger(__name__)
 

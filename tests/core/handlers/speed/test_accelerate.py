@@ -10,10 +10,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision import transforms
 
-from torchserve.core.handlers.accelerate import accelerate
+from torchserve.core.handlers.speed.accelerate import accelerate
 from torchserve.core.handlers.base import BaseHandler
 from torchserve.core.handlers.context import Context
-from torchserve.core.handlers.cores import Cores
+from torchserve.core.handlers.speed.num_threads import Cores
 from torchserve.core.handlers.image_classifier import ImageClassifier
 from torchserve.core.handlers.micro_batching import MicroBatching
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from torchserve.core.handlers.frozen import Frozen, Unfrozen, weigh
+from torchserve.core.handlers.speed.frozen import Frozen, Unfrozen, weigh
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
 

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidConfig
-from ..metrics.spec import read_spec
-from ..wire.messages import Metric as Configured
-from ..wire.messages import Sample
+from ...errors import InvalidConfig
+from ...metrics.spec import read_spec
+from ...wire.messages import Metric as Configured
+from ...wire.messages import Sample
 from .emitter import UNITS, Dimension, MetricsEmitter, MetricTypes, running_emitter
 from .metric_errors import MetricsCacheIOError, MetricsCachePyYamlError
 

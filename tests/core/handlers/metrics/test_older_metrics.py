@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from torchserve.core.handlers import emitter as emitters
-from torchserve.core.handlers.emitter import Dimension, MetricsEmitter, MetricTypes
-from torchserve.core.handlers.metric_errors import MetricsCacheIOError, MetricsCachePyYamlError
-from torchserve.core.handlers.older_metrics import (
+from torchserve.core.handlers.metrics import emitter as emitters
+from torchserve.core.handlers.metrics.emitter import Dimension, MetricsEmitter, MetricTypes
+from torchserve.core.handlers.metrics.metric_errors import MetricsCacheIOError, MetricsCachePyYamlError
+from torchserve.core.handlers.metrics.older_metrics import (
     Metric,
     MetricEncoder,
     MetricsCacheYamlImpl,
@@ -21,7 +21,7 @@ from torchserve.core.handlers.older_metrics import (
     Units,
     emit_metrics,
 )
-from torchserve.core.handlers.process_memory import check_process_mem_usage, get_cpu_usage
+from torchserve.core.handlers.metrics.process_memory import check_process_mem_usage, get_cpu_usage
 
 
 @pytest.fixture

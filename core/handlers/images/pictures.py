@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from ...kernels.jpeg import Jpeg, Source
+from ....kernels.jpeg import Jpeg, Source
 
 try:
     from simplejpeg import decode_jpeg

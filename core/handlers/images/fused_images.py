@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from PIL import __version__ as pillow
 
-from ...kernels.graphs import Graphs
-from ...kernels.jpeg import Jpeg, Source, Undecoded
-from ...kernels.pipeline import prepare
-from ...kernels.plan import Plan, Unplanned, read
+from ....kernels.graphs import Graphs
+from ....kernels.jpeg import Jpeg, Source, Undecoded
+from ....kernels.pipeline import prepare
+from ....kernels.plan import Plan, Unplanned, read
 from .pictures import Picture, channels
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from torchserve.core.handlers import pictures
-from torchserve.core.handlers.pictures import Picture, channels, opened
+from torchserve.core.handlers.images import pictures
+from torchserve.core.handlers.images.pictures import Picture, channels, opened
 from torchserve.kernels.jpeg import Jpeg
 
 

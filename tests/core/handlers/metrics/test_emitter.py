@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from torchserve.core.handlers.emitter import (
+from torchserve.core.handlers.metrics.emitter import (
     Dimension,
     MetricsCacheKeyError,
     MetricsCacheTypeError,

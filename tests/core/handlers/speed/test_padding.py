@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from torchserve.core.handlers.accelerate import accelerate
+from torchserve.core.handlers.speed.accelerate import accelerate
 from torchserve.core.handlers.base import BaseHandler
 from torchserve.core.handlers.object_detector import ObjectDetector
-from torchserve.core.handlers.padding import padded, rows_of, trimmed
+from torchserve.core.handlers.speed.padding import padded, rows_of, trimmed
 from torchserve.core.handlers.text_classifier import TextClassifier
 
 SIZES = (2, 4, 8)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ...kernels.one_thread import on_one_thread
+from ....kernels.one_thread import on_one_thread
 from .weights import existing
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from torchserve.core.handlers.alike import alike
+from torchserve.core.handlers.speed.outputs_close import alike
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-from ..wire.messages import Metric, Sample
+from ...wire.messages import Metric, Sample
 from .metric_errors import MetricsCacheKeyError, MetricsCacheTypeError, MetricsCacheValueError
 
 log = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ import random
 import pytest
 import torch
 
-from torchserve.core.handlers.accelerate import accelerate
+from torchserve.core.handlers.speed.accelerate import accelerate
 from torchserve.core.handlers.base import BaseHandler
-from torchserve.core.handlers.cores import Cores
+from torchserve.core.handlers.speed.num_threads import Cores
 
 ELEMENT = 0.001  # seconds that one takes on one thread
 

@@ -32,7 +32,8 @@ def example_input(handler: Any, shape: Any) -> torch.Tensor | None:
 
 
 def ours(handler: Any, *hooks: str) -> bool:
-    package = __name__.rpartition(".")[0] + "."
+    """Return whether all these methods of the handler are defined in `core.handlers`, none by the model's author."""
+    package = __name__.removesuffix("speed.example_input")
     return all(getattr(handler, hook, ours).__module__.startswith(package) for hook in hooks)
 
 

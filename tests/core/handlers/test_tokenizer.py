@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from torchserve.core.handlers import words
+from torchserve.core.handlers import tokenizer
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from torchserve.core.handlers import words
     ],
 )
 def test_contractions(text: str, expected: str) -> None:
-    assert words.expand_contractions(text) == expected
+    assert tokenizer.expand_contractions(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -34,12 +34,12 @@ def test_contractions(text: str, expected: str) -> None:
     ],
 )
 def test_markup(text: str, expected: str) -> None:
-    assert words.remove_markup(text) == expected
+    assert tokenizer.remove_markup(text) == expected
 
 
 def test_cleaning() -> None:
-    assert words.remove_accents("Crème brûlée, façade 漢") == "Creme brulee, facade "
-    assert words.remove_punctuation('a-b, "c"!') == "ab c"
+    assert tokenizer.remove_accents("Crème brûlée, façade 漢") == "Creme brulee, facade "
+    assert tokenizer.remove_punctuation('a-b, "c"!') == "ab c"
 
 
 @pytest.mark.parametrize(
@@ -51,17 +51,17 @@ def test_cleaning() -> None:
     ],
 )
 def test_basic_english(line: str, expected: list[str]) -> None:
-    assert words.basic_english(line) == expected
+    assert tokenizer.basic_english(line) == expected
 
 
 def test_get_tokenizer() -> None:
-    assert words.get_tokenizer("basic_english") is words.basic_english
-    split = words.get_tokenizer(None)
+    assert tokenizer.get_tokenizer("basic_english") is tokenizer.basic_english
+    split = tokenizer.get_tokenizer(None)
     assert split is not None
     assert split("A b") == ["A", "b"]
-    assert words.get_tokenizer("spacy") is None
+    assert tokenizer.get_tokenizer("spacy") is None
     with pytest.raises(ValueError, match="'de'"):
-        words.get_tokenizer("basic_english", "de")
+        tokenizer.get_tokenizer("basic_english", "de")
 
 
 @pytest.mark.parametrize(
@@ -73,4 +73,4 @@ def test_get_tokenizer() -> None:
     ],
 )
 def test_ngrams(count: int, expected: list[str]) -> None:
-    assert list(words.ngrams_iterator(["a", "b", "c"], count)) == expected
+    assert list(tokenizer.ngrams_iterator(["a", "b", "c"], count)) == expected

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
-from .cores import GAIN, HEAVY, Cores
-from .example import example_input, ours, untouched
+from ..loading.onnx import is_session
+from .autotune import Choice, Trial
+from .example_input import example_input, ours, untouched
 from .frozen import LARGEST, Frozen, weigh
-from .onnx import is_session
-from .trial import Choice, Trial
+from .num_threads import GAIN, HEAVY, Cores
 
 log = logging.getLogger(__name__)
 

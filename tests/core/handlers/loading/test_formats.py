@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from torchserve.core.handlers import formats
+from torchserve.core.handlers.loading import formats
 from torchserve.core.handlers.base import BaseHandler
 from torchserve.core.handlers.context import Context, RequestProcessor
-from torchserve.core.handlers.pt2 import check_valid_pt2_backend, compile_options
+from torchserve.core.handlers.loading.pt2 import check_valid_pt2_backend, compile_options
 
 NET = """
 import torch

@@ -1,0 +1,1 @@
+"""How images become the tensor that a model of images takes."""

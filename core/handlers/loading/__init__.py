@@ -1,0 +1,1 @@
+"""How a model is loaded from its file: pickled weights, TorchScript, exported programs, ONNX and compiled libraries."""
