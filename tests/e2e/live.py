@@ -21,7 +21,7 @@ import psutil
 
 T = TypeVar("T")
 COMMAND = [sys.executable, "-m", "torchserve.cli.main"]
-_ADDRESS = re.compile(r"(Inference|Management|Metrics) API bind to: http://[^:]+:(\d+)")
+_ADDRESS = re.compile(r"(Inference|Management|Metrics) API bind to: https?://[^:]+:(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
