@@ -1,5 +1,9 @@
 """probe: the NVIDIA GPUs that this process may use, as NVML sees them at this moment. Nothing is cached."""
 
+# NVML's bindings have no types: what they return is unknown until a field of Gpu takes it.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import contextlib

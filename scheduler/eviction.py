@@ -33,7 +33,7 @@ def victims(
     """
 
     def fits(chosen: Collection[Resident]) -> bool:
-        ended = frozenset().union(*(each.workers for each in chosen))
+        ended = frozenset(worker for each in chosen for worker in each.workers)
         try:
             place_all(*_without(ended, gpus, leases), claim, headroom, count)
         except GpuLoading:

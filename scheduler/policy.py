@@ -44,9 +44,7 @@ class BatchPolicy:
     def __post_init__(self) -> None:
         _check_count("batch_size", self.batch_size)
         _check_count("queue_size", self.queue_size)
-        delay: object = self.max_batch_delay
-        if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < math.inf:
-            raise ValueError(f"max_batch_delay must be a number of seconds >= 0, not {delay!r}")
+        _check_seconds("max_batch_delay", self.max_batch_delay)
         if self.rule not in RULES:
             raise ValueError(f"rule must be one of {', '.join(sorted(RULES))}, not {self.rule!r}")
         for size in self.padded_sizes:
@@ -55,6 +53,11 @@ class BatchPolicy:
             raise ValueError(f"padded_sizes must ascend, not {self.padded_sizes!r}")
         if self.padded_sizes and self.padded_sizes[-1] < self.batch_size:
             raise ValueError(f"padded_sizes must reach {self.batch_size}, the batch_size, not {self.padded_sizes!r}")
+
+
+def _check_seconds(field: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(f"{field} must be a number of seconds >= 0, not {value!r}")
 
 
 def _check_count(field: str, value: object) -> None:

@@ -11,8 +11,8 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, takewhile
-from types import MappingProxyType
-from typing import Annotated, Any, Final, Generic, TypeVar, cast
+from types import GenericAlias, MappingProxyType
+from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -86,7 +86,8 @@ class FrameReader(Generic[M]):
     """
 
     def __init__(self, kind: Any, max_frame: int, lend: Lend | None = None) -> None:
-        self._decoder = msgspec.msgpack.Decoder(tuple[kind, tuple[_Natural, ...], dict[_Natural, _Natural] | None])
+        header: Any = GenericAlias(tuple, (kind, tuple[_Natural, ...], dict[_Natural, _Natural] | None))
+        self._decoder: msgspec.msgpack.Decoder[_Head[M]] = msgspec.msgpack.Decoder(header)
         self._max_frame = max_frame
         self._lend = lend
         self._scratch = memoryview(bytearray(_SCRATCH))
@@ -174,7 +175,7 @@ class FrameReader(Generic[M]):
         """From what comes before the bodies: the message, the sizes of those that follow, and those that were lent."""
         _, _, total = _PREFIX.unpack_from(begin)
         try:
-            message, sizes, places = cast("_Head[M]", self._decoder.decode(begin[_PREFIX.size :]))
+            message, sizes, places = self._decoder.decode(begin[_PREFIX.size :])
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise FrameError(f"a frame's head can't be read: {error}") from error
         lent: _Lent = ()
