@@ -123,9 +123,7 @@ class Door:
             body = await read_body(content, connection, self._limits) if unread else content.read_nowait()
             unread = False
             content_type = media_type(fields.get("content-type", ""))
-            result = endpoint(
-                self._services, Request(head.method, params, query, content_type, body, self._table.routes)
-            )
+            result = endpoint(self._services, Request(head.method, params, query, content_type, body))
             reply = await self._see_through(result) if inspect.isawaitable(result) else result
         except asyncio.CancelledError:
             self._services.answered(head, CLIENT_GONE, perf_counter() - started)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -35,27 +35,25 @@ _ERROR_ANSWER = {"content": {"application/json": {"schema": {"$ref": "#/componen
 _BODY = {"description": "Whatever the model takes.", "content": {"*/*": {"schema": _TEXT | {"format": "binary"}}}}
 
 
-def server(_services: Services, request: Request) -> Reply:
+def server(routes: Sequence[Route], _services: Services, _request: Request) -> Reply:
     """OPTIONS / and GET /api-description: all that this listener answers."""
-    return json_reply(document("TorchServe APIs", __version__, request.routes))
+    return json_reply(document("TorchServe APIs", __version__, routes))
 
 
-def predictions(services: Services, request: Request) -> Reply:
+def predictions(routes: Sequence[Route], services: Services, request: Request) -> Reply:
     """OPTIONS of any prediction: how this model is asked."""
     params = request.params
     model = params.get("model") or _last(request.query, "model_name") or only_model(services)
     version = services.controlplane.version_of(model, params.get("version"))
-    rows = [route for route in request.routes if isinstance(route.answer, Ask) and "{model}" in route.path]
+    rows = [route for route in routes if isinstance(route.answer, Ask) and "{model}" in route.path]
     return json_reply(document(f"RESTful API for: {model}", version, rows, model))
 
 
-def model(services: Services, request: Request) -> Reply:
+def model(routes: Sequence[Route], services: Services, request: Request) -> Reply:
     """OPTIONS /models/{model}[/{version}]: how a model is managed."""
     name = request.params["model"]
     services.controlplane.version_of(name, request.params.get("version"))
-    rows = [
-        route for route in request.routes if route.face == "management" and route.path.startswith("/models/{model}")
-    ]
+    rows = [route for route in routes if route.face == "management" and route.path.startswith("/models/{model}")]
     return json_reply(document(f"RESTful Management API for: {name}", __version__, rows))
 
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
 from ..core.errors import BadRequest
-
-if TYPE_CHECKING:
-    from .route import Route
 
 _BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -64,16 +60,13 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A whole request, for the routes that are not predictions. `content_type` has no parameters, in lower case.
-    `routes` are all those of the listener that it came to.
-    """
+    """A whole request, for the routes that are not predictions. `content_type` has no parameters, in lower case."""
 
     method: str
     params: Mapping[str, str]
     query: Mapping[str, Sequence[str]]
     content_type: str = ""
     body: bytes = b""
-    routes: Sequence[Route] = ()
 
 
 def by_lower_name(headers: Mapping[str, str]) -> dict[str, str]:

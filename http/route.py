@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -34,6 +34,13 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentOf:
+    """An OpenAPI document: `make` is called with all routes of the listener that was asked, and the request."""
+
+    make: Callable[[Sequence[Route], Services, Request], Reply]
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """`path` is literal text, `{name}` for one segment or a part of it, and `{name...}`, last, for all that follow.
 
@@ -44,7 +51,7 @@ class Route:
     face: Face
     method: str
     path: str
-    answer: Endpoint | Ask
+    answer: Endpoint | Ask | DocumentOf
     operation: Operation
     own_scope: Scope | None = None
 

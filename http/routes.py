@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import TypeAlias
 
 from ..core.errors import MethodNotAllowed, RouteNotFound
@@ -11,17 +12,20 @@ from . import health, inference, management, metrics, openapi
 from . import operations as docs
 from .auth import Scope
 from .request import check_percent, decode_segment
-from .route import ANY, FACES, Ask, Endpoint, Face, Route
+from .route import ANY, FACES, Ask, DocumentOf, Endpoint, Face, Route
 
 _PREDICT = Ask("False", url_path=True)
 _EXPLAIN = Ask("True", url_path=True)
 _KSERVE_PREDICT = Ask("False")
 _KSERVE_EXPLAIN = Ask("True")
 _SAGEMAKER = Ask(query=True)
+_SERVER = DocumentOf(openapi.server)
+_MODEL = DocumentOf(openapi.model)
+_PREDICTIONS = DocumentOf(openapi.predictions)
 
 ROUTES = (
-    *(Route(face, "OPTIONS", "/", openapi.server, docs.SERVER, "open") for face in FACES),
-    *(Route(face, "GET", "/api-description", openapi.server, docs.SERVER_OLD, "open") for face in FACES),
+    *(Route(face, "OPTIONS", "/", _SERVER, docs.SERVER, "open") for face in FACES),
+    *(Route(face, "GET", "/api-description", _SERVER, docs.SERVER_OLD, "open") for face in FACES),
     Route("inference", ANY, "/ping", inference.ping, docs.PING, "open"),
     Route("inference", ANY, "/health/live", health.live, docs.LIVE, "open"),
     Route("inference", ANY, "/health/ready", health.ready, docs.READY, "open"),
@@ -46,11 +50,11 @@ ROUTES = (
     Route("management", "GET", "/models/{model}", management.describe, docs.DESCRIBE),
     Route("management", "PUT", "/models/{model}", management.scale, docs.SCALE),
     Route("management", "DELETE", "/models/{model}", management.unregister, docs.UNREGISTER),
-    Route("management", "OPTIONS", "/models/{model}", openapi.model, docs.MODEL),
+    Route("management", "OPTIONS", "/models/{model}", _MODEL, docs.MODEL),
     Route("management", "GET", "/models/{model}/{version}", management.describe, docs.DESCRIBE.of_version),
     Route("management", "PUT", "/models/{model}/{version}", management.scale, docs.SCALE.of_version),
     Route("management", "DELETE", "/models/{model}/{version}", management.unregister, docs.UNREGISTER.of_version),
-    Route("management", "OPTIONS", "/models/{model}/{version}", openapi.model, docs.MODEL.of_version),
+    Route("management", "OPTIONS", "/models/{model}/{version}", _MODEL, docs.MODEL.of_version),
     Route("management", "PUT", "/models/{model}/{version}/set-default", management.set_default, docs.SET_DEFAULT),
     Route("management", "GET", "/downloads", management.downloads, docs.DOWNLOADS),
     Route("management", ANY, "/token", management.renew_token, docs.TOKEN, "token"),
@@ -83,9 +87,11 @@ class Table:
             if isinstance(answer, Ask):
                 if method != "OPTIONS":
                     continue
-                answer = openapi.predictions
+                answer = _PREDICTIONS
             known = True
             if route.method in {ANY, method}:
+                if isinstance(answer, DocumentOf):
+                    answer = partial(answer.make, self.routes)
                 params = {name: decode_segment(value) for name, value in found.groupdict().items()}
                 return answer, params, route.scope
         if known:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
-from .tree import FOLDERS, child, importable
+from .tree import FOLDERS, child, importable, modules
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +61,18 @@ TABLE: dict[str, Row] = {
     "core.metrics": _row(f"{_BASE} scheduler core.wire.messages", _PLAIN),
     "core.metrics.spec": _row(_BASE, "yaml"),
     "core.workers": _row(_SHELF, _PLAIN),
-    "core.workers.spawn_ray": _row(_SHELF, f"{_PLAIN} ray"),
     "core.models": _row(_WORKERS, _PLAIN),
     "core.dataplane": _row(_MODELS, _PLAIN),
     "core.describe": _row(_MODELS, _PLAIN),
     "core.registrar": _row(_MODELS, _PLAIN),
     "core.controlplane": _row(f"{_MODELS} core.describe core.registrar", _PLAIN),
-    "core.workflows": _row(_PLANES, _PLAIN),
     "core.lint": _row(f"{_BASE} core.archive core.config", _PLAIN),
-    "core.server": _row(f"{_PLANES} core.workflows", _PLAIN),
+    "core.server": _row(_PLANES, _PLAIN),
     "core.handlers": _row(f"{_MEETING} kernels", _HANDLING),
     "core.handlers.metrics": _row("core.errors core.metrics.spec core.wire.messages", "psutil yaml"),
     "core.backend": _row(f"{_MEETING} core.handlers kernels", _HANDLING),
-    "core.testing": _row(f"{_MEETING} core.handlers core.backend", _HANDLING),
     "http": _row(
-        f"{_BASE} core.tokens core.key_file core.dataplane core.registrar core.controlplane core.workflows.runner core.metrics.store core.server",
+        f"{_BASE} core.tokens core.key_file core.dataplane core.registrar core.controlplane core.metrics.store core.server",
         "aiohttp grpc multidict yarl orjson msgspec",
     ),
     "http.tls": _row("core.errors", "cryptography"),
@@ -101,12 +101,89 @@ json.dump([
 """
 
 
-def violations(root: Path, scratch: Path) -> list[str]:
-    """Every import of the tree at `root` that the table doesn't allow, with its line; `scratch` is an empty folder."""
+class Import(TypedDict):
+    """One import statement of a tree."""
+
+    importer: str
+    imported: str
+    line: int
+    code: str
+
+
+def imports(root: Path, scratch: Path) -> list[Import]:
+    """Return every import in the product's folders at `root`, type-only ones included; `scratch` is an empty folder."""
     roots = [name for folder, name in FOLDERS.items() if any((root / folder).rglob("*.py"))]
-    graph = json.loads(child(_GRAPH, *roots, path=importable(root, scratch)))
+    return json.loads(child(_GRAPH, *roots, path=importable(root, scratch)))
+
+
+def violations(root: Path, graph: list[Import]) -> list[str]:
+    """Return every import that the table doesn't allow, with its line, and the rooms of core without a row."""
     found = {f"{e['importer']}:{e['line']}: {why}: {e['code']}" for e in graph if (why := _wrong(**e))}
     return sorted(found | _without_row(root))
+
+
+def stale_rows(root: Path) -> list[str]:
+    """Return the rows, and the rows' own entries, that name no module of the tree at `root`."""
+    known = {_short(name) for name in modules(root, *FOLDERS)} | set(FOLDERS)
+    gone = [f"{room}: is no module" for room in TABLE if room not in known]
+    return gone + [
+        f"{room}: may import {name}, which is no module"
+        for room, row in TABLE.items()
+        for name in sorted(row.ours)
+        if name not in known
+    ]
+
+
+def circles(graph: list[Import]) -> list[str]:
+    """Return the import circles between modules, and those between the folders below a top-level folder.
+
+    A module that lies in a top-level folder itself (`core.errors`) counts alone among the folders.
+    """
+    pairs = {(_short(e["importer"]), _short(e["imported"])) for e in graph if _is_ours(e["imported"])}
+    folders = {(_folder(importer), _folder(imported)) for importer, imported in pairs}
+    found = (*_circles(pairs), *_circles(folders))
+    return [" -> ".join((*circle, circle[0])) for circle in dict.fromkeys(found)]
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(tuple(f"{root}." for root in FOLDERS.values()))
+
+
+def _folder(name: str) -> str:
+    return ".".join(name.split(".")[:2])
+
+
+def _circles(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:
+    """Return a shortest circle through each node that is in one, but for nodes that an earlier circle went through."""
+    graph: dict[str, set[str]] = {}
+    for importer, imported in pairs:
+        graph.setdefault(importer, set()).add(imported)
+    found: list[tuple[str, ...]] = []
+    for start in sorted(graph):
+        if any(start in circle for circle in found):
+            continue
+        way = _way_back(graph, start)
+        if way:
+            found.append(way)
+    return found
+
+
+def _way_back(graph: Mapping[str, set[str]], start: str) -> tuple[str, ...] | None:
+    """Return the shortest walk from `start` that leads back to it, or None."""
+    before = {start: ""}
+    waiting = deque([start])
+    while waiting:
+        node = waiting.popleft()
+        for following in sorted(graph.get(node, ())):
+            if following == start and node != start:
+                way = [node]
+                while before[way[-1]]:
+                    way.append(before[way[-1]])
+                return tuple(reversed(way))
+            if following not in before:
+                before[following] = node
+                waiting.append(following)
+    return None
 
 
 def _without_row(root: Path) -> set[str]:

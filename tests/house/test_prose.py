@@ -125,8 +125,8 @@ def test_a_planted_shadow_is_seen(tmp_path: Path) -> None:
     [
         ("x = 1\n", True),
         ("", True),
-        ('"""' + "line\n" * 6 + '"""\n', True),
-        ('"""' + "line\n" * 5 + '"""\n', False),
+        ('"""  """\n', True),
+        ('"""' + "line\n" * 60 + '"""\n', False),
         ('"""One line."""\n', False),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from torchserve.core.errors import MethodNotAllowed, RouteNotFound
 from torchserve.http import health, inference, management, metrics, openapi
@@ -26,11 +28,6 @@ ALL: set[Face] = {"inference", "management", "metrics"}
         ("PUT", "/models/m/1.0", management.scale, {"model": "m", "version": "1.0"}),
         ("DELETE", "/models/m/1.0/", management.unregister, {"model": "m", "version": "1.0"}),
         ("PUT", "/models/m/1.0/set-default", management.set_default, {"model": "m", "version": "1.0"}),
-        ("OPTIONS", "/", openapi.server, {}),
-        ("GET", "/api-description", openapi.server, {}),
-        ("OPTIONS", "/predictions/m", openapi.predictions, {"model": "m"}),
-        ("OPTIONS", "/v1/models/a%20b:predict", openapi.predictions, {"model": "a b"}),
-        ("OPTIONS", "/models/m", openapi.model, {"model": "m"}),
         ("POST", "/health/ready/", health.ready, {}),
         ("GET", "/v1/models", health.models, {}),
         ("GET", "/v1/models/m", health.model, {"model": "m"}),
@@ -40,6 +37,26 @@ ALL: set[Face] = {"inference", "management", "metrics"}
 )
 def test_found(method: str, path: str, endpoint: object, params: dict[str, str]) -> None:
     assert Table(ALL).find(method, path)[:2] == (endpoint, params)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "document", "params"),
+    [
+        ("OPTIONS", "/", openapi.server, {}),
+        ("GET", "/api-description", openapi.server, {}),
+        ("OPTIONS", "/predictions/m", openapi.predictions, {"model": "m"}),
+        ("OPTIONS", "/v1/models/a%20b:predict", openapi.predictions, {"model": "a b"}),
+        ("OPTIONS", "/models/m", openapi.model, {"model": "m"}),
+    ],
+)
+@pytest.mark.parametrize("faces", [ALL, {"inference", "management"}])
+def test_a_document_is_made_of_the_rows_of_its_listener(
+    method: str, path: str, document: object, params: dict[str, str], faces: set[Face]
+) -> None:
+    endpoint, found, _ = Table(faces).find(method, path)
+    assert isinstance(endpoint, partial)
+    assert (endpoint.func, found) == (document, params)
+    assert endpoint.args == (tuple(route for route in ROUTES if route.face in faces),)
 
 
 @pytest.mark.parametrize(
