@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ArchiveNotFound, InvalidConfig
+from .public_addresses import is_metadata, is_public
 
 TORCHSERVE_DEFAULT = ("file://.*", "http(s)?://.*")
 
-_NAT64 = IPv6Network("64:ff9b::/96")
 # What browsers, regexes and parsers read differently: a backslash, whitespace, control characters.
 AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")
 
@@ -63,26 +63,16 @@ class AllowedUrls:
         return any(pattern.fullmatch(url) for pattern in self._patterns)
 
     def resolve(self, host: str, port: int) -> list[str]:
-        """The host's addresses. Raises ArchiveNotFound if only public ones are permitted and one isn't; OSError."""
+        """Return the host's addresses. Raises OSError, and ArchiveNotFound if one of them is a cloud's metadata service
+        or, where only public ones are permitted, isn't public."""
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        for address in addresses:
-            if self.unset and not is_public(ip_address(address.partition("%")[0])):
+        for text in addresses:
+            address = ip_address(text)
+            if is_metadata(address):
+                raise ArchiveNotFound(f"The host {host} has the address {text}, a cloud's metadata service")
+            if self.unset and not is_public(address):
                 raise ArchiveNotFound(
-                    f"The host {host} has the address {address}, which is not public;"
-                    " name it in allowed_urls to permit it"
+                    f"The host {host} has the address {text}, which is not public; name it in allowed_urls to permit it"
                 )
         return addresses
-
-
-def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether an address is one of the internet, and hides none that isn't."""
-    if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if address in _NAT64:
-            inner = IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(inner)
-        if address.is_site_local:
-            return False
-    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)

@@ -2,44 +2,14 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-from torchserve.core.archive.allowed_urls import TORCHSERVE_DEFAULT, AllowedUrls, is_public
+from torchserve.core.archive.allowed_urls import TORCHSERVE_DEFAULT, AllowedUrls
 from torchserve.core.errors import ArchiveNotFound
 
 STORE = Path("/models")
-
-
-@pytest.mark.parametrize(
-    ("address", "public"),
-    [
-        ("93.184.216.34", True),
-        ("2606:2800:220:1::1", True),
-        ("10.0.0.1", False),
-        ("172.16.3.4", False),
-        ("192.168.1.1", False),
-        ("169.254.169.254", False),
-        ("100.64.0.1", False),
-        ("0.0.0.0", False),
-        ("224.0.0.1", False),
-        ("255.255.255.255", False),
-        ("::1", False),
-        ("::", False),
-        ("fe80::1", False),
-        ("fd00::1", False),
-        ("fec0::1", False),
-        ("ff02::1", False),
-        ("::ffff:10.0.0.1", False),
-        ("64:ff9b::a9fe:a9fe", False),
-        ("64:ff9b::5db8:d822", True),
-        ("2002:7f00:1::", False),
-    ],
-)
-def test_public_addresses(address: str, public: bool):
-    assert is_public(ip_address(address)) is public
 
 
 @pytest.mark.parametrize("patterns", [None, TORCHSERVE_DEFAULT])
