@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from torchserve.cli.loadgen.checks import same
 
-from .dialect import PLAIN_DIALECT, Dialect
+from .protocol_adapter import PLAIN, ProtocolAdapter
 from .workload import Workload
 
 AT_ONCE = 16  # enough for batches to form, so that a mix-up within a batch is seen
@@ -27,19 +27,19 @@ class Checker:
         self.workload = workload
         self._first: dict[bytes, bytes] = {}
 
-    def check(self, url: str, count: int = AT_ONCE, key: str = "", dialect: Dialect = PLAIN_DIALECT) -> None:
+    def check(self, url: str, count: int = AT_ONCE, key: str = "", adapter: ProtocolAdapter = PLAIN) -> None:
         """Sends `count` requests at once to `url`; WrongAnswerError unless each answer is a 200 and right."""
-        bodies, headers = self.workload.bodies(count), dict(dialect.headers)
+        bodies, headers = self.workload.bodies(count), dict(adapter.headers)
         if key:
             headers["Authorization"] = f"Bearer {key}"
         with ThreadPoolExecutor(count) as threads:
-            kind = dialect.kind(self.workload.content_type)
-            answers = list(threads.map(lambda body: post(url, dialect.wrap(body), kind, headers), bodies))
+            kind = adapter.kind(self.workload.content_type)
+            answers = list(threads.map(lambda body: post(url, adapter.wrap(body), kind, headers), bodies))
         for body, (status, answer) in zip(bodies, answers, strict=True):
             if status != 200:
                 raise WrongAnswerError(f"{url}: {status} {answer[:200]!r} instead of a 200")
             try:
-                inner = dialect.unwrap(answer)
+                inner = adapter.unwrap(answer)
             except ValueError:
                 raise WrongAnswerError(f"{url}: {answer[:200]!r} holds no answer") from None
             known = self.workload.expected

@@ -16,13 +16,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from . import peers
-from .floor import NoFloorError, floor
+from .baseline import NoBaselineError, measure_baseline
+from .environment import configuration, environment, environments
 from .front_door import Finding, serving
-from .offered import Offer, Point, draw, offer
+from .open_loop import OpenLoad, Point, draw, offer
 from .options import arguments
 from .report import OURS, Report, Spread
 from .servers import Server
-from .surroundings import configuration, environment, environments
 from .workload import Workload
 
 LOADS = (0.3, 0.6, 0.9, 1.0, 1.2, 1.5)  # of the bare loop
@@ -106,14 +106,14 @@ def measured(workload: Workload, options: argparse.Namespace, report: Report) ->
     report.configurations[workload.name] = configuration(workload.archive)
     try:
         with serving(workload, venv, name=OURS) as server:
-            bare = floor(workload, venv).rate
+            bare = measure_baseline(workload, venv).rate
             for _ in range(options.rounds):
                 points = tuple(_offered(server, workload, load, bare, options) for load in LOADS)
-                before, bare = bare, floor(workload, venv).rate
+                before, bare = bare, measure_baseline(workload, venv).rate
                 rounds.append(Round(workload.name, (before, bare), points))
                 report.points += points
                 report.faults += rounds[-1].faults()
-    except (*peers.FAULTS, NoFloorError) as fault:
+    except (*peers.FAULTS, NoBaselineError) as fault:
         report.faults.append(f"{workload.name}: {fault}")
         peers.say(f"INVALID: {workload.name}: {fault}")
     return rounds
@@ -121,7 +121,8 @@ def measured(workload: Workload, options: argparse.Namespace, report: Report) ->
 
 def _offered(server: Server, workload: Workload, load: float, bare: float, options: argparse.Namespace) -> Point:
     slo = options.slo_ms / 1e3
-    point = offer(server, workload, Offer(load * bare, options.seconds, slo, warmup=options.warmup, deadline=WAY * slo))
+    open_load = OpenLoad(load * bare, options.seconds, slo, warmup=options.warmup, deadline=WAY * slo)
+    point = offer(server, workload, open_load)
     refusal = "" if point.refusal_p50 is None else f", refusals in {point.refusal_p50:.2f} ms"
     peers.say(
         f"{workload.name}, {load:.0%} of {bare:.0f}/s offered: {point.goodput:.0f}/s in time,"

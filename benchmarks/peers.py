@@ -16,14 +16,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from torchserve.cli.loadgen.swarm import GeneratorError
+from torchserve.cli.loadgen.generator import GeneratorError
 
 from . import oracle, wrk
+from .baseline import NoBaselineError, measure_baseline
 from .check import Checker, WrongAnswerError
-from .crossings import NotTracedError, crossings
 from .curves import draw as draw_closed
-from .floor import NoFloorError, floor
-from .offered import Offer, draw, offer
+from .environment import configuration, environment, environments, handlers
+from .io_bytes import NotTracedError, count_io_bytes
+from .open_loop import OpenLoad, draw, offer
 from .options import arguments
 from .process import NotServingError, ServerProcess
 from .report import OURS, PEER, Cell, Footprint, Report
@@ -31,7 +32,6 @@ from .rival import KINDS, Rival
 from .servers import Server
 from .spike import PEAK, spike
 from .spike import draw as draw_spikes
-from .surroundings import configuration, environment, environments, handlers
 from .workload import (
     ECHOES,
     LARGE,
@@ -100,8 +100,8 @@ def measure(
     checker = Checker(workload)
     report.configurations[workload.name] = configuration(workload.archive)
     try:
-        report.floors[workload.name] = str(floor(workload, options.our_venv.absolute()))
-    except NoFloorError as error:
+        report.baselines[workload.name] = str(measure_baseline(workload, options.our_venv.absolute()))
+    except NoBaselineError as error:
         report.skipped.append(f"{workload.name}: floor: {error}")
     with ExitStack() as stack:
         try:
@@ -110,7 +110,7 @@ def measure(
                 cell = Cell(workload.name, connections)
                 report.cells.append(cell)
                 for server in servers:
-                    checker.check(server.predictions, dialect=server.dialect)
+                    checker.check(server.predictions, adapter=server.adapter)
                     warm_up(server, workload, connections, options.warmup, folder)
                 for number in range(options.rounds):
                     for server in servers:
@@ -156,12 +156,12 @@ def start_all(
 
 
 def script_for(server: ServerProcess, workload: Workload, folder: Path) -> Path:
-    """wrk's script of the workload's body in the server's dialect."""
-    lua, dialect, files = folder / f"{server.name}.lua", server.dialect, []
+    """wrk's script of the workload's body in the server's adapter."""
+    lua, adapter, files = folder / f"{server.name}.lua", server.adapter, []
     for place, body in enumerate(workload.ragged or (workload.body,)):
         files.append(folder / f"{server.name}.{place}.body")
-        files[-1].write_bytes(dialect.wrap(body))
-    lua.write_text(wrk.script(files, dialect.kind(workload.content_type), headers=dialect.headers))
+        files[-1].write_bytes(adapter.wrap(body))
+    lua.write_text(wrk.script(files, adapter.kind(workload.content_type), headers=adapter.headers))
     return lua
 
 
@@ -169,7 +169,8 @@ def offer_to(
     server: ServerProcess, workload: Workload, rate: float, options: argparse.Namespace, report: Report
 ) -> None:
     """One point of the open loop's curve. What a server fails at is in the table: the others go on."""
-    point = offer(server, workload, Offer(rate, options.seconds, options.slo_ms / 1e3, warmup=max(options.warmup, 3.0)))
+    load = OpenLoad(rate, options.seconds, options.slo_ms / 1e3, warmup=max(options.warmup, 3.0))
+    point = offer(server, workload, load)
     report.points.append(point)
     say(f"{workload.name}, {rate:g}/s offered, {server.name}: {point.goodput:.0f}/s in time {point.fault or ''}")
 
@@ -197,7 +198,7 @@ def spike_at(server: ServerProcess, workload: Workload, options: argparse.Namesp
 def count_bytes(server: ServerProcess, workload: Workload, report: Report, folder: Path) -> None:
     """Last, as a traced server is slow."""
     try:
-        report.crossings.append(crossings(server, workload, folder))
+        report.io_bytes.append(count_io_bytes(server, workload, folder))
     except NotTracedError as error:
         report.skipped.append(f"{workload.name}: {server.name}: bytes are not counted: {error}")
 
@@ -215,7 +216,7 @@ def until_right(server: ServerProcess, checker: Checker) -> float:
     """Seconds from the start until the first right answer."""
     while True:
         try:
-            checker.check(server.predictions, count=1, dialect=server.dialect)
+            checker.check(server.predictions, count=1, adapter=server.adapter)
             return server.age()
         except WrongAnswerError:
             if server.age() > 180:
@@ -238,7 +239,7 @@ def run(
     number: int,
 ) -> None:
     """One measurement of one server."""
-    checker.check(server.predictions, dialect=server.dialect)
+    checker.check(server.predictions, adapter=server.adapter)
     before = server.usage()
     sample = wrk.drive(server.predictions, lua, cell.connections, seconds)
     after = server.usage()

@@ -18,12 +18,12 @@ from pathlib import Path
 
 from . import peers, wrk
 from .check import Checker
-from .offered import Offer, Point, offer
+from .config_override import override_config
+from .environment import configuration, environment, environments
+from .open_loop import OpenLoad, Point, offer
 from .options import arguments
 from .report import Cell, Report, Spread, pairwise
-from .reworded import reworded
 from .servers import Server
-from .surroundings import configuration, environment, environments
 from .workload import Workload
 
 ADAPTIVE, FIXED, SINGLE = "adaptive", "fixed", "batch size 1"
@@ -136,7 +136,7 @@ def _measure(workload: Workload, options: argparse.Namespace, report: Report, fo
 def _start(
     stack: ExitStack, name: str, workload: Workload, options: argparse.Namespace, checker: Checker, folder: Path
 ) -> Server:
-    archive = reworded(workload.archive, folder / name.replace(" ", "-"), VARIANTS[name])
+    archive = override_config(workload.archive, folder / name.replace(" ", "-"), VARIANTS[name])
     server = stack.enter_context(
         Server(name.replace(" ", "-"), options.our_venv.absolute(), replace(workload, archive=archive))
     )
@@ -169,7 +169,7 @@ def _open(
             f"{workload.name}: {rate:.0f}/s offered are more than the generator can ({options.most_offered:g})"
         )
         return
-    load = Offer(rate, max(options.seconds, 5.0), report.slo, warmup=max(options.warmup, 3.0))
+    load = OpenLoad(rate, max(options.seconds, 5.0), report.slo, warmup=max(options.warmup, 3.0))
     for _ in range(options.rounds):
         for server in servers:
             if server.name != SINGLE:

@@ -20,7 +20,7 @@ from urllib.request import urlopen
 
 import psutil
 
-from .dialect import PLAIN_DIALECT, Dialect
+from .protocol_adapter import PLAIN, ProtocolAdapter
 
 _HIDDEN = ("TS_", "PYTHON", "COVERAGE", "COV_CORE", "VIRTUAL_ENV")
 
@@ -76,11 +76,11 @@ class Usage:
 class ServerProcess:
     """A context: entering starts the server of the virtual environment `venv`, leaving stops all of its processes.
 
-    `predictions` is the URL that is asked, in the server's `dialect`.
+    `predictions` is the URL that is asked, in the server's `adapter`.
     """
 
     ping = "/ping"
-    dialect: Dialect = PLAIN_DIALECT
+    adapter: ProtocolAdapter = PLAIN
 
     def __init__(self, name: str, venv: Path, port: int, path: str) -> None:
         self.name, self.port = name, port

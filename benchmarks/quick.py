@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from . import oracle, peers, wrk
+from .environment import environment, environments
 from .options import arguments
 from .report import OURS, Report
-from .surroundings import environment, environments
 
 _PRESET = "--only ours --workloads echo --connections 1 16 64 --rounds 3 --seconds 3 --warmup 2 --rates 200 2000"
 

@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
-from .crossings import Crossings
-from .crossings import table as crossings_table
-from .offered import Point, table
+from .io_bytes import IoBytes
+from .io_bytes import table as io_bytes_table
+from .open_loop import Point, table
 from .spike import Spike
 from .spike import table as spike_table
 from .wrk import Sample
@@ -100,11 +100,11 @@ class Report:
     starts: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
-    floors: dict[str, str] = field(default_factory=dict)
+    baselines: dict[str, str] = field(default_factory=dict)
     configurations: dict[str, str] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
     spikes: list[Spike] = field(default_factory=list)
-    crossings: list[Crossings] = field(default_factory=list)
+    io_bytes: list[IoBytes] = field(default_factory=list)
     slo: float = 0.05
 
     def capacity(self, workload: str, server: str) -> float:
@@ -121,12 +121,12 @@ class Report:
             "environment": self.environment,
             "starts": self.starts,
             "cells": [_cell(cell) for cell in self.cells],
-            "floors": self.floors,
+            "floors": self.baselines,
             "configurations": self.configurations,
             "slo_ms": self.slo * 1e3,
             "offered": [point.as_json() for point in self.points],
             "spikes": [spike.as_json() for spike in self.spikes],
-            "crossings": [each.as_json() for each in self.crossings],
+            "crossings": [each.as_json() for each in self.io_bytes],
         }
 
     def as_markdown(self) -> str:
@@ -139,10 +139,10 @@ class Report:
         lines += [row for cell in self.cells for row in _rows(cell)]
         lines += [*table(self.points, self.slo)] if self.points else []
         lines += [*spike_table(self.spikes, self.slo)] if self.spikes else []
-        for name, text in self.floors.items():
-            lines += ["", f"Floor, {name}: the handler alone in a loop: {text}."]
+        for name, text in self.baselines.items():
+            lines += ["", f"Baseline, {name}: the handler alone in a loop: {text}."]
         lines += _processes(self.cells)
-        lines += crossings_table(self.crossings) if self.crossings else []
+        lines += io_bytes_table(self.io_bytes) if self.io_bytes else []
         lines += ["", "| workload | server | until /ping answers 200, s | until the first correct answer, s |"]
         lines += ["|---|---|---:|---:|"]
         lines += [

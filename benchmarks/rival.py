@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 
-from .dialect import LISTS, PLAIN_DIALECT, TENSORS, Dialect
 from .oracle import make_environment
 from .process import Launch, ServerProcess, free_ports
+from .protocol_adapter import JSON_LISTS, PLAIN, RAW_TENSORS, ProtocolAdapter
 from .workload import Workload
 
 _ADAPTERS = Path(__file__).with_name("rivals")
@@ -31,7 +31,7 @@ class Kind:
     launch: Callable[[Path, int, Path, Workload], Launch]  # what the handler needs is added to its environment
     ping: str
     path: str
-    dialect: Dialect = PLAIN_DIALECT
+    adapter: ProtocolAdapter = PLAIN
     strings: bool = False
 
 
@@ -102,9 +102,9 @@ def packages_of(venv: Path) -> Path:
 KINDS: Mapping[str, Kind] = {
     "mosec": Kind("mosec", _mosec, "/", "/inference"),
     "litserve": Kind("litserve", _litserve, "/health", "/predict", strings=True),
-    "bentoml": Kind("bentoml", _bentoml, "/readyz", "/predict", LISTS, strings=True),
+    "bentoml": Kind("bentoml", _bentoml, "/readyz", "/predict", JSON_LISTS, strings=True),
     "ray": Kind("ray[serve]", _ray, "/-/healthz", "/predict"),
-    "triton": Kind("nvidia-pytriton", _triton, "/v2/health/ready", "/v2/models/{name}/infer", TENSORS),
+    "triton": Kind("nvidia-pytriton", _triton, "/v2/health/ready", "/v2/models/{name}/infer", RAW_TENSORS),
 }
 
 
@@ -115,7 +115,7 @@ class Rival(ServerProcess):
         (port,) = free_ports(1)
         kind = KINDS[name]
         super().__init__(name, venv, port, kind.path.format(name=workload.name))
-        self.ping, self.dialect = kind.ping, kind.dialect
+        self.ping, self.adapter = kind.ping, kind.adapter
         self._kind, self._workload, self._handlers = kind, workload, handlers
 
     def others(self, front: psutil.Process) -> list[psutil.Process]:

@@ -8,11 +8,11 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
+from torchserve.cli.loadgen.generator import drive
 from torchserve.cli.loadgen.outcome import Outcome
-from torchserve.cli.loadgen.plan import Open
-from torchserve.cli.loadgen.swarm import drive
+from torchserve.cli.loadgen.scenario import Open
 
-from .offered import Offer, plan
+from .open_loop import OpenLoad, scenario_for
 from .picture import finished
 from .process import ServerProcess
 from .workload import Workload
@@ -45,8 +45,8 @@ class Spike:
 
 
 def spike(server: ServerProcess, workload: Workload, capacity: float, slo: float, warmup: float) -> Spike:
-    """Raises what `offered.offer` does."""
-    calm = plan(server, workload, Offer(BEFORE * capacity, CALM + LASTS + AFTER, slo, warmup=warmup))
+    """Raises what `open_loop.offer` does."""
+    calm = scenario_for(server, workload, OpenLoad(BEFORE * capacity, CALM + LASTS + AFTER, slo, warmup=warmup))
     load = Open(BEFORE * capacity, "spike", spike=(CALM, CALM + LASTS), factor=PEAK / BEFORE)
     return of_outcome(server.name, workload.name, load, drive(replace(calm, load=load)))
 

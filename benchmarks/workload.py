@@ -18,8 +18,8 @@ from pathlib import Path
 from PIL import Image
 from torchserve.cli.loadgen.payload import read_payloads
 
+from .config_override import read_config
 from .photo import jpeg
-from .reworded import asked
 
 ROOT = Path(__file__).resolve().parent.parent
 ECHO = ROOT / "benchmarks" / "workloads" / "echo"
@@ -156,7 +156,7 @@ def from_folder(workload: Workload, folder: Path) -> Workload:
 
 def _asking(workload: Workload) -> Workload:
     """With the batches that its archive asks for."""
-    told = asked(workload.archive)
+    told = read_config(workload.archive)
     return replace(workload, batch=told["batchSize"], delay_ms=told["maxBatchDelay"])
 
 

@@ -14,15 +14,15 @@ from typing import Any
 
 import click
 
-from .bench_options import Asked, bench_options, read_asked
+from .bench_options import BenchOptions, bench_options, read_bench_options
 from .bench_report import Subject, ab_columns, as_csv, as_json, markdown
 from .client import Client
 from .loadgen.outcome import Outcome
 from .loadgen.payload import Payload, read_payloads
-from .loadgen.plan import Closed, Open, Plan
-from .lone import find_check
+from .loadgen.scenario import Closed, Open, Scenario
+from .reference_answers import choose_check
 from .scrape import Scrape, read_scrape
-from .served import Served, served
+from .server_stats import ServerStats, server_stats
 from .target import find_inference, find_target
 
 
@@ -46,7 +46,7 @@ def bench(**given: Any) -> None:
     torchserve bench mnist --input digit.png --rate 200 --slo-ms 50
     torchserve bench mnist --input images/ --concurrency 16 --seconds 30 --json result.json
     """
-    asked = read_asked(given)
+    asked = read_bench_options(given)
     try:
         outcome, subject = _run(asked)
     except click.UsageError:
@@ -64,7 +64,7 @@ def bench(**given: Any) -> None:
     sys.exit(1 if outcome.faults() else 0)
 
 
-def _run(asked: Asked) -> tuple[Outcome, Subject]:
+def _run(asked: BenchOptions) -> tuple[Outcome, Subject]:
     payloads, load = _payloads(asked), asked.load()
     with contextlib.ExitStack() as stack:
         management = _management(asked)
@@ -76,15 +76,15 @@ def _run(asked: Asked) -> tuple[Outcome, Subject]:
 
 
 def _measure(
-    asked: Asked, payloads: tuple[Payload, ...], load: Closed | Open, management: Client | None
+    asked: BenchOptions, payloads: tuple[Payload, ...], load: Closed | Open, management: Client | None
 ) -> tuple[Outcome, Subject]:
-    from .loadgen.swarm import GeneratorError, drive  # late: it brings multiprocessing
+    from .loadgen.generator import GeneratorError, drive  # late: it brings multiprocessing
 
     address, key = find_inference(asked.inference, asked.key, asked.config_properties)
     headers = dict(asked.header) | ({"Authorization": f"Bearer {key}"} if key else {})
     verify = not (address.loopback or asked.insecure)
-    check, words = find_check(asked.check, address, asked.path, payloads, headers, asked.timeout, verify=verify)
-    plan = Plan(
+    check, words = choose_check(asked.check, address, asked.path, payloads, headers, asked.timeout, verify=verify)
+    scenario = Scenario(
         address, asked.path, payloads, load, asked.seconds, asked.requests,
         None if asked.slo_ms is None else asked.slo_ms / 1e3, check, headers, asked.timeout, asked.seed,
         most_warmup=asked.warmup, most_late=None if asked.late_ms is None else asked.late_ms / 1e3,
@@ -92,15 +92,15 @@ def _measure(
     )  # fmt: skip
     before = _scrape(management)
     try:
-        outcome = drive(plan)
+        outcome = drive(scenario)
     except GeneratorError as error:
         raise click.ClickException(str(error)) from None
-    told = _served(before, _scrape(management), asked.model)
+    told = _server_stats(before, _scrape(management), asked.model)
     source = str(asked.input[0]) if asked.input else "--data"
     return outcome, Subject(asked.model, source, words, _machine(), _described(management, asked.model), told)
 
 
-def _payloads(asked: Asked) -> tuple[Payload, ...]:
+def _payloads(asked: BenchOptions) -> tuple[Payload, ...]:
     if asked.data is not None:
         return (Payload("--data", asked.data.encode(), asked.content_type or "text/plain"),)
     try:
@@ -109,7 +109,7 @@ def _payloads(asked: Asked) -> tuple[Payload, ...]:
         raise click.UsageError(f"--input: {error}") from None
 
 
-def _management(asked: Asked) -> Client | None:
+def _management(asked: BenchOptions) -> Client | None:
     """The server's other faces: whoever benchmarks a server of another kind names one that it hasn't, and gets None."""
     if asked.inference is not None and asked.management is None and asked.url is None:
         return None
@@ -118,7 +118,7 @@ def _management(asked: Asked) -> Client | None:
 
 
 @contextlib.contextmanager
-def _registered(asked: Asked, management: Client | None) -> Iterator[None]:
+def _registered(asked: BenchOptions, management: Client | None) -> Iterator[None]:
     """The model of --url, as benchmark-ab.py registers one, until the end."""
     assert management is not None
     query = {
@@ -140,8 +140,8 @@ def _scrape(management: Client | None) -> Scrape | None:
     return None
 
 
-def _served(before: Scrape | None, after: Scrape | None, model: str) -> Served | None:
-    return None if before is None or after is None else served(before, after, model)
+def _server_stats(before: Scrape | None, after: Scrape | None, model: str) -> ServerStats | None:
+    return None if before is None or after is None else server_stats(before, after, model)
 
 
 def _described(management: Client | None, model: str) -> dict[str, Any]:

@@ -13,8 +13,8 @@ import click
 
 from .completion import complete_models
 from .loadgen.arrivals import recorded
-from .loadgen.plan import ENDLESS, Closed, Open
-from .lone import CHECKS
+from .loadgen.scenario import ENDLESS, Closed, Open
+from .reference_answers import CHECKS
 from .target import target_options
 
 _BENCHMARK = "benchmark"  # the name benchmark-ab.py registers its model by
@@ -25,7 +25,7 @@ _POSITIVE = click.IntRange(1)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class BenchOptions:
     """What the command line says, under the options' names."""
 
     model: str
@@ -75,7 +75,7 @@ class Asked:
         return Open(self.rate, self.arrivals, self.concurrency or _OPEN_MOST, spike)
 
 
-def read_asked(given: dict[str, Any]) -> Asked:
+def read_bench_options(given: dict[str, Any]) -> BenchOptions:
     """Raises click.UsageError for what doesn't go together."""
     model, path = given["model"], given["path"]
     if not given["input"] and given["data"] is None:
@@ -92,7 +92,7 @@ def read_asked(given: dict[str, Any]) -> Asked:
         version = "" if given["version"] is None else f"/{quote(given['version'], safe='')}"
         path = f"predictions/{quote(model, safe='')}{version}"
     known: dict[str, Any] = {**given, "model": model, "path": "/" + path.lstrip("/")}
-    return Asked(**known)
+    return BenchOptions(**known)
 
 
 def _header(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

@@ -10,8 +10,8 @@ from typing import Any
 
 from .loadgen.histogram import Histogram
 from .loadgen.outcome import Outcome
-from .loadgen.plan import Open
-from .served import Served
+from .loadgen.scenario import Open
+from .server_stats import ServerStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,12 @@ class Subject:
     checked: str
     machine: str
     described: Mapping[str, Any]
-    served: Served | None
+    server: ServerStats | None
 
 
 def markdown(outcome: Outcome, subject: Subject) -> str:
     """What a terminal shows, and what can be pasted into an issue."""
-    plan, tally = outcome.plan, outcome.tally
+    scenario, tally = outcome.scenario, outcome.tally
     faults, remarks = outcome.faults(), outcome.remarks()
     rows = [
         ("load", _load(outcome)),
@@ -41,7 +41,7 @@ def markdown(outcome: Outcome, subject: Subject) -> str:
         *_server(subject),
         ("machine of the generator", subject.machine),
     ]
-    lines = [f"# {subject.model} at {plan.address}", ""]
+    lines = [f"# {subject.model} at {scenario.address}", ""]
     lines += [f"**INVALID**: {fault}\n" for fault in faults]
     lines += [*_latencies(outcome), ""]
     lines += ["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows)]
@@ -51,8 +51,9 @@ def markdown(outcome: Outcome, subject: Subject) -> str:
 
 def _latencies(outcome: Outcome) -> list[str]:
     tally = outcome.tally
-    heads = ["offered/s", "answered/s"] + ([f"within {outcome.plan.slo * 1e3:g} ms/s"] if outcome.plan.slo else [])
-    cells = [_rate(outcome.offered), _rate(outcome.rate)] + ([_rate(outcome.goodput)] if outcome.plan.slo else [])
+    slo = outcome.scenario.slo
+    heads = ["offered/s", "answered/s"] + ([f"within {slo * 1e3:g} ms/s"] if slo else [])
+    cells = [_rate(outcome.offered), _rate(outcome.rate)] + ([_rate(outcome.goodput)] if slo else [])
     rows = [("answers", tally.latency), ("refusals", tally.refusal), ("first chunk", tally.first)]
     rows += [("between chunks", tally.gap)]
     lines = [_row(heads), _rule(heads), _row(cells), ""]
@@ -79,14 +80,14 @@ def _rate(value: float | None) -> str:
 
 
 def _load(outcome: Outcome) -> str:
-    load = outcome.plan.load
+    load = outcome.scenario.load
     if isinstance(load, Open):
-        return f"open loop: {load.rate:g} requests/s, {load.arrivals}, seed {outcome.plan.seed}"
+        return f"open loop: {load.rate:g} requests/s, {load.arrivals}, seed {outcome.scenario.seed}"
     return f"closed loop: {load.connections} connections (a slow server is asked less)"
 
 
 def _payloads(outcome: Outcome) -> str:
-    sizes = [len(payload.body) for payload in outcome.plan.payloads]
+    sizes = [len(payload.body) for payload in outcome.scenario.payloads]
     least, most = min(sizes), max(sizes)
     of = f"{least} bytes" if least == most else f"{least} to {most} bytes"
     return f"{len(sizes)}, of {of}"
@@ -102,12 +103,12 @@ def _generator(outcome: Outcome) -> str:
     text = f"{count} process{'' if count == 1 else 'es'}, {outcome.tally.busy / outcome.seconds:.2f} cores"
     if outcome.late is None:
         return text
-    bound = outcome.plan.lateness_bound() * 1e3
+    bound = outcome.scenario.lateness_bound() * 1e3
     return f"{text}, late by {outcome.late * 1e3:.2f} ms at p99 ({bound:.2f} ms are allowed)"
 
 
 def _spike(outcome: Outcome) -> list[tuple[str, str]]:
-    load = outcome.plan.load
+    load = outcome.scenario.load
     if not isinstance(load, Open) or load.arrivals != "spike":
         return []
     begin, end = load.spike
@@ -117,7 +118,7 @@ def _spike(outcome: Outcome) -> list[tuple[str, str]]:
 
 
 def _server(subject: Subject) -> list[tuple[str, str]]:
-    told = subject.served
+    told = subject.server
     if told is None or told.batch is None:
         return []
     times = [f"{name} p50 {times[50]:.2f} ms, p99 {times[99]:.2f} ms" for name, times in
@@ -127,7 +128,7 @@ def _server(subject: Subject) -> list[tuple[str, str]]:
 
 def ab_columns(outcome: Outcome, subject: Subject) -> dict[str, object]:
     """benchmark-ab.py's columns under its names, and ours behind them; what can't be known from outside is empty."""
-    tally, model, told = outcome.tally, subject.described, subject.served
+    tally, model, told = outcome.tally, subject.described, subject.server
     failed = tally.faults + outcome.refused
     percents = {f"P{p}": _ms(tally.latency.quantile(p / 100)) for p in (50, 90, 99)}
     columns: dict[str, object] = {
@@ -141,7 +142,7 @@ def ab_columns(outcome: Outcome, subject: Subject) -> dict[str, object]:
         "Batch delay": model.get("maxBatchDelay", ""),
         "Workers": len(model["workers"]) if "workers" in model else "",
         "Model": f"[.mar]({model.get('modelUrl', subject.model)})",
-        "Concurrency": outcome.plan.load.connections,
+        "Concurrency": outcome.scenario.load.connections,
         "Input": f"[input]({subject.source})",
         "Requests": tally.offered,
     }
@@ -170,10 +171,10 @@ def as_csv(columns: Mapping[str, object]) -> str:
 
 def as_json(outcome: Outcome, subject: Subject) -> dict[str, Any]:
     """Everything; the keys stay."""
-    told = subject.served
+    told = subject.server
     return {
         "model": subject.model,
-        "address": str(outcome.plan.address),
+        "address": str(outcome.scenario.address),
         "machine": subject.machine,
         "checked": subject.checked,
         **outcome.as_json(),

@@ -19,8 +19,8 @@ from ..core.config.configuration import Configuration, Override, read_configurat
 from ..core.errors import InvalidConfig, ServeError
 from ..core.server import ModelServer
 from .background import Reporter
+from .file_watcher import FileStates, changed_files, file_states
 from .pidfile import running_pid
-from .watching import Seen, changed_files, look
 
 log = logging.getLogger(__name__)
 
@@ -89,11 +89,11 @@ class Watch:
     store: Path
     draft: Draft = field(init=False)
     _numbers: count[int] = field(default_factory=count)
-    _seen: Seen = field(init=False)
+    _seen: FileStates = field(init=False)
 
     def __post_init__(self) -> None:
         self.draft = self._draft()
-        self._seen = look(self.draft.watched)
+        self._seen = file_states(self.draft.watched)
 
     def _draft(self) -> Draft:
         into = self.store / str(next(self._numbers))
@@ -116,7 +116,7 @@ class Watch:
         latest = self._seen
         while True:
             await asyncio.sleep(INTERVAL)
-            now = await asyncio.to_thread(look, self.draft.watched)
+            now = await asyncio.to_thread(file_states, self.draft.watched)
             if now == latest and (changed := changed_files(self._seen, now)):
                 self._seen = now
                 return changed

@@ -9,7 +9,7 @@ import click
 
 from .client import Client, Refused
 from .completion import complete_models
-from .described import listed, show_versions
+from .model_tables import show_versions, version_row
 from .progress import while_registering, working
 from .tables import show_table
 from .target import find_target, target_options
@@ -55,7 +55,7 @@ def list_models(as_json: bool, management: str | None, token: str | None, insecu
         rows = []
         for model in found:
             try:
-                rows.append(listed(client.manage("GET", "models", model["modelName"])[0]))
+                rows.append(version_row(client.manage("GET", "models", model["modelName"])[0]))
             except Refused as error:
                 if error.status != 404:  # gone since it was listed
                     raise

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .described import in_bytes
+from .model_tables import in_bytes
 from .target import Target
 
 if TYPE_CHECKING:

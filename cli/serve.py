@@ -34,9 +34,9 @@ from ..http.renewal import Renewal
 from ..http.routes import Face
 from ..http.tls import Identity, server_context
 from .background import Reporter
+from .environment import describe_environment
 from .pidfile import PidFile
-from .surroundings import look_around
-from .whereabouts import leave_word, take_word_back
+from .runtime_file import remove_runtime_file, write_runtime_file
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def run(
         if guard is not None:
             guard.close()
         logs.close()
-        take_word_back()
+        remove_runtime_file()
         pid_file.remove()
 
 
@@ -93,7 +93,7 @@ async def _serve(
     renewing = asyncio.create_task(Renewal(tls, identity).run()) if tls is not None else None
     front = _front(settings, server, logs, guard, tls)
     try:
-        log.info("%s", dump(settings, look_around(configuration.path, await server.gpus())))
+        log.info("%s", dump(settings, describe_environment(configuration.path, await server.gpus())))
         await server.start()
         await front.start()
         await server.started()
@@ -184,7 +184,7 @@ def _identity(settings: Settings) -> Identity:
 def _announce(front: Front, reporter: Reporter, guard: Guard | None) -> None:
     bound = {face: str(front.bound[face]) for face in _FACES if face in front.bound}
     try:
-        leave_word(bound, guard.path if guard is not None else None)
+        write_runtime_file(bound, guard.path if guard is not None else None)
     except OSError as error:
         log.warning("torchserve models and top need --management to find this server: %s", error)
     # Scripts and TorchServe's own tests wait for this line.

@@ -15,7 +15,7 @@ from ..core.config.address import Address, parse_address
 from ..core.config.configuration import find_config, read_configuration
 from ..core.config.settings import Settings
 from ..core.errors import InvalidConfig
-from .whereabouts import Whereabouts, find_running
+from .runtime_file import RunningServer, find_running_server
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (what a server binds, where a client can't call)
 
@@ -72,7 +72,7 @@ def find_target(
             beside = None if address.path else replace(address, port=8445 if address.tls else 8082)
             found = Target(address, beside, source, given, named=True, insecure=insecure)
         else:
-            running = find_running()
+            running = find_running_server()
             found = _here(running, given) if running is not None else _configured(given)
         return replace(found, metrics=_callable(parse_address(metrics_named, 8082))) if metrics_named else found
     except (InvalidConfig, ValueError) as error:
@@ -91,7 +91,7 @@ def find_inference(
     try:
         if named:
             return _callable(parse_address(named, 8080)), key
-        running = find_running() if config is None else None
+        running = find_running_server() if config is None else None
         if running is not None and "inference" in running.addresses:
             return _callable(running.addresses["inference"]), key or _key(running.key_file, "inference")
         path = config or find_config(None)
@@ -101,8 +101,8 @@ def find_inference(
         raise click.ClickException(str(error)) from None
 
 
-def _here(running: Whereabouts, token: str) -> Target:
-    if running.others or "management" not in running.addresses:
+def _here(running: RunningServer, token: str) -> Target:
+    if running.foreign or "management" not in running.addresses:
         raise InvalidConfig(
             "The server that runs here is another user's: name its address with --management, and its key with --token."
         )

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from .client import Client, Refused
-from .described import WORKER_COLUMNS, in_bytes, worker_row
 from .load import GpuLoad, ModelLoad, gpu_loads, model_loads
+from .model_tables import WORKER_COLUMNS, in_bytes, worker_row
 from .scrape import Scrape, read_scrape
 from .tables import as_texts, rich_table, show_table
 from .target import find_target, target_options

@@ -6,18 +6,18 @@ import asyncio
 import time
 from typing import Protocol, cast
 
-from .answer import Answer, BadAnswer
+from .response import BadResponse, Response
 from .tally import RESET, TIMEOUT
 
 
-class Owner(Protocol):
+class ChannelOwner(Protocol):
     """Whom a channel tells what became of its request. `lost` follows when the connection has gone."""
 
-    def answered(self, channel: Channel, answer: Answer, now: float) -> None: ...
+    def on_response(self, channel: Channel, response: Response, now: float) -> None: ...
 
-    def failed(self, channel: Channel, kind: str, text: str, now: float) -> None: ...
+    def on_failure(self, channel: Channel, kind: str, text: str, now: float) -> None: ...
 
-    def lost(self, channel: Channel) -> None: ...
+    def on_close(self, channel: Channel) -> None: ...
 
 
 class Channel(asyncio.Protocol):
@@ -26,10 +26,10 @@ class Channel(asyncio.Protocol):
     `first` and `last` are when the first and the last chunk of a streamed answer came.
     """
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: ChannelOwner) -> None:
         self._owner = owner
         self._transport: asyncio.Transport | None = None
-        self._answer = Answer()
+        self._response = Response()
         self.busy = False
         self.place = 0
         self.due = self.sent = self.first = self.last = 0.0
@@ -45,7 +45,7 @@ class Channel(asyncio.Protocol):
     def send(self, request: bytes, place: int, due: float, now: float) -> None:
         """The request of the payload at `place`; the channel must be free and open."""
         assert self._transport is not None
-        self._answer.reset()
+        self._response.reset()
         if self.gaps:
             self.gaps.clear()
         self.busy, self.place, self.due, self.sent = True, place, due, now
@@ -53,17 +53,17 @@ class Channel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         now = time.monotonic()
-        answer = self._answer
+        response = self._response
         if not self.busy:
             self.abort()  # nobody asked
             return
-        before = answer.chunks
+        before = response.chunks
         try:
-            whole = answer.feed(data)
-        except BadAnswer as error:
+            whole = response.feed(data)
+        except BadResponse as error:
             self._fail(RESET, str(error), now)
             return
-        if answer.streamed and answer.chunks > before:
+        if response.streamed and response.chunks > before:
             if before:
                 self.gaps.append(now - self.last)
             else:
@@ -73,16 +73,16 @@ class Channel(asyncio.Protocol):
             self._end(now)
 
     def _end(self, now: float) -> None:
-        answer = self._answer
+        response = self._response
         self.busy = False
-        if not answer.keep and self._transport is not None:
+        if not response.keep and self._transport is not None:
             self._transport.close()
-        self._owner.answered(self, answer, now)
+        self._owner.on_response(self, response, now)
 
     def _fail(self, kind: str, text: str, now: float) -> None:
         self.busy = False
         self.abort()
-        self._owner.failed(self, kind, text, now)
+        self._owner.on_failure(self, kind, text, now)
 
     def tick(self, now: float, timeout: float) -> None:
         """Gives up a request that has waited for longer than `timeout` seconds."""
@@ -92,12 +92,12 @@ class Channel(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         now = time.monotonic()
         if self.busy:
-            if exc is None and self._answer.close():
+            if exc is None and self._response.close():
                 self._end(now)
             else:
                 self.busy = False
-                self._owner.failed(self, RESET, str(exc or "closed before the answer's end"), now)
-        self._owner.lost(self)
+                self._owner.on_failure(self, RESET, str(exc or "closed before the answer's end"), now)
+        self._owner.on_close(self)
 
     def abort(self) -> None:
         """Closes without waiting for what is still to be sent."""

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 
-from .answer import Answer
 from .channel import Channel
-from .client import Client
-from .plan import Closed, Plan, split
+from .load_loop import LoadLoop
+from .response import Response
+from .scenario import Closed, Scenario, split
 
 _PAUSE = 0.05  # seconds before a connection that failed is tried again
 
 
-class ClosedLoop(Client):
-    def __init__(self, plan: Plan, place: int, parts: int) -> None:
-        super().__init__(plan, place, parts)
-        assert isinstance(plan.load, Closed)
-        self._count = split(plan.load.connections, place, parts)
+class ClosedLoop(LoadLoop):
+    def __init__(self, scenario: Scenario, place: int, parts: int) -> None:
+        super().__init__(scenario, place, parts)
+        assert isinstance(scenario.load, Closed)
+        self._count = split(scenario.load.connections, place, parts)
 
     async def prepare(self) -> None:
         await asyncio.gather(*(self.connect() for _ in range(self._count)))
@@ -39,19 +39,19 @@ class ClosedLoop(Client):
         for _ in range(self._count - len(self.channels)):
             self._spawn(self._connect_again())
 
-    def answered(self, channel: Channel, answer: Answer, now: float) -> None:
-        self.recorder.answered(channel, answer, now)
+    def on_response(self, channel: Channel, response: Response, now: float) -> None:
+        self.recorder.record_response(channel, response, now)
         if channel.open:
             self._go(channel, time.monotonic())
 
-    def lost(self, channel: Channel) -> None:
-        super().lost(channel)
+    def on_close(self, channel: Channel) -> None:
+        super().on_close(channel)
         if self._running:
             self._spawn(self._connect_again())
 
     def _go(self, channel: Channel, now: float) -> None:
         if self._may_send(now):
-            self.recorder.started(now, now)
+            self.recorder.record_start(now, now)
             self._send(channel, now, now)
 
     async def _connect_again(self) -> None:
@@ -61,8 +61,8 @@ class ClosedLoop(Client):
             except OSError as error:
                 now = time.monotonic()
                 if self._may_send(now):
-                    self.recorder.started(now, now)
-                    self.recorder.no_connection(str(error), now, now)
+                    self.recorder.record_start(now, now)
+                    self.recorder.record_no_connection(str(error), now, now)
                 await asyncio.sleep(_PAUSE)
             else:
                 self._go(channel, time.monotonic())

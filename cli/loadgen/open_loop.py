@@ -9,23 +9,23 @@ from collections import deque
 from collections.abc import Iterator
 
 from .alarm import Alarm
-from .answer import Answer
 from .channel import Channel
-from .client import Client
-from .plan import Open, Plan, share, split
+from .load_loop import LoadLoop
+from .response import Response
+from .scenario import Open, Scenario, share, split
 from .tally import TIMEOUT
 
 _FIRST = 4  # connections to begin with
 
 
-class OpenLoop(Client):
+class OpenLoop(LoadLoop):
     """The warm-up has a schedule of its own, so that what is measured is the same whenever it begins."""
 
-    def __init__(self, plan: Plan, place: int, parts: int) -> None:
-        super().__init__(plan, place, parts)
-        assert isinstance(plan.load, Open)
-        self._load = plan.load
-        self._most = max(split(plan.load.connections, place, parts), 1)
+    def __init__(self, scenario: Scenario, place: int, parts: int) -> None:
+        super().__init__(scenario, place, parts)
+        assert isinstance(scenario.load, Open)
+        self._load = scenario.load
+        self._most = max(split(scenario.load.connections, place, parts), 1)
         self._idle: list[Channel] = []
         self._backlog: deque[float] = deque()  # when those were due that have no connection yet
         self._connecting = 0
@@ -39,14 +39,14 @@ class OpenLoop(Client):
 
     def start(self, at: float) -> None:
         self._running = True
-        self._follow(at + time for time in self._mine(self._load.warm_times(self.plan.seed)))
+        self._follow(at + time for time in self._mine(self._load.warm_times(self.scenario.seed)))
 
     def measure(self, begin: float, end: float, requests: float) -> None:
         super().measure(begin, end, requests)
         begin = self.recorder.begin
         rest = self._schedule if self._due is None else itertools.chain((self._due,), self._schedule)
         warm = itertools.takewhile(lambda due: due < begin, rest)
-        fresh = (begin + time for time in self._mine(self._load.times(self.plan.seed)))
+        fresh = (begin + time for time in self._mine(self._load.times(self.scenario.seed)))
         self._follow(itertools.chain(warm, fresh))
 
     def over(self, now: float) -> bool:
@@ -83,7 +83,7 @@ class OpenLoop(Client):
             if not self._may_send(due):
                 self._due = None
                 return
-            self.recorder.started(due, now)
+            self.recorder.record_start(due, now)
             self._dispatch(due, now)
             self._due = next(self._schedule, None)
 
@@ -95,7 +95,7 @@ class OpenLoop(Client):
                 return
         self._backlog.append(due)
         if not self._grow():
-            self.recorder.waits(due)
+            self.recorder.record_wait(due)
 
     def _grow(self) -> bool:
         """One more connection, if as many as wait are not on their way; False if there may be no more."""
@@ -111,7 +111,7 @@ class OpenLoop(Client):
             channel = await self.connect()
         except OSError as error:
             if self._backlog:
-                self.recorder.no_connection(str(error), self._backlog.popleft(), time.monotonic())
+                self.recorder.record_no_connection(str(error), self._backlog.popleft(), time.monotonic())
         else:
             self._free(channel, time.monotonic())
         finally:
@@ -125,17 +125,17 @@ class OpenLoop(Client):
         else:
             self._idle.append(channel)
 
-    def answered(self, channel: Channel, answer: Answer, now: float) -> None:
-        self.recorder.answered(channel, answer, now)
+    def on_response(self, channel: Channel, response: Response, now: float) -> None:
+        self.recorder.record_response(channel, response, now)
         if channel.open:
             self._free(channel, now)
 
-    def lost(self, channel: Channel) -> None:
-        super().lost(channel)
+    def on_close(self, channel: Channel) -> None:
+        super().on_close(channel)
         if self._backlog and self._alarm is not None:
             self._grow()
 
     def tick(self, now: float) -> None:
         super().tick(now)
-        while self._backlog and now - self._backlog[0] > self.plan.timeout:
-            self.recorder.failed(TIMEOUT, "no connection was free", self._backlog.popleft(), now)
+        while self._backlog and now - self._backlog[0] > self.scenario.timeout:
+            self.recorder.record_failure(TIMEOUT, "no connection was free", self._backlog.popleft(), now)

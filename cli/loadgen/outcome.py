@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from .plan import Closed, Open, Plan
 from .recovery import recovery
+from .scenario import Closed, Open, Scenario
 from .steady import Window
 from .tally import Tally
 
@@ -18,7 +18,7 @@ _BUSY = 0.95  # of a core: a process of the generator that needs more is what li
 class Outcome:
     """`seconds` were measured after `warmup` seconds, which were `settled` if their last windows agreed."""
 
-    plan: Plan
+    scenario: Scenario
     tally: Tally
     seconds: float
     warmup: float
@@ -29,7 +29,7 @@ class Outcome:
     @property
     def rate(self) -> float:
         """Right answers a second, while the clock ran; of a given number of requests, over their time."""
-        ended = self.tally.right if self.plan.requests is not None else self.tally.ended
+        ended = self.tally.right if self.scenario.requests is not None else self.tally.ended
         return ended / self.seconds
 
     @property
@@ -39,12 +39,12 @@ class Outcome:
     @property
     def goodput(self) -> float | None:
         """Right answers within the SLO a second, of the requests that were due while the clock ran."""
-        return self.tally.good / self.seconds if self.plan.slo is not None else None
+        return self.tally.good / self.seconds if self.scenario.slo is not None else None
 
     @property
     def late(self) -> float | None:
         """The generator's lateness at p99, of an open loop."""
-        return self.tally.late.quantile(0.99) if isinstance(self.plan.load, Open) else None
+        return self.tally.late.quantile(0.99) if isinstance(self.scenario.load, Open) else None
 
     def faults(self) -> list[str]:
         """Why this is no measurement of the server; none where it is."""
@@ -54,7 +54,7 @@ class Outcome:
         if tally.faults:
             kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(tally.counts.items()) if kind != "right")
             found.append(f"{tally.faults} of {tally.offered} requests failed ({kinds}): " + "; ".join(tally.texts))
-        bound = self.plan.lateness_bound()
+        bound = self.scenario.lateness_bound()
         if self.late is not None and self.late > bound:
             found.append(
                 f"the generator was late: by {self.late * 1e3:.2f} ms at p99, {bound * 1e3:.2f} ms are allowed"
@@ -67,19 +67,19 @@ class Outcome:
         said, tally = [], self.tally
         if not self.settled:
             said.append(f"the warm-up did not settle in {self.warmup:.0f} s: its last windows differ")
-        if isinstance(self.plan.load, Closed) and tally.busiest > _BUSY * self.seconds:
+        if isinstance(self.scenario.load, Closed) and tally.busiest > _BUSY * self.seconds:
             said.append("the generator used a whole core: the server may be faster than this")
         if tally.waited:
             said.append(
-                f"{tally.waited} of {tally.offered} requests waited for one of {self.plan.load.connections} connections"
-                " (which counts as latency)"
+                f"{tally.waited} of {tally.offered} requests waited for one of {self.scenario.load.connections}"
+                " connections (which counts as latency)"
             )
         return said
 
     @property
     def recovery(self) -> int | None:
         """Seconds after a spike until requests are answered within the SLO again; None: there was none, or not yet."""
-        load = self.plan.load
+        load = self.scenario.load
         if not isinstance(load, Open) or load.arrivals != "spike":
             return None
         return recovery(self.tally.by_second, math.ceil(load.spike[1]), math.floor(self.seconds))
@@ -90,7 +90,7 @@ class Outcome:
 
     def as_json(self) -> dict[str, Any]:
         """Everything; latencies in milliseconds. The keys stay."""
-        tally, load = self.tally, self.plan.load
+        tally, load = self.tally, self.scenario.load
         shape: dict[str, Any] = {"connections": load.connections}
         if isinstance(load, Open):
             shape |= {"rate": load.rate, "arrivals": load.arrivals}
@@ -98,20 +98,20 @@ class Outcome:
             "valid": not self.faults(),
             "faults": self.faults(),
             "remarks": self.remarks(),
-            "load": {"loop": "open" if isinstance(load, Open) else "closed", **shape, "seed": self.plan.seed},
+            "load": {"loop": "open" if isinstance(load, Open) else "closed", **shape, "seed": self.scenario.seed},
             "seconds": self.seconds,
             "warmup_seconds": self.warmup,
             "settled": self.settled,
             "generator": {
                 "processes": self.processes,
                 "late_p99_ms": _ms(self.late),
-                "late_bound_ms": _ms(self.plan.lateness_bound()) if isinstance(load, Open) else None,
+                "late_bound_ms": _ms(self.scenario.lateness_bound()) if isinstance(load, Open) else None,
                 "cpu_seconds": tally.busy,
             },
             "requests": {"offered": tally.offered, **tally.counts},
             "statuses": {str(status): count for status, count in sorted(tally.statuses.items())},
             "requests_per_second": {"offered": self.offered, "answered": self.rate, "within_slo": self.goodput},
-            "slo_ms": _ms(self.plan.slo),
+            "slo_ms": _ms(self.scenario.slo),
             "recovery_seconds": self.recovery,
             "by_second": [[second, *counts] for second, counts in sorted(tally.by_second.items())],
             "latency_ms": _quantiles(tally.latency),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from .answer import Answer
 from .channel import Channel
 from .checks import shortened
 from .histogram import Histogram
-from .plan import Plan
+from .response import Response
+from .scenario import Scenario
 from .tally import CONNECT, REFUSALS, REFUSED, RIGHT, STATUS, WRONG, Tally
 
 _DEADLINE = "x-request-timeout-ms"
@@ -17,10 +17,10 @@ _DEADLINE = "x-request-timeout-ms"
 class Recorder:
     """A request counts when it was due between `begin` and `end`; until these are known, all is warm-up."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._slo = plan.slo if plan.slo is not None else math.inf
-        told = _DEADLINE in map(str.lower, plan.headers)
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self._slo = scenario.slo if scenario.slo is not None else math.inf
+        told = _DEADLINE in map(str.lower, scenario.headers)
         self._refusals = REFUSALS | {504} if told else REFUSALS  # 504: it was queued until its time was over
         self.begin = self.end = math.inf
         self.tally = Tally()
@@ -29,51 +29,51 @@ class Recorder:
     def counts(self, due: float) -> bool:
         return self.begin <= due < self.end
 
-    def started(self, due: float, now: float) -> None:
+    def record_start(self, due: float, now: float) -> None:
         """A request's turn has come `now`."""
         if self.begin <= due < self.end:
             self.tally.offered += 1
             self.tally.late.add(now - due)
             self._second(due)[0] += 1
 
-    def waits(self, due: float) -> None:
+    def record_wait(self, due: float) -> None:
         """A request has no connection, and no more may be opened."""
         self.tally.waited += self.counts(due)
 
-    def answered(self, channel: Channel, answer: Answer, now: float) -> None:
+    def record_response(self, channel: Channel, response: Response, now: float) -> None:
         """Right, wrong or refused?"""
         due, place = channel.due, channel.place
-        body = self._plan.payloads[place].body
+        body = self._scenario.payloads[place].body
         counts = self.begin <= due < self.end
         if counts:
-            self.tally.statuses[answer.status] = self.tally.statuses.get(answer.status, 0) + 1
+            self.tally.statuses[response.status] = self.tally.statuses.get(response.status, 0) + 1
             self.tally.sent_bytes += len(body)
-            self.tally.received_bytes += len(answer.body)
-        if answer.status != 200:
-            self._not_good(answer, due, now)
-        elif not self._plan.check(place, body, answer.body):
-            name = self._plan.payloads[place].name
-            self.failed(WRONG, f"{name}: {shortened(answer.body)}", due, now)
+            self.tally.received_bytes += len(response.body)
+        if response.status != 200:
+            self._record_bad_status(response, due, now)
+        elif not self._scenario.check(place, body, response.body):
+            name = self._scenario.payloads[place].name
+            self.record_failure(WRONG, f"{name}: {shortened(response.body)}", due, now)
         else:
-            self._right(channel, answer, now, counts)
+            self._record_right(channel, response, now, counts)
 
-    def failed(self, kind: str, text: str, due: float, now: float) -> None:
+    def record_failure(self, kind: str, text: str, due: float, now: float) -> None:
         """No answer, or none that is right."""
         if self.counts(due):
             self.tally.count(kind, text)
             self.tally.last = max(self.tally.last, now)
 
-    def no_connection(self, text: str, due: float, now: float) -> None:
+    def record_no_connection(self, text: str, due: float, now: float) -> None:
         """The server takes none."""
-        self.failed(CONNECT, text, due, now)
+        self.record_failure(CONNECT, text, due, now)
 
-    def _not_good(self, answer: Answer, due: float, now: float) -> None:
-        refused = answer.status in self._refusals
-        self.failed(REFUSED if refused else STATUS, f"{answer.status} {shortened(answer.body)}", due, now)
+    def _record_bad_status(self, response: Response, due: float, now: float) -> None:
+        refused = response.status in self._refusals
+        self.record_failure(REFUSED if refused else STATUS, f"{response.status} {shortened(response.body)}", due, now)
         if refused and self.counts(due):
             self.tally.refusal.add(now - due)
 
-    def _right(self, channel: Channel, answer: Answer, now: float, counts: bool) -> None:
+    def _record_right(self, channel: Channel, response: Response, now: float, counts: bool) -> None:
         took, tally = now - channel.due, self.tally
         self.window.add(took)
         if self.begin <= now < self.end:
@@ -86,7 +86,7 @@ class Recorder:
             tally.good += 1
             self._second(channel.due)[1] += 1
         tally.last = max(tally.last, now)
-        if answer.chunks:
+        if response.chunks:
             tally.first.add(channel.first - channel.due)
             for gap in channel.gaps:
                 tally.gap.add(gap)

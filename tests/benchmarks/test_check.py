@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.check import Checker, WrongAnswerError, post
-from benchmarks.dialect import LISTS, TENSORS
+from benchmarks.protocol_adapter import JSON_LISTS, RAW_TENSORS
 from benchmarks.servers import properties
 from benchmarks.workload import UnavailableError, Workload, echo
 from torchserve.cli.loadgen.checks import same
@@ -97,16 +97,16 @@ def test_without_a_known_answer_the_first_server_is_the_measure(url: str) -> Non
 
 def test_an_answer_is_looked_for_where_the_dialect_has_it(url: str) -> None:
     with pytest.raises(WrongAnswerError, match="holds no answer"):
-        Checker(workload(knows=True)).check(f"{url}/echo", count=1, dialect=TENSORS)
+        Checker(workload(knows=True)).check(f"{url}/echo", count=1, adapter=RAW_TENSORS)
 
 
 def test_a_body_goes_out_as_the_dialect_wants_it(url: str) -> None:
     checker = Checker(workload(knows=True))
-    checker.check(f"{url}/echo", dialect=LISTS)
-    assert (LISTS.wrap(b'"a"'), LISTS.unwrap(b'["a"]')) == (b'["a"]', b'"a"')
+    checker.check(f"{url}/echo", adapter=JSON_LISTS)
+    assert (JSON_LISTS.wrap(b'"a"'), JSON_LISTS.unwrap(b'["a"]')) == (b'["a"]', b'"a"')
     for broken in (b"", b"[", b'"a"', b'{"a": 1}'):
         with pytest.raises(ValueError, match="no JSON list"):
-            LISTS.unwrap(broken + b" ")
+            JSON_LISTS.unwrap(broken + b" ")
 
 
 def test_a_refusal_is_never_taken_for_the_measure(url: str) -> None:

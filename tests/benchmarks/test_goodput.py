@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.goodput import Round, findings
-from benchmarks.offered import Point
+from benchmarks.open_loop import Point
 
 
 def a_round(*goodputs: float, loop: tuple[float, float] = (100.0, 100.0), refusal: float | None = 1.0) -> Round:

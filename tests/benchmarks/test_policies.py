@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.offered import Point
+from benchmarks.open_loop import Point
 from benchmarks.policies import ADAPTIVE, FIXED, SINGLE, VARIANTS, judge, verdicts
 from benchmarks.report import Cell, Report
-from benchmarks.reworded import reworded
+from benchmarks.config_override import override_config
 from benchmarks.wrk import Sample
 
 
@@ -77,7 +77,7 @@ def test_an_archive_keeps_all_but_the_options(tmp_path: Path) -> None:
         made.writestr("MAR-INF/MANIFEST.json", '{"model": {"configFile": "model-config.yaml"}}')
         made.writestr("model-config.yaml", "batchSize: 8\nmaxBatchDelay: 5\n")
         made.writestr("handler.py", "x = 1")
-    copy = reworded(archive, tmp_path / "variant", VARIANTS[SINGLE])
+    copy = override_config(archive, tmp_path / "variant", VARIANTS[SINGLE])
     assert copy.name == "m.mar"
     with zipfile.ZipFile(copy) as read:
         assert yaml.safe_load(read.read("model-config.yaml")) == {"batchSize": 1, "maxBatchDelay": 5}
@@ -89,4 +89,4 @@ def test_an_archive_without_options_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(archive, "w") as made:
         made.writestr("MAR-INF/MANIFEST.json", '{"model": {}}')
     with pytest.raises(ValueError, match="m.mar has no model-config.yaml"):
-        reworded(archive, tmp_path / "variant", {})
+        override_config(archive, tmp_path / "variant", {})

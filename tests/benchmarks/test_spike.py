@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.offered import Offer, plan
+from benchmarks.open_loop import OpenLoad, scenario_for
 from benchmarks.process import ServerProcess
 from benchmarks.report import Report
 from benchmarks.spike import AFTER, CALM, LASTS, Spike, draw, of_outcome, table
 from benchmarks.workload import Workload
 from torchserve.cli.loadgen.outcome import Outcome
-from torchserve.cli.loadgen.plan import Open
+from torchserve.cli.loadgen.scenario import Open
 from torchserve.cli.loadgen.tally import Tally
 
 WORKLOAD = Workload("echo", Path("echo.mar"), b"x", "text/plain", lambda n: [b"%d" % i for i in range(n)], bytes)
@@ -30,7 +30,9 @@ def seen(tmp_path: Path, late_after: int) -> Spike:
         suffers = CALM + LASTS <= second < CALM + LASTS + late_after
         tally.by_second[second] = [due, due // 10 if in_spike else due // 2 if suffers else due]
     tally.count("right")
-    made = replace(plan(ServerProcess("it", tmp_path, 1234, "/"), WORKLOAD, Offer(50.0, WHOLE, 0.05)), load=LOAD)
+    made = replace(
+        scenario_for(ServerProcess("it", tmp_path, 1234, "/"), WORKLOAD, OpenLoad(50.0, WHOLE, 0.05)), load=LOAD
+    )
     return of_outcome("it", "echo", LOAD, Outcome(made, tally, float(WHOLE), 3.0, [], True, 1))
 
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from torchserve.cli.main import main
 from torchserve.cli.scrape import read_scrape
-from torchserve.cli.served import served
+from torchserve.cli.server_stats import server_stats
 
 from ..e2e.conftest import Serve, serve, store
 from ..e2e.handlers import ECHO
@@ -111,7 +111,7 @@ def test_what_the_server_says_of_a_run() -> None:
         'torchserve_handler_duration_seconds_bucket{model_name="m",le="0.01"} 2\n'
         'torchserve_handler_duration_seconds_bucket{model_name="m",le="+Inf"} 2\n'
     )
-    told = served(read_scrape(before, 0.0), read_scrape(after, 1.0), "m")
+    told = server_stats(read_scrape(before, 0.0), read_scrape(after, 1.0), "m")
     assert (told.batch, told.queue) == (4.0, {})
     assert told.handler == pytest.approx({50: 5.0, 90: 9.0, 99: 9.9})
-    assert served(read_scrape(after, 0.0), read_scrape(after, 1.0), "m").batch is None
+    assert server_stats(read_scrape(after, 0.0), read_scrape(after, 1.0), "m").batch is None

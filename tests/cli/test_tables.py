@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from torchserve.cli.described import facts, in_bytes, listed, state_of, workers_of
+from torchserve.cli.model_tables import facts, in_bytes, version_row, state_of, workers_of
 from torchserve.cli.progress import amount
 from torchserve.cli.tables import as_texts, plain_lines, rich_table
 
@@ -74,7 +74,7 @@ def entry(minimum: int, maximum: int, *states: str, **more: Any) -> dict[str, An
 )
 def test_workers(shown: dict[str, Any], text: str) -> None:
     assert workers_of(shown) == text
-    assert listed(shown) == ("m", "1", text, 2, 1, "u")
+    assert version_row(shown) == ("m", "1", text, 2, 1, "u")
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Scenario:
     """`slo`, `timeout` and all other times in seconds. With `requests` it ends after so many, else after `seconds`.
 
     `most_warmup` seconds without agreement of three windows end the warm-up all the same, and the outcome says so.

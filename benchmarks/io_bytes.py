@@ -31,7 +31,7 @@ class NotTracedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Crossings:
+class IoBytes:
     """Bytes in and out of all processes of a server, for each request with a body of `body` bytes."""
 
     workload: str
@@ -43,7 +43,7 @@ class Crossings:
         return asdict(self)
 
 
-def crossings(server: ServerProcess, workload: Workload, folder: Path) -> Crossings:
+def count_io_bytes(server: ServerProcess, workload: Workload, folder: Path) -> IoBytes:
     """Requests one after the other; logs and idle talk between processes count along. Raises NotTracedError."""
     if shutil.which("strace") is None:
         raise NotTracedError("strace is not installed")
@@ -54,10 +54,10 @@ def crossings(server: ServerProcess, workload: Workload, folder: Path) -> Crossi
     tracer = subprocess.Popen([*words, *(f"-p{pid}" for pid in pids)], stderr=subprocess.DEVNULL)
     try:
         _wait_until_traced(tracer, pids)
-        before, dialect = written.stat().st_size, server.dialect
+        before, adapter = written.stat().st_size, server.adapter
         for _ in range(REQUESTS):
-            kind = dialect.kind(workload.content_type)
-            status, answer = post(server.predictions, dialect.wrap(workload.body), kind, dialect.headers)
+            kind = adapter.kind(workload.content_type)
+            status, answer = post(server.predictions, adapter.wrap(workload.body), kind, adapter.headers)
             if status != 200:
                 raise WrongAnswerError(f"{server.predictions}: {status} {answer[:200]!r} instead of a 200")
     finally:
@@ -65,7 +65,7 @@ def crossings(server: ServerProcess, workload: Workload, folder: Path) -> Crossi
         tracer.wait(timeout=30)
     with written.open() as file:
         file.seek(before)
-        return Crossings(workload.name, server.name, len(workload.body), returned(file.read()) / REQUESTS)
+        return IoBytes(workload.name, server.name, len(workload.body), returned(file.read()) / REQUESTS)
 
 
 def _wait_until_traced(tracer: subprocess.Popen[bytes], pids: list[int]) -> None:
@@ -81,7 +81,7 @@ def returned(text: str) -> int:
     return sum(int(count) for count in _RETURNED.findall(text))
 
 
-def table(seen: list[Crossings]) -> list[str]:
+def table(seen: list[IoBytes]) -> list[str]:
     """Markdown."""
     lines = [
         "",

@@ -16,7 +16,7 @@ from .loadgen.payload import Payload
 CHECKS = ("auto", "same", "echo", "status")
 
 
-def find_check(
+def choose_check(
     kind: str, address: Address, target: str, payloads: tuple[Payload, ...], headers: dict[str, str], timeout: float,
     *, verify: bool,
 ) -> tuple[Check, str]:  # fmt: skip

@@ -10,7 +10,7 @@ _PERCENTILES = (50, 90, 99)
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServerStats:
     """Of one model between two scrapes; milliseconds by percentile, empty where nothing was served.
 
     A batch's handler time counts once, as TorchServe's does.
@@ -21,11 +21,11 @@ class Served:
     queue: dict[int, float]
 
 
-def served(before: Scrape, after: Scrape, model: str) -> Served:
+def server_stats(before: Scrape, after: Scrape, model: str) -> ServerStats:
     """All versions of the model together."""
     batches = _grown(before, after, "torchserve_batch_size_count", model)
     requests = _grown(before, after, "torchserve_batch_size_sum", model)
-    return Served(
+    return ServerStats(
         requests / batches if batches > 0 else None,
         _quantiles(before, after, "torchserve_handler_duration_seconds_bucket", model),
         _quantiles(before, after, "torchserve_queue_duration_seconds_bucket", model),

@@ -6,11 +6,11 @@ _HEAD_MOST = 65536
 _NO_BODY = frozenset({204, 304})
 
 
-class BadAnswer(ValueError):
+class BadResponse(ValueError):
     """These bytes are no HTTP/1.1 answer; the text says why."""
 
 
-class Answer:
+class Response:
     """One answer. `feed` returns True once it is whole; what comes after that is an error.
 
     `chunks` counts those of a chunked body that have come so far.
@@ -35,7 +35,7 @@ class Answer:
         self._chunk = -1  # bytes that lack of the running chunk; -1: its size line, -2: trailers
 
     def feed(self, data: bytes) -> bool:
-        """Raises BadAnswer."""
+        """Raises BadResponse."""
         if self._body is not None:
             return self._more(data)
         if self._left:
@@ -43,7 +43,7 @@ class Answer:
         end = data.find(b"\r\n\r\n")
         if end < 0:
             if len(data) > _HEAD_MOST:
-                raise BadAnswer(f"no end of the headers in {len(data)} bytes")
+                raise BadResponse(f"no end of the headers in {len(data)} bytes")
             self._left = data
             return False
         self._left = b""
@@ -57,7 +57,7 @@ class Answer:
                 self.body = rest
                 return True
             if len(rest) > self._need:
-                raise BadAnswer(f"{len(rest)} bytes of body where {self._need} were announced")
+                raise BadResponse(f"{len(rest)} bytes of body where {self._need} were announced")
         self._body = []
         return self._more(rest) if rest else False
 
@@ -70,7 +70,7 @@ class Answer:
 
     def _head(self, head: bytes) -> None:
         if not head.startswith(b"HTTP/1.") or not head[9:12].isdigit():
-            raise BadAnswer(f"{head[:60]!r} is no status line of HTTP/1.1")
+            raise BadResponse(f"{head[:60]!r} is no status line of HTTP/1.1")
         self.status = int(head[9:12])
         lower = head.lower()
         self.keep = b"\r\nconnection: close" not in lower and head[7:8] == b"1"
@@ -78,7 +78,7 @@ class Answer:
         if place >= 0:
             text = lower[place + 17 : lower.find(b"\r\n", place + 17)].strip()
             if not text.isdigit():
-                raise BadAnswer(f"Content-Length {text!r} is no number")
+                raise BadResponse(f"Content-Length {text!r} is no number")
             self._need = int(text)
         elif b"\r\ntransfer-encoding: chunked" in lower or b"\r\ntransfer-encoding:chunked" in lower:
             self.streamed = True
@@ -94,7 +94,7 @@ class Answer:
             return False
         self._need -= len(data)
         if self._need < 0:
-            raise BadAnswer(f"{-self._need} bytes more of body than were announced")
+            raise BadResponse(f"{-self._need} bytes more of body than were announced")
         if self._need:
             return False
         self.body = b"".join(self._body)
@@ -108,7 +108,7 @@ class Answer:
                 if len(data) < self._chunk + 2:
                     break
                 if data[self._chunk : self._chunk + 2] != b"\r\n":
-                    raise BadAnswer("a chunk is longer than its size says")
+                    raise BadResponse("a chunk is longer than its size says")
                 self._body.append(data[: self._chunk])
                 data, self._chunk = data[self._chunk + 2 :], -1
                 self.chunks += 1
@@ -121,7 +121,7 @@ class Answer:
                 if line:
                     continue
                 if data:
-                    raise BadAnswer(f"{len(data)} bytes after the last chunk")
+                    raise BadResponse(f"{len(data)} bytes after the last chunk")
                 self.body = b"".join(self._body)
                 return True
             self._chunk = _size(line) or -2
@@ -136,4 +136,4 @@ def _size(line: bytes) -> int:
             return int(digits, 16)
     except ValueError:
         pass
-    raise BadAnswer(f"{line[:60]!r} is no size of a chunk")
+    raise BadResponse(f"{line[:60]!r} is no size of a chunk")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchserve.cli.loadgen.answer import Answer, BadAnswer
+from torchserve.cli.loadgen.response import Response, BadResponse
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 
@@ -32,7 +32,7 @@ bodies = st.lists(st.binary(max_size=40), max_size=5)
 @given(bodies, st.lists(st.integers(0)), st.sampled_from([chunked, sized]))
 def test_however_an_answer_is_cut_it_is_the_same(parts: list[bytes], places: list[int], form: object) -> None:
     data = form(parts)  # type: ignore[operator]
-    answer = Answer()
+    answer = Response()
     for _ in range(2):
         pieces = cut(data, places)
         assert [answer.feed(piece) for piece in pieces] == [False] * (len(pieces) - 1) + [True]
@@ -43,7 +43,7 @@ def test_however_an_answer_is_cut_it_is_the_same(parts: list[bytes], places: lis
 
 @given(bodies, st.lists(st.integers(0)))
 def test_a_body_without_length_ends_with_the_connection(parts: list[bytes], places: list[int]) -> None:
-    answer = Answer()
+    answer = Response()
     assert not any(answer.feed(piece) for piece in cut(HEAD + b"\r\n" + b"".join(parts), places))
     assert answer.close()
     assert (answer.body, answer.keep) == (b"".join(parts), False)
@@ -59,7 +59,7 @@ def test_a_body_without_length_ends_with_the_connection(parts: list[bytes], plac
     ],
 )
 def test_whether_a_connection_may_be_kept(data: bytes, keep: bool) -> None:
-    answer = Answer()
+    answer = Response()
     assert answer.feed(data)
     assert answer.keep is keep
 
@@ -81,8 +81,8 @@ def test_whether_a_connection_may_be_kept(data: bytes, keep: bool) -> None:
     ],
 )
 def test_what_is_no_answer(data: bytes, why: str) -> None:
-    with pytest.raises(BadAnswer, match=why):
-        Answer().feed(data)
+    with pytest.raises(BadResponse, match=why):
+        Response().feed(data)
 
 
 @given(
@@ -90,11 +90,11 @@ def test_what_is_no_answer(data: bytes, why: str) -> None:
     st.sampled_from([b"", HEAD, HEAD + b"Transfer-Encoding: chunked\r\n\r\n"]),
 )
 def test_rubbish_is_refused_or_waited_for(pieces: list[bytes], start: bytes) -> None:
-    answer = Answer()
+    answer = Response()
     try:
         for piece in [start, *pieces]:
             if answer.feed(piece):
                 return
-    except BadAnswer:
+    except BadResponse:
         return
     assert answer.close() in {True, False}

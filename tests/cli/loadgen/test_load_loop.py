@@ -13,7 +13,7 @@ from torchserve.cli.loadgen import checks
 from torchserve.cli.loadgen.closed_loop import ClosedLoop
 from torchserve.cli.loadgen.open_loop import OpenLoop
 from torchserve.cli.loadgen.payload import Payload
-from torchserve.cli.loadgen.plan import Closed, Open, Plan
+from torchserve.cli.loadgen.scenario import Closed, Open, Scenario
 from torchserve.cli.loadgen.tally import Tally
 from torchserve.core.config.address import Address
 
@@ -23,13 +23,13 @@ BODIES = tuple(Payload(f"p{i}", b"body %d" % i) for i in range(5))
 REQUESTS = 40
 
 
-def a_plan(address: Address, load: Closed | Open) -> Plan:
-    return Plan(address, "/predictions/m", BODIES, load, requests=REQUESTS, check=checks.echo, timeout=20.0)
+def a_scenario(address: Address, load: Closed | Open) -> Scenario:
+    return Scenario(address, "/predictions/m", BODIES, load, requests=REQUESTS, check=checks.echo, timeout=20.0)
 
 
-async def play(plan: Plan, requests: float = REQUESTS, seconds: float = math.inf) -> Tally:
-    """The plan in this process, without a warm-up."""
-    client = (ClosedLoop if isinstance(plan.load, Closed) else OpenLoop)(plan, 0, 1)
+async def play(scenario: Scenario, requests: float = REQUESTS, seconds: float = math.inf) -> Tally:
+    """The scenario in this process, without a warm-up."""
+    client = (ClosedLoop if isinstance(scenario.load, Closed) else OpenLoop)(scenario, 0, 1)
     await client.prepare()
     begin = time.monotonic()
     try:
@@ -53,8 +53,8 @@ class Early(asyncio.SelectorEventLoop):
 def test_what_is_sent_a_moment_early_counts_too() -> None:
     async def run() -> None:
         async with faulty() as server:
-            plan = a_plan(server.address, Closed(4))
-            client = ClosedLoop(plan, 0, 1)
+            scenario = a_scenario(server.address, Closed(4))
+            client = ClosedLoop(scenario, 0, 1)
             await client.prepare()
             begin = time.monotonic() + 0.05
             client.start(begin)
@@ -74,7 +74,7 @@ LOOPS = [Closed(1), Closed(4), Open(2000.0, connections=64), Open(2000.0, "burst
 @pytest.mark.parametrize("load", LOOPS, ids=str)
 async def test_every_request_is_answered_and_counted_once(load: Closed | Open) -> None:
     async with faulty() as server:
-        tally = await play(a_plan(server.address, load))
+        tally = await play(a_scenario(server.address, load))
     assert tally.counts == {"right": REQUESTS}
     assert tally.offered == tally.latency.count == tally.ended == len(server.asked) == REQUESTS
     assert tally.statuses == {200: REQUESTS}
@@ -105,7 +105,7 @@ def some(fault: bytes | list[bytes] | None) -> Script:
 )
 async def test_a_fault_is_counted_and_the_load_goes_on(load: Closed | Open, fault: bytes, kind: str, text: str) -> None:
     async with faulty(some(fault)) as server:
-        tally = await play(a_plan(server.address, load))
+        tally = await play(a_scenario(server.address, load))
     assert tally.counts == {"right": REQUESTS * 4 // 5, kind: REQUESTS // 5}
     assert tally.offered == REQUESTS
     assert any(kind in said and text in said for said in tally.texts), tally.texts
@@ -118,14 +118,14 @@ async def test_a_fault_is_counted_and_the_load_goes_on(load: Closed | Open, faul
 )
 async def test_a_504_is_a_refusal_of_those_who_told_their_time(headers: dict[str, str], kind: str) -> None:
     async with faulty(some(reply(b"late", "504 Gateway Timeout"))) as server:
-        tally = await play(replace(a_plan(server.address, Open(2000.0)), headers=headers))
+        tally = await play(replace(a_scenario(server.address, Open(2000.0)), headers=headers))
     assert tally.counts == {"right": REQUESTS * 4 // 5, kind: REQUESTS // 5}
 
 
 @pytest.mark.parametrize("load", [Closed(2), Open(2000.0)], ids=str)
 async def test_an_answer_that_does_not_come_is_given_up(load: Closed | Open) -> None:
     async with faulty(some(None)) as server:
-        tally = await play(replace(a_plan(server.address, load), timeout=0.2))
+        tally = await play(replace(a_scenario(server.address, load), timeout=0.2))
     assert tally.counts["no answer in time"] >= REQUESTS // 5
     assert sum(tally.counts.values()) == tally.offered == REQUESTS
 
@@ -136,7 +136,7 @@ async def test_a_server_that_closes_after_each_answer_is_no_fault(load: Closed |
         return reply(body, head="Connection: close\r\n")
 
     async with faulty(closing) as server:
-        tally = await play(a_plan(server.address, load))
+        tally = await play(a_scenario(server.address, load))
     assert tally.counts == {"right": REQUESTS}
     assert server.connections >= REQUESTS
 
@@ -147,7 +147,7 @@ async def test_a_streamed_answer_is_put_together_and_its_chunks_are_timed() -> N
         return [head, b"2\r\n%s\r\n" % body[:2], b"%x\r\n%s\r\n" % (len(body) - 2, body[2:]), b"0\r\n\r\n"]
 
     async with faulty(streamed) as server:
-        tally = await play(a_plan(server.address, Closed(2)))
+        tally = await play(a_scenario(server.address, Closed(2)))
     assert tally.counts == {"right": REQUESTS}
     assert tally.first.count == REQUESTS
     assert tally.first.longest <= tally.latency.longest
@@ -156,7 +156,7 @@ async def test_a_streamed_answer_is_put_together_and_its_chunks_are_timed() -> N
 
 async def test_an_open_loop_waits_where_connections_are_limited_and_says_so() -> None:
     async with faulty() as server:
-        tally = await play(a_plan(server.address, Open(1e6, connections=1)))
+        tally = await play(a_scenario(server.address, Open(1e6, connections=1)))
     assert server.connections == 1
     assert tally.waited > 0
     assert tally.counts == {"right": REQUESTS}
@@ -175,8 +175,8 @@ async def test_an_open_loop_counts_from_when_a_request_was_due() -> None:
 
     listening = await asyncio.start_server(hold, "127.0.0.1", 0)
     address = Address("127.0.0.1", listening.sockets[0].getsockname()[1])
-    plan = replace(a_plan(address, Open(1e6, connections=1)), payloads=BODIES[:1])
-    running = asyncio.ensure_future(play(plan, requests=2))
+    scenario = replace(a_scenario(address, Open(1e6, connections=1)), payloads=BODIES[:1])
+    running = asyncio.ensure_future(play(scenario, requests=2))
     while not held:
         await asyncio.sleep(0)
     await asyncio.sleep(0.1)  # both were due long ago, and only one has been sent
@@ -192,7 +192,7 @@ async def test_an_open_loop_counts_from_when_a_request_was_due() -> None:
 @pytest.mark.parametrize("load", [Closed(2), Open(2000.0)], ids=str)
 async def test_a_server_that_is_not_there_is_an_error_before_the_start(load: Closed | Open) -> None:
     with pytest.raises(OSError, match="111"):
-        await play(a_plan(Address("127.0.0.1", 1), load))
+        await play(a_scenario(Address("127.0.0.1", 1), load))
 
 
 @pytest.mark.parametrize("load", [Closed(2), Open(2000.0, connections=4)], ids=str)
@@ -210,7 +210,7 @@ async def test_a_server_that_goes_away_is_counted(load: Closed | Open) -> None:
         server.script = gone
         listening = await asyncio.start_server(server.talk, "127.0.0.1", 0)
         port = listening.sockets[0].getsockname()[1]
-        tally = await play(a_plan(Address("127.0.0.1", port), load))
+        tally = await play(a_scenario(Address("127.0.0.1", port), load))
     assert tally.counts["right"] >= 9
     assert tally.counts["no connection"] > 0
     assert "no answer in time" not in tally.counts, "nobody waits for a connection that can't be had"
@@ -220,7 +220,7 @@ async def test_a_server_that_goes_away_is_counted(load: Closed | Open) -> None:
 @pytest.mark.parametrize("load", [Closed(3), Open(300.0)], ids=str)
 async def test_the_clock_ends_a_run_and_what_is_under_way_is_awaited(load: Closed | Open) -> None:
     async with faulty() as server:
-        tally = await play(a_plan(server.address, load), requests=math.inf, seconds=0.2)
+        tally = await play(a_scenario(server.address, load), requests=math.inf, seconds=0.2)
     assert tally.right == tally.offered == len(server.asked) > 0
     assert tally.ended <= tally.offered
 
@@ -228,7 +228,7 @@ async def test_the_clock_ends_a_run_and_what_is_under_way_is_awaited(load: Close
 async def test_a_seed_gives_the_same_requests(tmp_path: object) -> None:
     async def asked(seed: int) -> list[bytes]:
         async with faulty() as server:
-            await play(replace(a_plan(server.address, Closed(1)), seed=seed))
+            await play(replace(a_scenario(server.address, Closed(1)), seed=seed))
         return server.asked
 
     assert await asked(3) == await asked(3) != await asked(4)
@@ -236,8 +236,8 @@ async def test_a_seed_gives_the_same_requests(tmp_path: object) -> None:
 
 async def test_what_a_request_looks_like() -> None:
     async with faulty() as server:
-        plan = a_plan(server.address, Closed(1))
-        await play(replace(plan, headers={"Authorization": "Bearer k"}), requests=1)
+        scenario = a_scenario(server.address, Closed(1))
+        await play(replace(scenario, headers={"Authorization": "Bearer k"}), requests=1)
     head = server.heads[0].decode().split("\r\n")
     assert head[0] == "POST /predictions/m HTTP/1.1"
     assert set(head[1:]) - {""} == {

@@ -13,14 +13,14 @@ import yaml
 _MANIFEST = "MAR-INF/MANIFEST.json"
 
 
-def asked(archive: Path) -> dict[str, Any]:
+def read_config(archive: Path) -> dict[str, Any]:
     """What the archive asks for; nothing if it has no yaml."""
     with zipfile.ZipFile(archive) as file:
         named = json.loads(file.read(_MANIFEST))["model"].get("configFile")
         return (yaml.safe_load(file.read(named)) or {}) if named else {}
 
 
-def reworded(archive: Path, into: Path, options: Mapping[str, object]) -> Path:
+def override_config(archive: Path, into: Path, options: Mapping[str, object]) -> Path:
     """A copy of the .mar file, of the same name, in the folder `into`, which is made. ValueError if it has no yaml."""
     into.mkdir(parents=True, exist_ok=True)
     made = into / archive.name

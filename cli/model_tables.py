@@ -14,7 +14,7 @@ _APART = ("modelName", "modelVersion", "workers", "jobQueueStatus", "minWorkers"
 _STEPS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-def listed(entry: Mapping[str, Any]) -> tuple[object, ...]:
+def version_row(entry: Mapping[str, Any]) -> tuple[object, ...]:
     """name, version, workers, batch size, waiting requests, archive of one version."""
     return (
         entry["modelName"],

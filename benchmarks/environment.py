@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 
 from . import oracle
+from .config_override import read_config
 from .report import OURS, PEER
-from .reworded import asked
 from .rival import KINDS, find_rival, rival_version
 from .servers import settings
 
@@ -61,4 +61,4 @@ def _processor() -> str:
 
 def configuration(archive: Path) -> str:
     """The options that an archive asks for, on one line."""
-    return ", ".join(f"{name} {value}" for name, value in asked(archive).items()) or "none of its own"
+    return ", ".join(f"{name} {value}" for name, value in read_config(archive).items()) or "none of its own"

@@ -11,27 +11,27 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
-from .answer import Answer
 from .channel import Channel
 from .payload import order
-from .plan import Plan
 from .recorder import Recorder
+from .response import Response
+from .scenario import Scenario
 
 
-class Client(abc.ABC):
+class LoadLoop(abc.ABC):
     """One process's part of the load: the one at `place` of `parts`."""
 
-    def __init__(self, plan: Plan, place: int, parts: int) -> None:
-        self.plan, self.place, self.parts = plan, place, parts
-        self.recorder = Recorder(plan)
+    def __init__(self, scenario: Scenario, place: int, parts: int) -> None:
+        self.scenario, self.place, self.parts = scenario, place, parts
+        self.recorder = Recorder(scenario)
         self.channels: set[Channel] = set()
-        self._requests = plan.requests_ready()
-        self._order = order(len(plan.payloads), plan.seed + place)
+        self._requests = scenario.requests_ready()
+        self._order = order(len(scenario.payloads), scenario.seed + place)
         self._turn = 0
         self._quota = math.inf
         self._running = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ssl = _context(plan)
+        self._ssl = _context(scenario)
 
     @abc.abstractmethod
     async def prepare(self) -> None:
@@ -46,14 +46,14 @@ class Client(abc.ABC):
         return self._sent_all(now) and not any(channel.busy for channel in self.channels)
 
     @abc.abstractmethod
-    def answered(self, channel: Channel, answer: Answer, now: float) -> None:
+    def on_response(self, channel: Channel, response: Response, now: float) -> None:
         """Takes it down, and puts the channel to use again."""
 
-    def lost(self, channel: Channel) -> None:
+    def on_close(self, channel: Channel) -> None:
         self.channels.discard(channel)
 
-    def failed(self, channel: Channel, kind: str, text: str, now: float) -> None:
-        self.recorder.failed(kind, text, channel.due, now)
+    def on_failure(self, channel: Channel, kind: str, text: str, now: float) -> None:
+        self.recorder.record_failure(kind, text, channel.due, now)
 
     def measure(self, begin: float, end: float, requests: float) -> None:
         """From `begin` on requests count; none is sent from `end` on, or after so many of this process."""
@@ -64,7 +64,7 @@ class Client(abc.ABC):
     def tick(self, now: float) -> None:
         """To be called now and then: what takes too long is given up."""
         for channel in list(self.channels):
-            channel.tick(now, self.plan.timeout)
+            channel.tick(now, self.scenario.timeout)
 
     def close(self) -> None:
         """Ends all connections."""
@@ -76,7 +76,7 @@ class Client(abc.ABC):
 
     async def connect(self) -> Channel:
         """Raises OSError."""
-        loop, address = asyncio.get_running_loop(), self.plan.address
+        loop, address = asyncio.get_running_loop(), self.scenario.address
         make = partial(Channel, self)
         if address.path:
             _, channel = await loop.create_unix_connection(make, address.path)
@@ -107,11 +107,11 @@ class Client(abc.ABC):
         task.add_done_callback(self._tasks.discard)
 
 
-def _context(plan: Plan) -> ssl.SSLContext | None:
-    if not plan.address.tls:
+def _context(scenario: Scenario) -> ssl.SSLContext | None:
+    if not scenario.address.tls:
         return None
     context = ssl.create_default_context()
-    if not plan.verify:
+    if not scenario.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context

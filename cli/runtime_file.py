@@ -16,12 +16,12 @@ _SUFFIX = ".json"
 
 
 @dataclass(frozen=True, slots=True)
-class Whereabouts:
+class RunningServer:
     """Addresses by face, and the file of the keys where tokens are on. `others`: it is another user's server."""
 
     addresses: Mapping[str, Address]
     key_file: Path | None = None
-    others: bool = False
+    foreign: bool = False
 
 
 def _path() -> Path:
@@ -29,7 +29,7 @@ def _path() -> Path:
     return path.with_name(path.name + _SUFFIX)
 
 
-def leave_word(addresses: Mapping[str, str], key_file: Path | None) -> None:
+def write_runtime_file(addresses: Mapping[str, str], key_file: Path | None) -> None:
     """Say where this process serves. Raises OSError. Called while the pid file is held."""
     path = _path()
     draft = path.with_name(f"{path.name}.{os.getpid()}")
@@ -45,13 +45,13 @@ def leave_word(addresses: Mapping[str, str], key_file: Path | None) -> None:
         raise
 
 
-def take_word_back() -> None:
-    """Remove what `leave_word` wrote."""
+def remove_runtime_file() -> None:
+    """Remove what `write_runtime_file` wrote."""
     with contextlib.suppress(OSError):
         _path().unlink()
 
 
-def find_running() -> Whereabouts | None:
+def find_running_server() -> RunningServer | None:
     """Where the running server is; None if none runs, or it has not said so. Raises InvalidConfig (a bad temp folder).
 
     What another user wrote is not believed: it would have this user's key sent to an address of theirs.
@@ -63,11 +63,11 @@ def find_running() -> Whereabouts | None:
         descriptor = os.open(_path(), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(descriptor) as file:
             if os.fstat(descriptor).st_uid not in {0, os.geteuid()}:
-                return Whereabouts({}, others=True)
+                return RunningServer({}, foreign=True)
             told = json.load(file)
         if told["pid"] != pid:
             return None
         addresses = {face: parse_address(text) for face, text in told["addresses"].items()}
-        return Whereabouts(addresses, Path(told["key_file"]) if told["key_file"] else None)
+        return RunningServer(addresses, Path(told["key_file"]) if told["key_file"] else None)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None

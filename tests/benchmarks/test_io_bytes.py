@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.crossings import Crossings, NotTracedError, crossings, returned, table
+from benchmarks.io_bytes import IoBytes, NotTracedError, count_io_bytes, returned, table
 from benchmarks.process import Launch, ServerProcess, free_ports
 from benchmarks.workload import Workload
 
@@ -30,7 +30,7 @@ def test_what_failed_or_is_unfinished_moved_nothing() -> None:
 
 
 def test_a_row_says_how_often_the_body_is_moved() -> None:
-    assert table([Crossings("echo1m", "it", 1000, 4100.4)])[-1] == "| echo1m | it | 1,000 | 4,100 | 4.1 |"
+    assert table([IoBytes("echo1m", "it", 1000, 4100.4)])[-1] == "| echo1m | it | 1,000 | 4,100 | 4.1 |"
 
 
 SERVER = """
@@ -58,7 +58,7 @@ def test_a_server_that_only_receives_and_sends_moves_a_body_twice(tmp_path: Path
     with Small("small", tmp_path, free_ports(1)[0], "/") as server:
         server.wait_for_ping(60)
         try:
-            seen = crossings(
+            seen = count_io_bytes(
                 server, Workload("echo", Path(), body, "text/plain", lambda n: [body] * n, bytes), tmp_path
             )
         except NotTracedError as reason:

@@ -16,12 +16,12 @@ _LOOP = Path(__file__).with_name("rivals") / "bare_loop.py"
 _SECONDS = 2.0
 
 
-class NoFloorError(Exception):
+class NoBaselineError(Exception):
     """The handler does not run by itself; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Floor:
+class Baseline:
     """Requests a second in full batches, and microseconds for a lone one."""
 
     rate: float
@@ -31,8 +31,8 @@ class Floor:
         return f"{self.rate:.0f} requests/s in full batches, {self.lone_us:.1f} us for a lone one"
 
 
-def floor(workload: Workload, venv: Path) -> Floor:
-    """In a process of its own, with the packages of the environment `venv`. Raises NoFloorError."""
+def measure_baseline(workload: Workload, venv: Path) -> Baseline:
+    """In a process of its own, with the packages of the environment `venv`. Raises NoBaselineError."""
     bodies = workload.ragged or workload.bodies(workload.batch)
     with tempfile.TemporaryDirectory(prefix="floor-") as folder:
         files = [Path(folder, f"{place}.body") for place in range(len(bodies))]
@@ -43,6 +43,6 @@ def floor(workload: Workload, venv: Path) -> Floor:
             env={**os.environ, **handed(workload, venv, Path(folder))},
         )  # fmt: skip
     if done.returncode != 0:
-        raise NoFloorError(done.stderr.strip()[-500:])
+        raise NoBaselineError(done.stderr.strip()[-500:])
     took = json.loads(done.stdout.splitlines()[-1])
-    return Floor(1 / took["full"], took["lone"] * 1e6)
+    return Baseline(1 / took["full"], took["lone"] * 1e6)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from torchserve.cli.watching import changed_files, look
+from torchserve.cli.file_watcher import changed_files, file_states
 
 
 @pytest.fixture
@@ -42,10 +42,10 @@ def replace(folder: Path) -> None:
     ],
 )
 def test_changes(folder: Path, act: Callable[[Path], object], changed: list[str]) -> None:
-    before = look(folder)
+    before = file_states(folder)
     act(folder)
-    assert changed_files(before, look(folder)) == changed
+    assert changed_files(before, file_states(folder)) == changed
 
 
 def test_a_folder_that_is_gone(folder: Path) -> None:
-    assert look(folder / "nowhere") == {}
+    assert file_states(folder / "nowhere") == {}

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any, cast
 
+from .generator_process import BROKEN, MEASURE, READY, START, TALLY, WINDOW, play
 from .histogram import Histogram
 from .outcome import Outcome
-from .plan import Closed, Plan
-from .player import BROKEN, MEASURE, READY, START, TALLY, WINDOW, play
+from .scenario import Closed, Scenario
 from .steady import WINDOWS, Window, steady
 from .tally import Tally
 
@@ -25,43 +25,45 @@ class GeneratorError(Exception):
     """The generator could not do its work; the text says why, and it is no finding about the server's speed."""
 
 
-def drive(plan: Plan) -> Outcome:
-    """Runs the plan to its end. Raises GeneratorError, also where the server takes no connection at all."""
-    count = plan.processes if not isinstance(plan.load, Closed) else min(plan.processes, plan.load.connections)
-    with _processes(plan, count) as pipes:
+def drive(scenario: Scenario) -> Outcome:
+    """Runs the scenario to its end. Raises GeneratorError, also where the server takes no connection at all."""
+    count = scenario.processes
+    if isinstance(scenario.load, Closed):
+        count = min(count, scenario.load.connections)  # a process without a connection has nothing to do
+    with _processes(scenario, count) as pipes:
         _gather(pipes, READY, _STARTING)
         start = time.monotonic() + _AHEAD
         _tell(pipes, (START, start))
-        windows, settled = _warm_up(plan, pipes)
+        windows, settled = _warm_up(scenario, pipes)
         begin = time.monotonic() + _AHEAD if windows else start
-        length = plan.length()
-        finish = begin + length if plan.requests is None else float("inf")
+        length = scenario.length()
+        finish = begin + length if scenario.requests is None else float("inf")
         for place, pipe in enumerate(pipes):
-            pipe.send((MEASURE, begin, finish, _quota(plan, place, count)))
-        spare = plan.timeout * 2 + _SPARE
-        tallies = _gather(pipes, TALLY, None if plan.requests else length + spare)
+            pipe.send((MEASURE, begin, finish, _quota(scenario, place, count)))
+        spare = scenario.timeout * 2 + _SPARE
+        tallies = _gather(pipes, TALLY, None if scenario.requests else length + spare)
     total = Tally()
     for tally, *_ in tallies:
         total.merge(tally)
-    seconds = length if plan.requests is None else max(total.last - begin, 1e-9)
-    return Outcome(plan, total, seconds, begin - start, windows, settled, count)
+    seconds = length if scenario.requests is None else max(total.last - begin, 1e-9)
+    return Outcome(scenario, total, seconds, begin - start, windows, settled, count)
 
 
-def _quota(plan: Plan, place: int, count: int) -> float:
-    if plan.requests is None:
+def _quota(scenario: Scenario, place: int, count: int) -> float:
+    if scenario.requests is None:
         return float("inf")
-    return plan.requests // count + (place < plan.requests % count)
+    return scenario.requests // count + (place < scenario.requests % count)
 
 
 @contextlib.contextmanager
-def _processes(plan: Plan, count: int) -> Iterator[list[Connection]]:
+def _processes(scenario: Scenario, count: int) -> Iterator[list[Connection]]:
     context = multiprocessing.get_context("spawn")  # a fork would bring the caller's threads' locks along
     pipes: list[Connection] = []
     children = []
     try:
         for place in range(count):
             ours, theirs = context.Pipe()
-            child = context.Process(target=play, args=(plan, place, count, theirs), daemon=True)
+            child = context.Process(target=play, args=(scenario, place, count, theirs), daemon=True)
             child.start()
             theirs.close()
             pipes.append(cast("Connection", ours))
@@ -82,17 +84,17 @@ def _tell(pipes: list[Connection], message: tuple[object, ...]) -> None:
         pipe.send(message)
 
 
-def _warm_up(plan: Plan, pipes: list[Connection]) -> tuple[list[Window], bool]:
+def _warm_up(scenario: Scenario, pipes: list[Connection]) -> tuple[list[Window], bool]:
     """The windows of all processes together, until the last ones agree or there have been enough."""
     windows: list[Window] = []
-    while len(windows) < plan.most_windows:
+    while len(windows) < scenario.most_windows:
         whole = Histogram()
-        for (part,) in _gather(pipes, WINDOW, plan.window + _SPARE):
+        for (part,) in _gather(pipes, WINDOW, scenario.window + _SPARE):
             whole.merge(part)
-        windows.append(Window(whole.count / plan.window, whole.quantile(0.5)))
-        if steady(windows, plan.tolerance):
+        windows.append(Window(whole.count / scenario.window, whole.quantile(0.5)))
+        if steady(windows, scenario.tolerance):
             return windows, True
-    return windows, plan.most_windows < WINDOWS
+    return windows, scenario.most_windows < WINDOWS
 
 
 def _gather(pipes: list[Connection], kind: str, seconds: float | None) -> list[tuple[Any, ...]]:

@@ -12,7 +12,7 @@ from ..core.logs.plan import log_folder, metrics_folder
 from ..core.version import __version__
 
 
-def look_around(config_file: Path | None, gpus: int) -> Surroundings:
+def describe_environment(config_file: Path | None, gpus: int) -> Surroundings:
     """`gpus`: how many workers may be placed on."""
     return Surroundings(
         version=__version__,

@@ -33,7 +33,7 @@ def out_of_list(answer: bytes) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class ProtocolAdapter:
     """Headers beside the content type, what the body is put into, and where the answer is in an answer.
 
     `content_type` is what the server insists on.
@@ -49,14 +49,15 @@ class Dialect:
         return self.content_type or usual
 
 
-PLAIN_DIALECT = Dialect()
-LISTS = Dialect(unwrap=out_of_list, wrap=in_list, content_type="application/json")
-TENSORS = Dialect({"Inference-Header-Content-Length": "0"}, out_of_tensor)  # the whole body is the one input
+PLAIN = ProtocolAdapter()
+JSON_LISTS = ProtocolAdapter(unwrap=out_of_list, wrap=in_list, content_type="application/json")
+# A header length of 0 tells Triton that the whole body is the one input tensor.
+RAW_TENSORS = ProtocolAdapter({"Inference-Header-Content-Length": "0"}, out_of_tensor)
 
 
 @dataclass(frozen=True, slots=True)
-class Unwrapped:
-    """A check of what is in the answer."""
+class UnwrappedCheck:
+    """A check of the answer that `unwrap` finds in a response. A response in which it finds none is wrong."""
 
     check: Check
     unwrap: Callable[[bytes], bytes]

@@ -9,23 +9,23 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from torchserve.cli.loadgen.checks import Expected, echo
+from torchserve.cli.loadgen.generator import drive
 from torchserve.cli.loadgen.outcome import Outcome
 from torchserve.cli.loadgen.payload import Payload
-from torchserve.cli.loadgen.plan import Open, Plan
-from torchserve.cli.loadgen.swarm import drive
+from torchserve.cli.loadgen.scenario import Open, Scenario
 from torchserve.core.config.address import parse_address
 
 from .check import WrongAnswerError, post
-from .dialect import Unwrapped, as_it_is
 from .picture import finished
 from .process import ServerProcess
+from .protocol_adapter import UnwrappedCheck, as_it_is
 from .workload import Workload
 
 _BODIES, _BYTES = 64, 16 << 20  # that many different bodies, and no more bytes of them
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class OpenLoad:
     """How much is offered, for how many seconds; `slo` in seconds, and so `deadline`, which the server is told of."""
 
     rate: float
@@ -61,9 +61,9 @@ class Point:
         return asdict(self)
 
 
-def offer(server: ServerProcess, workload: Workload, load: Offer) -> Point:
+def offer(server: ServerProcess, workload: Workload, load: OpenLoad) -> Point:
     """Raises GeneratorError where the server takes no connection, WrongAnswerError where it has no answer."""
-    before, outcome = server.usage(), drive(plan(server, workload, load))
+    before, outcome = server.usage(), drive(scenario_for(server, workload, load))
     after = server.usage()
     # The warm-up's requests cost processor time, too, and there were as many a second.
     share = outcome.seconds / (outcome.seconds + outcome.warmup)
@@ -71,29 +71,29 @@ def offer(server: ServerProcess, workload: Workload, load: Offer) -> Point:
     return point(server.name, workload.name, outcome, spent * 1e6, (after.front + after.workers) / 2**20)
 
 
-def plan(server: ServerProcess, workload: Workload, load: Offer) -> Plan:
-    """As many different bodies as there are, in the server's own dialect."""
+def scenario_for(server: ServerProcess, workload: Workload, load: OpenLoad) -> Scenario:
+    """As many different bodies as there are, in the server's own adapter."""
     bodies = list(dict.fromkeys(workload.bodies(max(min(_BODIES, _BYTES // len(workload.body)), 2))))
-    dialect, kind = server.dialect, server.dialect.kind(workload.content_type)
-    echoes = workload.expected is bytes and dialect.wrap is as_it_is  # else what comes back is not what was sent
+    adapter, kind = server.adapter, server.adapter.kind(workload.content_type)
+    echoes = workload.expected is bytes and adapter.wrap is as_it_is  # else what comes back is not what was sent
     check = echo if echoes else Expected([_lone(server, workload, body) for body in bodies])
     parts = urlsplit(server.predictions)
     wish = {} if load.deadline is None else {"x-request-timeout-ms": f"{load.deadline * 1e3:.0f}"}
-    return Plan(
+    return Scenario(
         parse_address(f"http://{parts.netloc}"), parts.path,
-        tuple(Payload(f"body {place}", dialect.wrap(body), kind) for place, body in enumerate(bodies)),
+        tuple(Payload(f"body {place}", adapter.wrap(body), kind) for place, body in enumerate(bodies)),
         Open(load.rate, load.arrivals), seconds=load.seconds, slo=load.slo,
-        check=Unwrapped(check, dialect.unwrap), headers={**dialect.headers, **wish}, most_warmup=load.warmup,
+        check=UnwrappedCheck(check, adapter.unwrap), headers={**adapter.headers, **wish}, most_warmup=load.warmup,
     )  # fmt: skip
 
 
 def _lone(server: ServerProcess, workload: Workload, body: bytes) -> bytes:
-    dialect = server.dialect
-    kind = dialect.kind(workload.content_type)
-    status, answer = post(server.predictions, dialect.wrap(body), kind, dialect.headers)
+    adapter = server.adapter
+    kind = adapter.kind(workload.content_type)
+    status, answer = post(server.predictions, adapter.wrap(body), kind, adapter.headers)
     if status != 200:
         raise WrongAnswerError(f"{server.predictions}: {status} {answer[:200]!r} instead of a 200")
-    return dialect.unwrap(answer)
+    return adapter.unwrap(answer)
 
 
 def point(server: str, workload: str, outcome: Outcome, cpu_us: float, memory_mib: float) -> Point:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import offered, rival
-from benchmarks.dialect import TENSORS
-from benchmarks.floor import NoFloorError, floor
-from benchmarks.offered import Offer, Point, draw, plan, table
+from benchmarks import open_loop, rival
+from benchmarks.protocol_adapter import RAW_TENSORS
+from benchmarks.baseline import NoBaselineError, measure_baseline
+from benchmarks.open_loop import OpenLoad, Point, draw, scenario_for, table
 from benchmarks.process import NotServingError, ServerProcess
 from benchmarks.quick import figures
 from benchmarks.quick import table as compared
@@ -24,7 +24,7 @@ from benchmarks.rival import KINDS, Rival
 from benchmarks.workload import ECHO, ECHOES, Workload, echo
 from benchmarks.wrk import Sample
 from torchserve.cli.loadgen.outcome import Outcome
-from torchserve.cli.loadgen.plan import Open
+from torchserve.cli.loadgen.scenario import Open
 from torchserve.cli.loadgen.tally import Tally
 
 BODIES = [b'"request %09d"' % number for number in range(70)]
@@ -52,20 +52,20 @@ def an_outcome(server: ServerProcess, late: float = 0.0) -> Outcome:
         tally.refusal.add(0.001)
     for _ in range(1000):
         tally.late.add(late)
-    return Outcome(plan(server, WORKLOAD, Offer(100.0, 10.0, 0.05)), tally, 10.0, 3.0, [], True, 1)
+    return Outcome(scenario_for(server, WORKLOAD, OpenLoad(100.0, 10.0, 0.05)), tally, 10.0, 3.0, [], True, 1)
 
 
 def test_what_is_offered(tmp_path: Path) -> None:
     server = a_server(tmp_path)
-    made = plan(server, WORKLOAD, Offer(100.0, 10.0, 0.05))
+    made = scenario_for(server, WORKLOAD, OpenLoad(100.0, 10.0, 0.05))
     assert (str(made.address), made.target, made.load) == ("http://127.0.0.1:1234", "/predict", Open(100.0))
     assert [payload.body for payload in made.payloads] == BODIES[:64]
     assert made.check(0, b"x", b"x")
     assert not made.check(0, b"x", b"y")
-    made = plan(server, WORKLOAD, Offer(100.0, 10.0, 0.05, deadline=0.045))
+    made = scenario_for(server, WORKLOAD, OpenLoad(100.0, 10.0, 0.05, deadline=0.045))
     assert (made.slo, made.headers) == (0.05, {"x-request-timeout-ms": "45"})
-    server.dialect = TENSORS
-    made = pickle.loads(pickle.dumps(plan(server, WORKLOAD, Offer(100.0, 10.0, 0.05))))
+    server.adapter = RAW_TENSORS
+    made = pickle.loads(pickle.dumps(scenario_for(server, WORKLOAD, OpenLoad(100.0, 10.0, 0.05))))
     assert made.headers == {"Inference-Header-Content-Length": "0"}
     assert made.check(0, b"x", tensor(b"x"))
     assert not made.check(0, b"x", tensor(b"y"))
@@ -74,11 +74,11 @@ def test_what_is_offered(tmp_path: Path) -> None:
 
 def test_a_point_keeps_what_matters_and_says_what_is_wrong(tmp_path: Path) -> None:
     server = a_server(tmp_path)
-    good = offered.point("it", "echo", an_outcome(server), 50.0, 64.0)
+    good = open_loop.point("it", "echo", an_outcome(server), 50.0, 64.0)
     assert (good.offered, good.goodput, good.answered, good.refused, good.fault) == (100.0, 90.0, 98.0, 2.0, None)
     assert good.p50 == pytest.approx(20.0, rel=0.002)
     assert good.p99 is None, "980 answers are too few"
-    late = offered.point("it", "echo", an_outcome(server, late=0.01), 50.0, 64.0)
+    late = open_loop.point("it", "echo", an_outcome(server, late=0.01), 50.0, 64.0)
     assert "the generator was late" in (late.fault or "")
     lines = table([good, late], 0.05)
     rows = [line for line in lines if line.startswith("| ")]
@@ -110,10 +110,10 @@ def packed(tmp_path: Path, handler: str = (ECHO / "handler.py").read_text()) -> 
 
 
 def test_a_floor_is_the_handler_alone(tmp_path: Path) -> None:
-    bare = floor(packed(tmp_path), Path(sys.prefix))
+    bare = measure_baseline(packed(tmp_path), Path(sys.prefix))
     assert bare.rate > 0 < bare.lone_us
-    with pytest.raises(NoFloorError, match="ZeroDivisionError"):
-        floor(packed(tmp_path, "1 / 0"), Path(sys.prefix))
+    with pytest.raises(NoBaselineError, match="ZeroDivisionError"):
+        measure_baseline(packed(tmp_path, "1 / 0"), Path(sys.prefix))
 
 
 def a_venv(tmp_path: Path) -> Path:

@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-Seen = Mapping[str, tuple[int, int, int]]  # path below the folder -> inode, time of the last change, size
+FileStates = Mapping[str, tuple[int, int, int]]  # path below the folder -> inode, time of the last change, size
 
 _PASSED_OVER = frozenset({"__pycache__", "logs", "node_modules", "venv", "build", "dist"})
 _MOST = 20_000  # files; a folder with more is watched as far as that
 
 
-def look(folder: Path) -> Seen:
+def file_states(folder: Path) -> FileStates:
     """What there is now, but for hidden entries, caches, logs and environments."""
     seen: dict[str, tuple[int, int, int]] = {}
     for path, status in _files(folder):
@@ -22,7 +22,7 @@ def look(folder: Path) -> Seen:
     return seen
 
 
-def changed_files(before: Seen, now: Seen) -> list[str]:
+def changed_files(before: FileStates, now: FileStates) -> list[str]:
     """The files that came, went, or are others, by name."""
     return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
 

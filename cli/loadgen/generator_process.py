@@ -1,4 +1,4 @@
-"""One process of the generator: plays its part of the plan, and tells through a pipe how it goes."""
+"""One process of the generator: plays its part of the scenario, and tells through a pipe how it goes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import uvloop
 
 from .closed_loop import ClosedLoop
 from .open_loop import OpenLoop
-from .plan import Closed, Plan
+from .scenario import Closed, Scenario
 from .tally import Tally
 
 _TICK = 0.05
@@ -25,7 +25,7 @@ READY, WINDOW, TALLY, BROKEN = "ready", "window", "tally", "broken"
 START, MEASURE = "start", "measure"
 
 
-def play(plan: Plan, place: int, parts: int, pipe: Connection) -> None:
+def play(scenario: Scenario, place: int, parts: int, pipe: Connection) -> None:
     """To be run in a process of its own; ends with the tally, or when the pipe does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it, too, and closes the pipe
     gc.collect()
@@ -33,7 +33,7 @@ def play(plan: Plan, place: int, parts: int, pipe: Connection) -> None:
     gc.set_threshold(_GARBAGE)  # a pause of the collector would pass for latency; only connections make cycles here
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_Player(plan, place, parts, pipe).run())
+            runner.run(_GeneratorProcess(scenario, place, parts, pipe).run())
     except OSError as error:
         _tell(pipe, (BROKEN, str(error)))
     except EOFError:
@@ -49,11 +49,11 @@ def _tell(pipe: Connection, message: tuple[object, ...]) -> None:
         raise EOFError from None
 
 
-class _Player:
-    def __init__(self, plan: Plan, place: int, parts: int, pipe: Connection) -> None:
-        kind = ClosedLoop if isinstance(plan.load, Closed) else OpenLoop
-        self._client = kind(plan, place, parts)
-        self._plan, self._pipe = plan, pipe
+class _GeneratorProcess:
+    def __init__(self, scenario: Scenario, place: int, parts: int, pipe: Connection) -> None:
+        kind = ClosedLoop if isinstance(scenario.load, Closed) else OpenLoop
+        self._client = kind(scenario, place, parts)
+        self._scenario, self._pipe = scenario, pipe
         self._heard: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue()
         self._gone = False
 
@@ -65,7 +65,7 @@ class _Player:
             _tell(self._pipe, (READY,))
             _, start = await self._next()
             # Without a warm-up nothing may be sent before it is known from when on it counts.
-            told = None if self._plan.most_windows else await self._next()
+            told = None if self._scenario.most_windows else await self._next()
             self._client.start(start)
             _, begin, finish, requests = told or await self._warm_up(start)
             self._client.measure(begin, finish, requests)
@@ -91,7 +91,7 @@ class _Player:
 
     async def _warm_up(self, start: float) -> tuple[Any, ...]:
         """Windows until the parent says from when to when it is measured."""
-        end = start + self._plan.window
+        end = start + self._scenario.window
         message = None
         while message is None:
             with contextlib.suppress(TimeoutError):
@@ -101,7 +101,7 @@ class _Player:
             self._client.tick(now)
             if now >= end:
                 _tell(self._pipe, (WINDOW, self._client.recorder.take_window()))
-                end += self._plan.window
+                end += self._scenario.window
         return message
 
     async def _finish(self) -> Tally:

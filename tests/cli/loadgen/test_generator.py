@@ -14,9 +14,9 @@ import pytest
 from torchserve.cli.loadgen import checks
 from torchserve.cli.loadgen.outcome import Outcome
 from torchserve.cli.loadgen.payload import Payload
-from torchserve.cli.loadgen.plan import Closed, Open, Plan
+from torchserve.cli.loadgen.scenario import Closed, Open, Scenario
 from torchserve.cli.loadgen.steady import Window
-from torchserve.cli.loadgen.swarm import GeneratorError, drive
+from torchserve.cli.loadgen.generator import GeneratorError, drive
 from torchserve.cli.loadgen.tally import Tally
 from torchserve.core.config.address import Address
 
@@ -44,8 +44,8 @@ def server() -> Iterator[Faulty]:
     loop.close()
 
 
-def a_plan(address: Address, load: Closed | Open) -> Plan:
-    return Plan(
+def a_scenario(address: Address, load: Closed | Open) -> Scenario:
+    return Scenario(
         address, "/x", BODIES, load, seconds=0.3, slo=10.0, check=checks.echo, window=0.1, tolerance=0.9, most_warmup=60.0,
         most_late=60.0, processes=2,
     )  # fmt: skip
@@ -53,7 +53,7 @@ def a_plan(address: Address, load: Closed | Open) -> Plan:
 
 @pytest.mark.parametrize("load", [Closed(3), Open(200.0)], ids=str)
 def test_processes_load_together_after_a_warm_up(server: Faulty, load: Closed | Open) -> None:
-    outcome = drive(a_plan(server.address, load))
+    outcome = drive(a_scenario(server.address, load))
     assert outcome.faults() == []
     assert outcome.settled
     assert len(outcome.windows) >= 3
@@ -65,7 +65,7 @@ def test_processes_load_together_after_a_warm_up(server: Faulty, load: Closed | 
 
 
 def test_so_many_requests_and_no_more(server: Faulty) -> None:
-    outcome = drive(replace(a_plan(server.address, Closed(4)), requests=101, most_warmup=0.0))
+    outcome = drive(replace(a_scenario(server.address, Closed(4)), requests=101, most_warmup=0.0))
     assert outcome.tally.counts == {"right": 101}
     assert len(server.asked) == 101
     assert outcome.rate == outcome.offered == 101 / outcome.seconds
@@ -74,14 +74,14 @@ def test_so_many_requests_and_no_more(server: Faulty) -> None:
 def test_a_trace_is_as_long_as_it_is(server: Faulty, tmp_path: object) -> None:
     trace = tmp_path / "trace"  # type: ignore[operator]
     trace.write_text("10\n11\n11\n12\n14\n")
-    outcome = drive(replace(a_plan(server.address, Open(40.0, str(trace))), most_warmup=0.0, seconds=60.0))
+    outcome = drive(replace(a_scenario(server.address, Open(40.0, str(trace))), most_warmup=0.0, seconds=60.0))
     assert outcome.seconds == pytest.approx(0.1)
     assert outcome.tally.counts == {"right": 4}, "the fifth is due when the time is over"
 
 
 def test_a_spike_is_counted_by_the_second(server: Faulty) -> None:
     load = Open(100.0, "spike", spike=(0.4, 0.7))
-    outcome = drive(replace(a_plan(server.address, load), most_warmup=0.0, seconds=1.2))
+    outcome = drive(replace(a_scenario(server.address, load), most_warmup=0.0, seconds=1.2))
     assert sum(due for due, _ in outcome.tally.by_second.values()) == outcome.tally.offered
     assert sum(good for _, good in outcome.tally.by_second.values()) == outcome.tally.good == outcome.tally.offered
     assert outcome.recovery == 0
@@ -89,13 +89,13 @@ def test_a_spike_is_counted_by_the_second(server: Faulty) -> None:
 
 def test_a_run_of_failures_is_no_measurement(server: Faulty) -> None:
     server.script = lambda number, body: HANG_UP if number % 2 else echo(number, body)
-    outcome = drive(replace(a_plan(server.address, Closed(2)), requests=20, most_warmup=0.0))
+    outcome = drive(replace(a_scenario(server.address, Closed(2)), requests=20, most_warmup=0.0))
     assert ["10 of 20 requests failed (10 connection lost)" in fault for fault in outcome.faults()] == [True]
 
 
 def test_no_server_is_an_error() -> None:
     with pytest.raises(GeneratorError, match="no connection: .*111"):
-        drive(a_plan(Address("127.0.0.1", 1), Closed(1)))
+        drive(a_scenario(Address("127.0.0.1", 1), Closed(1)))
 
 
 def an_outcome(load: Closed | Open, *, late: float = 0.0, settled: bool = True, **counted: object) -> Outcome:
@@ -104,8 +104,8 @@ def an_outcome(load: Closed | Open, *, late: float = 0.0, settled: bool = True, 
         tally.count("right")
         tally.latency.add(0.01)
         tally.late.add(late)
-    plan = Plan(Address("h", 1), "/x", BODIES, load, slo=0.1, seconds=10.0)
-    return Outcome(plan, tally, 10.0, 3.0, [Window(100.0, 0.01)], settled, 1)
+    scenario = Scenario(Address("h", 1), "/x", BODIES, load, slo=0.1, seconds=10.0)
+    return Outcome(scenario, tally, 10.0, 3.0, [Window(100.0, 0.01)], settled, 1)
 
 
 @pytest.mark.parametrize(
@@ -134,5 +134,5 @@ def test_what_is_to_be_believed(outcome: Outcome, faults: list[str], remarks: li
 
 
 def test_nothing_asked_is_no_measurement() -> None:
-    plan = Plan(Address("h", 1), "/x", BODIES, Closed(1))
-    assert Outcome(plan, Tally(), 1.0, 0.0, [], True, 1).faults() == ["no request was made"]
+    scenario = Scenario(Address("h", 1), "/x", BODIES, Closed(1))
+    assert Outcome(scenario, Tally(), 1.0, 0.0, [], True, 1).faults() == ["no request was made"]
