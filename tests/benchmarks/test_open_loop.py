@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import open_loop, rival
-from benchmarks.protocol_adapter import RAW_TENSORS
 from benchmarks.baseline import NoBaselineError, measure_baseline
 from benchmarks.open_loop import OpenLoad, Point, draw, scenario_for, table
 from benchmarks.process import NotServingError, ServerProcess
+from benchmarks.protocol_adapter import RAW_TENSORS
 from benchmarks.quick import figures
 from benchmarks.quick import table as compared
 from benchmarks.report import OURS, Cell, Footprint, Report

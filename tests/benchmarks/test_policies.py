@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks.config_override import override_config
 from benchmarks.open_loop import Point
 from benchmarks.policies import ADAPTIVE, FIXED, SINGLE, VARIANTS, judge, verdicts
 from benchmarks.report import Cell, Report
-from benchmarks.config_override import override_config
 from benchmarks.wrk import Sample
 
 
@@ -88,5 +88,5 @@ def test_an_archive_without_options_is_refused(tmp_path: Path) -> None:
     archive = tmp_path / "m.mar"
     with zipfile.ZipFile(archive, "w") as made:
         made.writestr("MAR-INF/MANIFEST.json", '{"model": {}}')
-    with pytest.raises(ValueError, match="m.mar has no model-config.yaml"):
+    with pytest.raises(ValueError, match=r"m.mar has no model-config.yaml"):
         override_config(archive, tmp_path / "variant", {})

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.simulate import shortfalls
-from torchserve.cli.loadgen.arrivals import bursty, poisson, recorded
 from benchmarks.simulation.cell import CONTENDERS, CURVES, Curve, Seen, between, padded, play
+from torchserve.cli.loadgen.arrivals import bursty, poisson, recorded
 
 STEADY = Curve("steady", lambda size: 0.01, 4, 0.05)
 

@@ -33,12 +33,12 @@ MIXED_UNITS = """Running 1m test @ http://127.0.0.1:8080/predictions/echo
   Latency Distribution
      50%  640.00us
      75%  900.00us
-     90%    1.10s 
-     99%    1.50m 
+     90%    1.10s |
+     99%    1.50m |
   1.25M requests in 1.00m, 6.70MB read
 Requests/sec:  20833.33
 Transfer/sec:    685.58KB
-"""
+""".replace("|", "")  # no editor takes the blanks at the end then
 FEW = QUIET.replace("27894 requests", "9000 requests")
 STATUS = QUIET.replace("Requests/sec", "  Non-2xx or 3xx responses: 1117\nRequests/sec")
 SOCKET = QUIET.replace("Requests/sec", "  Socket errors: connect 1, read 20, write 3, timeout 4\nRequests/sec")

@@ -237,8 +237,6 @@ async def play(scene: Scene, behaviour: Behaviour, seed: str) -> None:
     """Behave like that, over and over, until the run is over."""
     client = Client(scene, random.Random(seed))
     while not scene.over.is_set():
-        try:
+        with contextlib.suppress(NoAnswer):  # a connection that the server ended before anything was asked on it
             await behaviour(client)
-        except NoAnswer:
-            pass  # a connection that the server ended before anything was asked on it
         await asyncio.sleep(client.rng.random() * 0.02)

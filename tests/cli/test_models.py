@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import ssl
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from torchserve.cli.main import main
-from torchserve.http.tls import Identity, server_context
 
 from ..e2e.conftest import Serve, serve, store
 from ..e2e.handlers import ECHO

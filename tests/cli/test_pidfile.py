@@ -50,7 +50,7 @@ def test_there_is_one_server_only(path: Path) -> None:
     with holder() as child:
         assert running_pid() == child.pid
         for _ in range(3):
-            with pytest.raises(InvalidConfig, match="^TorchServe is already running, please use torchserve --stop"):
+            with pytest.raises(InvalidConfig, match=r"^TorchServe is already running, please use torchserve --stop"):
                 PidFile()
         assert path.read_text() == f"{child.pid}\n"
         child.kill()
@@ -99,7 +99,7 @@ def test_a_symbolic_link_is_not_followed(path: Path, tmp_path: Path) -> None:
 def test_a_folder_in_its_place(path: Path) -> None:
     path.mkdir()
     assert running_pid() is None
-    with pytest.raises(InvalidConfig, match="can't be used: Is a directory$"):
+    with pytest.raises(InvalidConfig, match=r"can't be used: Is a directory$"):
         PidFile()
 
 

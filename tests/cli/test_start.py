@@ -80,7 +80,7 @@ def test_a_log_config_that_is_there(tmp_path: Path, store: Path) -> None:
 def test_a_server_that_runs_already(store: Path) -> None:
     held = PidFile()
     try:
-        with pytest.raises(InvalidConfig, match="^TorchServe is already running, please use torchserve --stop"):
+        with pytest.raises(InvalidConfig, match=r"^TorchServe is already running, please use torchserve --stop"):
             settings(store=store)
     finally:
         held.remove()

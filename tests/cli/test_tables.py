@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from torchserve.cli.model_tables import facts, in_bytes, version_row, state_of, workers_of
+from torchserve.cli.model_tables import facts, in_bytes, state_of, version_row, workers_of
 from torchserve.cli.progress import amount
 from torchserve.cli.tables import as_texts, plain_lines, rich_table
 
@@ -32,7 +32,7 @@ def test_plain(rows: list[tuple[Any, ...]], lines: list[str]) -> None:
 
 
 def test_on_a_terminal_nothing_is_cut_and_nothing_is_markup() -> None:
-    console = Console(width=30, force_terminal=True, color_system=None, record=True, file=open("/dev/null", "w"))
+    console = Console(width=30, force_terminal=True, color_system=None, record=True, file=open("/dev/null", "w"))  # noqa: SIM115 - closed below
     console.print(rich_table(("name", "url"), as_texts([("[bold]a", "http://host/" + "x" * 40)]), "[t]"))
     console.file.close()
     text = console.export_text()

@@ -118,7 +118,7 @@ async def test_whose_handler_counts(
 
 async def test_a_model_without_any_handler(house: House) -> None:
     folder(house.store, "m", handler=None)
-    with pytest.raises(InvalidArchive, match="^Model m names no handler"):
+    with pytest.raises(InvalidArchive, match=r"^Model m names no handler"):
         await house.register()
     assert house.names == []
     folder(house.store, "other")
@@ -155,7 +155,7 @@ async def test_a_second_registration_leaves_the_first_alone(house: House) -> Non
     packed(house.store, "p")
     await house.register("p.mar")
     (unpacked,) = house.work.iterdir()
-    with pytest.raises(AlreadyRegistered, match="^Model version 1.0 is already registered for model p$"):
+    with pytest.raises(AlreadyRegistered, match=r"^Model version 1.0 is already registered for model p$"):
         await house.register("p.mar")
     assert [*house.work.iterdir()] == [unpacked]
     assert (unpacked / "handler.py").is_file()
@@ -178,7 +178,7 @@ async def test_what_was_downloaded_goes_with_its_model(house: House) -> None:
     assert not (house.store / "p.mar").exists()
     await house.register(url, model_name="other")
     assert (house.store / "p.mar").is_file()
-    with pytest.raises(ServeError, match="Model file already exists p.mar"):
+    with pytest.raises(ServeError, match=r"Model file already exists p.mar"):
         await house.register(url)
     assert (house.store / "p.mar").is_file()
 

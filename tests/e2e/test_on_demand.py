@@ -10,8 +10,8 @@ import pytest
 from ..standins.nvml import FakeNvml
 from .conftest import Serve
 from .handlers import PROBE
-from .test_autoscale import crowd
 from .live import Gate, LiveServer, eventually, make_model
+from .test_autoscale import crowd
 
 SIZED = "minWorkers: 1\nmaxWorkers: 1\nmaxRetryTimeoutInSec: 1\ngpuMemory: 50 GiB\n"
 ON_DEMAND = SIZED + "onDemand: true\nminResidency: 0\n"

@@ -9,7 +9,7 @@ import pytest
 
 from ..core.archive.wheels import make_wheel
 from .conftest import Serve
-from .live import eventually, make_model
+from .live import make_model
 
 TELLS = """
 import os, sys

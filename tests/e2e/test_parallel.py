@@ -139,8 +139,8 @@ def test_a_rank_that_dies_takes_the_worker_with_it_which_starts_whole(
         else:
             # Rank 0 may be the first to notice, and its handler fails; or torchrun, and the worker has died.
             assert server.predict("tensor", death).status in {500, 503}
-        eventually(lambda: all(gone(pid) for pid in before))
-        eventually(lambda: not set(pids(tmp_path)) & set(before) and server.workers("tensor", "READY"))
+        eventually(lambda: all(gone(pid) for pid in before))  # noqa: B023
+        eventually(lambda: not set(pids(tmp_path)) & set(before) and server.workers("tensor", "READY"))  # noqa: B023
         assert server.predict("tensor", b"5").body == b"010"
 
 

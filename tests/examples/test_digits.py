@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
 from ts.context import Context, RequestProcessor
 
 HERE = Path(__file__).resolve().parents[2] / "examples" / "digits"
@@ -183,7 +184,7 @@ def bomb_png() -> bytes:
         pytest.param(lambda: {"body": encoded(np.full((9, 9), 77, np.uint8))}, "nothing is drawn", id="blank"),
         pytest.param(lambda: {"body": encoded(np.zeros((1, 1), np.uint8))}, "nothing is drawn", id="one pixel"),
         pytest.param(lambda: {"body": bytearray()}, "the request has no image", id="empty body"),
-        pytest.param(lambda: {}, "the request has no image", id="no body"),
+        pytest.param(dict, "the request has no image", id="no body"),
         pytest.param(lambda: {"body": "%%%"}, "the text sent is not base64", id="other text"),
         pytest.param(lambda: {"body": {"image": 3}}, "not JSON of type int", id="other JSON"),
         pytest.param(lambda: {"body": [1, 2]}, "not JSON of type list", id="a list"),

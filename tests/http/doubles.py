@@ -18,7 +18,6 @@ from torchserve.http.accesslog import Entry
 from torchserve.http.front import Front, Listener
 from torchserve.http.limits import Limits
 
-
 # Seconds that a test waits at most for what happens at once on a quiet machine. The limits of a front that end a
 # connection by themselves are longer by default: what they do is not taken for it.
 SOON = 25.0
@@ -113,7 +112,7 @@ class FakeDataPlane:
 class FakeControlPlane:
     """Writes down what it is called with. `result` is returned, or raised, or awaited."""
 
-    result: Any = Outcome("fine")
+    result: Any = field(default_factory=lambda: Outcome("fine"))
     calls: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
     well: bool = True
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+
 from torchserve.core.payload import Payload, Reply
 from torchserve.http.front import Listener
 from torchserve.http.lean import read_plain

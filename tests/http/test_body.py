@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from torchserve.core.errors import BadRequest
 from torchserve.core.payload import Part
 from torchserve.http.body import split_body
@@ -207,4 +208,4 @@ def test_no_bytes_break_the_form_parser(junk: bytes) -> None:
         try:
             split_body(body, FORM, LIMITS)
         except BadRequest as error:
-            assert error.message.isprintable()  # noqa: PT017
+            assert error.message.isprintable()

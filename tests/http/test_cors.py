@@ -13,7 +13,6 @@ from torchserve.http.cors import Cors
 
 from .doubles import FakeDataPlane, Sink, head_and_body, house
 
-
 CORS = Cors("https://a.example", "GET, POST", "X-Mine, 100%")
 LINES = [
     "Access-Control-Allow-Origin: https://a.example",

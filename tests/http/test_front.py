@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+
 from torchserve.core.errors import InvalidConfig, QueueFull
 from torchserve.core.payload import Payload, Reply
 from torchserve.http.front import Listener
@@ -300,7 +301,7 @@ async def test_a_request_that_was_only_just_parsed_counts_as_unanswered() -> Non
     async with house() as h, connect(h.port()) as (reader, writer):
         writer.write(GET_PING)
         await answer(reader)
-        (connection,) = h.front._acceptors[0].connections  # noqa: SLF001
+        (connection,) = h.front._acceptors[0].connections
         connection.data_received(GET_PING)
         drain = asyncio.ensure_future(h.front.drain(SOON))
         await asyncio.sleep(0)

@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import pytest
+
 from torchserve.core.payload import Payload, Reply
 from torchserve.http.limits import Limits
 
 from .doubles import SOON, FakeDataPlane, House, Sink, connect, head_and_body, house, until
-
 
 SMALL = Limits(max_request_size=1000, linger=0.2, chunk_slack=500, max_unsent=200_000)
 HASTY = replace(SMALL, keep_alive=0.5, body_idle=0.3, body_grace=0.3, body_rate=100, write_stall=0.3)
@@ -159,7 +159,7 @@ async def test_the_request_line_is_bounded() -> None:
 
 
 async def drip(writer: asyncio.StreamWriter, data: bytes) -> None:
-    for i in range(0, len(data)):
+    for i in range(len(data)):
         writer.write(data[i : i + 1])
         await asyncio.sleep(0.02)
 
@@ -201,11 +201,11 @@ async def test_a_client_that_does_not_take_its_answer_is_cut_off(method: str) ->
         asyncio.get_running_loop().call_soon(sink.done, Reply(bytes(30_000_000)))
 
     async with house(HASTY, FakeDataPlane(behave=big)) as h, connect(h.port()) as (reader, writer):
-        reader._transport.pause_reading()  # type: ignore[attr-defined]  # noqa: SLF001
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(head("/predictions/m", "Content-Length: 0", method=method))
         await until(lambda: h.log)
         assert await h.front.drain(SOON)
-        reader._transport.resume_reading()  # type: ignore[attr-defined]  # noqa: SLF001
+        reader._transport.resume_reading()  # type: ignore[attr-defined]
         got = 0
         with suppress(ConnectionError):
             got = len(await asyncio.wait_for(reader.read(), SOON))
@@ -216,16 +216,16 @@ async def test_the_last_kilobytes_are_watched_as_well() -> None:
     sinks: list[Sink] = []
     async with house(HASTY, FakeDataPlane(behave=lambda payload, sink: sinks.append(sink))) as h:
         async with connect(h.port()) as (reader, writer):
-            reader._transport.pause_reading()  # type: ignore[attr-defined]  # noqa: SLF001
+            reader._transport.pause_reading()  # type: ignore[attr-defined]
             writer.write(head("/predictions/m", "Content-Length: 0", method="GET"))
             await until(lambda: sinks)
-            (connection,) = h.front._acceptors[0].connections  # noqa: SLF001
+            (connection,) = h.front._acceptors[0].connections
             assert connection.transport is not None
             while not connection.transport.get_write_buffer_size():
                 sinks[0].chunk(Reply(bytes(1000)))
             sinks[0].done(Reply(b""))
             await until(lambda: not connection.connected)
-            reader._transport.resume_reading()  # type: ignore[attr-defined]  # noqa: SLF001
+            reader._transport.resume_reading()  # type: ignore[attr-defined]
             got = b""
             with suppress(ConnectionError):
                 got = await asyncio.wait_for(reader.read(), SOON)
@@ -237,7 +237,7 @@ async def test_a_client_that_does_not_take_its_stream_is_cut_off(method: str) ->
     sinks: list[Sink] = []
     async with house(HASTY, FakeDataPlane(behave=lambda payload, sink: sinks.append(sink))) as h:
         async with connect(h.port()) as (reader, writer):
-            reader._transport.pause_reading()  # type: ignore[attr-defined]  # noqa: SLF001
+            reader._transport.pause_reading()  # type: ignore[attr-defined]
             writer.write(head("/predictions/m", "Content-Length: 0", method=method))
             await until(lambda: sinks)
             async with asyncio.timeout(SOON):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 import pytest
+
 from torchserve.http.accesslog import Entry
 from torchserve.http.ids import fresh_id
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from time import monotonic
 
 import pytest
+
 from torchserve.core.payload import Payload, Reply
 from torchserve.http.lean import Lean
 from torchserve.http.limits import Limits
@@ -24,13 +25,13 @@ MB = 1_000_000
 
 def lean(h: House) -> int:
     """How many connections are read by the lean protocol."""
-    return len(h.front._lean[0].connections)  # noqa: SLF001
+    return len(h.front._lean[0].connections)
 
 
 def arrived(h: House) -> int:
     """Bytes of the one body that is on its way."""
-    (connection,) = h.front._lean[0].connections  # noqa: SLF001
-    return connection._arrival._received if connection._arrival else 0  # noqa: SLF001
+    (connection,) = h.front._lean[0].connections
+    return connection._arrival._received if connection._arrival else 0
 
 
 def holding() -> tuple[FakeDataPlane, list[Sink]]:
@@ -60,7 +61,7 @@ async def test_a_head_in_two_pieces_is_read_all_the_same(cut: int) -> None:
     raw = post("/predictions/m", b"")
     async with house() as h, connect(h.port()) as (reader, writer):
         writer.write(raw[:cut])
-        await until(lambda: not lean(h) and h.front._acceptors[0].connections)  # noqa: SLF001
+        await until(lambda: not lean(h) and h.front._acceptors[0].connections)
         writer.write(raw[cut:] + post("/predictions/m", b"next"))
         assert [(await answer(reader))[1] for _ in range(2)] == [b"", b"next"]
 
@@ -122,7 +123,7 @@ async def test_in_the_middle_of_a_connection(kind: str, at_once: bool) -> None:
         assert bodies[:2] + bodies[3:] == [b"one", b"two", b"three"]
         assert expected in bodies[2]
         assert lean(h) == 0
-        assert len(h.front._acceptors[0].connections) == 1  # noqa: SLF001
+        assert len(h.front._acceptors[0].connections) == 1
 
 
 async def test_to_a_client_that_waits_for_a_go_ahead() -> None:
@@ -184,7 +185,7 @@ class Wire(asyncio.Transport):
 async def test_what_comes_between_two_requests_waits_for_its_turn() -> None:
     data, sinks = holding()
     async with house(data=data) as h:
-        connection, wire = Lean(h.front._lean[0]), Wire()  # noqa: SLF001
+        connection, wire = Lean(h.front._lean[0]), Wire()
         connection.connection_made(wire)
         connection.data_received(post("/predictions/m", b"one") + post("/predictions/m", b"two"))
         sinks[0].done(Reply(b""))
@@ -202,9 +203,9 @@ async def test_a_client_that_sends_far_ahead_is_held_back_and_loses_nothing() ->
         body = b"x" * 50_000
         writer.write(b"".join(post("/predictions/m", body) for _ in range(200)))
         await until(lambda: sinks)
-        (connection,) = h.front._lean[0].connections  # noqa: SLF001
-        await until(lambda: connection._transport and not connection._transport.is_reading())  # noqa: SLF001
-        assert len(connection._rest) < MB  # noqa: SLF001
+        (connection,) = h.front._lean[0].connections
+        await until(lambda: connection._transport and not connection._transport.is_reading())
+        assert len(connection._rest) < MB
         for i in range(200):
             await until(lambda i=i: len(sinks) > i)
             sinks[i].done(Reply(b"%d" % i))
@@ -284,24 +285,24 @@ async def test_a_slow_body_above_the_rate_is_accepted() -> None:
 
 async def test_an_idle_connection_ends_and_one_that_waits_for_its_answer_does_not() -> None:
     data, sinks = holding()
-    async with house(replace(SMALL, keep_alive=1.0), data) as h:
-        async with (
-            connect(h.port()) as (idle, _),
-            connect(h.port()) as (reader, writer),
-            connect(h.port()) as (used, other),
-        ):
-            writer.write(post("/predictions/m", b"x"))
-            await until(lambda: len(sinks) == 1)
-            other.write(post("/predictions/m", b"y"))
-            await until(lambda: len(sinks) == 2)
-            sinks[1].done(Reply(b"done"))
-            await answer(used)
-            for ended in (idle, used):
-                assert await asyncio.wait_for(ended.read(), SOON) == b""
-            assert lean(h) == 1
-            sinks[0].done(Reply(b"at last"))
-            assert (await answer(reader))[1] == b"at last"
-            assert await asyncio.wait_for(reader.read(), SOON) == b""
+    async with (
+        house(replace(SMALL, keep_alive=1.0), data) as h,
+        connect(h.port()) as (idle, _),
+        connect(h.port()) as (reader, writer),
+        connect(h.port()) as (used, other),
+    ):
+        writer.write(post("/predictions/m", b"x"))
+        await until(lambda: len(sinks) == 1)
+        other.write(post("/predictions/m", b"y"))
+        await until(lambda: len(sinks) == 2)
+        sinks[1].done(Reply(b"done"))
+        await answer(used)
+        for ended in (idle, used):
+            assert await asyncio.wait_for(ended.read(), SOON) == b""
+        assert lean(h) == 1
+        sinks[0].done(Reply(b"at last"))
+        assert (await answer(reader))[1] == b"at last"
+        assert await asyncio.wait_for(reader.read(), SOON) == b""
 
 
 async def test_a_connection_that_is_used_lives_longer_than_an_idle_one() -> None:
@@ -354,22 +355,22 @@ async def test_a_drain_does_not_wait_for_idle_connections_and_still_answers_on_t
 
 async def test_a_stop_ends_them_all() -> None:
     data, sinks = holding()
-    async with house(data=data) as h:
-        async with (
-            connect(h.port()) as (idle, _),
-            connect(h.port()) as (busy, writer),
-            connect(h.port()) as (half, other),
-        ):
-            writer.write(post("/predictions/m", b"x"))
-            other.write(post("/predictions/m", b"x", declared=10))
-            await until(lambda: sinks and data.arriving)
-            acceptor = h.front._lean[0]  # noqa: SLF001
-            await h.front.stop()
-            for reader in (idle, busy, half):
-                assert await asyncio.wait_for(reader.read(), SOON) == b""
-            await until(lambda: not acceptor.connections)
-            assert (data.cancelled, data.arriving) == (1, 0)
-            assert [entry.status for entry in h.log] == [499, 499]
+    async with (
+        house(data=data) as h,
+        connect(h.port()) as (idle, _),
+        connect(h.port()) as (busy, writer),
+        connect(h.port()) as (half, other),
+    ):
+        writer.write(post("/predictions/m", b"x"))
+        other.write(post("/predictions/m", b"x", declared=10))
+        await until(lambda: sinks and data.arriving)
+        acceptor = h.front._lean[0]
+        await h.front.stop()
+        for reader in (idle, busy, half):
+            assert await asyncio.wait_for(reader.read(), SOON) == b""
+        await until(lambda: not acceptor.connections)
+        assert (data.cancelled, data.arriving) == (1, 0)
+        assert [entry.status for entry in h.log] == [499, 499]
 
 
 async def test_answers_that_need_no_waiting_do_not_nest() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from torchserve.http import lean
 from torchserve.http.lean import read_plain
 

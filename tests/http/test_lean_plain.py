@@ -9,6 +9,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_parser import HttpRequestParser
 from hypothesis import given
 from hypothesis import strategies as st
+
 from torchserve.http.lean import read_plain
 
 PLAIN = b"POST /predictions/m HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"

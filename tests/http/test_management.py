@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 import yarl
+
 from torchserve.core import errors
 from torchserve.core.controlplane import Outcome
 from torchserve.core.registrar import RegisterRequest

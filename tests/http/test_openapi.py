@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 from openapi_spec_validator import validate
+
 from torchserve.core.version import __version__
 from torchserve.http.openapi import document
 from torchserve.http.route import ANY, FACES, Face

@@ -7,6 +7,7 @@ import json
 from typing import cast
 
 import pytest
+
 from torchserve.core.controlplane import ControlPlane
 from torchserve.core.dataplane import DataPlane
 from torchserve.core.errors import HandlerFailed, QueueFull
@@ -322,7 +323,7 @@ def test_a_finished_prediction_is_freed_without_the_garbage_collector() -> None:
     prediction = desk.open()
     prediction.submit(b"")
     prediction.done(Reply(b"x"))
-    assert prediction._ticket is None  # noqa: SLF001  (a ticket leads back to its sink)
+    assert prediction._ticket is None
 
 
 async def test_everything_runs_inside_one_callback() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from torchserve.core.payload import Reply
 from torchserve.http.reply import encode_head, head_fields, json_reply, reply_head, stream_head
 

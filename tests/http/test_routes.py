@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+
 from torchserve.core.errors import MethodNotAllowed, RouteNotFound
 from torchserve.http import health, inference, management, metrics, openapi
 from torchserve.http.request import BrokenEncoding

@@ -212,8 +212,8 @@ async def test_a_client_that_leaves_before_its_first_byte() -> None:
             probe = socket.create_connection(("127.0.0.1", h.port()))
             probe.close()
         assert b"Healthy" in await ping(h, certificates.trusting())
-        (gate,) = h.front._servers  # noqa: SLF001
-        await until(lambda: not gate._silent)  # noqa: SLF001
+        (gate,) = h.front._servers
+        await until(lambda: not gate._silent)
 
 
 async def test_without_file_descriptors_it_waits_for_some(
@@ -234,9 +234,9 @@ async def test_without_file_descriptors_it_waits_for_some(
 
 async def test_stopping_ends_connections_that_have_not_greeted() -> None:
     async with tls_house() as h, connect(h.port()) as (reader, _), connect(h.port()) as (reader2, writer2):
-        (gate,) = h.front._servers  # noqa: SLF001
+        (gate,) = h.front._servers
         writer2.write(b"\x16")
-        await until(lambda: len(gate._silent) == 1 and gate._greeting)  # noqa: SLF001
+        await until(lambda: len(gate._silent) == 1 and gate._greeting)
         await h.front.stop()
         for each in (reader, reader2):
             assert await asyncio.wait_for(each.read(), SOON) == b""

@@ -163,7 +163,7 @@ async def test_a_drain_answers_what_has_arrived(way: Way) -> None:
             async with way.dial(h):
                 pass
         assert not drain.done()
-        for sink, each in zip(sinks, (reader, reader2), strict=True):
+        for sink, _each in zip(sinks, (reader, reader2), strict=True):
             sink.done(Reply(b"done"))
         assert {(await answer(each))[1] for each in (reader, reader2)} == {b"done"}
         assert await drain

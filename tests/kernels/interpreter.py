@@ -30,7 +30,7 @@ class Interpreter:
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[str] | None = None
-        self._complaints = tempfile.TemporaryFile("w+")
+        self._complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the child
 
     def faults(self, op: Op, case: Case, kernels: Path | None = None) -> list[str]:
         """What is wrong with the fused version's answer to `case`; with the version in the file `kernels`, if given."""

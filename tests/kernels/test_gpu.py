@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from torchserve.core.handlers.images.fused_images import fusion, probe
 from torchserve.core.handlers.image_classifier import ImageClassifier
+from torchserve.core.handlers.images.fused_images import fusion, probe
 from torchserve.core.handlers.images.pictures import Picture, opened
 from torchserve.kernels.catalog import OPS
 from torchserve.kernels.graphs import Unrecorded, answer_of, record_rows

@@ -43,7 +43,7 @@ def served(device: Gpu, module: Any, batches: int = 9) -> list[bool]:
     for number in range(batches):
         batch = torch.full((1 + number % 4, 3), float(number + 1))
         with torch.cuda.stream(streams[number % 2]):
-            fill = lambda source, batch=batch: source[: len(batch)].copy_(batch, non_blocking=True)  # noqa: E731
+            fill = lambda source, batch=batch: source[: len(batch)].copy_(batch, non_blocking=True)
             answers.append(made.run(len(batch), fill))
         asked.append(2 * batch)
     device.finish_in_turns()

@@ -13,8 +13,8 @@ from simplejpeg import decode_jpeg
 from torch import Tensor
 from torchvision import transforms
 
-from torchserve.core.handlers.images.fused_images import Fusion, fusion
 from torchserve.core.handlers.image_classifier import ImageClassifier
+from torchserve.core.handlers.images.fused_images import Fusion, fusion
 from torchserve.core.handlers.images.pictures import Picture
 from torchserve.kernels import pipeline
 from torchserve.kernels.graphs import answer_of

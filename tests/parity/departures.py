@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-
 ANY = "<anything>"
 DOCUMENTS = Path(__file__).with_name("documents.json")  # ours, written by `python -m tests.parity documents`
 
@@ -83,7 +82,7 @@ DEPARTURES: dict[str, Departure] = {
     ),
     "HTTP/1.0": Departure("HTTP/1.0 is honoured", {"0/headers/connection": "close"}),
     "clientTimeoutInMills passes in the queue": Departure(
-        "a client that hangs is worse than an error", 
+        "a client that hangs is worse than an error",
         {"0": error(504, "Gateway Timeout", "RequestTimeoutException",
                     'Model "hasty" version 1.0 did not come to this request in time: it waited ')},
     ),

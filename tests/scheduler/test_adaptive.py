@@ -7,8 +7,8 @@ import random
 import pytest
 
 from torchserve.scheduler.adaptive import Adaptive, may_go_ahead
-from torchserve.scheduler.latency_model import Costs
 from torchserve.scheduler.job import Cause
+from torchserve.scheduler.latency_model import Costs
 
 
 def costs(**curve: float) -> Costs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import random
 from dataclasses import replace
@@ -128,7 +129,7 @@ def test_what_did_not_help_is_tried_again_later_and_the_minimum_counts() -> None
     counts: list[int] = []
     for _ in range(int(REGRET) + 100):
         counts += host.run(1, 90, pace=0.1 * host.seen.workers)
-    ups = [at for at, (before, after) in enumerate(zip(counts, counts[1:], strict=False)) if after > before]
+    ups = [at for at, (before, after) in enumerate(itertools.pairwise(counts)) if after > before]
     assert len(ups) == 2
     assert ups[1] - ups[0] >= REGRET
     host.seen = replace(host.seen, minimum=3)
@@ -189,7 +190,7 @@ def test_it_never_takes_two_away_within_the_time_set(history: list[tuple[int, in
 def test_under_a_steady_load_it_comes_to_rest_and_never_turns_up_again(load: float, start: int, pace: float) -> None:
     day = Day(pace=pace, workers=start)
     counts = day.run(1800, lambda at: load / pace)
-    ups = [after > before for before, after in zip(counts, counts[1:], strict=False) if after != before]
+    ups = [after > before for before, after in itertools.pairwise(counts) if after != before]
     assert ups == sorted(ups, reverse=True)  # first those up, then those down
     assert len(set(counts[-300:])) == 1
 
@@ -244,7 +245,7 @@ def test_a_day_with_a_quiet_night_and_a_busy_noon() -> None:
         return 2.0 + peak * max(0.0, math.sin(2 * math.pi * (at / 86400 - 0.25)))
 
     counts = day.run(86400, rate, random.Random(1))
-    changes = sum(before != after for before, after in zip(counts, counts[1:], strict=False))
+    changes = sum(before != after for before, after in itertools.pairwise(counts))
     assert counts[0] == counts[-1] == 1
     assert 5 <= max(counts) <= 8
     assert changes < 40
@@ -256,8 +257,8 @@ def test_a_day_with_a_quiet_night_and_a_busy_noon() -> None:
 def test_bursts_that_come_every_ten_minutes_do_not_make_it_flap_faster_than_it_may() -> None:
     day = Day(starts_in=5)
     counts = day.run(86400, lambda at: 30.0 if at % 600 < 60 else 1.0, random.Random(2))
-    downs = [at for at, (before, after) in enumerate(zip(counts, counts[1:], strict=False)) if after < before]
-    assert all(later - earlier >= DOWN_AFTER for earlier, later in zip(downs, downs[1:], strict=False))
+    downs = [at for at, (before, after) in enumerate(itertools.pairwise(counts)) if after < before]
+    assert all(later - earlier >= DOWN_AFTER for earlier, later in itertools.pairwise(downs))
     assert day.refused < day.arrived / 10
 
 
@@ -323,4 +324,4 @@ def test_an_hour_of_a_real_queue() -> None:
     loop.close()
     assert counts[0] == 1
     assert 4 <= counts[-1] <= 6
-    assert sum(before != after for before, after in zip(counts, counts[1:], strict=False)) < 12
+    assert sum(before != after for before, after in itertools.pairwise(counts)) < 12

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from torchserve.scheduler.job import Cause
 from torchserve.scheduler.adaptive import Adaptive
+from torchserve.scheduler.job import Cause
 from torchserve.scheduler.latency_model import Costs
 from torchserve.scheduler.policy import RULES, BatchPolicy
 from torchserve.scheduler.rules import Eager, Fixed
@@ -82,4 +82,4 @@ def test_rules(
 
 
 def test_every_rule_has_a_name():
-    assert RULES == {"adaptive": Adaptive, "eager": Eager, "fixed": Fixed}
+    assert {"adaptive": Adaptive, "eager": Eager, "fixed": Fixed} == RULES

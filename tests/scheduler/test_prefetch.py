@@ -101,7 +101,7 @@ def test_a_cancelled_one_is_not_put_back(run: Run):
 
 def test_a_drain_waits_for_both(run: Run):
     async def main() -> None:
-        lane, worker, client = await two_batches()
+        lane, worker, _client = await two_batches()
         draining = asyncio.ensure_future(lane.drain(5.0))
         await asyncio.sleep(0.01)
         lane.finish(worker, worker.batches[1], [1])

@@ -314,7 +314,7 @@ class Slots(RuleBasedStateMachine):
                 assert isinstance(effect.runner, Nobody)
                 assert self.crew[effect.runner] is None
                 self.crew[effect.runner] = effect.batch
-                assert 1 <= len(effect.batch.jobs)
+                assert len(effect.batch.jobs) >= 1
                 assert self.policy.sequences or len(effect.batch.jobs) <= 2
                 assert not any(each.cancelled or each.seq in self.over for each in effect.batch.jobs)
             else:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from model_archiver import ModelArchiver, ModelArchiverConfig
 from model_archiver.manifest_components.manifest import RuntimeType
 from model_archiver.model_archiver_error import ModelArchiverError
-
 from ts import launcher
 
 HANDLER = "def handle(data, context):\n    return data and ['hello'] * len(data)\n"

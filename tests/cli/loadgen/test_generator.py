@@ -12,11 +12,11 @@ from dataclasses import replace
 import pytest
 
 from torchserve.cli.loadgen import checks
+from torchserve.cli.loadgen.generator import GeneratorError, drive
 from torchserve.cli.loadgen.outcome import Outcome
 from torchserve.cli.loadgen.payload import Payload
 from torchserve.cli.loadgen.scenario import Closed, Open, Scenario
 from torchserve.cli.loadgen.steady import Window
-from torchserve.cli.loadgen.generator import GeneratorError, drive
 from torchserve.cli.loadgen.tally import Tally
 from torchserve.core.config.address import Address
 
@@ -94,7 +94,7 @@ def test_a_run_of_failures_is_no_measurement(server: Faulty) -> None:
 
 
 def test_no_server_is_an_error() -> None:
-    with pytest.raises(GeneratorError, match="no connection: .*111"):
+    with pytest.raises(GeneratorError, match=r"no connection: .*111"):
         drive(a_scenario(Address("127.0.0.1", 1), Closed(1)))
 
 

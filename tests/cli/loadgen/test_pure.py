@@ -15,8 +15,8 @@ from torchserve.cli.loadgen.arrivals import bursty, poisson, recorded, spike
 from torchserve.cli.loadgen.checks import Expected, any_answer, echo, same
 from torchserve.cli.loadgen.histogram import Histogram
 from torchserve.cli.loadgen.payload import Payload, order, read_payloads
-from torchserve.cli.loadgen.scenario import Open, share, split
 from torchserve.cli.loadgen.recovery import recovery
+from torchserve.cli.loadgen.scenario import Open, share, split
 from torchserve.cli.loadgen.steady import Window, steady
 from torchserve.cli.loadgen.tally import Tally
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchserve.cli.loadgen.response import Response, BadResponse
+from torchserve.cli.loadgen.response import BadResponse, Response
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 
@@ -23,7 +25,7 @@ def sized(parts: list[bytes]) -> bytes:
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     ends = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
-    return [data[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(ends)]
 
 
 bodies = st.lists(st.binary(max_size=40), max_size=5)

@@ -14,7 +14,7 @@ STORE = Path("/models")
 
 @pytest.mark.parametrize("patterns", [None, TORCHSERVE_DEFAULT])
 def test_s3_has_to_be_written_down(patterns: tuple[str, ...] | None):
-    with pytest.raises(ArchiveNotFound, match="^Model not found at: s3://models/x.mar$"):
+    with pytest.raises(ArchiveNotFound, match=r"^Model not found at: s3://models/x.mar$"):
         AllowedUrls(patterns).check("s3://models/x.mar", STORE)
 
 

@@ -64,7 +64,7 @@ async def test_one_url_asked_for_by_many_is_fetched_once(
 async def test_who_comes_later_finds_it_taken(server: Server, gate: Gate, downloads: Downloads, store: Path) -> None:
     gate.opened.set()
     found = await downloads.locate(server.url())
-    with pytest.raises(ArchiveExists, match="Model file already exists x.mar"):
+    with pytest.raises(ArchiveExists, match=r"Model file already exists x.mar"):
         await downloads.locate(server.url())
     reused = await downloads.locate(server.url(), reuse=True)
     assert reused == Located(server.url(), store / "x.mar", "x.mar")

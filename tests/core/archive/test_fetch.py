@@ -160,7 +160,7 @@ def test_https_is_verified(server: Server, store: Path, tmp_path: Path, monkeypa
     context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     server.scheme = "https"
-    with pytest.raises(DownloadFailed, match="CERTIFICATE_VERIFY_FAILED|certificate verify failed"):
+    with pytest.raises(DownloadFailed, match=r"CERTIFICATE_VERIFY_FAILED|certificate verify failed"):
         locate(server.url(), store, server.allowed)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
     assert locate(server.url(), store, server.allowed).path.read_bytes() == b"archive"

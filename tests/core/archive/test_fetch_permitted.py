@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from torchserve.core.archive.allowed_urls import TORCHSERVE_DEFAULT
-
 from torchserve.core.errors import ArchiveNotFound, DownloadFailed, InvalidConfig
 
 from .finding import locate

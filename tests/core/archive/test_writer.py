@@ -188,7 +188,7 @@ def test_extra_files(caplog: pytest.LogCaptureFixture):
         Recipe("m", "1", "base_handler", extra_files=["", " one.txt ", "none*.txt", "[odd].txt", "extra/sub"]), OUT
     )
     assert names(path) == ["[odd].txt", "b.txt", "one.txt", MANIFEST_PATH]
-    assert [record.getMessage() for record in caplog.records][0] == "No file matches none*.txt"
+    assert next(record.getMessage() for record in caplog.records) == "No file matches none*.txt"
 
 
 def test_links_are_followed_but_not_in_circles():

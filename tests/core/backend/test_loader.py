@@ -153,7 +153,7 @@ def test_built_in_names(load, handler: str) -> None:
 
 @pytest.mark.parametrize("handler", ["densenet_handler", "dali_image_classifier", "vllm_handler.py"])
 def test_what_is_left_out_is_told(load, handler: str) -> None:
-    with pytest.raises(ValueError, match="is not part of this server: .*(image_classifier|vllm)"):
+    with pytest.raises(ValueError, match=r"is not part of this server: .*(image_classifier|vllm)"):
         load(handler)
 
 

@@ -85,7 +85,7 @@ def test_variables_are_filled_in_once(text: str, expected: str) -> None:
 
 
 def test_a_variable_that_is_not_set_is_named() -> None:
-    with pytest.raises(ValueError, match="^Invalid Environment Variable NOPE_VAR$"):
+    with pytest.raises(ValueError, match=r"^Invalid Environment Variable NOPE_VAR$"):
         fill_in("x$$NOPE_VAR$$", {"NOPE": "1"})
 
 

@@ -318,7 +318,7 @@ def test_which_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     Path("env.properties").touch()
     assert find_config(None) == Path("config.properties")
     assert find_config(Path("given.properties")) == Path("given.properties")
-    with pytest.raises(InvalidConfig, match="^--ts-config file not found: none$"):
+    with pytest.raises(InvalidConfig, match=r"^--ts-config file not found: none$"):
         find_config(Path("none"))
     monkeypatch.setenv("TS_CONFIG_FILE", "env.properties")
     assert find_config(None) == find_config(Path("given.properties")) == Path("env.properties")

@@ -115,9 +115,9 @@ def test_a_checkpoint_with_objects_needs_the_archives_word(model_dir: Path) -> N
     state = {"weight": torch.tensor([5.0, 7.0]), "_recipe": Recipe()}
     torch.save(state, model_dir / "checkpoint.pt")
     files = {"modelFile": "basenet.py", "serializedFile": "checkpoint.pt"}
-    with pytest.raises(RuntimeError, match="weights_only: false under handler: in model-config.yaml"):
+    with pytest.raises(RuntimeError, match=r"weights_only: false under handler: in model-config.yaml"):
         Plain().initialize(make_context(model_dir, **files))
-    with pytest.raises(RuntimeError, match='Unexpected key.*"_recipe"'):  # it was read, and does not fit
+    with pytest.raises(RuntimeError, match=r'Unexpected key.*"_recipe"'):  # it was read, and does not fit
         Plain().initialize(make_context(model_dir, config={"handler": {"weights_only": False}}, **files))
     with pytest.raises(ValueError, match="weights_only must be true or false, not 'no'"):
         Plain().initialize(make_context(model_dir, config={"handler": {"weights_only": "no"}}, **files))
@@ -223,12 +223,12 @@ def test_explain_targets(row: dict, inputs: object, target: object) -> None:
 
 
 def test_a_handler_that_can_not_explain_says_so() -> None:
-    with pytest.raises(PredictionException, match="Plain has no get_insights.* 501"):
+    with pytest.raises(PredictionException, match=r"Plain has no get_insights.* 501"):
         Plain().explain_handle(None, [{"data": b"x"}])
 
 
 def test_a_target_that_is_no_number_is_the_clients_fault() -> None:
-    with pytest.raises(PredictionException, match="a class, not 'cat'.* 400"):
+    with pytest.raises(PredictionException, match=r"a class, not 'cat'.* 400"):
         Recorder().explain_handle(None, [{"data": b"x", "target": bytearray(b"cat")}])
 
 

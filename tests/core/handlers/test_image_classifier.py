@@ -88,7 +88,7 @@ def test_an_explanation_shares_the_score_out_among_the_pixels(handler: ImageClas
 
 
 def test_a_class_that_is_not_there_is_the_clients_fault(handler: ImageClassifier) -> None:
-    with pytest.raises(PredictionException, match="no class 6.* 400"):
+    with pytest.raises(PredictionException, match=r"no class 6.* 400"):
         handler.handle([{"data": png(), "target": b"6"}], make_context(".", explain="True"))
 
 
@@ -102,7 +102,7 @@ def test_without_captum_the_remedy_is_told(handler: ImageClassifier, monkeypatch
 def test_the_pixel_limit_is_lifted_only_on_demand(handler: ImageClassifier, tmp_path: Path, monkeypatch, limit) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 7)
     ImageClassifier().initialize(make_context(tmp_path, limit=limit))
-    assert Image.MAX_IMAGE_PIXELS == (7 if limit else None)
+    assert (7 if limit else None) == Image.MAX_IMAGE_PIXELS
 
 
 def test_mock_context_drives_a_handler(handler: ImageClassifier, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_no_label_file_is_only_a_warning(tmp_path: Path, caplog) -> None:
 def test_wrong_label_files_are_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "i.json"
     path.write_text(content)
-    with pytest.raises(ValueError, match="mapping|Expecting"):
+    with pytest.raises(ValueError, match=r"mapping|Expecting"):
         load_label_mapping(str(path))
 
 

@@ -89,7 +89,7 @@ def test_what_is_no_text_is_the_clients_fault(handler: TextClassifier, folder: P
 
 def test_a_vocabulary_without_a_place_for_unknown_words(handler: TextClassifier, folder: Path) -> None:
     handler.source_vocab = {"good": 1}
-    with pytest.raises(PredictionException, match="neither 'strange' nor <unk>.* 400"):
+    with pytest.raises(PredictionException, match=r"neither 'strange' nor <unk>.* 400"):
         handler.handle([{"data": "strange"}], make_context(folder))
 
 
@@ -101,7 +101,7 @@ def test_an_explanation_names_the_words(handler: TextClassifier, folder: Path) -
 
 def test_a_missing_vocabulary_is_told(folder: Path) -> None:
     (folder / "source_vocab.pt").unlink()
-    with pytest.raises(RuntimeError, match="Missing the source_vocab file.*--extra-files"):
+    with pytest.raises(RuntimeError, match=r"Missing the source_vocab file.*--extra-files"):
         TextClassifier().initialize(make_context(folder))
 
 

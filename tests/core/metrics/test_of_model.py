@@ -8,11 +8,11 @@ from torchserve.core.errors import (
     Draining,
     HandlerFailed,
     NoTicket,
-    ServerFull,
     NoWorker,
     QueueFull,
     RequestExpired,
     ServeError,
+    ServerFull,
     TooLarge,
     WorkerDied,
 )

@@ -55,7 +55,7 @@ async def test_a_gpu_that_is_lost_is_shown_no_more() -> None:
     async def gpus() -> Iterable[Gpu]:
         return seen.pop(0)
 
-    sampler = SystemSampler(store, gpus, lambda: [])
+    sampler = SystemSampler(store, gpus, list)
     shown, own = [], []
     for _ in range(3):
         await sampler.sample()

@@ -62,7 +62,7 @@ async def test_workers_that_were_given_up_tell_their_last_error() -> None:
         slot(9001, SlotState.GIVEN_UP, last_error="weights are missing"),
         slot(9002, SlotState.STOPPING),
     ]
-    with pytest.raises(NoWorker, match="Its workers were given up; the last error: weights are missing$"):
+    with pytest.raises(NoWorker, match=r"Its workers were given up; the last error: weights are missing$"):
         submit(subject)
 
 

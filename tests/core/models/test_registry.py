@@ -80,7 +80,7 @@ def test_the_versions_of_nobody() -> None:
 
 def test_a_name_and_version_is_given_once() -> None:
     registry, models = filled("m/1.0")
-    with pytest.raises(AlreadyRegistered, match="^Model version 1.0 is already registered for model m$"):
+    with pytest.raises(AlreadyRegistered, match=r"^Model version 1.0 is already registered for model m$"):
         registry.claim("m", "1.0")
     registry.claim("m", "2.0")
     with pytest.raises(AlreadyRegistered):
@@ -94,7 +94,7 @@ def test_a_name_and_version_is_given_once() -> None:
 def test_the_default_stays_while_there_are_others() -> None:
     registry, models = filled("m/1.0", "m/2.0")
     for version in (None, "1.0"):
-        with pytest.raises(DefaultVersionInUse, match="^Cannot remove default version for model m$"):
+        with pytest.raises(DefaultVersionInUse, match=r"^Cannot remove default version for model m$"):
             registry.remove("m", version)
     assert registry.remove("m", "2.0") is models["m/2.0"]
     assert registry.remove("m", None) is models["m/1.0"]

@@ -14,14 +14,14 @@ MODELS = SavedModels(
     [SavedModel(name="e", version="1.0", archive="e.mar", default=True, min_workers=2, max_workers=2, runtime="python")]
 )
 # As TorchServe 0.12 wrote it, in Java's hash order.
-TORCHSERVE = r"""#Saving snapshot
+TORCHSERVE = rb"""#Saving snapshot
 #Mon Nov 23 10:47:18 UTC 2026
 inference_address=http\://127.0.0.1\:31100
 load_models=e\=echo1.0.mar
 model_snapshot={\n  "name"\: "20261123104718907-startup.cfg",\n  "modelCount"\: 1,\n  "created"\: 1795430838908,\n  "models"\: {\n    "e"\: {\n      "1.0"\: {\n        "defaultVersion"\: true,\n        "marName"\: "echo1.0.mar",\n        "minWorkers"\: 2,\n        "maxWorkers"\: 2,\n        "batchSize"\: 1,\n        "maxBatchDelay"\: 100,\n        "responseTimeout"\: 120,\n        "startupTimeout"\: 120,\n        "runtimeType"\: "python"\n      }\n    }\n  }\n}
 enable_model_api=true
 version=0.12.0
-""".encode()
+"""
 
 
 @given(

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from torchserve.core.wire.frames import Frame, FrameError, FrameReader, encode
 from torchserve.core.wire.messages import (
-    Failure,
     Answer,
+    Failure,
     Load,
     Loaded,
     PartHead,
@@ -130,7 +130,7 @@ def test_each_large_body_is_received_into_a_bytearray_of_its_own() -> None:
     assert frame.bodies[0] is first.obj
     del first
     for body in frame.bodies:
-        body += b"!"  # nobody else looks at it
+        body.extend(b"!")  # nobody else looks at it
 
 
 @settings(max_examples=60)

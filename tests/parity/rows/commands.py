@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..steps import Call, Command, Files, Row, Setup, Touch, Until
+from ..steps import Command, Files, Row, Setup, Touch
 from .brief import ask, core, manage, ready, say, standard
 
 # Of a failed start TorchServe prints a Java trace: what counts is the line that says what is wrong.

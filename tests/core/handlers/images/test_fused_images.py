@@ -15,11 +15,11 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.transforms import v2
 
+from torchserve.core.handlers.image_classifier import ImageClassifier
 from torchserve.core.handlers.images import fused_images
 from torchserve.core.handlers.images.fused_images import FusedImages, fusion
-from torchserve.core.handlers.image_classifier import ImageClassifier
-from torchserve.core.handlers.object_detector import ObjectDetector
 from torchserve.core.handlers.images.pictures import opened
+from torchserve.core.handlers.object_detector import ObjectDetector
 from torchserve.core.handlers.vision import VisionHandler
 from torchserve.kernels.plan import read
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from torchserve.core.handlers.loading import formats
 from torchserve.core.handlers.base import BaseHandler
 from torchserve.core.handlers.context import Context, RequestProcessor
+from torchserve.core.handlers.loading import formats
 from torchserve.core.handlers.loading.pt2 import check_valid_pt2_backend, compile_options
 
 NET = """
@@ -90,7 +90,9 @@ def test_what_aotinductor_has_compiled(package: Path, folder: Path) -> None:
 
 
 def test_for_another_device(package: Path) -> None:
-    with pytest.raises(RuntimeError, match="package is compiled for cpu, and this worker has cuda|is compiled for cpu"):
+    with pytest.raises(
+        RuntimeError, match=r"package is compiled for cpu, and this worker has cuda|is compiled for cpu"
+    ):
         formats.load_package(str(package), torch.device("cuda", 0))
 
 
@@ -103,7 +105,7 @@ def test_a_library_is_loaded_only_if_the_yaml_says_so(folder: Path, asked: Any) 
 
 def test_what_is_no_package(folder: Path) -> None:
     (folder / "net.pt2").write_bytes(b"weights")
-    with pytest.raises(RuntimeError, match="net.pt2 is no .pt2 package"):
+    with pytest.raises(RuntimeError, match=r"net.pt2 is no .pt2 package"):
         predict(folder, [[1.0]], serializedFile="net.pt2")
 
 

@@ -67,7 +67,7 @@ def test_several_outputs_come_as_a_list(tmp_path: Path) -> None:
 
 def test_what_is_no_onnx_is_told(tmp_path: Path) -> None:
     made, context = handler(tmp_path, b"no model")
-    with pytest.raises(Exception, match="model.onnx"):
+    with pytest.raises(Exception, match=r"model.onnx"):
         made.initialize(context)
 
 

@@ -10,12 +10,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision import transforms
 
-from torchserve.core.handlers.speed.accelerate import accelerate
 from torchserve.core.handlers.base import BaseHandler
 from torchserve.core.handlers.context import Context
-from torchserve.core.handlers.speed.num_threads import Cores
 from torchserve.core.handlers.image_classifier import ImageClassifier
 from torchserve.core.handlers.micro_batching import MicroBatching
+from torchserve.core.handlers.speed.accelerate import accelerate
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from torchserve.core.handlers.base import BaseHandler
-from torchserve.core.handlers.speed.graphed import Graphed, sizes
 from torchserve.core.handlers.micro_batching import MicroBatching
+from torchserve.core.handlers.speed.graphed import Graphed, sizes
 from torchserve.kernels.graphs import answered
 
 

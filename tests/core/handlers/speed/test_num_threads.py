@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
 import torch
 
-from torchserve.core.handlers.speed.accelerate import accelerate
 from torchserve.core.handlers.base import BaseHandler
+from torchserve.core.handlers.speed.accelerate import accelerate
 from torchserve.core.handlers.speed.num_threads import Cores
 
 ELEMENT = 0.001  # seconds that one takes on one thread
@@ -54,7 +55,7 @@ def test_a_core_is_taken_and_given_back_as_others_come_and_go() -> None:
         machine.faster = faster
         seen = work(cores, machine)
         ends.append(seen[-1])
-        assert sum(one != other for one, other in zip(seen, seen[1:], strict=False)) <= 1
+        assert sum(one != other for one, other in itertools.pairwise(seen)) <= 1
     assert ends == [2, 1, 1, 2]
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from torchserve.core.handlers.speed.accelerate import accelerate
 from torchserve.core.handlers.base import BaseHandler
 from torchserve.core.handlers.object_detector import ObjectDetector
+from torchserve.core.handlers.speed.accelerate import accelerate
 from torchserve.core.handlers.speed.padding import padded, rows_of, trimmed
 from torchserve.core.handlers.text_classifier import TextClassifier
 
