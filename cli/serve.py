@@ -87,6 +87,8 @@ async def _serve(
     settings = configuration.settings
     stopping = asyncio.Event()
     server = ModelServer(settings, logs.stream, snapshots, configuration.kept())
+    server.metrics.read("torchserve_log_lines_lost_total", ("write_failed",), lambda: logs.lost)
+    server.metrics.read("torchserve_log_lines_lost_total", ("backlog",), lambda: logs.dropped)
     _on_signals(stopping, server, guard)
     identity = _identity(settings)
     tls = server_context(identity) if any(each.tls for each in _addresses(settings)) else None

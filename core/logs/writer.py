@@ -11,6 +11,7 @@ from typing import Any, cast
 from .files import LogFile, destination
 from .layout import between
 from .line import Entry, Line, Several, timestamp
+from .losses import Losses
 from .plan import ACCESS, ROOT, Plan, Sink
 
 BACKLOG = 100_000  # entries kept for a disk that does not keep up; what comes on top is dropped and counted
@@ -29,6 +30,8 @@ class LogWriter:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._destinations = {sink: destination(sink) for sink in plan.sinks()}
+        voices = [self._destinations[sink] for sink in plan.route(ROOT).sinks]
+        self._losses = Losses(self._destinations.values(), voices)
         self._muted = {name for name, route in plan.routes.items() if route.level > logging.INFO or not route.sinks}
         self._mutes_access = ACCESS in self._muted
         self._entries: deque[Any] = deque()  # (logger, Line | Entry | Several), or an Entry alone, of ACCESS_LOG
@@ -38,6 +41,11 @@ class LogWriter:
         self._told = 0  # how many of those the log itself has been told of
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
+
+    @property
+    def lost(self) -> int:
+        """How many lines a file or the console did not take. May be read from any thread."""
+        return self._losses.lost
 
     def put(self, logger: str, entry: Line | Entry | Several) -> bool:
         """Add a line of a logger or an entry of a stream; False if there is no room for it."""
@@ -84,6 +92,7 @@ class LogWriter:
             self._awake.clear()
             entries = self._drain()
         self._drain()
+        self._drain()  # what became of the last lines
 
     def _drain(self) -> int:
         """Write what there is; how many entries that was."""
@@ -108,14 +117,21 @@ class LogWriter:
         now = time.time()
         if self.dropped > self._told:
             self._tell_of_dropped(gathered, now)
+        for level, text in self._losses.news():
+            self._say(gathered, now, level, text)
         for sink, texts in gathered.items():
             if texts:
-                self._destinations[sink].write("".join(texts), len(texts), now)
+                self._destinations[sink].write(texts, now)
+        if self._losses.waiting:
+            self._awake.set()
         return entries
 
     def _tell_of_dropped(self, gathered: dict[Sink, list[str]], now: float) -> None:
         missing, self._told = self.dropped - self._told, self.dropped
-        line = Line(now, logging.WARNING, "log-writer", __name__, f"{missing} lines of the logs are missing here")
+        self._say(gathered, now, logging.WARNING, f"{missing} lines of the logs are missing here")
+
+    def _say(self, gathered: dict[Sink, list[str]], now: float, level: int, text: str) -> None:
+        line = Line(now, level, "log-writer", __name__, text)
         for sink in self._plan.route(ROOT).sinks:
             gathered.setdefault(sink, []).append(sink.layout(line))
 

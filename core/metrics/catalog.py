@@ -81,5 +81,10 @@ OWN = (
     ),
     Own("gauge", "torchserve_gpu_memory_used_bytes", GPU, "Memory in use of a GPU that this server sees, by anybody."),
     Own("gauge", "torchserve_gpu_memory_total_bytes", GPU, "All memory of it."),
+    Own(
+        "counter", "torchserve_log_lines_lost_total", ("reason",),
+        "Lines that no log has: write_failed (a full disk; a line of two files counts in each), backlog (the disk did"
+        " not keep up).",
+    ),
     Own("gauge", "torchserve_gpu_utilization_ratio", GPU, "The share of the time in which it computed, 0 to 1."),
 )  # fmt: skip

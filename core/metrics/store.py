@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 
@@ -14,7 +14,7 @@ from .emitted import Emitted
 from .family import Family
 from .lines import MODEL_METRICS, Logged, LoggedCounter, ModelLines, Put, ServerLines
 from .of_model import TS, ModelMetrics
-from .series import NOTHING, Counter, Series
+from .series import NOTHING, Counter, Reading, Series
 from .spec import Declared, MetricsSpec, read_spec
 
 log = logging.getLogger(__name__)
@@ -124,6 +124,10 @@ class MetricStore:
 
     def own(self, name: str) -> Family:
         return self._own[name]
+
+    def read(self, name: str, values: tuple[str, ...], value: Callable[[], float]) -> None:
+        """Show under one of our own metrics what `value` returns when it is asked for, from any thread."""
+        self._own[name].attach(values, Reading(value))
 
     def samples(self, emitted: Sequence[Sample], request_ids: Sequence[str]) -> None:
         counted = self._emitted.update(emitted)

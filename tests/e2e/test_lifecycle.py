@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -177,6 +178,20 @@ def test_a_log_disk_that_is_full_costs_no_request(serve: Serve, store: Path, tmp
     server = serve("echo")
     server.ready("echo")
     assert server.predict("echo", b"still").body == b"still"
+
+    def lost(reason: str) -> float:
+        text = server.call("Metrics", "GET", "/metrics?name[]=torchserve_log_lines_lost_total").body.decode()
+        (value,) = re.findall(rf'^torchserve_log_lines_lost_total{{reason="{reason}",}} (\S+)$', text, re.MULTILINE)
+        return float(value)
+
+    eventually(lambda: lost("write_failed") > 3)
+    assert lost("backlog") == 0
+    for name in ("ts_log.log", "access_log.log"):
+        server.until_logged(f"{logs / name} takes no lines: No space left on device.")
+        (logs / name).unlink()
+    assert server.predict("echo", b"more").body == b"more"
+    assert server.manage("PUT", "/models/echo?min_worker=2&synchronous=true").status == 200  # has a line in ts_log
+    server.until_logged(f"{logs}/access_log.log takes lines again; ")
     assert server.stop() == 0
 
 

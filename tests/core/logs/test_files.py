@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -75,7 +77,7 @@ def test_what_a_file_is_called_then(tmp_path: Path, pattern: str, number: int, e
 def test_full_files_are_compressed_and_only_so_many_are_kept(tmp_path: Path) -> None:
     file = LogFile(tmp_path / "t.log", rotation(tmp_path, keep=2))
     for number in range(5):
-        file.write(f"line {number} is long\n", 1, NOON + number)
+        file.write([f"line {number} is long\n"], NOON + number)
         settle()
         for path in tmp_path.glob("*.gz"):  # as if each had been written when its line was
             with gzip.open(path, "rt") as packed:
@@ -90,9 +92,9 @@ def test_full_files_are_compressed_and_only_so_many_are_kept(tmp_path: Path) -> 
 
 def test_a_new_day_begins_a_new_file(tmp_path: Path) -> None:
     file = LogFile(tmp_path / "t.log", rotation(tmp_path, size=None))
-    file.write("one\n", 1, NOON)
-    file.write("two\n", 1, NOON + DAY)
-    file.write("three\n", 1, NOON + DAY)
+    file.write(["one\n"], NOON)
+    file.write(["two\n"], NOON + DAY)
+    file.write(["three\n"], NOON + DAY)
     file.close()
     settle()
     assert names(tmp_path) == ["t.23-Nov.log.gz", "t.log"]
@@ -105,7 +107,7 @@ def test_the_file_of_another_day_is_put_aside_by_the_next_server(tmp_path: Path)
     path.write_text("old\n")
     os.utime(path, (NOON, NOON))
     file = LogFile(path, rotation(tmp_path, size=None))
-    file.write("new\n", 1, NOON + DAY)
+    file.write(["new\n"], NOON + DAY)
     file.close()
     settle()
     assert unpacked(tmp_path / "t.23-Nov.log.gz") == "old\n"
@@ -115,8 +117,8 @@ def test_the_file_of_another_day_is_put_aside_by_the_next_server(tmp_path: Path)
 def test_a_name_that_is_taken_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "t.23-Nov.log.gz").write_text("of this morning")
     file = LogFile(tmp_path / "t.log", rotation(tmp_path))
-    file.write("a long line\n", 1, NOON)
-    file.write("b\n", 1, NOON)
+    file.write(["a long line\n"], NOON)
+    file.write(["b\n"], NOON)
     file.close()
     settle()
     assert names(tmp_path) == ["t.23-Nov-2.log.gz", "t.23-Nov.log.gz", "t.log"]
@@ -126,7 +128,7 @@ def test_a_file_below_the_size_is_continued(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "t.log"
     for text in ("one\n", "two\n"):
         file = LogFile(path, rotation(tmp_path / "deep"))
-        file.write(text, 1, time.time())
+        file.write([text], time.time())
         file.close()
         file.close()
     assert path.read_text() == "one\ntwo\n"
@@ -137,7 +139,7 @@ def test_a_rotation_that_fails_costs_nothing(tmp_path: Path) -> None:
     path = tmp_path / "t.log"
     file = LogFile(path, Rotation(f"{tmp_path}/in the way/t.%i", size=10))
     for text in ("a long line\n", "b\n", "c\n"):
-        file.write(text, 1, NOON)
+        file.write([text], NOON)
     file.close()
     assert path.read_text() == "a long line\nb\nc\n"
     assert file.lost == 0
@@ -151,10 +153,62 @@ def test_a_disk_that_takes_nothing_costs_the_lines_only(tmp_path: Path, what: st
     else:
         path.mkdir()
     file = LogFile(path)
-    file.write("one\ntwo\n", 2, NOON)
-    file.write("three\n", 1, NOON)
+    file.write(["one\n", "two\n"], NOON)
+    file.write(["three\n"], NOON)
     file.close()
     assert file.lost == 3
+    assert file.cause == {"full": "No space left on device", "folder": "Is a directory"}[what]
+
+
+def test_a_file_that_has_room_again_is_continued(tmp_path: Path) -> None:
+    path = tmp_path / "t.log"
+    path.symlink_to("/dev/full")
+    file = LogFile(path)
+    file.write(["one\n"], NOON)
+    path.unlink()
+    file.write(["two\n"], NOON)
+    file.close()
+    assert (path.read_text(), file.lost, file.cause) == ("two\n", 1, "")
+
+
+FULL_AT = """
+import resource, signal, sys
+from pathlib import Path
+from torchserve.core.logs.files import LogFile
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+file = LogFile(Path(sys.argv[1]))
+file.write(["first\\n"], 0.0)
+def limit(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+for size in map(int, sys.argv[2:]):
+    limit(size)
+    file.write(["second\\n", "third, of\\ntwo lines\\n", "fourth\\n"], 0.0)
+limit(resource.RLIM_INFINITY)
+file.write(["last\\n"], 0.0)
+print(file.lost)
+"""
+
+
+@pytest.mark.parametrize(
+    ("sizes", "lost", "text"),
+    [
+        ((6,), 3, "first\nlast\n"),
+        ((9,), 3, "first\nsec\nlast\n"),
+        ((13,), 2, "first\nsecond\nlast\n"),
+        ((25,), 2, "first\nsecond\nthird, of\ntw\nlast\n"),
+        ((33,), 1, "first\nsecond\nthird, of\ntwo lines\nlast\n"),
+        ((39,), 1, "first\nsecond\nthird, of\ntwo lines\nfourth\nlast\n"),  # its line break alone was not taken
+        ((9, 9, 9), 9, "first\nsec\nlast\n"),  # nothing of a failed write comes later
+        ((9, 10, 10), 9, "first\nsec\nlast\n"),  # the line break behind a torn line is written once
+    ],
+)
+def test_a_disk_that_fills_up_within_the_lines_loses_those_that_are_not_whole(
+    tmp_path: Path, sizes: tuple[int, ...], lost: int, text: str
+) -> None:
+    path = tmp_path / "t.log"
+    command = [sys.executable, "-c", FULL_AT, str(path), *map(str, sizes)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (path.read_text(), said.stdout) == (text, f"{lost}\n")
 
 
 @pytest.mark.parametrize("closed", [True, False])
@@ -162,11 +216,14 @@ def test_a_console_that_takes_nothing_is_no_problem(closed: bool) -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     if closed:
         stream.close()
-    Console(stream).write("é\n", 1, NOON)
+    console = Console(stream)
+    console.write(["é\n", "two\n"], NOON)
+    assert console.lost == 2
+    assert console.cause
 
 
 def test_what_is_no_text_is_shown_as_a_question_mark(tmp_path: Path) -> None:
     file = LogFile(tmp_path / "t.log")
-    file.write("a\udc80b\n", 1, NOON)
+    file.write(["a\udc80b\n"], NOON)
     file.close()
     assert (tmp_path / "t.log").read_bytes() == b"a?b\n"

@@ -7,8 +7,9 @@ import re
 import subprocess
 import sys
 import threading
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ import orjson
 import pytest
 
 from torchserve.core.logs.install import log_worker_line
+from torchserve.core.logs.line import Line
 from torchserve.core.logs.plan import (
     MODEL_METRICS,
     TS_METRICS,
@@ -202,6 +204,52 @@ def test_what_comes_on_top_of_the_backlog_is_dropped_and_counted(tmp_path: Path)
     writer.close()
     lines = (tmp_path / "access_log.log").read_text().splitlines()
     assert [line.rpartition(" ")[2] for line in lines] == ["held", *map(str, range(BACKLOG))]
+
+
+def test_a_disk_that_is_full_is_told_of_once_and_so_is_its_room(tmp_path: Path) -> None:
+    """The access log's disk is full, and has room again; that of ts_log never is."""
+    path, told = tmp_path / "access_log.log", tmp_path / "ts_log.log"
+    path.symlink_to("/dev/full")
+    writer = LogWriter(default_plan(console=False))
+    for number in range(3):
+        writer.access(Said(str(number)))
+        poll(lambda number=number: writer.lost == number + 1)
+    path.unlink()
+    writer.access(Said("there"))
+    writer.close()
+    assert texts(path) == ["- there"]
+    assert texts(told) == [
+        f"[ERROR] log-writer torchserve.core.logs.writer - {path} takes no lines: No space left on device. Lines that"
+        " are lost are counted in torchserve_log_lines_lost_total.",
+        f"[WARN ] log-writer torchserve.core.logs.writer - {path} takes lines again; 3 lines are missing in it",
+    ]
+
+
+def test_news_that_the_log_itself_can_not_take_waits(tmp_path: Path) -> None:
+    """What is lost of ts_log is told in it, once it has room: its missing lines, and the news that was one of them."""
+    told = tmp_path / "ts_log.log"
+    told.symlink_to("/dev/full")
+    writer = LogWriter(default_plan(console=False))
+    writer.put("x", line("first"))
+    poll(lambda: writer.lost >= 2)  # the line, and the news of its loss
+    told.unlink()
+    writer.put("x", line("second"))
+    writer.close()
+    assert texts(told) == [
+        "[WARN ] t x - second",
+        f"[WARN ] log-writer torchserve.core.logs.writer - {told} takes lines again; 2 lines are missing in it",
+    ]
+
+
+def line(text: str) -> Line:
+    return Line(1795343572.0, logging.WARNING, "t", "x", text)
+
+
+def poll(true: Callable[[], object], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
 
 
 def test_an_entry_is_turned_to_text_by_the_writers_thread(tmp_path: Path, logging_to: Logging) -> None:

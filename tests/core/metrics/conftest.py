@@ -15,6 +15,7 @@ def eventful() -> MetricStore:
         store.request(status)
     model = store.of_model("m", "1.0")
     model.watch(depth=lambda: 1, in_flight=lambda: 2, workers=lambda state: 3, memory=lambda: 4)
+    store.read("torchserve_log_lines_lost_total", ("backlog",), lambda: 3)
     for named in (False, True):
         model.requested(named=named)
         model.answered(0.25, 0.125, named=named)
