@@ -12,6 +12,7 @@ from typing import cast
 import click
 
 from ..core.archive.writer import ArchiveFormat, PackError, Recipe, Runtime, pack
+from .option_grammar import ArgparseCommand
 
 _FORMATS = ("default", "zip-store", "tgz", "no-archive")
 _RUNTIMES = ("python", "python3", "LSP")
@@ -35,7 +36,7 @@ def notes_on_stderr(module: str) -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-@click.command("torch-model-archiver", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("torch-model-archiver", cls=ArgparseCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--model-name", required=True, help="Name of the model, and of the archive: NAME.mar.")
 @click.option(
     "--serialized-file", help="Weights: a state_dict (.pt, .pth), a TorchScript or TensorRT program, or an .onnx file."

@@ -6,6 +6,8 @@ from importlib import import_module
 
 import click
 
+from .option_grammar import expand_prefixes
+
 MODELS_FLAG = "--models"
 
 # subcommand -> the module of this folder that has it, as an attribute of the same name
@@ -41,7 +43,7 @@ class SeveralModels(click.Command):
     """A command whose `--models` takes several words, as TorchServe's does."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, spread_models(args))
+        return super().parse_args(ctx, spread_models(expand_prefixes(args, self)))
 
 
 class Commands(click.Group):
@@ -49,7 +51,7 @@ class Commands(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         flags_first = bool(args) and args[0].startswith("-")
-        return super().parse_args(ctx, spread_models(args) if flags_first else args)
+        return super().parse_args(ctx, spread_models(expand_prefixes(args, self)) if flags_first else args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*SUBCOMMANDS, *super().list_commands(ctx)]

@@ -10,7 +10,10 @@ from pathlib import Path
 from queue import Queue
 from typing import IO, Any
 
+from ..core.config.properties import read_properties
+
 _COMMAND = (sys.executable, "-P", "-m", "torchserve.cli.main")
+TS_NAMESPACE = "org.pytorch.serve.ModelServer"  # by which programs find TorchServe among a machine's processes
 _STARTED = "Model server started"
 _KEPT = 1000  # lines; what nobody takes from the queue beyond that is printed only
 
@@ -55,6 +58,11 @@ def start(
     lines: Queue[str | None] = Queue()
     threading.Thread(target=_follow, args=(server.stdout, lines), name="ts.launcher", daemon=True).start()
     return lines
+
+
+def load_properties(file_path: str | Path) -> dict[str, str]:
+    """Return what a properties file says, every value as text. Raises InvalidConfig where it can't be read."""
+    return {each.key: each.text for each in read_properties(Path(file_path))}
 
 
 def stop(wait: bool = True) -> None:

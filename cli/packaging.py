@@ -41,7 +41,8 @@ class ModelArchiverConfig:
 
     @classmethod
     def from_args(cls, args: Namespace) -> ModelArchiverConfig:
-        return cls(**{each.name: getattr(args, each.name) for each in fields(cls)})
+        """Take the attributes of a parsed command line; those that it lacks have their defaults."""
+        return cls(**{each.name: getattr(args, each.name) for each in fields(cls) if hasattr(args, each.name)})
 
 
 class ModelArchiver:
@@ -61,26 +62,34 @@ def generate_model_archive(config: ModelArchiverConfig | None = None) -> None:
     package_model(config)
 
 
-def package_model(config: ModelArchiverConfig, manifest: object = None) -> None:  # noqa: ARG001
-    """As generate_model_archive; `manifest` is made anew from `config`, whatever is given."""
-    recipe = Recipe(
-        model_name=config.model_name,
-        version=config.version,
-        handler=config.handler,
-        serialized_file=_text(config.serialized_file),
-        model_file=_text(config.model_file),
-        extra_files=(config.extra_files or "").split(","),
-        requirements_file=_text(config.requirements_file),
-        config_file=_text(config.config_file),
-        runtime=cast("Runtime", config.runtime),
-    )
+def package_model(config: ModelArchiverConfig | Namespace, manifest: object = None) -> None:  # noqa: ARG001
+    """Make the archive; `manifest` is made anew from `config`, whatever is given. Raises ModelArchiverError, OSError.
+
+    `config` may be any object with these attributes; export scripts have Namespaces that lack the newer ones.
+    """
     pack(
-        recipe,
-        Path(config.export_path or "."),
-        archive_format=cast("ArchiveFormat", config.archive_format),
-        force=config.force,
+        recipe_of(config),
+        Path(getattr(config, "export_path", None) or "."),
+        archive_format=cast("ArchiveFormat", getattr(config, "archive_format", "default")),
+        force=getattr(config, "force", False),
     )
 
 
-def _text(path: object) -> str | None:
-    return None if path is None else str(path)
+def recipe_of(config: ModelArchiverConfig | Namespace) -> Recipe:
+    """Return what goes into the archive; attributes that `config` lacks have their defaults."""
+
+    def text(name: str) -> str | None:
+        value = getattr(config, name, None)
+        return None if value is None else str(value)
+
+    return Recipe(
+        model_name=config.model_name,
+        version=str(config.version),
+        handler=str(config.handler),
+        serialized_file=text("serialized_file"),
+        model_file=text("model_file"),
+        extra_files=(text("extra_files") or "").split(","),
+        requirements_file=text("requirements_file"),
+        config_file=text("config_file"),
+        runtime=cast("Runtime", text("runtime") or "python"),
+    )

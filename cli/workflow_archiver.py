@@ -10,9 +10,10 @@ import click
 from ..core.archive.workflow_writer import WorkflowRecipe, pack_workflow
 from ..core.archive.writer import PackError
 from .archiver import notes_on_stderr
+from .option_grammar import ArgparseCommand
 
 
-@click.command("torch-workflow-archiver", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("torch-workflow-archiver", cls=ArgparseCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--workflow-name", required=True, help="Name of the workflow, and of the archive: NAME.war.")
 @click.option("--spec-file", required=True, help="YAML file with the workflow's models and its graph (models, dag).")
 @click.option("--handler", help="Python file with the functions of the graph's nodes that are no models.")

@@ -39,8 +39,8 @@ BUILT_IN_HANDLERS = (
     "vllm_handler",
     "trt_llm_handler",
 )
-_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-.]*")
-_SUFFIXES: dict[ArchiveFormat, str] = {"default": ".mar", "zip-store": ".mar", "tgz": ".tar.gz", "no-archive": ""}
+MODEL_NAME = r"[A-Za-z0-9][A-Za-z0-9_\-.]*"
+SUFFIXES: dict[ArchiveFormat, str] = {"default": ".mar", "zip-store": ".mar", "tgz": ".tar.gz", "no-archive": ""}
 _SKIPPED_FOLDERS = ("__pycache__", "__MACOSX")
 _WILDCARD = re.compile(r"[*?\[]")
 
@@ -73,11 +73,11 @@ def pack(recipe: Recipe, export_path: Path, *, archive_format: ArchiveFormat = "
 
     Raises PackError for a bad name or version, a missing file, or an existing output without `force`; OSError.
     """
-    if not _MODEL_NAME.fullmatch(recipe.model_name):
-        raise PackError(f"Model name {recipe.model_name!r} does not match {_MODEL_NAME.pattern}")
+    if not re.fullmatch(MODEL_NAME, recipe.model_name):
+        raise PackError(f"Model name {recipe.model_name!r} does not match {MODEL_NAME}")
     if not recipe.version.strip():
         raise PackError("The model's version is empty")
-    target = export_path / (recipe.model_name + _SUFFIXES[archive_format])
+    target = export_path / (recipe.model_name + SUFFIXES[archive_format])
     _check_target(export_path, target, force=force)
     handler, files = _collect(recipe)
     manifest = _manifest(recipe, handler).to_json()
@@ -92,6 +92,11 @@ def pack(recipe: Recipe, export_path: Path, *, archive_format: ArchiveFormat = "
         else:
             _write_zip(temporary, files, manifest, stored=archive_format == "zip-store")
     return target
+
+
+def describe_recipe(recipe: Recipe) -> Manifest:
+    """Return the manifest of the archive that pack() would write. Raises PackError for a handler that names no file."""
+    return _manifest(recipe, _handler(recipe)[0])
 
 
 def _check_target(export_path: Path, target: Path, *, force: bool) -> None:

@@ -12,16 +12,11 @@ from types import ModuleType
 from typing import Any
 
 from ..handlers.context import Context
+from ..handlers.left_out import HANDLERS as LEFT_OUT
 
 EntryPoint = Callable[[Any, Context], Any]
 
 _BUILTIN = "ts.torch_handler"
-_LEFT_OUT = {
-    "densenet_handler": "it unpickles what clients send; image_classifier or base_handler serve such a model",
-    "dali_image_classifier": "image_classifier preprocesses on the GPU by itself",
-    "trt_llm_handler": "a handler of your own can use tensorrt_llm",
-    "vllm_handler": "a handler of your own can use vllm",
-}
 
 
 def load_entry_point(handler: str, context: Context) -> EntryPoint:
@@ -64,21 +59,28 @@ def add_model_path(model_dir: str, handler: str) -> None:
 
 def _import_handler(name: str) -> tuple[ModuleType, bool]:
     module_name = Path(name).name
+    if module_name.startswith(f"{_BUILTIN}."):
+        _refuse_left_out(module_name)
     try:
         return importlib.import_module(module_name), False
     except ModuleNotFoundError as error:
         # A module that the handler itself lacks is its own fault, and must not be reported as a missing handler.
         if error.name != module_name and not module_name.startswith(f"{error.name}."):
             raise
+    _refuse_left_out(module_name)
     dotted = module_name if module_name.startswith("ts.") else f"{_BUILTIN}.{module_name}"
     try:
         return importlib.import_module(dotted), True
     except ModuleNotFoundError as error:
         if error.name != dotted:
             raise
-    if module_name in _LEFT_OUT:
-        raise ValueError(f"TorchServe's handler {module_name} is not part of this server: {_LEFT_OUT[module_name]}")
     raise ValueError(f"handler {name!r} is neither a module in {Path.cwd()} nor a built-in handler")
+
+
+def _refuse_left_out(module_name: str) -> None:
+    reason = LEFT_OUT.get(module_name.removeprefix(f"{_BUILTIN}."))
+    if reason is not None:
+        raise ValueError(f"TorchServe's handler {module_name} is not part of this server: {reason}")
 
 
 def _only_class(module: ModuleType, *, builtin: bool, handler: str) -> Any:

@@ -68,7 +68,7 @@ class Service:
         """Load the model. Raises what that raises."""
         os.environ.update(load.environment)
         add_model_path(load.model_dir, load.handler)
-        manifest = _manifest(load.model_dir)
+        manifest = read_manifest(load.model_dir)
         self._load = load
         self._context = Context(
             load.model_name,
@@ -79,7 +79,7 @@ class Service:
             __version__,
             load.limit_max_image_pixels,
             MetricsEmitter(load.model_name, load.metrics),
-            _yaml_config(load.model_dir, manifest),
+            read_yaml_config(load.model_dir, manifest),
         )
         self._entry = load_entry_point(load.handler, self._context)
         if load.envelope:
@@ -270,12 +270,14 @@ def _print_traceback(text: str) -> None:
         sys.stderr.flush()
 
 
-def _manifest(model_dir: str) -> dict[str, Any]:
+def read_manifest(model_dir: str) -> dict[str, Any]:
+    """Return the manifest of an unpacked model; one that says nothing where there is none."""
     path = Path(model_dir, "MAR-INF", "MANIFEST.json")
     return json.loads(path.read_bytes()) if path.exists() else {"model": {}}
 
 
-def _yaml_config(model_dir: str, manifest: dict[str, Any]) -> dict[str, Any]:
+def read_yaml_config(model_dir: str, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return what the configFile of a manifest says; nothing where it names none."""
     name = manifest.get("model", {}).get("configFile")
     if not name:
         return {}

@@ -1,5 +1,8 @@
 """torch-model-archiver's import path; the work is in torchserve.cli.packaging."""
 
 from torchserve.cli.packaging import RuntimeType
+from torchserve.core.handlers.left_out import left_out
 
 __all__ = ["RuntimeType"]
+
+__getattr__ = left_out(__name__, "ModelExportUtils.generate_manifest_json(config) makes the manifest", "Manifest")

@@ -82,10 +82,12 @@ TABLE: dict[str, Row] = {
         "click rich uvloop",
     ),
     "cli.loadgen": _row("core.config.address", "uvloop"),
-    "cli.launcher": _row(outside="requests"),
+    "cli.launcher": _row("core.config.properties", "requests"),
     "ts": _row("core.handlers core.metrics core.backend core.version", "torch"),
     "ts.launcher": _row("cli.launcher"),  # it and the next are for scripts and tests, not for handlers
-    "model_archiver": _row("cli.packaging core.version"),
+    "ts.model_server": _row("cli.launcher cli.main"),
+    "ts.arg_parser": _row("cli.export_utils"),
+    "model_archiver": _row("cli.packaging cli.export_utils core.version core.handlers.left_out"),
 }
 
 _GRAPH = """

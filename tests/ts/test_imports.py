@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import subprocess
 import sys
 import tomllib
@@ -18,12 +19,16 @@ PATHS = {
         "ModelArchiverConfig": "cli.packaging",
         "__version__": "core.version",
     },
+    "model_archiver.arg_parser": {"ArgParser": "cli.export_utils.ArchiverArgParser"},
     "model_archiver.manifest_components.manifest": {"RuntimeType": "cli.packaging"},
     "model_archiver.model_archiver": {"ModelArchiver": "cli.packaging"},
     "model_archiver.model_archiver_config": {"ModelArchiverConfig": "cli.packaging"},
     "model_archiver.model_archiver_error": {"ModelArchiverError": "cli.packaging"},
     "model_archiver.model_packaging": {"generate_model_archive": "cli.packaging", "package_model": "cli.packaging"},
+    "model_archiver.model_packaging_utils": {"ModelExportUtils": "cli.export_utils"},
+    "model_archiver.version": {"__version__": "core.version"},
     "ts": {"__version__": "core.version"},
+    "ts.arg_parser": {"ArgParser": "cli.export_utils.ServerArgParser"},
     "ts.context": {"Context": "core.handlers.context", "RequestProcessor": "core.handlers.context"},
     "ts.handler_utils.distributed.deepspeed": {
         "create_checkpoints_json": "core.handlers.large_models",
@@ -56,6 +61,8 @@ PATHS = {
     "ts.metrics.caching_metric": {"CachingMetric": "core.handlers.metrics.emitter"},
     "ts.metrics.dimension": {"Dimension": "core.handlers.metrics.emitter"},
     "ts.metrics.metric": {"Metric": "core.handlers.metrics.older_metrics"},
+    "ts.metrics.metric_abstract": {"MetricAbstract": "core.handlers.metrics.emitter.CachingMetric"},
+    "ts.metrics.metric_cache_abstract": {"MetricCacheAbstract": "core.handlers.metrics.emitter.MetricsEmitter"},
     "ts.metrics.metric_cache_errors": {
         "GeneralMetricsCacheError": "core.handlers.metrics.metric_errors",
         "MetricsCacheIOError": "core.handlers.metrics.metric_errors",
@@ -73,8 +80,19 @@ PATHS = {
         "get_cpu_usage": "core.handlers.metrics.process_memory",
     },
     "ts.metrics.unit": {"Units": "core.handlers.metrics.older_metrics"},
+    "ts.model_loader": {
+        "ModelLoader": "core.backend.model_loader",
+        "ModelLoaderFactory": "core.backend.model_loader",
+        "TsModelLoader": "core.backend.model_loader.ModelLoader",
+    },
+    "ts.model_server": {
+        "TS_NAMESPACE": "cli.launcher",
+        "load_properties": "cli.launcher",
+        "start": "cli.main.main",
+    },
     "ts.protocol.otf_message_handler": {"send_intermediate_predict_response": "core.handlers.streaming"},
     "ts.service": {
+        "Service": "core.backend.model_loader",
         "emit_metrics": "core.handlers.metrics.older_metrics",
         "PredictionException": "core.handlers.prediction_exception",
     },
@@ -101,6 +119,7 @@ PATHS = {
     },
     "ts.torch_handler.unit_tests.test_utils.mock_context": {"MockContext": "core.handlers.mock_context"},
     "ts.torch_handler.vision_handler": {"VisionHandler": "core.handlers.vision"},
+    "ts.utils.timeit_decorator": {"timeit": "core.handlers.timeit_decorator"},
     "ts.utils.util": {
         "list_classes_from_module": "core.handlers.classes",
         "deprecated": "core.handlers.deprecated",
@@ -120,18 +139,46 @@ def files_below(*folders: str) -> list[Path]:
     return [path for folder in folders for path in (REPO / folder).rglob("*.py")]
 
 
+def ours(home: str, name: str) -> object:
+    """The object in one of our modules; `home` ends with its name there if that is another one."""
+    module, _, own_name = home.rpartition(".")
+    if own_name[0].isupper() or home == "cli.main.main":
+        return getattr(importlib.import_module(f"torchserve.{module}"), own_name)
+    return getattr(importlib.import_module(f"torchserve.{home}"), name)
+
+
+# All public names of the wheels torchserve and torch-model-archiver 0.12.0, by module: those that work here, those that
+# refuse with a sentence that says what to use, and those that are internal to TorchServe and are not here.
+UPSTREAM: dict[str, dict[str, str]] = json.loads((Path(__file__).parent / "upstream_names.json").read_text())
+
+
+@pytest.mark.parametrize("path", UPSTREAM)
+def test_every_public_name_of_torchserve_works_refuses_or_is_internal(path: str) -> None:
+    module = importlib.import_module(path)
+    for name, decision in UPSTREAM[path].items():
+        if decision == "works":
+            assert getattr(module, name) is not None
+        elif decision == "refuses":
+            with pytest.raises(ImportError, match=rf"{name} is not part of this server: \S"):
+                getattr(module, name)
+        else:
+            assert decision == "internal"
+            assert not hasattr(module, name)
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_path(path: str) -> None:
     module = importlib.import_module(path)
     for name, home in PATHS[path].items():
-        assert getattr(module, name) is getattr(importlib.import_module(f"torchserve.{home}"), name)
+        assert getattr(module, name) is ours(home, name)
     assert sorted(module.__all__) == sorted(PATHS[path])
 
 
 def test_the_table_above_is_complete() -> None:
     files = {path.relative_to(REPO).with_suffix("") for path in files_below("ts", "model_archiver")}
     modules = {".".join(file.parts) for file in files if file.name != "__init__"}
-    assert modules | {"ts", "model_archiver"} == set(PATHS)
+    refusing = {path for path, names in UPSTREAM.items() if "refuses" in names.values()}
+    assert modules | {"ts", "model_archiver"} == set(PATHS) | refusing
 
 
 def test_every_package_is_listed() -> None:

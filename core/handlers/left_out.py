@@ -1,0 +1,30 @@
+"""Names of TorchServe that have no counterpart here: importing one fails with a sentence that says what to use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NoReturn
+
+# TorchServe's handlers of these modules, and what serves such a model here.
+HANDLERS = {
+    "densenet_handler": "it unpickles what clients send; image_classifier or base_handler serve such a model",
+    "dali_handler": "image_classifier preprocesses on the GPU by itself",
+    "dali_image_classifier": "image_classifier preprocesses on the GPU by itself",
+    "trt_llm_handler": "a handler of your own can use tensorrt_llm",
+    "vllm_handler": "a handler of your own can use vllm",
+}
+
+
+def left_out(module: str, instead: str, *names: str) -> Callable[[str], NoReturn]:
+    """Return the `__getattr__` of a module that lacks `names`.
+
+    Taking one of them raises ImportError with `instead`, what its user should do; any other name raises AttributeError,
+    as for every module.
+    """
+
+    def getattribute(name: str) -> NoReturn:
+        if name in names:
+            raise ImportError(f"{module}.{name} is not part of this server: {instead}.", name=module)
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+    return getattribute

@@ -1,0 +1,5 @@
+"""What scripts import from model_archiver.arg_parser."""
+
+from torchserve.cli.export_utils import ArchiverArgParser as ArgParser
+
+__all__ = ["ArgParser"]

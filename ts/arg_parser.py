@@ -1,0 +1,5 @@
+"""What scripts import from ts.arg_parser."""
+
+from torchserve.cli.export_utils import ServerArgParser as ArgParser
+
+__all__ = ["ArgParser"]

@@ -1,0 +1,1 @@
+"""TorchServe's import paths below ts.handler_utils.preprocess."""

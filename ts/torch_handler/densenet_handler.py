@@ -1,0 +1,5 @@
+"""What TorchServe has in ts.torch_handler.densenet_handler, which is not part of this server."""
+
+from torchserve.core.handlers.left_out import HANDLERS, left_out
+
+__getattr__ = left_out(__name__, HANDLERS["densenet_handler"], "DenseNetHandler")
