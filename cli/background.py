@@ -5,8 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import stat
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from typing import Any
 from ..core.config.address import Address, parse_address
 from ..core.errors import InvalidConfig
 from .connection import connection_to
+from .process_name import named_command
 
 _PIPE = "TORCHSERVE_REPORT_FD"
+_CONSOLE = "TORCHSERVE_CONSOLE"  # set where the child's standard output is the starter's, and log lines belong there
 _CLEARING = 10.0  # seconds a failed start has for its clean-up
 
 
@@ -25,6 +27,8 @@ class Reporter:
     def __init__(self) -> None:
         descriptor = os.environ.pop(_PIPE, None)
         self._pipe = None if descriptor is None else os.fdopen(int(descriptor), "wb")
+        self.console = os.environ.pop(_CONSOLE, "") != "" or descriptor is None
+        """Whether log lines go to standard output, too."""
 
     @property
     def in_background(self) -> bool:
@@ -52,12 +56,13 @@ def start_in_background(arguments: Sequence[str], logs: Path) -> str:
     except OSError:  # a log disk that can't be written costs the logs, not the service
         output = Path(os.devnull).open("ab")  # noqa: SIM115  (closed below, like the file it stands in for)
     reading, writing = os.pipe()
+    console = keeps_output(1)
     with output:
         child = subprocess.Popen(
-            [sys.executable, "-m", "torchserve.cli.main", *arguments],
-            env=os.environ | {_PIPE: str(writing)},
+            named_command(arguments),
+            env=os.environ | {_PIPE: str(writing)} | ({_CONSOLE: "1"} if console else {}),
             stdin=subprocess.DEVNULL,
-            stdout=output,
+            stdout=None if console else output,
             stderr=output,
             pass_fds=(writing,),
             start_new_session=True,
@@ -74,6 +79,23 @@ def start_in_background(arguments: Sequence[str], logs: Path) -> str:
     lines = [f"TorchServe is running (pid {child.pid}) and {_ping(parse_address(addresses['inference']))}."]
     lines += [f"  {face:<10} {address}" for face, address in addresses.items()]
     return "\n".join([*lines, f"  {'logs':<10} {logs}"])
+
+
+def keeps_output(descriptor: int) -> bool:
+    """Return whether a server in the background goes on writing log lines to its starter's standard output.
+
+    TorchServe always does, and containers that start it and then wait have their logs that way. So does a file or a
+    socket (a service manager's journal) here. A pipe or a terminal is written to only if it is also that of the first
+    process, as in a container: whoever reads another pipe, as `$(torchserve --start)` does, would wait for the server's
+    end, and a terminal is somebody's.
+    """
+    try:
+        ours = os.fstat(descriptor)
+        if stat.S_ISFIFO(ours.st_mode) or os.isatty(descriptor):
+            return os.path.samestat(ours, os.stat("/proc/1/fd/1"))  # noqa: PTH116  (as os.fstat gives it)
+        return not os.path.samestat(ours, os.stat(os.devnull))  # noqa: PTH116
+    except OSError:  # it is closed, or the first process is another user's
+        return False
 
 
 def _wait_for_the_end(child: subprocess.Popen[bytes]) -> None:

@@ -13,7 +13,6 @@ from typing import IO, Any
 from ..core.config.properties import read_properties
 
 _COMMAND = (sys.executable, "-P", "-m", "torchserve.cli.main")
-TS_NAMESPACE = "org.pytorch.serve.ModelServer"  # by which programs find TorchServe among a machine's processes
 _STARTED = "Model server started"
 _KEPT = 1000  # lines; what nobody takes from the queue beyond that is printed only
 

@@ -11,6 +11,7 @@ import click
 from ..core.errors import ServeError
 from ..core.version import __version__
 from .commands import MODELS_FLAG, Commands
+from .process_name import take_name
 
 
 def _ignored(*names: str, **options: Any) -> Any:
@@ -79,5 +80,11 @@ def main(context: click.Context, show_version: bool, starting: bool, stopping: b
         sys.exit(1)
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Run the command `torchserve` with the words of its command line."""
+    take_name(sys.argv[1:])
     main()
+
+
+if __name__ == "__main__":
+    run()

@@ -136,8 +136,8 @@ def _guard(settings: Settings) -> Guard | None:
 
 def _log_plan(settings: Settings, log_config: LogConfig | None, reporter: Reporter) -> Plan:
     if log_config is None or log_config.plan is None:
-        return default_plan(console=not reporter.in_background, as_json=settings.log_format == "json")
-    return log_config.plan.without_console() if reporter.in_background else log_config.plan
+        return default_plan(console=reporter.console, as_json=settings.log_format == "json")
+    return log_config.plan if reporter.console else log_config.plan.without_console()
 
 
 def _addresses(settings: Settings) -> tuple[Address, Address, Address]:

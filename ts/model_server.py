@@ -1,6 +1,7 @@
 """What scripts import from ts.model_server."""
 
-from torchserve.cli.launcher import TS_NAMESPACE, load_properties
-from torchserve.cli.main import main as start
+from torchserve.cli.launcher import load_properties
+from torchserve.cli.main import run as start
+from torchserve.cli.process_name import TS_NAMESPACE
 
 __all__ = ["TS_NAMESPACE", "load_properties", "start"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sys
 import threading
 from collections.abc import Sequence
@@ -15,20 +16,30 @@ from .rotation import Rotation
 
 
 class Console:
-    """A stream that the process was started with. `lost` and `cause` are as LogFile's."""
+    """A stream that the process was started with. `lost` and `cause` are as LogFile's.
+
+    Once nobody can read it any more, as a closed terminal or a pipe whose reader has ended, it drops lines silently: a
+    server in the background outlives the terminal that it was started from.
+    """
 
     name = "the console"
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._readable = True
         self.lost = 0
         self.cause = ""
 
     def write(self, texts: Sequence[str], now: float) -> None:
+        if not self._readable:
+            return
         try:
             self._stream.write("".join(texts))
             self._stream.flush()
         except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in {errno.EPIPE, errno.EIO}:
+                self._readable = False
+                return
             self.lost += len(texts)
             self.cause = _cause(error)
         else:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +19,7 @@ from typing import Any, cast
 import psutil
 import pytest
 
-from torchserve.cli.background import Reporter, _ping, _wait_for_the_end, start_in_background
+from torchserve.cli.background import Reporter, _ping, _wait_for_the_end, keeps_output, start_in_background
 from torchserve.core.config.address import Address
 from torchserve.core.errors import InvalidConfig
 
@@ -111,6 +114,25 @@ def test_a_start_that_fails(tmp_path: Path, arguments: list[str], reason: str) -
         start_in_background(arguments, tmp_path / "logs")
     assert caught.value.message == f"TorchServe did not start: {reason} (log: {tmp_path}/logs/ts_log.log)"
     assert psutil.Process().children() == before
+
+
+def test_standard_output_that_the_server_keeps(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        reading, writing = os.pipe()
+        main, terminal = pty.openpty()
+        ours, theirs = socket.socketpair()
+        stack.callback(ours.close)
+        stack.callback(theirs.close)
+        for each in (reading, writing, main, terminal):
+            stack.callback(os.close, each)
+        file = stack.enter_context((tmp_path / "out").open("w"))
+        nothing = stack.enter_context(Path(os.devnull).open("w"))
+        assert not keeps_output(writing), "its reader would wait for the server's end"
+        assert not keeps_output(terminal)
+        assert keeps_output(file.fileno())
+        assert keeps_output(ours.fileno())
+        assert not keeps_output(nothing.fileno())
+    assert not keeps_output(writing), "it is closed"
 
 
 def test_what_it_printed_is_in_the_log(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -99,6 +100,38 @@ def test_start_returns_when_it_answers_and_stop_when_it_has_ended(tmp_path: Path
     assert list((tmp_path / "tmp").iterdir()) == []
     idle = torchserve(tmp_path, "--stop")
     assert (idle.returncode, idle.stdout) == (0, "TorchServe is not currently running.\n")
+
+
+def test_a_server_is_found_by_the_name_of_torchserves_and_by_no_other_process(serve: Serve, store: Path):
+    make_model(store, "echo", ECHO)
+    server = serve("echo")
+    server.ready("echo")
+    family = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]
+    assert len(family) > 1
+    named = [process.pid for process in family if "org.pytorch.serve.ModelServer" in process.cmdline()]
+    assert named == [server.process.pid]
+
+
+def test_a_start_in_a_folder_of_modules_that_shadow_pythons_own_and_its_standard_output(tmp_path: Path):
+    """The working folder is not on the server's module path; log lines go on to the file that was standard output."""
+    make_model(tmp_path / "store", "echo", ECHO)
+    (tmp_path / "c.properties").write_text(PORTS)
+    for name in "token select types yaml numbers logging secrets random json asyncio torchserve".split():
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('imported from the working folder')")
+    command = [sys.executable, "-P", *COMMAND[1:], "--start", "--model-store", "store", "--ts-config", "c.properties"]
+    with (tmp_path / "out").open("w") as out:
+        started = subprocess.run(
+            [*command, "--models", "echo", "--ncs"],
+            cwd=tmp_path, env=environment(tmp_path), stdout=out, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    try:
+        assert started.returncode == 0, started.stderr
+        pid = int((tmp_path / "tmp" / ".model_server.pid").read_text())
+        assert "org.pytorch.serve.ModelServer" in psutil.Process(pid).cmdline()
+        eventually(lambda: "Model server started." in (tmp_path / "out").read_text())
+        eventually(lambda: '"GET /ping HTTP/1.1" 200' in (tmp_path / "out").read_text())
+    finally:
+        torchserve(tmp_path, "--stop")
 
 
 def test_version_and_help_and_usage(tmp_path: Path):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -220,6 +221,19 @@ def test_a_console_that_takes_nothing_is_no_problem(closed: bool) -> None:
     console.write(["é\n", "two\n"], NOON)
     assert console.lost == 2
     assert console.cause
+
+
+def test_a_console_whose_reader_has_gone_is_let_go_silently() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    stream = open(writing, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  (a pipe has no path)
+    console = Console(stream)
+    for _ in range(2):
+        console.write(["line\n"], NOON)
+    assert (console.lost, console.cause) == (0, "")
+    os.close(writing)
+    with suppress(OSError):
+        stream.close()
 
 
 def test_what_is_no_text_is_shown_as_a_question_mark(tmp_path: Path) -> None:
