@@ -16,6 +16,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
@@ -25,10 +26,12 @@ from ..version import __version__
 from .allowed_urls import AMBIGUOUS, AllowedUrls
 from .limits import DownloadLimits
 from .received import Received, Receiving
+from .retrying import MayPass, asked_pause, cause_of, status_may_pass, try_again
 from .s3 import copy_from_s3, signed_headers
 
 _CHUNK = 256 << 10
 _REDIRECTS = (301, 302, 303, 307, 308)
+_FAILURES = (OSError, http.client.HTTPException, ValueError)
 
 
 def file_name(url: str) -> str:
@@ -51,11 +54,13 @@ def fetch(
     """Copies what `url` (http, https, file or s3) leads to into the store, and returns the new file's path.
 
     `signed`: the requests carry the signature of the AWS account in the environment, as S3 wants it. `received` tells
-    how far it is. Raises ArchiveNotFound (not permitted), ArchiveExists, DownloadFailed; nothing is left then.
+    how far it is. What fails for a cause that may pass is tried again. Raises ArchiveNotFound (not permitted),
+    ArchiveExists, DownloadFailed; nothing is left then.
     """
     limits = limits or DownloadLimits()
     allowed.check(url, store)
     target = store / file_name(url)
+    shown = url.partition("?")[0]  # in a query there may be a signature
     try:
         with _new_file(target) as file:
             out = Receiving(file, received or Received(url))
@@ -63,12 +68,12 @@ def fetch(
             if scheme == "file":
                 _copy_local(Path(unquote(urlsplit(url).path)), out, limits)
             elif scheme == "s3":
-                copy_from_s3(url, out, limits)
+                try_again(shown, lambda left: copy_from_s3(url, out, limits, left), out, limits, _FAILURES)
             else:
-                _Download(store, allowed, limits, signed=signed).run(url, out)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        cause = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-        raise DownloadFailed(f"Failed to download archive from: {url} ({cause})") from error
+                download = partial(_Download, store, allowed, limits, signed=signed)
+                try_again(shown, lambda left: download().run(url, out, left), out, limits, _FAILURES)
+    except _FAILURES as error:
+        raise DownloadFailed(f"Failed to download archive from: {url} ({cause_of(error)})") from error
     return target
 
 
@@ -116,8 +121,9 @@ class _Download:
         self._socket: socket.socket | None = None
         self._expired: threading.Event = threading.Event()
 
-    def run(self, url: str, out: Receiving) -> None:
-        timer = threading.Timer(self._limits.total_timeout, self._expire)
+    def run(self, url: str, out: Receiving, left: float) -> None:
+        """Download within `left` seconds."""
+        timer = threading.Timer(left, self._expire)
         timer.daemon = True
         timer.start()
         try:
@@ -178,7 +184,10 @@ class _Download:
 
     def _receive(self, response: http.client.HTTPResponse, out: Receiving) -> None:
         if response.status != http.client.OK:
-            raise ValueError(f"the server answered {response.status} {response.reason}")
+            message = f"the server answered {response.status} {response.reason}"
+            if status_may_pass(response.status):
+                raise MayPass(message, asked_pause(response.getheader("Retry-After")))
+            raise ValueError(message)
         maximum = self._limits.max_bytes
         expected = response.length
         received = 0
@@ -191,7 +200,7 @@ class _Download:
                 raise ValueError(f"it is larger than {maximum} bytes")
             out.write(data)
         if expected is not None and received != expected:
-            raise ValueError(f"the connection was cut after {received} of {expected} bytes")
+            raise MayPass(f"the connection was cut after {received} of {expected} bytes")
 
     def _expire(self) -> None:
         self._expired.set()

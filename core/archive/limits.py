@@ -32,9 +32,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class DownloadLimits:
-    """Caps of one download: bytes, seconds without a byte, seconds in all, redirects."""
+    """Caps of one download: bytes, seconds without a byte, seconds in all, redirects.
+
+    It is tried `attempts` times while the cause may pass, with `pause` seconds before the second and four times as many
+    before each further one.
+    """
 
     max_bytes: int = 256 << 30
     idle_timeout: float = 30.0
     total_timeout: float = 3600.0
     redirects: int = 5
+    attempts: int = 3
+    pause: float = 1.0

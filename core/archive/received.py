@@ -29,3 +29,9 @@ class Receiving:
         written = self._file.write(data)
         self._received.count += written
         return written
+
+    def begin_again(self) -> None:
+        """Empty the file for another attempt."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._received.count, self._received.total = 0, None

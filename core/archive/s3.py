@@ -13,21 +13,29 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from .limits import DownloadLimits
 from .received import Receiving
+from .retrying import MayPass, status_may_pass
 
 _CHUNK = 64 << 10
 
 
-def copy_from_s3(url: str, out: Receiving, limits: DownloadLimits) -> None:
-    """Copy the object that `url` names. Raises ValueError or OSError with the cause."""
+def copy_from_s3(url: str, out: Receiving, limits: DownloadLimits, left: float) -> None:
+    """Copy the object that `url` names within `left` seconds. Raises ValueError (MayPass) or OSError with the cause."""
     parts = urlsplit(url)
-    end = time.monotonic() + limits.total_timeout
+    end = time.monotonic() + left
     botocore = _library("botocore.exceptions")
     try:
         with closing(_client(limits)) as client:
             found = client.get_object(Bucket=parts.netloc, Key=unquote(parts.path[1:]))
             _copy(found["Body"], found["ContentLength"], out, limits, end)
     except (botocore.BotoCoreError, botocore.ClientError, botocore.HTTPClientError) as error:
-        raise ValueError(str(error)) from error
+        raise (MayPass if _may_pass(error, botocore) else ValueError)(str(error)) from error
+
+
+def _may_pass(error: Any, botocore: Any) -> bool:
+    if isinstance(error, botocore.ClientError):
+        return status_may_pass(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    passing = (botocore.ConnectionError, botocore.HTTPClientError, botocore.IncompleteReadError)
+    return isinstance(error, passing) and not isinstance(error, botocore.SSLError)
 
 
 def _copy(body: Any, length: int, out: Receiving, limits: DownloadLimits, end: float) -> None:
@@ -55,7 +63,7 @@ def signed_headers(url: SplitResult) -> dict[str, str]:
 
 def _client(limits: DownloadLimits) -> Any:
     config = _library("botocore.config").Config(
-        connect_timeout=limits.idle_timeout, read_timeout=limits.idle_timeout, retries={"total_max_attempts": 2}
+        connect_timeout=limits.idle_timeout, read_timeout=limits.idle_timeout, retries={"total_max_attempts": 1}
     )
     return _library("boto3").session.Session().client("s3", config=config)
 

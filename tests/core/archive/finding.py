@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torchserve.core.archive.downloads import Downloads
@@ -19,4 +20,5 @@ def locate(
     *,
     signed: bool = False,
 ) -> Located:
+    limits = replace(limits or DownloadLimits(), pause=0.0)
     return asyncio.run(Downloads(store, allowed_urls, limits).locate(url, signed=signed))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from torchserve.core.archive.downloads import Downloads
+from torchserve.core.archive.limits import DownloadLimits
 from torchserve.core.archive.store import Located
 from torchserve.core.errors import ArchiveExists, DownloadFailed
 
@@ -41,7 +42,7 @@ def gate(server: Server) -> Gate:
 
 @pytest.fixture
 def downloads(server: Server, store: Path) -> Downloads:
-    return Downloads(store, server.allowed)
+    return Downloads(store, server.allowed, DownloadLimits(pause=0.0))
 
 
 async def test_one_url_asked_for_by_many_is_fetched_once(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from torchserve.core.archive.allowed_urls import TORCHSERVE_DEFAULT
+from torchserve.core.archive.limits import DownloadLimits
 from torchserve.core.errors import ArchiveNotFound, DownloadFailed, InvalidConfig
 
 from .finding import locate
@@ -42,7 +43,7 @@ def test_the_checked_address_is_the_one_connected_to(store: Path, monkeypatch: p
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr(socket, "create_connection", connect)
     with pytest.raises(DownloadFailed, match="Connection refused"):
-        locate("http://models.example/x.mar", store, None)
+        locate("http://models.example/x.mar", store, None, DownloadLimits(attempts=1))
     assert (asked, connected) == (["models.example"], [("93.184.216.34", 80)])
 
 

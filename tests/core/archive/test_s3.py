@@ -87,6 +87,39 @@ def test_a_bucket_that_is_not_allowed_is_not_asked_for(
     assert server.hits == []
 
 
+@pytest.mark.parametrize(
+    ("codes", "hits", "cause"),
+    [
+        ((503, 500, 200), 3, None),
+        ((503, 503, 503), 3, "tried 3 times"),
+        ((200, 200, 200), 3, None),  # torn, torn, whole
+        ((403,), 1, "Forbidden|AccessDenied|403"),
+        ((404,), 1, "Not Found|404"),
+    ],
+)
+def test_s3_is_asked_again_for_what_may_pass(
+    server: Server, store: Path, monkeypatch: pytest.MonkeyPatch, codes: tuple[int, ...], hits: int, cause: str | None
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url("").rstrip("/"))
+
+    def answer(handler: Handler) -> None:
+        number = len(handler.server.hits) - 1
+        if codes[number] != 200:
+            handler.send(codes[number])
+        elif number < 2 and codes[0] == 200:
+            handler.send(200, b"arch", Content_Length="7")
+        else:
+            handler.send(200, b"archive")
+
+    server.answer = answer
+    if cause is None:
+        assert locate("s3://models/x.mar", store, ["s3://.*"]).path.read_bytes() == b"archive"
+    else:
+        with pytest.raises(DownloadFailed, match=cause):
+            locate("s3://models/x.mar", store, ["s3://.*"])
+    assert len(server.hits) == hits
+
+
 def test_no_account(bucket: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     with pytest.raises(DownloadFailed, match="Unable to locate credentials"):
