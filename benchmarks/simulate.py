@@ -102,7 +102,7 @@ def overhead() -> str:
     """The scheduler's own processor time, on the real clock of this machine."""
     lines = ["| what | µs, median (min to max) of 5 |", "|---|---:|"]
     for name, once in [
-        *((f"one request through a lane, batches of {size}", partial(decision_cost, size)) for size in (1, 8, 32)),
+        *((f"one request through a scheduler, batches of {size}", partial(decision_cost, size)) for size in (1, 8, 32)),
         *(
             (f"one placement: {gpus} GPUs, {models} models", partial(placement_cost, gpus, models))
             for gpus, models in ((8, 80), (100, 1000), (1000, 10_000))

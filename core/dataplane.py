@@ -1,15 +1,12 @@
-"""DataPlane: a prediction's way from a front door to the lane of the model version that it names."""
+"""DataPlane: a prediction's way from a front door to the scheduler of the model version that it names."""
 
 from __future__ import annotations
-
-from typing import cast
 
 from ..scheduler.job import Job, Sink
 from .errors import ServeError, ServerFull
 from .models.model import Model
 from .models.registry import Registry
 from .payload import Payload, Scheduled
-from .workers.worker import Opening, Worker
 
 
 class Ticket:
@@ -37,10 +34,14 @@ class Ticket:
         batch, started = job.batch, job.started
         if batch is None or started is None:
             return None
-        worker = cast("Worker | Opening", batch.runner)
-        handler = worker.handler_time
+        worker = batch.runner
         return Scheduled(
-            started - job.arrived, len(batch.jobs), batch.cause.name.lower(), worker.name, worker.device, handler
+            started - job.arrived,
+            len(batch.jobs),
+            batch.reason.value,
+            worker.name,
+            worker.device,
+            batch.handler_seconds,
         )
 
     def failed(self, error: BaseException) -> None:
@@ -52,7 +53,7 @@ class Ticket:
         """The client has gone: drop it if it still waits; if it runs, its result goes nowhere."""
         self._pending.held -= self._size
         self._model.metrics.cancelled(running=self._job.started is not None)
-        self._model.lane.cancel(self._job)
+        self._model.scheduler.cancel(self._job)
 
 
 class Arrival:
@@ -64,10 +65,10 @@ class Arrival:
         self._model = model
 
     def __enter__(self) -> None:
-        self._model.lane.announce()
+        self._model.scheduler.body_started()
 
     def __exit__(self, *exc: object) -> None:
-        self._model.lane.retract()
+        self._model.scheduler.body_finished()
 
 
 class Pending:

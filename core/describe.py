@@ -22,7 +22,7 @@ _LINES = 40  # of its traceback; the end tells most
 
 def describe_model(model: Model) -> dict[str, Any]:
     """The entry of one version. Keys without a value are left out."""
-    options, queued = model.options, model.lane.queued
+    options, queued = model.options, model.scheduler.queued
     minimum, maximum = model.workers_wanted
     entry: dict[str, Any] = {
         "modelName": model.name,
@@ -125,7 +125,7 @@ async def describe_customized(model: Model) -> dict[str, Any]:
     sink = _Metadata()
     row = Payload(str(uuid.uuid4()), (), {"describe": "True"})
     try:
-        model.submit(row, sink, named_version=False, alone=True)
+        model.submit(row, sink, named_version=False, exclusive=True)
     except NoWorker:
         raise NoWorker(
             f'Model "{model.name}" has no worker to serve describe request.'

@@ -1,109 +1,127 @@
 """Adaptive, the default rule: batches as large as they pay, and no wait that is not expected to pay. Pure.
 
-A free worker takes what is there, in the size that clears the queue soonest. It waits only for bodies that are arriving
-and for clients that meet each answer with their next request, and only while sharing a batch saves it more time than it
-stands idle: of arrivals at a pace of their own, those that come meanwhile have the next batch.
+Size. A free worker takes what is there, in the size that clears the queue soonest (`LatencyModel.next_size`).
+
+Waiting. A worker that idles while jobs wait loses time; a batch that is shared by one more job saves time, namely
+`LatencyModel.marginal_saving`. So the worker waits only where another job is expected to arrive within what that job
+would save. Two signs of such a job count:
+
+- A body is arriving: its head has been read, so the request is certain and only the moment is open.
+- A burst is going on. Clients that send their next request once they have an answer (closed loops) arrive in bursts
+  right after a batch ended. Whether the latest event (an arrival, or the end of a batch) will be followed by another
+  arrival is learnt by `_FollowUps`: the share of like events that were, and the mean gap if so. The next one is waited
+  for if that share is at least BURST_SHARE and the gap is BURST_FACTOR times shorter than the mean gap of all arrivals
+  (otherwise it is coincidence). After twice the usual gap without an arrival the burst is over.
+
+Independent arrivals (Poisson) are never waited for: those that come meanwhile make the next batch larger anyway.
 """
 
 from __future__ import annotations
 
-from .job import Cause
-from .latency_model import Costs
-from .rules import Verdict
+from typing import ClassVar
 
-SURE = 0.8  # least share of like events that were soon followed by an arrival, for the next one to be waited for
-AHEAD_BELOW = 0.02  # s: of longer batches the moment between two, which handing over ahead saves, is nothing
-CROWD = 4.0  # times as fast as on the whole: so fast come those whom an answer set off, and nobody by chance for long
-_WEIGHT = 0.1  # of the latest event in averages of a burst
-_SLOW = 0.02  # in the average of all
+from .job import ReleaseReason
+from .latency_model import LatencyModel
+from .rules import Decision, QueueView
+
+BURST_SHARE = 0.8  # least share of like events that were soon followed by an arrival, for the next one to be waited for
+BURST_FACTOR = 4.0  # how many times faster than the mean arrivals must follow: chance is not as fast for long
+PREFETCH_BELOW = 0.02  # s: in longer batches the gap between two, which prefetching closes, does not matter
+_EVENT_WEIGHT = 0.1  # of the latest event, in the moving averages of a burst
+_ARRIVAL_WEIGHT = 0.02  # of the latest arrival, in the moving average over all arrivals
 
 
-class _Sequel:
-    """How often, and how soon, events of one kind are followed by an arrival."""
+class _FollowUps:
+    """The moving averages of how often (`share`), and how soon (`gap`, s), events of one kind precede an arrival."""
 
     __slots__ = ("gap", "share")
 
     def __init__(self) -> None:
         self.share = 0.0
-        self.gap = 0.0  # mean (s), of those that were
+        self.gap = 0.0
 
-    def seen(self, gap: float, patience: float) -> None:
-        if gap > patience:
+    def followed(self, gap: float, window: float) -> None:
+        """Note that an arrival came `gap` s after the latest event; one beyond `window` s doesn't count as its own."""
+        if gap > window:
             self.missed()
             return
-        self.gap += (gap - self.gap) * (_WEIGHT if self.share else 1.0)
-        self.share += _WEIGHT * (1.0 - self.share)
+        self.gap += (gap - self.gap) * (_EVENT_WEIGHT if self.share else 1.0)
+        self.share += _EVENT_WEIGHT * (1.0 - self.share)
 
     def missed(self) -> None:
-        self.share -= _WEIGHT * self.share
+        """Note that no arrival followed in time."""
+        self.share -= _EVENT_WEIGHT * self.share
 
 
 class Adaptive:
-    """Never more than `batch_size`, never longer than `max_batch_delay` (s)."""
+    """A rule that waits only where sharing a batch saves the worker more time than it idles meanwhile.
+
+    A batch has at most `batch_size` jobs, and no job waits longer than `max_batch_delay` s for another one.
+    """
 
     __slots__ = (
-        "_after",
-        "_after_answers",
-        "_after_arrival",
-        "_delay",
-        "_last",
-        "_pace",
-        "_patience",
-        "_previous",
-        "_size",
-    )
-    learns = True
+        "_after_answers", "_after_arrival", "_delay", "_latest", "_latest_at", "_mean_gap", "_previous_arrival",
+        "_size", "_window",
+    )  # fmt: skip
+    uses_latency: ClassVar[bool] = True
 
     def __init__(self, batch_size: int, max_batch_delay: float) -> None:
         self._size = batch_size
         self._delay = max_batch_delay
-        self._patience = 0.0  # what a shared batch saves (s): what comes within it of something else belongs to it
-        self._after_arrival = _Sequel()
-        self._after_answers = _Sequel()  # clients in a loop send their next request as soon as they have an answer
-        self._after = self._after_arrival  # the sequel of the latest event, which was at `_last`
-        self._last = float("-inf")
-        self._previous = float("-inf")  # arrival
-        self._pace = 0.0  # mean time (s) between arrivals
+        self._window = 0.0  # s that a shared batch saves: an arrival within it of an event is taken to follow from it
+        self._after_arrival = _FollowUps()
+        self._after_answers = _FollowUps()
+        self._latest = self._after_arrival  # the kind of the latest event, which happened at `_latest_at`
+        self._latest_at = float("-inf")
+        self._previous_arrival = float("-inf")
+        self._mean_gap = 0.0  # s between arrivals
 
     def arrived(self, now: float) -> None:
-        self._after.seen(now - self._last, self._patience)
-        self._after, self._last = self._after_arrival, now
-        if self._previous > float("-inf"):
-            self._pace += _SLOW * (now - self._previous - self._pace)
-        self._previous = now
+        self._latest.followed(now - self._latest_at, self._window)
+        self._latest, self._latest_at = self._after_arrival, now
+        if self._previous_arrival > float("-inf"):
+            self._mean_gap += _ARRIVAL_WEIGHT * (now - self._previous_arrival - self._mean_gap)
+        self._previous_arrival = now
 
     def ended(self, now: float) -> None:
-        if now - self._last > self._patience:
-            self._after.missed()
-        self._after, self._last = self._after_answers, now
+        if now - self._latest_at > self._window:
+            self._latest.missed()
+        self._latest, self._latest_at = self._after_answers, now
 
-    def size(self, queued: int, costs: Costs) -> int:
-        return costs.choose(queued)
+    def size(self, queued: int, latency: LatencyModel) -> int:
+        return latency.next_size(queued)
 
-    def decide(
-        self, queued: int, oldest: float, since: float, announced: int, latest: float, now: float, costs: Costs
-    ) -> Verdict:
-        if queued >= costs.ideal:
-            return Cause.FULL
-        self._patience = costs.merging(1)
-        after = self._after
-        if not announced and after.share < SURE:
-            return Cause.FREE_WORKER
-        saves = costs.merging(queued) if costs.known else self._delay
-        due = now
-        if announced:
-            due = min(min(oldest, latest) + self._delay, max(since, latest) + saves)
-        if after.share >= SURE and 2.0 * after.gap <= saves and CROWD * after.gap <= self._pace:
-            # Twice the usual gap without an arrival: the burst is over.
-            rest = min(self._last + 2.0 * after.gap, since + costs.typical(queued), oldest + self._delay)
-            due = max(due, rest)
-        if due > now:
+    def decide(self, view: QueueView) -> Decision:
+        latency = view.latency
+        if view.queued >= latency.best_size:
+            return ReleaseReason.FULL
+        self._window = latency.marginal_saving(1)
+        burst = self._latest.share >= BURST_SHARE
+        if not view.bodies_arriving and not burst:
+            return ReleaseReason.FREE_WORKER
+        saving = latency.marginal_saving(view.queued) if latency.known else self._delay
+        due = view.now
+        if view.bodies_arriving:
+            limit = min(view.oldest_arrival, view.latest_body) + self._delay
+            due = min(limit, max(view.since, view.latest_body) + saving)
+        if burst and 2.0 * self._latest.gap <= saving and BURST_FACTOR * self._latest.gap <= self._mean_gap:
+            due = max(due, self._burst_over_at(view))
+        if due > view.now:
             return due
-        return Cause.DELAY if announced else Cause.FREE_WORKER
+        return ReleaseReason.DELAY if view.bodies_arriving else ReleaseReason.FREE_WORKER
+
+    def _burst_over_at(self, view: QueueView) -> float:
+        """Return when the burst is over if nothing arrives, or the worker has idled for as long as the batch takes."""
+        return min(
+            self._latest_at + 2.0 * self._latest.gap,
+            view.since + view.latency.median(view.queued),
+            view.oldest_arrival + self._delay,
+        )
 
 
-def may_go_ahead(queued: int, costs: Costs) -> bool:
-    """Whether a worker that still runs a batch may have the next one already: it would not get better by waiting, and
-    is so short that the moment between the two counts.
+def may_prefetch(queued: int, latency: LatencyModel) -> bool:
+    """Return whether a worker that still runs a batch may be handed its next one out of `queued` jobs already.
+
+    It may if waiting would not make that batch better, and batches are so short that the gap between two counts.
     """
-    return costs.known and queued >= (ideal := costs.ideal) and costs.typical(ideal) <= AHEAD_BELOW
+    return latency.known and queued >= (best := latency.best_size) and latency.median(best) <= PREFETCH_BELOW

@@ -24,14 +24,16 @@ RETRY = 60.0  # s without a further try once a worker could not be added
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A model at one moment. `arrived` counts from its beginning, refused requests included; `pace` is the seconds of
-    a worker that a request takes, 0 while that is not known; `loading` are those of `workers` that don't serve yet.
+    """The state of a model at one moment.
+
+    `arrived` counts its requests from its beginning, refused ones included; `seconds_per_job` is the seconds of a
+    worker that a request takes, 0 while that is not known; `loading` are those of `workers` that don't serve yet.
     """
 
     arrived: int
     queued: int
     free: int
-    pace: float
+    seconds_per_job: float
     workers: int
     loading: int
     minimum: int
@@ -44,7 +46,7 @@ class _Trial:
 
     before: int
     after: int
-    pace: float
+    seconds_per_job: float
     since: float | None = None
 
 
@@ -82,7 +84,7 @@ class Autoscaler:
             most = seen.maximum if now >= self._regret else min(self._ceiling, seen.maximum)
             if here < most and not seen.loading and self._trial is None and now >= self._closed:
                 more = min(max(math.ceil(self.load / AIM), here + 1), most)
-                self._trial = _Trial(here, more, seen.pace)
+                self._trial = _Trial(here, more, seen.seconds_per_job)
                 return more
         elif here > max(seen.minimum, 1) and self.crowded <= CROWDED and self.load < LOW * (here - 1):
             if self._calm is None:
@@ -111,7 +113,7 @@ class Autoscaler:
         elif now - trial.since >= PROOF:
             self._trial = None
             share = trial.after / trial.before
-            if share * trial.pace < (1.0 + WORTH * (share - 1.0)) * seen.pace:
+            if share * trial.seconds_per_job < (1.0 + WORTH * (share - 1.0)) * seen.seconds_per_job:
                 self._ceiling, self._regret = trial.before, now + REGRET
                 return True
         return False
@@ -125,4 +127,4 @@ class Autoscaler:
             self._rate += weight * ((seen.arrived - self._arrived) / passed - self._rate)
             self.crowded += weight * ((seen.queued > 0 and seen.free == 0) - self.crowded)
             self._then, self._arrived = now, seen.arrived
-        self.load = seen.pace * (self._rate + seen.queued / CATCH_UP)
+        self.load = seen.seconds_per_job * (self._rate + seen.queued / CATCH_UP)

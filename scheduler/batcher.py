@@ -1,7 +1,17 @@
-"""Batcher: the queue of one model version and the decision when which jobs go to which worker.
+"""Batcher: the queue of one model version and the decision when which jobs go to which worker. Pure and synchronous.
 
-Pure and synchronous. Tell it what happened, then ask `collect(now)` what to do and `wakeup()` when to ask again. Every
-verb takes `now`, whether this batcher needs it or not, so that another kind of batcher can stand in its place.
+A batcher does nothing itself. Its owner tells it what happened (`offer`, `ready`, `ended`, …), then asks `collect(now)`
+what to do and `wakeup()` when to ask again if nothing happens before. Every method takes the time, whether this batcher
+needs it or not, so that `SequenceBatcher` can stand in its place.
+
+`collect` forms batches until none can be formed. Each is decided in three steps:
+
+1. Who and how many: a free worker gets what the rule says, or is left waiting until the time that the rule says
+   (`_release_to_free`). If no worker is free, the one that will be done first may get its next batch already, where
+   waiting would not make it better (`_prefetch`).
+2. In time: where deadlines wait, the batch is cut to what can be answered in time, or the job that is in the way is
+   refused and the decision starts anew (`_cut`).
+3. The jobs leave the queue, and the worker is charged with the batch (`_form`).
 """
 
 from __future__ import annotations
@@ -9,32 +19,34 @@ from __future__ import annotations
 import math
 from typing import NamedTuple, TypeAlias
 
-from .adaptive import may_go_ahead
-from .deadlines import in_time, too_late
-from .errors import LaneClosed, QueueFull, WouldBeLate
-from .job import Batch, Cause, Job, Runner
-from .latency_model import Costs
+from .adaptive import may_prefetch
+from .deadlines import fit, would_be_late
+from .errors import QueueClosed, QueueFull, WouldBeLate
+from .job import Batch, Job, ReleaseReason, Runner
 from .policy import RULES, BatchPolicy
 from .queue import JobQueue
-from .runner_set import Crew
+from .rules import QueueView, Rule
+from .runner_set import RunnerSet
+
+CROWDED_FOR = 2.0  # batches of the best size: for as long after a refusal the queue counts as crowded
 
 
 class Run(NamedTuple):
-    """Hand `batch` to `runner`: it runs now or, if `ahead`, once the one before it has ended."""
+    """The order to hand `batch` to `runner`. If `prefetched`, it runs once the batch before it has ended."""
 
     runner: Runner
     batch: Batch
-    ahead: bool = False
+    prefetched: bool = False
 
 
 class Expire(NamedTuple):
-    """`job` waited in the queue past its time and has left it."""
+    """The order to fail `job`, which has left the queue because it waited past its `expires`."""
 
     job: Job
 
 
 class Refuse(NamedTuple):
-    """`job` could not be answered in time any more and has left the queue."""
+    """The order to fail `job`, which has left the queue because it could not be answered in time any more."""
 
     job: Job
     error: WouldBeLate
@@ -43,53 +55,66 @@ class Refuse(NamedTuple):
 Effect: TypeAlias = Run | Expire | Refuse
 
 
+class _Release(NamedTuple):
+    """A decision to give `runner` the first `size` jobs of the queue."""
+
+    runner: Runner
+    size: int
+    reason: ReleaseReason
+    prefetched: bool
+
+
 class Batcher:
-    """Bounded queue and workers. Jobs must be offered in order of `arrived`; times in seconds of one clock."""
+    """A bounded queue and the workers that serve it. Jobs must be offered in order of `arrived`."""
 
     __slots__ = (
-        "_announced", "_batches", "_closed", "_crew", "_largest", "_limit", "_offered", "_queue", "_refused_at",
-        "_release_at", "_rule",
+        "_arriving", "_batches", "_closed", "_largest", "_limit", "_offered", "_queue", "_refused_at", "_release_at",
+        "_rule", "_runners",
     )  # fmt: skip
 
     def __init__(self, policy: BatchPolicy) -> None:
         self._largest = policy.batch_size
         self._limit = policy.queue_size
-        self._rule = RULES[policy.rule](policy.batch_size, policy.max_batch_delay)
+        self._rule: Rule = RULES[policy.rule](policy.batch_size, policy.max_batch_delay)
         self._queue = JobQueue()
-        self._crew = Crew(policy.batch_size, policy.padded_sizes)
-        self._announced: list[float] = []
-        self._release_at = math.inf
-        self._refused_at = -math.inf
+        self._runners = RunnerSet(policy.batch_size, policy.padded_sizes)
+        self._arriving: list[float] = []  # when the bodies that are arriving began to
+        self._release_at = math.inf  # when the rule wants to be asked again
+        self._refused_at = -math.inf  # when a job was last refused for its deadline
         self._offered = 0
         self._batches = 0
         self._closed = False
 
     @property
     def queued(self) -> int:
+        """The number of jobs that wait."""
         return len(self._queue)
 
     @property
     def free(self) -> int:
-        return len(self._crew.free)
+        """The number of runners that would take a batch now."""
+        return len(self._runners.free)
 
     @property
-    def announced(self) -> int:
-        return len(self._announced)
+    def bodies_arriving(self) -> int:
+        """The number of requests whose head has been read and whose body is still arriving."""
+        return len(self._arriving)
 
     @property
-    def pace(self) -> float:
-        return self._crew.pace
+    def seconds_per_job(self) -> float:
+        """Seconds of a runner per job in a batch of the best size; 0 while nothing is known."""
+        return self._runners.seconds_per_job
 
-    # ---- what happens
+    # ---- what happened
 
     def offer(self, job: Job, now: float) -> None:
-        """Queue a job. Raises LaneClosed, QueueFull, WouldBeLate."""
+        """Queue a job. Raises QueueClosed, QueueFull, WouldBeLate."""
         if self._closed:
-            raise LaneClosed("the queue is closed")
+            raise QueueClosed("the queue is closed")
         if len(self._queue) >= self._limit:
             raise QueueFull(self._limit)
-        if self._rule.learns and (job.deadline is not None or job.expires is not None):
-            late = too_late(job, self._queue, self._crew, now)
+        if self._rule.uses_latency and (job.deadline is not None or job.expires is not None):
+            late = would_be_late(job, self._queue, self._runners, now)
             if late is not None:
                 self._refused_at = now
                 raise late
@@ -97,54 +122,54 @@ class Batcher:
         self._queue.add(job)
         self._rule.arrived(now)
 
-    def announce(self, now: float) -> None:
-        """A request for this queue has its head here and its body still arriving."""
-        self._announced.append(now)
+    def body_started(self, now: float) -> None:
+        """Note that a request's head has been read and its body is arriving."""
+        self._arriving.append(now)
 
-    def retract(self, now: float) -> None:
-        """One announced request has been offered, or will not come. Raises ValueError if none is announced.
+    def body_finished(self, now: float) -> None:
+        """Note that one of the arriving requests has been offered, or will not be. Raises ValueError if there is none.
 
-        Which one isn't said, and the youngest is assumed: a slow body that stays then looks old, and nobody waits for
-        it any more.
+        Which one isn't said, and the youngest is assumed: a slow body that stays then looks old, and no batch waits
+        for it any more.
         """
-        if not self._announced:
-            raise ValueError("retract without announce")
-        self._announced.pop()
+        if not self._arriving:
+            raise ValueError("body_finished without body_started")
+        self._arriving.pop()
 
     def ready(self, runner: Runner, now: float) -> None:
-        """`runner` takes batches, from now on if it didn't already; if it runs one, once that has ended."""
-        self._crew.join(runner, now)
+        """Note that `runner` accepts batches: from now on or, if it runs one, once that has ended."""
+        self._runners.join(runner, now)
 
     def gone(self, runner: Runner, now: float) -> None:
-        """`runner` takes no more batches until it is `ready` again; those it has may still end."""
-        self._crew.leave(runner)
+        """Note that `runner` accepts no more batches until it is `ready` again; those it has may still end."""
+        self._runners.leave(runner)
 
     def ended(self, batch: Batch, now: float, seconds: float | None = None, *, worked: bool) -> Batch | None:
-        """A batch that was handed over is done with; `worked` if what it took tells what batches take: `seconds`, or
-        else the time since it began.
+        """Note that a batch that was handed over has ended; return the batch that its runner begins now, if any.
 
-        Returns the one that its runner begins now, if it had been given another.
+        If it `worked`, its latency is recorded: `seconds` or, if None, the time since it began.
         """
-        passed, begins = self._crew.end(batch, now)
-        if worked and self._rule.learns and not batch.jobs[0].alone:
-            self._crew.costs(batch.runner).record(len(batch.jobs), passed if seconds is None else seconds)
+        passed, begins = self._runners.release(batch, now)
+        if worked and self._rule.uses_latency and not batch.jobs[0].exclusive:
+            latency = self._runners.latency(batch.runner)
+            latency.record(len(batch.jobs), passed if seconds is None else seconds)
         self._rule.ended(now)
         if begins is not None:
             begins.begin(now)
         return begins
 
-    def put_back(self, batch: Batch, now: float) -> None:
-        """`batch` was handed over ahead and will never begin: its jobs wait again, in front."""
-        self._crew.end(batch, now)
-        self._queue.put_back(tuple([job for job in batch.jobs if not job.cancelled]))
+    def requeue(self, batch: Batch, now: float) -> None:
+        """Note that `batch` was prefetched and will never begin: its jobs wait again, in front."""
+        self._runners.release(batch, now)
+        self._queue.requeue(tuple([job for job in batch.jobs if not job.cancelled]))
 
     def cancel(self, job: Job, now: float) -> None:
-        """Nobody wants the answer any more: a queued job leaves the queue, one that was handed over is only marked."""
+        """Note that nobody wants the job's answer any more: a waiting job leaves the queue, another is only marked."""
         job.cancelled = True
         self._queue.remove(job)
 
     def flush(self, now: float) -> list[Job]:
-        """Empty the queue; returns what was in it, in the order in which it would have been served."""
+        """Empty the queue and return its jobs, in the order in which they would have been served."""
         self._release_at = math.inf
         return self._queue.clear()
 
@@ -155,78 +180,84 @@ class Batcher:
     # ---- what to do
 
     def collect(self, now: float) -> list[Effect]:
-        """What to do now, batches first. Each effect is returned once; carry all of them out."""
-        queue, crew = self._queue, self._crew
-        bad: list[Effect] = [Expire(job) for job in queue.expire(now)]
+        """Return what to do now, batches first. Each effect is returned once; all of them must be carried out."""
+        failed: list[Effect] = [Expire(job) for job in self._queue.expire(now)]
+        runs: list[Effect] = []
         self._release_at = math.inf
-        effects: list[Effect] = []
-        while queue:
-            ahead = not crew.free
-            runner = self._ahead(now) if ahead else crew.next_free
-            if runner is None:
+        while self._queue:
+            release = self._release_to_free(now) if self._runners.free else self._prefetch(now)
+            if release is not None and self._queue.has_deadlines and self._rule.uses_latency:
+                release = self._cut(release, now)
+            if release is None:
                 break
-            costs = crew.costs(runner)
-            size, verdict = (self._size_ahead(costs), Cause.FULL) if ahead else self._decide(runner, now)
-            if not isinstance(verdict, Cause):
-                self._release_at = verdict
-                break
-            if queue.hurried and self._rule.learns:
-                start = crew.done_at(runner, now)
-                crowded = now - self._refused_at <= 2.0 * costs.typical(costs.ideal)
-                fits, late = in_time(queue, size, start, costs, crowded=crowded)
-                if late is not None:
-                    queue.remove(late)
-                    self._refused_at = now
-                    left = (late.deadline or now) - now
-                    bad.append(Refuse(late, WouldBeLate(max(left, start + costs.typical(1) - now), left)))
-                    continue
-                size, verdict = fits, verdict if fits == size else Cause.DEADLINE
-            batch = self._form(runner, size, verdict, now)
-            if not ahead:
-                batch.begin(now)
-            effects.append(Run(runner, batch, ahead))
-        return effects + bad
+            if isinstance(release, Refuse):
+                failed.append(release)
+            else:
+                runs.append(self._form(release, now))
+        return runs + failed
 
     def wakeup(self) -> float | None:
-        """When to `collect` again if nothing happens before; None: not at all. Holds right after `collect`."""
+        """Return when (s) to `collect` again if nothing happens before; None: not at all. Call it after `collect`."""
         expiry = self._queue.next_expiry
         at = self._release_at if expiry is None else min(self._release_at, expiry)
         return None if at == math.inf else at
 
-    def _decide(self, runner: Runner, now: float) -> tuple[int, Cause | float]:
-        """How many jobs `runner`, who is free, gets and why, or when to ask again."""
-        queue, announced, costs = self._queue, self._announced, self._crew.costs(runner)
-        if queue.alone:
-            before = queue.ahead_of_alone(self._largest)
+    def _release_to_free(self, now: float) -> _Release | None:
+        """Return what the next free runner gets; None, with `_release_at` set, if it has to wait."""
+        queue, runner = self._queue, self._runners.next_free
+        latency = self._runners.latency(runner)
+        if queue.has_exclusive:
+            before = queue.count_before_exclusive(self._largest)
             if before < self._largest:
-                return self._rule.size(before, costs) if before else 1, Cause.ALONE
-        oldest = queue.oldest
-        verdict = self._rule.decide(
-            len(queue), oldest, max(oldest, self._crew.free[runner]), len(announced),
-            announced[-1] if announced else now, now, costs,
-        )  # fmt: skip
-        return self._rule.size(len(queue), costs) if isinstance(verdict, Cause) else 0, verdict
+                size = self._rule.size(before, latency) if before else 1
+                return _Release(runner, size, ReleaseReason.EXCLUSIVE, prefetched=False)
+        oldest, arriving = queue.oldest_arrival, self._arriving
+        since = max(oldest, self._runners.free[runner])
+        latest_body = arriving[-1] if arriving else now
+        decision = self._rule.decide(
+            QueueView(len(queue), oldest, since, len(arriving), latest_body, now, latency)  # fields in order: it is hot
+        )
+        if not isinstance(decision, ReleaseReason):
+            self._release_at = decision
+            return None
+        return _Release(runner, self._rule.size(len(queue), latency), decision, prefetched=False)
 
-    def _form(self, runner: Runner, size: int, cause: Cause, now: float) -> Batch:
+    def _prefetch(self, now: float) -> _Release | None:
+        """Return what the busy runner that will be done first gets ahead of that; None if there is no reason to."""
+        queue = self._queue
+        if not self._rule.uses_latency or queue.has_exclusive:
+            return None
+        runner = self._runners.next_to_finish(now)
+        if runner is None or not may_prefetch(len(queue), latency := self._runners.latency(runner)):
+            return None
+        # A worker that is never idle gets all its batches by prefetch, so this is where it tries other sizes. Not with
+        # deadlines in the queue, where one long batch makes many jobs late.
+        explore = len(queue) >= self._largest and not queue.has_deadlines
+        size = latency.next_size(len(queue)) if explore else latency.best_size
+        return _Release(runner, size, ReleaseReason.FULL, prefetched=True)
+
+    def _cut(self, release: _Release, now: float) -> _Release | Refuse:
+        """Return `release` with as many jobs as can be answered in time, or the refusal of the job that prevents it."""
+        runner, size = release.runner, release.size
+        latency = self._runners.latency(runner)
+        start = self._runners.free_at(runner, now)
+        crowded = now - self._refused_at <= CROWDED_FOR * latency.median(latency.best_size)
+        fitting = fit(self._queue, size, start, latency, crowded=crowded)
+        if isinstance(fitting, Job):
+            self._queue.remove(fitting)
+            self._refused_at = now
+            left = (fitting.deadline or now) - now
+            return Refuse(fitting, WouldBeLate(max(left, start + latency.median(1) - now), left))
+        if fitting < size:
+            return release._replace(size=fitting, reason=ReleaseReason.DEADLINE)
+        return release
+
+    def _form(self, release: _Release, now: float) -> Run:
         self._batches += 1
-        batch = Batch(self._batches, self._queue.take(size), cause, now, runner)
+        batch = Batch(self._batches, self._queue.take(release.size), release.reason, now, release.runner)
         for job in batch.jobs:
             job.batch = batch
-        self._crew.give(batch, now)
-        return batch
-
-    def _size_ahead(self, costs: Costs) -> int:
-        """What gains nothing by more, or, as a worker that is never idle gets all its batches ahead, a size to try: not
-        with deadlines behind it, where one long batch makes many jobs late.
-        """
-        queued = len(self._queue)
-        return costs.choose(queued) if queued >= self._largest and not self._queue.hurried else costs.ideal
-
-    def _ahead(self, now: float) -> Runner | None:
-        """Who still runs a batch and may have the next one already: the one that will be done first."""
-        if not self._rule.learns or self._queue.alone:
-            return None
-        runner = self._crew.soonest(now)
-        if runner is None or not may_go_ahead(len(self._queue), self._crew.costs(runner)):
-            return None
-        return runner
+        self._runners.assign(batch, now)
+        if not release.prefetched:
+            batch.begin(now)
+        return Run(release.runner, batch, release.prefetched)

@@ -51,8 +51,8 @@ class WouldBeLate(SchedulerError):
         self.left = left
 
 
-class LaneClosed(SchedulerError):
-    """The lane takes no more jobs."""
+class QueueClosed(SchedulerError):
+    """The queue accepts no more jobs."""
 
 
 class OutcomeMismatch(SchedulerError):

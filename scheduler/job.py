@@ -1,4 +1,8 @@
-"""Job, one request in a queue, and Batch, the jobs one worker runs together. The payload is opaque here."""
+"""Job, one request in a queue; Batch, the jobs that one worker runs together; and what both need of the outside.
+
+The scheduler knows neither HTTP nor models nor processes: a job's payload is opaque, its answer goes to a `Sink`, and
+a worker is anything that is a `Runner`.
+"""
 
 from __future__ import annotations
 
@@ -8,64 +12,81 @@ from typing import NamedTuple, Protocol
 
 
 class Sink(Protocol):
-    """Where a job's outcome goes: any number of `chunk`, then one `done` or `fail`. Called on the event loop."""
+    """A receiver of one job's outcome: any number of `chunk` calls, then one `done` or `fail`, on the event loop."""
 
-    def chunk(self, item: object) -> None: ...
-    def done(self, item: object) -> None: ...
-    def fail(self, error: Exception) -> None: ...
+    def chunk(self, item: object) -> None:
+        """Receive a part of the answer."""
+
+    def done(self, item: object) -> None:
+        """Receive the answer, or the last part of it."""
+
+    def fail(self, error: Exception) -> None:
+        """Receive the error that is the job's outcome."""
 
 
 class Runner(Protocol):
-    """Runs batches in the order in which it gets them. Hashable; `run` neither blocks nor raises, and may answer
-    before it returns.
-    """
+    """A worker that runs batches in the order in which it gets them. Hashable."""
+
+    @property
+    def name(self) -> str:
+        """The worker's name in headers and logs."""
+        ...
 
     @property
     def device(self) -> str:
-        """The kind of device it runs on: batches cost alike on all of a kind."""
+        """The kind of device that the worker runs on: latencies are comparable on all devices of a kind."""
         ...
 
-    def run(self, batch: Batch) -> None: ...
+    def run(self, batch: Batch) -> None:
+        """Run `batch`, and report its end to the scheduler by `finish`, `fail` or `requeue`.
 
-    def begun(self, batch: Batch) -> None:
-        """The batch before has ended, so that this one, handed over ahead of its time, runs from now on."""
-        ...
+        This must neither block nor raise. The end may be reported before this returns.
+        """
+
+    def batch_started(self, batch: Batch) -> None:
+        """Note that `batch`, which had been prefetched, runs from now on: the batch before it has ended."""
 
 
-class Cause(Enum):
-    """Why a batch was released. FULL: more jobs would not make it cheaper. ALONE: its only job runs alone, or the next
-    one does, so that it could not grow. DEADLINE: with one more job, one of them would be late.
+class ReleaseReason(Enum):
+    """The reason why a batch was released when it was; the values are shown in headers and metrics.
+
+    FULL: more jobs would not make it cheaper. DELAY: its jobs have waited for as long as they may. FREE_WORKER: waiting
+    would not pay. EXCLUSIVE: its only job is exclusive, or the next one in the queue is, so that it could not grow.
+    DEADLINE: with one more job, one of them would be late.
     """
 
     FULL = "full"
     DELAY = "delay"
-    FREE_WORKER = "free worker"
-    ALONE = "alone"
+    FREE_WORKER = "free_worker"
+    EXCLUSIVE = "alone"
     DEADLINE = "deadline"
 
 
-class Going(NamedTuple):
-    """An outcome that is a part of the answer: its job is in the next batch, too."""
+class Continue(NamedTuple):
+    """An outcome that is one part of an answer: its job is in the next batch, too (continuous batching)."""
 
     item: object
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One request. Times are seconds on the lane's clock.
+    """A request in a queue. Times are seconds on the scheduler's clock.
 
-    One that has not begun by `expires` leaves the queue; one that would not be answered by `deadline` is refused as
-    soon as that is clear. Of two `priority`s the lower is served first. `alone` jobs (describe) never share a batch.
-    `sequence` names the one that it belongs to, `ends` says that it is the last of it. `resumed` is set when it is in a
-    batch again. `batch` and `started` are set when it runs; `seq` is its place in its queue, set by the batcher.
+    The caller sets: `expires`, by when the job must have begun (else it leaves the queue); `deadline`, by when it must
+    be answered (it is refused as soon as it is clear that it won't be); `priority`, the lower the sooner; `exclusive`
+    for a job that never shares a batch (describe); `sequence`, the key of the sequence it belongs to, and `ends` if it
+    is the last of it.
+
+    The scheduler sets: `arrived`; `seq`, the number of the job in its queue; `batch` and `started` once it runs;
+    `resumed` when it is in a batch again; `cancelled`.
     """
 
     id: str
     payload: object
     sink: Sink
-    arrived: float
+    arrived: float = 0.0
     expires: float | None = None
-    alone: bool = False
+    exclusive: bool = False
     deadline: float | None = None
     priority: int = 0
     sequence: str = ""
@@ -77,17 +98,21 @@ class Job:
     batch: Batch | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Batch:
-    """Jobs in order of arrival, released together at `formed` because of `cause`."""
+    """A group of jobs, in order, that was released at `formed` (s) because of `reason` and runs on `runner`.
+
+    `handler_seconds` is how long the worker's handler took; None until the worker has said so.
+    """
 
     id: int
     jobs: tuple[Job, ...]
-    cause: Cause
+    reason: ReleaseReason
     formed: float
     runner: Runner = field(repr=False)
+    handler_seconds: float | None = None
 
     def begin(self, now: float) -> None:
-        """Its runner runs it from `now` on."""
+        """Record that the batch runs from `now` on."""
         for job in self.jobs:
             job.started = now

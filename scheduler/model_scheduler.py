@@ -1,7 +1,23 @@
-"""Lane: one model version's queue on an event loop. The only asyncio file here and the only one that reads a clock.
+"""ModelScheduler: the scheduler of one model version on an event loop. The only asyncio file here that reads a clock.
 
-It tells the Batcher what happens, carries out what that decides, and answers each job's sink once. No task and no timer
-per job: one call_soon per loop iteration and one timer per lane.
+What decides is the batcher (`batcher.py`, or `sequence_batcher.py` for continuous and stateful batching), which is
+pure. This file tells it what happens, carries out what it says, and answers each job's sink exactly once:
+
+    submit, attach, finish, …  ─►  batcher notes it  ─►  _dispatch: batcher.collect() until it says no more
+                                                            Run     ─► runner.run(batch)
+                                                            Expire, Refuse ─► sink.fail(error)
+
+Dispatching is put off to the end of the loop's iteration (one `call_soon` for all): requests that one iteration read
+are queued before a batch is formed, so that they share it. Two cases dispatch at once. `finish` does, before it writes
+the batch's answers, so that the worker computes meanwhile. `submit` does if the queue is full, as only the putting off
+may have kept free workers from making room.
+
+Waiting costs one timer per scheduler, not one per job: it is set to the batcher's `wakeup()`. A timer that fires too
+early only looks again, so an earlier one is left standing rather than moved for each batch.
+
+Runners and sinks may call back into the scheduler from within a call of it (`finish` from within `run`, `submit` from
+within `done`). `_dispatching` guards against a second dispatch inside the first one: the first one's loop asks the
+batcher once more anyway. There is no task and no lock; all calls are made on the loop's thread.
 """
 
 from __future__ import annotations
@@ -10,19 +26,19 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from .batcher import Batcher, Expire, Run
+from .batcher import Batcher, Effect, Expire, Run
 from .errors import JobExpired, OutcomeMismatch, QueueFull, SchedulerError
-from .job import Batch, Going, Job, Runner, Sink
+from .job import Batch, Continue, Job, Runner
 from .policy import BatchPolicy
-from .sequence_batcher import SlotBatcher
+from .sequence_batcher import SequenceBatcher
 
 _log = logging.getLogger(__name__)
 
-_AT_ONCE = 1e-3  # s: what is due sooner is waited for by turning the loop, as uvloop's timers know milliseconds only
+_TIMER_STEP = 1e-3  # s: uvloop's timers know milliseconds only; what is due sooner is waited for by turning the loop
 
 
-class Lane:
-    """Queue, batches and answers of one model version. Everything is called on the loop's thread."""
+class ModelScheduler:
+    """The scheduler of one model version: its queue, its batches and its runners."""
 
     def __init__(
         self,
@@ -32,171 +48,158 @@ class Lane:
         refused: Callable[[SchedulerError], Exception] = lambda error: error,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        """`refused` makes the error of a job that leaves the queue unserved from JobExpired or WouldBeLate. `clock`
-        must agree with `loop.time`, which is the default and, in uvloop, moves in steps of a millisecond.
+        """Schedule on `loop`, which defaults to the running one.
+
+        `refused` turns the JobExpired or WouldBeLate of a job that leaves the queue unserved into the error that its
+        sink gets. `clock` must agree with `loop.time`, which is the default and, in uvloop, moves in steps of 1 ms.
         """
         self.policy = policy
         self._loop = loop or asyncio.get_running_loop()
         self._time = clock or self._loop.time
-        self._turns = clock is not None
+        self._clock_is_finer = clock is not None
         self._refused = refused
-        slots = policy.continuous or policy.sequences is not None
-        self._batcher = SlotBatcher(policy) if slots else Batcher(policy)
-        self._attached: set[Runner] = set()
-        self._batches: dict[int, Batch] = {}  # those handed over, by id
-        self._over: Exception | None = None
+        by_stream = policy.continuous or policy.sequences is not None
+        self._batcher: Batcher | SequenceBatcher = SequenceBatcher(policy) if by_stream else Batcher(policy)
+        self._runners: set[Runner] = set()
+        self._batches: dict[int, Batch] = {}  # handed over and not ended, by id
         self._running = 0
-        self._pump_due = False
-        self._pumping = False
+        self._closed_by: Exception | None = None
+        self._dispatch_due = False
+        self._dispatching = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._quiet: asyncio.Event | None = None
+        self._idle: asyncio.Event | None = None
 
     @property
     def queued(self) -> int:
-        """Jobs that wait."""
+        """The number of jobs that wait."""
         return self._batcher.queued
 
     @property
     def running(self) -> int:
-        """Jobs handed to a runner and not yet answered, those cancelled meanwhile included."""
+        """The number of jobs handed to a runner and not yet answered, those cancelled meanwhile included."""
         return self._running
 
     @property
     def runners(self) -> int:
-        """Runners attached, free or not."""
-        return len(self._attached)
+        """The number of attached runners, free or not."""
+        return len(self._runners)
 
     @property
     def free(self) -> int:
-        """Runners that would take a batch now."""
+        """The number of runners that would take a batch now."""
         return self._batcher.free
 
     @property
-    def pace(self) -> float:
-        """Seconds of a runner that a job takes in a batch of the size that pays; 0 while nothing is known."""
-        return self._batcher.pace
+    def seconds_per_job(self) -> float:
+        """Seconds of a runner per job in a batch of the best size; 0 while nothing is known."""
+        return self._batcher.seconds_per_job
 
     def now(self) -> float:
-        """The clock (s) of `expires`, `Job.arrived` and `Batch.formed`."""
+        """Return the time (s) on the clock of `Job.arrived`, `expires`, `deadline` and `Batch.formed`."""
         return self._time()
 
-    def submit(
-        self,
-        payload: object,
-        sink: Sink,
-        *,
-        id: str,  # noqa: A002 - it becomes Job.id
-        expires: float | None = None,
-        deadline: float | None = None,
-        priority: int = 0,
-        sequence: str = "",
-        ends: bool = False,
-        alone: bool = False,
-    ) -> Job:
-        """Queue one request; its batch is formed at the end of this loop iteration at the earliest.
+    # ---- requests
 
-        `expires` and `deadline` are times of `now()`, in s. Raises QueueFull, LaneClosed, WouldBeLate.
+    def submit(self, job: Job) -> None:
+        """Queue a job; its batch is formed at the end of this loop iteration at the earliest.
+
+        Raises QueueFull, QueueClosed, WouldBeLate; with sequences also TooManySequences and SequenceEnded.
         """
-        now = self._time()
-        job = Job(id, payload, sink, now, expires, alone, deadline, priority, sequence, ends)
+        now = job.arrived = self._time()
         try:
             self._batcher.offer(job, now)
         except QueueFull:
-            if not self._pump_due:
+            if not self._dispatch_due:
                 raise
-            # Only this iteration's coalescing kept free workers from making room.
-            self._pump(now)
+            self._dispatch(now)
             self._batcher.offer(job, now)
-        if not self._pump_due:
-            self._pump_soon()
-        return job
+        if not self._dispatch_due:
+            self._dispatch_soon()
 
-    def announce(self) -> None:
-        """A request's head is here and its body still arriving; exactly one `retract` must follow."""
-        self._batcher.announce(self._time())
+    def body_started(self) -> None:
+        """Note that a request's head has been read and its body is arriving; one `body_finished` must follow."""
+        self._batcher.body_started(self._time())
 
-    def retract(self) -> None:
-        """The announced request has been submitted, or will not come."""
-        self._batcher.retract(self._time())
-        if self._batcher.queued and not self._pump_due:
-            self._pump_soon()
+    def body_finished(self) -> None:
+        """Note that a request noted by `body_started` has been submitted, or will not be."""
+        self._batcher.body_finished(self._time())
+        if self._batcher.queued and not self._dispatch_due:
+            self._dispatch_soon()
 
     def cancel(self, job: Job) -> None:
-        """Nobody wants the answer any more: the sink isn't called again, and a job that still waits never runs."""
+        """Note that nobody wants the answer any more: the sink isn't called again, and a waiting job never runs."""
         self._batcher.cancel(job, self._time())
-        self._settle()
+        self._check_idle()
+
+    # ---- runners
 
     def attach(self, runner: Runner) -> None:
-        """`runner` takes batches, at once or, if it still runs one, after it."""
-        self._attached.add(runner)
+        """Give `runner` batches from now on or, if it still runs one, after that."""
+        self._runners.add(runner)
         self._batcher.ready(runner, self._time())
-        if self._batcher.queued and not self._pump_due:
-            self._pump_soon()
+        if self._batcher.queued and not self._dispatch_due:
+            self._dispatch_soon()
 
     def detach(self, runner: Runner) -> None:
-        """`runner` takes no more batches. Those it has may still end by `finish`, `fail` or `put_back`, and must."""
-        self._attached.discard(runner)
+        """Give `runner` no more batches. Those it has must still end by `finish`, `fail` or `requeue`."""
+        self._runners.discard(runner)
         self._batcher.gone(runner, self._time())
 
     def chunk(self, batch: Batch, items: Sequence[object]) -> None:
-        """Part of an answer for each job, in order. Ignored once the batch has ended; raises OutcomeMismatch."""
+        """Pass on a part of each job's answer, in order. Ignored if the batch has ended. Raises OutcomeMismatch."""
         if len(items) != len(batch.jobs):
             raise OutcomeMismatch(len(items), len(batch.jobs))
         if self._batches.get(batch.id) is batch:
             for job, item in zip(batch.jobs, items, strict=True):
-                if not job.cancelled:
-                    try:
-                        job.sink.chunk(item)
-                    except Exception:  # noqa: BLE001 - whatever a caller\'s sink raises must not hurt the batch
-                        _log.exception("The sink of job %s raised", job.id)
+                _answer(job, Continue(item))
 
-    def finish(self, runner: Runner, batch: Batch, outcomes: Sequence[object], *, seconds: float | None = None) -> None:
-        """The answers, one per job in order; an Exception among them fails that job. `runner` is free again.
+    def finish(self, batch: Batch, outcomes: Sequence[object], *, seconds: float | None = None) -> None:
+        """Answer the jobs of a batch, in order; its runner is free again.
 
-        `seconds` is what the batch took, where `runner` knows better than the time that has passed here. Answers for a
-        batch that has ended already are ignored. A wrong number of them fails every job of the batch.
+        An outcome that is an Exception fails its job; a `Continue` is a part of the answer, and in a continuous batch
+        its job goes on. `seconds` is what the batch took, if the runner knows better than the time that passed here.
+        Ignored if the batch has ended. A wrong number of outcomes fails every job with OutcomeMismatch.
         """
         now = self._time()
         if not self._end(batch, now, seconds, outcomes):
             return
         # Before the answers: the worker computes the next batch while these are written.
-        if self._batcher.queued or isinstance(self._batcher, SlotBatcher):
-            self._pump(now)
+        if self._batcher.queued or isinstance(self._batcher, SequenceBatcher):
+            self._dispatch(now)
         if len(outcomes) != len(batch.jobs):
             outcomes = [OutcomeMismatch(len(outcomes), len(batch.jobs))] * len(batch.jobs)
         for job, outcome in zip(batch.jobs, outcomes, strict=True):
             _answer(job, outcome)
-        _part(batch)
-        self._settle()
+        _unlink(batch)
+        self._check_idle()
 
-    def fail(self, runner: Runner, batch: Batch, error: Exception) -> None:
-        """`runner` broke: every job of its batch fails, and it is detached until it is attached again.
-
-        Ignored when the batch has ended already.
-        """
+    def fail(self, batch: Batch, error: Exception) -> None:
+        """Fail every job of a batch whose runner broke, and detach the runner. Ignored if the batch has ended."""
         if self._batches.get(batch.id) is batch:
-            self.detach(runner)
+            self.detach(batch.runner)
             self._end(batch, self._time())
             for job in batch.jobs:
                 _answer(job, error)
-            _part(batch)
-            self._settle()
+            _unlink(batch)
+            self._check_idle()
 
-    def put_back(self, batch: Batch) -> None:
-        """`batch` was handed over ahead, and its runner will never begin it: its jobs wait again, in front.
+    def requeue(self, batch: Batch) -> None:
+        """Have the jobs of a prefetched batch, which its runner will never begin, wait again in front.
 
-        Ignored when the batch has ended already.
+        Ignored if the batch has ended.
         """
         if self._batches.pop(batch.id, None) is None:
             return
         self._running -= len(batch.jobs)
-        self._batcher.put_back(batch, self._time())
-        if self._over is not None:
-            self.flush(self._over)
-        elif self._batcher.queued and not self._pump_due:
-            self._pump_soon()
-        self._settle()
+        self._batcher.requeue(batch, self._time())
+        if self._closed_by is not None:
+            self.flush(self._closed_by)
+        elif self._batcher.queued and not self._dispatch_due:
+            self._dispatch_soon()
+        self._check_idle()
+
+    # ---- the end
 
     def flush(self, error: Exception) -> None:
         """Fail the jobs that wait; batches that run go on."""
@@ -205,16 +208,16 @@ class Lane:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._settle()
+        self._check_idle()
 
     def close(self, error: Exception) -> None:
         """Refuse further jobs and fail those that wait; batches that run go on."""
-        self._over = error
+        self._closed_by = error
         self._batcher.close(self._time())
         self.flush(error)
 
     async def drain(self, grace: float) -> bool:
-        """Refuse further jobs, and wait until no job waits or runs. False when `grace` seconds did not suffice."""
+        """Refuse further jobs, and wait until no job waits or runs; return False if `grace` seconds did not suffice."""
         self._batcher.close(self._time())
         try:
             async with asyncio.timeout(grace):
@@ -226,61 +229,70 @@ class Lane:
     async def idle(self) -> None:
         """Wait until no job waits or runs."""
         while self._batcher.queued or self._batches:
-            if self._quiet is None:
-                self._quiet = asyncio.Event()
-            await self._quiet.wait()
+            if self._idle is None:
+                self._idle = asyncio.Event()
+            await self._idle.wait()
 
-    def _settle(self) -> None:
-        if self._quiet is not None and not self._batcher.queued and not self._batches:
-            self._quiet.set()
-            self._quiet = None
+    def _check_idle(self) -> None:
+        if self._idle is not None and not self._batcher.queued and not self._batches:
+            self._idle.set()
+            self._idle = None
+
+    # ---- within
 
     def _end(self, batch: Batch, now: float, seconds: float | None = None, outcomes: Sequence[object] = ()) -> bool:
-        """It has ended, with these outcomes or none. False if it had before."""
+        """Record that a batch has ended with these outcomes, or none if it broke; return False if it had before."""
         if self._batches.pop(batch.id, None) is None:
             return False
         self._running -= len(batch.jobs)
-        if isinstance(self._batcher, SlotBatcher):
-            going = [job for job, outcome in zip(batch.jobs, outcomes, strict=False) if isinstance(outcome, Going)]
-            self._batcher.ended(batch, now, going=going)
+        if isinstance(self._batcher, SequenceBatcher):
+            pairs = zip(batch.jobs, outcomes, strict=False)
+            continuing = [job for job, outcome in pairs if isinstance(outcome, Continue)]
+            self._batcher.ended(batch, now, continuing=continuing)
             return True
         worked = bool(outcomes) and not isinstance(outcomes[0], Exception)
         begins = self._batcher.ended(batch, now, seconds, worked=worked)
         if begins is not None:
-            begins.runner.begun(begins)
+            begins.runner.batch_started(begins)
         return True
 
-    def _pump_soon(self) -> None:
-        self._pump_due = True
+    def _dispatch_soon(self) -> None:
+        self._dispatch_due = True
         self._loop.call_soon(self._on_iteration)
 
     def _on_iteration(self) -> None:
-        self._pump_due = False
-        self._pump(self._time())
+        self._dispatch_due = False
+        self._dispatch(self._time())
 
     def _on_timer(self) -> None:
         self._timer = None
         # Loops may fire a timer a little before its time by their own clock.
-        self._pump(max(self._time(), self._timer_at))
+        self._dispatch(max(self._time(), self._timer_at))
 
-    def _pump(self, now: float) -> None:
-        if self._pumping:  # a runner or sink called back; the loop below goes round once more
+    def _dispatch(self, now: float) -> None:
+        """Carry out what the batcher says until it says no more, and set the timer for when to ask it again."""
+        if self._dispatching:
             return
-        self._pumping = True
+        self._dispatching = True
         try:
             while effects := self._batcher.collect(now):
                 for effect in effects:
-                    if isinstance(effect, Run):
-                        self._start(effect.runner, effect.batch)
-                    elif isinstance(effect, Expire):
-                        job = effect.job
-                        _answer(job, self._refused(JobExpired(now - job.arrived, (job.expires or now) - job.arrived)))
-                    else:
-                        _answer(effect.job, self._refused(effect.error))
+                    self._carry_out(effect, now)
         finally:
-            self._pumping = False
+            self._dispatching = False
         self._set_timer()
-        self._settle()
+        self._check_idle()
+
+    def _carry_out(self, effect: Effect, now: float) -> None:
+        if isinstance(effect, Run):
+            self._start(effect.runner, effect.batch)
+            return
+        job = effect.job
+        if isinstance(effect, Expire):
+            error = JobExpired(now - job.arrived, (job.expires or now) - job.arrived)
+        else:
+            error = effect.error
+        _answer(job, self._refused(error))
 
     def _start(self, runner: Runner, batch: Batch) -> None:
         self._batches[batch.id] = batch
@@ -289,18 +301,17 @@ class Lane:
             runner.run(batch)
         except Exception as error:  # noqa: BLE001 - a runner that breaks its promise must not lose jobs
             _log.exception("Runner %r raised on batch %d", runner, batch.id)
-            self.fail(runner, batch, error)
+            self.fail(batch, error)
 
     def _set_timer(self) -> None:
         at = self._batcher.wakeup()
         if at is None:
             return
-        if self._turns and at - self._time() < _AT_ONCE:
-            if not self._pump_due:
-                self._pump_soon()
+        if self._clock_is_finer and at - self._time() < _TIMER_STEP:
+            if not self._dispatch_due:
+                self._dispatch_soon()
             return
         if self._timer is not None:
-            # A timer that fires too early only looks and sets the next; moving it for each batch would cost more.
             if self._timer_at <= at:
                 return
             self._timer.cancel()
@@ -308,22 +319,23 @@ class Lane:
         self._timer = self._loop.call_at(at, self._on_timer)
 
 
-def _part(batch: Batch) -> None:
-    """A batch and its jobs know each other: a cycle that only the garbage collector would find, with all bodies."""
+def _unlink(batch: Batch) -> None:
+    """Break the reference cycle of a batch and its jobs, which would keep all bodies until a garbage collection."""
     for job in batch.jobs:
-        if job.batch is batch:  # unless it goes on, in its next
+        if job.batch is batch:  # a job that goes on belongs to its next batch already
             job.batch = None
 
 
 def _answer(job: Job, outcome: object) -> None:
+    """Pass an outcome on to the job's sink. What a sink raises is logged: it must not hurt the rest of its batch."""
     if job.cancelled:
         return
     try:
         if isinstance(outcome, Exception):
             job.sink.fail(outcome)
-        elif isinstance(outcome, Going):
+        elif isinstance(outcome, Continue):
             job.sink.chunk(outcome.item)
         else:
             job.sink.done(outcome)
-    except Exception:  # noqa: BLE001 - as in chunk
+    except Exception:  # noqa: BLE001 - a sink is the caller's code
         _log.exception("The sink of job %s raised", job.id)

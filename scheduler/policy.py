@@ -1,4 +1,4 @@
-"""BatchPolicy: how one model version batches and how much it queues. Frozen, and invalid ones can't be made."""
+"""BatchPolicy: how one model version batches and how much it queues. Frozen; an invalid one can't be made. Pure."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from .adaptive import Adaptive
-from .rules import Eager, Fixed
+from .rules import Eager, Fixed, Rule
 
-RULES: dict[str, type[Adaptive | Eager | Fixed]] = {"adaptive": Adaptive, "eager": Eager, "fixed": Fixed}
+RULES: dict[str, type[Rule]] = {"adaptive": Adaptive, "eager": Eager, "fixed": Fixed}
 
 
 @dataclass(frozen=True, slots=True)
-class Sequences:
-    """Stateful batching: at most `most` sequences at a time, `queue_size` jobs waiting in each. One ends when nothing
-    has come of it for `idle` s, or `life` s after it began (0: never).
+class SequencePolicy:
+    """The bounds of stateful batching: at most `most` sequences at a time, each with at most `queue_size` waiting jobs.
+
+    A sequence ends when no job of it has come for `idle` s, or `life` s after it began (0: never).
     """
 
     most: int = 1
@@ -26,11 +27,12 @@ class Sequences:
 
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:
-    """At most `batch_size` jobs a batch, `queue_size` jobs waiting; `max_batch_delay` (s) counts from arrival.
+    """The batching and queueing of one model version. Raises ValueError naming the field and the value.
 
-    `rule` is a name of RULES. With `padded_sizes`, which ascend, workers run each batch in the next of these sizes.
-    With `continuous` jobs stay in the batch for as many steps as they take, and with `sequences` those of one sequence
-    have one worker: both go without a rule. Raises ValueError naming the field and the value.
+    A batch has at most `batch_size` jobs, and `queue_size` jobs may wait; `max_batch_delay` (s) counts from a job's
+    arrival. `rule` is a name of RULES. If there are `padded_sizes`, which ascend, workers run each batch in the next of
+    these sizes. If `continuous`, a job stays in its worker's batch for as many steps as it takes; with `sequences`, the
+    jobs of one sequence go to one worker. Both go without a rule.
     """
 
     batch_size: int = 1
@@ -38,7 +40,7 @@ class BatchPolicy:
     queue_size: int = 100
     rule: str = "adaptive"
     continuous: bool = False
-    sequences: Sequences | None = None
+    sequences: SequencePolicy | None = None
     padded_sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:

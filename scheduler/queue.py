@@ -1,7 +1,12 @@
 """JobQueue: the jobs that wait, in the order in which they are served. Pure.
 
-A job's place goes by its arrival and its priority: each level counts as LEVEL seconds of it. So a job of a lower
-priority is overtaken only by those that came at most that much later, and never starves.
+A job's place is its arrival plus SECONDS_PER_LEVEL times its priority. So a job is overtaken only by jobs of a better
+priority that came at most that much later, and never starves.
+
+Jobs of one priority are kept in a level of their own, ordered by `seq`, from which any job can be removed at once.
+Almost always there is only the default level; then nothing has to be merged. Expiry times are kept in a heap; the
+entry of a job that left the queue by another way stays in it until it surfaces, or until such entries are the
+majority and all of them are swept out.
 """
 
 from __future__ import annotations
@@ -13,67 +18,78 @@ from itertools import islice
 
 from .job import Job
 
-LEVEL = 1.0  # seconds by which one level of priority puts a job ahead of the next
-_SPARE = 64
+SECONDS_PER_LEVEL = 1.0  # s by which one level of priority puts a job ahead of the next
+_SPARE_ENTRIES = 64  # stale entries of the expiry heap that are never worth a sweep
+
+_Level = OrderedDict[int, Job]  # by `seq`
 
 
 class JobQueue:
-    """Jobs are added in order of `arrived`. Any of them may leave at any time at no more than a logarithm's cost."""
+    """A priority queue of jobs. They must be added in order of `arrived`; removing one costs at most a logarithm."""
 
-    __slots__ = ("_alone", "_expiries", "_levels", "_plain", "_size", "hurried")
+    __slots__ = ("_default_level", "_exclusive", "_expiries", "_levels", "_size", "_with_deadline")
 
     def __init__(self) -> None:
-        # Each level is ordered by `seq`: its first is the oldest, and one that leaves does so at once.
-        self._plain: OrderedDict[int, Job] = OrderedDict()
-        self._levels: dict[int, OrderedDict[int, Job]] = {0: self._plain}
+        self._default_level: _Level = OrderedDict()
+        self._levels: dict[int, _Level] = {0: self._default_level}  # by priority
         self._size = 0
-        self._alone = 0
-        # A heap of (expires, seq, job). Those of jobs that left stay until they surface or `_watch` sweeps.
-        self._expiries: list[tuple[float, int, Job]] = []
-        self.hurried = 0  # jobs with a deadline
+        self._exclusive = 0
+        self._with_deadline = 0
+        self._expiries: list[tuple[float, int, Job]] = []  # a heap of (expires, seq, job)
 
     def __len__(self) -> int:
         return self._size
 
     def __iter__(self) -> Iterator[Job]:
+        """Iterate over the jobs in the order in which they will be served."""
         if len(self._levels) == 1:
-            return iter(self._plain.values())
+            return iter(self._default_level.values())
         return heapq.merge(*(level.values() for level in self._levels.values()), key=_place)
 
     @property
-    def oldest(self) -> float:
-        """When the one that waits longest arrived."""
+    def oldest_arrival(self) -> float:
+        """The arrival (s) of the job that waits longest. The queue must not be empty."""
         if len(self._levels) == 1:
-            return next(iter(self._plain.values())).arrived
+            return next(iter(self._default_level.values())).arrived
         return min(next(iter(level.values())).arrived for level in self._levels.values() if level)
 
     @property
-    def alone(self) -> bool:
-        """One of them runs alone."""
-        return self._alone > 0
+    def has_exclusive(self) -> bool:
+        """Whether any job must have a batch of its own."""
+        return self._exclusive > 0
 
-    def before(self, priority: int) -> int:
-        """About how many of them a newcomer of this priority would be behind."""
+    @property
+    def has_deadlines(self) -> bool:
+        """Whether any job has a deadline."""
+        return self._with_deadline > 0
+
+    def count_before(self, priority: int) -> int:
+        """Return about how many jobs a new job of that priority would wait behind."""
         return sum(len(level) for each, level in self._levels.items() if each <= priority)
 
+    def count_before_exclusive(self, most: int) -> int:
+        """Return how many jobs stand before the first exclusive one, counted up to `most`."""
+        return next((before for before, job in enumerate(self) if job.exclusive or before == most), most)
+
     def add(self, job: Job) -> None:
-        level = self._levels.setdefault(job.priority, OrderedDict()) if job.priority else self._plain
+        """Queue a job behind all others of its priority."""
+        level = self._levels.setdefault(job.priority, OrderedDict()) if job.priority else self._default_level
         level[job.seq] = job
         self._count(job, 1)
         if job.expires is not None:
-            self._watch(job.expires, job)
+            self._add_expiry(job.expires, job)
 
-    def put_back(self, jobs: tuple[Job, ...]) -> None:
-        """They were taken, and did not run after all: each is first of its level again."""
+    def requeue(self, jobs: tuple[Job, ...]) -> None:
+        """Put jobs that were taken and did not run in front of all others of their priority, in their old order."""
         for job in reversed(jobs):
             self.add(job)
             self._levels[job.priority].move_to_end(job.seq, last=False)
 
     def take(self, size: int) -> tuple[Job, ...]:
-        """The first `size` jobs, which leave."""
+        """Remove and return the first `size` jobs. The queue must hold as many."""
         if len(self._levels) == 1:
-            plain = self._plain
-            jobs = tuple([plain.popitem(last=False)[1] for _ in range(size)])
+            level = self._default_level
+            jobs = tuple([level.popitem(last=False)[1] for _ in range(size)])
             for job in jobs:
                 self._count(job, -1)
             return jobs
@@ -83,36 +99,32 @@ class JobQueue:
         return jobs
 
     def remove(self, job: Job) -> bool:
-        """Take out this one. False if it isn't here."""
-        level = self._levels.get(job.priority)
-        if level is None or level.get(job.seq) is not job:
+        """Remove a job; return False if it isn't in the queue."""
+        if not self._holds(job):
             return False
+        level = self._levels[job.priority]
         del level[job.seq]
-        if not level and level is not self._plain:
+        if not level and level is not self._default_level:
             del self._levels[job.priority]
         self._count(job, -1)
         return True
 
     def clear(self) -> list[Job]:
-        """Empty it; what was in it, in order."""
+        """Remove and return all jobs, in order."""
         left = list(self)
-        self._plain.clear()
-        self._levels = {0: self._plain}
+        self._default_level.clear()
+        self._levels = {0: self._default_level}
         self._expiries.clear()
-        self._size = self._alone = self.hurried = 0
+        self._size = self._exclusive = self._with_deadline = 0
         return left
-
-    def ahead_of_alone(self, most: int) -> int:
-        """Jobs before the first one that runs alone, counted up to `most`."""
-        return next((ahead for ahead, job in enumerate(self) if job.alone or ahead == most), most)
 
     @property
     def next_expiry(self) -> float | None:
-        """A time before which none of them expires; exact right after `expire`."""
+        """A time (s) before which no job expires; exact right after `expire`. None if no job ever does."""
         return self._expiries[0][0] if self._expiries else None
 
     def expire(self, now: float) -> list[Job]:
-        """Those whose time has passed leave, in order of that."""
+        """Remove and return the jobs whose `expires` has passed, in the order of that."""
         heap = self._expiries
         expired: list[Job] = []
         while heap:
@@ -131,18 +143,18 @@ class JobQueue:
 
     def _count(self, job: Job, step: int) -> None:
         self._size += step
-        if job.alone:
-            self._alone += step
+        if job.exclusive:
+            self._exclusive += step
         if job.deadline is not None:
-            self.hurried += step
+            self._with_deadline += step
 
-    def _watch(self, expires: float, job: Job) -> None:
+    def _add_expiry(self, expires: float, job: Job) -> None:
         heap = self._expiries
-        if len(heap) > 2 * self._size + _SPARE:
+        if len(heap) > 2 * self._size + _SPARE_ENTRIES:
             heap[:] = [entry for entry in heap if self._holds(entry[2])]
             heapq.heapify(heap)
         heapq.heappush(heap, (expires, job.seq, job))
 
 
 def _place(job: Job) -> tuple[float, int]:
-    return job.arrived + LEVEL * job.priority, job.seq
+    return job.arrived + SECONDS_PER_LEVEL * job.priority, job.seq

@@ -1,56 +1,75 @@
-"""When a free worker takes the queue, and how much of it: one small class a rule.
+"""The rules by which a free worker's next batch is released, and the view of the queue that they decide by. Pure.
 
-`adaptive.py` has the default one, and `policy.py` the names.
+A rule answers one question: run what waits now, or ask again later? The queue's order, deadlines and exclusive jobs
+are the batcher's business, so no rule can break them. `policy.py` gives the rules their names; the default one,
+`Adaptive`, is in `adaptive.py`.
 """
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
+from typing import ClassVar, NamedTuple, Protocol, TypeAlias
 
-from .job import Cause
-from .latency_model import Costs
+from .job import ReleaseReason
+from .latency_model import LatencyModel
 
-# Release now and why, or the time (s) at which to ask again if nothing happens before.
-Verdict: TypeAlias = Cause | float
+# The reason to release a batch now, or the time (s) at which to ask again if nothing happens before.
+Decision: TypeAlias = ReleaseReason | float
+
+
+class QueueView(NamedTuple):
+    """The state of a queue and of the free worker that would run its next batch. All times are seconds of one clock.
+
+    `queued` >= 1 jobs wait; the oldest arrived at `oldest_arrival`. The worker could have run a job since `since`: the
+    later of that arrival and the moment the worker became free. `bodies_arriving` requests have sent their head and
+    not yet all of their body; the latest of these began at `latest_body` (meaningless if there is none). `latency`
+    estimates what batches take on the worker's kind of device.
+    """
+
+    queued: int
+    oldest_arrival: float
+    since: float
+    bodies_arriving: int
+    latest_body: float
+    now: float
+    latency: LatencyModel
 
 
 class Rule(Protocol):
-    """Asked while jobs wait and a worker is free. All times in seconds of one clock."""
+    """A policy that decides when a free worker's next batch is released and how many jobs it takes.
 
-    @property
-    def learns(self) -> bool:
-        """It wants to know what batches cost, and goes by it."""
-        ...
+    A rule belongs to one queue. `arrived` and `ended` tell it what happens there, so that it can learn from it.
+    """
+
+    uses_latency: ClassVar[bool]
+    """Whether the rule goes by latencies: only then are they recorded, late jobs refused and batches prefetched."""
+
+    def __init__(self, batch_size: int, max_batch_delay: float) -> None:
+        """Bound batches to `batch_size` jobs and waits to `max_batch_delay` s."""
 
     def arrived(self, now: float) -> None:
-        """A job came."""
-        ...
+        """Note that a job was queued."""
 
     def ended(self, now: float) -> None:
-        """A batch ended: its answers go out now."""
+        """Note that a batch ended: its answers are sent now."""
+
+    def size(self, queued: int, latency: LatencyModel) -> int:
+        """Return how many of `queued` >= 1 jobs the next batch takes."""
         ...
 
-    def size(self, queued: int, costs: Costs) -> int:
-        """How many of `queued` >= 1 jobs the next batch takes."""
-        ...
+    def decide(self, view: QueueView) -> Decision:
+        """Return the reason to release a batch now, or a time after `view.now` at which to ask again.
 
-    def decide(
-        self, queued: int, oldest: float, since: float, announced: int, latest: float, now: float, costs: Costs
-    ) -> Verdict:
-        """Release, or wait until a time later than `now`; at that time, if nothing else happens, it must release.
-
-        `queued` >= 1 jobs wait, one of them since `oldest`, and a worker could have had them `since`. `announced`
-        requests have their head here and their body still arriving, the youngest of them since `latest` (meaningless
-        when there are none).
+        Asked while jobs wait and a worker is free. If nothing else happens until the time that was returned, the rule
+        must release then.
         """
         ...
 
 
 class Fixed:
-    """TorchServe's: a full batch, or what is there once the oldest job has waited the whole delay."""
+    """A rule that waits for a full batch, for at most the whole delay since the oldest job arrived: TorchServe's."""
 
     __slots__ = ("_delay", "_size")
-    learns = False
+    uses_latency: ClassVar[bool] = False
 
     def __init__(self, batch_size: int, max_batch_delay: float) -> None:
         self._size = batch_size
@@ -60,30 +79,29 @@ class Fixed:
 
     def ended(self, now: float) -> None: ...
 
-    def size(self, queued: int, costs: Costs) -> int:
+    def size(self, queued: int, latency: LatencyModel) -> int:
         return min(queued, self._size)
 
-    def decide(
-        self, queued: int, oldest: float, since: float, announced: int, latest: float, now: float, costs: Costs
-    ) -> Verdict:
-        if queued >= self._size:
-            return Cause.FULL
-        due = oldest + self._delay
-        return Cause.DELAY if due <= now else due
+    def decide(self, view: QueueView) -> Decision:
+        if view.queued >= self._size:
+            return ReleaseReason.FULL
+        return release_at(view.oldest_arrival + self._delay, view.now)
 
 
 class Eager(Fixed):
-    """What is there, at once; holds a batch that isn't full only for requests whose body is already arriving."""
+    """A rule that releases whatever waits, and holds a batch that isn't full only for bodies that are arriving."""
 
     __slots__ = ()
 
-    def decide(
-        self, queued: int, oldest: float, since: float, announced: int, latest: float, now: float, costs: Costs
-    ) -> Verdict:
-        if queued >= self._size:
-            return Cause.FULL
-        if not announced:
-            return Cause.FREE_WORKER
-        # A body that has been arriving for a whole delay is a slow client's: it must not hold up everybody for good.
-        due = min(oldest, latest) + self._delay
-        return Cause.DELAY if due <= now else due
+    def decide(self, view: QueueView) -> Decision:
+        if view.queued >= self._size:
+            return ReleaseReason.FULL
+        if not view.bodies_arriving:
+            return ReleaseReason.FREE_WORKER
+        # A body that has been arriving for a whole delay belongs to a slow client, which must not hold up the others.
+        return release_at(min(view.oldest_arrival, view.latest_body) + self._delay, view.now)
+
+
+def release_at(due: float, now: float) -> Decision:
+    """Return the decision of a rule whose delay ends at `due`."""
+    return ReleaseReason.DELAY if due <= now else due

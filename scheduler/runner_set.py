@@ -1,4 +1,12 @@
-"""Crew: the runners of one queue, what each of them has, and when it will be done with it. Pure."""
+"""RunnerSet: the workers of one queue, the batches that each of them has, and when each will be done. Pure.
+
+A worker ("runner") is free or busy. A busy one has the batch that it runs and at most one more, which was prefetched
+and begins when the first one ends. A runner that was told to leave keeps its batches and gets no more:
+
+    join ─► free ──assign──► busy ──assign──► busy, one behind
+              ▲               │ ▲                │
+              └───release─────┘ └────release─────┘        (a runner that has left is forgotten at its last release)
+"""
 
 from __future__ import annotations
 
@@ -6,116 +14,123 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
 from .job import Batch, Runner
-from .latency_model import Costs
+from .latency_model import LatencyModel
 
-OVERDUE = 2.0  # a batch that takes this many times what most take tells nothing of when it will end
+OVERDUE = 2.0  # a batch that has run for so many times its 90th percentile tells nothing of when it will end
 
 
-class _Load:
-    """What a busy runner has: the batch that it runs `since`, and one behind it at most."""
+class _Busy:
+    """The state of a busy runner: its batches, the first of which runs `since` (s), and whether it accepts more."""
 
-    __slots__ = ("batches", "since", "stays")
+    __slots__ = ("accepting", "batches", "since")
 
     def __init__(self, batch: Batch, since: float) -> None:
         self.batches = [batch]
         self.since = since
-        self.stays = True  # it takes further batches
+        self.accepting = True
 
 
-class Crew:
-    """`free` has those that idle, longest first, each since a time (s)."""
+class RunnerSet:
+    """The set of a queue's runners. `free` maps those that idle to the time (s) since when, longest idle first."""
 
-    __slots__ = ("_busy", "_costs", "_largest", "_padded", "free")
+    __slots__ = ("_busy", "_largest", "_latencies", "_padded", "free")
 
     def __init__(self, largest: int, padded: Sequence[int] = ()) -> None:
         self.free: OrderedDict[Runner, float] = OrderedDict()
         self._largest = largest
         self._padded = padded
-        self._busy: dict[Runner, _Load] = {}
-        self._costs: dict[str, Costs] = {}
+        self._busy: dict[Runner, _Busy] = {}
+        self._latencies: dict[str, LatencyModel] = {}  # by kind of device
 
     @property
     def next_free(self) -> Runner:
+        """The runner that has idled longest. At least one must be free."""
         return next(iter(self.free))
 
-    def costs(self, runner: Runner) -> Costs:
-        """What is known of batches on its kind of device."""
-        found = self._costs.get(runner.device)
+    def latency(self, runner: Runner) -> LatencyModel:
+        """Return the latency model of the runner's kind of device, which all runners of that kind share."""
+        found = self._latencies.get(runner.device)
         if found is None:
-            found = self._costs[runner.device] = Costs(self._largest, self._padded)
+            found = self._latencies[runner.device] = LatencyModel(self._largest, self._padded)
         return found
 
     @property
-    def pace(self) -> float:
-        """Seconds of a runner that a job takes in a batch of the size that pays; 0 while nothing is known."""
-        known = [costs.typical(size) / size for costs in self._costs.values() if (size := costs.known and costs.ideal)]
+    def seconds_per_job(self) -> float:
+        """Seconds of a runner per job in a batch of the best size, averaged over kinds of device; 0 while unknown."""
+        known = [each.median(each.best_size) / each.best_size for each in self._latencies.values() if each.known]
         return sum(known) / len(known) if known else 0.0
 
     def join(self, runner: Runner, now: float) -> None:
-        """It takes batches; a free one keeps its turn."""
-        load = self._busy.get(runner)
-        if load is not None:
-            load.stays = True
+        """Have `runner` accept batches; one that is free already keeps its turn."""
+        busy = self._busy.get(runner)
+        if busy is not None:
+            busy.accepting = True
         else:
             self.free.setdefault(runner, now)
 
     def leave(self, runner: Runner) -> None:
-        """It takes no more."""
+        """Have `runner` accept no more batches."""
         self.free.pop(runner, None)
-        load = self._busy.get(runner)
-        if load is not None:
-            load.stays = False
+        busy = self._busy.get(runner)
+        if busy is not None:
+            busy.accepting = False
 
-    def give(self, batch: Batch, now: float) -> None:
-        """Its runner has it from now on."""
+    def assign(self, batch: Batch, now: float) -> None:
+        """Record that `batch` was handed to its runner: it runs now or, if the runner is busy, next."""
         runner = batch.runner
         self.free.pop(runner, None)
-        load = self._busy.get(runner)
-        if load is None:
-            self._busy[runner] = _Load(batch, now)
+        busy = self._busy.get(runner)
+        if busy is None:
+            self._busy[runner] = _Busy(batch, now)
         else:
-            load.batches.append(batch)
+            busy.batches.append(batch)
 
-    def end(self, batch: Batch, now: float) -> tuple[float, Batch | None]:
-        """Its runner no longer has it: the seconds for which it ran it, and the batch which that begins now."""
-        load = self._busy[batch.runner]
-        first = load.batches[0] is batch
-        load.batches.remove(batch)
-        seconds = now - load.since
-        if not load.batches:
+    def release(self, batch: Batch, now: float) -> tuple[float, Batch | None]:
+        """Record that its runner no longer has `batch`.
+
+        Return the seconds for which the runner's first batch has run, and the batch that begins to run now, if any.
+        """
+        busy = self._busy[batch.runner]
+        ran = busy.batches[0] is batch
+        busy.batches.remove(batch)
+        seconds = now - busy.since
+        if not busy.batches:
             del self._busy[batch.runner]
-            if load.stays:
+            if busy.accepting:
                 self.free[batch.runner] = now
-        elif first:
-            load.since = now
-            return seconds, load.batches[0]
+        elif ran:
+            busy.since = now
+            return seconds, busy.batches[0]
         return seconds, None
 
-    def done_at(self, runner: Runner, now: float) -> float:
-        """When it can be expected to begin another batch."""
-        load = self._busy.get(runner)
-        if load is None:
+    def free_at(self, runner: Runner, now: float) -> float:
+        """Return the time (s) at which `runner` can be expected to begin another batch."""
+        busy = self._busy.get(runner)
+        if busy is None:
             return now
-        costs = self.costs(runner)
-        running, *behind = load.batches
-        at = max(now, load.since + costs.typical(len(running.jobs)))
-        return at + sum(costs.typical(len(batch.jobs)) for batch in behind)
+        latency = self.latency(runner)
+        running, *behind = busy.batches
+        at = max(now, busy.since + latency.median(len(running.jobs)))
+        return at + sum(latency.median(len(batch.jobs)) for batch in behind)
 
-    def soonest(self, now: float) -> Runner | None:
-        """Of the busy ones with room for a batch behind theirs the one that will be done first."""
+    def next_to_finish(self, now: float) -> Runner | None:
+        """Return the busy runner without a prefetched batch that will be done first; None if there is no such runner.
+
+        A runner whose batch is overdue is not counted: nothing is known of when it will be done.
+        """
         best, best_at = None, 0.0
-        for runner, load in self._busy.items():
-            if load.stays and len(load.batches) == 1:
-                costs = self.costs(runner)
-                size = len(load.batches[0].jobs)
-                at = load.since + costs.typical(size)
-                if now - load.since <= OVERDUE * costs.upper(size) and (best is None or at < best_at):
+        for runner, busy in self._busy.items():
+            if busy.accepting and len(busy.batches) == 1:
+                latency = self.latency(runner)
+                size = len(busy.batches[0].jobs)
+                at = busy.since + latency.median(size)
+                if now - busy.since <= OVERDUE * latency.p90(size) and (best is None or at < best_at):
                     best, best_at = runner, at
         return best
 
-    def staying(self) -> Iterator[Runner]:
-        """All that take batches."""
+    def accepting_runners(self) -> Iterator[Runner]:
+        """Iterate over all runners that accept batches, free or busy."""
         yield from self.free
-        for runner, load in self._busy.items():
-            if load.stays:
+        for runner, busy in self._busy.items():
+            if busy.accepting:
                 yield runner

@@ -13,9 +13,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from .batcher import Effect, Expire, Run
-from .errors import LaneClosed, QueueFull, SequenceEnded, TooManySequences
-from .job import Batch, Cause, Job, Runner
-from .policy import BatchPolicy, Sequences
+from .errors import QueueClosed, QueueFull, SequenceEnded, TooManySequences
+from .job import Batch, Job, ReleaseReason, Runner
+from .policy import BatchPolicy, SequencePolicy
 
 REMEMBERED = 10_000  # names of sequences that have ended
 
@@ -40,21 +40,21 @@ class _Seat:
     runner: Runner
     streams: list[_Stream]
     batch: Batch | None = None
-    stays: bool = True
+    accepting: bool = True
 
 
-class SlotBatcher:
+class SequenceBatcher:
     """Streams and workers. Times in seconds of one clock."""
 
     def __init__(self, policy: BatchPolicy) -> None:
         self._size = policy.batch_size
         self._limit = policy.queue_size
-        self._rules: Sequences | None = policy.sequences
+        self._rules: SequencePolicy | None = policy.sequences
         self._steps = policy.continuous
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._streams: OrderedDict[str, _Stream] = OrderedDict()
         self._seats: OrderedDict[Runner, _Seat] = OrderedDict()
-        self._announced = 0
+        self._arriving = 0
         self._offered = 0
         self._batches = 0
         self._closed = False
@@ -65,14 +65,14 @@ class SlotBatcher:
 
     @property
     def free(self) -> int:
-        return sum(seat.batch is None and seat.stays for seat in self._seats.values())
+        return sum(seat.batch is None and seat.accepting for seat in self._seats.values())
 
     @property
-    def announced(self) -> int:
-        return self._announced
+    def bodies_arriving(self) -> int:
+        return self._arriving
 
     @property
-    def pace(self) -> float:
+    def seconds_per_job(self) -> float:
         """Nothing is learnt here of what a job takes."""
         return 0.0
 
@@ -81,11 +81,11 @@ class SlotBatcher:
     def offer(self, job: Job, now: float) -> None:
         """Queue a job. Raises LaneClosed, QueueFull, TooManySequences."""
         if self._closed:
-            raise LaneClosed("the queue is closed")
+            raise QueueClosed("the queue is closed")
         self._end_idle(now)
         rules = self._rules
-        stream = self._streams.get(job.sequence) if rules and not job.alone else None
-        if rules is None or job.alone:
+        stream = self._streams.get(job.sequence) if rules and not job.exclusive else None
+        if rules is None or job.exclusive:
             if self.queued >= self._limit:
                 raise QueueFull(self._limit)
         elif stream is None and job.sequence in self._ended:
@@ -101,41 +101,41 @@ class SlotBatcher:
         stream.waiting.append(job)
         stream.touched = now
 
-    def announce(self, now: float) -> None:
+    def body_started(self, now: float) -> None:
         """A request's body is arriving. Nobody waits for it here."""
-        self._announced += 1
+        self._arriving += 1
 
-    def retract(self, now: float) -> None:
-        if not self._announced:
-            raise ValueError("retract without announce")
-        self._announced -= 1
+    def body_finished(self, now: float) -> None:
+        if not self._arriving:
+            raise ValueError("body_finished without body_started")
+        self._arriving -= 1
 
     def ready(self, runner: Runner, now: float) -> None:
         """`runner` takes batches."""
-        self._seats.setdefault(runner, _Seat(runner, [])).stays = True
+        self._seats.setdefault(runner, _Seat(runner, [])).accepting = True
 
     def gone(self, runner: Runner, now: float) -> None:
         """`runner` takes no more: its sequences go on with another worker, those that don't run at once."""
         seat = self._seats.get(runner)
         if seat is not None:
-            seat.stays = False
+            seat.accepting = False
             if seat.batch is None:
                 self._dissolve(seat)
 
-    def ended(self, batch: Batch, now: float, *, going: Collection[Job] = ()) -> None:
-        """A batch is done with; of its jobs `going` are in the next one, too."""
+    def ended(self, batch: Batch, now: float, *, continuing: Collection[Job] = ()) -> None:
+        """A batch is done with; of its jobs `continuing` are in the next one, too."""
         seat = self._seats[batch.runner]
         seat.batch = None
         for stream in list(seat.streams):
             ran = [job for job in stream.current if job in batch.jobs]
             if ran:
                 stream.touched = now
-                over = [job for job in ran if job not in going or job.cancelled or not seat.stays]
+                over = [job for job in ran if job not in continuing or job.cancelled or not seat.accepting]
                 self._leave(stream, over, now)
-        if not seat.stays:
+        if not seat.accepting:
             self._dissolve(seat)
 
-    def put_back(self, batch: Batch, now: float) -> None:
+    def requeue(self, batch: Batch, now: float) -> None:
         raise AssertionError("nothing is handed over ahead here")
 
     def cancel(self, job: Job, now: float) -> None:
@@ -169,10 +169,10 @@ class SlotBatcher:
         self._seat()
         effects: list[Effect] = []
         for seat in self._seats.values():
-            if seat.batch is None and seat.stays and (jobs := tuple(self._step(seat, now))):
+            if seat.batch is None and seat.accepting and (jobs := tuple(self._step(seat, now))):
                 self._batches += 1
-                cause = Cause.FULL if len(jobs) == self._size else Cause.FREE_WORKER
-                seat.batch = batch = Batch(self._batches, jobs, cause, now, seat.runner)
+                reason = ReleaseReason.FULL if len(jobs) == self._size else ReleaseReason.FREE_WORKER
+                seat.batch = batch = Batch(self._batches, jobs, reason, now, seat.runner)
                 for job in jobs:
                     job.batch = batch
                 effects.append(Run(seat.runner, batch))
@@ -192,7 +192,7 @@ class SlotBatcher:
         runs alone does so between two steps of the others.
         """
         for stream in seat.streams:
-            if stream.waiting and stream.waiting[0].alone:
+            if stream.waiting and stream.waiting[0].exclusive:
                 yield self._begin(stream, now)
                 return
         for stream in list(seat.streams):
@@ -224,7 +224,7 @@ class SlotBatcher:
 
     def _by_itself(self, job: Job) -> bool:
         """It is all of its stream."""
-        return self._rules is None or job.alone
+        return self._rules is None or job.exclusive
 
     def _is_last(self, job: Job) -> bool:
         """Its stream ends once it has run."""
@@ -234,7 +234,7 @@ class SlotBatcher:
         """A slot for each stream that has none, with the free worker that has the fewest."""
         for stream in self._streams.values():
             if stream.seat is None and stream.waiting:
-                idle = [each for each in self._seats.values() if each.stays and each.batch is None]
+                idle = [each for each in self._seats.values() if each.accepting and each.batch is None]
                 open_ = [each for each in idle if len(each.streams) < self._size]
                 if not open_:
                     return

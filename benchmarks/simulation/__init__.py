@@ -1,1 +1,1 @@
-"""The scheduler under virtual time: its real Lane, simulated clients and workers."""
+"""The scheduler under virtual time: its real ModelScheduler, simulated clients and workers."""

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torchserve.scheduler.errors import QueueFull, WouldBeLate
-from torchserve.scheduler.job import Batch
-from torchserve.scheduler.model_scheduler import Lane
+from torchserve.scheduler.job import Batch, Job
+from torchserve.scheduler.model_scheduler import ModelScheduler
 from torchserve.scheduler.policy import RULES, BatchPolicy
 from torchserve.scheduler.virtual_time import VirtualLoop
 
@@ -91,10 +91,11 @@ class Seen:
 class _Worker:
     """Runs one batch after the other, each for as long as the curve says, give or take the noise."""
 
+    name = "simulated"
     device = "simulated"
 
-    def __init__(self, lane: Lane, curve: Curve, draw: random.Random) -> None:
-        self._lane = lane
+    def __init__(self, scheduler: ModelScheduler, curve: Curve, draw: random.Random) -> None:
+        self._scheduler = scheduler
         self._curve = curve
         self._draw = draw
         self._loop = asyncio.get_running_loop()
@@ -106,7 +107,7 @@ class _Worker:
         if len(self._has) == 1:
             self._begin(batch)
 
-    def begun(self, batch: Batch) -> None: ...
+    def batch_started(self, batch: Batch) -> None: ...
 
     def _begin(self, batch: Batch) -> None:
         self.sizes.append(len(batch.jobs))
@@ -117,7 +118,7 @@ class _Worker:
         self._has.popleft()
         if self._has:
             self._begin(self._has[0])
-        self._lane.finish(self, batch, [None] * len(batch.jobs))
+        self._scheduler.finish(batch, [None] * len(batch.jobs))
 
 
 class _Client:
@@ -159,15 +160,15 @@ def play(
     async def main() -> Seen:
         loop = asyncio.get_running_loop()
         with _known():
-            lane = Lane(BatchPolicy(curve.largest, delay, QUEUE, rule, padded_sizes=curve.padded))
-        crew = [_Worker(lane, curve, random.Random(seed + number)) for number in range(workers)]
-        for worker in crew:
-            lane.attach(worker)
+            scheduler = ModelScheduler(BatchPolicy(curve.largest, delay, QUEUE, rule, padded_sizes=curve.padded))
+        runners = [_Worker(scheduler, curve, random.Random(seed + number)) for number in range(workers)]
+        for worker in runners:
+            scheduler.attach(worker)
         took: list[float] = []
         early: list[float] = []
         offered = refused = 0
         over = asyncio.Event()
-        deadline = curve.slo if (RULES | OTHERS)[rule].learns else None
+        deadline = curve.slo if (RULES | OTHERS)[rule].uses_latency else None
 
         def arrive() -> None:
             nonlocal offered, refused
@@ -175,8 +176,10 @@ def play(
             counts = now >= warmup
             offered += counts
             try:
-                lane.submit(
-                    None, _Client(now, took if counts else early), id="", deadline=now + deadline if deadline else None
+                scheduler.submit(
+                    Job(
+                        "", None, _Client(now, took if counts else early), deadline=now + deadline if deadline else None
+                    )
                 )
             except (QueueFull, WouldBeLate):
                 refused += counts
@@ -191,8 +194,8 @@ def play(
 
         following()
         await over.wait()
-        await lane.idle()
-        return summary(took, offered, refused, curve.slo, [size for worker in crew for size in worker.sizes])
+        await scheduler.idle()
+        return summary(took, offered, refused, curve.slo, [size for worker in runners for size in worker.sizes])
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main())

@@ -1,4 +1,4 @@
-"""What the scheduler itself costs: processor seconds per request through a Lane, and per placement."""
+"""What the scheduler itself costs: processor seconds per request through a ModelScheduler, and per placement."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import random
 import time
 
 from torchserve.scheduler.gpu import Gpu, Lease
-from torchserve.scheduler.job import Batch
-from torchserve.scheduler.model_scheduler import Lane
+from torchserve.scheduler.job import Batch, Job
+from torchserve.scheduler.model_scheduler import ModelScheduler
 from torchserve.scheduler.placement import Claim, place
 from torchserve.scheduler.policy import BatchPolicy
 
@@ -18,16 +18,17 @@ REQUESTS = 20_000
 class _Instant:
     """A worker that has its batch done by the next turn of the loop, whatever its size."""
 
+    name = "instant"
     device = "cpu"
 
-    def __init__(self, lane: Lane) -> None:
-        self._lane = lane
+    def __init__(self, scheduler: ModelScheduler) -> None:
+        self._scheduler = scheduler
         self._loop = asyncio.get_running_loop()
 
     def run(self, batch: Batch) -> None:
-        self._loop.call_soon(self._lane.finish, self, batch, [None] * len(batch.jobs))
+        self._loop.call_soon(self._scheduler.finish, batch, [None] * len(batch.jobs))
 
-    def begun(self, batch: Batch) -> None: ...
+    def batch_started(self, batch: Batch) -> None: ...
 
 
 class _Sink:
@@ -42,15 +43,15 @@ def decision_cost(size: int) -> float:
     """Seconds of one request from `submit` to its sink, with a deadline; `size` come at a time."""
 
     async def main() -> float:
-        lane = Lane(BatchPolicy(size, 0.005, 10_000))
-        lane.attach(_Instant(lane))
+        scheduler = ModelScheduler(BatchPolicy(size, 0.005, 10_000))
+        scheduler.attach(_Instant(scheduler))
         sink = _Sink()
         begin = time.process_time()
         for _ in range(REQUESTS // size):
-            until = lane.now() + 10.0
+            until = scheduler.now() + 10.0
             for _ in range(size):
-                lane.submit(None, sink, id="", deadline=until, expires=until)
-            await lane.idle()
+                scheduler.submit(Job("", None, sink, deadline=until, expires=until))
+            await scheduler.idle()
         return (time.process_time() - begin) / (REQUESTS // size * size)
 
     return asyncio.run(main())

@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-from torchserve.scheduler.job import Cause
-from torchserve.scheduler.latency_model import Costs
-from torchserve.scheduler.rules import Fixed, Verdict
+from typing import ClassVar
+
+from torchserve.scheduler.job import ReleaseReason
+from torchserve.scheduler.rules import Decision, Fixed, QueueView, release_at
 
 
 class PickUp(Fixed):
-    """TorchServe 0.12, mosec: the delay counts from when a worker picked up the first job."""
+    """TorchServe 0.12's and mosec's rule: the delay counts from when a worker picked up the first job."""
 
     __slots__ = ()
 
-    def decide(
-        self, queued: int, oldest: float, since: float, announced: int, latest: float, now: float, costs: Costs
-    ) -> Verdict:
-        if queued >= self._size:
-            return Cause.FULL
-        due = since + self._delay
-        return Cause.DELAY if due <= now else due
+    def decide(self, view: QueueView) -> Decision:
+        if view.queued >= self._size:
+            return ReleaseReason.FULL
+        return release_at(view.since + self._delay, view.now)
 
 
 class Deferred(Fixed):
-    """Symphony: hold the batch until with one job more it would be too late for the oldest; the delay is the SLO.
+    """Symphony's rule: hold the batch until one more job would make the oldest one late; the delay is the SLO.
 
-    It refuses what would be late, as that paper's does, by the same estimates as `adaptive`.
+    Jobs that would be late are refused, as in that paper, by the same estimates as `adaptive`.
     """
 
     __slots__ = ()
-    learns = True
+    uses_latency: ClassVar[bool] = True
 
-    def decide(
-        self, queued: int, oldest: float, since: float, announced: int, latest: float, now: float, costs: Costs
-    ) -> Verdict:
-        if queued >= self._size:
-            return Cause.FULL
-        due = oldest + self._delay - costs.upper(queued + 1)
-        return Cause.DELAY if due <= now else due
+    def decide(self, view: QueueView) -> Decision:
+        if view.queued >= self._size:
+            return ReleaseReason.FULL
+        return release_at(view.oldest_arrival + self._delay - view.latency.p90(view.queued + 1), view.now)

@@ -1,4 +1,4 @@
-"""Model, one version of a model: archive, options, the lane its requests wait in and the pool that serves them."""
+"""Model, one version of a model: archive, options, the scheduler its requests wait in and the pool that serves them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import time
 
 from msgspec.structs import replace
 
-from ...scheduler.errors import JobExpired, LaneClosed, SchedulerError, SequenceEnded, TooManySequences, WouldBeLate
-from ...scheduler.errors import QueueFull as LaneFull
+from ...scheduler.errors import JobExpired, QueueClosed, SchedulerError, SequenceEnded, TooManySequences, WouldBeLate
+from ...scheduler.errors import QueueFull as JobQueueFull
 from ...scheduler.job import Job, Sink
-from ...scheduler.model_scheduler import Lane
-from ...scheduler.policy import BatchPolicy, Sequences
+from ...scheduler.model_scheduler import ModelScheduler
+from ...scheduler.policy import BatchPolicy, SequencePolicy
 from ..archive.packages import ModelPython
 from ..archive.reader import Archive
 from ..archive.store import Located
@@ -72,7 +72,7 @@ class Model:
         self._archive_name = located.name
         self._sequence_keys = SequenceKeys.of(settings)
         self._chosen_handler = chosen_handler
-        self.lane = Lane(_policy(options), refused=self._refused, clock=time.monotonic)
+        self.scheduler = ModelScheduler(_policy(options), refused=self._refused, clock=time.monotonic)
         self.metrics = metrics.of_model(name, version)
         self._requests: Requests | None = None if options.parallel and options.parallel.ranks else shared(Requests)
         launcher = Launcher(
@@ -81,34 +81,35 @@ class Model:
             settings=settings,
             python=python or ModelPython(),
             seats=seats,
-            lane=self.lane,
+            scheduler=self.scheduler,
             observer=ModelObserver(self.metrics),
             requests=self._requests,
         )
         self.pool = Pool(launcher, f"{name}_{version}", numbers.next, options.max_retry_timeout, self._hopeless)
-        self.scaler = Scaler(self._label, self.lane, self.pool, options.scale_down_after)
+        self.scaler = Scaler(self._label, self.scheduler, self.pool, options.scale_down_after)
         self.on_demand: OnDemandModel | None = None
         if options.on_demand:
-            self.on_demand = OnDemandModel(self._label, self.lane, self.pool, options.residency)
+            self.on_demand = OnDemandModel(self._label, self.scheduler, self.pool, options.residency)
             seats.residents.join(self.on_demand)
         self._seats = seats
         self.metrics.watch(
-            depth=lambda: self.lane.queued,
-            in_flight=lambda: self.lane.running,
+            depth=lambda: self.scheduler.queued,
+            in_flight=lambda: self.scheduler.running,
             workers=self.pool.in_state,
             memory=self._memory,
         )
 
-    def submit(self, payload: Payload, sink: Sink, *, named_version: bool, alone: bool = False) -> Job:
+    def submit(self, payload: Payload, sink: Sink, *, named_version: bool, exclusive: bool = False) -> Job:
         """Queue a request. Raises NoWorker, QueueFull, NotInTime or Draining, with the true reason."""
         self.scaler.arrived += 1
         resting = self.resting
         if not (resting or self.pool.may_serve):
             raise NoWorker(self._no_worker(named_version))
-        if self.options.job_ticket and not resting and self.lane.queued + self.lane.running >= self.lane.runners:
+        scheduler = self.scheduler
+        if self.options.job_ticket and not resting and scheduler.queued + scheduler.running >= scheduler.runners:
             self.scaler.turned_away += 1
             raise NoTicket(
-                f"{self._no_worker(named_version)} {self.lane.runners} are there and none is free, and this model keeps"
+                f"{self._no_worker(named_version)} {scheduler.runners} are there and none is free, and this model keeps"
                 " no queue (useJobTicket): send it again later."
             )
         expires, deadline = self._limits(payload.timeout)
@@ -116,18 +117,19 @@ class Model:
         if self.options.stateful:
             sequence, ends, headers = self._sequence_keys.read(payload.headers)
             payload = replace(payload, headers=headers)
+        job = Job(
+            payload.request_id,
+            payload,
+            sink,
+            expires=expires,
+            exclusive=exclusive,
+            deadline=deadline,
+            priority=payload.priority,
+            sequence=sequence,
+            ends=ends,
+        )
         try:
-            job = self.lane.submit(
-                payload,
-                sink,
-                id=payload.request_id,
-                expires=expires,
-                deadline=deadline,
-                priority=payload.priority,
-                sequence=sequence,
-                ends=ends,
-                alone=alone,
-            )
+            scheduler.submit(job)
         except WouldBeLate as error:
             raise self._refused(error) from None
         except SequenceEnded as error:
@@ -139,12 +141,12 @@ class Model:
             raise QueueFull(
                 f"{self._no_worker(named_version)} {error.limit} sequences run already (maxNumSequence={error.limit})."
             ) from None
-        except LaneFull as error:
+        except JobQueueFull as error:
             raise QueueFull(
                 f"{self._label} has its job queue full: {error.limit} requests wait (job_queue_size={error.limit})."
                 " Send it again later, or give the model more workers or a longer queue."
             ) from None
-        except LaneClosed:
+        except QueueClosed:
             raise Draining(f"{self._label} is being removed and takes no new request.") from None
         if self.on_demand is not None:
             self.on_demand.called()
@@ -182,11 +184,11 @@ class Model:
         """Serve what is queued and running for at most `grace` seconds, then end all workers."""
         self.scaler.stop()
         if self.pool.promising:
-            await self.lane.drain(grace)
+            await self.scheduler.drain(grace)
         if self.on_demand is not None:
             self.on_demand.stop()
             self._seats.residents.part(self.on_demand)
-        self.lane.close(Draining(f"{self._label} was removed before it came to this request."))
+        self.scheduler.close(Draining(f"{self._label} was removed before it came to this request."))
         await self.pool.stop(min(grace, 1.0))
         if self._requests is not None:
             self._requests.close()
@@ -227,13 +229,13 @@ class Model:
         )
 
     def _limits(self, timeout: float | None) -> tuple[float | None, float | None]:
-        """When a request has to have begun, and when to be answered, on the lane's clock; None where nobody minds."""
+        """Return by when a request must have begun, and be answered, on the scheduler's clock; None: at any time."""
         begun, done = self._begun_in, self._done_in
         if timeout is not None:
             begun, done = min(begun, timeout), min(done, timeout)
         elif begun == done == math.inf:
             return None, None
-        now = self.lane.now()
+        now = self.scheduler.now()
         return now + begun if begun < math.inf else None, now + done if done < math.inf else None
 
     def _refused(self, error: SchedulerError) -> ServeError:
@@ -258,7 +260,7 @@ class Model:
         return sum(resident(pid) for worker in workers if worker is not None for pid in worker.process.pids)
 
     def _hopeless(self) -> None:
-        self.lane.flush(NoWorker(self._no_worker(named_version=False)))
+        self.scheduler.flush(NoWorker(self._no_worker(named_version=False)))
 
     def _no_worker(self, named_version: bool) -> str:
         shown = f' Version {self.version}"' if named_version else ""
@@ -271,7 +273,9 @@ class Model:
 
 
 def _policy(options: ModelOptions) -> BatchPolicy:
-    state = options.stateful
+    sequences = None
+    if state := options.stateful:
+        sequences = SequencePolicy(state.most, state.queue_size, state.idle / 1000.0, state.life / 1000.0)
     return BatchPolicy(
         batch_size=1 if options.asynchronous else options.batch_size,
         max_batch_delay=options.max_batch_delay / 1000.0,
@@ -279,7 +283,7 @@ def _policy(options: ModelOptions) -> BatchPolicy:
         rule=options.batch_policy,
         padded_sizes=options.padded_batch_sizes,
         continuous=options.continuous,
-        sequences=Sequences(state.most, state.queue_size, state.idle / 1000.0, state.life / 1000.0) if state else None,
+        sequences=sequences,
     )
 
 

@@ -34,7 +34,7 @@ class ModelObserver:
         jobs = batch.jobs
         formed_in = batch.formed - jobs[0].arrived if jobs else 0.0
         self._metrics.batch_answered(len(jobs), formed_in, milliseconds / 1e3, answer.handler_ms / 1e3)
-        self._metrics.batch_ran(batch.cause.name.lower(), batch.runner.device)
+        self._metrics.batch_ran(batch.reason.value, batch.runner.device)
         if answer.samples:
             self._metrics.samples(answer.samples, [job.id for job in jobs])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from ...scheduler.model_scheduler import Lane
+from ...scheduler.model_scheduler import ModelScheduler
 from ..errors import ServeError
 from ..workers.pool import Pool
 
@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 class OnDemandModel:
     """What workers.residents knows of it, and `called`, with which it comes back."""
 
-    def __init__(self, name: str, lane: Lane, pool: Pool, residency: float) -> None:
+    def __init__(self, name: str, scheduler: ModelScheduler, pool: Pool, residency: float) -> None:
         """It stays for at least `residency` seconds, once it serves, whatever other onDemand models want."""
         self.name = name
         self.used = 0.0
-        self._lane = lane
+        self._scheduler = scheduler
         self._pool = pool
         self._residency = residency
         self._coming: asyncio.Task[None] | None = None
@@ -30,7 +30,7 @@ class OnDemandModel:
 
     @property
     def wanted(self) -> bool:
-        return self._lane.queued > 0
+        return self._scheduler.queued > 0
 
     @property
     def serves(self) -> bool:
@@ -38,7 +38,7 @@ class OnDemandModel:
 
     @property
     def idle(self) -> bool:
-        return self.serves and not self._lane.queued and not self._lane.running
+        return self.serves and not self._scheduler.queued and not self._scheduler.running
 
     @property
     def stays_until(self) -> float:
@@ -46,7 +46,7 @@ class OnDemandModel:
 
     async def leave(self, *, busy: bool) -> None:
         await self._pool.rest(lambda: busy or self.idle)
-        if self._lane.queued:
+        if self._scheduler.queued:
             self._return()
 
     def called(self) -> None:
@@ -70,5 +70,5 @@ class OnDemandModel:
             log.error("%s could not come back for its requests: %s", self.name, error)
         finally:
             self._coming = None
-            if self._lane.queued:  # it was put off in the moment before this came
+            if self._scheduler.queued:  # it was put off in the moment before this came
                 self._return()

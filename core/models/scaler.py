@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from ...scheduler.autoscale import Autoscaler, Seen
-from ...scheduler.model_scheduler import Lane
+from ...scheduler.model_scheduler import ModelScheduler
 from ..errors import WorkersFailed
 from ..workers.pool import Pool
 
@@ -18,11 +18,11 @@ INTERVAL = 1.0  # seconds
 class Scaler:
     """Of one model version. It looks only while the pool's maximum is above its minimum."""
 
-    def __init__(self, label: str, lane: Lane, pool: Pool, down_after: float) -> None:
+    def __init__(self, label: str, scheduler: ModelScheduler, pool: Pool, down_after: float) -> None:
         self.arrived = 0  # requests; the model counts them here
         self.turned_away = 0  # of them, for want of a free worker, since the last look (useJobTicket)
         self._label = label
-        self._lane = lane
+        self._scheduler = scheduler
         self._pool = pool
         self._autoscaler = Autoscaler(down_after)
         self._task: asyncio.Task[None] | None = None
@@ -49,26 +49,26 @@ class Scaler:
         self._task = None
 
     def _look(self) -> None:
-        lane, pool, decides = self._lane, self._pool, self._autoscaler
+        scheduler, pool, decides = self._scheduler, self._pool, self._autoscaler
         if pool.resting:
             return
         workers = len(pool.slots)
         turned_away, self.turned_away = self.turned_away, 0
         seen = Seen(
             arrived=self.arrived,
-            queued=lane.queued + turned_away,
-            free=0 if turned_away else lane.free,
-            pace=lane.pace,
+            queued=scheduler.queued + turned_away,
+            free=0 if turned_away else scheduler.free,
+            seconds_per_job=scheduler.seconds_per_job,
             workers=workers,
             loading=workers - pool.ready - pool.in_state("given_up"),
             minimum=pool.minimum,
             maximum=pool.maximum,
         )
-        wanted = decides.wanted(seen, lane.now())
+        wanted = decides.wanted(seen, scheduler.now())
         if wanted != max(workers, pool.minimum):  # what lacks of the minimum is the pool's own affair
             log.info(
                 "%s: %d workers become %d; its load is %.2f workers, and %d requests wait",
-                *(self._label, workers, wanted, decides.load, lane.queued),
+                *(self._label, workers, wanted, decides.load, scheduler.queued),
             )
             # A worker may take minutes to load; meanwhile there may be reason to do without it.
             task = asyncio.create_task(self._change(wanted))
@@ -79,5 +79,5 @@ class Scaler:
         try:
             await self._pool.resize(wanted)
         except WorkersFailed as error:
-            self._autoscaler.failed(self._lane.now())
+            self._autoscaler.failed(self._scheduler.now())
             log.warning("%s stays with the workers it has: %s", self._label, error)

@@ -10,7 +10,7 @@ import msgspec
 
 from ...scheduler.errors import NoRoom
 from ...scheduler.gpu import Gpu
-from ...scheduler.model_scheduler import Lane
+from ...scheduler.model_scheduler import ModelScheduler
 from ..archive.packages import ModelPython
 from ..config.model_options import ModelOptions
 from ..config.settings import Settings
@@ -37,12 +37,12 @@ class Launcher:
     settings: Settings
     python: ModelPython
     seats: GpuSeats
-    lane: Lane
+    scheduler: ModelScheduler
     observer: WorkerObserver
     requests: Requests | None = None
 
     async def launch(self, name: str, workers: int) -> tuple[Worker, tuple[Gpu, ...]]:
-        """A worker that has loaded the model and serves its lane, and its GPUs. Raises LoadFailed.
+        """A worker that has loaded the model and serves its scheduler, and its GPUs. Raises LoadFailed.
 
         `workers` is how many share the machine's cores, this one included.
         """
@@ -102,7 +102,7 @@ class Launcher:
             name,
             self.load.model_name,
             process,
-            self.lane,
+            self.scheduler,
             self.observer,
             load,
             self.options.response_timeout,

@@ -1,10 +1,10 @@
-"""What a worker answered, as the outcomes that a lane gives to its jobs."""
+"""What a worker answered, as the outcomes that a scheduler gives to its jobs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...scheduler.job import Going, Job
+from ...scheduler.job import Continue, Job
 from ..errors import HandlerFailed
 from ..payload import Body, Reply
 from ..wire.messages import STEPS, Load, Result
@@ -23,8 +23,10 @@ def replies(results: Sequence[Result], bodies: Sequence[Body]) -> list[Reply | H
 
 
 def outcomes_of(load: Load, jobs: Sequence[Job], replied: Sequence[Reply | HandlerFailed]) -> Sequence[object]:
-    """The same for the lane: of a continuous batch, with those marked that go on; of a stateful model, with `ends` set
-    for the jobs whose answer has the header for it, as the handler may end a sequence as well as its client.
+    """Return the outcomes that the scheduler gets: `replied`, with the parts of a continuous batch that go on marked.
+
+    For a stateful model, also set `ends` of the jobs whose answer has the header for it: the handler may end a sequence
+    as well as the client.
     """
     end = load.environment.get("TS_REQUEST_SEQUENCE_END")
     if end is not None:
@@ -32,7 +34,7 @@ def outcomes_of(load: Load, jobs: Sequence[Job], replied: Sequence[Reply | Handl
             job.ends = job.ends or _has(reply, end)
     if not load.continuous:
         return replied
-    return [Going(reply) if _has(reply, STEPS, "true") else reply for reply in replied]
+    return [Continue(reply) if _has(reply, STEPS, "true") else reply for reply in replied]
 
 
 def _has(reply: Reply | HandlerFailed, header: str, value: str | None = None) -> bool:

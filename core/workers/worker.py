@@ -1,6 +1,7 @@
 """Worker, one backend process and the conversation with it: loads the model, runs one batch at a time, tells its end.
 
-A Lane hands it batches (`run`); every batch ends in exactly one Lane.finish or Lane.fail, whatever the process does.
+A ModelScheduler hands it batches (`run`). Each ends in exactly one call of the scheduler's `finish`, `fail` or
+`requeue`, whatever the process does.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from ...scheduler.job import Batch, Runner
-from ...scheduler.model_scheduler import Lane
+from ...scheduler.model_scheduler import ModelScheduler
 from ..errors import HandlerFailed, WorkerDied
 from ..payload import Body, Payload
 from ..wire.frames import Frame, FrameError, FrameReader, encode
@@ -51,8 +52,8 @@ class LoadFailed(Exception):
 
 
 class Worker(asyncio.BufferedProtocol):
-    """Runner of a Lane. `ended` resolves to one line that says why the process has gone; `cause` is then one word
-    for it: exited, killed, unresponsive, protocol, gpu_lost, stopped.
+    """A Runner of a ModelScheduler. `ended` resolves to one line that says why the process has gone; `cause` is then
+    one word for it: exited, killed, unresponsive, protocol, gpu_lost, stopped.
     """
 
     def __init__(
@@ -60,14 +61,14 @@ class Worker(asyncio.BufferedProtocol):
         name: str,
         model: str,
         process: LocalProcess,
-        lane: Lane,
+        scheduler: ModelScheduler,
         observer: WorkerObserver,
         load: Load,
         timeout: float,
         device: str = "cpu",
         requests: Requests | None = None,
     ) -> None:
-        """`device` names the kind of device that it runs on; the lane compares what batches cost by it. `requests` is
+        """`device` names the kind of device that it runs on; the scheduler keeps what batches take by it. `requests` is
         the memory that the process can read, if it shares any.
         """
         loop = asyncio.get_running_loop()
@@ -79,12 +80,10 @@ class Worker(asyncio.BufferedProtocol):
         self.stopping = False
         self.has_answered = False
         self.cause = ""
-        self.handler_time: float | None = None
-        """Seconds that its handler took over the batch whose answers are given out at this moment."""
         self.failed: tuple[float, Failure] | None = None  # the handler's last failure, and when (Unix time)
         self._model = model
         self._loop = loop
-        self._lane = lane
+        self._scheduler = scheduler
         self._observer = observer
         self._load = load
         self._timeout = timeout
@@ -116,7 +115,7 @@ class Worker(asyncio.BufferedProtocol):
     # ---- life
 
     async def load(self, timeout: float) -> None:
-        """Connect and load the model; on success the lane gets this worker.
+        """Connect and load the model; on success the scheduler gets this worker.
 
         Raises LoadFailed within `timeout` seconds; the process is then gone or being killed.
         """
@@ -145,7 +144,7 @@ class Worker(asyncio.BufferedProtocol):
     async def stop(self, grace: float) -> None:
         """Take no more work, let the running batch finish for at most `grace` seconds, then end the process."""
         self.stopping = True
-        self._lane.detach(self._opening)
+        self._scheduler.detach(self._opening)
         if self._runs:
             self._finished = self._loop.create_future()
             await asyncio.wait([self._finished, self.ended], timeout=grace, return_when=asyncio.FIRST_COMPLETED)
@@ -161,7 +160,7 @@ class Worker(asyncio.BufferedProtocol):
     def evacuate(self, reason: str) -> None:
         """Its GPU is lost: take no more work, and end once the running batch has, or EVACUATION seconds are over."""
         log.error("%s leaves its GPU: %s", self.name, reason)
-        self._lane.detach(self._opening)
+        self._scheduler.detach(self._opening)
         self._leaving = reason
         if not self._runs:
             self._kill(reason, "gpu_lost")
@@ -181,20 +180,20 @@ class Worker(asyncio.BufferedProtocol):
             return ""
         return ",".join(self._latest)
 
-    # ---- the lane's side
+    # ---- the scheduler's side
 
     def _open(self) -> None:
         """Take a batch, or one more of those that an asynchronous handler runs side by side."""
         if self._load.asynchronous:
             self._opening = Opening(self)
-        self._lane.attach(self._opening)
+        self._scheduler.attach(self._opening)
 
     def run(self, batch: Batch) -> None:
         run = self._runs[batch.id] = _Run(batch)
         if self._load.asynchronous or len(self._runs) == 1:
             self._begin(run)
         if self._load.asynchronous:
-            self._lane.detach(batch.runner)
+            self._scheduler.detach(batch.runner)
             if len(self._runs) < MOST_RUNS:
                 self._open()
         rows: list[Row] = []
@@ -212,7 +211,7 @@ class Worker(asyncio.BufferedProtocol):
         free = self._results.returned() if self._results is not None else ()
         self._send(encode(Predict(batch.id, tuple(rows), free), bodies, places))
 
-    def begun(self, batch: Batch) -> None:
+    def batch_started(self, batch: Batch) -> None:
         self._begin(self._runs[batch.id])
 
     def _begin(self, run: _Run) -> None:
@@ -266,7 +265,7 @@ class Worker(asyncio.BufferedProtocol):
             self._answered(message, frame.bodies)
         elif isinstance(message, Partial):
             batch = self._expect(message.batch, message.results, frame.bodies).batch
-            self._lane.chunk(batch, replies(message.results, frame.bodies))
+            self._scheduler.chunk(batch, replies(message.results, frame.bodies))
         elif not self._loaded.done():
             self._loaded.set_result(message)
         else:
@@ -277,14 +276,13 @@ class Worker(asyncio.BufferedProtocol):
         batch = run.batch
         self.has_answered = True
         took = time.perf_counter() - run.sent_at
-        self.handler_time = answer.handler_ms / 1000.0
+        batch.handler_seconds = answer.handler_ms / 1e3
         self._observer.answering()
         if answer.code == 200:
             outcomes = outcomes_of(self._load, batch.jobs, replies(answer.results, bodies))
-            self._end(batch, outcomes, answer.handler_ms / 1e3 + HANDING_OVER)
+            self._end(batch, outcomes, batch.handler_seconds + HANDING_OVER)
         else:
             self._end(batch, [HandlerFailed(answer.message, answer.code)] * len(batch.jobs))
-        self.handler_time = None
         self._observer.answered(self.name, batch, took * 1000.0, answer)
         if answer.failure is not None:
             self.failed = (time.time(), answer.failure)
@@ -295,7 +293,7 @@ class Worker(asyncio.BufferedProtocol):
         self._runs.pop(batch.id).cancel()
         if full and not self.stopping and not self._leaving:
             self._open()
-        self._lane.finish(batch.runner, batch, outcomes, seconds=seconds)
+        self._scheduler.finish(batch, outcomes, seconds=seconds)
         if self._runs:
             return
         if self._finished is not None and not self._finished.done():
@@ -336,14 +334,14 @@ class Worker(asyncio.BufferedProtocol):
         self._given_up.clear()
         if self._results is not None:
             self._results.close()
-        self._lane.detach(self._opening)
+        self._scheduler.detach(self._opening)
         runs, self._runs = list(self._runs.values()), {}
         for run in reversed(runs):
             if run.timer is None:
-                self._lane.put_back(run.batch)
+                self._scheduler.requeue(run.batch)
             else:
                 run.cancel()
-                self._lane.fail(run.batch.runner, run.batch, self._death(run.batch, code, reason))
+                self._scheduler.fail(run.batch, self._death(run.batch, code, reason))
         if not self.ended.done():
             self.ended.set_result(reason)
 
@@ -357,7 +355,7 @@ class Worker(asyncio.BufferedProtocol):
 
 
 class Opening:
-    """Room for one more batch in a worker with an asynchronous handler; the lane's runner of that batch alone."""
+    """Room for one more batch in a worker with an asynchronous handler; the scheduler's runner of that batch alone."""
 
     __slots__ = ("_worker", "device", "name")
 
@@ -366,14 +364,10 @@ class Opening:
         self.device = worker.device
         self.name = worker.name
 
-    @property
-    def handler_time(self) -> float | None:
-        return self._worker.handler_time
-
     def run(self, batch: Batch) -> None:
         self._worker.run(batch)
 
-    def begun(self, batch: Batch) -> None:
+    def batch_started(self, batch: Batch) -> None:
         raise AssertionError("it takes one batch in all")
 
 

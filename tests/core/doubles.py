@@ -24,7 +24,7 @@ from torchserve.core.workers.pool import Slot, SlotState
 from torchserve.core.workers.worker import Worker
 from torchserve.scheduler.devices import Gpu
 from torchserve.scheduler.job import Batch
-from torchserve.scheduler.model_scheduler import Lane
+from torchserve.scheduler.model_scheduler import ModelScheduler
 
 CPU_ONLY = Settings(number_of_gpu=0)
 
@@ -63,33 +63,35 @@ async def until(true: Callable[[], object], timeout: float = 60.0) -> None:
 class Nobody:
     """A runner that is never given anything."""
 
+    name = "runner"
     device = "cpu"
 
     def run(self, batch: Batch) -> None:
         raise AssertionError
 
-    def begun(self, batch: Batch) -> None:
+    def batch_started(self, batch: Batch) -> None:
         raise AssertionError
 
 
 class Answering:
-    """A lane's runner that answers each batch on the loop's next turn with what `answer` makes of a payload."""
+    """A scheduler's runner that answers each batch on the loop's next turn with what `answer` makes of a payload."""
 
+    name = "runner"
     device = "cpu"
 
-    def __init__(self, lane: Lane, answer: Callable[[Payload], Reply | Exception]) -> None:
-        self.lane = lane
+    def __init__(self, scheduler: ModelScheduler, answer: Callable[[Payload], Reply | Exception]) -> None:
+        self.scheduler = scheduler
         self.answer = answer
         self.batches: list[list[Payload]] = []
-        lane.attach(self)
+        scheduler.attach(self)
 
     def run(self, batch: Batch) -> None:
         payloads = [cast(Payload, job.payload) for job in batch.jobs]
         self.batches.append(payloads)
         outcomes = [self.answer(payload) for payload in payloads]
-        asyncio.get_running_loop().call_soon(self.lane.finish, self, batch, outcomes)
+        asyncio.get_running_loop().call_soon(self.scheduler.finish, batch, outcomes)
 
-    def begun(self, batch: Batch) -> None:
+    def batch_started(self, batch: Batch) -> None:
         """It was given it already, and answers all in their order."""
 
 

@@ -130,7 +130,7 @@ async def test_the_memory_of_a_process_that_has_gone() -> None:
 async def test_an_object_is_shown_and_nothing_else(body: Any, found: dict[str, Any]) -> None:
     subject = model(batch_size=4)
     subject.pool.slots.append(slot())
-    worker = Answering(subject.lane, lambda payload: Reply(body))
+    worker = Answering(subject.scheduler, lambda payload: Reply(body))
     assert await describe_customized(subject) == found
     ((payload,),) = worker.batches
     assert payload.parts == ()
@@ -145,7 +145,7 @@ async def test_a_description_is_asked_for_alone() -> None:
     asking = asyncio.create_task(describe_customized(subject))
     await asyncio.sleep(0)
     subject.submit(Payload("last", ()), sinks[1], named_version=False)
-    worker = Answering(subject.lane, lambda payload: Reply(b"{}"))
+    worker = Answering(subject.scheduler, lambda payload: Reply(b"{}"))
     assert await asking == {}
     await sinks[1].told.wait()
     assert [len(batch) for batch in worker.batches] == [1, 1, 1]
@@ -157,17 +157,17 @@ async def test_a_handler_that_streams_its_description() -> None:
 
     class Streaming(Answering):
         def run(self, batch: Any) -> None:
-            self.lane.chunk(batch, [Reply(b'{"part": 1}')])
+            self.scheduler.chunk(batch, [Reply(b'{"part": 1}')])
             super().run(batch)
 
-    Streaming(subject.lane, lambda payload: Reply(b'{"whole": 1}'))
+    Streaming(subject.scheduler, lambda payload: Reply(b'{"whole": 1}'))
     assert await describe_customized(subject) == {"whole": 1}
 
 
 async def test_a_handler_that_fails() -> None:
     subject = model()
     subject.pool.slots.append(slot())
-    Answering(subject.lane, lambda payload: HandlerFailed("Prediction failed", 503))
+    Answering(subject.scheduler, lambda payload: HandlerFailed("Prediction failed", 503))
     with pytest.raises(HandlerFailed, match="Prediction failed"):
         await describe_customized(subject)
 
@@ -187,8 +187,8 @@ async def test_an_answer_after_the_client_has_gone_finds_nobody(how: str, caplog
     asking = asyncio.create_task(describe_customized(subject))
     await asyncio.sleep(0)
     asking.cancel()
-    worker = Answering(subject.lane, lambda payload: Reply(b"{}") if how == "done" else HandlerFailed("x", 503))
-    await subject.lane.idle()
+    worker = Answering(subject.scheduler, lambda payload: Reply(b"{}") if how == "done" else HandlerFailed("x", 503))
+    await subject.scheduler.idle()
     assert (len(worker.batches), caplog.messages) == (1, [])
     with pytest.raises(asyncio.CancelledError):
         await asking

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from torchserve.scheduler.job import Batch, Job
-from torchserve.scheduler.model_scheduler import Lane
+from torchserve.scheduler.model_scheduler import ModelScheduler
 from torchserve.scheduler.policy import BatchPolicy
 
 
@@ -30,12 +30,12 @@ class Nobody:
     def run(self, batch: Batch) -> None:
         raise AssertionError
 
-    def begun(self, batch: Batch) -> None:
+    def batch_started(self, batch: Batch) -> None:
         raise AssertionError
 
 
-def job(name: str, arrived: float, expires: float | None = None, *, alone: bool = False, **more: Any) -> Job:
-    return Job(name, None, Nobody(), arrived, expires, alone, **more)
+def job(name: str, arrived: float, expires: float | None = None, *, exclusive: bool = False, **more: Any) -> Job:
+    return Job(name, None, Nobody(), arrived, expires, exclusive, **more)
 
 
 class Sink:
@@ -63,6 +63,7 @@ class Sink:
 class Worker:
     """A runner that waits to be told how its batch ends."""
 
+    name = "worker"
     device = "cpu"
 
     def __init__(self) -> None:
@@ -72,7 +73,7 @@ class Worker:
     def run(self, batch: Batch) -> None:
         self.batches.append(batch)
 
-    def begun(self, batch: Batch) -> None:
+    def batch_started(self, batch: Batch) -> None:
         self.begins.append(batch)
 
     @property
@@ -83,35 +84,37 @@ class Worker:
 class Instant(Worker):
     """A runner that answers before `run` returns."""
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, scheduler: ModelScheduler) -> None:
         super().__init__()
-        self.lane = lane
+        self.scheduler = scheduler
 
     def run(self, batch: Batch) -> None:
         super().run(batch)
-        self.lane.finish(self, batch, [job.payload for job in batch.jobs])
+        self.scheduler.finish(batch, [job.payload for job in batch.jobs])
 
 
 class Client:
     """Submits jobs named a, b, c, ... and keeps their sinks."""
 
-    def __init__(self, lane: Lane) -> None:
-        self.lane = lane
+    def __init__(self, scheduler: ModelScheduler) -> None:
+        self.scheduler = scheduler
         self.sinks: dict[str, Sink] = {}
         self.jobs: dict[str, Job] = {}
 
     def send(self, names: Iterable[str], raises: str = "", **options: Any) -> None:
         for name in names:
             self.sinks[name] = Sink(raises)
-            self.jobs[name] = self.lane.submit(name.upper(), self.sinks[name], id=name, **options)
+            new = Job(name, name.upper(), self.sinks[name], **options)
+            self.scheduler.submit(new)
+            self.jobs[name] = new
 
     def heard(self, name: str) -> list[tuple[str, object]]:
         return self.sinks[name].heard
 
 
-def setup(batch_size: int = 4, queue_size: int = 100, rule: str = "adaptive") -> tuple[Lane, Worker, Client]:
-    lane = Lane(BatchPolicy(batch_size, 1.0, queue_size, rule))
-    return lane, Worker(), Client(lane)
+def setup(batch_size: int = 4, queue_size: int = 100, rule: str = "adaptive") -> tuple[ModelScheduler, Worker, Client]:
+    scheduler = ModelScheduler(BatchPolicy(batch_size, 1.0, queue_size, rule))
+    return scheduler, Worker(), Client(scheduler)
 
 
 async def turn() -> None:

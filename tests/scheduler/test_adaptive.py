@@ -6,28 +6,29 @@ import random
 
 import pytest
 
-from torchserve.scheduler.adaptive import Adaptive, may_go_ahead
-from torchserve.scheduler.job import Cause
-from torchserve.scheduler.latency_model import Costs
+from torchserve.scheduler.adaptive import Adaptive, may_prefetch
+from torchserve.scheduler.job import ReleaseReason
+from torchserve.scheduler.latency_model import LatencyModel
+from torchserve.scheduler.rules import QueueView
 
 
-def costs(**curve: float) -> Costs:
+def latency(**curve: float) -> LatencyModel:
     """Of batches up to 8; `_4=0.016` says that one of 4 takes 16 ms."""
-    learnt = Costs(8)
+    learnt = LatencyModel(8)
     for size, seconds in curve.items():
         for _ in range(3):
             learnt.record(int(size[1:]), seconds)
     return learnt
 
 
-SHARED = costs(_1=0.010, _8=0.012)  # a batch of two saves nearly 10 ms
-LINEAR = costs(_1=0.010, _8=0.080)
+SHARED = latency(_1=0.010, _8=0.012)  # a batch of two saves nearly 10 ms
+LINEAR = latency(_1=0.010, _8=0.080)
 
 
-def loop_of_clients(rule: Adaptive, known: Costs, clients: int, gap: float) -> float:
+def loop_of_clients(rule: Adaptive, known: LatencyModel, clients: int, gap: float) -> float:
     """Several rounds of: a batch ends, and all clients send their next request, `gap` apart. Returns the time."""
     now = 0.0
-    rule.decide(1, 0.0, 0.0, 0, 0.0, 0.0, known)
+    rule.decide(QueueView(1, 0.0, 0.0, 0, 0.0, 0.0, known))
     for _ in range(20):
         rule.ended(now)
         for _ in range(clients):
@@ -47,21 +48,21 @@ def loop_of_clients(rule: Adaptive, known: Costs, clients: int, gap: float) -> f
         (SHARED, 7, 0.05, False),
         (SHARED, 0, 0.0, False),
         (LINEAR, 7, 0.0005, False),
-        (Costs(8), 7, 0.0005, False),  # nothing is known: no wait
+        (LatencyModel(8), 7, 0.0005, False),  # nothing is known: no wait
     ],
 )
-def test_when_the_rest_of_a_burst_is_waited_for(known: Costs, clients: int, gap: float, holds: bool):
+def test_when_the_rest_of_a_burst_is_waited_for(known: LatencyModel, clients: int, gap: float, holds: bool):
     rule = Adaptive(8, 0.1)
     now = loop_of_clients(rule, known, clients, gap)
     rule.ended(now)
     for _ in range(min(clients, 2)):
         rule.arrived(now := now + gap)
-    verdict = rule.decide(1, now, now, 0, 0.0, now, known)
+    decision = rule.decide(QueueView(1, now, now, 0, 0.0, now, known))
     if holds:
-        assert verdict == pytest.approx(now + 2 * gap)
-        assert rule.decide(1, now, now, 0, 0.0, verdict, known) is Cause.FREE_WORKER
+        assert decision == pytest.approx(now + 2 * gap)
+        assert rule.decide(QueueView(1, now, now, 0, 0.0, decision, known)) is ReleaseReason.FREE_WORKER
     else:
-        assert isinstance(verdict, Cause)
+        assert isinstance(decision, ReleaseReason)
 
 
 def test_a_lone_client_in_a_loop_never_waits():
@@ -69,25 +70,25 @@ def test_a_lone_client_in_a_loop_never_waits():
     rule, now = Adaptive(8, 0.1), 0.0
     for number in range(50):
         rule.arrived(now := now + 0.0002)
-        verdict = rule.decide(1, now, now, 0, 0.0, now, SHARED)
-        assert verdict is Cause.FREE_WORKER, number
+        decision = rule.decide(QueueView(1, now, now, 0, 0.0, now, SHARED))
+        assert decision is ReleaseReason.FREE_WORKER, number
         rule.ended(now := now + 0.010)
 
 
 def test_arrivals_at_their_own_pace_are_not_waited_for():
     """However fast they come: those that come while a batch runs have the next one."""
     draw = random.Random(1)
-    for pace in (0.0005, 0.002, 0.004, 0.02):
+    for seconds_per_job in (0.0005, 0.002, 0.004, 0.02):
         rule, now, ends, held = Adaptive(8, 0.1), 0.0, 0.0, 0
         for _ in range(2000):
-            now += draw.expovariate(1 / pace)
-            while ends < now and rule._last < ends:
+            now += draw.expovariate(1 / seconds_per_job)
+            while ends < now and rule._latest_at < ends:
                 rule.ended(ends)
             rule.arrived(now)
             if now >= ends:
-                held += not isinstance(rule.decide(1, now, now, 0, 0.0, now, SHARED), Cause)
+                held += not isinstance(rule.decide(QueueView(1, now, now, 0, 0.0, now, SHARED)), ReleaseReason)
                 ends = now + 0.010
-        assert held <= 40, pace
+        assert held <= 40, seconds_per_job
 
 
 def test_those_that_waited_for_the_worker_wait_for_the_returning_clients():
@@ -95,7 +96,7 @@ def test_those_that_waited_for_the_worker_wait_for_the_returning_clients():
     rule = Adaptive(8, 0.1)
     now = loop_of_clients(rule, SHARED, 3, 0.0005)
     rule.ended(now)
-    assert rule.decide(1, now - 0.01, now, 0, 0.0, now, SHARED) == pytest.approx(now + 0.001)
+    assert rule.decide(QueueView(1, now - 0.01, now, 0, 0.0, now, SHARED)) == pytest.approx(now + 0.001)
 
 
 @pytest.mark.parametrize(
@@ -112,8 +113,8 @@ def test_no_wait_is_longer_than_its_bounds(delay: float, waited: float, stood_id
     rule = Adaptive(8, delay)
     now = loop_of_clients(rule, SHARED, 7, 0.0005)
     rule.arrived(now := now + 0.0005)
-    verdict = rule.decide(1, now - waited, now - stood_idle, 0, 0.0, now, SHARED)
-    assert verdict == pytest.approx(now + due) if due else verdict is Cause.FREE_WORKER
+    decision = rule.decide(QueueView(1, now - waited, now - stood_idle, 0, 0.0, now, SHARED))
+    assert decision == pytest.approx(now + due) if due else decision is ReleaseReason.FREE_WORKER
 
 
 @pytest.mark.parametrize(
@@ -122,9 +123,9 @@ def test_no_wait_is_longer_than_its_bounds(delay: float, waited: float, stood_id
         (8, SHARED, True),
         (7, SHARED, False),
         (1, LINEAR, True),  # batches gain nothing: one by one, without a gap
-        (8, Costs(8), False),
-        (8, costs(_1=0.1, _8=0.12), False),
+        (8, LatencyModel(8), False),
+        (8, latency(_1=0.1, _8=0.12), False),
     ],
 )
-def test_what_may_go_ahead(queued: int, known: Costs, ahead: bool):
-    assert may_go_ahead(queued, known) is ahead
+def test_what_may_go_ahead(queued: int, known: LatencyModel, ahead: bool):
+    assert may_prefetch(queued, known) is ahead

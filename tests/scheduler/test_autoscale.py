@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torchserve.scheduler.autoscale import REGRET, RETRY, Autoscaler, Seen
-from torchserve.scheduler.job import Batch
-from torchserve.scheduler.model_scheduler import Lane
+from torchserve.scheduler.job import Batch, Job
+from torchserve.scheduler.model_scheduler import ModelScheduler
 from torchserve.scheduler.policy import BatchPolicy
 from torchserve.scheduler.virtual_time import VirtualLoop
 
 DOWN_AFTER = 60.0
-QUIET = Seen(arrived=0, queued=0, free=1, pace=0.1, workers=1, loading=0, minimum=1, maximum=4)
+QUIET = Seen(arrived=0, queued=0, free=1, seconds_per_job=0.1, workers=1, loading=0, minimum=1, maximum=4)
 
 
 class Host:
@@ -51,10 +51,10 @@ class Host:
         (7, {"queued": 3, "free": 0}, 1),  # a short queue that one worker gets done with
         (25, {"queued": 3, "free": 0}, 4),
         (900, {"queued": 3, "free": 0}, 4),  # never above the maximum
-        (900, {"queued": 3, "free": 0, "pace": 0.0}, 1),  # nothing is known
+        (900, {"queued": 3, "free": 0, "seconds_per_job": 0.0}, 1),  # nothing is known
         (900, {"queued": 3, "free": 0, "workers": 0, "minimum": 0}, 0),  # nobody asked for workers
         (900, {"queued": 3, "free": 0, "loading": 1}, 1),  # one is on its way: first see what that helps
-        (0, {"queued": 100, "free": 0, "pace": 0.1}, 2),  # 10 s of work wait, though nothing comes
+        (0, {"queued": 100, "free": 0, "seconds_per_job": 0.1}, 2),  # 10 s of work wait, though nothing comes
         (0, {"workers": 4}, 1),
         (0, {"workers": 4, "minimum": 0}, 1),  # the last one isn't taken away
         (0, {"workers": 4, "minimum": 3}, 3),
@@ -118,7 +118,7 @@ def test_workers_that_only_slow_each_other_down_go_again(slowdown: float, rest: 
     host = Host(queued=50, free=0)
     counts: list[int] = []
     for _ in range(300):
-        counts += host.run(1, 90, pace=0.1 * host.seen.workers**slowdown)
+        counts += host.run(1, 90, seconds_per_job=0.1 * host.seen.workers**slowdown)
     assert max(counts) > 1
     assert counts[-1] == rest
     assert set(counts[-200:]) == {rest}
@@ -128,18 +128,18 @@ def test_what_did_not_help_is_tried_again_later_and_the_minimum_counts() -> None
     host = Host(queued=50, free=0)
     counts: list[int] = []
     for _ in range(int(REGRET) + 100):
-        counts += host.run(1, 90, pace=0.1 * host.seen.workers)
+        counts += host.run(1, 90, seconds_per_job=0.1 * host.seen.workers)
     ups = [at for at, (before, after) in enumerate(itertools.pairwise(counts)) if after > before]
     assert len(ups) == 2
     assert ups[1] - ups[0] >= REGRET
     host.seen = replace(host.seen, minimum=3)
-    assert host.run(50, 90, pace=0.3)[-1] >= 3
+    assert host.run(50, 90, seconds_per_job=0.3)[-1] >= 3
 
 
 def test_one_that_takes_its_time_to_load_is_judged_from_then_on() -> None:
     host = Host(queued=50, free=0)
     assert host.run(10, 90)[-1] == 4
-    assert set(host.run(100, 90, loading=3, pace=0.4)) == {4}
+    assert set(host.run(100, 90, loading=3, seconds_per_job=0.4)) == {4}
     assert set(host.run(15, 90, loading=0)) == {4}
     assert host.run(2, 90)[-1] == 1
 
@@ -151,7 +151,7 @@ moments = st.builds(
     arrived=st.integers(0, 10_000),
     queued=st.integers(0, 1000),
     free=st.integers(0, 8),
-    pace=st.sampled_from([0.0, 1e-4, 0.01, 0.1, 3.0]),
+    seconds_per_job=st.sampled_from([0.0, 1e-4, 0.01, 0.1, 3.0]),
     workers=st.integers(0, 12),
     loading=st.integers(0, 3),
     minimum=st.integers(0, 4),
@@ -187,9 +187,11 @@ def test_it_never_takes_two_away_within_the_time_set(history: list[tuple[int, in
 
 @given(st.floats(0.0, 12.0), st.integers(1, 8), st.sampled_from([0.01, 0.1, 1.0]))
 @settings(deadline=None, max_examples=60)
-def test_under_a_steady_load_it_comes_to_rest_and_never_turns_up_again(load: float, start: int, pace: float) -> None:
-    day = Day(pace=pace, workers=start)
-    counts = day.run(1800, lambda at: load / pace)
+def test_under_a_steady_load_it_comes_to_rest_and_never_turns_up_again(
+    load: float, start: int, seconds_per_job: float
+) -> None:
+    day = Day(seconds_per_job=seconds_per_job, workers=start)
+    counts = day.run(1800, lambda at: load / seconds_per_job)
     ups = [after > before for before, after in itertools.pairwise(counts) if after != before]
     assert ups == sorted(ups, reverse=True)  # first those up, then those down
     assert len(set(counts[-300:])) == 1
@@ -201,8 +203,8 @@ def test_under_a_steady_load_it_comes_to_rest_and_never_turns_up_again(load: flo
 class Day:
     """A queue of 100 and its workers, second by second: what comes, what is done, what is refused."""
 
-    def __init__(self, pace: float = 0.1, workers: int = 1, maximum: int = 8, starts_in: int = 0) -> None:
-        self.pace = pace
+    def __init__(self, seconds_per_job: float = 0.1, workers: int = 1, maximum: int = 8, starts_in: int = 0) -> None:
+        self.seconds_per_job = seconds_per_job
         self.workers = workers
         self.maximum = maximum
         self.starts_in = starts_in
@@ -220,13 +222,13 @@ class Day:
             owed -= coming
             loading = [ready for ready in loading if ready > at]
             serving = self.workers - len(loading)
-            free = serving / self.pace
+            free = serving / self.seconds_per_job
             left = max(0.0, self.queued + coming - free)
             self.refused += max(0, math.ceil(left - 100))
             self.arrived += coming
             self.queued = min(100.0, left)
             seen = Seen(
-                self.arrived, math.ceil(self.queued), 0 if self.queued else 1, self.pace, self.workers, len(loading),
+                self.arrived, math.ceil(self.queued), 0 if self.queued else 1, self.seconds_per_job, self.workers, len(loading),
                 1, self.maximum,
             )  # fmt: skip
             wanted = self.scaler.wanted(seen, float(at))
@@ -250,7 +252,7 @@ def test_a_day_with_a_quiet_night_and_a_busy_noon() -> None:
     assert 5 <= max(counts) <= 8
     assert changes < 40
     assert day.refused < day.arrived / 1000
-    needed = sum(rate(at) for at in range(86400)) * day.pace
+    needed = sum(rate(at) for at in range(86400)) * day.seconds_per_job
     assert day.worker_seconds < 2.6 * needed
 
 
@@ -262,22 +264,23 @@ def test_bursts_that_come_every_ten_minutes_do_not_make_it_flap_faster_than_it_m
     assert day.refused < day.arrived / 10
 
 
-# ---- with the real lane
+# ---- with the real scheduler
 
 
 class Taking:
     """Takes half a second over each batch."""
 
+    name = "runner"
     device = "cpu"
 
-    def __init__(self, lane: Lane) -> None:
-        self._lane = lane
-        lane.attach(self)
+    def __init__(self, scheduler: ModelScheduler) -> None:
+        self._scheduler = scheduler
+        scheduler.attach(self)
 
     def run(self, batch: Batch) -> None:
-        asyncio.get_running_loop().call_later(0.5, self._lane.finish, self, batch, [None] * len(batch.jobs))
+        asyncio.get_running_loop().call_later(0.5, self._scheduler.finish, batch, [None] * len(batch.jobs))
 
-    def begun(self, batch: Batch) -> None:
+    def batch_started(self, batch: Batch) -> None:
         raise AssertionError("batches take too long to go ahead")
 
 
@@ -300,23 +303,23 @@ def test_an_hour_of_a_real_queue() -> None:
     loop = VirtualLoop()
 
     async def hour() -> list[int]:
-        lane, scaler = Lane(BatchPolicy(queue_size=10_000)), Autoscaler(DOWN_AFTER)
+        scheduler, scaler = ModelScheduler(BatchPolicy(queue_size=10_000)), Autoscaler(DOWN_AFTER)
         sink, chance = Counting(), random.Random(3)
-        workers, arrived, counts = [Taking(lane)], 0, []
+        workers, arrived, counts = [Taking(scheduler)], 0, []
         second = 0.0
         while second < 3600:
             second += 1.0
             while loop.time() < second:
                 await asyncio.sleep(chance.expovariate(6.0))
-                lane.submit(None, sink, id=str(arrived))
+                scheduler.submit(Job(str(arrived), None, sink))
                 arrived += 1
-            seen = Seen(arrived, lane.queued, lane.free, lane.pace, len(workers), 0, 1, 8)
+            seen = Seen(arrived, scheduler.queued, scheduler.free, scheduler.seconds_per_job, len(workers), 0, 1, 8)
             wanted = scaler.wanted(seen, loop.time())
-            workers += [Taking(lane) for _ in range(wanted - len(workers))]
+            workers += [Taking(scheduler) for _ in range(wanted - len(workers))]
             while len(workers) > wanted:
-                lane.detach(workers.pop())
+                scheduler.detach(workers.pop())
             counts.append(wanted)
-        await lane.idle()
+        await scheduler.idle()
         assert sink.done_ == arrived
         return counts
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from torchserve.scheduler.batcher import Batcher, Effect, Expire, Refuse, Run
-from torchserve.scheduler.errors import LaneClosed, QueueFull, WouldBeLate
+from torchserve.scheduler.errors import QueueClosed, QueueFull, WouldBeLate
 from torchserve.scheduler.job import Batch, Job
 from torchserve.scheduler.policy import BatchPolicy
 
@@ -34,7 +34,7 @@ class Script:
                 rest[0],
                 now,
                 float(said["until"]) if "until" in said else None,
-                alone=verb == "alone",
+                exclusive=verb == "alone",
                 deadline=float(said["by"]) if "by" in said else None,
                 priority=int(said.get("level", 0)),
             )
@@ -51,10 +51,10 @@ class Script:
         elif verb == "learn":
             for size, _, seconds in (each.partition("=") for each in rest):
                 for _ in range(3):
-                    self.batcher._crew.costs(self.runners["r"]).record(int(size), float(seconds))
+                    self.batcher._runners.latency(self.runners["r"]).record(int(size), float(seconds))
         elif verb == "back":
-            self.batcher.put_back(self.running[rest[0]].pop(), now)
-        elif verb in {"announce", "retract", "close"}:
+            self.batcher.requeue(self.running[rest[0]].pop(), now)
+        elif verb in {"body_started", "body_finished", "close"}:
             getattr(self.batcher, verb)(now)
         elif verb == "ready" and rest[0] in self.running:
             first, *behind = self.running.pop(rest[0])
@@ -87,63 +87,63 @@ class Script:
         self.running.setdefault(effect.runner.name, []).append(batch)
         assert batch.runner is effect.runner
         assert all(each.batch is batch for each in batch.jobs)
-        assert all(each.started == (None if effect.ahead else batch.formed) for each in batch.jobs)
-        return f"{effect.runner.name}{'>' if effect.ahead else ':'}{''.join(each.id for each in batch.jobs)} {batch.cause.value}"
+        assert all(each.started == (None if effect.prefetched else batch.formed) for each in batch.jobs)
+        return f"{effect.runner.name}{'>' if effect.prefetched else ':'}{''.join(each.id for each in batch.jobs)} {batch.reason.value}"
 
 
 EAGER = {"batch_size": 4, "max_batch_delay": 1.0, "queue_size": 6, "rule": "eager"}
 FIXED = {**EAGER, "rule": "fixed"}
 QUICK = {**EAGER, "max_batch_delay": 0.1, "queue_size": 20, "rule": "adaptive"}
 TABLE: dict[str, tuple[dict[str, Any], str]] = {
-    "a lone request never waits": (EAGER, "0 ready r; 5 offer a; 5 collect r:a free worker"),
+    "a lone request never waits": (EAGER, "0 ready r; 5 offer a; 5 collect r:a free_worker"),
     "without a worker all wait": (EAGER, "0 offer a; 9 collect -"),
-    "what is there goes together": (EAGER, "0 offer a; 1 offer b; 2 ready r; 2 collect r:ab free worker"),
+    "what is there goes together": (EAGER, "0 offer a; 1 offer b; 2 ready r; 2 collect r:ab free_worker"),
     "never more than a batch": (
         EAGER,
         "0 offer a; 0 offer b; 0 offer c; 0 offer d; 0 offer e; 0 ready r; 0 collect r:abcd full; 1 collect -;"
-        "2 ready r; 2 collect r:e free worker",
+        "2 ready r; 2 collect r:e free_worker",
     ),
     "several workers, the longest idle first": (
         EAGER,
-        "0 ready r; 1 ready s; 1 ready r; 2 offer a; 2 collect r:a free worker; 3 ready r; 3 offer b;"
-        "3 collect s:b free worker; 4 offer c; 4 collect r:c free worker",
+        "0 ready r; 1 ready s; 1 ready r; 2 offer a; 2 collect r:a free_worker; 3 ready r; 3 offer b;"
+        "3 collect s:b free_worker; 4 offer c; 4 collect r:c free_worker",
     ),
-    "each free worker gets its own batch": (
+    "each free_worker gets its own batch": (
         {**EAGER, "batch_size": 1},
         "0 ready r; 0 ready s; 0 offer a; 0 offer b; 0 offer c; 0 collect r:a full, s:b full; 1 ready s;"
         " 1 collect s:c full",
     ),
     "a worker that is gone gets nothing": (
         EAGER,
-        "0 ready r; 0 ready s; 0 gone r; 0 gone t; 0 offer a; 0 collect s:a free worker; 1 offer b; 1 collect -;"
-        "2 ready r; 2 collect r:b free worker",
+        "0 ready r; 0 ready s; 0 gone r; 0 gone t; 0 offer a; 0 collect s:a free_worker; 1 offer b; 1 collect -;"
+        "2 ready r; 2 collect r:b free_worker",
     ),
     "a body on its way is waited for": (
         EAGER,
-        "0 ready r; 5 announce; 5 offer a; 5 collect - then 6; 5.5 offer b; 5.5 retract; 5.5 collect r:ab free worker",
+        "0 ready r; 5 body_started; 5 offer a; 5 collect - then 6; 5.5 offer b; 5.5 body_finished; 5.5 collect r:ab free_worker",
     ),
     "but not past the delay": (
         EAGER,
-        "0 ready r; 5 offer a; 5 announce; 5 collect - then 6; 5.9 announce; 5.9 offer b; 5.9 collect - then 6;"
+        "0 ready r; 5 offer a; 5 body_started; 5 collect - then 6; 5.9 body_started; 5.9 offer b; 5.9 collect - then 6;"
         "6 collect r:ab delay",
     ),
     "nor by a full batch": (
         {**EAGER, "batch_size": 2},
-        "0 ready r; 0 announce; 0 offer a; 0 collect - then 1; 0 offer b; 0 collect r:ab full",
+        "0 ready r; 0 body_started; 0 offer a; 0 collect - then 1; 0 offer b; 0 collect r:ab full",
     ),
     "a slow body holds nobody for good": (
         EAGER,
-        "0 ready r; 0 announce; 0.4 offer a; 0.4 collect - then 1; 1 collect r:a delay; 2 ready r; 3 offer b;"
+        "0 ready r; 0 body_started; 0.4 offer a; 0.4 collect - then 1; 1 collect r:a delay; 2 ready r; 3 offer b;"
         "3 collect r:b delay",
     ),
     "a slow body stays slow while others come and go": (
         EAGER,
-        "0 ready r; 0 announce; 5 announce; 5 retract; 5 offer a; 5 collect r:a delay",
+        "0 ready r; 0 body_started; 5 body_started; 5 body_finished; 5 offer a; 5 collect r:a delay",
     ),
     "the README's example": (
         {**EAGER, "max_batch_delay": 0.1},
-        "0 ready r; 0 offer A; 0 collect r:A free worker; 0.01 offer B; 0.02 offer C; 0.03 offer D; 0.03 collect -;"
-        "0.05 ready r; 0.05 collect r:BCD free worker; 0.06 announce; 0.07 offer F; 0.08 ready r;"
+        "0 ready r; 0 offer A; 0 collect r:A free_worker; 0.01 offer B; 0.02 offer C; 0.03 offer D; 0.03 collect -;"
+        "0.05 ready r; 0.05 collect r:BCD free_worker; 0.06 body_started; 0.07 offer F; 0.08 ready r;"
         "0.08 collect - then 0.16; 0.16 collect r:F delay; 0.17 ready r; 0.18 offer G; 0.18 collect r:G delay",
     ),
     "fixed waits for a full batch": (
@@ -170,7 +170,7 @@ TABLE: dict[str, tuple[dict[str, Any], str]] = {
     "alone jobs keep their place": (
         EAGER,
         "0 offer a; 0 offer b; 0 alone X; 0 alone Y; 0 offer c; 0 ready r; 0 collect r:ab alone; 1 ready r;"
-        "1 collect r:X alone; 2 ready r; 2 collect r:Y alone; 3 ready r; 3 collect r:c free worker",
+        "1 collect r:X alone; 2 ready r; 2 collect r:Y alone; 3 ready r; 3 collect r:c free_worker",
     ),
     "an alone job behind a full batch": (
         {**FIXED, "batch_size": 2},
@@ -178,17 +178,17 @@ TABLE: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an alone job behind waits for no body": (
         EAGER,
-        "0 ready r; 0 announce; 0 offer a; 0 alone X; 0 collect r:a alone",
+        "0 ready r; 0 body_started; 0 offer a; 0 alone X; 0 collect r:a alone",
     ),
     "a cancelled alone job divides no batch": (
         EAGER,
-        "0 offer a; 0 alone X; 0 offer b; 0 cancel X; 0 ready r; 0 collect r:ab free worker",
+        "0 offer a; 0 alone X; 0 offer b; 0 cancel X; 0 ready r; 0 collect r:ab free_worker",
     ),
     "an expired alone job divides no batch": (
         EAGER,
-        "0 offer a; 0 alone X until 1; 0 offer b; 1 ready r; 1 collect r:ab free worker, X expired",
+        "0 offer a; 0 alone X until 1; 0 offer b; 1 ready r; 1 collect r:ab free_worker, X expired",
     ),
-    "batches before bad news": (EAGER, "0 offer a until 2; 1 offer b; 2 ready r; 2 collect r:b free worker, a expired"),
+    "batches before bad news": (EAGER, "0 offer a until 2; 1 offer b; 2 ready r; 2 collect r:b free_worker, a expired"),
     "the first in the queue may expire": (EAGER, "0 offer a until 2; 0 collect - then 2; 2 collect a expired"),
     "in the order of their deadlines": (
         EAGER,
@@ -201,43 +201,43 @@ TABLE: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "one that runs does not expire": (
         EAGER,
-        "0 ready r; 0 offer a until 2; 0 collect r:a free worker then 2; 2 collect -",
+        "0 ready r; 0 offer a until 2; 0 collect r:a free_worker then 2; 2 collect -",
     ),
     "one that is cancelled does not expire": (EAGER, "0 offer a until 2; 1 cancel a; 3 collect -"),
     "one that runs can't be taken back": (
         EAGER,
-        "0 ready r; 0 offer a; 0 collect r:a free worker; 1 cancel a; 1 ready r; 1 collect -",
+        "0 ready r; 0 offer a; 0 collect r:a free_worker; 1 cancel a; 1 ready r; 1 collect -",
     ),
     "flush empties": (
         FIXED,
         "0 ready r; 0 offer a until 0.5; 0 alone X; 0 flush a X; 0.6 collect -; 1 offer b; 1 offer c;"
         " 1 collect - then 2",
     ),
-    "adaptive: a lone request never waits": (QUICK, "0 ready r; 5 offer a; 5 collect r:a free worker"),
+    "adaptive: a lone request never waits": (QUICK, "0 ready r; 5 offer a; 5 collect r:a free_worker"),
     "adaptive: a body is waited for as long as sharing a batch saves": (
         QUICK,
-        "0 learn 1=0.010 4=0.016; 0 ready r; 5 announce; 5 offer a; 5 collect - then 5.008; 5.008 collect r:a delay",
+        "0 learn 1=0.010 4=0.016; 0 ready r; 5 body_started; 5 offer a; 5 collect - then 5.008; 5.008 collect r:a delay",
     ),
     "adaptive: and not at all where it saves nothing": (
         QUICK,
-        "0 learn 1=0.010 4=0.040; 0 ready r; 5 announce; 5 offer a; 5 collect r:a full",
+        "0 learn 1=0.010 4=0.040; 0 ready r; 5 body_started; 5 offer a; 5 collect r:a full",
     ),
     "adaptive: the size that pays": (
         QUICK,
         "0 learn 1=0.014 2=0.016 4=0.065; 0 offer a; 0 offer b; 0 offer c; 0 offer d; 0 offer e; 0 ready r;"
-        "0 collect r:ab full, r>cd full; 1 ready r; 1 collect -; 2 ready r; 2 collect r:e free worker",
+        "0 collect r:ab full, r>cd full; 1 ready r; 1 collect -; 2 ready r; 2 collect r:e free_worker",
     ),
     "adaptive: what can't get better goes ahead, to one who is done first": (
         QUICK,
-        "0 learn 1=0.010 4=0.016; 0 ready r; 0 ready s; 0 offer a; 0 collect r:a free worker; 0.001 offer b;"
-        "0.001 collect s:b free worker; 0.002 offer c; 0.002 offer d; 0.002 offer e; 0.002 collect -; 0.002 offer f;"
+        "0 learn 1=0.010 4=0.016; 0 ready r; 0 ready s; 0 offer a; 0 collect r:a free_worker; 0.001 offer b;"
+        "0.001 collect s:b free_worker; 0.002 offer c; 0.002 offer d; 0.002 offer e; 0.002 collect -; 0.002 offer f;"
         "0.002 collect r>cdef full; 0.003 offer g; 0.003 offer h; 0.003 offer i; 0.003 offer j; 0.003 collect s>ghij full;"
         "0.004 offer k; 0.004 offer l; 0.01 ready r; 0.01 collect -; 0.011 ready s; 0.011 collect -; 0.03 ready r;"
-        "0.03 collect r:kl free worker",
+        "0.03 collect r:kl free_worker",
     ),
     "adaptive: nothing goes ahead of a long batch": (
         QUICK,
-        "0 learn 1=0.1 4=0.16; 0 ready r; 0 offer a; 0 collect r:a free worker; 0 offer b; 0 offer c; 0 offer d;"
+        "0 learn 1=0.1 4=0.16; 0 ready r; 0 offer a; 0 collect r:a free_worker; 0 offer b; 0 offer c; 0 offer d;"
         "0 offer e; 0 collect -; 0.1 ready r; 0.1 collect r:bcde full",
     ),
     "adaptive: nor behind one that is overdue, or about to leave": (
@@ -247,7 +247,7 @@ TABLE: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "adaptive: what went ahead in vain comes first again": (
         {**QUICK, "batch_size": 2},
-        "0 learn 1=0.01 2=0.011; 0 ready r; 0 offer a; 0 collect r:a free worker; 0 offer b; 0 offer c; 0 offer d;"
+        "0 learn 1=0.01 2=0.011; 0 ready r; 0 offer a; 0 collect r:a free_worker; 0 offer b; 0 offer c; 0 offer d;"
         "0 collect r>bc full; 0 cancel c; 0 back r; 0 gone r; 0 ready s; 0 collect s:bd full",
     ),
     "adaptive: alone jobs never go ahead": (
@@ -258,7 +258,7 @@ TABLE: dict[str, tuple[dict[str, Any], str]] = {
     "priorities: the lower first, and within one in order": (
         EAGER,
         "0 offer a; 0 offer b level 1; 0 offer c level -1; 0 offer d; 0 offer e level -1; 0 ready r;"
-        "0 collect r:cead full; 1 ready r; 1 collect r:b free worker",
+        "0 collect r:cead full; 1 ready r; 1 collect r:b free_worker",
     ),
     "priorities: a level is a second, so that nobody starves": (
         {**EAGER, "batch_size": 1},
@@ -270,7 +270,7 @@ TABLE: dict[str, tuple[dict[str, Any], str]] = {
         "0 offer a level 2; 0 offer b level 1 until 1; 0 offer c; 0 cancel a; 1 collect b expired; 1 offer d level 3;"
         "1 flush c d; 1 collect -",
     ),
-    "deadlines: nothing is known, nobody refused": (QUICK, "0 ready r; 0 offer a by 0.001; 0 collect r:a free worker"),
+    "deadlines: nothing is known, nobody refused": (QUICK, "0 ready r; 0 offer a by 0.001; 0 collect r:a free_worker"),
     "deadlines: without a worker nobody is refused either": (
         QUICK,
         "0 learn 1=0.01; 0 offer a by 0.001; 0 collect -; 1 ready r; 1 collect a refused",
@@ -288,7 +288,7 @@ TABLE: dict[str, tuple[dict[str, Any], str]] = {
     "deadlines: a batch grows only as far as the first one allows": (
         QUICK,
         "0 learn 1=0.010 2=0.012 4=0.016; 0 offer a by 0.013; 0 offer b; 0 offer c; 0 offer d; 0 ready r;"
-        "0 collect r:ab deadline; 0.012 ready r; 0.012 collect r:cd free worker",
+        "0 collect r:ab deadline; 0.012 ready r; 0.012 collect r:cd free_worker",
     ),
     "deadlines: one job less costs next to nothing": (
         QUICK,
@@ -303,16 +303,16 @@ TABLE: dict[str, tuple[dict[str, Any], str]] = {
     "deadlines: one that is in the way of many is refused": (
         QUICK,
         "0 learn 1=0.010 2=0.012 4=0.016; 0 offer a by 0.011; 0 offer b by 0.017; 0 offer c by 0.017; 0 offer d by 0.017;"
-        "0 ready r; 0 collect r:bcd free worker, a refused",
+        "0 ready r; 0 collect r:bcd free_worker, a refused",
     ),
     "deadlines: and after one refusal the next one in the way is, too": (
         QUICK,
         "0 learn 1=0.010 2=0.012 4=0.016; 0 offer a by 0.011; 0 offer b by 0.0125; 0 offer c by 0.017; 0 offer d by 0.017;"
-        "0 ready r; 0 collect r:cd free worker, a refused, b refused",
+        "0 ready r; 0 collect r:cd free_worker, a refused, b refused",
     ),
     "deadlines: one that can't make it by itself is refused": (
         QUICK,
-        "0 learn 1=0.010 2=0.012; 0 offer a by 0.008; 0 offer b; 0 ready r; 0 collect r:b free worker, a refused",
+        "0 learn 1=0.010 2=0.012; 0 offer a by 0.008; 0 offer b; 0 ready r; 0 collect r:b free_worker, a refused",
     ),
     "deadlines: what would begin too late is refused as well": (
         {**QUICK, "batch_size": 1},
@@ -323,7 +323,7 @@ TABLE: dict[str, tuple[dict[str, Any], str]] = {
         {**QUICK, "batch_size": 1},
         "0 learn 1=0.01; 0 ready r; 0 offer a; 0 collect r:a full; 0 offer b; 0 late c until 0.015 needs 0.02",
     ),
-    "closing keeps what is queued": (EAGER, "0 offer a; 1 close; 2 ready r; 2 collect r:a free worker"),
+    "closing keeps what is queued": (EAGER, "0 offer a; 1 close; 2 ready r; 2 collect r:a free_worker"),
 }
 
 
@@ -355,7 +355,7 @@ def test_the_bound_is_exact_and_cancelling_makes_room():
 def test_a_closed_batcher_refuses():
     batcher = Batcher(BatchPolicy())
     batcher.close(0.0)
-    with pytest.raises(LaneClosed):
+    with pytest.raises(QueueClosed):
         batcher.offer(job("a", 0.0), 0.0)
 
 
@@ -370,21 +370,21 @@ def test_a_job_of_another_queue_is_only_marked():
 
 def test_announcements_are_counted():
     batcher = Batcher(BatchPolicy())
-    batcher.announce(0.0)
-    batcher.announce(1.0)
-    assert batcher.announced == 2
-    batcher.retract(2.0)
-    batcher.retract(2.0)
-    with pytest.raises(ValueError, match="retract without announce"):
-        batcher.retract(2.0)
+    batcher.body_started(0.0)
+    batcher.body_started(1.0)
+    assert batcher.bodies_arriving == 2
+    batcher.body_finished(2.0)
+    batcher.body_finished(2.0)
+    with pytest.raises(ValueError, match="body_finished without body_started"):
+        batcher.body_finished(2.0)
 
 
 def test_deadlines_of_jobs_that_left_do_not_pile_up():
     batcher = Batcher(BatchPolicy())
     batcher.offer(job("stays", 0.0, expires=1.0), 0.0)
     for number in range(1000):
-        batcher.offer(going := job("goes", 0.0, expires=1e6 + number), 0.0)
-        batcher.cancel(going, 0.0)
+        batcher.offer(continuing := job("goes", 0.0, expires=1e6 + number), 0.0)
+        batcher.cancel(continuing, 0.0)
         assert batcher.collect(0.0) == []
     assert len(batcher._queue._expiries) < 100
     assert batcher.wakeup() == 1.0

@@ -11,14 +11,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from torchserve.scheduler.batcher import Batcher, Expire, Run
 from torchserve.scheduler.errors import QueueFull, WouldBeLate
-from torchserve.scheduler.job import Batch, Cause, Job
+from torchserve.scheduler.job import Batch, Job, ReleaseReason
 from torchserve.scheduler.policy import BatchPolicy
 
 from .doubles import Nobody, job
 
 
 class Model(RuleBasedStateMachine):
-    """A batcher and a plain list. After each step it collects, as the lane does, and everything must agree."""
+    """A batcher and a plain list. After each step it collects, as the scheduler does, and everything must agree."""
 
     rule_name = "eager"
 
@@ -32,12 +32,12 @@ class Model(RuleBasedStateMachine):
         self.ended: set[int] = set()
         self.free: list[Nobody] = []
         self.busy: list[Batch] = []
-        self.announced: list[float] = []
+        self.bodies_arriving: list[float] = []
         self.batches = 0
 
     @rule(seconds=st.sampled_from([0.0, 0.01, 0.3, 1.0, 5.0]))
     def time_passes(self, seconds: float) -> None:
-        """In steps, as the lane's timer has it: never past a wakeup."""
+        """In steps, as the scheduler's timer has it: never past a wakeup."""
         until = self.now + seconds
         while (wakeup := self.batcher.wakeup()) is not None and wakeup <= until:
             assert wakeup > self.now
@@ -45,9 +45,11 @@ class Model(RuleBasedStateMachine):
             self.collect()
         self.now = until
 
-    @rule(lasts=st.sampled_from([None, None, 0.0, 0.2, 0.7, 3.0]), alone=st.sampled_from([False, False, False, True]))
-    def offer(self, lasts: float | None, alone: bool) -> None:
-        new = job(str(len(self.offered)), self.now, None if lasts is None else self.now + lasts, alone=alone)
+    @rule(
+        lasts=st.sampled_from([None, None, 0.0, 0.2, 0.7, 3.0]), exclusive=st.sampled_from([False, False, False, True])
+    )
+    def offer(self, lasts: float | None, exclusive: bool) -> None:
+        new = job(str(len(self.offered)), self.now, None if lasts is None else self.now + lasts, exclusive=exclusive)
         if len(self.queue) >= self.policy.queue_size:
             with pytest.raises(QueueFull):
                 self.batcher.offer(new, self.now)
@@ -58,16 +60,16 @@ class Model(RuleBasedStateMachine):
         self.collect()
 
     @rule()
-    def announce(self) -> None:
-        self.batcher.announce(self.now)
-        self.announced.append(self.now)
+    def body_started(self) -> None:
+        self.batcher.body_started(self.now)
+        self.bodies_arriving.append(self.now)
         self.collect()
 
-    @precondition(lambda self: self.announced)
+    @precondition(lambda self: self.bodies_arriving)
     @rule()
-    def retract(self) -> None:
-        self.batcher.retract(self.now)
-        self.announced.pop()
+    def body_finished(self) -> None:
+        self.batcher.body_finished(self.now)
+        self.bodies_arriving.pop()
         self.collect()
 
     @precondition(lambda self: len(self.free) + len(self.busy) < 3)
@@ -123,7 +125,7 @@ class Model(RuleBasedStateMachine):
         assert 1 <= len(batch.jobs) <= self.policy.batch_size
         living = [each for each in self.queue if each.expires is None or each.expires > self.now]
         assert list(batch.jobs) == living[: len(batch.jobs)], "in order of arrival, none passed over"
-        assert len(batch.jobs) == 1 or not any(each.alone for each in batch.jobs)
+        assert len(batch.jobs) == 1 or not any(each.exclusive for each in batch.jobs)
         self.why(batch, living)
         for each in batch.jobs:
             assert not each.cancelled
@@ -132,17 +134,19 @@ class Model(RuleBasedStateMachine):
 
     def why(self, batch: Batch, living: list[Job]) -> None:
         more = living[len(batch.jobs) :]
-        if batch.cause is Cause.FULL:
+        if batch.reason is ReleaseReason.FULL:
             assert len(batch.jobs) == self.policy.batch_size
-        elif batch.cause is Cause.ALONE:
-            assert batch.jobs[0].alone or more[0].alone
+        elif batch.reason is ReleaseReason.EXCLUSIVE:
+            assert batch.jobs[0].exclusive or more[0].exclusive
         else:
             assert not more, "a batch that isn't full takes all"
             oldest = batch.jobs[0].arrived
-            if self.rule_name == "eager" and self.announced:
-                oldest = min(oldest, self.announced[-1])
+            if self.rule_name == "eager" and self.bodies_arriving:
+                oldest = min(oldest, self.bodies_arriving[-1])
             due = oldest + self.policy.max_batch_delay <= self.now
-            assert due if batch.cause is Cause.DELAY else self.rule_name == "eager" and not self.announced
+            assert (
+                due if batch.reason is ReleaseReason.DELAY else self.rule_name == "eager" and not self.bodies_arriving
+            )
 
     def leaves(self, gone: Job) -> None:
         assert gone.seq not in self.ended, "nobody is answered twice"
@@ -154,7 +158,7 @@ class Model(RuleBasedStateMachine):
         assert len(self.ended) + len(self.queue) == len(self.offered)
         assert self.batcher.queued == len(self.queue) <= self.policy.queue_size
         assert self.batcher.free == len(self.free)
-        assert self.batcher.announced == len(self.announced)
+        assert self.batcher.bodies_arriving == len(self.bodies_arriving)
 
     @invariant()
     def nobody_waits_too_long(self) -> None:
@@ -164,7 +168,7 @@ class Model(RuleBasedStateMachine):
         deadline = min([each.expires for each in self.queue if each.expires is not None], default=math.inf)
         assert deadline > self.now
         if self.queue and self.free:
-            assert self.rule_name == "fixed" or self.announced
+            assert self.rule_name == "fixed" or self.bodies_arriving
             deadline = min(deadline, self.queue[0].arrived + self.policy.max_batch_delay)
             assert self.now < deadline
         if deadline < math.inf:
@@ -198,7 +202,7 @@ class Adaptive(RuleBasedStateMachine):
         self.queue: dict[int, Job] = {}
         self.offered = 0
         self.ended: set[int] = set()
-        self.crew: dict[Nobody, list[Batch]] = {}
+        self.runners: dict[Nobody, list[Batch]] = {}
 
     @rule(seconds=st.sampled_from([0.0, 0.0005, 0.004, 0.02, 0.3, 5.0]))
     def time_passes(self, seconds: float) -> None:
@@ -213,12 +217,12 @@ class Adaptive(RuleBasedStateMachine):
         deadline=st.sampled_from([None, None, 0.002, 0.01, 0.1]),
         expires=st.sampled_from([None, None, 0.003, 1.0]),
         priority=st.sampled_from([0, 0, 0, -1, 2]),
-        alone=st.sampled_from([False, False, False, False, True]),
+        exclusive=st.sampled_from([False, False, False, False, True]),
     )
-    def offer(self, deadline: float | None, expires: float | None, priority: int, alone: bool) -> None:
+    def offer(self, deadline: float | None, expires: float | None, priority: int, exclusive: bool) -> None:
         at = self.now
         new = job(
-            str(self.offered), at, None if expires is None else at + expires, alone=alone,
+            str(self.offered), at, None if expires is None else at + expires, exclusive=exclusive,
             deadline=None if deadline is None else at + deadline, priority=priority,
         )  # fmt: skip
         try:
@@ -235,36 +239,36 @@ class Adaptive(RuleBasedStateMachine):
 
     @rule()
     def a_body_comes(self) -> None:
-        self.batcher.announce(self.now)
+        self.batcher.body_started(self.now)
         self.collect()
-        self.batcher.retract(self.now)
+        self.batcher.body_finished(self.now)
         self.collect()
 
-    @precondition(lambda self: len(self.crew) < 3)
+    @precondition(lambda self: len(self.runners) < 3)
     @rule(device=st.sampled_from(["cpu", "cpu", "gpu"]))
     def new_runner(self, device: str) -> None:
         runner = Nobody(f"runner {self.now}", device)
-        self.crew[runner] = []
+        self.runners[runner] = []
         self.batcher.ready(runner, self.now)
         self.collect()
 
-    @precondition(lambda self: any(self.crew.values()))
+    @precondition(lambda self: any(self.runners.values()))
     @rule(which=st.integers(0, 9), worked=st.booleans())
     def finished(self, which: int, worked: bool) -> None:
-        busy = [runner for runner, batches in self.crew.items() if batches]
-        batches = self.crew[busy[which % len(busy)]]
+        busy = [runner for runner, batches in self.runners.items() if batches]
+        batches = self.runners[busy[which % len(busy)]]
         begins = self.batcher.ended(batches.pop(0), self.now, worked=worked)
         assert begins is (batches[0] if batches else None)
         self.collect()
 
-    @precondition(lambda self: self.crew)
+    @precondition(lambda self: self.runners)
     @rule(which=st.integers(0, 9))
     def died(self, which: int) -> None:
-        runner = list(self.crew)[which % len(self.crew)]
-        batches = self.crew.pop(runner)
+        runner = list(self.runners)[which % len(self.runners)]
+        batches = self.runners.pop(runner)
         self.batcher.gone(runner, self.now)
         if len(batches) == 2:
-            self.batcher.put_back(back := batches.pop(), self.now)
+            self.batcher.requeue(back := batches.pop(), self.now)
             for each in back.jobs:
                 self.ended.discard(each.seq)
                 if each.cancelled:
@@ -302,11 +306,11 @@ class Adaptive(RuleBasedStateMachine):
     def runs(self, effect: Run) -> None:
         runner, jobs = effect.runner, effect.batch.jobs
         assert isinstance(runner, Nobody)
-        batches = self.crew[runner]
-        assert len(batches) == int(effect.ahead)
+        batches = self.runners[runner]
+        assert len(batches) == int(effect.prefetched)
         batches.append(effect.batch)
         assert 1 <= len(jobs) <= self.policy.batch_size
-        assert len(jobs) == 1 or not any(each.alone for each in jobs)
+        assert len(jobs) == 1 or not any(each.exclusive for each in jobs)
         for each in jobs:
             assert not each.cancelled
             assert each.expires is None or each.expires > self.now
@@ -324,7 +328,7 @@ class Adaptive(RuleBasedStateMachine):
     def nobody_is_lost(self) -> None:
         assert len(self.ended) + len(self.queue) == self.offered
         assert self.batcher.queued == len(self.queue)
-        assert self.batcher.free == sum(not batches for batches in self.crew.values())
+        assert self.batcher.free == sum(not batches for batches in self.runners.values())
 
     @invariant()
     def nobody_waits_for_nothing(self) -> None:

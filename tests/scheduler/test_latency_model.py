@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchserve.scheduler.latency_model import CURIOSITY, ENOUGH, REACH, RECENT, STALE, Costs
+from torchserve.scheduler.latency_model import (
+    EXPLORATION_SHARE,
+    MAX_GROWTH,
+    MIN_RUNS,
+    STALE_AFTER,
+    WINDOW,
+    LatencyModel,
+)
 
 EFFNET = {1: 14.0, 2: 23.0, 4: 45.0, 8: 168.0}  # ms, EfficientNet-Lite0 on two cores
 GPU = {size: 4 + 0.6 * size for size in range(1, 33)}
@@ -18,18 +25,18 @@ GPU = {size: 4 + 0.6 * size for size in range(1, 33)}
 
 def learnt(
     curve: Mapping[int, float], largest: int | None = None, times: int = 3, padded: tuple[int, ...] = ()
-) -> Costs:
-    costs = Costs(largest or max(curve), padded)
+) -> LatencyModel:
+    latency = LatencyModel(largest or max(curve), padded)
     for size in sorted(curve):
         for _ in range(times):
-            costs.record(size, curve[size] / 1e3)
-    return costs
+            latency.record(size, curve[size] / 1e3)
+    return latency
 
 
 def test_nothing_known():
-    costs = Costs(8)
-    assert (costs.known, costs.typical(3), costs.upper(3), costs.merging(1)) == (False, 0.0, 0.0, 0.0)
-    assert (costs.ideal, costs.best(3), costs.choose(5), costs.choose(50)) == (8, 3, 5, 8)
+    latency = LatencyModel(8)
+    assert (latency.known, latency.median(3), latency.p90(3), latency.marginal_saving(1)) == (False, 0.0, 0.0, 0.0)
+    assert (latency.best_size, latency.clearing_size(3), latency.next_size(5), latency.next_size(50)) == (8, 3, 5, 8)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +59,7 @@ def test_nothing_known():
     ],
 )
 def test_the_size_that_clears_the_queue_soonest(curve: Mapping[int, float], queued: int, best: int):
-    assert learnt(curve).best(queued) == best
+    assert learnt(curve).clearing_size(queued) == best
 
 
 CHEAP = {1: 5.0, 2: 6.0, 4: 8.0, 8: 9.0}
@@ -78,39 +85,39 @@ DEAR = {1: 5.0, 2: 6.0, 4: 8.0, 8: 30.0}
     ],
 )  # fmt: skip
 def test_padded_up_or_trimmed_down(curve: Mapping[int, float], queued: int, chosen: int, cost: float):
-    costs = learnt(curve, 8, padded=(1, 2, 4, 8))
-    assert costs.best(queued) == chosen
-    assert costs.typical(chosen) == pytest.approx(cost / 1e3)
+    latency = learnt(curve, 8, padded=(1, 2, 4, 8))
+    assert latency.clearing_size(queued) == chosen
+    assert latency.median(chosen) == pytest.approx(cost / 1e3)
 
 
 @pytest.mark.parametrize("largest", [6, 8])
 def test_a_batch_costs_what_its_padded_size_does(largest: int):
-    costs = Costs(largest, (2, 4, 8))
+    latency = LatencyModel(largest, (2, 4, 8))
     for size, seconds in ((1, 0.01), (3, 0.015), (5, 0.02)):
         for _ in range(3):
-            costs.record(size, seconds)
-    assert [costs.typical(size) for size in range(1, 9)] == [0.01] * 2 + [0.015] * 2 + [0.02] * 4
-    assert [costs.merging(size) for size in (1, 3, 5)] == pytest.approx([0.01, 0.01, 0.01])
-    assert (costs.best(99), costs.ideal) == (largest, largest)
+            latency.record(size, seconds)
+    assert [latency.median(size) for size in range(1, 9)] == [0.01] * 2 + [0.015] * 2 + [0.02] * 4
+    assert [latency.marginal_saving(size) for size in (1, 3, 5)] == pytest.approx([0.01, 0.01, 0.01])
+    assert (latency.clearing_size(99), latency.best_size) == (largest, largest)
 
 
 def test_a_padded_size_is_tried_though_the_queue_never_fills_it():
     """It was dear when it was measured, and has become cheap: five at once are tried again, in the 8 that they take."""
-    costs = learnt({1: 5.0, 2: 10.0, 4: 20.0, 8: 30.0}, 8, padded=(1, 2, 4, 8))
-    assert costs.best(5) == 1
+    latency = learnt({1: 5.0, 2: 10.0, 4: 20.0, 8: 30.0}, 8, padded=(1, 2, 4, 8))
+    assert latency.clearing_size(5) == 1
     for _ in range(2000):
-        size = costs.choose(5)
-        costs.record(size, 0.009 if size == 5 else 0.005 * size)
-    assert costs.best(5) == 5
+        size = latency.next_size(5)
+        latency.record(size, 0.009 if size == 5 else 0.005 * size)
+    assert latency.clearing_size(5) == 5
 
 
 def test_the_next_padded_size_is_never_out_of_reach():
-    costs = learnt({1: 5.0}, 16, padded=(1, 16))
-    assert costs.best(16) == 16
+    latency = learnt({1: 5.0}, 16, padded=(1, 16))
+    assert latency.clearing_size(16) == 16
 
 
 @pytest.mark.parametrize(
-    ("size", "typical"),
+    ("size", "median"),
     [
         (1, 14.0),
         (2, 23.0),
@@ -120,58 +127,58 @@ def test_the_next_padded_size_is_never_out_of_reach():
         (10, 168.0 * (1 + 0.8 * 2 / 8)),  # hope: less per job, until it has run
     ],
 )
-def test_between_and_beyond_what_ran(size: int, typical: float):
-    assert learnt(EFFNET, 16).typical(size) == pytest.approx(typical / 1e3)
+def test_between_and_beyond_what_ran(size: int, median: float):
+    assert learnt(EFFNET, 16).median(size) == pytest.approx(median / 1e3)
 
 
 def test_below_all_that_ran_a_job_is_taken_to_cost_more():
-    assert learnt({4: 45.0}).typical(1) == pytest.approx(0.045 * (1 - 0.8 * 3 / 4))
+    assert learnt({4: 45.0}).median(1) == pytest.approx(0.045 * (1 - 0.8 * 3 / 4))
 
 
 def test_one_slow_run_changes_nothing():
-    costs = learnt({1: 10.0}, times=5)
-    costs.record(1, 3.0)
-    assert costs.typical(1) == 0.01
+    latency = learnt({1: 10.0}, times=5)
+    latency.record(1, 3.0)
+    assert latency.median(1) == 0.01
 
 
 def test_the_first_run_of_a_size_may_be_slow():
     """It compiles, or allocates: a size gets a second chance whatever the first one took."""
-    costs = learnt({1: 10.0}, 4)
-    costs.record(4, 5.0)
-    assert costs.best(4) == 1
+    latency = learnt({1: 10.0}, 4)
+    latency.record(4, 5.0)
+    assert latency.clearing_size(4) == 1
     chosen = []
     while not chosen or chosen[-1] != 4:
-        chosen.append(costs.choose(4))
-        costs.record(chosen[-1], 0.012)
+        chosen.append(latency.next_size(4))
+        latency.record(chosen[-1], 0.012)
     assert len(chosen) <= 4
-    assert (costs.best(4), costs.choose(4)) == (4, 4)
+    assert (latency.clearing_size(4), latency.next_size(4)) == (4, 4)
 
 
 def test_what_got_slower_is_noticed():
-    costs = learnt({1: 10.0, 4: 12.0}, times=15)
+    latency = learnt({1: 10.0, 4: 12.0}, times=15)
     for _ in range(8):
-        costs.record(4, 0.1)
-    assert costs.best(4) == 1
+        latency.record(4, 0.1)
+    assert latency.clearing_size(4) == 1
 
 
 def test_sizes_grow_in_steps():
-    costs = learnt({1: 10.0}, 64)
-    seen = [costs.choose(64)]
+    latency = learnt({1: 10.0}, 64)
+    seen = [latency.next_size(64)]
     while seen[-1] < 64:
-        costs.record(seen[-1], 0.010)
-        seen.append(costs.choose(64))
-    assert all(after <= REACH * max(seen[: at + 1]) for at, after in enumerate(seen[1:]))
+        latency.record(seen[-1], 0.010)
+        seen.append(latency.next_size(64))
+    assert all(after <= MAX_GROWTH * max(seen[: at + 1]) for at, after in enumerate(seen[1:]))
     assert len(seen) < 12
 
 
 def test_upper_covers_most_runs():
     random.seed(1)
-    costs = Costs(1)
+    latency = LatencyModel(1)
     below = 0
     for _ in range(3000):
         run = random.gauss(10.0, 1.0)
-        below += run <= costs.upper(1)
-        costs.record(1, run)
+        below += run <= latency.p90(1)
+        latency.record(1, run)
     assert 0.85 < below / 3000 < 0.95
 
 
@@ -179,7 +186,7 @@ def test_upper_covers_most_runs():
     ("curve", "size", "saves"), [(GPU, 1, 4.0), (GPU, 31, 4.0), (EFFNET, 1, 5.0), (EFFNET, 4, 14 - 11.25)]
 )
 def test_what_sharing_a_batch_saves(curve: Mapping[int, float], size: int, saves: float):
-    assert learnt(curve).merging(size) == pytest.approx(saves / 1e3)
+    assert learnt(curve).marginal_saving(size) == pytest.approx(saves / 1e3)
 
 
 def share_lost(curve: Callable[[int], float], largest: int, batches: int, seed: int) -> float:
@@ -187,12 +194,12 @@ def share_lost(curve: Callable[[int], float], largest: int, batches: int, seed: 
     first batches have shown the way.
     """
     random.seed(seed)
-    costs = Costs(largest)
+    latency = LatencyModel(largest)
     took, done = 0.0, 0
     for number in range(batches):
-        size = costs.choose(largest)
+        size = latency.next_size(largest)
         seconds = curve(size) * random.uniform(0.9, 1.1)
-        costs.record(size, seconds)
+        latency.record(size, seconds)
         if number >= 100:
             took, done = took + seconds, done + size
     return took / (done * min(curve(size) / size for size in range(1, largest + 1))) - 1.0
@@ -209,16 +216,16 @@ def share_lost(curve: Callable[[int], float], largest: int, batches: int, seed: 
 )
 def test_a_full_queue_is_worked_off_in_the_best_size_but_for_what_curiosity_costs(curve: Callable[[int], float]):
     """Noise of ten percent and the two percent that count as equal included."""
-    assert share_lost(curve, 32, 3000, 7) < 0.05 + CURIOSITY
+    assert share_lost(curve, 32, 3000, 7) < 0.05 + EXPLORATION_SHARE
 
 
 def test_what_became_cheaper_is_found_again():
-    costs = learnt({1: 10.0, 2: 20.0, 4: 400.0})
+    latency = learnt({1: 10.0, 2: 20.0, 4: 400.0})
     sizes = []
     for _ in range(60_000):
-        size = costs.choose(4)
+        size = latency.next_size(4)
         sizes.append(size)
-        costs.record(size, 0.01 * size if size < 4 else 0.012)
+        latency.record(size, 0.01 * size if size < 4 else 0.012)
         if sizes[-20:].count(4) == 20:
             break
     assert sizes[-20:] == [4] * 20
@@ -228,41 +235,41 @@ def test_what_became_cheaper_is_found_again():
 @pytest.mark.parametrize("slower", [1.3, 2.0])
 def test_what_ran_beside_a_busy_neighbour_is_measured_again(slower: float):
     """All sizes were, and since then only one in the middle: sizes that are cheap to try must not go before the best."""
-    costs = Costs(32)
+    latency = LatencyModel(32)
     for size in (1, 2, 4, 8, 16, 32):
-        for _ in range(RECENT):
-            costs.record(size, slower * (0.001 + 0.0004 * size))
+        for _ in range(WINDOW):
+            latency.record(size, slower * (0.001 + 0.0004 * size))
     for _ in range(40):
-        costs.record(14, 0.001 + 0.0004 * 14)
-    assert costs.ideal == 14
+        latency.record(14, 0.001 + 0.0004 * 14)
+    assert latency.best_size == 14
     busy = 0.0
-    while costs.ideal != 32 and busy < 60.0:
-        size = costs.choose(64)
-        costs.record(size, 0.001 + 0.0004 * size)
+    while latency.best_size != 32 and busy < 60.0:
+        size = latency.next_size(64)
+        latency.record(size, 0.001 + 0.0004 * size)
         busy += 0.001 + 0.0004 * size
     assert busy < 20.0
 
 
 def test_an_old_opinion_of_a_size_is_outvoted_by_two_runs():
-    costs = learnt({1: 10.0, 4: 80.0}, times=RECENT)
-    for _ in range(STALE + 1):
-        costs.record(1, 0.01)
+    latency = learnt({1: 10.0, 4: 80.0}, times=WINDOW)
+    for _ in range(STALE_AFTER + 1):
+        latency.record(1, 0.01)
     for _ in range(2):
-        costs.record(4, 0.012)
-    assert costs.best(4) == 4
+        latency.record(4, 0.012)
+    assert latency.clearing_size(4) == 4
 
 
 @given(st.lists(st.tuples(st.integers(1, 16), st.floats(1e-5, 10.0)), max_size=60), st.integers(1, 40))
 def test_whatever_was_seen_the_choice_is_legal(runs: list[tuple[int, float]], queued: int):
-    costs = Costs(16)
+    latency = LatencyModel(16)
     for size, seconds in runs:
-        costs.record(size, seconds)
+        latency.record(size, seconds)
     largest = max([size for size, _ in runs], default=16)
-    for size in (costs.best(queued), costs.choose(queued)):
-        assert 1 <= size <= min(queued, 16, REACH * largest)
-    assert 1 <= costs.ideal <= 16
-    assert all(0.0 <= costs.typical(size) <= costs.upper(size) for size in range(1, 17))
-    assert ENOUGH == 2
+    for size in (latency.clearing_size(queued), latency.next_size(queued)):
+        assert 1 <= size <= min(queued, 16, MAX_GROWTH * largest)
+    assert 1 <= latency.best_size <= 16
+    assert all(0.0 <= latency.median(size) <= latency.p90(size) for size in range(1, 17))
+    assert MIN_RUNS == 2
 
 
 @given(
@@ -273,11 +280,11 @@ def test_whatever_was_seen_the_choice_is_legal(runs: list[tuple[int, float]], qu
 def test_whatever_was_seen_a_padded_choice_is_legal(
     padded: tuple[int, ...], runs: list[tuple[int, float]], queued: int
 ):
-    costs = Costs(20, padded)
+    latency = LatencyModel(20, padded)
     for size, seconds in runs:
-        costs.record(size, seconds)
-    for size in (costs.best(queued), costs.choose(queued), costs.choose(queued)):
+        latency.record(size, seconds)
+    for size in (latency.clearing_size(queued), latency.next_size(queued), latency.next_size(queued)):
         assert 1 <= size <= min(queued, 20)
         assert size in {*padded, min(queued, 20)} or runs, "all that waits, or a size that is not padded"
     for below, size in pairwise((0, *padded)):
-        assert len({costs.typical(each) for each in range(below + 1, size + 1)}) == 1
+        assert len({latency.median(each) for each in range(below + 1, size + 1)}) == 1

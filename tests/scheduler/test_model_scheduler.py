@@ -1,4 +1,4 @@
-"""When a lane releases its batches, under a loop whose time jumps: nothing sleeps for real, a hang is an error."""
+"""When a scheduler releases its batches, under a loop whose time jumps: nothing sleeps for real, a hang is an error."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from torchserve.scheduler.errors import JobExpired, QueueFull
-from torchserve.scheduler.job import Cause
-from torchserve.scheduler.model_scheduler import Lane
+from torchserve.scheduler.job import ReleaseReason
+from torchserve.scheduler.model_scheduler import ModelScheduler
 from torchserve.scheduler.policy import BatchPolicy
 
 from .doubles import Client, Worker, setup, turn
@@ -19,16 +19,16 @@ Run = Callable[[Awaitable[None]], None]
 
 def test_submits_of_one_iteration_share_a_batch(run: Run):
     async def main() -> None:
-        lane, worker, client = setup()
-        lane.attach(worker)
+        scheduler, worker, client = setup()
+        scheduler.attach(worker)
         for name in "abc":  # three callbacks of one iteration
             asyncio.get_running_loop().call_soon(client.send, name)
         await turn()
-        assert (lane.queued, worker.ids) == (3, [])
+        assert (scheduler.queued, worker.ids) == (3, [])
         await turn()
-        assert (lane.queued, lane.running, lane.free, worker.ids) == (0, 3, 0, ["abc"])
+        assert (scheduler.queued, scheduler.running, scheduler.free, worker.ids) == (0, 3, 0, ["abc"])
         batch = worker.batches[0]
-        assert (batch.id, batch.cause, batch.formed, batch.runner) == (1, Cause.FREE_WORKER, 0.0, worker)
+        assert (batch.id, batch.reason, batch.formed, batch.runner) == (1, ReleaseReason.FREE_WORKER, 0.0, worker)
         assert [job.payload for job in batch.jobs] == ["A", "B", "C"]
 
     run(main())
@@ -36,9 +36,9 @@ def test_submits_of_one_iteration_share_a_batch(run: Run):
 
 def test_one_timer_releases_what_waited_its_delay(run: Run):
     async def main() -> None:
-        lane, worker, client = setup(rule="fixed")
+        scheduler, worker, client = setup(rule="fixed")
         loop = asyncio.get_running_loop()
-        lane.attach(worker)
+        scheduler.attach(worker)
         client.send("a")
         await asyncio.sleep(0.75)
         client.send("b")
@@ -46,16 +46,16 @@ def test_one_timer_releases_what_waited_its_delay(run: Run):
         assert worker.batches == []
         await asyncio.sleep(0.1)
         assert worker.ids == ["ab"]
-        assert (worker.batches[0].formed, worker.batches[0].cause) == (1.0, Cause.DELAY)
-        assert lane.now() == loop.time() == pytest.approx(1.05)
+        assert (worker.batches[0].formed, worker.batches[0].reason) == (1.0, ReleaseReason.DELAY)
+        assert scheduler.now() == loop.time() == pytest.approx(1.05)
 
     run(main())
 
 
 def test_a_timer_moves_forward_for_an_earlier_deadline(run: Run):
     async def main() -> None:
-        lane, worker, client = setup(rule="fixed")
-        lane.attach(worker)
+        scheduler, worker, client = setup(rule="fixed")
+        scheduler.attach(worker)
         client.send("a")
         await turn()
         client.send("b", expires=0.5)
@@ -72,12 +72,12 @@ def test_a_timer_moves_forward_for_an_earlier_deadline(run: Run):
 
 def test_a_timer_that_is_too_early_sets_the_next(run: Run):
     async def main() -> None:
-        lane, worker, client = setup(rule="fixed")
-        lane.attach(worker)
+        scheduler, worker, client = setup(rule="fixed")
+        scheduler.attach(worker)
         client.send("a")
         await asyncio.sleep(0.5)
         client.send("b")
-        lane.cancel(client.jobs["a"])
+        scheduler.cancel(client.jobs["a"])
         await asyncio.sleep(0.75)
         assert worker.batches == []
         await asyncio.sleep(0.25)
@@ -89,8 +89,8 @@ def test_a_timer_that_is_too_early_sets_the_next(run: Run):
 def test_a_loop_that_fires_early_is_no_trouble(run: Run):
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        lane, worker, client = setup(rule="fixed")
-        lane.attach(worker)
+        scheduler, worker, client = setup(rule="fixed")
+        scheduler.attach(worker)
         client.send("a")
         call_at = loop.call_at
         loop.call_at = lambda when, *rest, **more: call_at(when - 0.125, *rest, **more)  # type: ignore[method-assign]
@@ -104,14 +104,14 @@ def test_a_loop_that_fires_early_is_no_trouble(run: Run):
 
 def test_a_body_on_its_way_holds_the_batch(run: Run):
     async def main() -> None:
-        lane, worker, client = setup()
-        lane.attach(worker)
-        lane.announce()
+        scheduler, worker, client = setup()
+        scheduler.attach(worker)
+        scheduler.body_started()
         client.send("a")
         await asyncio.sleep(0.25)
         assert worker.batches == []
         client.send("b")
-        lane.retract()
+        scheduler.body_finished()
         await turn()
         assert worker.ids == ["ab"]
 
@@ -120,17 +120,17 @@ def test_a_body_on_its_way_holds_the_batch(run: Run):
 
 def test_a_body_that_never_comes_lets_the_batch_go(run: Run):
     async def main() -> None:
-        lane, worker, client = setup()
-        lane.attach(worker)
-        lane.announce()
+        scheduler, worker, client = setup()
+        scheduler.attach(worker)
+        scheduler.body_started()
         client.send("a")
         await asyncio.sleep(0.25)
-        lane.retract()
+        scheduler.body_finished()
         assert worker.batches == []
         await turn()
         assert worker.ids == ["a"]
-        lane.announce()
-        lane.retract()  # with an empty queue it changes nothing
+        scheduler.body_started()
+        scheduler.body_finished()  # with an empty queue it changes nothing
         await turn()
         assert worker.ids == ["a"]
 
@@ -139,17 +139,17 @@ def test_a_body_that_never_comes_lets_the_batch_go(run: Run):
 
 def test_full_is_refused_but_not_for_coalescing(run: Run):
     async def main() -> None:
-        lane, worker, client = setup(batch_size=2, queue_size=2)
-        lane.attach(worker)
+        scheduler, worker, client = setup(batch_size=2, queue_size=2)
+        scheduler.attach(worker)
         await turn()
         client.send("abcd")  # two make a batch, two wait; all within one iteration
-        assert (worker.ids, lane.queued) == (["ab"], 2)
+        assert (worker.ids, scheduler.queued) == (["ab"], 2)
         with pytest.raises(QueueFull):
             client.send("e")
         await turn()
         with pytest.raises(QueueFull):
             client.send("f")
-        lane.finish(worker, worker.batches[0], [1, 2])
+        scheduler.finish(worker.batches[0], [1, 2])
         client.send("gh")
         assert worker.ids == ["ab", "cd"]
 
@@ -158,22 +158,22 @@ def test_full_is_refused_but_not_for_coalescing(run: Run):
 
 def test_a_job_that_waits_for_nobody_expires(run: Run):
     async def main() -> None:
-        lane, _, client = setup()
+        scheduler, _, client = setup()
         client.send("a", expires=2.0)
         client.send("b")
         await asyncio.sleep(1.9)
         assert client.heard("a") == []
         await asyncio.sleep(0.1)
         assert str(client.heard("a")[0][1]) == "expired after 2.000 s in the queue"
-        assert (client.heard("b"), lane.queued) == ([], 1)
+        assert (client.heard("b"), scheduler.queued) == ([], 1)
 
     run(main())
 
 
 def test_the_callers_own_error_for_a_late_job(run: Run):
     async def main() -> None:
-        lane = Lane(BatchPolicy(), refused=lambda error: TimeoutError(f"{error}, too long"))
-        client = Client(lane)
+        scheduler = ModelScheduler(BatchPolicy(), refused=lambda error: TimeoutError(f"{error}, too long"))
+        client = Client(scheduler)
         client.send("a", expires=2.0)
         await asyncio.sleep(2)
         ((verb, error),) = client.heard("a")
@@ -184,16 +184,16 @@ def test_the_callers_own_error_for_a_late_job(run: Run):
 
 def test_batches_run_side_by_side(run: Run):
     async def main() -> None:
-        lane, first, client = setup(batch_size=2)
+        scheduler, first, client = setup(batch_size=2)
         second = Worker()
-        lane.attach(first)
-        lane.attach(second)
+        scheduler.attach(first)
+        scheduler.attach(second)
         client.send("abcde")
         await turn()
-        assert (first.ids, second.ids, lane.queued, lane.running) == (["ab"], ["cd"], 1, 4)
-        lane.finish(second, second.batches[0], [3, 4])
-        assert (second.ids, lane.running) == (["cd", "e"], 3)
-        lane.finish(first, first.batches[0], [1, 2])
+        assert (first.ids, second.ids, scheduler.queued, scheduler.running) == (["ab"], ["cd"], 1, 4)
+        scheduler.finish(second.batches[0], [3, 4])
+        assert (second.ids, scheduler.running) == (["cd", "e"], 3)
+        scheduler.finish(first.batches[0], [1, 2])
         assert [client.heard(name) for name in "abcd"] == [[("done", number)] for number in (1, 2, 3, 4)]
 
     run(main())
@@ -202,21 +202,21 @@ def test_batches_run_side_by_side(run: Run):
 def test_a_loop_may_be_given():
     loop = asyncio.new_event_loop()
     try:
-        lane = Lane(policy := BatchPolicy(), loop)
-        assert lane.policy is policy
-        assert (lane.queued, lane.running, lane.runners, lane.free) == (0, 0, 0, 0)
+        scheduler = ModelScheduler(policy := BatchPolicy(), loop)
+        assert scheduler.policy is policy
+        assert (scheduler.queued, scheduler.running, scheduler.runners, scheduler.free) == (0, 0, 0, 0)
     finally:
         loop.close()
     with pytest.raises(RuntimeError, match="no running event loop"):
-        Lane(BatchPolicy())
+        ModelScheduler(BatchPolicy())
 
 
 def test_on_a_clock_finer_than_the_loops_timers_short_waits_are_turns(run: Run):
     async def main() -> None:
         now = 0.0
-        lane = Lane(BatchPolicy(4, 1.0, 100, "fixed"), clock=lambda: now)
-        client, worker = Client(lane), Worker()
-        lane.attach(worker)
+        scheduler = ModelScheduler(BatchPolicy(4, 1.0, 100, "fixed"), clock=lambda: now)
+        client, worker = Client(scheduler), Worker()
+        scheduler.attach(worker)
         client.send("a")
         now = 0.9995
         for _ in range(5):
@@ -228,7 +228,7 @@ def test_on_a_clock_finer_than_the_loops_timers_short_waits_are_turns(run: Run):
         client.send("b")
         now = 1.9995
         client.send("c")  # which looks with the next turn anyway
-        lane.finish(worker, worker.batches[0], [1])
+        scheduler.finish(worker.batches[0], [1])
         now = 2.0
         await turn()
         assert worker.ids == ["a", "bc"]

@@ -1,4 +1,4 @@
-"""What the sinks of a lane hear: each its answer once, in order, whatever other sinks do."""
+"""What the sinks of a scheduler hear: each its answer once, in order, whatever other sinks do."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from torchserve.scheduler.errors import OutcomeMismatch
+from torchserve.scheduler.job import Job
 
 from .doubles import Instant, Sink, Worker, setup, turn
 
@@ -19,21 +20,21 @@ Run = Callable[[Awaitable[None]], None]
 
 def test_answers_come_in_order_and_once(run: Run):
     async def main() -> None:
-        lane, worker, client = setup()
-        lane.attach(worker)
+        scheduler, worker, client = setup()
+        scheduler.attach(worker)
         client.send("abc")
         await turn()
         error = RuntimeError("bad input")
         batch = worker.batches[0]
-        lane.chunk(batch, [1, 2, 3])
-        lane.finish(worker, batch, ["x", error, "z"])
-        lane.finish(worker, batch, ["again"] * 3)
-        lane.fail(worker, batch, error)
-        lane.chunk(batch, [4, 5, 6])
+        scheduler.chunk(batch, [1, 2, 3])
+        scheduler.finish(batch, ["x", error, "z"])
+        scheduler.finish(batch, ["again"] * 3)
+        scheduler.fail(batch, error)
+        scheduler.chunk(batch, [4, 5, 6])
         assert client.heard("a") == [("chunk", 1), ("done", "x")]
         assert client.heard("b") == [("chunk", 2), ("fail", error)]
         assert client.heard("c") == [("chunk", 3), ("done", "z")]
-        assert (lane.running, lane.runners, lane.free) == (0, 1, 1)
+        assert (scheduler.running, scheduler.runners, scheduler.free) == (0, 1, 1)
 
     run(main())
 
@@ -45,19 +46,19 @@ class Body:
 @pytest.mark.parametrize("fails", [False, True])
 def test_an_ended_batch_goes_without_the_garbage_collector(run: Run, fails: bool):
     async def main() -> None:
-        lane, worker, _ = setup(batch_size=2)
-        lane.attach(worker)
+        scheduler, worker, _ = setup(batch_size=2)
+        scheduler.attach(worker)
         bodies = [Body(), Body()]
         gone = [weakref.ref(body) for body in bodies]
         for body in bodies:
-            lane.submit(body, Sink(), id="x")
+            scheduler.submit(Job("x", body, Sink()))
         await turn()
         del body, bodies
         assert None not in [each() for each in gone]
         if fails:
-            lane.fail(worker, worker.batches.pop(), RuntimeError("died"))
+            scheduler.fail(worker.batches.pop(), RuntimeError("died"))
         else:
-            lane.finish(worker, worker.batches.pop(), ["a", "b"])
+            scheduler.finish(worker.batches.pop(), ["a", "b"])
         assert [each() for each in gone] == [None, None]
 
     gc.disable()
@@ -69,13 +70,13 @@ def test_an_ended_batch_goes_without_the_garbage_collector(run: Run, fails: bool
 
 def test_the_next_batch_is_on_its_way_before_the_answers(run: Run):
     async def main() -> None:
-        lane, worker, client = setup(batch_size=1)
-        lane.attach(worker)
+        scheduler, worker, client = setup(batch_size=1)
+        scheduler.attach(worker)
         client.send("ab")
         await turn()
         seen: list[int] = []
         client.sinks["a"].done = lambda item: seen.append(len(worker.batches))
-        lane.finish(worker, worker.batches[0], ["x"])
+        scheduler.finish(worker.batches[0], ["x"])
         assert (worker.ids, seen) == (["a", "b"], [2])
 
     run(main())
@@ -83,11 +84,11 @@ def test_the_next_batch_is_on_its_way_before_the_answers(run: Run):
 
 def test_a_runner_may_answer_at_once(run: Run):
     async def main() -> None:
-        lane, _, client = setup(batch_size=1)
-        worker = Instant(lane)
+        scheduler, _, client = setup(batch_size=1)
+        worker = Instant(scheduler)
         client.send("abcdefgh")
-        lane.attach(worker)
-        await asyncio.wait_for(lane.idle(), 1)
+        scheduler.attach(worker)
+        await asyncio.wait_for(scheduler.idle(), 1)
         assert worker.ids == list("abcdefgh")
         assert all(sink.heard == [("done", name.upper())] for name, sink in client.sinks.items())
 
@@ -96,12 +97,12 @@ def test_a_runner_may_answer_at_once(run: Run):
 
 def test_thousands_of_instant_answers_need_no_stack(run: Run, caplog: pytest.LogCaptureFixture):
     async def main() -> None:
-        lane, _, client = setup(batch_size=1, queue_size=5000)
-        worker = Instant(lane)
+        scheduler, _, client = setup(batch_size=1, queue_size=5000)
+        worker = Instant(scheduler)
         client.send(map(str, range(5000)))
-        lane.attach(worker)
+        scheduler.attach(worker)
         await turn()
-        assert (len(worker.batches), lane.queued, lane.running) == (5000, 0, 0)
+        assert (len(worker.batches), scheduler.queued, scheduler.running) == (5000, 0, 0)
 
     run(main())
     assert caplog.records == []
@@ -109,16 +110,16 @@ def test_thousands_of_instant_answers_need_no_stack(run: Run, caplog: pytest.Log
 
 def test_cancelled_jobs_hear_nothing(run: Run):
     async def main() -> None:
-        lane, worker, client = setup()
+        scheduler, worker, client = setup()
         client.send("abcd")
-        lane.cancel(client.jobs["a"])
-        lane.attach(worker)
+        scheduler.cancel(client.jobs["a"])
+        scheduler.attach(worker)
         await turn()
         assert worker.ids == ["bcd"]
-        lane.cancel(client.jobs["b"])
-        lane.chunk(worker.batches[0], [1, 2, 3])
-        lane.finish(worker, worker.batches[0], [1, 2, 3])
-        lane.cancel(client.jobs["c"])
+        scheduler.cancel(client.jobs["b"])
+        scheduler.chunk(worker.batches[0], [1, 2, 3])
+        scheduler.finish(worker.batches[0], [1, 2, 3])
+        scheduler.cancel(client.jobs["c"])
         assert client.heard("a") == client.heard("b") == []
         assert client.heard("c") == [("chunk", 2), ("done", 2)]
 
@@ -127,19 +128,19 @@ def test_cancelled_jobs_hear_nothing(run: Run):
 
 def test_a_sink_that_raises_hurts_nobody_else(run: Run, caplog: pytest.LogCaptureFixture):
     async def main() -> None:
-        lane, worker, client = setup()
-        lane.attach(worker)
+        scheduler, worker, client = setup()
+        scheduler.attach(worker)
         client.send("a", raises="chunk")
         client.send("b", raises="done")
         client.send("c", raises="fail")
         client.send("d")
         await turn()
-        lane.chunk(worker.batches[0], [1, 2, 3, 4])
-        lane.finish(worker, worker.batches[0], ["a", "b", RuntimeError(), "d"])
+        scheduler.chunk(worker.batches[0], [1, 2, 3, 4])
+        scheduler.finish(worker.batches[0], ["a", "b", RuntimeError(), "d"])
         for name in "abc":
             assert len(client.heard(name)) == 2
         assert client.heard("d") == [("chunk", 4), ("done", "d")]
-        assert (lane.running, lane.free) == (0, 1)
+        assert (scheduler.running, scheduler.free) == (0, 1)
 
     with caplog.at_level(logging.ERROR):
         run(main())
@@ -152,29 +153,29 @@ def test_a_sink_that_raises_hurts_nobody_else(run: Run, caplog: pytest.LogCaptur
 @pytest.mark.parametrize("outcomes", [[], [1], [1, 2, 3]])
 def test_a_wrong_number_of_answers_fails_the_batch(run: Run, outcomes: list[int]):
     async def main() -> None:
-        lane, worker, client = setup()
-        lane.attach(worker)
+        scheduler, worker, client = setup()
+        scheduler.attach(worker)
         client.send("ab")
         await turn()
         with pytest.raises(OutcomeMismatch):
-            lane.chunk(worker.batches[0], outcomes)
-        lane.finish(worker, worker.batches[0], outcomes)
+            scheduler.chunk(worker.batches[0], outcomes)
+        scheduler.finish(worker.batches[0], outcomes)
         for name in "ab":
             (verb, error), *rest = client.heard(name)
             assert (verb, str(error), rest) == ("fail", f"{len(outcomes)} outcomes for a batch of 2 jobs", [])
-        assert lane.free == 1
+        assert scheduler.free == 1
 
     run(main())
 
 
 def test_a_sink_may_submit_again(run: Run):
     async def main() -> None:
-        lane, worker, client = setup()
-        lane.attach(worker)
+        scheduler, worker, client = setup()
+        scheduler.attach(worker)
         client.send("a")
         await turn()
         client.sinks["a"].done = lambda item: client.send("b")
-        lane.finish(worker, worker.batches[0], ["x"])
+        scheduler.finish(worker.batches[0], ["x"])
         await turn()
         assert worker.ids == ["a", "b"]
 
@@ -183,33 +184,33 @@ def test_a_sink_may_submit_again(run: Run):
 
 def test_a_sink_may_end_another_batch(run: Run):
     async def main() -> None:
-        lane, first, client = setup(batch_size=1)
+        scheduler, first, client = setup(batch_size=1)
         second = Worker()
-        lane.attach(first)
-        lane.attach(second)
+        scheduler.attach(first)
+        scheduler.attach(second)
         client.send("a")
         client.send("bcd")
         await turn()
-        client.sinks["c"].fail = lambda error: lane.finish(second, second.batches[0], ["b"])
-        lane.close(RuntimeError())
+        client.sinks["c"].fail = lambda error: scheduler.finish(second.batches[0], ["b"])
+        scheduler.close(RuntimeError())
         assert client.heard("b") == [("done", "b")]
-        assert (lane.running, lane.free) == (1, 1)
+        assert (scheduler.running, scheduler.free) == (1, 1)
 
     run(main())
 
 
 def test_what_a_batch_took_may_be_told(run: Run):
     async def main() -> None:
-        lane, worker, client = setup(batch_size=4)
-        lane.attach(worker)
+        scheduler, worker, client = setup(batch_size=4)
+        scheduler.attach(worker)
         client.send("a")
         await asyncio.sleep(5.0)
-        lane.finish(worker, worker.batches[0], [1], seconds=0.25)
+        scheduler.finish(worker.batches[0], [1], seconds=0.25)
         client.send("b")
         await turn()
-        client.send("c", deadline=lane.now() + 1.0)  # and not refused, as it would be if 5 s were believed
+        client.send("c", deadline=scheduler.now() + 1.0)  # and not refused, as it would be if 5 s were believed
         await asyncio.sleep(0.25)
-        lane.finish(worker, worker.batches[1], [2])
+        scheduler.finish(worker.batches[1], [2])
         assert worker.ids == ["a", "b", "c"]
 
     run(main())

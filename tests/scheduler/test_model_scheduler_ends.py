@@ -1,4 +1,4 @@
-"""How runners, and the lane itself, come to an end: in virtual time, where a hang is an error."""
+"""How runners, and the scheduler itself, come to an end: in virtual time, where a hang is an error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from torchserve.scheduler.errors import LaneClosed
+from torchserve.scheduler.errors import QueueClosed
 from torchserve.scheduler.job import Batch
 from torchserve.scheduler.virtual_time import Deadlock
 
@@ -18,16 +18,22 @@ Run = Callable[[Awaitable[None]], None]
 
 def test_a_runner_that_dies_fails_its_batch_and_the_queue_stays(run: Run):
     async def main() -> None:
-        lane, worker, client = setup(batch_size=1)
-        lane.attach(worker)
+        scheduler, worker, client = setup(batch_size=1)
+        scheduler.attach(worker)
         client.send("ab")
         await turn()
         error = ConnectionError("died")
-        lane.fail(worker, worker.batches[0], error)
+        scheduler.fail(worker.batches[0], error)
         await turn()
         assert client.heard("a") == [("fail", error)]
-        assert (client.heard("b"), lane.queued, lane.running, lane.runners, lane.free) == ([], 1, 0, 0, 0)
-        lane.attach(worker)
+        assert (client.heard("b"), scheduler.queued, scheduler.running, scheduler.runners, scheduler.free) == (
+            [],
+            1,
+            0,
+            0,
+            0,
+        )
+        scheduler.attach(worker)
         await turn()
         assert worker.ids == ["a", "b"]
 
@@ -40,14 +46,14 @@ def test_a_runner_that_raises_loses_nothing(run: Run, caplog: pytest.LogCaptureF
             raise BrokenPipeError("gone")
 
     async def main() -> None:
-        lane, worker, client = setup()
-        lane.attach(Broken())
+        scheduler, worker, client = setup()
+        scheduler.attach(Broken())
         client.send("a")
         await turn()
         assert isinstance(client.heard("a")[0][1], BrokenPipeError)
-        assert (lane.running, lane.runners) == (0, 0)
+        assert (scheduler.running, scheduler.runners) == (0, 0)
         client.send("b")
-        lane.attach(worker)
+        scheduler.attach(worker)
         await turn()
         assert worker.ids == ["b"]
 
@@ -57,17 +63,17 @@ def test_a_runner_that_raises_loses_nothing(run: Run, caplog: pytest.LogCaptureF
 
 def test_a_detached_runner_ends_its_batch_and_takes_no_more(run: Run):
     async def main() -> None:
-        lane, worker, client = setup(batch_size=1)
-        lane.attach(worker)
+        scheduler, worker, client = setup(batch_size=1)
+        scheduler.attach(worker)
         client.send("ab")
         await turn()
-        lane.detach(worker)
-        lane.finish(worker, worker.batches[0], ["x"])
+        scheduler.detach(worker)
+        scheduler.finish(worker.batches[0], ["x"])
         await turn()
         assert client.heard("a") == [("done", "x")]
-        assert (worker.ids, lane.runners, lane.free, lane.queued) == (["a"], 0, 0, 1)
-        lane.attach(worker)
-        lane.detach(worker)
+        assert (worker.ids, scheduler.runners, scheduler.free, scheduler.queued) == (["a"], 0, 0, 1)
+        scheduler.attach(worker)
+        scheduler.detach(worker)
         await turn()
         assert worker.ids == ["a"]
 
@@ -76,15 +82,15 @@ def test_a_detached_runner_ends_its_batch_and_takes_no_more(run: Run):
 
 def test_a_runner_attached_while_it_runs_waits_for_the_end(run: Run):
     async def main() -> None:
-        lane, worker, client = setup(batch_size=1)
-        lane.attach(worker)
+        scheduler, worker, client = setup(batch_size=1)
+        scheduler.attach(worker)
         client.send("ab")
         await turn()
-        lane.detach(worker)
-        lane.attach(worker)
+        scheduler.detach(worker)
+        scheduler.attach(worker)
         await turn()
-        assert (worker.ids, lane.runners, lane.free) == (["a"], 1, 0)
-        lane.finish(worker, worker.batches[0], ["x"])
+        assert (worker.ids, scheduler.runners, scheduler.free) == (["a"], 1, 0)
+        scheduler.finish(worker.batches[0], ["x"])
         assert worker.ids == ["a", "b"]
 
     run(main())
@@ -92,17 +98,17 @@ def test_a_runner_attached_while_it_runs_waits_for_the_end(run: Run):
 
 def test_closing_refuses_and_fails_what_waits(run: Run):
     async def main() -> None:
-        lane, worker, client = setup(batch_size=1, rule="fixed")
-        lane.attach(worker)
+        scheduler, worker, client = setup(batch_size=1, rule="fixed")
+        scheduler.attach(worker)
         client.send("a")
         client.send("b", expires=5.0)
         await turn()
         error = RuntimeError("removed")
-        lane.close(error)
-        with pytest.raises(LaneClosed):
+        scheduler.close(error)
+        with pytest.raises(QueueClosed):
             client.send("c")
-        lane.finish(worker, worker.batches[0], ["x"])
-        lane.close(error)
+        scheduler.finish(worker.batches[0], ["x"])
+        scheduler.close(error)
         await asyncio.sleep(10)
         assert (client.heard("a"), client.heard("b")) == ([("done", "x")], [("fail", error)])
 
@@ -111,10 +117,10 @@ def test_closing_refuses_and_fails_what_waits(run: Run):
 
 def test_closing_leaves_no_timer_behind(run: Run):
     async def main() -> None:
-        lane, _, client = setup()
+        scheduler, _, client = setup()
         client.send("a", expires=5.0)
         await turn()
-        lane.close(RuntimeError())
+        scheduler.close(RuntimeError())
         await asyncio.get_running_loop().create_future()
 
     with pytest.raises(Deadlock, match=r"at 0\.0 s"):
@@ -123,14 +129,14 @@ def test_closing_leaves_no_timer_behind(run: Run):
 
 def test_flush_fails_what_waits_and_stays_open(run: Run):
     async def main() -> None:
-        lane, worker, client = setup()
+        scheduler, worker, client = setup()
         client.send("ab")
-        lane.cancel(client.jobs["a"])
+        scheduler.cancel(client.jobs["a"])
         error = RuntimeError("no workers left")
-        lane.flush(error)
+        scheduler.flush(error)
         assert (client.heard("a"), client.heard("b")) == ([], [("fail", error)])
         client.send("c")
-        lane.attach(worker)
+        scheduler.attach(worker)
         await turn()
         assert worker.ids == ["c"]
 
@@ -139,17 +145,17 @@ def test_flush_fails_what_waits_and_stays_open(run: Run):
 
 def test_idle_waits_for_the_last_answer(run: Run):
     async def main() -> None:
-        lane, worker, client = setup(batch_size=1)
-        await lane.idle()
+        scheduler, worker, client = setup(batch_size=1)
+        await scheduler.idle()
         client.send("ab")
-        waiting = [asyncio.create_task(lane.idle()) for _ in range(2)]
+        waiting = [asyncio.create_task(scheduler.idle()) for _ in range(2)]
         await turn()
-        lane.attach(worker)
+        scheduler.attach(worker)
         await turn()
-        lane.finish(worker, worker.batches[0], ["x"])
+        scheduler.finish(worker.batches[0], ["x"])
         await turn()
         assert not any(task.done() for task in waiting)
-        lane.finish(worker, worker.batches[1], ["y"])
+        scheduler.finish(worker.batches[1], ["y"])
         await asyncio.gather(*waiting)
 
     run(main())
@@ -158,18 +164,18 @@ def test_idle_waits_for_the_last_answer(run: Run):
 @pytest.mark.parametrize("end", ["cancel", "expire", "fail", "flush"])
 def test_idle_sees_every_other_end(run: Run, end: str):
     async def main() -> None:
-        lane, worker, client = setup()
+        scheduler, worker, client = setup()
         client.send("a", expires=3.0 if end == "expire" else None)
-        waiting = asyncio.create_task(lane.idle())
+        waiting = asyncio.create_task(scheduler.idle())
         await turn()
         if end == "cancel":
-            lane.cancel(client.jobs["a"])
+            scheduler.cancel(client.jobs["a"])
         elif end == "flush":
-            lane.flush(RuntimeError())
+            scheduler.flush(RuntimeError())
         elif end == "fail":
-            lane.attach(worker)
+            scheduler.attach(worker)
             await turn()
-            lane.fail(worker, worker.batches[0], RuntimeError())
+            scheduler.fail(worker.batches[0], RuntimeError())
         await asyncio.wait_for(waiting, 5)
 
     run(main())
@@ -177,18 +183,18 @@ def test_idle_sees_every_other_end(run: Run, end: str):
 
 def test_idle_is_not_fooled_by_a_new_job(run: Run):
     async def main() -> None:
-        lane, worker, client = setup()
-        lane.attach(worker)
+        scheduler, worker, client = setup()
+        scheduler.attach(worker)
         client.send("a")
         await turn()
-        waiting = asyncio.create_task(lane.idle())
+        waiting = asyncio.create_task(scheduler.idle())
         await turn()
-        lane.finish(worker, worker.batches[0], ["x"])
+        scheduler.finish(worker.batches[0], ["x"])
         client.send("b")  # before the one that waits has run
         await turn()
         await turn()
         assert not waiting.done()
-        lane.finish(worker, worker.batches[1], ["y"])
+        scheduler.finish(worker.batches[1], ["y"])
         await waiting
 
     run(main())
@@ -196,30 +202,30 @@ def test_idle_is_not_fooled_by_a_new_job(run: Run):
 
 def test_drain_refuses_and_serves_what_is_there(run: Run):
     async def main() -> None:
-        lane, worker, client = setup(batch_size=1)
-        lane.attach(worker)
+        scheduler, worker, client = setup(batch_size=1)
+        scheduler.attach(worker)
         client.send("ab")
         await turn()
-        draining = asyncio.create_task(lane.drain(10.0))
+        draining = asyncio.create_task(scheduler.drain(10.0))
         await turn()
-        with pytest.raises(LaneClosed):
+        with pytest.raises(QueueClosed):
             client.send("c")
-        lane.finish(worker, worker.batches[0], ["x"])
+        scheduler.finish(worker.batches[0], ["x"])
         await turn()
         assert not draining.done()
-        lane.finish(worker, worker.batches[1], ["y"])
+        scheduler.finish(worker.batches[1], ["y"])
         assert await draining is True
-        assert await lane.drain(0.0) is True
+        assert await scheduler.drain(0.0) is True
 
     run(main())
 
 
 def test_drain_gives_up_after_its_grace(run: Run):
     async def main() -> None:
-        lane, _, client = setup()
+        scheduler, _, client = setup()
         client.send("a")
-        assert await lane.drain(10.0) is False
+        assert await scheduler.drain(10.0) is False
         assert asyncio.get_running_loop().time() == 10.0
-        assert (client.heard("a"), lane.queued) == ([], 1)
+        assert (client.heard("a"), scheduler.queued) == ([], 1)
 
     run(main())

@@ -5,10 +5,10 @@ import math
 import pytest
 
 from torchserve.scheduler.adaptive import Adaptive
-from torchserve.scheduler.job import Cause
-from torchserve.scheduler.latency_model import Costs
+from torchserve.scheduler.job import ReleaseReason
+from torchserve.scheduler.latency_model import LatencyModel
 from torchserve.scheduler.policy import RULES, BatchPolicy
-from torchserve.scheduler.rules import Eager, Fixed
+from torchserve.scheduler.rules import Eager, Fixed, QueueView
 
 
 def test_defaults_are_torchserves():
@@ -59,26 +59,32 @@ def test_a_delay_may_be_zero_or_whole(delay: float):
 
 # Batches of 4, a delay of 1 s; the oldest job came at 10.0.
 @pytest.mark.parametrize(
-    ("rule", "queued", "announced", "latest", "now", "verdict"),
+    ("rule", "queued", "bodies_arriving", "latest", "now", "decision"),
     [
-        (Fixed, 4, 0, 0.0, 10.0, Cause.FULL),
-        (Fixed, 9, 3, 10.0, 99.0, Cause.FULL),
+        (Fixed, 4, 0, 0.0, 10.0, ReleaseReason.FULL),
+        (Fixed, 9, 3, 10.0, 99.0, ReleaseReason.FULL),
         (Fixed, 3, 0, 0.0, 10.5, 11.0),
-        (Fixed, 3, 0, 0.0, 11.0, Cause.DELAY),
-        (Fixed, 1, 5, 10.9, 11.5, Cause.DELAY),
-        (Eager, 4, 1, 10.0, 10.0, Cause.FULL),
-        (Eager, 1, 0, 0.0, 10.0, Cause.FREE_WORKER),
-        (Eager, 3, 0, 0.0, 99.0, Cause.FREE_WORKER),
+        (Fixed, 3, 0, 0.0, 11.0, ReleaseReason.DELAY),
+        (Fixed, 1, 5, 10.9, 11.5, ReleaseReason.DELAY),
+        (Eager, 4, 1, 10.0, 10.0, ReleaseReason.FULL),
+        (Eager, 1, 0, 0.0, 10.0, ReleaseReason.FREE_WORKER),
+        (Eager, 3, 0, 0.0, 99.0, ReleaseReason.FREE_WORKER),
         (Eager, 3, 1, 10.2, 10.5, 11.0),
-        (Eager, 3, 1, 10.2, 11.0, Cause.DELAY),
+        (Eager, 3, 1, 10.2, 11.0, ReleaseReason.DELAY),
         (Eager, 1, 1, 9.7, 10.5, 10.7),  # the body began at 9.7
-        (Eager, 1, 1, 8.5, 10.0, Cause.DELAY),  # and this one has had its second already
+        (Eager, 1, 1, 8.5, 10.0, ReleaseReason.DELAY),  # and this one has had its second already
     ],
 )
 def test_rules(
-    rule: type[Fixed | Eager], queued: int, announced: int, latest: float, now: float, verdict: Cause | float
+    rule: type[Fixed | Eager],
+    queued: int,
+    bodies_arriving: int,
+    latest: float,
+    now: float,
+    decision: ReleaseReason | float,
 ):
-    assert rule(4, 1.0).decide(queued, 10.0, 10.0, announced, latest, now, Costs(4)) == verdict
+    view = QueueView(queued, 10.0, 10.0, bodies_arriving, latest, now, LatencyModel(4))
+    assert rule(4, 1.0).decide(view) == decision
 
 
 def test_every_rule_has_a_name():

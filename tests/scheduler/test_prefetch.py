@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from torchserve.scheduler import batcher as batchers
-from torchserve.scheduler.errors import LaneClosed, WouldBeLate
-from torchserve.scheduler.model_scheduler import Lane
+from torchserve.scheduler.errors import QueueClosed, WouldBeLate
+from torchserve.scheduler.model_scheduler import ModelScheduler
 from torchserve.scheduler.policy import BatchPolicy
 
 from .doubles import Client, Nobody, Worker, job, setup, turn
@@ -18,44 +18,44 @@ from .doubles import Client, Nobody, Worker, job, setup, turn
 Run = Callable[[Awaitable[None]], None]
 
 
-async def two_batches() -> tuple[Lane, Worker, Client]:
+async def two_batches() -> tuple[ModelScheduler, Worker, Client]:
     """A worker that runs `b` and has `c` behind it; a batch takes 10 ms."""
-    lane, worker, client = setup(batch_size=1)
-    lane.attach(worker)
+    scheduler, worker, client = setup(batch_size=1)
+    scheduler.attach(worker)
     client.send("a")
     await asyncio.sleep(0.01)
-    lane.finish(worker, worker.batches[0], [0])
+    scheduler.finish(worker.batches[0], [0])
     client.send("bc")
     await turn()
-    assert (worker.ids, lane.queued, lane.running, lane.free) == (["a", "b", "c"], 0, 2, 0)
-    return lane, worker, client
+    assert (worker.ids, scheduler.queued, scheduler.running, scheduler.free) == (["a", "b", "c"], 0, 2, 0)
+    return scheduler, worker, client
 
 
 def test_it_begins_when_the_one_before_has_ended(run: Run):
     async def main() -> None:
-        lane, worker, client = await two_batches()
+        scheduler, worker, client = await two_batches()
         assert (client.jobs["b"].started, client.jobs["c"].started, worker.begins) == (0.01, None, [])
         await asyncio.sleep(0.01)
-        lane.finish(worker, worker.batches[1], [1])
+        scheduler.finish(worker.batches[1], [1])
         assert client.jobs["c"].started == 0.02
         assert worker.begins == worker.batches[2:]
-        lane.finish(worker, worker.batches[2], [2])
+        scheduler.finish(worker.batches[2], [2])
         assert [client.heard(name) for name in "abc"] == [[("done", number)] for number in range(3)]
-        assert (lane.running, lane.free) == (0, 1)
+        assert (scheduler.running, scheduler.free) == (0, 1)
 
     run(main())
 
 
 def test_its_jobs_wait_again_if_the_worker_dies_before(run: Run):
     async def main() -> None:
-        lane, worker, client = await two_batches()
+        scheduler, worker, client = await two_batches()
         client.send("d")
-        lane.put_back(worker.batches[2])
-        lane.fail(worker, worker.batches[1], error := RuntimeError("it died"))
-        assert (lane.queued, lane.running, lane.runners) == (2, 0, 0)
+        scheduler.requeue(worker.batches[2])
+        scheduler.fail(worker.batches[1], error := RuntimeError("it died"))
+        assert (scheduler.queued, scheduler.running, scheduler.runners) == (2, 0, 0)
         assert (client.heard("b"), client.heard("c")) == ([("fail", error)], [])
-        lane.put_back(worker.batches[2])  # it has ended already: nothing happens
-        lane.attach(other := Worker())
+        scheduler.requeue(worker.batches[2])  # it has ended already: nothing happens
+        scheduler.attach(other := Worker())
         await turn()
         assert other.ids == ["c", "d"], "in their old order; the second of them ahead"
 
@@ -64,10 +64,10 @@ def test_its_jobs_wait_again_if_the_worker_dies_before(run: Run):
 
 def test_another_worker_has_them_at_once(run: Run):
     async def main() -> None:
-        lane, worker, _ = await two_batches()
-        lane.attach(other := Worker())
+        scheduler, worker, _ = await two_batches()
+        scheduler.attach(other := Worker())
         await turn()
-        lane.put_back(worker.batches[2])
+        scheduler.requeue(worker.batches[2])
         await turn()
         assert other.ids == ["c"]
 
@@ -76,14 +76,14 @@ def test_another_worker_has_them_at_once(run: Run):
 
 def test_in_a_lane_that_has_been_closed_they_end_with_its_error(run: Run):
     async def main() -> None:
-        lane, worker, client = await two_batches()
-        lane.close(over := RuntimeError("removed"))
+        scheduler, worker, client = await two_batches()
+        scheduler.close(over := RuntimeError("removed"))
         assert client.heard("c") == []
-        lane.put_back(worker.batches[2])
-        lane.fail(worker, worker.batches[1], RuntimeError())
+        scheduler.requeue(worker.batches[2])
+        scheduler.fail(worker.batches[1], RuntimeError())
         assert client.heard("c") == [("fail", over)]
-        assert await lane.drain(1.0)
-        with pytest.raises(LaneClosed):
+        assert await scheduler.drain(1.0)
+        with pytest.raises(QueueClosed):
             client.send("x")
 
     run(main())
@@ -91,23 +91,23 @@ def test_in_a_lane_that_has_been_closed_they_end_with_its_error(run: Run):
 
 def test_a_cancelled_one_is_not_put_back(run: Run):
     async def main() -> None:
-        lane, worker, client = await two_batches()
-        lane.cancel(client.jobs["c"])
-        lane.put_back(worker.batches[2])
-        assert (lane.queued, client.heard("c")) == (0, [])
+        scheduler, worker, client = await two_batches()
+        scheduler.cancel(client.jobs["c"])
+        scheduler.requeue(worker.batches[2])
+        assert (scheduler.queued, client.heard("c")) == (0, [])
 
     run(main())
 
 
 def test_a_drain_waits_for_both(run: Run):
     async def main() -> None:
-        lane, worker, _client = await two_batches()
-        draining = asyncio.ensure_future(lane.drain(5.0))
+        scheduler, worker, _client = await two_batches()
+        draining = asyncio.ensure_future(scheduler.drain(5.0))
         await asyncio.sleep(0.01)
-        lane.finish(worker, worker.batches[1], [1])
+        scheduler.finish(worker.batches[1], [1])
         await turn()
         assert not draining.done()
-        lane.finish(worker, worker.batches[2], [2])
+        scheduler.finish(worker.batches[2], [2])
         assert await draining
 
     run(main())
@@ -115,14 +115,14 @@ def test_a_drain_waits_for_both(run: Run):
 
 def test_one_that_would_be_late_is_refused_at_once_and_one_that_became_late_with_its_turn(run: Run):
     async def main() -> None:
-        lane, worker, client = await two_batches()
+        scheduler, worker, client = await two_batches()
         with pytest.raises(WouldBeLate) as caught:
-            client.send("d", deadline=lane.now() + 0.02)
+            client.send("d", deadline=scheduler.now() + 0.02)
         assert (caught.value.needed, caught.value.left) == (pytest.approx(0.03), pytest.approx(0.02))
-        client.send("e", deadline=lane.now() + 0.035)
+        client.send("e", deadline=scheduler.now() + 0.035)
         await asyncio.sleep(0.03)  # three times as long as ever
-        lane.finish(worker, worker.batches[1], [1])
-        lane.finish(worker, worker.batches[2], [2])
+        scheduler.finish(worker.batches[1], [1])
+        scheduler.finish(worker.batches[2], [2])
         ((verb, error),) = client.heard("e")
         assert (verb, type(error)) == ("fail", WouldBeLate)
 
@@ -135,12 +135,12 @@ def test_sizes_are_tried_ahead_too(left: float | None):
     where jobs have deadlines: a try may cost them.
     """
     batcher, worker = batchers.Batcher(BatchPolicy(batch_size=32, max_batch_delay=0.005, queue_size=100)), Nobody("r")
-    costs = batcher._crew.costs(worker)
+    latency = batcher._runners.latency(worker)
     for size in (1, 2, 4, 8, 16, 32):
         for _ in range(15):
-            costs.record(size, 1.5 * (0.001 + 0.0004 * size))
+            latency.record(size, 1.5 * (0.001 + 0.0004 * size))
     for _ in range(15):
-        costs.record(11, 0.001 + 0.0004 * 11)
+        latency.record(11, 0.001 + 0.0004 * 11)
     batcher.ready(worker, 0.0)
     now, waiting, sizes, names = 0.0, [], [], itertools.count()
     while now < 20.0:

@@ -13,11 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from torchserve.scheduler import sequence_batcher
 from torchserve.scheduler.batcher import Expire, Run
-from torchserve.scheduler.errors import LaneClosed, QueueFull, SequenceEnded, TooManySequences
-from torchserve.scheduler.job import Batch, Going, Job
-from torchserve.scheduler.model_scheduler import Lane
-from torchserve.scheduler.policy import BatchPolicy, Sequences
-from torchserve.scheduler.sequence_batcher import SlotBatcher
+from torchserve.scheduler.errors import QueueClosed, QueueFull, SequenceEnded, TooManySequences
+from torchserve.scheduler.job import Batch, Continue, Job
+from torchserve.scheduler.model_scheduler import ModelScheduler
+from torchserve.scheduler.policy import BatchPolicy, SequencePolicy
+from torchserve.scheduler.sequence_batcher import SequenceBatcher
 
 from .doubles import Client, Nobody, Worker, job, turn
 
@@ -26,7 +26,7 @@ class Script:
     """`0 offer a`, `0 offer a A` (of sequence A), `0 last a A`, `1 r ends b` (r's batch ended, b goes on), `0 collect …`."""
 
     def __init__(self, policy: BatchPolicy) -> None:
-        self.batcher = SlotBatcher(policy)
+        self.batcher = SequenceBatcher(policy)
         self.jobs: dict[str, Job] = {}
         self.runners = {name: Nobody(name) for name in "rst"}
         self.running: dict[str, Batch] = {}
@@ -36,7 +36,7 @@ class Script:
         now = float(when)
         if verb in {"offer", "last", "alone", "soon"}:
             new = job(
-                rest[0], now, now + 1.0 if verb == "soon" else None, alone=verb == "alone",
+                rest[0], now, now + 1.0 if verb == "soon" else None, exclusive=verb == "alone",
                 sequence="".join(rest[1:]), ends=verb == "last",
             )  # fmt: skip
             self.jobs[rest[0]] = new
@@ -55,7 +55,7 @@ class Script:
             getattr(self.batcher, verb)(self.runners[rest[0]], now)
         elif verb in self.runners:
             assert rest.pop(0) == "ends"
-            self.batcher.ended(self.running.pop(verb), now, going=[self.jobs[name] for name in rest])
+            self.batcher.ended(self.running.pop(verb), now, continuing=[self.jobs[name] for name in rest])
         else:
             assert verb == "collect"
             wanted, _, wakeup = " ".join(rest).partition(" then ")
@@ -73,8 +73,8 @@ class Script:
 
 
 STEPS = {"batch_size": 3, "queue_size": 4, "continuous": True}
-STATE = {"batch_size": 3, "sequences": Sequences(most=2, queue_size=2, idle=1.0)}
-LIFE = {"batch_size": 2, "sequences": Sequences(most=2, queue_size=2, idle=1.0, life=3.0)}
+STATE = {"batch_size": 3, "sequences": SequencePolicy(most=2, queue_size=2, idle=1.0)}
+LIFE = {"batch_size": 2, "sequences": SequencePolicy(most=2, queue_size=2, idle=1.0, life=3.0)}
 TABLE: dict[str, tuple[dict[str, Any], str]] = {
     "a request stays for its steps, and others join and leave": (
         STEPS,
@@ -200,40 +200,40 @@ def test_the_names_of_sequences_that_ended_do_not_pile_up(monkeypatch: pytest.Mo
 
 
 def test_a_closed_one_refuses_and_announcements_are_counted():
-    batcher = SlotBatcher(BatchPolicy(continuous=True))
-    batcher.announce(0.0)
-    assert (batcher.announced, batcher.free, batcher.pace) == (1, 0, 0.0)
+    batcher = SequenceBatcher(BatchPolicy(continuous=True))
+    batcher.body_started(0.0)
+    assert (batcher.bodies_arriving, batcher.free, batcher.seconds_per_job) == (1, 0, 0.0)
     batcher.gone(Nobody(), 0.0)  # it never came
     batcher.ready(runner := Nobody(), 0.0)
     assert batcher.free == 1
     batcher.gone(runner, 0.0)
     assert batcher.free == 0
-    batcher.retract(0.0)
-    with pytest.raises(ValueError, match="retract without announce"):
-        batcher.retract(0.0)
+    batcher.body_finished(0.0)
+    with pytest.raises(ValueError, match="body_finished without body_started"):
+        batcher.body_finished(0.0)
     batcher.close(0.0)
-    with pytest.raises(LaneClosed):
+    with pytest.raises(QueueClosed):
         batcher.offer(job("a", 0.0), 0.0)
     with pytest.raises(AssertionError):
-        batcher.put_back(Batch(1, (), None, 0.0, Nobody()), 0.0)  # type: ignore[arg-type]
+        batcher.requeue(Batch(1, (), None, 0.0, Nobody()), 0.0)  # type: ignore[arg-type]
 
 
 def test_a_lane_sends_each_step_as_a_chunk(run: Callable[[Awaitable[None]], None]):
     async def main() -> None:
-        lane = Lane(BatchPolicy(batch_size=2, continuous=True))
-        worker, client = Worker(), Client(lane)
-        lane.attach(worker)
+        scheduler = ModelScheduler(BatchPolicy(batch_size=2, continuous=True))
+        worker, client = Worker(), Client(scheduler)
+        scheduler.attach(worker)
         client.send("ab")
         await turn()
-        lane.finish(worker, worker.batches[0], [Going(1), 2])
+        scheduler.finish(worker.batches[0], [Continue(1), 2])
         assert worker.ids == ["ab", "a"]
         assert client.jobs["a"].resumed
-        lane.finish(worker, worker.batches[1], [Going(3)])
-        lane.fail(worker, worker.batches[2], error := RuntimeError("died"))
+        scheduler.finish(worker.batches[1], [Continue(3)])
+        scheduler.fail(worker.batches[2], error := RuntimeError("died"))
         assert client.heard("a") == [("chunk", 1), ("chunk", 3), ("fail", error)]
         assert client.heard("b") == [("done", 2)]
-        assert (lane.queued, lane.running, lane.runners) == (0, 0, 0)
-        await asyncio.wait_for(lane.idle(), 1)
+        assert (scheduler.queued, scheduler.running, scheduler.runners) == (0, 0, 0)
+        await asyncio.wait_for(scheduler.idle(), 1)
 
     run(main())
 
@@ -245,11 +245,11 @@ class Slots(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.batcher = SlotBatcher(self.policy)
+        self.batcher = SequenceBatcher(self.policy)
         self.now = 0.0
         self.offered: list[Job] = []
         self.over: set[int] = set()
-        self.crew: dict[Nobody, Batch | None] = {}
+        self.runners: dict[Nobody, Batch | None] = {}
 
     @rule(name=st.sampled_from("ABC"), ends=st.booleans(), lasts=st.sampled_from([None, None, 0.5]))
     def offer(self, name: str, ends: bool, lasts: float | None) -> None:
@@ -263,30 +263,30 @@ class Slots(RuleBasedStateMachine):
         self.offered.append(new)
         self.collect()
 
-    @precondition(lambda self: len(self.crew) < 3)
+    @precondition(lambda self: len(self.runners) < 3)
     @rule()
     def joins(self) -> None:
         runner = Nobody()
-        self.crew[runner] = None
+        self.runners[runner] = None
         self.batcher.ready(runner, self.now)
         self.collect()
 
-    @precondition(lambda self: any(self.crew.values()))
+    @precondition(lambda self: any(self.runners.values()))
     @rule(which=st.integers(0, 9), go=st.integers(0, 3), dies=st.booleans())
     def ended(self, which: int, go: int, dies: bool) -> None:
-        busy = [runner for runner, batch in self.crew.items() if batch]
+        busy = [runner for runner, batch in self.runners.items() if batch]
         runner = busy[which % len(busy)]
-        batch = self.crew[runner]
+        batch = self.runners[runner]
         assert batch is not None
-        going = [] if dies else [each for at, each in enumerate(batch.jobs) if go >> at & 1]
+        continuing = [] if dies else [each for at, each in enumerate(batch.jobs) if go >> at & 1]
         if dies:
-            del self.crew[runner]
+            del self.runners[runner]
             self.batcher.gone(runner, self.now)
         else:
-            self.crew[runner] = None
-        self.batcher.ended(batch, self.now, going=going)
+            self.runners[runner] = None
+        self.batcher.ended(batch, self.now, continuing=continuing)
         for each in batch.jobs:
-            if each not in going or each.cancelled:
+            if each not in continuing or each.cancelled:
                 self.leaves(each)
         self.collect()
 
@@ -297,7 +297,7 @@ class Slots(RuleBasedStateMachine):
         if victim.cancelled or victim.seq in self.over:
             return
         self.batcher.cancel(victim, self.now)
-        running = any(victim in batch.jobs for batch in self.crew.values() if batch)
+        running = any(victim in batch.jobs for batch in self.runners.values() if batch)
         if not running:
             self.leaves(victim)
         self.collect()
@@ -312,8 +312,8 @@ class Slots(RuleBasedStateMachine):
         for effect in effects:
             if isinstance(effect, Run):
                 assert isinstance(effect.runner, Nobody)
-                assert self.crew[effect.runner] is None
-                self.crew[effect.runner] = effect.batch
+                assert self.runners[effect.runner] is None
+                self.runners[effect.runner] = effect.batch
                 assert len(effect.batch.jobs) >= 1
                 assert self.policy.sequences or len(effect.batch.jobs) <= 2
                 assert not any(each.cancelled or each.seq in self.over for each in effect.batch.jobs)
@@ -328,19 +328,21 @@ class Slots(RuleBasedStateMachine):
 
     @invariant()
     def nobody_is_lost(self) -> None:
-        running = [each for batch in self.crew.values() if batch for each in batch.jobs]
+        running = [each for batch in self.runners.values() if batch for each in batch.jobs]
         assert len(running) == len(set(map(id, running)))
-        if any(batch is None for batch in self.crew.values()) and not self.policy.sequences:
-            assert self.batcher.queued == 0 or all(len(b.jobs) == 2 for b in self.crew.values() if b)
+        if any(batch is None for batch in self.runners.values()) and not self.policy.sequences:
+            assert self.batcher.queued == 0 or all(len(b.jobs) == 2 for b in self.runners.values() if b)
         assert len(self.over) + self.batcher.queued + len(running) == len(self.offered)
         if self.policy.sequences:
             for name in "ABC":
-                workers = [b.runner for b in self.crew.values() if b for each in b.jobs if each.sequence == name]
+                workers = [b.runner for b in self.runners.values() if b for each in b.jobs if each.sequence == name]
                 assert len(set(map(id, workers))) <= 1, "one worker for a sequence"
 
 
 class Stateful(Slots):
-    policy = BatchPolicy(batch_size=2, continuous=True, sequences=Sequences(most=2, queue_size=2, idle=0.5, life=4.0))
+    policy = BatchPolicy(
+        batch_size=2, continuous=True, sequences=SequencePolicy(most=2, queue_size=2, idle=0.5, life=4.0)
+    )
 
 
 TestSlots = Slots.TestCase

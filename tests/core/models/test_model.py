@@ -18,8 +18,9 @@ from ..doubles import Answering, Sink, model, slot
 
 
 class Holding:
-    """A lane's runner that keeps its batch; `began` is set once it has one."""
+    """A scheduler's runner that keeps its batch; `began` is set once it has one."""
 
+    name = "runner"
     device = "cpu"
 
     def __init__(self) -> None:
@@ -29,7 +30,7 @@ class Holding:
         self.batch = batch
         self.began.set()
 
-    def begun(self, batch: Batch) -> None:
+    def batch_started(self, batch: Batch) -> None:
         """It is never given a second one."""
 
 
@@ -73,7 +74,7 @@ async def test_with_job_tickets_a_request_is_taken_only_while_a_worker_is_free()
         submit(subject)
     workers = [Holding(), Holding()]
     for number, worker in enumerate(workers, start=1):
-        subject.lane.attach(worker)
+        subject.scheduler.attach(worker)
         sinks = [submit(subject)]
         with pytest.raises(
             NoTicket, match=f"^Model .* add workers. {number} are there and none is free, and this model"
@@ -82,7 +83,7 @@ async def test_with_job_tickets_a_request_is_taken_only_while_a_worker_is_free()
         await worker.began.wait()
         with pytest.raises(NoTicket):
             submit(subject)
-    subject.lane.finish(workers[1], workers[1].batch, [Reply(b"x")])
+    subject.scheduler.finish(workers[1].batch, [Reply(b"x")])
     assert sinks[0].heard == [("done", Reply(b"x"))]
     submit(subject)
 
@@ -92,15 +93,15 @@ async def test_a_request_waits_for_a_worker_that_may_come(state: SlotState) -> N
     subject = model()
     subject.pool.slots.append(slot(state=state))
     sink = submit(subject)
-    assert (subject.lane.queued, sink.heard) == (1, [])
-    worker = Answering(subject.lane, lambda payload: Reply(payload.parts[0].body))
+    assert (subject.scheduler.queued, sink.heard) == (1, [])
+    worker = Answering(subject.scheduler, lambda payload: Reply(payload.parts[0].body))
     await sink.told.wait()
     assert sink.heard == [("done", Reply(b"x"))]
     assert worker.batches == [[PAYLOAD]]
 
 
 async def test_options_reach_the_lane_in_seconds() -> None:
-    policy = model(batch_size=4, max_batch_delay=250, job_queue_size=7).lane.policy
+    policy = model(batch_size=4, max_batch_delay=250, job_queue_size=7).scheduler.policy
     assert (policy.batch_size, policy.max_batch_delay, policy.queue_size) == (4, 0.25, 7)
 
 
@@ -111,7 +112,7 @@ async def test_a_full_queue_says_so_with_its_size() -> None:
         submit(subject)
     with pytest.raises(QueueFull, match=r'^Model "m" version 1\.0 .* 2 requests wait \(job_queue_size=2\)\.'):
         submit(subject)
-    assert subject.lane.queued == 2
+    assert subject.scheduler.queued == 2
 
 
 async def test_a_request_that_waits_too_long_is_told_how_long() -> None:
@@ -132,11 +133,11 @@ async def test_without_a_client_timeout_nothing_expires() -> None:
     assert job.expires is None
 
 
-async def test_an_alone_request_has_its_own_batch() -> None:
+async def test_an_exclusive_request_has_its_own_batch() -> None:
     subject = model(batch_size=4)
     subject.pool.slots.append(slot())
-    sinks = [submit(subject, alone=alone) for alone in (False, True, False)]
-    worker = Answering(subject.lane, lambda payload: Reply(b""))
+    sinks = [submit(subject, exclusive=exclusive) for exclusive in (False, True, False)]
+    worker = Answering(subject.scheduler, lambda payload: Reply(b""))
     await asyncio.gather(*(sink.told.wait() for sink in sinks))
     assert list(map(len, worker.batches)) == [1, 1, 1]
 
@@ -150,7 +151,7 @@ async def test_when_the_last_worker_is_given_up_those_who_wait_are_told() -> Non
     for sink in sinks:
         assert isinstance(sink.outcome, NoWorker)
         assert sink.outcome.message.endswith("the last error: no GPU")
-    assert subject.lane.queued == 0
+    assert subject.scheduler.queued == 0
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,7 @@ async def test_a_drain_serves_what_is_queued_and_refuses_what_comes() -> None:
     waiting.task = asyncio.create_task(asyncio.Event().wait())  # type: ignore[arg-type]
     subject.pool.slots.append(waiting)
     sinks = [submit(subject) for _ in range(3)]
-    Answering(subject.lane, lambda payload: Reply(b"served"))
+    Answering(subject.scheduler, lambda payload: Reply(b"served"))
     drain = asyncio.create_task(subject.drain(30.0))
     await asyncio.sleep(0)
     with pytest.raises(Draining, match="is being removed and takes no new request"):

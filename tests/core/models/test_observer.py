@@ -9,11 +9,11 @@ import pytest
 from torchserve.core.metrics.store import HOST, MetricStore
 from torchserve.core.models.observer import ModelObserver
 from torchserve.core.wire.messages import Answer, Sample
-from torchserve.scheduler.job import Batch, Cause, Job
+from torchserve.scheduler.job import Batch, Job, ReleaseReason
 
 from ..doubles import Nobody, Sink
 
-BATCH = Batch(1, (), Cause.FULL, 0.0, Nobody())
+BATCH = Batch(1, (), ReleaseReason.FULL, 0.0, Nobody())
 
 
 def shown(metrics: MetricStore, name: str) -> list[str]:
@@ -37,7 +37,7 @@ def test_answers_and_loads_are_measured(caplog: pytest.LogCaptureFixture) -> Non
 def test_a_batch_is_measured_from_its_oldest_request() -> None:
     metrics = MetricStore()
     jobs = tuple(Job(str(number), None, Sink(), 1.0 + number) for number in range(3))
-    batch = Batch(1, jobs, Cause.FULL, 5.0, Nobody())
+    batch = Batch(1, jobs, ReleaseReason.FULL, 5.0, Nobody())
     ModelObserver(metrics.of_model("m", "1.0")).answered("W", batch, 250.0, Answer(1, 200, "", (), 125.0))
     labels = '{model_name="m",model_version="1.0",}'
     for name, total in (

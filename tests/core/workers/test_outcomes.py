@@ -1,4 +1,4 @@
-"""What a worker's results become for the lane."""
+"""What a worker's results become for the scheduler."""
 
 from __future__ import annotations
 
