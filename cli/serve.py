@@ -159,7 +159,7 @@ def _front(
         metrics=server.metrics,
         listen=listen,
         access=logs.access,
-        limits=Limits(max_request_size=settings.max_request_size),
+        limits=Limits(max_request_size=settings.max_request_size, max_unsent_total=settings.max_unsent_bytes),
         decode_input=settings.decode_input_request,
         scheduling_headers=settings.scheduling_headers,
         model_api=settings.model_api,

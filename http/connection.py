@@ -17,6 +17,7 @@ from .outlet import Sent, write
 from .predict import answer_buffers
 from .request import Head
 from .services import Services
+from .unsent import Unsent
 
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -47,7 +48,7 @@ class Complaints:
 class Connection(web.RequestHandler):
     """`received` counts the bytes that came in, chunk framing included."""
 
-    __slots__ = ("_broken", "_complaints", "_services", "received")
+    __slots__ = ("_broken", "_complaints", "_services", "received", "unsent")
 
     def __init__(self, acceptor: Acceptor, services: Services, complaints: Complaints) -> None:
         limits = services.limits
@@ -66,11 +67,28 @@ class Connection(web.RequestHandler):
         self._complaints = complaints
         self._broken = False
         self.received = 0
+        self.unsent: Unsent | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # No unsent byte goes unnoticed: `writing_paused` means that the client has not taken its answer yet.
-        cast(asyncio.Transport, transport).set_write_buffer_limits(high=0)
+        self.unsent = Unsent(self._services.unsent, cast(asyncio.Transport, transport))
         super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self.unsent is not None:
+            self.unsent.resume_writing()
+            self.unsent = None
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.unsent is not None:
+            self.unsent.pause_writing()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.unsent is not None:
+            self.unsent.resume_writing()
 
     def data_received(self, data: bytes) -> None:
         self.received += len(data)

@@ -15,20 +15,21 @@ from aiohttp import web
 from aiohttp.streams import StreamReader
 
 from ..core.errors import ServeError, SlowRequest
-from ..core.payload import Reply
+from ..core.payload import Body, Reply
 from .asked import Asked, awaits_continue, check_declared, check_size
 from .connection import Connection
 from .cors import is_preflight, preflight
 from .errors import InvalidMessage, error_reply
 from .ids import fresh_id
 from .limits import Limits
-from .outlet import Sent, TransportOutlet, half_close, write
+from .outlet import Sent, half_close
 from .predict import CLIENT_GONE, Prediction, answer_buffers
 from .reply import PLAIN
 from .request import Head, Request, by_lower_name, media_type
 from .route import Endpoint, Face
 from .routes import Table, match_prediction
 from .services import Services
+from .unsent import Unsent
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -62,7 +63,7 @@ class Door:
             else:
                 keep = await self._route(head, request.content, connection, transport)
             if connection.writing_paused:
-                await self._flush(request, transport)
+                await request.writer.drain()  # services.unsent ends a client that takes nothing any more
         finally:
             self.active -= 1
         return Sent(keep).as_response()
@@ -75,7 +76,9 @@ class Door:
     async def _predict(
         self, head: Head, content: StreamReader, connection: Connection, transport: asyncio.Transport
     ) -> bool:
-        outlet = TransportOutlet(transport, self._limits.max_unsent)
+        if connection.unsent is None:
+            raise ConnectionResetError
+        outlet = UnsentOutlet(transport, connection.unsent, self._limits.max_unsent)
         prediction = Prediction(self._services, Asked(head), outlet)
         prediction.open(unread=not content.is_eof())
         try:
@@ -136,7 +139,9 @@ class Door:
         keep = head.keep_alive and not self._services.draining and not unread
         request_id = fresh_id()
         self._services.answered(head, reply.status, perf_counter() - started, request_id)
-        write(transport, answer_buffers(reply, request_id, head, self._services.letterhead, keep=keep))
+        buffers = answer_buffers(reply, request_id, head, self._services.letterhead, keep=keep)
+        if connection.unsent is not None:
+            connection.unsent.write(buffers)
         if not keep:
             half_close(transport, content)
         return keep
@@ -171,20 +176,34 @@ class Door:
         if not task.cancelled():
             _ = task.exception()  # looked at, so that asyncio does not report it when the client has left
 
-    async def _flush(self, request: web.BaseRequest, transport: asyncio.Transport) -> None:
-        """Wait until the client has taken its answer, however slowly; one that takes nothing any more is cut off."""
-        left = transport.get_write_buffer_size()
-        while left:
-            try:
-                async with asyncio.timeout(self._limits.write_stall):
-                    await request.writer.drain()
-            except TimeoutError:
-                before, left = left, transport.get_write_buffer_size()
-                if left >= before:
-                    transport.abort()
-                    return
-            else:
-                return
+
+class UnsentOutlet:
+    """predict.Outlet of a connection that aiohttp reads. `ended` is awaited until the last bytes are handed over."""
+
+    __slots__ = ("_max_unsent", "_over", "_transport", "_unsent", "_waiter", "keep")
+
+    def __init__(self, transport: asyncio.Transport, unsent: Unsent, max_unsent: int) -> None:
+        self._transport = transport
+        self._unsent = unsent
+        self._max_unsent = max_unsent
+        self._waiter: asyncio.Future[None] | None = None
+        self._over = False
+        self.keep = False
+
+    def send(self, buffers: tuple[Body, ...], *, last: bool, keep: bool) -> None:
+        self._unsent.write(buffers)
+        if last:
+            self.keep = keep
+            self._over = True
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(None)
+        elif self._transport.get_write_buffer_size() > self._max_unsent:
+            self._transport.abort()  # aiohttp then cancels the request, as for any client that leaves
+
+    async def ended(self) -> None:
+        if not self._over:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
 
 
 async def read_body(content: StreamReader, connection: Connection, limits: Limits) -> bytes:

@@ -114,6 +114,7 @@ class Front:
         self._acceptors.clear()
         self._lean.clear()
         self._doors.clear()
+        self._services.unsent.close()
         self.bound.clear()
 
     async def _see_tls_off(self) -> None:

@@ -19,10 +19,10 @@ from ..core.payload import Body
 from .accesslog import peer_text
 from .asked import Asked
 from .limits import Limits
-from .outlet import write
 from .predict import Prediction
 from .request import Head
 from .services import Services
+from .unsent import Unsent
 
 # A head that this expression and any HTTP parser read in the same way. No part of it can match in two ways, so that it
 # takes linear time on every input.
@@ -48,8 +48,8 @@ class Lean(asyncio.Protocol):
     """One connection; also the Outlet of the prediction that it is at."""
 
     __slots__ = (
-        "_acceptor", "_arrival", "_ended", "_known", "_moved", "_peer", "_prediction", "_rest", "_since", "_transport",
-        "_unread", "_unsent",
+        "_acceptor", "_arrival", "_ended", "_known", "_peer", "_prediction", "_rest", "_since", "_transport", "_unread",
+        "_unsent",
     )  # fmt: skip
 
     def __init__(self, acceptor: LeanAcceptor) -> None:
@@ -64,28 +64,44 @@ class Lean(asyncio.Protocol):
         self._unread = False  # whether bytes of this request, or behind it, may be on the way or in the kernel
         self._ended = False  # our side is closed; what still comes is of no interest
         self._since = monotonic()  # when the connection fell idle
-        self._unsent = 0  # bytes that the client had not taken at the last look
-        self._moved = 0.0  # when that number was last seen to change
+        self._unsent: Unsent | None = None  # there is one as long as there is a transport
 
     # ---- asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._unsent = Unsent(self._acceptor.services.unsent, self._transport)
         self._peer = peer_text(transport.get_extra_info("peername"))  # once, for every request's line in the access log
         self._acceptor.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._acceptor.connections.discard(self)
-        self._transport = None
+        self._leave()
         self._arrived()
         if self._prediction is not None:
             prediction, self._prediction = self._prediction, None
             prediction.abandon()
 
+    def _leave(self) -> None:
+        self._acceptor.connections.discard(self)
+        self._transport = None
+        if self._unsent is not None:
+            self._unsent.resume_writing()
+            self._unsent = None
+
+    def pause_writing(self) -> None:
+        if self._unsent is not None:
+            self._unsent.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._unsent is not None:
+            self._unsent.resume_writing()
+            self._go_on()
+
     def data_received(self, data: bytes) -> None:
         if self._ended:
             return
-        if self._prediction is not None or self._rest:  # what was sent ahead comes first
+        # What was sent ahead comes first, and nothing is read while the client leaves answers unread.
+        if self._prediction is not None or self._rest or (self._unsent is not None and self._unsent.waiting):
             self._rest += data
             if self._transport is not None and len(self._rest) > _LONGEST_HEAD:
                 self._transport.pause_reading()  # a client may send its next request early, not its next hundred
@@ -159,8 +175,7 @@ class Lean(asyncio.Protocol):
 
     def _hand_over(self, transport: asyncio.Transport, data: bytes) -> None:
         """From here on the connection is aiohttp's, which sees the request as it came."""
-        self._acceptor.connections.discard(self)
-        self._transport = None
+        self._leave()
         protocol = self._acceptor.full()
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
@@ -169,10 +184,10 @@ class Lean(asyncio.Protocol):
     # ---- predict.Outlet
 
     def send(self, buffers: tuple[Body, ...], *, last: bool, keep: bool) -> None:
-        transport = self._transport
-        if transport is None:
+        transport, unsent = self._transport, self._unsent
+        if transport is None or unsent is None:
             return
-        write(transport, buffers)
+        unsent.write(buffers)
         if not last:
             if transport.get_write_buffer_size() > self._acceptor.services.limits.max_unsent:
                 transport.abort()
@@ -182,6 +197,10 @@ class Lean(asyncio.Protocol):
             self._end(transport)
             return
         self._since = monotonic()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Read the next request, if one was sent ahead and all answers before it were taken."""
         if self._rest:
             # Not at once: answers that need no waiting would go one level deeper for each request sent ahead.
             asyncio.get_running_loop().call_soon(self._next)
@@ -197,7 +216,8 @@ class Lean(asyncio.Protocol):
             transport.close()
 
     def _next(self) -> None:
-        if self._prediction is None and self._transport is not None:
+        taken = self._unsent is not None and not self._unsent.waiting
+        if self._prediction is None and self._transport is not None and taken and self._rest:
             data, self._rest = self._rest, b""
             self._transport.resume_reading()
             self._read(data)
@@ -216,12 +236,7 @@ class Lean(asyncio.Protocol):
         limits = self._acceptor.services.limits
         if self._transport is None:
             return
-        unsent = self._transport.get_write_buffer_size()
-        if unsent != self._unsent or not unsent:
-            self._unsent, self._moved = unsent, now
-        if now - self._moved > limits.write_stall:
-            self._transport.abort()
-        elif self._arrival is not None and self._prediction is not None:
+        if self._arrival is not None and self._prediction is not None:
             late = self._arrival.late(now, limits)
             if late:
                 self._arrived()
@@ -304,7 +319,7 @@ class LeanAcceptor:
         self.services = services
         self.connections: set[Lean] = set()
         limits = services.limits
-        self._interval = min(limits.keep_alive, limits.body_idle, limits.body_grace, limits.write_stall) / _SWEEPS
+        self._interval = min(limits.keep_alive, limits.body_idle, limits.body_grace) / _SWEEPS
         self._timer = asyncio.get_running_loop().call_later(self._interval, self._sweep)
 
     def __call__(self) -> asyncio.Protocol:

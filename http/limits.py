@@ -22,4 +22,5 @@ class Limits:
     chunk_slack: int = 1024 * 1024  # of chunk framing, on top of as many bytes as the body itself has
     linger: float = 2.0  # reads what a refused client still sends, so that it gets to see the answer
     write_stall: float = 60.0  # a client that does not take its answer
+    max_unsent_total: int = 512 * 1024 * 1024  # of all answers that their clients have not taken
     max_unsent: int = 16 * 1024 * 1024  # of a streamed answer that the client does not take

@@ -1,4 +1,4 @@
-"""TransportOutlet: writes answer bytes straight to a transport, without waiting for the task that reads."""
+"""Writing answer bytes straight to a transport, past aiohttp's own responses."""
 
 from __future__ import annotations
 
@@ -29,34 +29,6 @@ class Sent:
 
     async def write_eof(self) -> None:
         return None
-
-
-class TransportOutlet:
-    """predict.Outlet over a transport. `ended` is awaited until the last bytes are handed over."""
-
-    __slots__ = ("_max_unsent", "_over", "_transport", "_waiter", "keep")
-
-    def __init__(self, transport: asyncio.Transport, max_unsent: int) -> None:
-        self._transport = transport
-        self._max_unsent = max_unsent
-        self._waiter: asyncio.Future[None] | None = None
-        self._over = False
-        self.keep = False
-
-    def send(self, buffers: tuple[Body, ...], *, last: bool, keep: bool) -> None:
-        write(self._transport, buffers)
-        if last:
-            self.keep = keep
-            self._over = True
-            if self._waiter is not None and not self._waiter.done():
-                self._waiter.set_result(None)
-        elif self._transport.get_write_buffer_size() > self._max_unsent:
-            self._transport.abort()  # aiohttp then cancels the request, as for any client that leaves
-
-    async def ended(self) -> None:
-        if not self._over:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
 
 
 def write(transport: asyncio.Transport, buffers: tuple[Body, ...]) -> None:

@@ -12,6 +12,7 @@ from .auth import Guard
 from .limits import Limits
 from .reply import PLAIN, Letterhead
 from .request import Head
+from .unsent import UnsentTotal
 
 if TYPE_CHECKING:
     from ..core.controlplane import ControlPlane
@@ -37,6 +38,10 @@ class Services:
     guard: Guard | None = None
     letterhead: Letterhead = PLAIN
     draining: bool = False
+    unsent: UnsentTotal = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.unsent = UnsentTotal(self.limits)
 
     def answered(self, head: Head, status: int, took: float = 0.0, request_id: str = "") -> None:
         """Count and log a request that has its answer, `took` seconds after its head was read; `request_id` is what the

@@ -161,6 +161,13 @@ class Settings:
         "how much the bodies of all requests may take that wait or run, in all models; what is over it is refused",
         unit="bytes",
     )
+    max_unsent_bytes: int = _key(
+        2**29,
+        _whole(1, 2**63 - 1),
+        "how much all answers may take that their clients have not taken yet; beyond it connections that take nothing"
+        " are ended first",
+        unit="bytes",
+    )
     job_queue_size: int = _key(100, _whole(1), "how many may wait for a worker, per model version", unit="requests")
     number_of_gpu: int | None = _key(None, _whole(0), "use only this many of the visible GPUs; default: all of them")
     gpu_memory_headroom: int = _key(256, _whole(0), "memory of each GPU that is promised to no worker", unit="MiB")

@@ -42,6 +42,7 @@ OURS = {
     "handler_errors_in_response",
     "scheduling_headers",
     "max_pending_bytes",
+    "max_unsent_bytes",
     "package_folder",
     "token_error_status",
     "log_format",

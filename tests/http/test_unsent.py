@@ -1,0 +1,108 @@
+"""Answers that clients leave unread: what one connection and all of them may keep, and whom that ends."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
+
+import pytest
+
+from torchserve.core.payload import Payload, Reply
+from torchserve.http.limits import Limits
+
+from .doubles import SOON, FakeDataPlane, House, Sink, answer, connect, house, post, until
+
+MB = 1_000_000
+WAYS = pytest.mark.parametrize("method", ["POST", "GET"])  # the one is read by lean.py, the other by aiohttp
+
+
+def big(payload: Payload, sink: Sink) -> None:
+    """Answer with so many MB as the body says."""
+    asyncio.get_running_loop().call_soon(sink.done, Reply(bytes(int(payload.parts[0].body or b"8") * MB)))
+
+
+def deaf(reader: asyncio.StreamReader) -> None:
+    """Read nothing from now on."""
+    reader._transport.pause_reading()  # type: ignore[attr-defined]
+
+
+def hear(reader: asyncio.StreamReader) -> None:
+    reader._transport.resume_reading()  # type: ignore[attr-defined]
+
+
+def unsent(h: House) -> int:
+    return h.front._services.unsent.size
+
+
+@WAYS
+async def test_what_was_sent_ahead_is_not_read_while_an_answer_is_unread_and_none_of_it_is_lost(method: str) -> None:
+    async with house(data=FakeDataPlane(behave=big)) as h, connect(h.port()) as (reader, writer):
+        deaf(reader)
+        writer.write(b"".join(post("/predictions/m", b"%d" % (8 + i % 2), method=method) for i in range(40)))
+        await until(lambda: unsent(h))
+        for _ in range(100):  # turns of the loop, in which a front that goes on would
+            await asyncio.sleep(0)
+        assert len(h.data.payloads) <= 2
+        assert unsent(h) <= 9 * MB + 1000
+        hear(reader)
+        for i in range(40):
+            assert len((await answer(reader))[1]) == (8 + i % 2) * MB
+        assert len(h.data.payloads) == 40
+
+
+@WAYS
+async def test_an_answer_that_is_added_is_no_sign_of_a_client_that_reads(method: str) -> None:
+    limits = Limits(write_stall=0.4, max_unsent=1000 * MB)
+    sinks: list[Sink] = []
+    async with house(limits, FakeDataPlane(behave=lambda payload, sink: sinks.append(sink))) as h:
+        async with connect(h.port()) as (reader, writer):
+            deaf(reader)
+            writer.write(post("/predictions/m", b"", method=method))
+            await until(lambda: sinks)
+            async with asyncio.timeout(SOON):
+                while not h.data.cancelled:  # a little more, again and again
+                    sinks[0].chunk(Reply(bytes(100_000)))
+                    await asyncio.sleep(0.05)
+            assert [entry.status for entry in h.log] == [499]
+
+
+@WAYS
+async def test_beyond_what_all_may_keep_who_reads_nothing_is_ended_and_who_reads_is_not(
+    method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = replace(Limits(), max_unsent_total=60 * MB)
+    async with house(limits, FakeDataPlane(behave=big)) as h, AsyncExitStack() as stack:
+        for _ in range(20):
+            reader, writer = await stack.enter_async_context(connect(h.port()))
+            deaf(reader)
+            writer.write(post("/predictions/m", b"12", method=method))
+        peak = 0
+        while len(h.log) < 20:
+            peak = max(peak, unsent(h))
+            await asyncio.sleep(0.001)
+        reader, writer = await stack.enter_async_context(connect(h.port()))
+        for _ in range(5):
+            writer.write(post("/predictions/m", b"30", method=method))
+            assert len((await answer(reader))[1]) == 30 * MB
+            peak = max(peak, unsent(h))
+        assert peak <= limits.max_unsent_total
+        lines = [record.message for record in caplog.records if "max_unsent_bytes" in record.message]
+        assert len(lines) == 1, "however many were ended"
+
+
+@WAYS
+async def test_what_is_unsent_is_counted_to_the_last_byte_and_forgotten_with_its_connection(method: str) -> None:
+    async with house(data=FakeDataPlane(behave=big)) as h:
+        for leaves in (True, False):
+            async with connect(h.port()) as (reader, writer):
+                deaf(reader)
+                writer.write(post("/predictions/m", b"20", method=method))
+                await until(lambda: unsent(h))
+                if not leaves:
+                    hear(reader)
+                    assert len((await answer(reader))[1]) == 20 * MB
+                    assert unsent(h) == 0
+                with suppress(ConnectionError):
+                    writer.transport.abort()
+            await until(lambda: unsent(h) == 0)
