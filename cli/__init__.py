@@ -1,1 +1,1 @@
-"""The commands: `torchserve` and `torch-model-archiver`. Never imports torch."""
+"""The commands `torchserve`, `torch-model-archiver` and `torch-workflow-archiver`. Nothing here imports torch."""

@@ -1,4 +1,7 @@
-"""`torch-model-archiver`: packs a model's files into an archive. Same flags, layout and exit codes as version 0.12."""
+"""The command `torch-model-archiver`, which packs a model's files into an archive.
+
+Its flags, the layout of its archives and its exit codes are those of torch-model-archiver 0.12.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ _RUNTIMES = ("python", "python3", "LSP")
 
 
 class _OnStderr(logging.Handler):
-    """What pack() has to say, in the form of torch-model-archiver."""
+    """A logging handler that prints records to standard error in torch-model-archiver's format."""
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(f"{record.levelname} - {record.getMessage()}", err=True)
@@ -27,7 +30,7 @@ class _OnStderr(logging.Handler):
 
 @contextmanager
 def notes_on_stderr(module: str) -> Iterator[None]:
-    """What the logger of `module` says meanwhile goes to standard error."""
+    """Print what the logger named `module` logs to standard error while the context is open."""
     logger, handler = logging.getLogger(module), _OnStderr()
     logger.addHandler(handler)
     try:

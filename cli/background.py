@@ -1,4 +1,8 @@
-"""Starting the server in the background: a child in a session of its own that tells when it is ready, or why not."""
+"""How the server is started in the background.
+
+The parent starts the server as a child process in a session of its own, and waits on a pipe until the child reports
+either the addresses it serves at or the reason why it could not start.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,10 @@ _CLEARING = 10.0  # seconds a failed start has for its clean-up
 
 
 class Reporter:
-    """The child's side of the pipe on which a background server tells how its start went. Inert elsewhere."""
+    """A reporter that tells the parent process, through a pipe, how the start of a background server went.
+
+    In a process that was not started by `start_in_background` there is no pipe, and all methods do nothing.
+    """
 
     def __init__(self) -> None:
         descriptor = os.environ.pop(_PIPE, None)
@@ -32,13 +39,15 @@ class Reporter:
 
     @property
     def in_background(self) -> bool:
+        """Return whether this process was started by `start_in_background`."""
         return self._pipe is not None
 
     def ready(self, addresses: Mapping[str, str]) -> None:
-        """The server answers at these addresses, by face."""
+        """Report that the server has started, with its addresses by API ("inference", "management", "metrics")."""
         self._tell({"addresses": addresses})
 
     def failed(self, reason: str) -> None:
+        """Report that the start has failed for `reason`."""
         self._tell({"error": reason})
 
     def _tell(self, report: dict[str, object]) -> None:
@@ -48,12 +57,15 @@ class Reporter:
 
 
 def start_in_background(arguments: Sequence[str], logs: Path) -> str:
-    """Start, wait for the first health check, and return the lines to print. Raises InvalidConfig with the reason."""
+    """Start the server in the background and return the lines to print once it has answered its first health check.
+
+    Raises InvalidConfig with the child's reason if the server does not start.
+    """
     log_file = logs / "ts_log.log"
     try:
         logs.mkdir(parents=True, exist_ok=True)
         output = log_file.open("ab")
-    except OSError:  # a log disk that can't be written costs the logs, not the service
+    except OSError:  # without a writable log folder the server runs without logs
         output = Path(os.devnull).open("ab")  # noqa: SIM115  (closed below, like the file it stands in for)
     reading, writing = os.pipe()
     console = keeps_output(1)
@@ -69,12 +81,12 @@ def start_in_background(arguments: Sequence[str], logs: Path) -> str:
         )
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        told = pipe.read()  # ends when the child has told, or has died
-    report: dict[str, Any] = json.loads(told) if told else {"error": "it ended without a word"}
+        told = pipe.read()  # returns when the child has reported or has died
+    report: dict[str, Any] = json.loads(told) if told else {"error": "its process ended without giving a reason"}
     if "error" in report:
         _wait_for_the_end(child)
         raise InvalidConfig(f"TorchServe did not start: {report['error']} (log: {log_file})")
-    child.returncode = 0  # it is meant to outlive us, which subprocess would warn about
+    child.returncode = 0  # the server outlives this process; subprocess would warn about a running child
     addresses: dict[str, str] = report["addresses"]
     lines = [f"TorchServe is running (pid {child.pid}) and {_ping(parse_address(addresses['inference']))}."]
     lines += [f"  {face:<10} {address}" for face, address in addresses.items()]
@@ -99,7 +111,11 @@ def keeps_output(descriptor: int) -> bool:
 
 
 def _wait_for_the_end(child: subprocess.Popen[bytes]) -> None:
-    """A server that has told its failure still clears its pid file, folders and workers away: the caller may retry."""
+    """Wait until `child` has ended, and kill it after _CLEARING seconds.
+
+    A server that has reported its failure still removes its pid file, its folders and its workers. Until it has ended,
+    another start would find them.
+    """
     try:
         child.wait(timeout=_CLEARING)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""`torchserve bench`: how fast does this server answer this model's requests, rightly?"""
+"""The command `torchserve bench`, which measures how fast a server answers one model's requests correctly."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from .target import find_inference, find_target
 
 
 class NothingMeasured(click.ClickException):
-    """One line that says why."""
+    """An error that ends `torchserve bench` with exit status 2: nothing was measured, for the reason in its message."""
 
     exit_code = 2
 
@@ -38,7 +39,7 @@ def bench(**given: Any) -> None:
     """Load MODEL of a running server and print what came of it, as Markdown.
 
     With --rate the load comes when it comes (open loop), and latencies count from when a request was due; with
-    --concurrency each connection waits for its answer (closed loop), so a slow server is asked less. Every answer is
+    --concurrency each connection waits for its answer (closed loop), so a slow server is options less. Every answer is
     checked. Exit status: 0; 1 if requests failed or the generator was late, so that the figures are not to be used;
     2 if nothing was measured.
 
@@ -46,90 +47,93 @@ def bench(**given: Any) -> None:
     torchserve bench mnist --input digit.png --rate 200 --slo-ms 50
     torchserve bench mnist --input images/ --concurrency 16 --seconds 30 --json result.json
     """
-    asked = read_bench_options(given)
+    options = read_bench_options(given)
     try:
-        outcome, subject = _run(asked)
+        outcome, subject = _run(options)
     except click.UsageError:
         raise
     except click.ClickException as error:
         raise NothingMeasured(error.message) from None
     click.echo(markdown(outcome, subject))
     columns = ab_columns(outcome, subject)
-    if asked.as_json is not None:
-        _write(asked.as_json, json.dumps(as_json(outcome, subject), indent=2) + "\n")
-    if asked.csv is not None:
-        _write(asked.csv, as_csv(columns))
-    if asked.report_location is not None:
-        _write(asked.report_location / "benchmark" / "ab_report.csv", as_csv(columns))
+    if options.as_json is not None:
+        _write(options.as_json, json.dumps(as_json(outcome, subject), indent=2) + "\n")
+    if options.csv is not None:
+        _write(options.csv, as_csv(columns))
+    if options.report_location is not None:
+        _write(options.report_location / "benchmark" / "ab_report.csv", as_csv(columns))
     sys.exit(1 if outcome.faults() else 0)
 
 
-def _run(asked: BenchOptions) -> tuple[Outcome, Subject]:
-    payloads, load = _payloads(asked), asked.load()
+def _run(options: BenchOptions) -> tuple[Outcome, Subject]:
+    payloads, load = _payloads(options), options.load()
     with contextlib.ExitStack() as stack:
-        management = _management(asked)
+        management = _management(options)
         if management is not None:
             stack.enter_context(management)
-        if asked.url is not None:
-            stack.enter_context(_registered(asked, management))
-        return _measure(asked, payloads, load, management)
+        if options.url is not None:
+            stack.enter_context(_registered(options, management))
+        return _measure(options, payloads, load, management)
 
 
 def _measure(
-    asked: BenchOptions, payloads: tuple[Payload, ...], load: Closed | Open, management: Client | None
+    options: BenchOptions, payloads: tuple[Payload, ...], load: Closed | Open, management: Client | None
 ) -> tuple[Outcome, Subject]:
-    from .loadgen.generator import GeneratorError, drive  # late: it brings multiprocessing
+    from .loadgen.generator import GeneratorError, drive  # slow to import: it needs multiprocessing
 
-    address, key = find_inference(asked.inference, asked.key, asked.config_properties)
-    headers = dict(asked.header) | ({"Authorization": f"Bearer {key}"} if key else {})
-    verify = not (address.loopback or asked.insecure)
-    check, words = choose_check(asked.check, address, asked.path, payloads, headers, asked.timeout, verify=verify)
+    address, key = find_inference(options.inference, options.key, options.config_properties)
+    headers = dict(options.header) | ({"Authorization": f"Bearer {key}"} if key else {})
     scenario = Scenario(
-        address, asked.path, payloads, load, asked.seconds, asked.requests,
-        None if asked.slo_ms is None else asked.slo_ms / 1e3, check, headers, asked.timeout, asked.seed,
-        most_warmup=asked.warmup, most_late=None if asked.late_ms is None else asked.late_ms / 1e3,
-        processes=asked.processes, verify=verify,
+        address, options.path, payloads, load, options.seconds, options.requests,
+        None if options.slo_ms is None else options.slo_ms / 1e3,
+        headers=headers, timeout=options.timeout, seed=options.seed, most_warmup=options.warmup,
+        most_late=None if options.late_ms is None else options.late_ms / 1e3, processes=options.processes,
+        verify=not (address.loopback or options.insecure),
     )  # fmt: skip
+    check, words = choose_check(options.check, scenario)
     before = _scrape(management)
     try:
-        outcome = drive(scenario)
+        outcome = drive(replace(scenario, check=check))
     except GeneratorError as error:
         raise click.ClickException(str(error)) from None
-    told = _server_stats(before, _scrape(management), asked.model)
-    source = str(asked.input[0]) if asked.input else "--data"
-    return outcome, Subject(asked.model, source, words, _machine(), _described(management, asked.model), told)
+    told = _server_stats(before, _scrape(management), options.model)
+    source = str(options.input[0]) if options.input else "--data"
+    return outcome, Subject(options.model, source, words, _machine(), _described(management, options.model), told)
 
 
-def _payloads(asked: BenchOptions) -> tuple[Payload, ...]:
-    if asked.data is not None:
-        return (Payload("--data", asked.data.encode(), asked.content_type or "text/plain"),)
+def _payloads(options: BenchOptions) -> tuple[Payload, ...]:
+    if options.data is not None:
+        return (Payload("--data", options.data.encode(), options.content_type or "text/plain"),)
     try:
-        return read_payloads(asked.input, asked.content_type)
+        return read_payloads(options.input, options.content_type)
     except (OSError, ValueError) as error:
         raise click.UsageError(f"--input: {error}") from None
 
 
-def _management(asked: BenchOptions) -> Client | None:
-    """The server's other faces: whoever benchmarks a server of another kind names one that it hasn't, and gets None."""
-    if asked.inference is not None and asked.management is None and asked.url is None:
+def _management(options: BenchOptions) -> Client | None:
+    """Return a client of the server's management and metrics APIs, or None if only an inference address was given.
+
+    A server of another kind has no such APIs.
+    """
+    if options.inference is not None and options.management is None and options.url is None:
         return None
-    target = find_target(asked.management, asked.token, asked.insecure)
+    target = find_target(options.management, options.token, options.insecure)
     return Client(target, timeout=120.0)
 
 
 @contextlib.contextmanager
-def _registered(asked: BenchOptions, management: Client | None) -> Iterator[None]:
-    """The model of --url, as benchmark-ab.py registers one, until the end."""
+def _registered(options: BenchOptions, management: Client | None) -> Iterator[None]:
+    """Register the model of --url as benchmark-ab.py does, and remove it when the context ends."""
     assert management is not None
     query = {
-        "url": asked.url, "model_name": asked.model, "initial_workers": asked.workers, "batch_size": asked.batch_size,
-        "max_batch_delay": asked.batch_delay, "synchronous": True,
+        "url": options.url, "model_name": options.model, "initial_workers": options.workers,
+        "batch_size": options.batch_size, "max_batch_delay": options.batch_delay, "synchronous": True,
     }  # fmt: skip
     management.manage("POST", "models", query=query)
     try:
         yield
     finally:
-        management.manage("DELETE", "models", asked.model)
+        management.manage("DELETE", "models", options.model)
 
 
 def _scrape(management: Client | None) -> Scrape | None:

@@ -1,4 +1,4 @@
-"""The options of `torchserve bench`, and benchmark-ab.py's names for them."""
+"""The options of `torchserve bench`, each with benchmark-ab.py's name for it where there is one."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .loadgen.scenario import ENDLESS, Closed, Open
 from .reference_answers import CHECKS
 from .target import target_options
 
-_BENCHMARK = "benchmark"  # the name benchmark-ab.py registers its model by
-_CONCURRENCY = 10  # benchmark-ab.py's
+_BENCHMARK = "benchmark"  # the name under which benchmark-ab.py registers its model
+_CONCURRENCY = 10  # benchmark-ab.py's default
 _OPEN_MOST = 1024
 _SPIKE = 10.0  # seconds at most
 _POSITIVE = click.IntRange(1)
@@ -26,7 +26,7 @@ _POSITIVE = click.IntRange(1)
 
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
-    """What the command line says, under the options' names."""
+    """A frozen record of the command line. Each field has its option's name."""
 
     model: str
     version: str | None
@@ -62,7 +62,10 @@ class BenchOptions:
     insecure: bool
 
     def load(self) -> Closed | Open:
-        """Open with --rate, else closed. Raises click.UsageError for a trace that can't be read."""
+        """Return an open loop if --rate was given, otherwise a closed loop.
+
+        Raises click.UsageError if --arrivals names a trace file that can't be read.
+        """
         if self.rate is None:
             return Closed(self.concurrency or _CONCURRENCY)
         if self.arrivals not in ENDLESS:
@@ -76,7 +79,10 @@ class BenchOptions:
 
 
 def read_bench_options(given: dict[str, Any]) -> BenchOptions:
-    """Raises click.UsageError for what doesn't go together."""
+    """Return the options as `click` parsed them, with MODEL and --path filled in.
+
+    Raises click.UsageError for options that contradict one another.
+    """
     model, path = given["model"], given["path"]
     if not given["input"] and given["data"] is None:
         raise click.UsageError("nothing to send: name a file or a folder with --input, or give --data TEXT")
@@ -106,7 +112,7 @@ def _header(_context: click.Context, _option: click.Parameter, values: tuple[str
 
 
 def bench_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """All of them; the names of benchmark-ab.py beside ours."""
+    """Add all options of `torchserve bench`, benchmark-ab.py's names included, to a click command."""
     for option in reversed((*_what(), *_how(), *_where(), *_of_ab())):
         command = option(command)
     return target_options(command)

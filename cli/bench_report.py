@@ -1,4 +1,6 @@
-"""A load's outcome as Markdown, as JSON, and as the CSV that TorchServe's benchmark-ab.py writes. Pure."""
+"""The result of `torchserve bench` as Markdown, as JSON, and as the CSV file that TorchServe's benchmark-ab.py writes.
+No I/O.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,12 @@ from .server_stats import ServerStats
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What was measured. `described`: the management API's JSON of the version that answers, or {}."""
+    """A description of what was measured.
+
+    `source` names the payloads, `checked` says in words how responses were checked, `described` is the management API's
+    JSON of the version that answered, or {} if the server has no such API, and `server` holds the server's own
+    statistics.
+    """
 
     model: str
     source: str
@@ -27,7 +34,7 @@ class Subject:
 
 
 def markdown(outcome: Outcome, subject: Subject) -> str:
-    """What a terminal shows, and what can be pasted into an issue."""
+    """Return the report that is printed, which can be pasted into an issue."""
     scenario, tally = outcome.scenario, outcome.tally
     faults, remarks = outcome.faults(), outcome.remarks()
     rows = [
@@ -127,7 +134,10 @@ def _server(subject: Subject) -> list[tuple[str, str]]:
 
 
 def ab_columns(outcome: Outcome, subject: Subject) -> dict[str, object]:
-    """benchmark-ab.py's columns under its names, and ours behind them; what can't be known from outside is empty."""
+    """Return benchmark-ab.py's columns by name, followed by our own.
+
+    A column whose value can't be seen from outside the server is an empty string.
+    """
     tally, model, told = outcome.tally, subject.described, subject.server
     failed = tally.faults + outcome.refused
     percents = {f"P{p}": _ms(tally.latency.quantile(p / 100)) for p in (50, 90, 99)}
@@ -161,7 +171,7 @@ def ab_columns(outcome: Outcome, subject: Subject) -> dict[str, object]:
 
 
 def as_csv(columns: Mapping[str, object]) -> str:
-    """A row of names and one of values."""
+    """Return CSV text of two rows: the names of the columns and their values."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(columns)
@@ -170,7 +180,7 @@ def as_csv(columns: Mapping[str, object]) -> str:
 
 
 def as_json(outcome: Outcome, subject: Subject) -> dict[str, Any]:
-    """Everything; the keys stay."""
+    """Return the JSON of --json. Its keys are public and must not change."""
     told = subject.server
     return {
         "model": subject.model,

@@ -1,4 +1,4 @@
-"""Client: calls of a server's management and metrics APIs; what goes wrong is one line for the terminal."""
+"""A client of the management and metrics APIs. Its errors are one-line messages for a terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KEYLESS = "InvalidKeyException"
 
 
 class Refused(click.ClickException):
-    """The server's own message; `status` is HTTP's."""
+    """An error response of the server. `message` is the server's own text, `status` the HTTP status."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -29,10 +29,14 @@ class Refused(click.ClickException):
 
 
 class Client:
-    """Keeps its connection to the management API between calls. All methods raise click.ClickException."""
+    """A client that keeps its connections open between calls. All its methods raise click.ClickException."""
 
     def __init__(self, target: Target, timeout: float | None = 30.0) -> None:
-        """`timeout`, in seconds, is for each read; None: as long as the server takes, which has its own limits."""
+        """Make a client of the server at `target`.
+
+        `timeout`, in seconds, applies to each read from a socket. With None the client waits as long as the server's
+        own limits let an operation take.
+        """
         self.target = target
         self._timeout = timeout
         self._kept: dict[Address, http.client.HTTPConnection] = {}
@@ -46,7 +50,10 @@ class Client:
         self._kept.clear()
 
     def manage(self, method: str, *path: str, query: Mapping[str, object] | None = None) -> Any:
-        """The JSON of the answer; the path is given in segments, and a parameter that is None is left out."""
+        """Call the management API and return the JSON of its response.
+
+        `path` is given as unquoted segments. Parameters of `query` that are None are left out.
+        """
         where = "/" + "/".join(quote(segment, safe="") for segment in path)
         given = {name: _text(value) for name, value in (query or {}).items() if value is not None}
         body = self._ask(self.target.management, method, f"{where}?{urlencode(given)}" if given else where)
@@ -56,7 +63,7 @@ class Client:
             raise click.ClickException(f"{self.target.management} is no management API: it answers no JSON") from None
 
     def models(self) -> Iterator[dict[str, Any]]:
-        """All models, page by page."""
+        """Yield each registered model's entry in the model list, one page after another."""
         token: str | None = None
         while True:
             page = self.manage("GET", "models", query={"limit": 100, "next_page_token": token})
@@ -66,14 +73,14 @@ class Client:
                 return
 
     def scrape(self) -> str:
-        """The text of /metrics."""
+        """Return the Prometheus text of /metrics."""
         address = self.target.metrics
         if address is None:
             raise click.ClickException("The server's metrics API is off (enable_metrics_api=false): nothing to show.")
         return self._ask(address, "GET", "/metrics").decode()
 
     def _ask(self, address: Address, method: str, where: str) -> bytes:
-        # Metrics are open: the key is for the management API alone.
+        # The metrics API asks for no key, so the key is sent to the management API only.
         secret = self.target.token if address == self.target.management else ""
         try:
             response, body = self._exchange(
@@ -94,7 +101,7 @@ class Client:
     ) -> tuple[http.client.HTTPResponse, bytes]:
         connection = self._kept.get(address)
         if connection is not None and method == "GET":
-            # A kept connection that the server has closed meanwhile says nothing about the server.
+            # The server may have closed this connection since its last use. Only a new one shows whether it runs.
             with contextlib.suppress(OSError, http.client.HTTPException):
                 return _exchange(connection, method, where, headers)
         if connection is not None:

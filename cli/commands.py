@@ -1,4 +1,6 @@
-"""The group behind `torchserve`: TorchServe's flags as they are, and subcommands imported when asked for."""
+"""The click group behind `torchserve`, which accepts TorchServe's flags and imports a subcommand only when it is
+called.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from .option_grammar import expand_prefixes
 
 MODELS_FLAG = "--models"
 
-# subcommand -> the module of this folder that has it, as an attribute of the same name
+# subcommand -> the module that holds it, as an attribute of the same name
 SUBCOMMANDS = {
     "config": ".config",
     "models": ".models",
@@ -24,7 +26,11 @@ SUBCOMMANDS = {
 
 
 def spread_models(args: list[str]) -> list[str]:
-    """`--models a.mar b=c.mar` as `--models a.mar --models b=c.mar`: all words up to the next flag are its values."""
+    """Repeat the flag `--models` before each of its values: `--models a.mar b=c.mar` becomes `--models a.mar --models
+    b=c.mar`.
+
+    All words between `--models` and the next flag are its values, as in TorchServe's command line.
+    """
     spread: list[str] = []
     inside = False
     for word in args:
@@ -47,7 +53,7 @@ class SeveralModels(click.Command):
 
 
 class Commands(click.Group):
-    """TorchServe's flags, or a subcommand as the first word."""
+    """A group that runs a subcommand if the command line begins with one, and is TorchServe's own command otherwise."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         flags_first = bool(args) and args[0].startswith("-")

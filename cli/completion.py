@@ -1,4 +1,4 @@
-"""`torchserve completion`: the script that teaches a shell the commands; and the models of the running server."""
+"""The command `torchserve completion`, and the completion of model names from the running server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 _PROGRAM = "torchserve"
-_WAIT = 1.0  # seconds a shell waits for the names at most
+_WAIT = 1.0  # seconds to wait for the server at most: the user's shell is blocked meanwhile
 
 
 @click.command()
@@ -23,13 +23,16 @@ def completion(context: click.Context, shell: str) -> None:
     found = get_completion_class(shell)
     assert found is not None
     script = found(context.find_root().command, {}, _PROGRAM, f"_{_PROGRAM.upper()}_COMPLETE")
-    # Without source(), which would run the bash there is here: the script may be for another machine.
+    # Not source(), which runs the local bash to check its version: the script may be for another machine.
     click.echo(script.source_template % script.source_vars())
 
 
 def complete_models(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The models of the server that the words so far name. Whatever goes wrong, there is nothing to complete."""
-    from .client import Client  # late: a completion of flags needs no server
+    """Return the names, beginning with `incomplete`, of models on the server that the options so far select.
+
+    Return no names if the server can't be asked: a completion must not print an error into the user's command line.
+    """
+    from .client import Client  # slow to import, and not needed to complete flags
     from .target import find_target
 
     given = context.params

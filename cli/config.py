@@ -1,4 +1,4 @@
-"""`torchserve config`: what a start would be told, and by whom; and whether a config.properties is right."""
+"""The commands `torchserve config show`, which prints where each value comes from, and `check`, which checks a file."""
 
 from __future__ import annotations
 
@@ -77,7 +77,10 @@ def check(file: Path, as_json: bool) -> None:
 
 
 def _refused(found: Configuration) -> list[Finding]:
-    """What a start would refuse although each value is right; a model store may still come from the command line."""
+    """Return what a start would refuse although each value is valid by itself.
+
+    A missing model_store is no finding here, because it may still be given on the command line.
+    """
     store = found.settings.model_store
     try:
         check_start(replace(found.settings, model_store=store or Path()), store_flag=False)

@@ -1,4 +1,4 @@
-"""A connection to the server that these commands belong to, whatever its address is."""
+"""An HTTP connection to a server at any kind of address: http, https or a unix socket."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from ..core.config.address import Address
 def connection_to(
     address: Address, timeout: float | None = 30.0, *, verify: bool = False
 ) -> http.client.HTTPConnection:
-    """To be closed by the caller. Of our own server on this machine, whether its certificate is good is no question."""
+    """Return an unopened connection to `address`, which the caller must close. `timeout` is in seconds, for each read
+    and write.
+
+    The certificate is checked only with `verify`: our own server on this machine may have a self-signed one.
+    """
     if address.path:
         return _UnixConnection(address.path, timeout)
     if not address.tls:

@@ -1,4 +1,6 @@
-"""`torchserve dev`: a folder or a handler's file served as it is, its worker loaded anew when a file changes."""
+"""The command `torchserve dev`, which serves a folder or a handler's file and reloads its worker when a
+file changes.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,9 @@ from .pidfile import running_pid
 
 log = logging.getLogger(__name__)
 
-INTERVAL = 0.4  # seconds between two looks; a change counts once it has stayed so for one
-GRACE = 2.0  # seconds that a batch of the old worker may still take
-# One worker, which is not tried again and again: the next change of a file is its next try.
+INTERVAL = 0.4  # seconds between two looks at the files; a change counts if the next look finds the same states
+GRACE = 2.0  # seconds that a batch on an old worker may still take
+# A worker that fails is not started again: the next change of a file is its next try.
 _DEFAULTS: dict[str, object] = {"minWorkers": 1, "maxWorkers": 1, "maxRetryTimeoutInSec": 1}
 
 
@@ -47,11 +49,13 @@ def dev(source: Path, handler: str | None, port: int, ts_config: Path | None) ->
     """
     with tempfile.TemporaryDirectory(prefix="torchserve-dev-") as scratch:
         folder = Path(scratch)
-        os.environ.setdefault("LOG_LOCATION", str(folder / "logs"))  # not into the folder that is watched
+        os.environ.setdefault(
+            "LOG_LOCATION", str(folder / "logs")
+        )  # outside of the watched folder, where each line would be a change
         os.environ.setdefault("METRICS_LOCATION", str(folder / "logs"))
         try:
             watch = Watch(source, handler, folder / "store")
-            if running_pid() is not None:  # beside a server, at other ports
+            if running_pid() is not None:  # a server holds the pid file of the usual temporary folder
                 os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
             _run(_configuration(watch, port, ts_config), watch)
         except ServeError as error:
@@ -60,9 +64,9 @@ def dev(source: Path, handler: str | None, port: int, ts_config: Path | None) ->
 
 
 def _run(configuration: Configuration, watch: Watch) -> None:
-    from .serve import run  # heavy
+    from .serve import run  # slow to import
 
-    run(configuration, None, None, Reporter(), watch.keep)
+    run(configuration, None, None, Reporter(), watch.reload_on_change)
 
 
 def _configuration(watch: Watch, port: int, ts_config: Path | None) -> Configuration:
@@ -82,7 +86,10 @@ def _configuration(watch: Watch, port: int, ts_config: Path | None) -> Configura
 
 @dataclass(slots=True)
 class Watch:
-    """The model as it is served, and its files as they were then. Raises InvalidArchive for what can't be served."""
+    """A model that is served from `source`, with the states of its files when it was last loaded.
+
+    Raises InvalidArchive for a `source` that can't be served.
+    """
 
     source: Path
     handler: str | None
@@ -100,19 +107,23 @@ class Watch:
         into.mkdir(parents=True)
         return draft(self.source, into, handler=self.handler, defaults=_DEFAULTS)
 
-    async def keep(self, server: ModelServer) -> None:
-        """Until it is cancelled, load anew what has changed."""
+    async def reload_on_change(self, server: ModelServer) -> None:
+        """Reload the model whenever its files change, until this coroutine is cancelled."""
         log.info("%s is served from %s; a change of its files loads it anew", self.draft.name, self.draft.watched)
         while True:
-            changed = await self._change()
+            changed = await self._next_change()
             log.info("%s changed: %s is loaded anew", ", ".join(changed[:5]), self.draft.name)
             try:
-                await self._load_anew(server, changed)
+                await self._reload(server, changed)
             except ServeError as error:
                 log.error("%s", error)
 
-    async def _change(self) -> list[str]:
-        """The files that have changed, once they stay as they are."""
+    async def _next_change(self) -> list[str]:
+        """Return the names of the files that have changed since the last load, once two looks in a row found the same
+        states.
+
+        An editor may write a file in several steps.
+        """
         latest = self._seen
         while True:
             await asyncio.sleep(INTERVAL)
@@ -122,18 +133,21 @@ class Watch:
                 return changed
             latest = now
 
-    async def _load_anew(self, server: ModelServer, changed: list[str]) -> None:
-        """New workers; or the model itself, where its options or what is in its folder are others."""
-        if not self._lays_out(changed):
+    async def _reload(self, server: ModelServer, changed: list[str]) -> None:
+        """Start new workers, or register the model again if its options or the list of its files have changed."""
+        if not self._needs_registering(changed):
             await server.controlplane.renew(self.draft.name, GRACE)
             log.info("%s is loaded", self.draft.name)
             return
-        made = self._draft()  # raises while the old one still serves
+        made = self._draft()  # if this raises, the old model is still served
         await server.controlplane.unregister(self.draft.name, None)
         self.draft = made
         await server.controlplane.load_at_startup(str(made.folder), made.name, 1)
 
-    def _lays_out(self, changed: list[str]) -> bool:
+    def _needs_registering(self, changed: list[str]) -> bool:
+        """Return whether new workers are not enough: a file was added or removed at the top level, or the options were
+        changed.
+        """
         top = {name.partition(os.sep)[0] for name in changed}
         there = {entry.name for entry in self.draft.folder.iterdir()}
         gone = {name for name in top if not (self.draft.watched / name).exists()}

@@ -1,4 +1,4 @@
-"""What a start finds out about its machine and folders, for the dump of the configuration."""
+"""What the dump of the configuration at a start says about the machine and its folders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from ..core.version import __version__
 
 
 def describe_environment(config_file: Path | None, gpus: int) -> Surroundings:
-    """`gpus`: how many workers may be placed on."""
+    """Return the versions, folders and processors of this process. `gpus` is the number of GPUs that workers may be
+    placed on.
+    """
     return Surroundings(
         version=__version__,
         home=Path(__file__).resolve().parents[1],

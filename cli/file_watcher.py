@@ -1,4 +1,4 @@
-"""changed_files(): which files of a folder are others than before. Read anew each time; no daemon, no dependency."""
+"""Which files of a folder have changed, found by reading the folder again; it needs neither a daemon nor inotify."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from pathlib import Path
 FileStates = Mapping[str, tuple[int, int, int]]  # path below the folder -> inode, time of the last change, size
 
 _PASSED_OVER = frozenset({"__pycache__", "logs", "node_modules", "venv", "build", "dist"})
-_MOST = 20_000  # files; a folder with more is watched as far as that
+_MOST = 20_000  # files that are watched at most
 
 
 def file_states(folder: Path) -> FileStates:
-    """What there is now, but for hidden entries, caches, logs and environments."""
+    """Return the state of each file below `folder`, except hidden entries, caches, logs and virtual environments.
+
+    Only the first _MOST files are read.
+    """
     seen: dict[str, tuple[int, int, int]] = {}
     for path, status in _files(folder):
         seen[os.path.relpath(path, folder)] = (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -23,7 +26,7 @@ def file_states(folder: Path) -> FileStates:
 
 
 def changed_files(before: FileStates, now: FileStates) -> list[str]:
-    """The files that came, went, or are others, by name."""
+    """Return the sorted names of the files that were added, removed or changed."""
     return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
 
 
@@ -33,7 +36,7 @@ def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
         try:
             entries = sorted(os.scandir(waiting.pop()), key=lambda entry: entry.name)
         except OSError:
-            continue  # it went while we looked
+            continue  # it was removed after its parent was read
         for entry in entries:
             if entry.name.startswith(".") or entry.name in _PASSED_OVER or entry.name.endswith((".pyc", "~", ".swp")):
                 continue

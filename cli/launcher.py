@@ -1,4 +1,4 @@
-"""What `ts.launcher` offers to scripts and tests: start and stop a server, and register models with it."""
+"""The functions of `ts.launcher`: start and stop a server, and register models with it, from scripts and tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..core.config.properties import read_properties
 
 _COMMAND = (sys.executable, "-P", "-m", "torchserve.cli.main")
 _STARTED = "Model server started"
-_KEPT = 1000  # lines; what nobody takes from the queue beyond that is printed only
+_KEPT = 1000  # lines that the queue holds at most; further lines are only printed
 
 Params = Mapping[str, str] | Iterable[tuple[str, str]]
 
@@ -33,8 +33,9 @@ def start(
 ) -> Queue[str | None]:
     """Stop the server that runs, start one in the foreground of a child process, and return when it has started.
 
-    The queue holds the lines that it logs from then on, with their ends, and a None behind the last; they are printed
-    as well. A server that ends before it has started has its reason printed, and nothing but the None in its queue.
+    The returned queue receives each line that the server logs afterwards, with its newline, and None after the last
+    line. All lines are printed as well. If the server ends before it has started, its output is printed and the queue
+    holds None only.
     """
     stop()
     command = [*_COMMAND, "--start", "--foreground", "--model-store", str(model_store)]
@@ -65,21 +66,23 @@ def load_properties(file_path: str | Path) -> dict[str, str]:
 
 
 def stop(wait: bool = True) -> None:
-    """Stop the server that runs, if one does, as `torchserve --stop`; with `wait`, return when it has ended."""
+    """Stop the running server, if there is one, as `torchserve --stop` does. With `wait`, return only when it has
+    ended.
+    """
     subprocess.run([*_COMMAND, "--stop", *(["--foreground"] if wait else [])], check=False)
     while wait and _running:
         _running.pop().wait()
 
 
 def register_model_with_params(params: Params) -> Any:
-    """POST /models with these query parameters, at port 8081; a `requests.Response`. Needs the package requests."""
-    import requests  # not a dependency of a server
+    """Call POST /models at port 8081 with these query parameters. Return the `requests.Response`. Needs `requests`."""
+    import requests  # not one of the server's dependencies
 
     return requests.post("http://localhost:8081/models", params=params, timeout=600)
 
 
 def register_model(model_name: str, url: str) -> Any:
-    """Register a model with one worker and wait for it; a `requests.Response`."""
+    """Register a model with one worker, wait until the worker is ready, and return the `requests.Response`."""
     return register_model_with_params(
         [("model_name", model_name), ("url", url), ("initial_workers", "1"), ("synchronous", "true")]
     )

@@ -1,4 +1,4 @@
-"""`torchserve lint`: what would fail or is dangerous in an archive, before it is deployed."""
+"""The command `torchserve lint`, which reports what would fail or is dangerous in an archive before it is deployed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Load: what two scrapes of a server say of its models and GPUs. Pure."""
+"""The load of a server's models and GPUs, computed from two scrapes of its metrics. No I/O."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ _MB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ModelLoad:
-    """One version of a model. Rates, quantiles and the batch size are of the time between the scrapes; None: nothing
-    was answered in it. `errors`: requests refused or failed, since the version was registered.
+    """A record of one model version's load.
+
+    Rates, quantiles and the mean batch size cover the time between the two scrapes, and are None if nothing was
+    answered in it. `errors` counts the requests refused or failed since the version was registered.
     """
 
     model: str
@@ -32,7 +34,10 @@ class ModelLoad:
 
 @dataclass(frozen=True, slots=True)
 class GpuLoad:
-    """As the server measured it last (metric_time_interval); percentages, and None for what the driver does not say."""
+    """A record of one GPU's load as the server last measured it (every metric_time_interval seconds).
+
+    Values are None where the driver does not report them. Percentages are from 0 to 100.
+    """
 
     gpu: str
     memory_used_bytes: int | None
@@ -41,13 +46,13 @@ class GpuLoad:
 
 
 def model_loads(before: Scrape, now: Scrape) -> list[ModelLoad]:
-    """By name and version."""
+    """Return the load of each model version, sorted by name and version."""
     known = {(labels["model_name"], labels["model_version"]) for labels, _ in now.of("torchserve_workers")}
     return [_Between(before, now, name, version).load() for name, version in sorted(known)]
 
 
 def gpu_loads(now: Scrape) -> list[GpuLoad]:
-    """By number."""
+    """Return the load of each GPU, sorted by number."""
     names = ("GPUMemoryUsed", "GPUMemoryUtilization", "GPUUtilization")
     known = {labels.get("DeviceId", "") for name in names for labels, _ in now.of(name)}
     found = []
@@ -58,7 +63,10 @@ def gpu_loads(now: Scrape) -> list[GpuLoad]:
 
 
 class _Between:
-    """What happened to one version between two scrapes. A counter that fell began anew."""
+    """A reader of one model version's metrics between two scrapes.
+
+    A counter that is smaller than before was reset by a restart, so its whole value is its growth.
+    """
 
     def __init__(self, before: Scrape, now: Scrape, name: str, version: str) -> None:
         self._before, self._now = before, now

@@ -1,4 +1,7 @@
-"""The command `torchserve`: TorchServe's flags, checked and turned into a start or a stop. Imports stay light here."""
+"""The command `torchserve`: TorchServe's flags, checked and turned into a start or a stop of the server.
+
+Heavy modules are imported only when they are needed, so that --version and wrong flags are answered at once.
+"""
 
 from __future__ import annotations
 
@@ -72,9 +75,9 @@ def main(context: click.Context, show_version: bool, starting: bool, stopping: b
 
             stop(foreground=flags["foreground"])
         else:
-            from .start import start
+            from .start import StartFlags, start
 
-            start(**flags)
+            start(StartFlags(**flags))
     except ServeError as error:
         click.echo(str(error), err=True)
         sys.exit(1)

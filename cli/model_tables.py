@@ -1,4 +1,4 @@
-"""What the management API says of a model, as rows for people. Pure but for `show_versions`."""
+"""What the management API says about a model, as rows of tables. Only `show_versions` prints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STEPS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def version_row(entry: Mapping[str, Any]) -> tuple[object, ...]:
-    """name, version, workers, batch size, waiting requests, archive of one version."""
+    """Return a version's cells in a list of models: name, version, workers, batch size, waiting requests, archive."""
     return (
         entry["modelName"],
         entry["modelVersion"],
@@ -27,14 +27,16 @@ def version_row(entry: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def workers_of(entry: Mapping[str, Any]) -> str:
-    """`2/3`: how many serve, of how many that are wanted; `2/3-5` where they may be more."""
+    """Return the number of ready workers and the number wanted, as `2/3`, or `2/3-5` if the maximum is larger than the
+    minimum.
+    """
     ready = sum(worker["status"] == "READY" for worker in entry["workers"])
     least, most = entry["minWorkers"], entry["maxWorkers"]
     return f"{ready}/{least}" if most <= least else f"{ready}/{least}-{most}"
 
 
 def worker_row(worker: Mapping[str, Any]) -> tuple[object, ...]:
-    """The cells of WORKER_COLUMNS."""
+    """Return a worker's cells, in the order of WORKER_COLUMNS."""
     gpu = worker.get("gpuUsage", "").replace("gpuId::", "").replace("N/A", "") if worker.get("gpu") else ""
     return (
         worker["id"],
@@ -48,14 +50,17 @@ def worker_row(worker: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def state_of(worker: Mapping[str, Any]) -> str:
-    """TorchServe's API has two words, and UNLOADING is all that does not serve; an error says that it will not soon."""
+    """Return "ready", "failing" or "not ready".
+
+    TorchServe's API knows READY and UNLOADING only. A worker that is UNLOADING and has an error keeps failing to start.
+    """
     if worker["status"] == "READY":
         return "ready"
     return "failing" if worker.get("lastError") else "not ready"
 
 
 def in_bytes(count: float) -> str:
-    """`1.5 GiB`; "" for nothing."""
+    """Return a number of bytes in a readable unit, such as `1.5 GiB`, or "" if it is not positive."""
     if count <= 0:
         return ""
     step = min((int(count).bit_length() - 1) // 10, len(_STEPS) - 1)
@@ -63,13 +68,13 @@ def in_bytes(count: float) -> str:
 
 
 def facts(entry: Mapping[str, Any]) -> list[tuple[str, object]]:
-    """What there is to know of a version besides its workers."""
+    """Return names and values of everything that the management API says about a version, except its workers."""
     queue = entry["jobQueueStatus"]
     rows: list[tuple[str, object]] = [("workers", workers_of(entry))]
     rows += [("waiting requests", queue["pendingRequests"]), ("room in the queue", queue["remainingCapacity"])]
     rows += [(key, _shown(value)) for key, value in entry.items() if key not in _APART]
     notes = dict.fromkeys(note for worker in entry["workers"] for note in worker.get("notes", {}).items())
-    rows += notes  # each once: workers of one model mostly choose alike
+    rows += notes  # each note once: most workers of a model have the same notes
     customized = entry.get("customizedMetadata") or {}
     return rows + [(f"customized: {key}", _shown(value)) for key, value in customized.items()]
 

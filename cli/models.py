@@ -1,4 +1,4 @@
-"""`torchserve models`: what a running server has, and changing it, through its management API."""
+"""The commands `torchserve models …`, which list and change a running server's models through its management API."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def models() -> None:
 
 
 def _changing(management: str | None, token: str | None, *, insecure: bool) -> Client:
-    """Loading a model takes what it takes: the server's own time-outs end it."""
+    """Return a client without a time limit, for operations that may load a model: the server's own limits end them."""
     return Client(find_target(management, token, insecure), timeout=None)
 
 
@@ -57,7 +57,7 @@ def list_models(as_json: bool, management: str | None, token: str | None, insecu
             try:
                 rows.append(version_row(client.manage("GET", "models", model["modelName"])[0]))
             except Refused as error:
-                if error.status != 404:  # gone since it was listed
+                if error.status != 404:  # it was removed after the list was read
                     raise
     if rows:
         show_table(("model", "version", "workers", "batch", "waiting", "url"), rows)

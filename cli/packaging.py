@@ -1,4 +1,4 @@
-"""What the Python package `model_archiver` offers to scripts: torch-model-archiver without its command line."""
+"""The functions and classes of the Python package `model_archiver`: torch-model-archiver without its command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ModelArchiverError = PackError
 
 
 class RuntimeType(Enum):
-    """What runs a handler."""
+    """The interpreters that a model's manifest may name."""
 
     PYTHON = "python"
     PYTHON3 = "python3"
@@ -24,7 +24,10 @@ class RuntimeType(Enum):
 
 @dataclass
 class ModelArchiverConfig:
-    """The flags of torch-model-archiver; `extra_files` is a list by comma, `export_path` the current folder if None."""
+    """The flags of torch-model-archiver as fields.
+
+    `extra_files` is a list separated by commas. An `export_path` of None is the current folder.
+    """
 
     model_name: str
     handler: str
@@ -41,12 +44,12 @@ class ModelArchiverConfig:
 
     @classmethod
     def from_args(cls, args: Namespace) -> ModelArchiverConfig:
-        """Take the attributes of a parsed command line; those that it lacks have their defaults."""
+        """Return the configuration of a parsed command line. Attributes that it lacks have their defaults."""
         return cls(**{each.name: getattr(args, each.name) for each in fields(cls) if hasattr(args, each.name)})
 
 
 class ModelArchiver:
-    """The name that scripts import."""
+    """The class of TorchServe's archiver API, kept because scripts import it."""
 
     @staticmethod
     def generate_model_archive(config: ModelArchiverConfig) -> None:
@@ -63,9 +66,10 @@ def generate_model_archive(config: ModelArchiverConfig | None = None) -> None:
 
 
 def package_model(config: ModelArchiverConfig | Namespace, manifest: object = None) -> None:  # noqa: ARG001
-    """Make the archive; `manifest` is made anew from `config`, whatever is given. Raises ModelArchiverError, OSError.
+    """Make the archive that `config` describes. `manifest` is ignored: the manifest is made from `config`.
 
-    `config` may be any object with these attributes; export scripts have Namespaces that lack the newer ones.
+    `config` may be any object with these attributes, because export scripts have Namespaces that lack the newer ones.
+    Raises ModelArchiverError, OSError.
     """
     pack(
         recipe_of(config),

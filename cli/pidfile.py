@@ -1,4 +1,8 @@
-"""The file that says which process is the server, held by a lock that ends with it: no stale pid is ever believed."""
+"""The pid file, which says which process is the server.
+
+The server holds a lock on the file. The kernel releases the lock when the process ends, however it ends, so a stale pid
+file is recognized by its missing lock and the pid in it is never used.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +17,14 @@ from ..core.errors import InvalidConfig
 
 
 def pid_path() -> Path:
-    """TorchServe's place for it; one server per temp folder. Raises InvalidConfig if the folder named is not there."""
+    """Return the path of the pid file, in the temporary folder as TorchServe has it: one server runs per temporary
+    folder.
+
+    Raises InvalidConfig if TEMP, TMPDIR or TMP names a folder that does not exist.
+    """
     for variable in ("TEMP", "TMPDIR", "TMP"):
         folder = os.environ.get(variable)
-        if folder and not Path(folder).is_dir():  # another one would be taken in silence, and --stop would not find it
+        if folder and not Path(folder).is_dir():  # tempfile would use another folder, where --stop would not look
             raise InvalidConfig(f"Invalid temp directory: {folder}, please check {variable} environment variable.")
     try:
         return Path(tempfile.gettempdir()) / ".model_server.pid"
@@ -27,13 +35,15 @@ def pid_path() -> Path:
 
 
 def remove_orphan() -> bool:
-    """Remove a pid file that no server holds; whether there was one."""
+    """Remove a pid file that no server holds, and return whether there was one."""
     try:
         descriptor = os.open(pid_path(), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held until it is gone: a start in between sees it
+        fcntl.flock(
+            descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB
+        )  # locked until it is removed, so that no starting server takes it meanwhile
         pid_path().unlink(missing_ok=True)
     except BlockingIOError:
         return False
@@ -43,7 +53,7 @@ def remove_orphan() -> bool:
 
 
 def running_pid() -> int | None:
-    """The pid of the server that holds the pid file, None if no server does."""
+    """Return the pid of the server that holds the pid file, or None if no server does."""
     try:
         descriptor = os.open(pid_path(), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -59,7 +69,10 @@ def running_pid() -> int | None:
 
 
 class PidFile:
-    """Held by the running server. Raises InvalidConfig if another one runs, or the file can't be had."""
+    """A pid file that this process holds until `remove` is called.
+
+    Raises InvalidConfig if another server holds the file, or the file can't be opened.
+    """
 
     def __init__(self) -> None:
         self._path = pid_path()
@@ -84,9 +97,10 @@ class PidFile:
             with contextlib.suppress(FileNotFoundError):
                 if os.fstat(descriptor).st_ino == self._path.stat().st_ino:
                     return descriptor
-            os.close(descriptor)  # its owner removed it between our two steps
+            os.close(descriptor)  # its owner removed it between open and flock: try again
 
     def remove(self) -> None:
+        """Delete the pid file and release its lock."""
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
         os.close(self._descriptor)

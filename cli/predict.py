@@ -1,4 +1,4 @@
-"""`torchserve predict`: a model's handler once, in the foreground, without a server."""
+"""The command `torchserve predict`, which runs a model's handler once, in the foreground, without a server."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def predict(
         command.append("--")
         for file in files:
             command += [content_type or _type_of(file), str(file.resolve())]
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the handler's, or the debugger's
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the handler's process or its debugger
         try:
             code = subprocess.run(command, check=False).returncode
         finally:
@@ -68,7 +68,10 @@ def predict(
 
 
 def open_model(model: Path, scratch: Path, handler: str | None) -> Archive:
-    """An archive, or a folder or file without a manifest as one. Raises InvalidArchive."""
+    """Return the archive at `model`, or one laid out in `scratch` from a folder or file without a manifest.
+
+    Raises InvalidArchive.
+    """
     if model.suffix == ".py" or (model.is_dir() and not (model / MANIFEST_PATH).is_file()):
         model = draft(model, scratch, handler=handler).folder
     return open_archive(model, scratch)

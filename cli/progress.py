@@ -1,4 +1,4 @@
-"""Progress on a terminal, on standard error: nothing of it is seen where that is none."""
+"""Progress bars on standard error. They are not shown if standard error is not a terminal."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .target import Target
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-_PAUSE = 0.5  # seconds between two questions
+_PAUSE = 0.5  # seconds between two calls of GET /downloads
 
 
 @contextmanager
 def working(text: str) -> Iterator[None]:
-    """A spinner and the time that has gone by."""
+    """Show a spinner and the elapsed time while the context is open."""
     if not sys.stderr.isatty():
         yield
         return
@@ -32,7 +32,7 @@ def working(text: str) -> Iterator[None]:
 
 @contextmanager
 def while_registering(target: Target, url: str) -> Iterator[None]:
-    """The same, with a bar of what the server has downloaded of `url`."""
+    """Show a spinner, and a bar with the progress of the server's download of `url`, while the context is open."""
     if not sys.stderr.isatty():
         yield
         return
@@ -49,7 +49,11 @@ def while_registering(target: Target, url: str) -> Iterator[None]:
 
 @contextmanager
 def downloads_shown(text: str) -> Iterator[Callable[[Sequence[Mapping[str, Any]]], None]]:
-    """A spinner for the whole, and a bar for each download that the yielded function was told of last."""
+    """Show a spinner for the whole operation and one bar per download.
+
+    The context yields a function that takes the current list of downloads. Bars of downloads that are no longer in the
+    list are removed.
+    """
     with _bars() as progress:
         progress.add_task(text, total=None, amount="")
         bars: dict[str, Any] = {}
@@ -75,12 +79,12 @@ def _ask(target: Target, url: str, show: Callable[[Sequence[Mapping[str, Any]]],
             try:
                 found = client.manage("GET", "downloads")["downloads"]
             except (click.ClickException, LookupError, TypeError):
-                return  # a server that can't tell: the spinner goes on
+                return  # a server without this route: only the spinner is shown
             show([each for each in found if each["url"] == url])
 
 
 def amount(received: int, total: int | None) -> str:
-    """`12.5 MiB of 1.0 GiB`, as far as that is known."""
+    """Return what has been received, with the total if it is known: `12.5 MiB of 1.0 GiB`."""
     return f"{in_bytes(received) or '0 B'} of {in_bytes(total)}" if total else in_bytes(received)
 
 

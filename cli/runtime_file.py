@@ -1,4 +1,7 @@
-"""Where the running server can be called: a file beside its pid file, believed while that server runs."""
+"""The runtime file: a JSON file beside the pid file that says at which addresses the running server can be called.
+
+It is used only while the server that wrote it runs.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,11 @@ _SUFFIX = ".json"
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """Addresses by face, and the file of the keys where tokens are on. `others`: it is another user's server."""
+    """A record of where the running server can be called.
+
+    `addresses` are by API. `key_file` is None if token authorization is off. `foreign` says that another user runs the
+    server, in which case nothing else is known.
+    """
 
     addresses: Mapping[str, Address]
     key_file: Path | None = None
@@ -30,12 +37,12 @@ def _path() -> Path:
 
 
 def write_runtime_file(addresses: Mapping[str, str], key_file: Path | None) -> None:
-    """Say where this process serves. Raises OSError. Called while the pid file is held."""
+    """Write where this process serves. This must be called while the pid file is held. Raises OSError."""
     path = _path()
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     told = {"pid": os.getpid(), "addresses": dict(addresses), "key_file": str(key_file) if key_file else None}
     try:
-        # Not through a link that somebody has laid in a folder which all may write to.
+        # The temporary folder may be writable for all: a symbolic link that another user has put there is not followed.
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         with os.fdopen(descriptor, "w") as file:
             json.dump(told, file)
@@ -52,9 +59,10 @@ def remove_runtime_file() -> None:
 
 
 def find_running_server() -> RunningServer | None:
-    """Where the running server is; None if none runs, or it has not said so. Raises InvalidConfig (a bad temp folder).
+    """Return where the running server can be called, or None if no server runs or it has written no runtime file.
 
-    What another user wrote is not believed: it would have this user's key sent to an address of theirs.
+    A file of another user is not used, because this user's key would be sent to an address that the other user chose.
+    Raises InvalidConfig if the temporary folder does not exist.
     """
     pid = running_pid()
     if pid is None:

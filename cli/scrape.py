@@ -1,4 +1,4 @@
-"""Scrape: the numbers in Prometheus text. Pure."""
+"""A parser of Prometheus text. No I/O."""
 
 from __future__ import annotations
 
@@ -18,24 +18,27 @@ _ESCAPED = {"n": "\n"}
 
 @dataclass(frozen=True, slots=True)
 class Scrape:
-    """`at`: when, in seconds of any clock. `samples`: by name, labels and value."""
+    """The samples of one scrape.
+
+    `at` is the time of the scrape in seconds of any clock. `samples` maps a metric's name to its labels and values.
+    """
 
     at: float
     samples: Mapping[str, tuple[tuple[Labels, float], ...]]
 
     def of(self, name: str, **wanted: str) -> Iterator[tuple[Labels, float]]:
-        """The samples of this name that have these labels."""
+        """Yield labels and value of each sample named `name` that has all labels of `wanted`."""
         for labels, value in self.samples.get(name, ()):
             if all(labels.get(key) == text for key, text in wanted.items()):
                 yield labels, value
 
     def total(self, name: str, **wanted: str) -> float:
-        """Their sum."""
+        """Return the sum of the samples named `name` that have all labels of `wanted`."""
         return sum(value for _, value in self.of(name, **wanted))
 
 
 def read_scrape(text: str, at: float) -> Scrape:
-    """A line that is none is left out."""
+    """Parse Prometheus text. Lines that are no samples are left out."""
     found: dict[str, list[tuple[Labels, float]]] = {}
     for line in text.splitlines():
         match = None if line.startswith("#") else _LINE.fullmatch(line.strip())
@@ -59,8 +62,11 @@ def _unescaped(match: re.Match[str]) -> str:
 
 
 def quantile(share: float, buckets: Mapping[float, float]) -> float | None:
-    """The value below which `share` of a histogram lies, as Prometheus's histogram_quantile reckons: evenly within
-    a bucket. `buckets`: how many values are at most so large, by the upper ends, with infinity. None: it is empty.
+    """Return the value below which the share `share` (0 to 1) of a histogram's observations lies, or None if it is
+    empty.
+
+    Observations are taken to be spread evenly within a bucket, as Prometheus's histogram_quantile does. `buckets` maps
+    each upper bound, infinity included, to the number of observations that do not exceed it.
     """
     ends = sorted(buckets)
     if not ends or not math.isinf(ends[-1]) or buckets[ends[-1]] <= 0:

@@ -1,4 +1,4 @@
-"""The composition root: settings -> ModelServer -> Front, run until a signal, then drained."""
+"""The composition root: makes the ModelServer and the Front from the settings, and runs them until a signal."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ from .runtime_file import remove_runtime_file, write_runtime_file
 
 log = logging.getLogger(__name__)
 
-Beside = Callable[[ModelServer], Coroutine[Any, Any, None]]
+Companion = Callable[[ModelServer], Coroutine[Any, Any, None]]
 
 _FACES: tuple[Face, ...] = ("inference", "management", "metrics")
-DRAIN = 25.0  # seconds that accepted requests may take after a stop: Kubernetes and SageMaker kill at 30
+DRAIN = 25.0  # seconds that accepted requests may take after a stop signal; Kubernetes and SageMaker kill after 30
 
 
 def run(
@@ -51,9 +51,12 @@ def run(
     snapshots: SnapshotFolder | None,
     log_config: LogConfig | None,
     reporter: Reporter,
-    beside: Beside | None = None,
+    companion: Companion | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, `beside` running meanwhile. Raises ServeError, one line, when the start fails."""
+    """Serve until SIGTERM or SIGINT, and run the coroutine that `companion` makes meanwhile.
+
+    Raises ServeError, with a message of one line, if the start fails.
+    """
     pid_file = PidFile()
     logs = open_logs(_log_plan(configuration.settings, log_config, reporter))
     guard: Guard | None = None
@@ -63,7 +66,7 @@ def run(
         configuration.tell()
         guard = _guard(configuration.settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(configuration, snapshots, guard, logs, reporter, beside))
+            runner.run(_serve(configuration, snapshots, guard, logs, reporter, companion))
     except ServeError as error:
         log.error("%s", error)
         reporter.failed(str(error))
@@ -82,7 +85,7 @@ async def _serve(
     guard: Guard | None,
     logs: LogWriter,
     reporter: Reporter,
-    beside: Beside | None,
+    companion: Companion | None,
 ) -> None:
     settings = configuration.settings
     stopping = asyncio.Event()
@@ -101,10 +104,10 @@ async def _serve(
         await server.started()
         _announce(front, reporter, guard)
         _settle_memory()
-        watching = asyncio.create_task(beside(server)) if beside is not None else None
+        companion_task = asyncio.create_task(companion(server)) if companion is not None else None
         await stopping.wait()
-        if watching is not None:
-            watching.cancel()
+        if companion_task is not None:
+            companion_task.cancel()
         log.info("Stopping: accepted requests are finished first")
         server.controlplane.begin_drain()
         await front.drain(DRAIN)
@@ -189,7 +192,7 @@ def _announce(front: Front, reporter: Reporter, guard: Guard | None) -> None:
         write_runtime_file(bound, guard.path if guard is not None else None)
     except OSError as error:
         log.warning("torchserve models and top need --management to find this server: %s", error)
-    # Scripts and TorchServe's own tests wait for this line.
+    # Scripts and TorchServe's own tests wait for exactly this line.
     log.info("Model server started.")
     reporter.ready(bound)
 
@@ -209,6 +212,6 @@ def _on_signals(stopping: asyncio.Event, server: ModelServer, guard: Guard | Non
 
 
 def _settle_memory() -> None:
-    """What is alive now lives for ever: the collector need not look at it again for each generation."""
+    """Exclude all objects that exist after the start from garbage collection: they live as long as the process."""
     gc.collect()
     gc.freeze()

@@ -1,4 +1,6 @@
-"""What the server itself says of a run: batches, times in the queue and in the handler, out of two scrapes. Pure."""
+"""The server's own statistics of a run, computed from two scrapes: batch sizes, times in the queue and in the handler.
+No I/O.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,10 @@ _PERCENTILES = (50, 90, 99)
 
 @dataclass(frozen=True, slots=True)
 class ServerStats:
-    """Of one model between two scrapes; milliseconds by percentile, empty where nothing was served.
+    """A record of one model's statistics between two scrapes.
 
-    A batch's handler time counts once, as TorchServe's does.
+    `batch` is the mean batch size. `handler` and `queue` map percentiles (50, 90, 99) to milliseconds and are empty if
+    nothing was served. A batch's handler time counts once, as TorchServe's does.
     """
 
     batch: float | None
@@ -22,7 +25,7 @@ class ServerStats:
 
 
 def server_stats(before: Scrape, after: Scrape, model: str) -> ServerStats:
-    """All versions of the model together."""
+    """Return the statistics of all versions of `model` together."""
     batches = _grown(before, after, "torchserve_batch_size_count", model)
     requests = _grown(before, after, "torchserve_batch_size_sum", model)
     return ServerStats(

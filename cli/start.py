@@ -1,10 +1,11 @@
-"""`torchserve --start`: flags and properties become Settings; the server runs here, or in the background."""
+"""The start of the server: flags, files and the environment become Settings, which are checked before anything runs."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -19,37 +20,42 @@ from .background import Reporter, start_in_background
 from .pidfile import remove_orphan, running_pid
 
 
-def start(
-    *,
-    foreground: bool,
-    ts_config: Path | None,
-    model_store: Path | None,
-    models: tuple[str, ...],
-    log_config: Path | None,
-    ncs: bool,
-    disable_token_auth: bool,
-    enable_model_api: bool,
-    workflow_store: Path | None,
-    cpp_log_config: Path | None,
-) -> None:
-    """Start the server. Raises InvalidConfig, one line, for all that is wrong with flags, files and ports."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartFlags:
+    """A record of the flags of a start. Each field has its flag's name."""
+
+    foreground: bool = False
+    ts_config: Path | None = None
+    model_store: Path | None = None
+    models: tuple[str, ...] = ()
+    log_config: Path | None = None
+    ncs: bool = False
+    disable_token_auth: bool = False
+    enable_model_api: bool = False
+    workflow_store: Path | None = None
+    cpp_log_config: Path | None = None
+
+
+def start(flags: StartFlags) -> None:
+    """Start the server, here or in the background.
+
+    Raises InvalidConfig, with a message of one line, for anything that is wrong with flags, files or ports.
+    """
     reporter = Reporter()
-    snapshots = snapshot_folder(ncs=ncs)
+    snapshots = snapshot_folder(ncs=flags.ncs)
     try:
-        check_unused(workflow_store, cpp_log_config)
-        configuration = _configuration(
-            log_config, ts_config, snapshots, overrides(model_store, models, disable_token_auth, enable_model_api)
-        )
-        read = read_log_config(log_config) if log_config is not None else None
+        check_unused(flags.workflow_store, flags.cpp_log_config)
+        configuration = _configuration(flags, snapshots)
+        log_config = read_log_config(flags.log_config) if flags.log_config is not None else None
         if not reporter.in_background and remove_orphan():
             click.echo("Removing orphan pid file.")
     except InvalidConfig as error:
         reporter.failed(str(error))
         raise
-    if foreground or reporter.in_background or os.getpid() == 1:
+    if flags.foreground or reporter.in_background or os.getpid() == 1:
         from .serve import run
 
-        run(configuration, snapshots, read, reporter)
+        run(configuration, snapshots, log_config, reporter)
     else:
         click.echo(start_in_background(sys.argv[1:], log_folder()))
 
@@ -57,9 +63,9 @@ def start(
 def overrides(
     model_store: Path | None, models: tuple[str, ...], disable_token_auth: bool, enable_model_api: bool
 ) -> list[Override]:
-    """What the flags that were given say about the settings. The two switches can only switch on.
+    """Return the settings that the given flags override. The two switches can only switch something on.
 
-    Models may stand in one word, parted by commas: TorchServe makes one list of all.
+    A word of `models` may hold several models separated by commas, as TorchServe accepts them.
     """
     named = tuple(word for each in models for part in each.split(",") if (word := part.strip()))
     given = [
@@ -71,25 +77,26 @@ def overrides(
     return [override for override in given if override.value]
 
 
-def _configuration(
-    log_config: Path | None, ts_config: Path | None, snapshots: SnapshotFolder | None, given: list[Override]
-) -> Configuration:
+def _configuration(flags: StartFlags, snapshots: SnapshotFolder | None) -> Configuration:
     if running_pid() is not None:
         raise InvalidConfig("TorchServe is already running, please use torchserve --stop to stop TorchServe.")
-    if log_config is not None and not log_config.is_file():
-        raise InvalidConfig(f"--log-config file not found: {log_config.resolve()}")
-    configuration = read_for_start(ts_config, snapshots, given)
+    if flags.log_config is not None and not flags.log_config.is_file():
+        raise InvalidConfig(f"--log-config file not found: {flags.log_config.resolve()}")
+    given = overrides(flags.model_store, flags.models, flags.disable_token_auth, flags.enable_model_api)
+    configuration = read_for_start(flags.ts_config, snapshots, given)
     check(configuration.settings, store_flag=configuration.origin("model_store").name == "--model-store")
     return configuration
 
 
 def snapshot_folder(*, ncs: bool) -> SnapshotFolder | None:
-    """Where snapshots are kept; None if the flag says that there are none."""
+    """Return the folder of the configuration's snapshots, or None if --ncs was given."""
     return None if ncs else SnapshotFolder(log_folder() / "config")
 
 
 def read_for_start(ts_config: Path | None, snapshots: SnapshotFolder | None, given: list[Override]) -> Configuration:
-    """What a start goes by: the file it would choose, and the flags over it. Raises InvalidConfig."""
+    """Return the configuration of a start: the file that it would choose, overridden by the flags. Raises
+    InvalidConfig.
+    """
     path = find_config(ts_config, snapshot=snapshots.newest) if snapshots else find_config(ts_config)
     configuration = read_configuration(path, given).check()
     if snapshots is not None and path is not None and path.parent == snapshots.path:
@@ -98,7 +105,10 @@ def read_for_start(ts_config: Path | None, snapshots: SnapshotFolder | None, giv
 
 
 def _taken_over(path: Path, settings: Settings) -> Finding:
-    """A snapshot takes the place of ./config.properties: that is said, and first of all what it unlocks."""
+    """Return a finding that says that a snapshot is used in place of ./config.properties.
+
+    It is a warning if the snapshot switches a protection off, because the user may not remember that it does.
+    """
     unlocked = [key for key in ("disable_token_authorization", "enable_model_api") if getattr(settings, key)]
     text = f"Configuration and models are taken from the snapshot {path}; --ncs starts without"
     if unlocked:
@@ -107,7 +117,10 @@ def _taken_over(path: Path, settings: Settings) -> Finding:
 
 
 def check_unused(workflow_store: Path | None, cpp_log_config: Path | None) -> None:
-    """Flags that change nothing here must be right all the same: who gives them relies on what they name."""
+    """Check the flags that have no effect here. A path that does not exist is an error all the same.
+
+    Raises InvalidConfig.
+    """
     if cpp_log_config is not None and not cpp_log_config.is_file():
         raise InvalidConfig(f"--cpp-log-config file not found: {cpp_log_config.resolve()}")
     if workflow_store is not None and not workflow_store.is_dir():
@@ -115,7 +128,7 @@ def check_unused(workflow_store: Path | None, cpp_log_config: Path | None) -> No
 
 
 def check(settings: Settings, *, store_flag: bool) -> None:
-    """What can be known to be wrong before anything is started."""
+    """Check what can be known to be wrong before anything is started. Raises InvalidConfig."""
     store = settings.model_store
     if store is None:
         raise InvalidConfig("Missing mandatory parameter --model-store")

@@ -1,4 +1,4 @@
-"""`torchserve --stop`: asks the server to end, and waits until it has served what it accepted."""
+"""The command `torchserve --stop`, which asks the server to end and waits until it has answered what it accepted."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ WAIT = 60.0  # seconds
 
 
 def stop(*, foreground: bool) -> None:
-    """Stop the running server; exit code 1 if it is still there after a minute."""
-    del foreground  # TorchServe's way to ask for the waiting that is always done here
+    """Stop the running server. Exit with status 1 if it still runs after WAIT seconds."""
+    del foreground  # TorchServe waits only with --foreground; here stopping always waits
     pid = running_pid()
     if pid is None:
         remove_orphan()

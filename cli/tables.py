@@ -1,4 +1,4 @@
-"""Tables: by rich on a terminal; elsewhere plain, aligned text that every tool can cut."""
+"""Tables: drawn by rich on a terminal, otherwise plain aligned text that `cut` and `awk` can read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NARROW = frozenset("0123456789.-+%/ ")
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
-    """Print it the way that fits where it goes. Columns of numbers are aligned on the right."""
+    """Print a table. Columns that hold only numbers are aligned on the right."""
     texts = as_texts(rows)
     if sys.stdout.isatty():
         from rich.console import Console  # slow to import, and not needed elsewhere
@@ -30,12 +30,12 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: 
 
 
 def as_texts(rows: Iterable[Sequence[object]]) -> list[list[str]]:
-    """The cells as they are shown: one line each, without the control characters that a name may hold."""
+    """Return the cells as printable text of one line each: control characters become blanks, and empty cells "-"."""
     return [["-" if cell is None or cell == "" else _clean(str(cell)) for cell in row] for row in rows]
 
 
 def plain_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Aligned by two blanks; the heads in capitals."""
+    """Return the lines of a plain table, its columns separated by two blanks and its head in capitals."""
     table = [[name.upper() for name in columns], *rows]
     widths = [max(map(_width, column)) for column in zip(*table, strict=True)]
     right = _numeric(rows, len(columns))
@@ -43,7 +43,7 @@ def plain_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
 
 
 def rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Table:
-    """For a terminal: what does not fit is folded, never cut."""
+    """Return a table for a terminal, in which long cells are folded and never cut off."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -52,7 +52,7 @@ def rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str
     for name, right in zip(columns, _numeric(rows, len(columns)), strict=True):
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))  # Text: a name with brackets in it is no markup
+        table.add_row(*map(Text, row))  # Text keeps rich from reading brackets in a name as markup
     return table
 
 

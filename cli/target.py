@@ -1,4 +1,4 @@
-"""Target: the server that `torchserve models` and `top` call: its addresses, its key, and who named them."""
+"""Which server the commands call: its addresses, its key, and where these were found."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from ..core.config.settings import Settings
 from ..core.errors import InvalidConfig
 from .runtime_file import RunningServer, find_running_server
 
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (what a server binds, where a client can't call)
+# A server binds these addresses; a client has to call loopback instead.
+_WILDCARD_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`named`: the user has named the management address, so a key is not sent there unless the user gave that too.
+    """The addresses of a server and the key for its management API.
 
-    `source` says in words where the addresses are from. No `metrics`: the server doesn't open it.
+    `named` says that the user has named the management address; the key of the key file is then not sent there.
+    `source` says in words where the addresses were found. `metrics` is None if the server does not serve its metrics
+    API.
     """
 
     management: Address
@@ -35,12 +38,12 @@ class Target:
     insecure: bool = False
 
     def verify(self, address: Address) -> bool:
-        """Whether a certificate must be good: not on this machine, where it is our own server."""
+        """Return whether the certificate at `address` must be valid: not on loopback, where the server is our own."""
         return self.named and not address.loopback and not self.insecure
 
 
 def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that `find_target` takes, under its parameters' names."""
+    """Add the options that `find_target` takes to a click command."""
     for option in (
         click.option("--insecure", is_flag=True, help="Take any certificate of a server that --management names."),
         click.option("--token", metavar="KEY", help="Its management key. Default: $TS_TOKEN, else from the key file."),
@@ -61,20 +64,23 @@ def find_target(
     metrics: str | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Target:
-    """Flags, then variables, then the running server, then the configuration. Raises click.ClickException, one line."""
+    """Return the server that flags, environment variables, the runtime file or the configuration name, in this order.
+
+    Raises click.ClickException with a message of one line.
+    """
     named = management or environment.get("TS_MANAGEMENT_ADDRESS")
     metrics_named = metrics or environment.get("TS_METRICS_ADDRESS")
     given = token or environment.get("TS_TOKEN") or ""
     try:
         if named:
             source = "--management" if management else "TS_MANAGEMENT_ADDRESS"
-            address = _callable(parse_address(named, 8081))
+            address = _reachable(parse_address(named, 8081))
             beside = None if address.path else replace(address, port=8445 if address.tls else 8082)
             found = Target(address, beside, source, given, named=True, insecure=insecure)
         else:
             running = find_running_server()
-            found = _here(running, given) if running is not None else _configured(given)
-        return replace(found, metrics=_callable(parse_address(metrics_named, 8082))) if metrics_named else found
+            found = _from_runtime_file(running, given) if running is not None else _from_configuration(given)
+        return replace(found, metrics=_reachable(parse_address(metrics_named, 8082))) if metrics_named else found
     except (InvalidConfig, ValueError) as error:
         raise click.ClickException(str(error)) from None
 
@@ -82,46 +88,50 @@ def find_target(
 def find_inference(
     named: str | None, key: str | None, config: Path | None, environment: Mapping[str, str] = os.environ
 ) -> tuple[Address, str]:
-    """The inference address, and the key that goes there; looked for as `find_target` does, or in the file `config`.
+    """Return the inference address and the key for it. They are looked for as `find_target` does, or in the file
+    `config`.
 
-    A key out of the key file is for the server that runs here and no other. Raises click.ClickException, one line.
+    A key out of the key file is used for the server that runs here and for no other. Raises click.ClickException with a
+    message of one line.
     """
     named = named or environment.get("TS_INFERENCE_ADDRESS")
     key = key or environment.get("TS_INFERENCE_TOKEN") or ""
     try:
         if named:
-            return _callable(parse_address(named, 8080)), key
+            return _reachable(parse_address(named, 8080)), key
         running = find_running_server() if config is None else None
         if running is not None and "inference" in running.addresses:
-            return _callable(running.addresses["inference"]), key or _key(running.key_file, "inference")
+            return _reachable(running.addresses["inference"]), key or _key(running.key_file, "inference")
         path = config or find_config(None)
         settings = Settings() if path is None else read_configuration(path).settings
-        return _callable(settings.inference_address), key
+        return _reachable(settings.inference_address), key
     except (InvalidConfig, ValueError) as error:
         raise click.ClickException(str(error)) from None
 
 
-def _here(running: RunningServer, token: str) -> Target:
+def _from_runtime_file(running: RunningServer, token: str) -> Target:
     if running.foreign or "management" not in running.addresses:
         raise InvalidConfig(
             "The server that runs here is another user's: name its address with --management, and its key with --token."
         )
-    addresses = {face: _callable(address) for face, address in running.addresses.items()}
+    addresses = {face: _reachable(address) for face, address in running.addresses.items()}
     token = token or _key(running.key_file)
     return Target(addresses["management"], addresses.get("metrics"), "the running server", token)
 
 
-def _configured(token: str) -> Target:
+def _from_configuration(token: str) -> Target:
     settings, source = Settings(), "the default address"
     path = find_config(None)
     if path is not None:
         settings, source = read_configuration(path).settings, str(path)
-    metrics = _callable(settings.metrics_address) if settings.enable_metrics_api else None
-    return Target(_callable(settings.management_address), metrics, source, token)
+    metrics = _reachable(settings.metrics_address) if settings.enable_metrics_api else None
+    return Target(_reachable(settings.management_address), metrics, source, token)
 
 
 def _key(file: Path | None, kind: str = "management") -> str:
-    """The key of this kind in a key file, "" where that can't be read: the server then says that one is missing."""
+    """Return the key of this kind in a key file, or "" if the file can't be read: the server then says that a key is
+    missing.
+    """
     if file is None:
         return ""
     try:
@@ -130,5 +140,5 @@ def _key(file: Path | None, kind: str = "management") -> str:
         return ""
 
 
-def _callable(address: Address) -> Address:
-    return replace(address, host=_EVERYWHERE.get(address.host, address.host))
+def _reachable(address: Address) -> Address:
+    return replace(address, host=_WILDCARD_HOSTS.get(address.host, address.host))

@@ -1,4 +1,4 @@
-"""`torchserve top`: the models, workers and GPUs of a running server, read anew each second."""
+"""The command `torchserve top`, which shows the models, workers and GPUs of a running server, updated each second."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from .target import find_target, target_options
 if TYPE_CHECKING:
     from rich.console import Group
 
-WINDOW = 10.0  # seconds that rates and quantiles look back over
-_SHOWN = 20  # models whose workers are asked for: each is a request to the server
+WINDOW = 10.0  # seconds that rates and quantiles cover
+_SHOWN = 20  # models whose workers are shown at most: each costs a request to the server
 _MODELS = (
     "model", "version", "workers", "queue", "running", "req/s", "p50 ms", "p99 ms", "batch", "errors",
 )  # fmt: skip
@@ -32,7 +32,7 @@ _GPUS = ("gpu", "memory", "memory %", "busy %")
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is shown. `workers`: model, version and the server's JSON of one of its workers."""
+    """A record of what is shown. Each of `workers` is a model's name, a version and the server's JSON of a worker."""
 
     models: list[ModelLoad]
     workers: list[tuple[str, str, Mapping[str, Any]]]
@@ -74,7 +74,7 @@ def top(
 
 
 def as_json_object(view: View) -> dict[str, Any]:
-    """What --json prints; its keys stay."""
+    """Return the JSON of --json. Its keys are public and must not change."""
     workers = [{"model": name, "version": version, **worker} for name, version, worker in view.workers]
     return {
         "window_seconds": round(view.seconds, 3),
@@ -85,7 +85,7 @@ def as_json_object(view: View) -> dict[str, Any]:
 
 
 def model_row(load: ModelLoad) -> tuple[object, ...]:
-    """The cells of a model."""
+    """Return the cells of a model version, in the order of _MODELS."""
     return (
         load.model, load.version, f"{load.workers_ready}/{load.workers_wanted}", load.queue_depth, load.in_flight,
         f"{load.requests_per_second:.1f}", _number(load.p50_ms), _number(load.p99_ms), _number(load.batch_size),
@@ -94,7 +94,7 @@ def model_row(load: ModelLoad) -> tuple[object, ...]:
 
 
 def gpu_row(load: GpuLoad) -> tuple[object, ...]:
-    """The cells of a GPU."""
+    """Return the cells of a GPU, in the order of _GPUS."""
     memory = None if load.memory_used_bytes is None else in_bytes(load.memory_used_bytes) or "0 B"
     return load.gpu, memory, _number(load.memory_percent), _number(load.utilization_percent)
 
@@ -153,7 +153,7 @@ def _view(client: Client, before: Scrape, now: Scrape) -> View:
         try:
             entries = client.manage("GET", "models", name, "all")
         except Refused as error:
-            if error.status != 404:  # gone since the scrape
+            if error.status != 404:  # it was removed after the scrape
                 raise
             continue
         workers += [(name, entry["modelVersion"], worker) for entry in entries for worker in entry["workers"]]

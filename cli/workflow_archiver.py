@@ -1,4 +1,7 @@
-"""`torch-workflow-archiver`: packs a workflow's files into NAME.war. Same flags, layout and exit codes as 0.2.15."""
+"""The command `torch-workflow-archiver`, which packs a workflow's files into NAME.war.
+
+Its flags, the layout of its archives and its exit codes are those of torch-workflow-archiver 0.2.15.
+"""
 
 from __future__ import annotations
 

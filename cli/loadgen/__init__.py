@@ -1,1 +1,3 @@
-"""The load generator: schedules, an HTTP/1.1 client, statistics. `torchserve bench` and the benchmarks drive it."""
+"""The load generator: schedules, an HTTP/1.1 client and statistics, used by `torchserve bench` and by the
+benchmarks.
+"""

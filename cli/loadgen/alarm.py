@@ -1,4 +1,7 @@
-"""An alarm to the microsecond: event loops' own timers are late by up to a millisecond, which passes for latency."""
+"""A timer that is exact to microseconds.
+
+The event loop's own timers are up to a millisecond late, and this lateness would be counted as the server's latency.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ class _Timer(ctypes.Structure):
 
 
 class Alarm:
-    """Calls `ring` once when time.monotonic() has come to what `at` was last given: a timer of the Linux kernel."""
+    """A Linux timerfd that calls `ring` once when time.monotonic() reaches the time last given to `at`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -32,13 +35,13 @@ class Alarm:
         loop.add_reader(self._file, self._read)
 
     def at(self, when: float) -> None:
-        """A time that has passed rings at once."""
+        """Set the time at which to ring. A time that has passed rings at once."""
         nanoseconds = max(int(when * 1e9), 1)
         self._timer.value.seconds, self._timer.value.nanoseconds = divmod(nanoseconds, 1_000_000_000)
         self._libc.timerfd_settime(self._file, _ABSOLUTE, self._pointer, None)
 
     def close(self) -> None:
-        """It rings no more."""
+        """Stop the timer and close its file descriptor."""
         self._loop.remove_reader(self._file)
         os.close(self._file)
 
@@ -46,5 +49,5 @@ class Alarm:
         try:
             os.read(self._file, 8)
         except BlockingIOError:
-            return  # it was set anew since
+            return  # the timer was set again after it had rung
         self._ring()

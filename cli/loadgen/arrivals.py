@@ -1,4 +1,7 @@
-"""When requests come: seconds from the start, ascending, for ever or until a trace ends."""
+"""Schedules: iterators of the times at which requests are due, in ascending seconds from the start.
+
+All are endless, except a recorded trace.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 
 
 def poisson(rate: float, seed: int) -> Iterator[float]:
-    """Independent arrivals, `rate` a second."""
+    """Yield Poisson arrivals, `rate` per second."""
     draw = random.Random(seed)  # noqa: S311  (no secret)
     at = 0.0
     while True:
@@ -18,7 +21,11 @@ def poisson(rate: float, seed: int) -> Iterator[float]:
 
 
 def bursty(rate: float, seed: int, *, swing: float = 0.75, sojourn: float = 0.4) -> Iterator[float]:
-    """Poisson in turns of (1 + swing) and (1 - swing) times `rate`, each for `sojourn` seconds in the mean (MMPP)."""
+    """Yield a Markov-modulated Poisson process (MMPP).
+
+    The rate alternates between (1 + swing) and (1 - swing) times `rate`, each for an exponentially distributed time
+    whose mean is `sojourn` seconds.
+    """
     draw = random.Random(seed)  # noqa: S311  (no secret)
     at, busy, until = 0.0, True, 0.0
     while True:
@@ -26,28 +33,31 @@ def bursty(rate: float, seed: int, *, swing: float = 0.75, sojourn: float = 0.4)
             busy, until = not busy, at + draw.expovariate(1.0 / sojourn)
         step = draw.expovariate(rate * (1.0 + swing if busy else 1.0 - swing))
         if at + step > until:
-            at = until  # memoryless: what would have come later is drawn anew at the other rate
+            at = until  # the process is memoryless, so the next step is drawn again at the new rate
             continue
         at += step
         yield at
 
 
 def spike(rate: float, seed: int, begin: float, end: float, *, factor: float = 2.0) -> Iterator[float]:
-    """Poisson at `rate`, and at `factor` times that from `begin` to `end`."""
+    """Yield Poisson arrivals at `rate` per second, and at `factor` times that between the seconds `begin` and `end`."""
     draw = random.Random(seed)  # noqa: S311  (no secret)
     at = 0.0
     while True:
         edge = begin if at < begin else end if at < end else math.inf
         step = draw.expovariate(rate * (factor if begin <= at < end else 1.0))
         if at + step >= edge:
-            at = edge  # memoryless, as above
+            at = edge  # memoryless, as in bursty()
             continue
         at += step
         yield at
 
 
 def recorded(path: Path, rate: float) -> Iterator[float]:
-    """A trace of one arrival a line, in seconds, squeezed or stretched to `rate` a second."""
+    """Yield the arrivals of a trace, scaled in time so that their mean rate is `rate` per second.
+
+    The file holds one time in seconds per line. Raises OSError, and ValueError for a file without two different times.
+    """
     times = sorted(float(line) for line in path.read_text().split())
     if len(times) < 2 or times[-1] == times[0]:
         raise ValueError(f"{path}: a trace needs at least two arrivals at different times, one a line, in seconds")

@@ -1,4 +1,4 @@
-"""One keep-alive connection, with one request on it at a time."""
+"""A keep-alive connection that carries one request at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from .tally import RESET, TIMEOUT
 
 
 class ChannelOwner(Protocol):
-    """Whom a channel tells what became of its request. `lost` follows when the connection has gone."""
+    """The callbacks by which a channel reports how its request ended.
+
+    `on_close` is called after the others, when the connection has been closed.
+    """
 
     def on_response(self, channel: Channel, response: Response, now: float) -> None: ...
 
@@ -21,9 +24,11 @@ class ChannelOwner(Protocol):
 
 
 class Channel(asyncio.Protocol):
-    """`place`, `due` and `sent` are of the request under way: its payload, and when it was to be and was sent.
+    """A connection with at most one request under way.
 
-    `first` and `last` are when the first and the last chunk of a streamed answer came.
+    `place` is the index of that request's payload, `due` the time when it should have been sent and `sent` the time
+    when it was. `first` and `last` are the times when the first and the latest chunk of a streamed response came,
+    `gaps` the seconds between its chunks.
     """
 
     def __init__(self, owner: ChannelOwner) -> None:
@@ -40,10 +45,11 @@ class Channel(asyncio.Protocol):
 
     @property
     def open(self) -> bool:
+        """Return whether the connection is established and not closing."""
         return self._transport is not None and not self._transport.is_closing()
 
     def send(self, request: bytes, place: int, due: float, now: float) -> None:
-        """The request of the payload at `place`; the channel must be free and open."""
+        """Send `request`, which carries the payload at `place`. The channel must be open and not busy."""
         assert self._transport is not None
         self._response.reset()
         if self.gaps:
@@ -55,7 +61,7 @@ class Channel(asyncio.Protocol):
         now = time.monotonic()
         response = self._response
         if not self.busy:
-            self.abort()  # nobody asked
+            self.abort()  # bytes without a request
             return
         before = response.chunks
         try:
@@ -85,7 +91,7 @@ class Channel(asyncio.Protocol):
         self._owner.on_failure(self, kind, text, now)
 
     def tick(self, now: float, timeout: float) -> None:
-        """Gives up a request that has waited for longer than `timeout` seconds."""
+        """Fail the request under way if it was sent more than `timeout` seconds before `now`."""
         if self.busy and now - self.sent > timeout:
             self._fail(TIMEOUT, f"{timeout:g} s", now)
 
@@ -100,6 +106,6 @@ class Channel(asyncio.Protocol):
         self._owner.on_close(self)
 
     def abort(self) -> None:
-        """Closes without waiting for what is still to be sent."""
+        """Close the connection without sending what is still buffered."""
         if self._transport is not None:
             self._transport.abort()

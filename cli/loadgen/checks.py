@@ -1,4 +1,7 @@
-"""Is an answer right? A function of the payload's place, its body and the answer says so, in every process."""
+"""Checks: functions that say whether an answer is correct. They are pickled and sent to each process of the generator.
+
+An answer is the body of a response with status 200.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +14,27 @@ _TOLERANCE = 1e-3
 _SHOWN = 100
 _REMEMBERED = 10_000
 
-# (place of the payload, its body, the answer) -> whether it is right
+# (index of the payload, its body, the answer) -> whether the answer is correct
 Check = Callable[[int, bytes, bytes], bool]
 
 
 def any_answer(_place: int, _body: bytes, _answer: bytes) -> bool:
-    """A good status is all that is asked."""
+    """Accept any answer."""
     return True
 
 
 def echo(_place: int, body: bytes, answer: bytes) -> bool:
-    """The body comes back."""
+    """Return whether the answer is the request's body."""
     return answer == body
 
 
 @dataclass(slots=True)
 class Expected:
-    """One right answer for each payload; JSON may differ in its numbers' fourth decimal, as it does by batch."""
+    """A check against one expected answer for each payload.
+
+    Numbers in JSON answers may differ from the fourth decimal on, because a model's results depend a little on the
+    batch size.
+    """
 
     answers: Sequence[bytes]
     _known: dict[tuple[int, bytes], bool] = field(default_factory=dict)
@@ -44,7 +51,7 @@ class Expected:
 
 
 def same(answer: bytes, expected: bytes) -> bool:
-    """Equal bytes, or equal JSON with numbers that agree to three decimals."""
+    """Return whether two answers are equal, or equal as JSON with numbers that agree to three decimals."""
     if answer == expected:
         return True
     try:
@@ -66,5 +73,5 @@ def _close(left: object, right: object) -> bool:
 
 
 def shortened(answer: bytes) -> str:
-    """For a message: the start of an answer."""
+    """Return the start of an answer for use in a message."""
     return repr(answer[:_SHOWN]) + (f" … {len(answer)} bytes" if len(answer) > _SHOWN else "")

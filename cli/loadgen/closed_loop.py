@@ -1,4 +1,7 @@
-"""The closed loop: each connection asks again once it is answered. A slow server is asked less."""
+"""The closed loop: each connection sends its next request when the last one was answered.
+
+A slow server is therefore sent fewer requests.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,12 @@ from .load_loop import LoadLoop
 from .response import Response
 from .scenario import Closed, Scenario, split
 
-_PAUSE = 0.05  # seconds before a connection that failed is tried again
+_PAUSE = 0.05  # seconds between two tries to connect
 
 
 class ClosedLoop(LoadLoop):
+    """A load loop whose connections each send as soon as they are answered."""
+
     def __init__(self, scenario: Scenario, place: int, parts: int) -> None:
         super().__init__(scenario, place, parts)
         assert isinstance(scenario.load, Closed)
@@ -28,7 +33,7 @@ class ClosedLoop(LoadLoop):
 
     def _begin_at(self, at: float) -> None:
         left = at - time.monotonic()
-        if left > 0:  # again, after a timer that rang a moment early
+        if left > 0:  # the event loop's timer may ring a moment early
             asyncio.get_running_loop().call_later(left, self._begin_at, at)
         else:
             asyncio.get_running_loop().call_soon(self._begin)

@@ -1,4 +1,10 @@
-"""The whole generator: its processes, the warm-up they agree on, and what they have counted together."""
+"""The load generator as its caller sees it: starts the processes, ends the warm-up for all of them, and merges their
+tallies.
+
+The parent sends (START, time) to all processes, receives one (WINDOW, histogram) from each per window of the warm-up,
+sends (MEASURE, begin, end, requests), and receives one (TALLY, tally) from each. A process that can't connect sends
+(BROKEN, reason).
+"""
 
 from __future__ import annotations
 
@@ -16,17 +22,20 @@ from .scenario import Closed, Scenario
 from .steady import WINDOWS, Window, steady
 from .tally import Tally
 
-_AHEAD = 0.1  # seconds between saying when something begins and its beginning
-_STARTING = 60.0
-_SPARE = 30.0  # seconds over what a run may take at most
+_AHEAD = 0.1  # seconds by which a start is announced ahead, so that all processes know it in time
+_STARTING = 60.0  # seconds that the processes may take to start and connect
+_SPARE = 30.0  # seconds to wait for a process beyond what its work should take
 
 
 class GeneratorError(Exception):
-    """The generator could not do its work; the text says why, and it is no finding about the server's speed."""
+    """An error of the load generator itself, which says nothing about the server's speed."""
 
 
 def drive(scenario: Scenario) -> Outcome:
-    """Runs the scenario to its end. Raises GeneratorError, also where the server takes no connection at all."""
+    """Run the scenario and return its outcome.
+
+    Raises GeneratorError if a process of the generator fails, or if the server accepts no connection.
+    """
     count = scenario.processes
     if isinstance(scenario.load, Closed):
         count = min(count, scenario.load.connections)  # a process without a connection has nothing to do
@@ -57,7 +66,7 @@ def _quota(scenario: Scenario, place: int, count: int) -> float:
 
 @contextlib.contextmanager
 def _processes(scenario: Scenario, count: int) -> Iterator[list[Connection]]:
-    context = multiprocessing.get_context("spawn")  # a fork would bring the caller's threads' locks along
+    context = multiprocessing.get_context("spawn")  # a forked child would inherit locks held by the caller's threads
     pipes: list[Connection] = []
     children = []
     try:
@@ -85,7 +94,10 @@ def _tell(pipes: list[Connection], message: tuple[object, ...]) -> None:
 
 
 def _warm_up(scenario: Scenario, pipes: list[Connection]) -> tuple[list[Window], bool]:
-    """The windows of all processes together, until the last ones agree or there have been enough."""
+    """Return the merged windows of the warm-up, and whether they have settled.
+
+    The warm-up ends when the last windows agree, or after scenario.most_windows windows.
+    """
     windows: list[Window] = []
     while len(windows) < scenario.most_windows:
         whole = Histogram()
@@ -98,7 +110,10 @@ def _warm_up(scenario: Scenario, pipes: list[Connection]) -> tuple[list[Window],
 
 
 def _gather(pipes: list[Connection], kind: str, seconds: float | None) -> list[tuple[Any, ...]]:
-    """One message of this kind from each; later windows that come meanwhile are dropped."""
+    """Return one message of this kind from each process, in the processes' order. Messages of other kinds are dropped.
+
+    Raises GeneratorError after `seconds`, which may be None for no limit.
+    """
     limit = None if seconds is None else time.monotonic() + seconds
     got: dict[int, tuple[Any, ...]] = {}
     while len(got) < len(pipes):

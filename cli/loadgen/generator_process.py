@@ -1,4 +1,7 @@
-"""One process of the generator: plays its part of the scenario, and tells through a pipe how it goes."""
+"""A process of the load generator, which runs its part of the scenario and reports to its parent through a pipe.
+
+generator.py describes the messages.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +22,19 @@ from .scenario import Closed, Scenario
 from .tally import Tally
 
 _TICK = 0.05
-_GARBAGE = 20_000  # objects
+_GARBAGE = 20_000  # allocated objects between two garbage collections
 
 READY, WINDOW, TALLY, BROKEN = "ready", "window", "tally", "broken"
 START, MEASURE = "start", "measure"
 
 
 def play(scenario: Scenario, place: int, parts: int, pipe: Connection) -> None:
-    """To be run in a process of its own; ends with the tally, or when the pipe does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it, too, and closes the pipe
+    """Run one process's part of the scenario. Return when the tally is sent or the parent has closed the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent receives Ctrl-C as well, and closes the pipe
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_GARBAGE)  # a pause of the collector would pass for latency; only connections make cycles here
+    # A pause for garbage collection would be counted as latency. Only connections make reference cycles here.
+    gc.set_threshold(_GARBAGE)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_GeneratorProcess(scenario, place, parts, pipe).run())
@@ -50,6 +54,8 @@ def _tell(pipe: Connection, message: tuple[object, ...]) -> None:
 
 
 class _GeneratorProcess:
+    """The event loop's side of a generator process: a load loop, and the messages to and from the parent."""
+
     def __init__(self, scenario: Scenario, place: int, parts: int, pipe: Connection) -> None:
         kind = ClosedLoop if isinstance(scenario.load, Closed) else OpenLoop
         self._client = kind(scenario, place, parts)
@@ -64,7 +70,7 @@ class _GeneratorProcess:
         try:
             _tell(self._pipe, (READY,))
             _, start = await self._next()
-            # Without a warm-up nothing may be sent before it is known from when on it counts.
+            # Without a warm-up all requests count: the times of the measurement must be known before any is sent.
             told = None if self._scenario.most_windows else await self._next()
             self._client.start(start)
             _, begin, finish, requests = told or await self._warm_up(start)
@@ -90,7 +96,9 @@ class _GeneratorProcess:
         return message
 
     async def _warm_up(self, start: float) -> tuple[Any, ...]:
-        """Windows until the parent says from when to when it is measured."""
+        """Send a window to the parent each `scenario.window` seconds, until its MEASURE message comes. Return that
+        message.
+        """
         end = start + self._scenario.window
         message = None
         while message is None:

@@ -1,4 +1,7 @@
-"""Durations as counts in bins of a thousandth of their size: any number of them, added up across processes."""
+"""A histogram of durations with a relative error of a thousandth.
+
+Its size does not depend on the number of readings, and histograms of several processes can be added up.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,12 @@ from dataclasses import dataclass, field
 
 _BITS = 10
 _MASK = (1 << _BITS) - 1
-_TAIL = 10  # readings beyond a quantile, below which it is one reading's accident
+_TAIL = 10  # readings that must lie beyond a quantile for it to be reported
 
 
 @dataclass(slots=True)
 class Histogram:
-    """Seconds go in and come out; a quantile is off by a thousandth at most."""
+    """A histogram of durations in seconds. A quantile is off by a thousandth of its value at most."""
 
     bins: dict[int, int] = field(default_factory=dict)
     count: int = 0
@@ -20,7 +23,7 @@ class Histogram:
     longest: float = 0.0
 
     def add(self, seconds: float) -> None:
-        """Negative ones count as none."""
+        """Add a reading. A negative one counts as zero."""
         nanoseconds = int(seconds * 1e9) if seconds > 0 else 0
         shift = nanoseconds.bit_length() - _BITS
         place = nanoseconds if shift <= 0 else (shift << _BITS) + (nanoseconds >> shift)
@@ -31,7 +34,7 @@ class Histogram:
             self.longest = seconds
 
     def merge(self, other: Histogram) -> None:
-        """As if all of the other's readings had been added here."""
+        """Add all readings of `other`."""
         for place, count in other.bins.items():
             self.bins[place] = self.bins.get(place, 0) + count
         self.count += other.count
@@ -40,10 +43,13 @@ class Histogram:
 
     @property
     def mean(self) -> float | None:
+        """Return the mean in seconds, or None without readings."""
         return self.total / self.count if self.count else None
 
     def quantile(self, share: float) -> float | None:
-        """The smallest reading that at least `share` of all readings don't exceed; None without readings."""
+        """Return the smallest reading that at least the share `share` of all readings does not exceed, or None without
+        readings.
+        """
         wanted, seen = math.ceil(share * self.count), 0
         for place in sorted(self.bins):
             seen += self.bins[place]
@@ -52,7 +58,9 @@ class Histogram:
         return None
 
     def tail(self, share: float) -> float | None:
-        """The quantile, where enough readings lie beyond it to mean something."""
+        """Return the quantile, or None if fewer than _TAIL readings lie beyond it: it would be one
+        reading's accident.
+        """
         return self.quantile(share) if self.count * (1 - share) >= _TAIL - 1e-6 else None
 
 

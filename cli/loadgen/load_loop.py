@@ -1,4 +1,4 @@
-"""What a closed and an open loop have in common: connections, payloads in their order, quota, and the recorder."""
+"""What closed and open loops have in common: connections, the order of the payloads, the quota, and the recorder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .scenario import Scenario
 
 
 class LoadLoop(abc.ABC):
-    """One process's part of the load: the one at `place` of `parts`."""
+    """A loop that sends one process's part of the load: the part `place` of `parts`."""
 
     def __init__(self, scenario: Scenario, place: int, parts: int) -> None:
         self.scenario, self.place, self.parts = scenario, place, parts
@@ -35,39 +35,45 @@ class LoadLoop(abc.ABC):
 
     @abc.abstractmethod
     async def prepare(self) -> None:
-        """Opens the connections to begin with. Raises OSError."""
+        """Open the first connections. Raises OSError."""
 
     @abc.abstractmethod
     def start(self, at: float) -> None:
-        """Begins to ask at the time `at`, which is near."""
+        """Begin to send requests at the time `at`, which should be in the near future."""
 
     def over(self, now: float) -> bool:
-        """Whether nothing more will be sent, and nothing is to be answered."""
+        """Return whether no more requests will be sent and none is waiting for its response."""
         return self._sent_all(now) and not any(channel.busy for channel in self.channels)
 
     @abc.abstractmethod
     def on_response(self, channel: Channel, response: Response, now: float) -> None:
-        """Takes it down, and puts the channel to use again."""
+        """Record the response and use the channel for the next request."""
 
     def on_close(self, channel: Channel) -> None:
+        """Forget a channel whose connection has been closed."""
         self.channels.discard(channel)
 
     def on_failure(self, channel: Channel, kind: str, text: str, now: float) -> None:
+        """Record that the channel's request has failed."""
         self.recorder.record_failure(kind, text, channel.due, now)
 
     def measure(self, begin: float, end: float, requests: float) -> None:
-        """From `begin` on requests count; none is sent from `end` on, or after so many of this process."""
-        # Told too late, it begins now, and takes as long: what is under way is not counted.
+        """Count the requests that are due from `begin` on. Send none at or after `end`, or after `requests`
+        requests.
+        """
+        # If `begin` has passed, the measurement starts now and lasts as long as planned.
         late = max(time.monotonic() - begin, 0.0)
         self.recorder.begin, self.recorder.end, self._quota = begin + late, end + late, requests
 
     def tick(self, now: float) -> None:
-        """To be called now and then: what takes too long is given up."""
+        """Fail requests that have waited longer than the scenario's timeout. This must be called every few hundredths
+        of a second.
+        """
         for channel in list(self.channels):
             channel.tick(now, self.scenario.timeout)
 
     def close(self) -> None:
-        """Ends all connections."""
+        """Close all connections without waiting for responses."""
         self._running = False
         for task in list(self._tasks):
             task.cancel()
@@ -75,7 +81,7 @@ class LoadLoop(abc.ABC):
             channel.abort()
 
     async def connect(self) -> Channel:
-        """Raises OSError."""
+        """Open one more connection. Raises OSError."""
         loop, address = asyncio.get_running_loop(), self.scenario.address
         make = partial(Channel, self)
         if address.path:
@@ -86,7 +92,7 @@ class LoadLoop(abc.ABC):
         return channel
 
     def _may_send(self, due: float) -> bool:
-        """Whether one more request may be sent; its place in the quota is taken."""
+        """Return whether a request that is due at `due` may be sent, and take it from the quota if so."""
         if not self._running or due >= self.recorder.end or self._quota <= 0:
             return False
         if due >= self.recorder.begin:

@@ -1,4 +1,4 @@
-"""The open loop: requests come when the schedule says, whether the server keeps up or not."""
+"""The open loop: requests are sent when the schedule says, whether or not the server keeps up."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _FIRST = 4  # connections to begin with
 
 
 class OpenLoop(LoadLoop):
-    """The warm-up has a schedule of its own, so that what is measured is the same whenever it begins."""
+    """A load loop that follows a schedule.
+
+    The warm-up has a schedule of its own, so that the measured schedule is the same however long the warm-up took.
+    """
 
     def __init__(self, scenario: Scenario, place: int, parts: int) -> None:
         super().__init__(scenario, place, parts)
@@ -27,7 +30,7 @@ class OpenLoop(LoadLoop):
         self._load = scenario.load
         self._most = max(split(scenario.load.connections, place, parts), 1)
         self._idle: list[Channel] = []
-        self._backlog: deque[float] = deque()  # when those were due that have no connection yet
+        self._backlog: deque[float] = deque()  # due times of requests that wait for a connection
         self._connecting = 0
         self._schedule: Iterator[float] = iter(())
         self._due: float | None = None
@@ -53,7 +56,7 @@ class OpenLoop(LoadLoop):
         return super().over(now) and not self._backlog and not self._connecting
 
     def _sent_all(self, now: float) -> bool:
-        # What was due before the end is still to be sent, however late its turn comes.
+        # A request that was due before the end is sent even if its turn comes after the end.
         if self._due is None:
             return not self._running or self.recorder.begin <= now
         return not self._running or self._due >= self.recorder.end or self._quota <= 0
@@ -98,7 +101,10 @@ class OpenLoop(LoadLoop):
             self.recorder.record_wait(due)
 
     def _grow(self) -> bool:
-        """One more connection, if as many as wait are not on their way; False if there may be no more."""
+        """Open one more connection unless enough for the backlog are being opened.
+
+        Return False if no more connections are allowed.
+        """
         if len(self.channels) + self._connecting >= self._most:
             return False
         if self._connecting < len(self._backlog):

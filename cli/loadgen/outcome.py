@@ -1,4 +1,4 @@
-"""A run's figures, and whether they are to be believed."""
+"""The figures of a run, and the reasons why they may not be valid."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from .scenario import Closed, Open, Scenario
 from .steady import Window
 from .tally import Tally
 
-_BUSY = 0.95  # of a core: a process of the generator that needs more is what limits a closed loop
+_BUSY = 0.95  # share of a core above which a generator process is what limits a closed loop
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`seconds` were measured after `warmup` seconds, which were `settled` if their last windows agreed."""
+    """The result of a run.
+
+    `seconds` is the time that was measured, after `warmup` seconds. `settled` says whether the warm-up's last windows
+    agreed.
+    """
 
     scenario: Scenario
     tally: Tally
@@ -28,26 +32,31 @@ class Outcome:
 
     @property
     def rate(self) -> float:
-        """Right answers a second, while the clock ran; of a given number of requests, over their time."""
+        """Return correct answers per second: those that came while the clock ran, or all of a fixed number
+        of requests.
+        """
         ended = self.tally.right if self.scenario.requests is not None else self.tally.ended
         return ended / self.seconds
 
     @property
     def offered(self) -> float:
+        """Return the requests per second that were due."""
         return self.tally.offered / self.seconds
 
     @property
     def goodput(self) -> float | None:
-        """Right answers within the SLO a second, of the requests that were due while the clock ran."""
+        """Return correct answers within the SLO per second, of the requests that were due while the clock ran; None
+        without an SLO.
+        """
         return self.tally.good / self.seconds if self.scenario.slo is not None else None
 
     @property
     def late(self) -> float | None:
-        """The generator's lateness at p99, of an open loop."""
+        """Return the seconds by which the generator was late at p99, or None for a closed loop."""
         return self.tally.late.quantile(0.99) if isinstance(self.scenario.load, Open) else None
 
     def faults(self) -> list[str]:
-        """Why this is no measurement of the server; none where it is."""
+        """Return the reasons why this run is no valid measurement of the server."""
         tally, found = self.tally, []
         if tally.right + tally.faults + self.refused == 0:
             found.append("no request was made")
@@ -63,7 +72,7 @@ class Outcome:
         return found
 
     def remarks(self) -> list[str]:
-        """What a reader should know beside the figures."""
+        """Return what a reader should know in order to judge the figures."""
         said, tally = [], self.tally
         if not self.settled:
             said.append(f"the warm-up did not settle in {self.warmup:.0f} s: its last windows differ")
@@ -78,7 +87,10 @@ class Outcome:
 
     @property
     def recovery(self) -> int | None:
-        """Seconds after a spike until requests are answered within the SLO again; None: there was none, or not yet."""
+        """Return the seconds after a spike until requests are answered within the SLO again.
+
+        None means that there was no spike, or that the server did not recover within the run.
+        """
         load = self.scenario.load
         if not isinstance(load, Open) or load.arrivals != "spike":
             return None
@@ -86,10 +98,11 @@ class Outcome:
 
     @property
     def refused(self) -> int:
+        """Return the number of requests that the server refused as busy."""
         return self.tally.counts.get("refused", 0)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything; latencies in milliseconds. The keys stay."""
+        """Return all figures, latencies in milliseconds. The keys are public and must not change."""
         tally, load = self.tally, self.scenario.load
         shape: dict[str, Any] = {"connections": load.connections}
         if isinstance(load, Open):

@@ -1,4 +1,4 @@
-"""What is sent: bodies from a file or a folder, as requests ready for the socket."""
+"""Payloads: request bodies from files and folders, and the requests that carry them."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-_ROUND = 4096  # requests after which the order repeats
+_ROUND = 4096  # requests after which the order repeats, at least
 _PLAIN = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """One body; `name` is for messages."""
+    """A request body. `name` is used in messages."""
 
     name: str
     body: bytes
     content_type: str = _PLAIN
 
     def request(self, target: str, host: str, headers: Mapping[str, str]) -> bytes:
-        """The whole request as it goes over the wire."""
+        """Return the bytes of a POST request to the path `target` with this body."""
         lines = [
             f"POST {target} HTTP/1.1",
             f"Host: {host}",
@@ -33,7 +33,10 @@ class Payload:
 
 
 def read_payloads(paths: Iterable[Path], content_type: str | None = None) -> tuple[Payload, ...]:
-    """The files, and those anywhere below the folders, by name, not the hidden ones. Raises OSError, ValueError."""
+    """Read the given files and all files below the given folders, sorted by name, except hidden ones.
+
+    Raises OSError, and ValueError if there is no file.
+    """
     files = [file for path in paths for file in ([path] if not path.is_dir() else sorted(_below(path)))]
     if not files:
         raise ValueError("no payload: the folder holds no file")
@@ -53,7 +56,10 @@ def _guess(file: Path) -> str:
 
 
 def order(count: int, seed: int) -> tuple[int, ...]:
-    """Which of `count` payloads each request sends, over and over: each as often as any other, shuffled by the seed."""
+    """Return the indexes of `count` payloads in the order in which to send them, to be repeated.
+
+    Each payload occurs equally often, and `seed` decides the order.
+    """
     draw, drawn = random.Random(seed), []  # noqa: S311  (no secret)
     while len(drawn) < max(count, _ROUND if count > 1 else 1):
         turn = list(range(count))

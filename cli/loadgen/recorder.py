@@ -1,4 +1,4 @@
-"""Sorts each request's end into the tally of the run, and into the windows of the warm-up."""
+"""The recorder, which counts how each request ended: in the tally of the run, or in a window of the warm-up."""
 
 from __future__ import annotations
 
@@ -15,33 +15,37 @@ _DEADLINE = "x-request-timeout-ms"
 
 
 class Recorder:
-    """A request counts when it was due between `begin` and `end`; until these are known, all is warm-up."""
+    """A recorder of requests.
+
+    A request counts in the tally if it was due between `begin` and `end`. Both are infinite until the warm-up is over.
+    """
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
         self._slo = scenario.slo if scenario.slo is not None else math.inf
         told = _DEADLINE in map(str.lower, scenario.headers)
-        self._refusals = REFUSALS | {504} if told else REFUSALS  # 504: it was queued until its time was over
+        self._refusals = REFUSALS | {504} if told else REFUSALS  # 504: its own deadline passed in the queue
         self.begin = self.end = math.inf
         self.tally = Tally()
         self.window = Histogram()
 
     def counts(self, due: float) -> bool:
+        """Return whether a request that was due at `due` counts in the tally."""
         return self.begin <= due < self.end
 
     def record_start(self, due: float, now: float) -> None:
-        """A request's turn has come `now`."""
+        """Record that a request which was due at `due` is being sent `now`."""
         if self.begin <= due < self.end:
             self.tally.offered += 1
             self.tally.late.add(now - due)
             self._second(due)[0] += 1
 
     def record_wait(self, due: float) -> None:
-        """A request has no connection, and no more may be opened."""
+        """Record that a request has to wait, because all allowed connections are busy."""
         self.tally.waited += self.counts(due)
 
     def record_response(self, channel: Channel, response: Response, now: float) -> None:
-        """Right, wrong or refused?"""
+        """Check a response and record it as correct, wrong, refused or failed."""
         due, place = channel.due, channel.place
         body = self._scenario.payloads[place].body
         counts = self.begin <= due < self.end
@@ -58,13 +62,13 @@ class Recorder:
             self._record_right(channel, response, now, counts)
 
     def record_failure(self, kind: str, text: str, due: float, now: float) -> None:
-        """No answer, or none that is right."""
+        """Record a request that has no correct answer. `kind` is one of the tally's kinds."""
         if self.counts(due):
             self.tally.count(kind, text)
             self.tally.last = max(self.tally.last, now)
 
     def record_no_connection(self, text: str, due: float, now: float) -> None:
-        """The server takes none."""
+        """Record a request for which the server accepted no connection."""
         self.record_failure(CONNECT, text, due, now)
 
     def _record_bad_status(self, response: Response, due: float, now: float) -> None:
@@ -99,6 +103,6 @@ class Recorder:
         return found
 
     def take_window(self) -> Histogram:
-        """The right answers since it was last taken."""
+        """Return the latencies of the correct answers since the last call."""
         taken, self.window = self.window, Histogram()
         return taken

@@ -1,4 +1,4 @@
-"""How long a spike is felt after it is over. Pure."""
+"""How long a server takes to recover from a spike. No I/O."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ _ENOUGH = 0.99
 
 
 def recovery(by_second: Mapping[int, Sequence[int]], end: int, last: int) -> int | None:
-    """Seconds from `end`, when the spike is over, until nearly all requests of every second up to `last` are good.
+    """Return the whole seconds from `end` until at least 99 % of the requests of each second up to `last` were good.
 
-    None if that has not come. `by_second`: how many requests were due in a second, and how many of them were good.
+    Return None if the last second is not good. `end` is when the spike was over. `by_second` maps each second to the
+    number of requests that were due in it and the number of them that were answered within the SLO.
     """
     for second in range(last - 1, end - 1, -1):
         due, good = by_second.get(second, (0, 0))

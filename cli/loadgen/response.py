@@ -1,4 +1,8 @@
-"""HTTP/1.1 answers out of bytes as they come: bodies by length, in chunks, or until the end. No I/O."""
+"""A parser of HTTP/1.1 responses.
+
+Bodies may have a Content-Length, be chunked, or end with the connection. No I/O. It does less than h11, for speed: the
+generator's processor time is taken from the server that it measures.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,13 @@ _NO_BODY = frozenset({204, 304})
 
 
 class BadResponse(ValueError):
-    """These bytes are no HTTP/1.1 answer; the text says why."""
+    """An error for bytes that are no HTTP/1.1 response."""
 
 
 class Response:
-    """One answer. `feed` returns True once it is whole; what comes after that is an error.
+    """A response that is parsed from bytes as they come.
 
-    `chunks` counts those of a chunked body that have come so far.
+    `chunks` is the number of chunks of a chunked body so far. `keep` says whether the connection can be used again.
     """
 
     __slots__ = ("_body", "_chunk", "_left", "_need", "body", "chunks", "keep", "status", "streamed", "to_end")
@@ -22,20 +26,22 @@ class Response:
         self.reset()
 
     def reset(self) -> None:
-        """Ready for the next answer on the same connection."""
+        """Prepare for the next response on the same connection."""
         self.status = 0
         self.body = b""
         self.keep = True
         self.chunks = 0
         self.streamed = False
         self.to_end = False
-        self._left = b""  # of the head, or of a chunk
+        self._left = b""  # bytes of an incomplete head or chunk
         self._body: list[bytes] | None = None
         self._need = 0
-        self._chunk = -1  # bytes that lack of the running chunk; -1: its size line, -2: trailers
+        self._chunk = -1  # size of the current chunk; -1: its size line is next, -2: trailers are next
 
     def feed(self, data: bytes) -> bool:
-        """Raises BadResponse."""
+        """Parse `data` and return whether the response is complete. Raises BadResponse, also for bytes behind the
+        response's end.
+        """
         if self._body is not None:
             return self._more(data)
         if self._left:
@@ -62,7 +68,7 @@ class Response:
         return self._more(rest) if rest else False
 
     def close(self) -> bool:
-        """The connection has ended: whether that made the answer whole."""
+        """Note the end of the connection and return whether that completes the response."""
         if self.to_end and self._body is not None:
             self.body = b"".join(self._body)
             return True

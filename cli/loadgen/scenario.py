@@ -1,4 +1,4 @@
-"""What a run is: where to, what, how much of it, for how long. Goes to every process of the generator."""
+"""A scenario: what is sent where, at which rate, and for how long. It is sent to each process of the generator."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from .arrivals import bursty, poisson, recorded, spike
 from .checks import Check, any_answer
 from .payload import Payload
 
-ENDLESS = ("poisson", "bursty", "spike")  # kinds of arrivals; any other is the path of a trace
+ENDLESS = ("poisson", "bursty", "spike")  # kinds of arrivals; any other value is the path of a trace
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """`connections` clients, each of which asks again as soon as it is answered."""
+    """A closed loop of `connections` clients, each of which sends its next request when it is answered."""
 
     connections: int
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Requests come when they come, `rate` a second, over as many connections as that needs up to `connections`.
+    """An open loop of `rate` requests per second over as many connections as needed, at most `connections`.
 
-    `arrivals` is poisson, bursty, spike (`factor` times the rate in the seconds `spike`), or the path of a trace.
+    `arrivals` is "poisson", "bursty", "spike", or the path of a trace. During the seconds `spike` (begin, end) of a
+    "spike" the rate is `factor` times as high.
     """
 
     rate: float
@@ -36,7 +37,7 @@ class Open:
     factor: float = 2.0
 
     def times(self, seed: int) -> Iterator[float]:
-        """Seconds from the start. The same seed gives the same ones."""
+        """Return the schedule, in seconds from the start. Equal seeds give equal schedules."""
         if self.arrivals == "poisson":
             return poisson(self.rate, seed)
         if self.arrivals == "spike":
@@ -44,15 +45,17 @@ class Open:
         return bursty(self.rate, seed) if self.arrivals == "bursty" else recorded(Path(self.arrivals), self.rate)
 
     def warm_times(self, seed: int) -> Iterator[float]:
-        """Those of the warm-up: as many a second, evenly bursty or not, without an end."""
+        """Return the endless schedule of the warm-up, which has the same mean rate."""
         return bursty(self.rate, ~seed) if self.arrivals == "bursty" else poisson(self.rate, ~seed)
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`slo`, `timeout` and all other times in seconds. With `requests` it ends after so many, else after `seconds`.
+    """A description of a run. All times are in seconds.
 
-    `most_warmup` seconds without agreement of three windows end the warm-up all the same, and the outcome says so.
+    With `requests` the run ends after that many requests, otherwise after `seconds`. The warm-up ends when three
+    windows of `window` seconds agree within `tolerance` in rate and median, or after `most_warmup` seconds; then the
+    outcome is not `settled`.
     """
 
     address: Address
@@ -71,10 +74,10 @@ class Scenario:
     most_warmup: float = 20.0
     most_late: float | None = None
     processes: int = 1
-    verify: bool = False  # of a TLS certificate
+    verify: bool = False  # whether the TLS certificate must be valid
 
     def length(self) -> float:
-        """Seconds to measure: `seconds`, or less where a trace is shorter."""
+        """Return the seconds to measure: `seconds`, or less if a trace is shorter."""
         if isinstance(self.load, Closed) or self.load.arrivals in ENDLESS:
             return self.seconds
         *_, last = self.load.times(self.seed)
@@ -82,29 +85,33 @@ class Scenario:
 
     @property
     def most_windows(self) -> int:
-        """Of the warm-up; 0 where there is to be none."""
+        """Return the largest number of warm-up windows, 0 for no warm-up."""
         return max(round(self.most_warmup / self.window), 0)
 
     @property
     def host(self) -> str:
+        """Return the value of the Host header."""
         return "localhost" if self.address.path else str(self.address).partition("://")[2]
 
     def requests_ready(self) -> list[bytes]:
-        """Each payload's request."""
+        """Return the bytes of each payload's request."""
         return [payload.request(self.target, self.host, self.headers) for payload in self.payloads]
 
     def lateness_bound(self) -> float:
-        """What the generator's lateness may be at p99: a twentieth of the SLO where there is one."""
+        """Return by how many seconds the generator may be late at p99 for a valid run.
+
+        Without `most_late` this is a twentieth of the SLO, or one millisecond without an SLO.
+        """
         if self.most_late is not None:
             return self.most_late
         return self.slo / 20 if self.slo is not None else 0.001
 
 
 def share(times: Iterator[float], place: int, parts: int) -> Iterator[float]:
-    """Every `parts`-th arrival from `place` on: together the parts are the whole schedule."""
+    """Return every `parts`-th arrival, starting at `place`. All parts together are the whole schedule."""
     return itertools.islice(times, place, None, parts)
 
 
 def split(whole: int, place: int, parts: int) -> int:
-    """How many of `whole` fall to the part at `place`; as even as can be."""
+    """Return the share of `whole` that the part at `place` gets. Shares differ by 1 at most."""
     return whole // parts + (place < whole % parts)

@@ -1,4 +1,4 @@
-"""When a warm-up is over: the last windows agree. Pure."""
+"""When a warm-up is over. No I/O."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ WINDOWS = 3
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Right answers a second, and their median latency in seconds, of a stretch of the warm-up."""
+    """A window of the warm-up: correct answers per second, and their median latency in seconds."""
 
     rate: float
     median: float | None
 
 
 def steady(windows: Sequence[Window], tolerance: float) -> bool:
-    """Whether the last three windows agree in rate and in median: each within `tolerance` of their mean."""
+    """Return whether the last three windows agree in rate and in median, each within `tolerance` times their mean."""
     last = windows[-WINDOWS:]
     medians = [window.median for window in last if window.median is not None]
     if len(last) < WINDOWS or len(medians) < WINDOWS:

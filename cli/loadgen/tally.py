@@ -1,4 +1,4 @@
-"""What became of the requests of a run: how many of each kind, and how long they took."""
+"""The counts and latencies of a run."""
 
 from __future__ import annotations
 
@@ -10,40 +10,46 @@ RIGHT, REFUSED, STATUS, WRONG, RESET, TIMEOUT, CONNECT = (
     "right", "refused", "bad status", "wrong answer", "connection lost", "no answer in time", "no connection",
 )  # fmt: skip
 FAULTS = (STATUS, WRONG, RESET, TIMEOUT, CONNECT)
-REFUSALS = frozenset({408, 429, 503})  # the server is busy, and says so
+REFUSALS = frozenset({408, 429, 503})  # statuses by which a server says that it is busy
 _TEXTS = 5
 
 
 @dataclass(slots=True)
 class Tally:
-    """While the clock ran: `offered` were due, `good` of them right within the SLO; `ended` right answers came."""
+    """A tally of the requests that were due while the clock ran.
+
+    `offered` counts them all, `good` those answered correctly within the SLO. `ended` counts the correct answers that
+    came while the clock ran, whenever their requests were due. `waited` counts requests that had to wait for a
+    connection.
+    """
 
     offered: int = 0
     ended: int = 0
     good: int = 0
-    waited: int = 0  # for a connection, because as many as are allowed were busy
+    waited: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     statuses: dict[int, int] = field(default_factory=dict)
-    latency: Histogram = field(default_factory=Histogram)  # of right answers, from when the request was due
+    latency: Histogram = field(default_factory=Histogram)  # of correct answers, from when the request was due
     refusal: Histogram = field(default_factory=Histogram)
-    first: Histogram = field(default_factory=Histogram)  # until the first chunk of a streamed answer
+    first: Histogram = field(default_factory=Histogram)  # until the first chunk of a streamed response
     gap: Histogram = field(default_factory=Histogram)  # between chunks
-    late: Histogram = field(default_factory=Histogram)  # of the generator: from when a request was due to its turn
+    late: Histogram = field(default_factory=Histogram)  # from when a request was due until the generator sent it
     sent_bytes: int = 0
     received_bytes: int = 0
     texts: list[str] = field(default_factory=list)
-    by_second: dict[int, list[int]] = field(default_factory=dict)  # since the begin: how many were due, and good
-    last: float = 0.0  # when the last of them was over
-    busy: float = 0.0  # processor seconds of the generator
-    busiest: float = 0.0  # of one of its processes
+    by_second: dict[int, list[int]] = field(default_factory=dict)  # second -> [requests due, of these good]
+    last: float = 0.0  # time when the last request ended
+    busy: float = 0.0  # processor seconds of all generator processes
+    busiest: float = 0.0  # processor seconds of the busiest process
 
     def count(self, kind: str, text: str = "") -> None:
+        """Count a request under `kind`, and keep `text` as an example of the first few."""
         self.counts[kind] = self.counts.get(kind, 0) + 1
         if text and len(self.texts) < _TEXTS:
             self.texts.append(f"{kind}: {text}")
 
     def merge(self, other: Tally) -> None:
-        """Adds what another process has counted."""
+        """Add the counts of another process."""
         for name in ("offered", "ended", "good", "waited", "sent_bytes", "received_bytes", "busy"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in ("last", "busiest"):
@@ -62,9 +68,10 @@ class Tally:
 
     @property
     def right(self) -> int:
+        """Return the number of correct answers."""
         return self.counts.get(RIGHT, 0)
 
     @property
     def faults(self) -> int:
-        """Requests that were neither answered rightly nor refused."""
+        """Return the number of requests that were neither answered correctly nor refused."""
         return sum(self.counts.get(kind, 0) for kind in FAULTS)

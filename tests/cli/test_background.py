@@ -104,8 +104,8 @@ def test_a_start_that_succeeds(tmp_path: Path, inference: str, shown: str) -> No
     ("arguments", "reason"),
     [
         (["--start", "--model-store", "nowhere"], "--model-store directory not found: nowhere"),
-        (["--version"], "it ended without a word"),
-        (["--nonsense"], "it ended without a word"),
+        (["--version"], "its process ended without giving a reason"),
+        (["--nonsense"], "its process ended without giving a reason"),
     ],
 )
 def test_a_start_that_fails(tmp_path: Path, arguments: list[str], reason: str) -> None:

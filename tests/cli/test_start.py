@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from torchserve.cli.main import main
 from torchserve.cli.pidfile import PidFile
-from torchserve.cli.start import _configuration, check, check_unused, overrides
+from torchserve.cli.start import StartFlags, _configuration, check, check_unused
 from torchserve.core.config.address import Address
 from torchserve.core.config.settings import Settings
 from torchserve.core.errors import InvalidConfig
@@ -31,7 +31,11 @@ def settings(
     config: Path | None = None, store: Path | None = None, models: tuple[str, ...] = (), *, log_config: Path | None = None,
     tokens_off: bool = False, api: bool = False,
 ) -> Settings:  # fmt: skip
-    return _configuration(log_config, config, None, overrides(store, models, tokens_off, api)).settings
+    flags = StartFlags(
+        ts_config=config, model_store=store, models=models, log_config=log_config, disable_token_auth=tokens_off,
+        enable_model_api=api,
+    )  # fmt: skip
+    return _configuration(flags, None).settings
 
 
 @pytest.mark.parametrize("models", [("a.mar,b=b.mar",), ("a.mar, b=b.mar,",), ("a.mar", "", "b=b.mar")])
