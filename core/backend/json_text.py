@@ -1,4 +1,4 @@
-"""JSON indented by 2, byte for byte what json.dumps(value, indent=2) gives, several times as fast.
+"""JSON indented by 2, byte for byte what json.dumps(value, indent=2) gives where that is valid, several times as fast.
 
 The standard library has its C encoder only without indentation, so here it writes the innermost containers, with
 the line breaks as its separators.
@@ -11,6 +11,8 @@ import json
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
+from .plain_values import plain
+
 _REFERENCE = json.JSONEncoder(indent=2)
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _NUMBERS = frozenset({int, float})
@@ -20,12 +22,16 @@ class _Unusual(Exception):
     """A value whose text is left to the standard library."""
 
 
-def dumps(value: Any) -> str:
-    """Raises what json.dumps raises: TypeError, ValueError (a circle), RecursionError."""
+def dumps(value: Any, *, literal_non_finite: bool = False) -> str:
+    """Return `value` as JSON; values that JSON has no text for are written as `plain_values.plain` makes them.
+
+    NaN and the infinities are null or, with `literal_non_finite`, the words that json.dumps writes, which no strict
+    parser reads. Raises TypeError, ValueError, RecursionError.
+    """
     try:
         return _dump(value, 0)
-    except (_Unusual, RecursionError):
-        return _REFERENCE.encode(value)
+    except (_Unusual, TypeError, ValueError, RecursionError):
+        return _REFERENCE.encode(plain(value, literal_non_finite=literal_non_finite))
 
 
 def _dump(value: Any, depth: int) -> str:
@@ -74,4 +80,4 @@ def _break(depth: int) -> str:
 @functools.lru_cache(64)
 def _leaf_encoder(depth: int) -> json.JSONEncoder:
     # What it is given holds only scalars, so there is no circle to look for.
-    return json.JSONEncoder(separators=(f",{_break(depth)}", ": "), check_circular=False)
+    return json.JSONEncoder(separators=(f",{_break(depth)}", ": "), check_circular=False, allow_nan=False)

@@ -19,10 +19,10 @@ class UnsupportedOutput(Exception):
     """An element that no rule turns into bytes."""
 
 
-def encode_value(value: Any) -> Body:
+def encode_value(value: Any, *, literal_non_finite: bool = False) -> Body:
     """str as UTF-8, bytes as they are, a tensor by torch.save, anything else as JSON indented by 2.
 
-    Raises UnsupportedOutput.
+    `literal_non_finite` is json_text.dumps' own. Raises UnsupportedOutput.
     """
     try:
         if isinstance(value, str):
@@ -31,7 +31,7 @@ def encode_value(value: Any) -> Body:
             return value
         if (tensor := _tensor_bytes(value)) is not None:
             return tensor
-        return json_text.dumps(value).encode("utf-8")
+        return json_text.dumps(value, literal_non_finite=literal_non_finite).encode("utf-8")
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UnsupportedOutput(f"{type(value).__name__}: {error}") from error
 

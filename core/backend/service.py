@@ -191,11 +191,11 @@ class Service:
                 processor.add_response_property(STEPS, "false")
 
     def _encode(self, elements: Sequence[Any], code: int) -> tuple[list[Result], list[Body]]:
-        limit = self._load.max_response_size
+        limit, literal = self._load.max_response_size, self._load.literal_non_finite
         results: list[Result] = []
         bodies: list[Body] = []
         for processor, element in zip(self._context.request_processor, elements, strict=True):
-            result, body = make_result(processor, encode_value(element), limit, code)
+            result, body = make_result(processor, encode_value(element, literal_non_finite=literal), limit, code)
             results.append(result)
             bodies.append(body)
         return results, bodies

@@ -255,6 +255,12 @@ class Settings:
         "header that says that a sequence ends with a request",
         env="TS_HEADER_KEY_SEQUENCE_END",
     )
+    json_non_finite: str = _key(
+        "null",
+        _one_of("null", "literal"),
+        "what NaN and the infinities in a handler's JSON answer become: null, or the words NaN and Infinity, which"
+        " TorchServe writes and strict parsers refuse",
+    )
     log_format: str = _key("text", _one_of("text", "json"), "a line of the logs: TorchServe's text, or a JSON object")
     enable_envvars_config: bool = _key(
         False, _flag, "let environment variables override what is written here and on the command line", env=None

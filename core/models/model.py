@@ -309,6 +309,7 @@ def _order(
         max_response_size=settings.max_response_size,
         metrics=metrics.declared,
         errors_in_response=settings.handler_errors_in_response,
+        literal_non_finite=settings.json_non_finite == "literal",
         asynchronous=options.asynchronous,
         continuous=options.continuous,
         environment=SequenceKeys.of(settings).environment if options.stateful else {},

@@ -41,6 +41,7 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     `metrics` are the configured ones, which a handler finds with get_metric; `max_response_size` is bytes a result.
     With `errors_in_response` a failed answer's message has the traceback behind it.
     If `continuous` rows without parts go on with what they began. `environment` is set before the handler is loaded.
+    With `literal_non_finite` NaN and the infinities in a JSON answer are words that are no JSON, as TorchServe's.
     If `asynchronous` the front sends further batches, of one row each, before the first is answered.
     """
 
@@ -59,6 +60,7 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     errors_in_response: bool = False
     continuous: bool = False
     environment: dict[str, str] = {}
+    literal_non_finite: bool = False
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):

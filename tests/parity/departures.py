@@ -62,6 +62,14 @@ DEPARTURES: dict[str, Departure] = {
         {"0/status": 413, "0/reason": "Request Entity Too Large", "0/body/code": 413},
     ),
     "PredictionException 599": Departure("a status without a standard phrase has an empty one", {"0/reason": ""}),
+    "handler returns a numpy number": Departure(
+        "what a handler returns is JSON if there is a JSON for it: numpy's and torch's numbers and arrays among it",
+        instead=[{
+            "status": 200, "reason": "",
+            "headers": {name: value for name, value in _HEADERS.items() if name != "content-type"},
+            "form": "text", "body": "1.5",
+        }],
+    ),
     "answer above max_response_size": Departure(
         "one request must not hurt others: its worker stays",
         {"0/body/message": "The response of 70000 bytes is over max_response_size, which is 60000"},

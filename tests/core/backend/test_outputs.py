@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import decimal
 import io
 
@@ -29,8 +28,10 @@ from torchserve.core.wire.messages import Result
         (1.5, b"1.5"),
         (True, b"true"),
         (None, b"null"),
-        (float("nan"), b"NaN"),
-        ({"a": float("inf")}, b'{\n  "a": Infinity\n}'),
+        (float("nan"), b"null"),
+        ({"a": float("inf")}, b'{\n  "a": null\n}'),
+        (np.float32(1), b"1.0"),
+        ([torch.tensor(1)], b"[\n  1\n]"),
         ([], b"[]"),
         ({}, b"{}"),
         (10**30, b"1000000000000000000000000000000"),
@@ -61,15 +62,9 @@ def circle() -> dict:
     "value",
     [
         object(),
-        {1, 2},
-        memoryview(b"z"),
-        np.float32(1),
-        np.array([1]),
-        [torch.tensor(1)],
-        datetime.date(2020, 1, 1),
         decimal.Decimal(1),
         {(1, 2): 3},
-        {"a": b"x"},
+        {"a": b"\xff"},
         circle(),
         "\ud800",
     ],
