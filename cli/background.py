@@ -17,6 +17,7 @@ from typing import Any
 
 from ..core.config.address import Address, parse_address
 from ..core.errors import InvalidConfig
+from ..core.trusted_file import open_appending
 from .connection import connection_to
 from .process_name import named_command
 
@@ -64,7 +65,7 @@ def start_in_background(arguments: Sequence[str], logs: Path) -> str:
     log_file = logs / "ts_log.log"
     try:
         logs.mkdir(parents=True, exist_ok=True)
-        output = log_file.open("ab")
+        output = os.fdopen(open_appending(log_file), "ab")
     except OSError:  # without a writable log folder the server runs without logs
         output = Path(os.devnull).open("ab")  # noqa: SIM115  (closed below, like the file it stands in for)
     reading, writing = os.pipe()

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.config.address import Address, parse_address
-from .pidfile import pid_path, running_pid
+from ..core.trusted_file import NotTrusted, read_trusted, replace_file
+from .pidfile import holder, pid_path
 
 _SUFFIX = ".json"
 
@@ -38,18 +39,8 @@ def _path() -> Path:
 
 def write_runtime_file(addresses: Mapping[str, str], key_file: Path | None) -> None:
     """Write where this process serves. This must be called while the pid file is held. Raises OSError."""
-    path = _path()
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
     told = {"pid": os.getpid(), "addresses": dict(addresses), "key_file": str(key_file) if key_file else None}
-    try:
-        # The temporary folder may be writable for all: a symbolic link that another user has put there is not followed.
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(told, file)
-        draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
+    replace_file(_path(), json.dumps(told).encode(), 0o644)
 
 
 def remove_runtime_file() -> None:
@@ -64,18 +55,18 @@ def find_running_server() -> RunningServer | None:
     A file of another user is not used, because this user's key would be sent to an address that the other user chose.
     Raises InvalidConfig if the temporary folder does not exist.
     """
-    pid = running_pid()
-    if pid is None:
+    held = holder()
+    if held is None:
         return None
+    if held.owner not in {0, os.geteuid()}:
+        return RunningServer({}, foreign=True)
     try:
-        descriptor = os.open(_path(), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(descriptor) as file:
-            if os.fstat(descriptor).st_uid not in {0, os.geteuid()}:
-                return RunningServer({}, foreign=True)
-            told = json.load(file)
-        if told["pid"] != pid:
+        told = json.loads(read_trusted(_path()))
+        if told["pid"] != held.pid:
             return None
         addresses = {face: parse_address(text) for face, text in told["addresses"].items()}
         return RunningServer(addresses, Path(told["key_file"]) if told["key_file"] else None)
+    except NotTrusted:
+        return RunningServer({}, foreign=True)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import click
 
-from ..core.config.configuration import Configuration, Finding, Override, find_config, read_configuration
+from ..core.config.configuration import Configuration, Finding, Override, find_config, is_unasked, read_configuration
 from ..core.config.settings import Settings
 from ..core.errors import InvalidConfig
 from ..core.logs.config import read_log_config
 from ..core.logs.plan import log_folder
 from ..core.models.snapshot_folder import SnapshotFolder
 from .background import Reporter, start_in_background
-from .pidfile import remove_orphan, running_pid
+from .pidfile import check_none_runs, remove_orphan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +78,7 @@ def overrides(
 
 
 def _configuration(flags: StartFlags, snapshots: SnapshotFolder | None) -> Configuration:
-    if running_pid() is not None:
-        raise InvalidConfig("TorchServe is already running, please use torchserve --stop to stop TorchServe.")
+    check_none_runs()
     if flags.log_config is not None and not flags.log_config.is_file():
         raise InvalidConfig(f"--log-config file not found: {flags.log_config.resolve()}")
     given = overrides(flags.model_store, flags.models, flags.disable_token_auth, flags.enable_model_api)
@@ -98,9 +97,11 @@ def read_for_start(ts_config: Path | None, snapshots: SnapshotFolder | None, giv
     InvalidConfig.
     """
     path = find_config(ts_config, snapshot=snapshots.newest) if snapshots else find_config(ts_config)
-    configuration = read_configuration(path, given).check()
+    configuration = read_configuration(path, given, unasked=is_unasked(ts_config)).check()
     if snapshots is not None and path is not None and path.parent == snapshots.path:
         configuration.findings.insert(0, _taken_over(path, configuration.settings))
+    for text in snapshots.distrusted if snapshots is not None else ():
+        configuration.findings.append(Finding(logging.WARNING, f"{text}. Name it with --ts-config if it is meant."))
     return configuration
 
 

@@ -9,7 +9,8 @@ import sys
 
 import click
 
-from .pidfile import remove_orphan, running_pid
+from ..core.trusted_file import user
+from .pidfile import holder, pid_path, remove_orphan
 
 WAIT = 60.0  # seconds
 
@@ -17,13 +18,21 @@ WAIT = 60.0  # seconds
 def stop(*, foreground: bool) -> None:
     """Stop the running server. Exit with status 1 if it still runs after WAIT seconds."""
     del foreground  # TorchServe waits only with --foreground; here stopping always waits
-    pid = running_pid()
-    if pid is None:
+    held = holder()
+    if held is None:
         remove_orphan()
         click.echo("TorchServe is not currently running.")
         return
+    pid = held.pid
     try:
         process = os.pidfd_open(pid)
+        if not held.may_be_signalled():
+            click.echo(
+                f"{pid_path()} is not believed: it belongs to {user(held.owner)} and names process {pid}, which does"
+                " not. Nothing was stopped.",
+                err=True,
+            )
+            sys.exit(1)
         signal.pidfd_send_signal(process, signal.SIGTERM)
     except ProcessLookupError:
         click.echo("TorchServe already stopped.")

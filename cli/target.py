@@ -12,9 +12,10 @@ from typing import Any
 import click
 
 from ..core.config.address import Address, parse_address
-from ..core.config.configuration import find_config, read_configuration
+from ..core.config.configuration import find_config, is_unasked, read_configuration
 from ..core.config.settings import Settings
 from ..core.errors import InvalidConfig
+from ..core.trusted_file import read_trusted
 from .runtime_file import RunningServer, find_running_server
 
 # A server binds these addresses; a client has to call loopback instead.
@@ -103,7 +104,7 @@ def find_inference(
         if running is not None and "inference" in running.addresses:
             return _reachable(running.addresses["inference"]), key or _key(running.key_file, "inference")
         path = config or find_config(None)
-        settings = Settings() if path is None else read_configuration(path).settings
+        settings = Settings() if path is None else read_configuration(path, unasked=is_unasked(config)).settings
         return _reachable(settings.inference_address), key
     except (InvalidConfig, ValueError) as error:
         raise click.ClickException(str(error)) from None
@@ -123,7 +124,7 @@ def _from_configuration(token: str) -> Target:
     settings, source = Settings(), "the default address"
     path = find_config(None)
     if path is not None:
-        settings, source = read_configuration(path).settings, str(path)
+        settings, source = read_configuration(path, unasked=is_unasked(None)).settings, str(path)
     metrics = _reachable(settings.metrics_address) if settings.enable_metrics_api else None
     return Target(_reachable(settings.management_address), metrics, source, token)
 
@@ -135,7 +136,7 @@ def _key(file: Path | None, kind: str = "management") -> str:
     if file is None:
         return ""
     try:
-        return str(json.loads(file.read_bytes())[kind]["key"])
+        return str(json.loads(read_trusted(file))[kind]["key"])
     except (OSError, ValueError, LookupError, TypeError):
         return ""
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
 from pathlib import Path
 
 from .errors import InvalidConfig
+from .trusted_file import read_trusted, replace_file
 
 NAME = "key_file.json"
 
@@ -21,15 +20,7 @@ class KeyFile:
 
     def write(self, text: bytes) -> None:
         """Raises OSError, and the file is then as it was."""
-        draft = self.path.with_name(f".{NAME}.{secrets.token_hex(8)}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(text)
-            draft.replace(self.path)
-        except OSError:
-            draft.unlink(missing_ok=True)
-            raise
+        replace_file(self.path, text)
         self._written = text
 
     def create(self, text: bytes) -> None:
@@ -45,5 +36,5 @@ class KeyFile:
     def remove(self) -> None:
         """Delete it, unless another server has put its own keys there meanwhile."""
         with contextlib.suppress(OSError):
-            if self._written and self.path.read_bytes() == self._written:
+            if self._written and read_trusted(self.path) == self._written:
                 self.path.unlink()

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import PackagesFailed
+from ..trusted_file import NotTrusted, check_folder, open_trusted, user
 from .reader import Archive
 
 log = logging.getLogger(__name__)
@@ -90,11 +91,13 @@ class Packages:
     async def _environment_for(self, key: str, requirements: Path | None, folder: Path) -> Path:
         venv = self._folder / key
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._check(self._folder)
         if key not in self._locks:
-            self._locks[key] = os.open(self._folder / f"{key}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._locks[key] = open_trusted(self._folder / f"{key}.lock", os.O_RDWR | os.O_CREAT)
         lock = self._locks[key]
         while True:
             if _locked(lock, fcntl.LOCK_SH) and (venv / _DONE).exists():
+                self._check(venv)
                 (venv / _DONE).touch()
                 return venv
             fcntl.flock(lock, fcntl.LOCK_UN)
@@ -111,6 +114,16 @@ class Packages:
         fcntl.flock(lock, fcntl.LOCK_SH)
         await asyncio.to_thread(self.sweep, time.time())
         return venv
+
+    def _check(self, folder: Path) -> None:
+        """Raise _Failed unless what lies in `folder` was put there by us or root: the workers run it."""
+        try:
+            check_folder(folder)
+        except NotTrusted as error:
+            raise _Failed(
+                f"{folder} is not used: {error.strerror}. Let package_folder name a folder of {user(os.geteuid())}: one"
+                " that is not there yet is made."
+            ) from None
 
     async def _make(self, venv: Path, requirements: Path | None, folder: Path) -> None:
         await asyncio.to_thread(shutil.rmtree, venv, ignore_errors=True)
@@ -198,7 +211,7 @@ def _locked(lock: int, how: int) -> bool:
 
 @contextlib.contextmanager
 def _exclusive(path: Path) -> Iterator[bool]:
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = open_trusted(path, os.O_RDWR | os.O_CREAT)
     try:
         yield _locked(lock, fcntl.LOCK_EX)
     finally:

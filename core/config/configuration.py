@@ -120,13 +120,24 @@ def find_config(
     return path
 
 
+def is_unasked(given: Path | None, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether `find_config` takes what lies in the working folder, which may be anybody's: nobody has named a file."""
+    return given is None and not environment.get("TS_CONFIG_FILE")
+
+
 def read_configuration(
-    path: Path | None, overrides: Iterable[Override] = (), environment: Mapping[str, str] = os.environ
+    path: Path | None,
+    overrides: Iterable[Override] = (),
+    environment: Mapping[str, str] = os.environ,
+    *,
+    unasked: bool = False,
 ) -> Configuration:
-    """All layers put together; what is wrong is among the findings. Raises InvalidConfig if the file can't be read."""
+    """All layers put together; what is wrong is among the findings. Raises InvalidConfig if the file can't be read, or
+    was found `unasked`, as `is_unasked` says, and may not be believed.
+    """
     reading = _Reading(Configuration(path))
     if path is not None:
-        reading.file(path, environment)
+        reading.file(path, environment, unasked=unasked)
     for override in overrides:
         reading.put(override.key, override.value, Origin("command line", override.flag))
     reading.variables(environment)
@@ -157,8 +168,8 @@ class _Reading:
         self._values[key] = value
         self._found.origins[key] = origin
 
-    def file(self, path: Path, environment: Mapping[str, str]) -> None:
-        for entry in read_properties(path):
+    def file(self, path: Path, environment: Mapping[str, str], *, unasked: bool) -> None:
+        for entry in read_properties(path, unasked=unasked):
             self._found.texts[entry.key] = entry.text
             origin = Origin("file", str(path), entry.line)
             before = self._found.origins.get(entry.key)

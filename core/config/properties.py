@@ -10,6 +10,7 @@ from pathlib import Path
 import javaproperties
 
 from ..errors import InvalidConfig
+from ..trusted_file import NotTrusted, follow, read_trusted
 
 _VARIABLE = re.compile(r"\$\$([^$]+)\$\$")
 
@@ -23,13 +24,19 @@ class Property:
     line: int
 
 
-def read_properties(path: Path) -> list[Property]:
+def read_properties(path: Path, *, unasked: bool = False) -> list[Property]:
     """What the file says, in its order. UTF-8, or Latin-1 (Java's encoding for these files) where it is no UTF-8.
 
-    Raises InvalidConfig naming the file when it can't be read or is no properties file.
+    `unasked` says that nobody has named the file. Raises InvalidConfig, naming the file, if it can't be read, is no
+    properties file, or was found unasked and may not be believed.
     """
     try:
-        data = path.read_bytes()
+        data = read_trusted(follow(path)) if unasked else path.read_bytes()
+    except NotTrusted as error:
+        raise InvalidConfig(
+            f"Invalid configuration: {path} is not believed unasked: {error.strerror}."
+            " Name it with --ts-config if it is meant."
+        ) from None
     except OSError as error:
         raise InvalidConfig(f"Invalid configuration: {path} can't be read: {error.strerror}") from error
     try:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from ..trusted_file import check_folder
 
 
 def copy_files(src_dir: Path, dst_dir: Path, files: Mapping[str, str]) -> None:
@@ -21,7 +24,11 @@ def download_model(model_url: str, model_dir: Path) -> None:
     parts = urlsplit(model_url)
     if parts.scheme not in {"http", "https"}:
         raise ValueError(f"expected an http(s) URL, got {model_url!r}")
-    kept = Path(tempfile.gettempdir(), "torchserve-test-models", parts.hostname or "", Path(parts.path).name)
+    # By user: weights can hold code, and all may write to the temp folder.
+    top = Path(tempfile.gettempdir(), f"torchserve-test-models-{os.geteuid()}")
+    top.mkdir(mode=0o700, exist_ok=True)
+    check_folder(top)
+    kept = top / (parts.hostname or "") / Path(parts.path).name
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         with (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from io import FileIO
 from pathlib import Path
 from typing import TextIO
 
+from ..trusted_file import open_appending
 from .plan import Sink
 from .rotation import Rotation
 
@@ -112,9 +114,9 @@ class LogFile:
 
     def _open(self) -> FileIO:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("ab", buffering=0)
-        self._size = self._file.tell()
-        self._last = self._path.stat().st_mtime
+        self._file = FileIO(open_appending(self._path), "ab")
+        found = os.fstat(self._file.fileno())
+        self._size, self._last = found.st_size, found.st_mtime
         return self._file
 
     def _put_aside(self, file: FileIO, rotation: Rotation, now: float) -> FileIO:

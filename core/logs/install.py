@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 
+from ..trusted_file import NotTrusted, open_appending
 from .line import Line
 from .plan import ACCESS, MODEL, MODEL_METRICS, ROOT, TS_METRICS, Plan
 from .writer import LogWriter
+
+log = logging.getLogger(__name__)
 
 _STREAMS = frozenset({ACCESS, TS_METRICS, MODEL_METRICS})  # no loggers of Python: their entries go to the writer itself
 
@@ -44,7 +49,19 @@ def open_logs(plan: Plan) -> LogWriter:
         if name not in _STREAMS and name != ROOT:
             logging.getLogger(name).setLevel(route.level)
     logging.captureWarnings(True)
+    for path in dict.fromkeys(sink.path for sink in plan.sinks() if sink.path is not None):
+        _say_if_refused(path)
     return writer
+
+
+def _say_if_refused(path: Path) -> None:
+    """The writer's thread counts the lines of such a file as lost, without a word to those who miss them."""
+    try:
+        os.close(open_appending(path))
+    except NotTrusted as error:
+        log.warning("Nothing is logged to %s: %s: %s", path, error.filename, error.strerror)
+    except OSError:
+        pass  # a folder that the writer has not made yet, or a disk that takes nothing
 
 
 def log_worker_line(worker: str, stream: str, line: str, request_id: str) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from pathlib import Path
 
+from ..trusted_file import NotTrusted, read_trusted
 from .snapshot import NAME, Kind, Snapshot, created_at, is_whole, name_of
 
 KEEP = 20  # files; the older ones are removed
@@ -18,12 +20,17 @@ class SnapshotFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.distrusted: list[str] = []
 
     def newest(self) -> Path | None:
-        """The whole snapshot that was taken last; None if there is none. Files that can't be read don't count."""
-        for _, path in self._by_age():
+        """The whole snapshot that was taken last; None if there is none. Files that can't be read don't count.
+
+        Nor do those that are not to be believed, since a snapshot has code run: `distrusted` says which, and why.
+        """
+        self.distrusted.clear()
+        for _, path in self._by_age(self.distrusted):
             with contextlib.suppress(OSError):
-                if is_whole(path.read_bytes()):
+                if is_whole(read_trusted(path)):
                     return path
         return None
 
@@ -42,10 +49,10 @@ class SnapshotFolder:
         return target
 
     def _place(self, data: bytes, target: Path) -> None:
-        temporary = self.path / f"{_TEMPORARY}{os.getpid()}"
+        temporary = self.path / f"{_TEMPORARY}{secrets.token_hex(8)}"
         try:
-            # It may hold passwords of the configuration.
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            # It may hold passwords of the configuration, so it is never written to what somebody has put there.
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
                 file.flush()
@@ -61,14 +68,19 @@ class SnapshotFolder:
         finally:
             os.close(folder)
 
-    def _by_age(self) -> list[tuple[int, Path]]:
-        """(created, path) of each file that has a snapshot's name, the newest first."""
+    def _by_age(self, distrusted: list[str] | None = None) -> list[tuple[int, Path]]:
+        """(created, path) of each file with a snapshot's name, the newest first; `distrusted` gets the others."""
         found: list[tuple[int, Path]] = []
         with contextlib.suppress(OSError):
             for path in self.path.iterdir():
                 if NAME.fullmatch(path.name):
-                    with contextlib.suppress(OSError):
-                        found.append((created_at(path.read_bytes()) or 0, path))
+                    try:
+                        found.append((created_at(read_trusted(path)) or 0, path))
+                    except NotTrusted as error:
+                        if distrusted is not None:
+                            distrusted.append(f"{path} is not believed: {error.strerror}")
+                    except OSError:
+                        pass
         return sorted(found, reverse=True)
 
     def _clear(self, old: list[Path], now: float) -> None:

@@ -10,6 +10,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..trusted_file import read_trusted, replace_file
+
 log = logging.getLogger(__name__)
 
 CONTEXT = 512 << 20  # bytes: CUDA's context, with the kernels of torch and its libraries
@@ -45,17 +47,15 @@ class Footprints:
             return
         known.pop(key, None)
         known[key] = measured
-        new = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            new.write_text(json.dumps(dict(list(known.items())[-_KEPT:]), indent=1))
-            new.rename(self._path)
+            replace_file(self._path, json.dumps(dict(list(known.items())[-_KEPT:]), indent=1).encode(), 0o644)
         except OSError as error:
             log.warning("The measured GPU memory of a model is not kept: %s", error)
 
     def _read(self) -> dict[str, int]:
         with contextlib.suppress(OSError, ValueError):
-            known = json.loads(self._path.read_bytes())
+            known = json.loads(read_trusted(self._path))
             if isinstance(known, dict):
                 return known
         return {}

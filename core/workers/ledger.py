@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import json
 import logging
 import os
 import secrets
+import stat
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from ...scheduler.gpu import Lease
+from ..trusted_file import replace_file
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 15.0  # seconds to wait for another server; one that asks a sick driver gives up after 10
 _POLL = 0.02
+_LONGEST = 1 << 20  # bytes of a file that is read
 _ALIVE, _LEASES = ".alive", ".leases"
 
 
@@ -62,10 +66,8 @@ class Ledger:
         if self._alive is None:  # the folder can't be used, and `exclusive` has said so
             return
         owner = {"pid": os.getpid(), "written": time.time(), "leases": [asdict(lease) for lease in self.leases]}
-        new = self._stem.with_suffix(".new")
         try:
-            new.write_text(json.dumps(owner))
-            new.rename(self._stem.with_suffix(_LEASES))  # nobody reads half a file
+            replace_file(self._stem.with_suffix(_LEASES), json.dumps(owner).encode(), 0o644)
         except OSError as error:
             log.warning("Other servers of this host can't see what GPU memory is promised here: %s", error)
 
@@ -117,7 +119,13 @@ def _read(path: Path) -> list[Lease]:
             with contextlib.suppress(FileNotFoundError, PermissionError):  # another user's stay, and mean nothing
                 path.with_suffix(suffix).unlink()
         return []
-    return [Lease(**lease) for lease in json.loads(path.read_bytes())["leases"]]
+    return [Lease(**lease) for lease in json.loads(_content(path))["leases"]]
+
+
+def _content(path: Path) -> bytes:
+    """What another server, of any user, has written. Raises OSError."""
+    with os.fdopen(_open(path), "rb") as file:
+        return file.read(_LONGEST)
 
 
 def _is_alive(path: Path) -> bool:
@@ -139,7 +147,12 @@ def _make(path: Path) -> int:
 
 
 def _open(path: Path) -> int:
-    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    """Open a file of any user, but nothing that could be waited for. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is no regular file", str(path))
 
 
 def _try_lock(file: int) -> bool:

@@ -97,3 +97,12 @@ def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None
 def test_a_folder_that_can_not_be_written_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfig, match=r"gone/key_file.json: No such file.*--disable-token-auth"):
         KeyFile(tmp_path / "gone").create(b"keys")
+
+
+def test_a_fifo_in_its_place_does_not_hang_the_end(tmp_path: Path) -> None:
+    file = KeyFile(tmp_path)
+    file.write(b"mine")
+    file.path.unlink()
+    os.mkfifo(file.path)
+    file.remove()
+    assert stat.S_ISFIFO(file.path.stat().st_mode)

@@ -29,7 +29,7 @@ def _row(ours: str = "", outside: str = "") -> Row:
     return Row(frozenset(ours.split()), frozenset(outside.split()))
 
 
-_BASE = "core.errors core.payload core.version"
+_BASE = "core.errors core.payload core.version core.trusted_file"
 _SHELF = f"{_BASE} core.config core.archive core.metrics core.wire core.logs core.tokens core.workdir scheduler"
 _WORKERS = f"{_SHELF} core.workers"
 _MODELS = f"{_WORKERS} core.models"
@@ -50,6 +50,7 @@ TABLE: dict[str, Row] = {
     "core.errors": _row(),
     "core.payload": _row("core.errors", "msgspec"),
     "core.version": _row(),
+    "core.trusted_file": _row(),
     "core.tokens": _row(_BASE),
     "core.key_file": _row(_BASE),
     "core.logs": _row(_BASE, _PLAIN),

@@ -151,3 +151,19 @@ def test_requirements_name_nothing_outside(tmp_path: Path):
     before = environment_key(folder / "requirements.txt", folder, sys.executable)
     (tmp_path / "secret.txt").write_text("2")
     assert environment_key(folder / "requirements.txt", folder, sys.executable) == before
+
+
+@pytest.mark.parametrize("wrong", ["the folder", "an environment"])
+async def test_packages_that_others_could_have_put_there_are_not_run(tmp_path: Path, kept: Path, wrong: str):
+    subject = packages(kept)
+    await subject.prepare(archive(tmp_path / "a", None), "m", use_venv=True)
+    (done,) = kept.glob("*/complete")
+    folder = kept if wrong == "the folder" else done.parent
+    folder.chmod(0o777)
+    with pytest.raises(PackagesFailed, match=f"{folder} is not used: every user may write to it.*package_folder"):
+        await subject.prepare(archive(tmp_path / "b", None), "m", use_venv=True)
+    folder.chmod(0o755)
+    if os.geteuid() == 0:
+        os.chown(folder, 54321, 54321)
+        with pytest.raises(PackagesFailed, match=f"{folder} is not used: it belongs to user 54321"):
+            await subject.prepare(archive(tmp_path / "c", None), "m", use_venv=True)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from torchserve.core.handlers import profiling
 from torchserve.core.handlers.base import BaseHandler, pick_device
 from torchserve.core.handlers.context import Context, RequestProcessor
 from torchserve.core.handlers.prediction_exception import PredictionException
@@ -285,3 +287,23 @@ def test_no_profile_is_made_for_a_no(model_dir: Path, monkeypatch, value: str) -
     handler.initialize(context)
     handler.profiler_args = {"on_trace_ready": lambda profile: pytest.fail("a profile was made")}
     handler.handle([[1.0, 1.0]], context)
+
+
+@pytest.mark.parametrize("wrong", ["a link", "another user's"])
+def test_traces_go_through_nothing_that_others_laid(tmp_path: Path, monkeypatch, wrong: str) -> None:
+    top, victim = tmp_path / "pytorch_profiler", tmp_path / "victim"
+    victim.mkdir()
+    top.mkdir()
+    monkeypatch.setattr(profiling, "_FOLDER", top)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert profiling.trace_folder(f"ours-{wrong}") == top / f"ours-{wrong}"
+    model = f"theirs-{wrong}"
+    if wrong == "a link":
+        (top / model).symlink_to(victim)
+    elif os.geteuid() == 0:
+        os.chown(top, 54321, 54321)
+    else:
+        top.chmod(0o777)
+    found = profiling.trace_folder(model)
+    assert (found.parent, found.name.startswith("torchserve-profiler-")) == (tmp_path, True)
+    assert profiling.trace_folder(model) == found

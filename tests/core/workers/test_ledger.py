@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import random
@@ -217,4 +218,36 @@ async def test_what_is_put_down_is_plain_json_that_names_the_owner(tmp_path: Pat
     assert put["leases"] == [
         {"uuid": "GPU-0", "worker": "W-9000-m_1.0", "model": "m", "need": 7, "held": 3, "loading": True}
     ]
+    ledger.close()
+
+
+@pytest.mark.parametrize("name", ["9-x.leases", "9-x.alive", "lock"])
+async def test_a_fifo_of_another_user_hangs_nobody(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture):
+    folder = tmp_path / "leases"
+    folder.mkdir()
+    (folder / "9-x.leases").write_text("{}")
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    held = os.open(folder / name, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    ledger = Ledger(folder)
+    assert await others(ledger) == []
+    ledger.leases = [Lease("GPU-0", "W-9000", "m", 7)]
+    ledger.write()
+    ledger.close()
+    os.close(held)
+    assert (name == "9-x.leases") or "no regular file" in caplog.text
+
+
+async def test_leases_are_not_written_through_a_link(tmp_path: Path):
+    """Its name is known to all as soon as the server is there."""
+    folder = tmp_path / "leases"
+    ledger = Ledger(folder)
+    await others(ledger)
+    (stem,) = [path.stem for path in folder.glob("*.alive")]
+    (tmp_path / "victim").write_text("precious")
+    for name in (f"{stem}.leases", f"{stem}.new"):
+        (folder / name).symlink_to(tmp_path / "victim")
+    ledger.write()
+    assert (tmp_path / "victim").read_text() == "precious"
     ledger.close()
