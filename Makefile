@@ -4,7 +4,17 @@ BIN := .venv/bin
 BENCH_ARGS ?= --rates 200 1000 --loads 0.5 0.9 1.2 --spike
 DEMO := build/demo
 
-.PHONY: demo test check lint types bench parity clean
+# The tests run in as many processes as there are cores, each file in one of them.
+WORKERS ?= logical
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+# Every branch of these is run by the tests beside them.
+COVERED := torchserve.scheduler,torchserve.core.wire
+COVERING := tests/scheduler tests/core/wire
+COVERAGE := build/coverage
+FAST := $(COVERING) tests/house tests/core/config tests/http/test_body.py tests/http/test_routes.py \
+    tests/core/archive/test_manifest.py tests/core/archive/test_model_yaml.py
+
+.PHONY: demo test test-fast check lint types covered rest coverage constraints bench parity clean
 
 demo: .venv/installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/digits/pack.sh $(DEMO)/model_store
@@ -19,9 +29,30 @@ demo: .venv/installed
 	    --model-store model_store --models digits=digits.mar
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
-check: lint types test
+# What most changes break first: the scheduler, frames, the house rules, and all that is parsed.
+test-fast: .venv/installed-dev
+	$(PYTEST) $(FAST) $(PYTEST_ARGS)
+
+# All of it, each test once: what CI runs.
+check: lint types covered rest
+
+covered: .venv/installed-dev
+	rm -rf $(COVERAGE) && mkdir -p $(COVERAGE)
+	COVERAGE_FILE=$(COVERAGE)/data $(BIN)/coverage run --source=$(COVERED) -m pytest --numprocesses $(WORKERS) --dist loadfile $(COVERING)
+	COVERAGE_FILE=$(COVERAGE)/data $(BIN)/coverage combine --quiet
+	COVERAGE_FILE=$(COVERAGE)/data $(BIN)/coverage report --show-missing --skip-covered --fail-under=100
+
+rest: .venv/installed-dev
+	$(PYTEST) $(COVERING:%=--ignore=%) $(PYTEST_ARGS)
+
+# All tests and the processes that they start, measured: takes about three times as long as `make test`.
+coverage: .venv/installed-dev
+	rm -rf $(COVERAGE) && mkdir -p $(COVERAGE)
+	COVERAGE_FILE=$(COVERAGE)/data $(BIN)/coverage run -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	COVERAGE_FILE=$(COVERAGE)/data $(BIN)/coverage combine --quiet
+	COVERAGE_FILE=$(COVERAGE)/data $(BIN)/coverage report --show-missing --skip-covered --fail-under=90
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -29,6 +60,10 @@ lint: .venv/installed-dev
 
 types: .venv/installed-dev
 	$(BIN)/basedpyright
+
+# The versions that CI installs (constraints.txt) from those that are installed here and pass `make check`.
+constraints: .venv/installed-dev
+	$(BIN)/python -m pip freeze --exclude-editable | grep -v '@' > constraints.txt
 
 # Markdown on standard output, JSON and curves in build/bench; about 20 minutes.
 bench: .venv/installed-bench

@@ -55,7 +55,7 @@ def test_the_server_keeps_to_its_documents(echo: LiveServer) -> None:
 def exercise(operation: Any, base: str) -> None:
     @given(case=operation.as_strategy(generation_mode=schemathesis.GenerationMode.POSITIVE))
     @settings(
-        max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, phases=(Phase.generate,),
+        max_examples=EXAMPLES, derandomize=True, database=None, phases=(Phase.generate,),
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     def ask(case: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 from .tree import FOLDERS, python_files
@@ -106,4 +107,9 @@ def unfinished(root: Path, folders: tuple[str, ...]) -> list[str]:
 
 
 def _parse(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(), filename=str(file))
+    return _parsed(file.read_text(), str(file))
+
+
+@cache  # the rules read the same trees in turn
+def _parsed(text: str, name: str) -> ast.Module:
+    return ast.parse(text, filename=name)

@@ -55,7 +55,7 @@ def test_pillow_to_the_last_bit(size: tuple[int, int], name: str, stark: bool) -
         assert cpu_off <= 1
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)  # as below
+@settings(max_examples=150, derandomize=True)  # as below
 @given(size=sizes, resize=sizes, name=st.sampled_from(list(FILTERS)), stark=st.booleans())
 @example(size=(60, 30), resize=(40, 20), name="bicubic", stark=True)  # the rows' difference is twice the columns'
 @example(size=(61, 30), resize=(40, 20), name="bicubic", stark=True)  # and one more
@@ -66,7 +66,7 @@ def test_pillow_at_any_size(size: tuple[int, int], resize: tuple[int, int], name
     assert cpu_off <= 1
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)  # a value in 10^8 is two levels off; not in these
+@settings(max_examples=60, derandomize=True)  # a value in 10^8 is two levels off; not in these
 @given(case=resize_cases)
 def test_the_cpu_path_at_any_size(case: ResizeCase) -> None:
     assert faults(RESIZE_NORMALIZE, RESIZE_NORMALIZE.cpu, case, Bands("cpu", fill=255)) == []
@@ -96,7 +96,7 @@ def test_torchvisions_compose(fit: Fit, steps: list[Any], size: tuple[int, int])
     assert float((answer - expected).abs().max()) * 0.25 * 255 <= 1.001
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(size=sizes, fit=fits, name=st.sampled_from(list(FILTERS)))
 def test_what_is_needed_of_a_picture_is_enough_and_no_more(size: tuple[int, int], fit: Fit, name: str) -> None:
     try:

@@ -14,7 +14,7 @@ from .memory import Bands
 from .verdict import faults
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(case=top_cases)
 def test_the_cpu_path_of_any_rows(case: TopCase) -> None:
     assert faults(SOFTMAX_TOPK, SOFTMAX_TOPK.cpu, case, Bands("cpu", fill=255)) == []

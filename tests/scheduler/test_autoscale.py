@@ -173,7 +173,6 @@ def test_the_bounds_are_kept_whatever_is_seen(history: list[tuple[Seen, float]])
 
 
 @given(st.lists(st.tuples(st.integers(0, 100), st.integers(0, 50), st.integers(0, 2)), min_size=50, max_size=400))
-@settings(deadline=None)
 def test_it_never_takes_two_away_within_the_time_set(history: list[tuple[int, int, int]]) -> None:
     host, downs = Host(maximum=8), [-math.inf]
     for arrivals, queued, free in history:
@@ -186,7 +185,7 @@ def test_it_never_takes_two_away_within_the_time_set(history: list[tuple[int, in
 
 
 @given(st.floats(0.0, 12.0), st.integers(1, 8), st.sampled_from([0.01, 0.1, 1.0]))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_under_a_steady_load_it_comes_to_rest_and_never_turns_up_again(
     load: float, start: int, seconds_per_job: float
 ) -> None:

@@ -182,7 +182,7 @@ class FixedModel(Model):
 
 TestEager = Model.TestCase
 TestFixed = FixedModel.TestCase
-TestEager.settings = TestFixed.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestEager.settings = TestFixed.settings = settings(max_examples=150, stateful_step_count=40)
 
 
 class Adaptive(RuleBasedStateMachine):
@@ -346,4 +346,4 @@ class Padded(Adaptive):
 
 TestAdaptive = Adaptive.TestCase
 TestPadded = Padded.TestCase
-TestAdaptive.settings = TestPadded.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
+TestAdaptive.settings = TestPadded.settings = settings(max_examples=300, stateful_step_count=50)

@@ -347,4 +347,4 @@ class Stateful(Slots):
 
 TestSlots = Slots.TestCase
 TestStateful = Stateful.TestCase
-TestSlots.settings = TestStateful.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestSlots.settings = TestStateful.settings = settings(max_examples=200, stateful_step_count=40)

@@ -37,7 +37,7 @@ VALUE = st.recursive(
 
 
 @given(VALUE)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_same_text_as_the_standard_library(value) -> None:
     assert dumps(value, literal_non_finite=True) == json.dumps(value, indent=2)
 

@@ -61,7 +61,7 @@ def join(buffers: list) -> bytes:
 
 
 @given(st.lists(FRAME, min_size=1, max_size=4), st.lists(st.integers(1, 90_000), min_size=1, max_size=5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_split_of_the_stream_gives_the_same_frames(sent, cuts) -> None:
     data = join([buffer for message, bodies in sent for buffer in encode(message, bodies)])
     if max(cuts) < 50:
@@ -77,6 +77,16 @@ def test_any_split_of_the_stream_gives_the_same_frames(sent, cuts) -> None:
 def test_byte_by_byte() -> None:
     data = join(encode(Loaded(200, "a"))) * 3
     assert [frame.message for frame in feed(FrameReader(ToFront, 1000), data, [1])] == [Loaded(200, "a")] * 3
+
+
+def test_a_large_frame_whose_head_comes_in_pieces() -> None:
+    message, bodies = Loaded(200, "a" * 100), (b"x" * 100_000,)
+    data = join(encode(message, bodies))
+    reader = FrameReader(ToFront, 1 << 30)
+    assert feed(reader, data[:40], [20]) == []
+    assert [(frame.message, *map(bytes, frame.bodies)) for frame in feed(reader, data[40:], [30])] == [
+        (message, *bodies)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -204,7 +214,7 @@ def test_garbage_is_refused(data: bytes, complaint: str) -> None:
 
 
 @given(st.binary(max_size=400), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_wild_bytes_raise_only_frame_errors(data: bytes, framed: bool) -> None:
     reader = FrameReader(ToFront, 1 << 20)
     try:
@@ -242,7 +252,7 @@ def test_load_has_defaults_for_what_old_fronts_leave_out() -> None:
 
 
 @given(st.lists(st.tuples(BODY, st.booleans()), max_size=6), st.sampled_from([100, 4096, 65_536, 90_000]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_bodies_in_shared_memory_are_where_they_were_among_the_others(
     marked: list[tuple[bytes, bool]], cut: int
 ) -> None:
