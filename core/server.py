@@ -23,7 +23,7 @@ from .models.registry import Registry
 from .models.snapshot import Snapshot
 from .models.snapshot_folder import SnapshotFolder
 from .models.snapshot_writer import SnapshotWriter
-from .wire.malloc_tuning import keep_freed
+from .wire.malloc_tuning import keep_freed_memory
 from .workdir import WorkDir
 from .workers.gpus import GpuSeats
 
@@ -41,7 +41,7 @@ class ModelServer:
         kept: Mapping[str, str] | None = None,
     ) -> None:
         """`put` takes the lines of ts_metrics.log and model_metrics.log."""
-        keep_freed()
+        keep_freed_memory()
         self.settings = settings
         self.metrics = MetricStore(
             _metrics_spec(settings.metrics_config),

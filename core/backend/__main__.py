@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from ..payload import Body
 from ..wire.frames import FrameError, FrameReader, encode
-from ..wire.malloc_tuning import keep_freed
+from ..wire.malloc_tuning import keep_freed_memory
 from ..wire.messages import Load, ToBackend
 from .concurrent import converse
 from .lifeline import die_with_parent
@@ -35,7 +35,7 @@ def main() -> int:
     arguments = _parse()
     die_with_parent(arguments.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    keep_freed()
+    keep_freed_memory()
     _prepare_output()
     if not sys.flags.safe_path:
         del sys.path[0]  # the front's working folder, where a stray json.py would otherwise be imported

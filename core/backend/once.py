@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..payload import Body
 from ..wire.frames import FrameReader
-from ..wire.messages import PLAIN, Failure, Load, PartHead, Partial, Predict, Result, Row, ToFront
+from ..wire.messages import DEFAULT_RESULT, Failure, Load, PartHead, Partial, Predict, Result, Row, ToFront
 from .service import Service
 from .stream import MAX_FRAME
 
@@ -74,7 +74,7 @@ def _run(options: argparse.Namespace) -> tuple[Sequence[Result], list[Body]]:
     if answer.code != 200:
         sys.stderr.write(f"{answer.code} {answer.message}\n")
         return (), []
-    return answer.results or [PLAIN] * len(bodies), bodies
+    return answer.results or [DEFAULT_RESULT] * len(bodies), bodies
 
 
 def _show(file: str, result: Result, body: Body, output: Path | None) -> None:

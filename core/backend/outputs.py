@@ -9,7 +9,7 @@ from typing import Any
 
 from ..handlers.context import RequestProcessor
 from ..payload import Body
-from ..wire.messages import PLAIN, Result
+from ..wire.messages import DEFAULT_RESULT, Result
 from . import json_text
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def make_result(processor: RequestProcessor, body: Body, max_size: int, fallback
     status, phrase = processor.get_response_status_code(), processor.get_response_status_phrase()
     given = processor.get_response_headers()
     if status == fallback == 200 and not phrase and not given:
-        return PLAIN, body
+        return DEFAULT_RESULT, body
     content_type: str | None = None
     headers: list[tuple[str, str]] = []
     for name, value in given.items():

@@ -26,7 +26,7 @@ from ..handlers.prediction_exception import PredictionException
 from ..payload import Body
 from ..version import __version__
 from ..wire.frames import encode
-from ..wire.messages import PLAIN, STEPS, Answer, Failure, Load, Loaded, Partial, Predict, Result
+from ..wire.messages import CONTINUES_HEADER, DEFAULT_RESULT, Answer, Failure, Load, Loaded, Partial, Predict, Result
 from .envelopes import enveloped
 from .failure import describe, detail, failure_of, sendable
 from .inputs import decode_rows, request_headers
@@ -163,7 +163,7 @@ class Service:
             code, message, failure = self._failure(error)
             if code == 200:  # TorchServe's answer to PredictionException(..., 200)
                 encoded = [b"error"] * len(predict.rows)
-        if all(result is PLAIN for result in results):
+        if all(result is DEFAULT_RESULT for result in results):
             results = []
         return Answer(predict.batch, code, message, tuple(results), took, metrics.take(), failure), encoded
 
@@ -186,9 +186,9 @@ class Service:
             if criteria:
                 stop = criteria[index](output[index])
                 if stop is not None:
-                    processor.add_response_property(STEPS, "false" if stop else "true")
-            elif processor.get_response_headers().get(STEPS) == "true":
-                processor.add_response_property(STEPS, "false")
+                    processor.add_response_property(CONTINUES_HEADER, "false" if stop else "true")
+            elif processor.get_response_headers().get(CONTINUES_HEADER) == "true":
+                processor.add_response_property(CONTINUES_HEADER, "false")
 
     def _encode(self, elements: Sequence[Any], code: int) -> tuple[list[Result], list[Body]]:
         limit, literal = self._load.max_response_size, self._load.literal_non_finite

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable, Sequence
 
 from ..payload import Body
-from ..wire.buddy_allocator import LEAST, Arena
+from ..wire.buddy_allocator import MIN_BLOCK, BuddyAllocator
 from ..wire.frames import FrameError
 
 
@@ -32,7 +32,7 @@ class Outbox:
     def __init__(self, descriptor: int) -> None:
         size = os.fstat(descriptor).st_size
         self._mapping = mmap.mmap(descriptor, size)
-        self._arena = Arena(size)
+        self._allocator = BuddyAllocator(size)
         self._lock = threading.Lock()
         os.close(descriptor)
 
@@ -41,10 +41,10 @@ class Outbox:
         places: dict[int, int] = {}
         for index, body in enumerate(bodies):
             size = len(body)
-            if size < LEAST:
+            if size < MIN_BLOCK:
                 continue
             with self._lock:
-                offset = self._arena.take(size)
+                offset = self._allocator.allocate(size)
             if offset is not None:
                 self._mapping[offset : offset + size] = body
                 places[index] = offset
@@ -54,4 +54,4 @@ class Outbox:
         """The front is done with what lies there."""
         with self._lock:
             for offset in offsets:
-                self._arena.give(offset)
+                self._allocator.free(offset)

@@ -1,4 +1,4 @@
-"""What front and backend say to each other: frames and typed messages, no pickle, no I/O.
+"""The protocol between front and backend: frames and typed messages over one socket. No pickle, no I/O.
 
-They go over one socket; of the memory that both share it is known here what is taken.
+Of the memory that both processes share, this package only keeps account of which parts are taken.
 """

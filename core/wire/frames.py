@@ -1,8 +1,27 @@
 """Frames on a byte stream, without I/O: a message and the bodies that travel beside it, in both directions.
 
-A frame is a 16-byte prefix (magic, length of the head, length of the bodies that follow it), the head (msgpack of the
-message, of each body's length, and of the offsets of those that lie in shared memory), then the others end to end. May
-import msgspec and core.payload.
+    prefix (16 bytes)        head (msgpack)                               bodies
+    ┌──────┬──────┬────────┐ ┌─────────┬──────────┬─────────────────────┐ ┌─────────────────────────────┐
+    │ TSW1 │ head │ bodies │ │ message │ sizes of │ offsets of those in │ │ the other bodies, in order, │
+    │      │ len  │ len    │ │         │ bodies   │ shared memory       │ │ end to end                  │
+    └──────┴──────┴────────┘ └─────────┴──────────┴─────────────────────┘ └─────────────────────────────┘
+
+Writing. `encode` returns buffers for one `writelines`. Large bodies are among them as they are, small ones are joined.
+
+Reading. `FrameReader` is fed like an asyncio.BufferedProtocol: receive into `get_buffer()`, report `buffer_updated(n)`,
+then call `next_frame()` until it returns None. It has two states:
+
+    ┌───────────────────────────────┐   a frame over 64 KiB begins    ┌────────────────────────────────────────┐
+    │ SCRATCH: bytes go to a 64 KiB │ ──────────────────────────────► │ LARGE: bytes go to a BodyReceiver, for │
+    │ buffer; whole frames are cut  │                                 │ each body to where it stays            │
+    │ out of it, their bodies as    │ ◄────────────────────────────── │                                        │
+    │ bytes                         │       the frame is complete     │                                        │
+    └───────────────────────────────┘                                 └────────────────────────────────────────┘
+
+A large frame's head is decoded in SCRATCH, as soon as it is there. If the head alone is over 64 KiB, LARGE receives the
+whole frame as if it were one body, and the frame is cut out of that.
+
+May import msgspec and core.payload.
 """
 
 from __future__ import annotations
@@ -10,27 +29,25 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, takewhile
 from types import GenericAlias, MappingProxyType
-from typing import Annotated, Any, Final, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from ..payload import Body
+from .body_receiver import BodyReceiver
 
 M = TypeVar("M")
-Lend = Callable[[int, int], Body]  # (offset, size); raises FrameError where no such body can lie
-_Natural = Annotated[int, msgspec.Meta(ge=0)]
-_Lent = Sequence[tuple[int, Body]]  # index and body
-_Head = tuple[M, Sequence[int], Mapping[int, int] | None]
+Lend = Callable[[int, int], Body]
+"""Return the body at (offset, size) in shared memory. Raises FrameError if no body can lie there."""
 
+_Natural = Annotated[int, msgspec.Meta(ge=0)]
 _MAGIC: Final = b"TSW1"
 _PREFIX: Final = struct.Struct("<4sIQ")
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_SMALL: Final = 4096
+_JOIN: Final = 4096  # bytes; bodies up to this are joined
 _SCRATCH: Final = 1 << 16
-_OWN: Final = 1 << 15  # a body over this is worth a buffer, and a system call, of its own
-_NOWHERE: Final[Mapping[int, int]] = MappingProxyType({})
+_NONE_SHARED: Final[Mapping[int, int]] = MappingProxyType({})
 
 
 class FrameError(Exception):
@@ -39,32 +56,34 @@ class FrameError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Frame(Generic[M]):
-    """A message with its bodies, in the order the message speaks of them."""
+    """A message with its bodies, in the order in which the message speaks of them."""
 
     message: M
     bodies: tuple[Body, ...] = ()
 
 
-def encode(message: msgspec.Struct, bodies: Sequence[Body] = (), places: Mapping[int, int] = _NOWHERE) -> list[Body]:
-    """The frame as buffers to write in order. Bodies over 4 KiB are passed through as they are, never copied;
-    smaller ones are joined, because a buffer of its own costs more than the copy.
+def encode(
+    message: msgspec.Struct, bodies: Sequence[Body] = (), shared: Mapping[int, int] = _NONE_SHARED
+) -> list[Body]:
+    """Return the frame as buffers to write in order.
 
-    `places` are the offsets of the bodies that lie in shared memory, by their index; these are left out.
-    Raises TypeError when the message holds something msgpack can't carry.
+    Bodies over 4 KiB are passed through as they are, never copied; smaller ones are joined, because a buffer of its own
+    costs more than the copy. `shared` maps the index of each body that lies in shared memory to its offset there; these
+    are left out. Raises TypeError if the message holds something msgpack can't carry.
     """
     sizes = [body.nbytes if isinstance(body, memoryview) else len(body) for body in bodies]
     run = bytearray(_PREFIX.size)
-    _ENCODER.encode_into((message, sizes, places or None), run, _PREFIX.size)
-    if places:
-        bodies = [body for index, body in enumerate(bodies) if index not in places]
-        sizes = [size for index, size in enumerate(sizes) if index not in places]
+    _ENCODER.encode_into((message, sizes, shared or None), run, _PREFIX.size)
+    if shared:
+        bodies = [body for index, body in enumerate(bodies) if index not in shared]
+        sizes = [size for index, size in enumerate(sizes) if index not in shared]
     _PREFIX.pack_into(run, 0, _MAGIC, len(run) - _PREFIX.size, sum(sizes))
     buffers: list[Body] = [run]
-    if max(sizes, default=0) <= _SMALL:
+    if max(sizes, default=0) <= _JOIN:
         run += b"".join(bodies)
         return buffers
     for body, size in zip(bodies, sizes, strict=True):
-        if size > _SMALL:
+        if size > _JOIN:
             buffers.append(body)
             run = None
         elif run is None:
@@ -76,29 +95,30 @@ def encode(message: msgspec.Struct, bodies: Sequence[Body] = (), places: Mapping
 
 
 class FrameReader(Generic[M]):
-    """Cuts a byte stream into frames. Receive into `get_buffer()`, report with `buffer_updated(n)`, then take frames
-    with `next_frame()` until it says None (as asyncio.BufferedProtocol does).
+    """A reader that cuts a byte stream into frames; the module's head has its states.
 
-    `kind` is the message type or union expected; `max_frame` bounds a whole frame in bytes. The bodies of a frame that
-    fits in the 64 KiB scratch buffer are bytes. Of a larger one each body over 32 KiB is received into a bytearray of
-    its own, which is the reader's to keep: nobody else has it, and it goes when its last user has gone. The others are
-    views. A body in shared memory is whatever `lend` makes of its offset and its size.
+    Bodies of a frame of at most 64 KiB are bytes. In a larger one, a body over 32 KiB is a bytearray that nothing else
+    refers to; the others are memoryviews. A body in shared memory is whatever `lend` returns for it.
     """
 
     def __init__(self, kind: Any, max_frame: int, lend: Lend | None = None) -> None:
-        header: Any = GenericAlias(tuple, (kind, tuple[_Natural, ...], dict[_Natural, _Natural] | None))
-        self._decoder: msgspec.msgpack.Decoder[_Head[M]] = msgspec.msgpack.Decoder(header)
+        """Expect messages of `kind`, a type or a union, in frames of at most `max_frame` bytes, bodies included."""
+        self._heads: _HeadDecoder[M] = _HeadDecoder(kind, max_frame, lend)
         self._max_frame = max_frame
-        self._lend = lend
         self._scratch = memoryview(bytearray(_SCRATCH))
-        self._start = 0
+        self._start = 0  # of what was received and not cut yet
         self._end = 0
-        self._large: _Large[M] | None = None
+        self._receiver: BodyReceiver | None = None  # in state LARGE
+        self._head: _Head[M] | None = None  # of the large frame; None if it is received together with the bodies
+        self._before = 0  # bytes of the large frame that came before what `_receiver` gets
 
     def get_buffer(self, sizehint: int = -1) -> memoryview:
-        """Where the next bytes go; never empty while `next_frame` was called until None. BufferError otherwise."""
-        if self._large is not None:
-            return self._large.room()
+        """Return where the next bytes go; never empty if `next_frame` was called until it returned None.
+
+        Raises BufferError if it was not.
+        """
+        if self._receiver is not None:
+            return self._receiver.get_buffer()
         if self._start == self._end:
             self._start = self._end = 0
         elif self._start and self._end > _SCRATCH // 2:
@@ -110,145 +130,123 @@ class FrameReader(Generic[M]):
         return self._scratch[self._end :]
 
     def buffer_updated(self, n: int) -> None:
-        """`n` bytes were written at the start of the last `get_buffer()`."""
-        if self._large is not None:
-            self._large.fill(n)
+        """Note that `n` bytes were written at the start of the last `get_buffer()`."""
+        if self._receiver is not None:
+            self._receiver.buffer_updated(n)
         else:
             self._end += n
 
     def next_frame(self) -> Frame[M] | None:
-        """The next whole frame, or None when more bytes are needed. FrameError: garbage, or a frame over max_frame."""
-        if self._large is not None:
-            return self._landed(self._large)
+        """Return the next frame, or None if more bytes are needed. Raises FrameError for garbage and over max_frame."""
+        if self._receiver is not None:
+            return self._finish_large(self._receiver)
         available = self._end - self._start
         if available < _PREFIX.size:
             return None
-        total, head = self._measure()
-        if total > _SCRATCH:
-            if head > _SCRATCH:
-                self._land(_Large(None, (total,), ()))
-            elif available >= head:
-                self._land(_Large(*self._head(self._scratch[self._start : self._start + head])), skip=head)
-            return None if self._large is None else self._landed(self._large)
-        if available < total:
+        head_size, size = self._measure()
+        if size <= _SCRATCH:
+            if available < size:
+                return None
+            begin, self._start = self._start, self._start + size
+            return self._cut(self._scratch[begin : begin + size], copy=True)
+        if head_size > _SCRATCH:
+            return self._begin_large(None, BodyReceiver((size,)), skip=0)
+        if available < head_size:
             return None
-        begin, self._start = self._start, self._start + total
-        return self._cut(self._scratch[begin : begin + total], copy=True)
+        head = self._heads.decode(self._scratch[self._start : self._start + head_size])
+        return self._begin_large(head, BodyReceiver(head.sizes), skip=head_size)
 
     @property
     def pending(self) -> int:
-        """Bytes received that are not a whole frame yet; at the end of a stream anything but 0 means it was cut."""
-        return self._large.received if self._large is not None else self._end - self._start
+        """Bytes received that are not a whole frame yet: if not 0 at the end of the stream, the stream was cut."""
+        if self._receiver is not None:
+            return self._before + self._receiver.received
+        return self._end - self._start
 
     def _measure(self) -> tuple[int, int]:
-        """The size of the frame that begins at the start, and of that what comes before its bodies."""
+        """Return the bytes of the next frame's prefix and head, and of the whole frame."""
         magic, head, bodies = _PREFIX.unpack_from(self._scratch, self._start)
         if magic != _MAGIC:
             raise FrameError(f"expected a frame, got {magic!r}")
-        total = _PREFIX.size + head + bodies
-        if total > self._max_frame:
-            raise FrameError(f"a frame of {total} bytes is over the limit of {self._max_frame}")
-        return total, _PREFIX.size + head
+        size = _PREFIX.size + head + bodies
+        if size > self._max_frame:
+            raise FrameError(f"a frame of {size} bytes is over the limit of {self._max_frame}")
+        return _PREFIX.size + head, size
 
-    def _land(self, large: _Large[M], skip: int = 0) -> None:
-        """From here on bytes go where `large` has them; first those that came into the scratch buffer already."""
+    def _begin_large(self, head: _Head[M] | None, receiver: BodyReceiver, skip: int) -> Frame[M] | None:
+        """Enter LARGE: what has come of the frame beyond its first `skip` bytes goes to the receiver."""
         rest = self._scratch[self._start + skip : self._end]
         self._start = self._end = 0
-        large.received = skip
-        while len(rest):
-            room = large.room()
-            n = min(len(room), len(rest))
-            room[:n] = rest[:n]
-            large.fill(n)
-            rest = rest[n:]
-        self._large = large
+        self._head, self._receiver, self._before = head, receiver, skip
+        receiver.write(rest)
+        return self._finish_large(receiver)
 
-    def _landed(self, large: _Large[M]) -> Frame[M] | None:
-        if len(large.room()):
+    def _finish_large(self, receiver: BodyReceiver) -> Frame[M] | None:
+        """Return to SCRATCH with the large frame, if it is complete."""
+        if not receiver.complete:
             return None
-        self._large = None
-        if large.message is None:
-            return self._cut(memoryview(large.bodies[0]), copy=False)
-        return _whole(large.message, large.bodies, large.lent)
-
-    def _head(self, begin: memoryview) -> tuple[M, Sequence[int], _Lent]:
-        """From what comes before the bodies: the message, the sizes of those that follow, and those that were lent."""
-        _, _, total = _PREFIX.unpack_from(begin)
-        try:
-            message, sizes, places = self._decoder.decode(begin[_PREFIX.size :])
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            raise FrameError(f"a frame's head can't be read: {error}") from error
-        lent: _Lent = ()
-        if places:
-            lent = self._borrow(sizes, places)
-            sizes = [size for index, size in enumerate(sizes) if index not in places]
-        if sum(sizes) != total:
-            raise FrameError(f"a frame's bodies add up to {sum(sizes)} bytes, its prefix says {total}")
-        return message, sizes, lent
-
-    def _borrow(self, sizes: Sequence[int], places: Mapping[int, int]) -> _Lent:
-        if self._lend is None or max(places) >= len(sizes):
-            raise FrameError("a frame speaks of shared memory that there is not")
-        if sum(sizes) > self._max_frame:
-            raise FrameError(f"a frame's bodies of {sum(sizes)} bytes are over the limit of {self._max_frame}")
-        return [(index, self._lend(places[index], sizes[index])) for index in sorted(places)]
+        head, self._head, self._receiver = self._head, None, None
+        if head is None:
+            return self._cut(memoryview(receiver.bodies[0]), copy=False)
+        return head.frame(receiver.bodies)
 
     def _cut(self, frame: memoryview, *, copy: bool) -> Frame[M]:
-        _, head, _ = _PREFIX.unpack_from(frame)
-        at = _PREFIX.size + head
-        message, sizes, lent = self._head(frame[:at])
+        """Return a frame that is complete in one buffer; its bodies are copies or views of that."""
+        _, head_length, _ = _PREFIX.unpack_from(frame)
+        at = _PREFIX.size + head_length
+        head = self._heads.decode(frame[:at])
         bodies: list[Body] = []
-        for size in sizes:
+        for size in head.sizes:
             body = frame[at : at + size]
             bodies.append(bytes(body) if copy else body)
             at += size
-        return _whole(message, bodies, lent)
+        return head.frame(bodies)
 
 
-def _whole(message: M, bodies: list[Body], lent: _Lent) -> Frame[M]:
-    for index, body in lent:
-        bodies.insert(index, body)
-    return Frame(message, tuple(bodies))
+class _Head(NamedTuple, Generic[M]):
+    """A decoded head: the message, the sizes of the bodies that follow, and (index, body) of those in shared memory."""
+
+    message: M
+    sizes: Sequence[int]
+    lent: Sequence[tuple[int, Body]]
+
+    def frame(self, bodies: list[Body]) -> Frame[M]:
+        """Return the frame with the bodies that followed; those in shared memory take their places among them."""
+        for index, body in self.lent:
+            bodies.insert(index, body)
+        return Frame(self.message, tuple(bodies))
 
 
-class _Large(Generic[M]):
-    """A frame that outgrows the scratch buffer, and where its bodies go. Each gets its place when it is its turn, so
-    that a place is still in the processor's cache when it is filled.
+class _HeadDecoder(Generic[M]):
+    """A decoder of prefixes and heads that checks what they say against each other and against `max_frame`."""
 
-    Without a message it is one whose head is too long as well: its only body is the whole frame.
-    """
+    def __init__(self, kind: Any, max_frame: int, lend: Lend | None) -> None:
+        head: Any = GenericAlias(tuple, (kind, tuple[_Natural, ...], dict[_Natural, _Natural] | None))
+        self._decoder: msgspec.msgpack.Decoder[tuple[M, Sequence[int], Mapping[int, int] | None]] = (
+            msgspec.msgpack.Decoder(head)
+        )
+        self._max_frame = max_frame
+        self._lend = lend
 
-    __slots__ = ("_next", "_room", "_sizes", "bodies", "lent", "message", "received")
+    def decode(self, begin: memoryview) -> _Head[M]:
+        """Decode a prefix and the head behind it. Raises FrameError."""
+        _, _, total = _PREFIX.unpack_from(begin)
+        try:
+            message, sizes, shared = self._decoder.decode(begin[_PREFIX.size :])
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise FrameError(f"a frame's head can't be read: {error}") from error
+        lent: Sequence[tuple[int, Body]] = ()
+        if shared:
+            lent = self._borrow(sizes, shared)
+            sizes = [size for index, size in enumerate(sizes) if index not in shared]
+        if sum(sizes) != total:
+            raise FrameError(f"a frame's bodies add up to {sum(sizes)} bytes, its prefix says {total}")
+        return _Head(message, sizes, lent)
 
-    def __init__(self, message: M | None, sizes: Sequence[int], lent: _Lent) -> None:
-        self.message = message
-        self.lent = lent
-        self.bodies: list[Body] = []
-        self.received = 0
-        self._sizes = sizes
-        self._next = 0  # of the bodies without a place, the first
-        self._room = memoryview(b"")
-
-    def room(self) -> memoryview:
-        """Where the next bytes go; empty when the frame is whole."""
-        while not len(self._room) and self._next < len(self._sizes):
-            self._room = self._place()
-        return self._room
-
-    def fill(self, n: int) -> None:
-        self.received += n
-        self._room = self._room[n:]
-
-    def _place(self) -> memoryview:
-        """A buffer for the next body, or for all small ones up to the next large one."""
-        if self._sizes[self._next] > _OWN:
-            body = bytearray(self._sizes[self._next])
-            self.bodies.append(body)
-            self._next += 1
-            return memoryview(body)
-        small = tuple(takewhile(lambda size: size <= _OWN, self._sizes[self._next :]))
-        run = memoryview(bytearray(sum(small)))
-        ends = tuple(accumulate(small))
-        self.bodies += [run[end - size : end] for size, end in zip(small, ends, strict=True)]
-        self._next += len(small)
-        return run
+    def _borrow(self, sizes: Sequence[int], shared: Mapping[int, int]) -> list[tuple[int, Body]]:
+        """Return (index, body) of the bodies in shared memory, ascending."""
+        if self._lend is None or max(shared) >= len(sizes):
+            raise FrameError("a frame speaks of shared memory that there is not")
+        if sum(sizes) > self._max_frame:
+            raise FrameError(f"a frame's bodies of {sum(sizes)} bytes are over the limit of {self._max_frame}")
+        return [(index, self._lend(shared[index], sizes[index])) for index in sorted(shared)]

@@ -1,25 +1,29 @@
 """The messages between front and backend: frozen and typed. Bodies travel beside a message, in the frame, uncopied.
 
-Front to backend: Load once, then Predict. Backend to front: Loaded, then per Predict any number of Partial and one
-Answer. The end of the stream is the order to stop. Only scalars, strings and their containers occur here.
+    front ──► backend    Load                    once, first
+    front ◄── backend    Loaded                  once, after Load
+    front ──► backend    Predict                 for each batch
+    front ◄── backend    Partial*, then Answer   for each Predict, with its batch number
+
+The end of the stream is the order to stop. Only scalars, strings and their containers occur in messages.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-STEPS = "ts_stream_next"  # a response header that is "true" while a request of a continuous batch goes on
+CONTINUES_HEADER = "ts_stream_next"  # the response header that is "true" while a request of a continuous batch goes on
 
 
 class PartHead(msgspec.Struct, frozen=True, array_like=True):
-    """A part without its body; the frame's bodies are in the order of the rows' parts."""
+    """A part of a request without its body. A frame's bodies are in the order of the rows' parts."""
 
     name: str
     content_type: str
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
-    """One request of a batch."""
+    """A request of a batch."""
 
     request_id: str
     parts: tuple[PartHead, ...]
@@ -27,7 +31,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Metric(msgspec.Struct, frozen=True, array_like=True):
-    """A model metric of the metrics configuration. `kind` is COUNTER, GAUGE or HISTOGRAM."""
+    """A model metric that the metrics configuration declares. `kind` is COUNTER, GAUGE or HISTOGRAM."""
 
     name: str
     unit: str
@@ -36,13 +40,14 @@ class Metric(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Load(msgspec.Struct, frozen=True, tag="load"):
-    """Load this model. `gpu_id` is the index the handler uses among the devices it can see; None means CPU.
+    """An order to load a model.
 
-    `metrics` are the configured ones, which a handler finds with get_metric; `max_response_size` is bytes a result.
-    With `errors_in_response` a failed answer's message has the traceback behind it.
-    If `continuous` rows without parts go on with what they began. `environment` is set before the handler is loaded.
-    With `literal_non_finite` NaN and the infinities in a JSON answer are words that are no JSON, as TorchServe's.
-    If `asynchronous` the front sends further batches, of one row each, before the first is answered.
+    `gpu_id` is the index that the handler uses among the devices it can see; None means CPU. `metrics` are those that a
+    handler finds with get_metric. `max_response_size` is the bytes that a result may have. With `errors_in_response` a
+    failed answer's message has the traceback behind it. If `continuous`, rows without parts go on with what they began.
+    `environment` is set before the handler is loaded. If `asynchronous`, the front sends further batches, of one row
+    each, before the first is answered. With `literal_non_finite`, NaN and the infinities in a JSON answer are written
+    as TorchServe writes them: by words that are not JSON.
     """
 
     model_name: str
@@ -64,7 +69,7 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):
-    """What a handler raised, for its author. `file` and `line`: where in the model's own code, or "" and 0."""
+    """An exception that a handler raised, for its author: `file` and `line` in the model's own code, or "" and 0."""
 
     kind: str
     message: str
@@ -74,9 +79,10 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
-    """The model is loaded (200), or not: `message` is one line, `failure` what was raised; 507 is out of memory.
+    """The outcome of Load: code 200, or 507 for out of memory, or another one.
 
-    `notes` are what was chosen while it loaded, by subject, for people to read.
+    If the model is not loaded, `message` says why in one line, and `failure` is what was raised. `notes` are what was
+    chosen while it loaded, by subject, for people to read.
     """
 
     code: int
@@ -86,8 +92,9 @@ class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
 
 
 class Predict(msgspec.Struct, frozen=True, tag="predict", omit_defaults=True):
-    """Run one batch. Bodies: every part of every row, in order. `free` are the offsets of results in shared memory that
-    nobody reads any more.
+    """An order to run one batch. The frame's bodies are those of every part of every row, in order.
+
+    `free` are the offsets of results in shared memory that the front has read to the end.
     """
 
     batch: int
@@ -96,9 +103,9 @@ class Predict(msgspec.Struct, frozen=True, tag="predict", omit_defaults=True):
 
 
 class Result(msgspec.Struct, frozen=True, array_like=True):
-    """One request's result; its body is the frame's body at the same position.
+    """The result of one request; its body is the frame's body at the same position.
 
-    With `error` this request alone failed with `status`, the error is what it is answered, and its body is empty.
+    If `error` is not empty, this request alone failed with `status`: the error is its answer, and its body is empty.
     """
 
     status: int
@@ -108,12 +115,12 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
     error: str = ""
 
 
-PLAIN = Result(200, "", None, ())
-"""What nearly all are: a body, of which the handler has set nothing else."""
+DEFAULT_RESULT = Result(200, "", None, ())
+"""The result of nearly every request: a body, with nothing else set by the handler."""
 
 
 class Sample(msgspec.Struct, frozen=True, array_like=True):
-    """One metric value emitted by a handler. `kind` is COUNTER, GAUGE or HISTOGRAM; `index` is the request it names."""
+    """A metric value that a handler emitted. `kind` is COUNTER, GAUGE or HISTOGRAM; `index` is the row it is about."""
 
     name: str
     unit: str
@@ -124,15 +131,18 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Partial(msgspec.Struct, frozen=True, tag="partial"):
-    """A chunk for every request of the batch, ahead of the Answer."""
+    """A chunk of the answer for every request of the batch, ahead of the Answer."""
 
     batch: int
     results: tuple[Result, ...]
 
 
 class Answer(msgspec.Struct, frozen=True, tag="answer"):
-    """The end of a batch. With code 200 `results` has one entry per row, or none if each of them would be PLAIN;
-    otherwise the whole batch failed with `message`, which every request of it is answered, and `results` is empty.
+    """The end of a batch.
+
+    With code 200 `results` has one entry per row, or none if every entry would be DEFAULT_RESULT. With any other code
+    the whole batch failed: `message` is the answer to each of its requests, and `results` is empty. `handler_ms` is how
+    long the handler took.
     """
 
     batch: int

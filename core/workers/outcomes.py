@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from ...scheduler.job import Continue, Job
 from ..errors import HandlerFailed
 from ..payload import Body, Reply
-from ..wire.messages import STEPS, Load, Result
+from ..wire.messages import CONTINUES_HEADER, Load, Result
 
 
 def replies(results: Sequence[Result], bodies: Sequence[Body]) -> list[Reply | HandlerFailed]:
-    """What each request gets: its reply, or the failure that is its alone. Without `results` all of them are PLAIN."""
+    """Return each request's reply, or the failure that is its alone. No `results`: all are DEFAULT_RESULT."""
     if not results:
         return [Reply(body) for body in bodies]
     return [
@@ -34,7 +34,7 @@ def outcomes_of(load: Load, jobs: Sequence[Job], replied: Sequence[Reply | Handl
             job.ends = job.ends or _has(reply, end)
     if not load.continuous:
         return replied
-    return [Continue(reply) if _has(reply, STEPS, "true") else reply for reply in replied]
+    return [Continue(reply) if _has(reply, CONTINUES_HEADER, "true") else reply for reply in replied]
 
 
 def _has(reply: Reply | HandlerFailed, header: str, value: str | None = None) -> bool:

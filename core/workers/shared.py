@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from ..payload import Body
-from ..wire.buddy_allocator import LEAST, Arena, span
+from ..wire.buddy_allocator import MIN_BLOCK, BuddyAllocator, block_size
 from ..wire.frames import FrameError
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Shared(ABC):
         self.close()
 
     def _region(self, mapping: mmap.mmap, offset: int, size: int) -> memoryview:
-        region = _region_of(span(size)).from_buffer(mapping, offset)
+        region = _region_of(block_size(size)).from_buffer(mapping, offset)
         region.offset, region.back = offset, self._back
         self._used = True
         if self._timer is None:
@@ -97,18 +97,18 @@ class Requests(Shared):
 
     def __init__(self, size: int = REQUESTS) -> None:
         super().__init__(size)
-        self._arena = Arena(size)
+        self._allocator = BuddyAllocator(size)
         # From here on it can be had for reading only. A seal would do as well, but forbids to give pages back.
         writable, self.descriptor = self.descriptor, os.open(f"/proc/self/fd/{self.descriptor}", os.O_RDONLY)
         os.close(writable)
 
     def take(self, size: int) -> memoryview | None:
         """Room for a body; None if it is too small to be worth it, or there is none."""
-        if size < LEAST or self._mapping is None:
+        if size < MIN_BLOCK or self._mapping is None:
             return None
         for offset in self._returned():
-            self._arena.give(offset)
-        offset = self._arena.take(size)
+            self._allocator.free(offset)
+        offset = self._allocator.allocate(size)
         return None if offset is None else self._region(self._mapping, offset, size)
 
     def place(self, bodies: Sequence[Body]) -> tuple[dict[int, int], list[memoryview]]:
@@ -120,7 +120,7 @@ class Requests(Shared):
         kept: list[memoryview] = []
         for index, body in enumerate(bodies):
             size = len(body)
-            if size < LEAST:
+            if size < MIN_BLOCK:
                 continue
             view = body if isinstance(body, memoryview) and self._has(body) else self._copy(body, size)
             if view is not None:
@@ -144,10 +144,10 @@ class Requests(Shared):
 
     def _trim(self, mapping: mmap.mmap) -> bool:
         for offset in self._returned():
-            self._arena.give(offset)
-        for offset, free in self._arena.free():
+            self._allocator.free(offset)
+        for offset, free in self._allocator.free_blocks():
             mapping.madvise(mmap.MADV_REMOVE, offset, free)
-        return not self._arena.taken
+        return not self._allocator.allocated
 
 
 class Results(Shared):
@@ -160,7 +160,7 @@ class Results(Shared):
 
     def lend(self, offset: int, size: int) -> memoryview:
         """The body that the worker has put there. Raises FrameError."""
-        taken = span(size)
+        taken = block_size(size)
         if self._mapping is None or size < 1 or offset < 0 or offset % taken or offset + taken > self._size:
             raise FrameError("a body lies outside of the shared memory")
         self._lent += 1

@@ -86,7 +86,7 @@ OK = Result(200, "", None, ())
 
 def test_a_batch_is_answered_in_order(front: Front) -> None:
     answer, bodies = front.ask("[row['body'][:1] + str(i) for i, row in enumerate(data)]", "b", "c")
-    assert (answer.code, answer.message, answer.results) == (200, "", ())  # all of them are PLAIN
+    assert (answer.code, answer.message, answer.results) == (200, "", ())  # each of them is DEFAULT_RESULT
     assert bodies == [b"[0", b"b1", b"c2"]
 
 

@@ -7,10 +7,10 @@ import os
 import pytest
 
 from torchserve.core.backend.shared import Inbox, Outbox
-from torchserve.core.wire.buddy_allocator import LEAST
+from torchserve.core.wire.buddy_allocator import MIN_BLOCK
 from torchserve.core.wire.frames import FrameError
 
-SIZE = 4 * LEAST
+SIZE = 4 * MIN_BLOCK
 
 
 def memory() -> tuple[int, int]:
@@ -23,13 +23,20 @@ def memory() -> tuple[int, int]:
 def test_large_results_go_there_as_long_as_there_is_room() -> None:
     mine, theirs = memory()
     outbox = Outbox(theirs)
-    bodies = [b"a" * LEAST, b"small", bytearray(b"b" * (LEAST + 1)), b"c" * (2 * LEAST), b"d" * LEAST, b"e" * LEAST]
+    bodies = [
+        b"a" * MIN_BLOCK,
+        b"small",
+        bytearray(b"b" * (MIN_BLOCK + 1)),
+        b"c" * (2 * MIN_BLOCK),
+        b"d" * MIN_BLOCK,
+        b"e" * MIN_BLOCK,
+    ]
     places = outbox.place(bodies)
     assert list(places) == [0, 2, 4]  # two blocks of one unit, and one of two
     assert all(os.pread(mine, len(bodies[index]), offset) == bodies[index] for index, offset in places.items())
-    assert outbox.place([b"f" * LEAST]) == {}
+    assert outbox.place([b"f" * MIN_BLOCK]) == {}
     outbox.give([places[2]])
-    assert outbox.place([b"f" * (2 * LEAST)]) == {0: places[2]}
+    assert outbox.place([b"f" * (2 * MIN_BLOCK)]) == {0: places[2]}
     os.close(mine)
 
 
@@ -45,8 +52,8 @@ def test_a_place_outside_is_refused(offset: int, size: int) -> None:
 def test_a_request_is_read_where_it_lies_and_can_not_be_changed() -> None:
     mine, theirs = memory()
     inbox = Inbox(theirs)
-    os.pwrite(mine, b"abc", LEAST)
-    view = inbox.view(LEAST, 3)
+    os.pwrite(mine, b"abc", MIN_BLOCK)
+    view = inbox.view(MIN_BLOCK, 3)
     assert view == b"abc"
     assert view.readonly
     os.close(mine)

@@ -1,4 +1,4 @@
-"""Heap: what large bodies have used stays with the process."""
+"""malloc_tuning: what large bodies have used stays with the process."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 
 CODE = """
 import resource
-from torchserve.core.wire.malloc_tuning import keep_freed
+from torchserve.core.wire.malloc_tuning import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     [bytearray(1_000_000) for _ in range(20)]
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-keep_freed()
+keep_freed_memory()
 print(faults(), faults())
 """
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from torchserve.core.wire.buddy_allocator import LEAST
+from torchserve.core.wire.buddy_allocator import MIN_BLOCK
 from torchserve.core.wire.frames import FrameError
 from torchserve.core.workers import shared
 from torchserve.core.workers.shared import Requests, Results
 
 from ..doubles import until
 
-SIZE = 8 * LEAST
+SIZE = 8 * MIN_BLOCK
 
 
 def held() -> tuple[int, int]:
@@ -48,7 +48,7 @@ async def test_a_region_is_free_again_when_its_last_view_has_gone() -> None:
     requests.close()
 
 
-@pytest.mark.parametrize("size", [0, 1, LEAST - 1])
+@pytest.mark.parametrize("size", [0, 1, MIN_BLOCK - 1])
 async def test_a_small_body_is_not_worth_a_region(size: int) -> None:
     requests = Requests(SIZE)
     assert requests.take(size) is None
@@ -58,16 +58,16 @@ async def test_a_small_body_is_not_worth_a_region(size: int) -> None:
 
 async def test_a_body_that_lies_there_is_not_copied_and_another_is() -> None:
     requests, other = Requests(SIZE), Requests(SIZE)
-    here, there = requests.take(2 * LEAST), other.take(LEAST)
+    here, there = requests.take(2 * MIN_BLOCK), other.take(MIN_BLOCK)
     assert here is not None
     assert there is not None
-    here[:] = b"h" * (2 * LEAST)
-    there[:] = b"t" * LEAST
-    tail = here[LEAST // 2 :]
-    places, kept = requests.place([b"small", here, tail, there, bytearray(b"b" * LEAST)])
+    here[:] = b"h" * (2 * MIN_BLOCK)
+    there[:] = b"t" * MIN_BLOCK
+    tail = here[MIN_BLOCK // 2 :]
+    places, kept = requests.place([b"small", here, tail, there, bytearray(b"b" * MIN_BLOCK)])
     reader = memoryview(mmap.mmap(requests.descriptor, SIZE, prot=mmap.PROT_READ))
     assert sorted(places) == [1, 2, 3, 4]
-    assert places[2] == places[1] + LEAST // 2
+    assert places[2] == places[1] + MIN_BLOCK // 2
     for index, view in zip(sorted(places), kept, strict=True):
         assert reader[places[index] : places[index] + len(view)] == view
     assert [bytes(view[:1]) for view in kept] == [b"h", b"h", b"t", b"b"]
@@ -77,12 +77,12 @@ async def test_a_body_that_lies_there_is_not_copied_and_another_is() -> None:
 
 async def test_what_finds_no_room_stays_where_it_is() -> None:
     requests = Requests(SIZE)
-    places, kept = requests.place([b"a" * SIZE, b"b" * LEAST])
+    places, kept = requests.place([b"a" * SIZE, b"b" * MIN_BLOCK])
     assert list(places) == [0]
     del kept
     assert list(requests.place([b"c" * (SIZE + 1), b"d" * SIZE])[0]) == [1]
     requests.close()
-    assert requests.take(LEAST) is None
+    assert requests.take(MIN_BLOCK) is None
 
 
 async def test_a_worker_can_not_write_requests_nor_shrink_anything() -> None:
@@ -92,7 +92,7 @@ async def test_a_worker_can_not_write_requests_nor_shrink_anything() -> None:
     with pytest.raises(OSError, match=r"Invalid argument|not permitted"):
         os.ftruncate(requests.descriptor, 0)
     with pytest.raises(OSError, match="not permitted"):
-        os.ftruncate(results.descriptor, LEAST)
+        os.ftruncate(results.descriptor, MIN_BLOCK)
     requests.close()
     results.close()
 
@@ -101,13 +101,13 @@ async def test_a_worker_can_not_write_requests_nor_shrink_anything() -> None:
     ("offset", "size"),
     [
         (SIZE, 1),
-        (-LEAST, 1),
+        (-MIN_BLOCK, 1),
         (0, 0),
         (0, SIZE + 1),
-        (SIZE - LEAST, LEAST + 1),
-        (LEAST, 2 * LEAST),
-        (1, LEAST),
-        (1 << 62, LEAST),
+        (SIZE - MIN_BLOCK, MIN_BLOCK + 1),
+        (MIN_BLOCK, 2 * MIN_BLOCK),
+        (1, MIN_BLOCK),
+        (1 << 62, MIN_BLOCK),
         (0, 1 << 62),
     ],
 )
@@ -121,10 +121,10 @@ async def test_a_place_outside_is_refused_without_a_word_of_where_it_was(offset:
 
 async def test_the_worker_is_told_once_what_nobody_reads_any_more() -> None:
     results = Results(SIZE)
-    first, second = results.lend(0, LEAST), results.lend(2 * LEAST, 2 * LEAST)
+    first, second = results.lend(0, MIN_BLOCK), results.lend(2 * MIN_BLOCK, 2 * MIN_BLOCK)
     assert results.returned() == ()
     del second
-    assert results.returned() == (2 * LEAST,)
+    assert results.returned() == (2 * MIN_BLOCK,)
     del first
     assert results.returned() == (0,)
     assert results.returned() == ()
@@ -136,12 +136,12 @@ async def test_after_a_quiet_time_pages_are_given_back(monkeypatch: pytest.Monke
     requests, results = Requests(SIZE), Results(SIZE)
     busy = True
     results.busy = lambda: busy
-    _, kept = requests.place([b"x" * LEAST, b"y" * LEAST])
-    lent = results.lend(0, 4 * LEAST)
+    _, kept = requests.place([b"x" * MIN_BLOCK, b"y" * MIN_BLOCK])
+    lent = results.lend(0, 4 * MIN_BLOCK)
     lent[:] = b"z" * len(lent)
-    assert (pages(requests.descriptor), pages(results.descriptor)) == (2 * LEAST, 4 * LEAST)
+    assert (pages(requests.descriptor), pages(results.descriptor)) == (2 * MIN_BLOCK, 4 * MIN_BLOCK)
     del kept[0]
-    await until(lambda: pages(requests.descriptor) == LEAST)
+    await until(lambda: pages(requests.descriptor) == MIN_BLOCK)
     assert bytes(kept[0][-1:]) == b"y"
     busy = False
     for _ in range(20):  # looks
@@ -151,7 +151,7 @@ async def test_after_a_quiet_time_pages_are_given_back(monkeypatch: pytest.Monke
     del lent
     for _ in range(20):
         await asyncio.sleep(0)
-    assert pages(results.descriptor) == 4 * LEAST
+    assert pages(results.descriptor) == 4 * MIN_BLOCK
     busy = False
     await until(lambda: not pages(results.descriptor))
     del kept
@@ -163,11 +163,11 @@ async def test_after_a_quiet_time_pages_are_given_back(monkeypatch: pytest.Monke
 async def test_views_outlive_the_memory_and_take_it_along() -> None:
     before = held()
     results = Results(SIZE)
-    view = results.lend(0, LEAST)
+    view = results.lend(0, MIN_BLOCK)
     view[:3] = b"abc"
     results.close()
     with pytest.raises(FrameError):
-        results.lend(0, LEAST)
+        results.lend(0, MIN_BLOCK)
     assert bytes(view[:3]) == b"abc"
     assert held() > before
     del view
