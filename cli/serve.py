@@ -32,9 +32,11 @@ from ..http.limits import Limits
 from ..http.listener import Listener
 from ..http.renewal import Renewal
 from ..http.routes import Face
+from ..http.sites import Hosts
 from ..http.tls import Identity, server_context
 from .background import Reporter
 from .environment import describe_environment
+from .own_names import own_names
 from .pidfile import PidFile
 from .runtime_file import remove_runtime_file, write_runtime_file
 
@@ -96,7 +98,7 @@ async def _serve(
     identity = _identity(settings)
     tls = server_context(identity) if any(each.tls for each in _addresses(settings)) else None
     renewing = asyncio.create_task(Renewal(tls, identity).run()) if tls is not None else None
-    front = _front(settings, server, logs, guard, tls)
+    front = _front(settings, server, logs, guard, tls, await _hosts(settings))
     try:
         log.info("%s", dump(settings, describe_environment(configuration.path, await server.gpus())))
         await server.start()
@@ -148,7 +150,12 @@ def _addresses(settings: Settings) -> tuple[Address, Address, Address]:
 
 
 def _front(
-    settings: Settings, server: ModelServer, logs: LogWriter, guard: Guard | None, tls: ssl.SSLContext | None
+    settings: Settings,
+    server: ModelServer,
+    logs: LogWriter,
+    guard: Guard | None,
+    tls: ssl.SSLContext | None,
+    hosts: Hosts,
 ) -> Front:
     listen: dict[Face, Listener] = {
         face: Listener(each.host, each.port, each.tls, each.path)
@@ -173,7 +180,14 @@ def _front(
             settings.cors_allowed_headers or "",
         ),
         tls=tls,
+        hosts=hosts,
     )
+
+
+async def _hosts(settings: Settings) -> Hosts:
+    """What requests may call this server."""
+    bound = {each.host.lower() for each in _addresses(settings) if each.host}
+    return Hosts(await own_names() | bound, settings.allowed_hosts)
 
 
 def _identity(settings: Settings) -> Identity:

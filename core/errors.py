@@ -14,7 +14,7 @@ Kind = Literal["not_found", "invalid", "conflict", "denied", "too_large", "overl
 # ├── NotFound ─────── ModelNotFound, VersionNotFound (DefaultNotFound), ArchiveNotFound, RouteNotFound
 # ├── Invalid ──────── BadRequest, InvalidArchive, PackagesFailed, DownloadFailed, InvalidConfig
 # ├── Conflict ─────── AlreadyRegistered, ArchiveExists, DefaultVersionInUse
-# ├── Denied ───────── MethodNotAllowed, InvalidKey
+# ├── Denied ───────── MethodNotAllowed, InvalidKey, ForeignSite
 # ├── TooLarge
 # ├── Overloaded ───── QueueFull (ServerFull), NoWorker, Draining, NotInTime
 # ├── Expired ──────── SlowRequest, RequestExpired
@@ -114,6 +114,10 @@ class MethodNotAllowed(Denied):
 
 class InvalidKey(Denied):
     """The request has no key that opens what it asks for."""
+
+
+class ForeignSite(Denied):
+    """A web page of another server may be behind the request; the text names the setting that would let it."""
 
 
 class TooLarge(ServeError):

@@ -12,6 +12,7 @@ from .body import check_json_syntax, is_form, last_of_each, split_body
 from .limits import Limits
 from .request import Head, by_lower_name, check_percent, decode_segment, media_type
 from .routes import match_prediction
+from .sites import Reach
 
 _LONGEST = 2**31 - 1  # ms
 _PRIORITIES = {str(level): level for level in range(-9, 10)}
@@ -19,7 +20,8 @@ _TRANSFER = frozenset(("transfer-encoding", "expect"))
 
 
 class Asked:
-    """`fields` are the head's, by lower-case name. The rest is there once `find` has returned.
+    """`fields` are the head's, by lower-case name; `reach` says who can reach the listener that it came to. The rest is
+    there once `find` has returned.
 
     `model` is "" where a form or the query may name it; `headers` are those that the handler sees; `timeout` is the
     seconds in which the client needs its answer, if it says. Many requests share one: nothing of it may be changed.
@@ -27,11 +29,12 @@ class Asked:
 
     __slots__ = (
         "_check_json", "_content_type", "_given", "_kind", "fields", "found", "head", "headers", "model", "priority",
-        "timeout", "version",
+        "reach", "timeout", "version",
     )  # fmt: skip
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head, reach: Reach) -> None:
         self.head = head
+        self.reach: Reach = reach
         self.headers = head.headers()
         self.fields = by_lower_name(self.headers)
         self.found = False

@@ -29,6 +29,7 @@ from .request import Head, Request, by_lower_name, media_type
 from .route import Endpoint, Face
 from .routes import Table, match_prediction
 from .services import Services
+from .sites import Reach
 from .unsent import Unsent
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -37,9 +38,10 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class Door:
     """Answers the requests of one listener. `active` counts those that have no answer yet."""
 
-    def __init__(self, services: Services, faces: Iterable[Face]) -> None:
+    def __init__(self, services: Services, faces: Iterable[Face], reach: Reach) -> None:
         chosen = set(faces)
         self._services = services
+        self._reach: Reach = reach
         self._limits = services.limits
         self._table = Table(chosen)
         self._predicts = "inference" in chosen
@@ -79,7 +81,7 @@ class Door:
         if connection.unsent is None:
             raise ConnectionResetError
         outlet = UnsentOutlet(transport, connection.unsent, self._limits.max_unsent)
-        prediction = Prediction(self._services, Asked(head), outlet)
+        prediction = Prediction(self._services, Asked(head, self._reach), outlet)
         prediction.open(unread=not content.is_eof())
         try:
             if not prediction.over:
@@ -155,13 +157,15 @@ class Door:
             return preflight, {}
         guard = self._services.guard
         try:
-            endpoint, params, scope = self._table.find(head.method, head.path())
+            endpoint, params, route = self._table.find(head.method, head.path())
         except ServeError:
+            self._services.admit(head, self._table.strictest, self._reach)
             if guard is not None:
                 guard.check_any(self._table.scopes, fields)
             raise
+        self._services.admit(head, route.face, self._reach)
         if guard is not None:
-            guard.check(scope, fields)
+            guard.check(route.scope, fields)
         return endpoint, params
 
     async def _see_through(self, work: Awaitable[Reply]) -> Reply:

@@ -22,6 +22,7 @@ from .listener import BACKLOG, Bound, Listener, bind
 from .reply import PLAIN, Letterhead
 from .route import Face
 from .services import Services
+from .sites import Hosts, SitePolicy
 
 if TYPE_CHECKING:
     from ..core.controlplane import ControlPlane
@@ -38,8 +39,8 @@ class Front:
     """The HTTP side of the server. `start`, then `drain` and `stop`.
 
     `listen` says where each face is served; faces with equal listeners share one (port 0 is never shared), a face that
-    is left out is not served. `tls` is for the listeners that want it. `access` gets an
-    Entry per request, whose text is made by `str`, off the event loop.
+    is left out is not served. `tls` is for the listeners that want it; `hosts` is what the
+    server is called. `access` gets an Entry per request, whose text is made by `str`, off the event loop.
     """
 
     def __init__(
@@ -57,12 +58,14 @@ class Front:
         guard: Guard | None = None,
         cors: Cors | None = None,
         tls: ssl.SSLContext | None = None,
+        hosts: Hosts | None = None,
     ) -> None:
         more = cors.fields() if cors else ()
         self._services = Services(
             dataplane, controlplane, metrics, access, limits or Limits(),
             decode_input=decode_input, scheduling_headers=scheduling_headers, model_api=model_api, guard=guard,
             letterhead=Letterhead(more) if more else PLAIN,
+            sites=SitePolicy(hosts or Hosts(), cors.origin if cors else "", guard is not None),
         )  # fmt: skip
         self._listen = dict(listen)
         self._tls = tls
@@ -150,12 +153,12 @@ class Front:
     async def _bind(self, listener: Listener, faces: list[Face]) -> None:
         bound = await bind(listener, ", ".join(f"{face}_address" for face in faces))
         self._bound.append(bound)
-        acceptor = Acceptor(door := Door(self._services, faces), self._services)
+        acceptor = Acceptor(door := Door(self._services, faces, bound.reach), self._services)
         self._doors.append(door)
         self._acceptors.append(acceptor)
         factory: Callable[[], asyncio.BaseProtocol] = acceptor
         if "inference" in faces:
-            factory = lean = LeanAcceptor(acceptor, self._services)
+            factory = lean = LeanAcceptor(acceptor, self._services, bound.reach)
             self._lean.append(lean)
         while bound.sockets:
             self._servers.append(await self._serve(bound.sockets.pop(), factory, tls=listener.tls))

@@ -22,6 +22,7 @@ from .limits import Limits
 from .predict import Prediction
 from .request import Head
 from .services import Services
+from .sites import Reach
 from .unsent import Unsent
 
 # A head that this expression and any HTTP parser read in the same way. No part of it can match in two ways, so that it
@@ -141,7 +142,7 @@ class Lean(asyncio.Protocol):
         if plain is None:
             return None
         head, begin, length = plain
-        return data[:begin], length, Asked(head)
+        return data[:begin], length, Asked(head, self._acceptor.reach)
 
     def _arrive(self, prediction: Prediction, body: bytes, length: int) -> None:
         try:
@@ -314,9 +315,10 @@ class Arrival(asyncio.BufferedProtocol):
 class LeanAcceptor:
     """Makes a Lean for every client of a listener that predicts; `full` makes the protocol that it may hand over to."""
 
-    def __init__(self, full: Callable[[], asyncio.BaseProtocol], services: Services) -> None:
+    def __init__(self, full: Callable[[], asyncio.BaseProtocol], services: Services, reach: Reach) -> None:
         self.full = full
         self.services = services
+        self.reach: Reach = reach
         self.connections: set[Lean] = set()
         limits = services.limits
         self._interval = min(limits.keep_alive, limits.body_idle, limits.body_grace) / _SWEEPS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import os
 import socket
 import stat
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..core.errors import InvalidConfig
+from .sites import Reach
 
 BACKLOG = 1024  # connections that the kernel holds until they are accepted
 _HINTS = {
@@ -54,6 +56,14 @@ class Bound:
         self.listener = listener
         self.sockets = sockets
         self._inode = _inode(listener.path)
+
+    @property
+    def reach(self) -> Reach:
+        """Who can connect."""
+        if self.listener.path:
+            return "unix"
+        hosts = (each.getsockname()[0].partition("%")[0] for each in self.sockets)
+        return "loopback" if all(ipaddress.ip_address(host).is_loopback for host in hosts) else "network"
 
     def remove(self) -> None:
         """Delete a unix socket's file, unless it is another server's by now."""

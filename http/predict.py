@@ -61,6 +61,8 @@ class Prediction:
         """Look at the head; answers at once if that is wrong. `unread`: the body, or some of it, is not here yet."""
         services, asked = self._services, self.asked
         try:
+            if not asked.found:
+                services.admit(asked.head, SCOPE, asked.reach)
             if services.guard is not None:
                 services.guard.check(SCOPE, asked.fields)
             if not asked.found:

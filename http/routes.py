@@ -70,10 +70,12 @@ class Table:
         chosen = set(faces)
         self.routes = tuple(route for route in routes if route.face in chosen)
         self.scopes: frozenset[Scope] = frozenset(route.scope for route in self.routes)
+        # Whose rules what is in no row goes by: predictions are the only ones that foreign pages may be let to.
+        self.strictest: Face = min(chosen, key=lambda face: face == "inference")
         self._rows = _by_first_segment(self.routes)
 
-    def find(self, method: str, path: str) -> tuple[Endpoint, dict[str, str], Scope]:
-        """The endpoint of a percent-encoded path, the path's decoded parameters, and the scope that is needed.
+    def find(self, method: str, path: str) -> tuple[Endpoint, dict[str, str], Route]:
+        """The endpoint of a percent-encoded path, the path's decoded parameters, and their row.
 
         A trailing slash is accepted.
 
@@ -93,7 +95,7 @@ class Table:
                 if isinstance(answer, DocumentOf):
                     answer = partial(answer.make, self.routes)
                 params = {name: decode_segment(value) for name, value in found.groupdict().items()}
-                return answer, params, route.scope
+                return answer, params, route
         if known:
             raise MethodNotAllowed
         raise RouteNotFound

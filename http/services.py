@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from time import time
 from typing import TYPE_CHECKING
 
+from ..core.errors import ForeignSite
 from .accesslog import Entry, entry
 from .auth import Guard
 from .limits import Limits
+from .refusals import Refusals
 from .reply import PLAIN, Letterhead
 from .request import Head
+from .sites import Reach, SitePolicy
 from .unsent import UnsentTotal
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 class Services:
     """`access` gets one Entry per request and must not block. `decode_input` is the setting decode_input_request,
     `scheduling_headers` that of its name; without `model_api` nothing can be registered or removed, without `guard`
-    no key is needed. `draining` closes every connection behind its answer.
+    no key is needed; `sites` says which web pages may call. `draining` closes every connection behind its answer.
     """
 
     dataplane: DataPlane
@@ -37,11 +40,21 @@ class Services:
     model_api: bool = True
     guard: Guard | None = None
     letterhead: Letterhead = PLAIN
+    sites: SitePolicy = SitePolicy()
     draining: bool = False
     unsent: UnsentTotal = field(init=False)
+    _refusals: Refusals = field(default_factory=Refusals)
 
     def __post_init__(self) -> None:
         self.unsent = UnsentTotal(self.limits)
+
+    def admit(self, head: Head, face: str, reach: Reach) -> None:
+        """Raise ForeignSite, and log it, if a web page that may not call the API `face` may be behind this head."""
+        try:
+            self.sites.check(head, face, reach)
+        except ForeignSite as error:
+            self._refusals.note(head.peer, error)
+            raise
 
     def answered(self, head: Head, status: int, took: float = 0.0, request_id: str = "") -> None:
         """Count and log a request that has its answer, `took` seconds after its head was read; `request_id` is what the

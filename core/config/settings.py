@@ -106,6 +106,17 @@ def _patterns(text: str) -> tuple[str, ...]:
     return tuple(map(_pattern, _words(text)))
 
 
+_HOST = re.compile(r"\*|(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?(?::[0-9]{1,5})?|\[[0-9a-f:.]+\](?::[0-9]{1,5})?")
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = _words(text.lower())
+    for host in hosts:
+        if not _HOST.fullmatch(host):
+            raise ValueError(f"{host} is none of name, name:port, *.domain and *")
+    return hosts
+
+
 def _one_of(*words: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         word = text.strip().lower()
@@ -222,6 +233,10 @@ class Settings:
     cors_allowed_origin: str | None = _key(None, _header, "Access-Control-Allow-Origin of every answer")
     cors_allowed_methods: str | None = _key(None, _header, "Access-Control-Allow-Methods of every answer")
     cors_allowed_headers: str | None = _key(None, _header, "Access-Control-Allow-Headers of every answer")
+    allowed_hosts: tuple[str, ...] = _key(
+        (), _hosts, "names under which clients and proxies reach the server, beside its addresses and the machine's own"
+        " names: name, name:port, *.domain, or * for all"
+    )  # fmt: skip
     enable_model_api: bool | None = _key(
         None, _flag, "true: models can be registered and removed over HTTP; false: they can't; default: they can if"
         " management is bound to loopback"

@@ -79,7 +79,7 @@ TABLE: dict[str, Row] = {
     "http.tls": _row("core.errors", "cryptography"),
     "cli": _row(
         f"{_BASE} core.server core.config core.archive core.lint core.logs core.models.snapshot_folder http.auth http.cors http.front http.limits"
-        " http.listener http.renewal http.routes http.tls",
+        " http.listener http.renewal http.routes http.sites http.tls",
         "click rich uvloop",
     ),
     "cli.loadgen": _row("core.config.address", "uvloop"),

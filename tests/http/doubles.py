@@ -17,6 +17,7 @@ from torchserve.core.registrar import RegisterRequest
 from torchserve.http.accesslog import Entry
 from torchserve.http.front import Front, Listener
 from torchserve.http.limits import Limits
+from torchserve.http.sites import Hosts
 
 # Seconds that a test waits at most for what happens at once on a quiet machine. The limits of a front that end a
 # connection by themselves are longer by default: what they do is not taken for it.
@@ -232,6 +233,7 @@ async def house(
     metrics = FakeMetrics()
     log: list[Entry] = []
     options.setdefault("listen", {face: Listener("127.0.0.1", 0) for face in ("inference", "management", "metrics")})
+    options.setdefault("hosts", Hosts(frozenset({"x"})))  # what tests write into Host
     front = Front(
         dataplane=cast(DataPlane, data),
         controlplane=cast(ControlPlane, control),

@@ -84,9 +84,18 @@ async def test_a_preflight_is_answered_everywhere_without_a_key_and_does_nothing
         assert h.data.payloads == h.control.calls == []
 
 
-@pytest.mark.parametrize(("cors", "more"), [(CORS, ""), (CORS, "Origin: x\r\n"), (Cors(), PREFLIGHT), (Cors(), "")])
-async def test_other_options_need_a_key_as_ever(tmp_path: Path, cors: Cors, more: str) -> None:
+@pytest.mark.parametrize(
+    ("cors", "more", "status"),
+    [
+        (CORS, "", "400 Bad Request"),
+        (CORS, "Origin: https://a.example\r\n", "400 Bad Request"),
+        (CORS, "Origin: https://b.example\r\n", "403 Forbidden"),
+        (Cors(), PREFLIGHT, "403 Forbidden"),
+        (Cors(), "", "400 Bad Request"),
+    ],
+)
+async def test_other_options_need_a_key_as_ever(tmp_path: Path, cors: Cors, more: str, status: str) -> None:
     async with house(cors=cors, guard=Guard.set_up(60.0, tmp_path)) as h:
         for path in ("/predictions/m", "/nothing"):
             lines, _ = head_and_body(await h.say(request("OPTIONS", path, more)))
-            assert lines[0] == "HTTP/1.1 400 Bad Request"
+            assert lines[0] == f"HTTP/1.1 {status}"

@@ -39,6 +39,7 @@ TABLE = [
         errors.MethodNotAllowed(), 405, "MethodNotAllowedException",
         "Requested method is not allowed, please refer to API document.",
     ),
+    (errors.ForeignSite("x"), 403, "ForbiddenException", "x"),
     (errors.InvalidKey("x"), 400, "InvalidKeyException", "x"),
     (Challenged("x"), 401, "InvalidKeyException", "x"),
     (errors.TooLarge("x"), 413, "RequestEntityTooLargeException", "x"),

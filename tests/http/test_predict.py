@@ -57,7 +57,7 @@ class Desk:
     def open(self, target: str = "/predictions/m", *headers: tuple[bytes, bytes], **options: object) -> Prediction:
         unread = bool(options.pop("unread", False))
         head = Head(cast(str, options.pop("method", "POST")), target, headers, ("1.2.3.4", 5), **options)  # type: ignore[arg-type]
-        prediction = Prediction(self.services, Asked(head), self.out)
+        prediction = Prediction(self.services, Asked(head, "loopback"), self.out)
         prediction.open(unread=unread)
         return prediction
 
@@ -74,7 +74,7 @@ class Desk:
         ("/predictions/m/1.0", "1.0", "", "False"),
         ("/predictions/m/1.0/", "1.0", "", "False"),
         ("/predictions/%6d/1%2E0/v1/chat%20it/x?q=1", "1.0", "v1/chat it/x", "False"),
-        ("http://host:80/predictions/m/1.0/a", "1.0", "a", "False"),
+        ("http://localhost:80/predictions/m/1.0/a", "1.0", "a", "False"),
         ("/explanations/m/1.0", "1.0", "", "True"),
     ],
 )

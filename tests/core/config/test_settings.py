@@ -40,6 +40,7 @@ TORCHSERVE = """
 # And those that only this server has.
 OURS = {
     "handler_errors_in_response",
+    "allowed_hosts",
     "scheduling_headers",
     "max_pending_bytes",
     "max_unsent_bytes",
@@ -105,6 +106,12 @@ def test_the_defaults_are_torchserves() -> None:
         ("models", ' {"m": {}} ', ConfiguredModels('{"m": {}}', {})),
         ("allowed_urls", "https://a/.*,file:///b/.*", ("https://a/.*", "file:///b/.*")),
         ("json_non_finite", "literal", "literal"),
+        (
+            "allowed_hosts",
+            "Models.example.com, a:81,*.svc , [::1]:9",
+            ("models.example.com", "a:81", "*.svc", "[::1]:9"),
+        ),
+        ("allowed_hosts", "*", ("*",)),
         ("log_format", " JSON", "json"),
         ("blacklist_env_vars", "SECRET.*|KEY ", "SECRET.*|KEY"),
     ],
@@ -127,6 +134,12 @@ def test_an_empty_value_is_the_default(tmp_path: Path, key: str) -> None:
         ("job_queue_size", "0", "0 is outside 1 to 2147483647"),
         ("job_queue_size", "2147483648", "2147483648 is outside 1 to 2147483647"),
         ("number_of_gpu", "-1", "-1 is outside 0 to"),
+        ("allowed_hosts", "https://a.example", "https://a.example is none of name, name:port, "),
+        ("allowed_hosts", "a.example/x", "a.example/x is none of"),
+        ("allowed_hosts", "ok,a.*", " is none of"),
+        ("allowed_hosts", "*.", ". is none of"),
+        ("allowed_hosts", "a:b", "a:b is none of"),
+        ("allowed_hosts", "a b", "a b is none of"),
         ("token_expiration_min", "soon", 'For input string: "soon"'),
         ("token_expiration_min", "0", "0 is outside 0 to 52596000 minutes"),
         ("token_expiration_min", "-1", "-1 is outside 0 to"),
