@@ -4,11 +4,11 @@ head again, as most clients do, has it read once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 
 from ..core.errors import BadRequest, RouteNotFound, TooLarge
 from ..core.payload import Body, Part
-from .body import check_json_syntax, is_form, last_of_each, split_body
+from .body import CHECKED, check_json_syntax, is_form, last_of_each, split_body, split_slowly
 from .limits import Limits
 from .request import Head, by_lower_name, check_percent, decode_segment, media_type
 from .routes import match_prediction
@@ -69,9 +69,20 @@ class Asked:
         if self._given or is_form(self._kind):
             parts = split_body(bytes(body), self._content_type, limits, check_json=self._check_json)
             return last_of_each([*self._given, *parts]) if self._given else parts
-        if self._check_json and self._kind == "application/json" and body:
+        if self._check_json and self._kind == "application/json" and 0 < len(body) <= CHECKED:
             check_json_syntax("body", body)
         return (Part("body", self._kind, body),)
+
+    def parts_slowly(self, body: Body, limits: Limits) -> Generator[None, None, tuple[Part, ...]] | None:
+        """Return the steps to `parts` of a body that would hold the loop for long, else None. They raise BadRequest."""
+        if not is_form(self._kind):
+            return None
+        steps = split_slowly(body, self._content_type, limits)
+        return steps if steps is None or not self._given else self._with_given(steps)
+
+    def _with_given(self, steps: Generator[None, None, tuple[Part, ...]]) -> Generator[None, None, tuple[Part, ...]]:
+        parts = yield from steps
+        return last_of_each([*self._given, *parts])
 
     def headers_of(self, body: Body) -> dict[str, str]:
         """With the body's length, where the head did not say it."""

@@ -14,6 +14,7 @@ class Limits:
     max_header: int = 8192  # one header field
     max_headers: int = 128
     max_parts: int = 128  # of a multipart or url-encoded form
+    max_parameters: int = 64 * 1024  # JSON of a management request
     keep_alive: float = 75.0  # idle connection, and the time a client has for a request's head
     handshake: float = 15.0  # of TLS, from the connection on
     body_idle: float = 30.0  # between two pieces of a body

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, overload
 
 import orjson
 
-from ..core.errors import BadRequest, MethodNotAllowed, RouteNotFound
+from ..core.errors import BadRequest, MethodNotAllowed, RouteNotFound, TooLarge
 from ..core.payload import Reply
 from ..core.tokens import renewable
 from .reply import PHRASES, json_reply
@@ -28,7 +28,7 @@ async def register(services: Services, request: Request) -> Reply:
     from ..core.registrar import RegisterRequest
 
     _check_allowed(services)
-    given = _parameters(request)
+    given = _parameters(services, request)
     if "url" not in given:
         raise BadRequest("Parameter url is required.")
     wanted = RegisterRequest(
@@ -49,7 +49,7 @@ async def register(services: Services, request: Request) -> Reply:
 
 async def scale(services: Services, request: Request) -> Reply:
     """PUT /models/{model}[/{version}]."""
-    given = _parameters(request)
+    given = _parameters(services, request)
     outcome = await services.controlplane.scale(
         request.params["model"],
         request.params.get("version") or given.get("model_version") or None,
@@ -116,18 +116,25 @@ def _query(request: Request) -> dict[str, str]:
     return {name: values[-1] for name, values in request.query.items()}
 
 
-def _parameters(request: Request) -> dict[str, str]:
-    """The query's parameters, and over them those of a JSON body; numbers and booleans may be given as text."""
+def _parameters(services: Services, request: Request) -> dict[str, str]:
+    """The query's parameters, and over them those of a JSON body; numbers and booleans may be given as text.
+
+    What is neither of them, nor text, is no parameter. Raises TooLarge: hundreds of thousands of keys would take a
+    second to read.
+    """
     given = _query(request)
     if request.content_type != "application/json" or not request.body:
         return given
+    size, most = len(request.body), services.limits.max_parameters
+    if size > most:
+        raise TooLarge(f"The JSON of a management request has {size} bytes and at most {most} are accepted.")
     try:
         body = orjson.loads(request.body)
     except orjson.JSONDecodeError as error:
         raise BadRequest(f"Malformed JSON in body: {error}.") from None
     if not isinstance(body, dict):
         raise BadRequest("The JSON body must be an object of parameters.")
-    return given | {name: _text(value) for name, value in body.items() if value is not None}
+    return given | {name: _text(value) for name, value in body.items() if isinstance(value, str | int | float)}
 
 
 def _text(value: object) -> str:

@@ -5,7 +5,9 @@ Nothing here awaits; a Prediction is the dataplane's sink and writes to an Outle
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Generator
 from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 
 CLIENT_GONE = 499  # in the books only: nobody is left to get an answer
 SCOPE: Scope = "inference"
+_LONGEST_NAME = 1024  # bytes
 
 
 class Outlet(Protocol):
@@ -86,7 +89,30 @@ class Prediction:
         services, asked = self._services, self.asked
         try:
             check_size(len(body), services.limits.max_request_size)
-            parts = asked.parts(body, services.limits)
+            steps = asked.parts_slowly(body, services.limits)
+            if steps is None:
+                self._hand_on(body, asked.parts(body, services.limits))
+            else:
+                self._split(body, steps)
+        except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
+            self.fail(error)
+
+    def _split(self, body: Body, steps: Generator[None, None, tuple[Part, ...]]) -> None:
+        """Take one of the steps in a turn of the loop, unless the client has gone."""
+        if self.over:
+            return
+        try:
+            next(steps)
+        except StopIteration as ended:
+            self._hand_on(body, ended.value)
+        except Exception as error:  # noqa: BLE001  (as above)
+            self.fail(error)
+        else:
+            asyncio.get_running_loop().call_soon(self._split, body, steps)
+
+    def _hand_on(self, body: Body, parts: tuple[Part, ...]) -> None:
+        services, asked = self._services, self.asked
+        try:
             payload = Payload(self.id, parts, asked.headers_of(body), asked.timeout, asked.priority)
             model = asked.model or _named(parts) or only_model(services)
             self._ticket = services.dataplane.submit(model, asked.version, payload, self)
@@ -193,8 +219,8 @@ def answer_buffers(
 
 
 def _named(parts: tuple[Part, ...]) -> str:
-    """The model that a form's field names; "" if none does."""
-    return next((str(part.body, "utf-8", "replace") for part in parts if part.name == "model_name"), "")
+    """The model that a form's field names; "" if none does. No model has a name that is longer than what is read."""
+    return next((str(part.body[:_LONGEST_NAME], "utf-8", "replace") for part in parts if part.name == "model_name"), "")
 
 
 def _sendable(reply: Reply) -> bool:

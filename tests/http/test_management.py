@@ -79,6 +79,16 @@ async def test_registering_by_json(body: Any, query: str, expected: RegisterRequ
     assert control.calls == [("register", expected)]
 
 
+@pytest.mark.parametrize(("method", "path"), [("POST", "/models"), ("PUT", "/models/m")])
+async def test_parameters_have_a_bound(method: str, path: str) -> None:
+    control = FakeControlPlane()
+    body = {"url": "m.mar", "x": "y" * 65_000}
+    assert (await call(control, method, path, json=body))[0] == 200
+    status, answer = await call(control, method, path, json=body | {"z": "y" * 1000})
+    assert status == 413
+    assert answer["message"].endswith(" bytes and at most 65536 are accepted.")
+
+
 async def test_a_json_content_type_without_a_body_leaves_the_query() -> None:
     control = FakeControlPlane()
     headers = {"content-type": "application/json"}
@@ -93,6 +103,11 @@ async def test_a_json_content_type_without_a_body_leaves_the_query() -> None:
         ({"json": {}}, "Parameter url is required."),
         ({"json": {"url": None}}, "Parameter url is required."),
         ({"json": [1]}, "The JSON body must be an object of parameters."),
+        ({"json": {"url": ["m.mar"]}}, "Parameter url is required."),
+        (
+            {"data": b'{"url":' + b"[" * 1000 + b"]" * 1000 + b"}", "headers": {"content-type": "application/json"}},
+            "Parameter url is required.",
+        ),
         ({"data": b"{oops", "headers": {"content-type": "application/json"}}, "Malformed JSON in body: "),
         ({"data": b'{"url": NaN}', "headers": {"content-type": "application/json"}}, "Malformed JSON in body: "),
     ],
