@@ -15,7 +15,7 @@ from typing import Any
 
 from torchserve.cli.main import main
 from torchserve.core.logs.writer import LogWriter
-from torchserve.core.metrics.of_model import ModelMetrics
+from torchserve.core.metrics.model_metrics import ModelMetrics
 from torchserve.core.metrics.store import MetricStore
 
 KEPT_BYTES, SCRAPES_PER_FILE = 1024, 100

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from ..core.archive.draft import Draft, draft
+from ..core.archive.folder_archive import Draft, draft
 from ..core.config.address import Address
 from ..core.config.configuration import Configuration, Override, read_configuration
 from ..core.errors import InvalidConfig, ServeError

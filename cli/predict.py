@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from ..core.archive.draft import draft
+from ..core.archive.folder_archive import draft
 from ..core.archive.manifest import MANIFEST_PATH
 from ..core.archive.reader import Archive, open_archive
 from ..core.errors import ServeError
@@ -48,7 +48,7 @@ def predict(
             sys.exit(1)
         if archive.manifest.requirements_file:
             click.echo(f"{archive.manifest.requirements_file} is not installed: what is here is used.", err=True)
-        command = [sys.executable, "-P", "-m", "torchserve.core.backend.once", "--headers", json.dumps(asked)]
+        command = [sys.executable, "-P", "-m", "torchserve.core.backend.run_once", "--headers", json.dumps(asked)]
         command += ["--load", json.dumps(_load(archive, handler, len(files), gpu))]
         if debug:
             command.append("--pdb")

@@ -13,12 +13,12 @@ from .config.saved_models import SavedModel, SavedModels
 from .config.settings import Settings
 from .describe import describe_customized, describe_model
 from .errors import AlreadyRegistered, BadRequest, InvalidConfig, ModelNotFound, ServeError, WorkersFailed
+from .gpus.gpu_allocator import GpuSeats
 from .metrics.store import MetricStore
 from .models.left_out import LeftOut
 from .models.model import Model
 from .models.registry import Registry
-from .registrar import RegisterRequest, Registrar
-from .workers.gpus import GpuSeats
+from .registration import RegisterRequest, Registrar
 
 log = logging.getLogger(__name__)
 

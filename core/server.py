@@ -14,6 +14,7 @@ from .config.settings import Settings
 from .controlplane import ControlPlane
 from .dataplane import DataPlane
 from .errors import AlreadyRegistered, InvalidConfig, ServeError
+from .gpus.gpu_allocator import GpuSeats
 from .metrics.lines import Put
 from .metrics.spec import MetricsSpec, read_spec
 from .metrics.store import MetricStore
@@ -25,7 +26,6 @@ from .models.snapshot_folder import SnapshotFolder
 from .models.snapshot_writer import SnapshotWriter
 from .wire.malloc_tuning import keep_freed_memory
 from .workdir import WorkDir
-from .workers.gpus import GpuSeats
 
 log = logging.getLogger(__name__)
 

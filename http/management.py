@@ -25,7 +25,7 @@ _PAGE = 100
 async def register(services: Services, request: Request) -> Reply:
     """POST /models."""
     # Late, because it brings the scheduler with it, which importing http/ must not load.
-    from ..core.registrar import RegisterRequest
+    from ..core.registration import RegisterRequest
 
     _check_allowed(services)
     given = _parameters(services, request)

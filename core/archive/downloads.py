@@ -13,9 +13,9 @@ from pathlib import Path
 
 from ..errors import ArchiveExists
 from .allowed_urls import AllowedUrls
+from .download_progress import Received
 from .fetch import fetch, file_name
 from .limits import DownloadLimits
-from .received import Received
 from .store import Located, is_fetched, locate, required
 
 log = logging.getLogger(__name__)

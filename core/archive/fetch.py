@@ -24,8 +24,8 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 from ..errors import ArchiveExists, ArchiveNotFound, DownloadFailed
 from ..version import __version__
 from .allowed_urls import AMBIGUOUS, AllowedUrls
+from .download_progress import Received, Receiving
 from .limits import DownloadLimits
-from .received import Received, Receiving
 from .retrying import MayPass, asked_pause, cause_of, status_may_pass, try_again
 from .s3 import copy_from_s3, signed_headers
 

@@ -10,8 +10,8 @@ import ssl
 import time
 from collections.abc import Callable
 
+from .download_progress import Receiving
 from .limits import DownloadLimits
-from .received import Receiving
 
 log = logging.getLogger(__name__)
 

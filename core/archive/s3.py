@@ -11,8 +11,8 @@ from contextlib import closing
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
+from .download_progress import Receiving
 from .limits import DownloadLimits
-from .received import Receiving
 from .retrying import MayPass, status_may_pass
 
 _CHUNK = 64 << 10

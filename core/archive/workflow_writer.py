@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..version import __version__
-from .replacing import replacing
+from .atomic_write import replacing
 from .writer import PackError
 
 log = logging.getLogger(__name__)

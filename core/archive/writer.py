@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Literal, cast
 
 from ..version import __version__
+from .atomic_write import replacing
 from .manifest import MANIFEST_PATH, Manifest
-from .replacing import replacing
 
 log = logging.getLogger(__name__)
 

@@ -22,10 +22,10 @@ from ..wire.frames import FrameError, FrameReader, encode
 from ..wire.malloc_tuning import keep_freed_memory
 from ..wire.messages import Load, ToBackend
 from .concurrent import converse
-from .lifeline import die_with_parent
+from .parent_death import die_with_parent
 from .ranks import Ends, Others, RankDied, follow, take_ends
 from .service import Service
-from .shared import Inbox, Outbox
+from .shared_memory import Inbox, Outbox
 from .stream import MAX_FRAME, StreamCut, receive, send
 
 log = logging.getLogger(__name__)

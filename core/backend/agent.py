@@ -9,7 +9,7 @@ import sys
 
 from torch.distributed.run import main as torchrun
 
-from .lifeline import die_with_parent
+from .parent_death import die_with_parent
 
 if __name__ == "__main__":
     die_with_parent(int(sys.argv[1]))

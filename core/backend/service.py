@@ -32,7 +32,7 @@ from .failure import describe, detail, failure_of, sendable
 from .inputs import decode_rows, request_headers
 from .loader import EntryPoint, add_model_path, load_entry_point
 from .outputs import UnsupportedOutput, encode_value, http_status, make_result
-from .shared import Outbox
+from .shared_memory import Outbox
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from functools import cache
 
 from ..wire.messages import Metric, Sample
 from .catalog import OWN
-from .emitted import Emitted
+from .custom_metrics import Emitted
 from .family import Family
 from .lines import MODEL_METRICS, Logged, LoggedCounter, ModelLines, Put, ServerLines
-from .of_model import TS, ModelMetrics
+from .model_metrics import TS, ModelMetrics
 from .series import NOTHING, Counter, Reading, Series
 from .spec import Declared, MetricsSpec, read_spec
 

@@ -20,19 +20,19 @@ from ..config.model_options import ModelOptions
 from ..config.saved_models import SavedModel
 from ..config.settings import Settings
 from ..errors import Draining, NoTicket, NotInTime, NoWorker, QueueFull, RequestExpired, ServeError
+from ..gpus.gpu_allocator import GpuSeats
 from ..metrics.store import MetricStore
 from ..payload import Payload
 from ..wire.messages import Load
-from ..workers.gpus import GpuSeats
 from ..workers.launcher import Launcher
 from ..workers.memory import resident
 from ..workers.pool import Pool
-from ..workers.shared import Requests, shared
-from .numbers import WorkerNumbers
+from ..workers.shared_memory import Requests, shared
 from .observer import ModelObserver
 from .on_demand import OnDemandModel
 from .scaler import Scaler
 from .sequence import SequenceKeys
+from .worker_ids import WorkerNumbers
 
 log = logging.getLogger(__name__)
 

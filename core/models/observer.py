@@ -6,7 +6,7 @@ import logging
 
 from ...scheduler.job import Batch
 from ..logs.install import log_worker_line
-from ..metrics.of_model import ModelMetrics
+from ..metrics.model_metrics import ModelMetrics
 from ..wire.messages import Answer
 
 log = logging.getLogger(__name__)

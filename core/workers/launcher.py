@@ -14,10 +14,10 @@ from ...scheduler.model_scheduler import ModelScheduler
 from ..archive.packages import ModelPython
 from ..config.model_options import ModelOptions
 from ..config.settings import Settings
+from ..gpus.gpu_allocator import GpuSeats, Tenant
 from ..wire.messages import Load
-from .gpus import GpuSeats, Tenant
 from .observer import WorkerObserver
-from .shared import Requests
+from .shared_memory import Requests
 from .spawn_local import spawn, worker_environment
 from .threads import available_cores, threads_per_worker
 from .worker import LoadFailed, Worker

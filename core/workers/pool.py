@@ -12,9 +12,9 @@ from enum import Enum
 from ...scheduler.backoff import Backoff
 from ...scheduler.gpu import Gpu
 from ..errors import WorkersFailed
+from ..gpus.on_demand_eviction import Postponed
 from ..wire.messages import Failure
 from .launcher import Launcher
-from .residents import Postponed
 from .worker import LoadFailed, Worker
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ import psutil
 
 from ..config.parallel import Parallel
 from ..logs.plan import log_folder
-from .shared import Requests, Results, shared
+from .shared_memory import Requests, Results, shared
 from .threads import Threads
 from .torchrun import handed_out, torchrun_command
 

@@ -22,7 +22,7 @@ from ..wire.frames import Frame, FrameError, FrameReader, encode
 from ..wire.messages import Answer, Failure, Load, Loaded, PartHead, Partial, Predict, Row, ToFront
 from .observer import WorkerObserver
 from .outcomes import outcomes_of, replies
-from .shared import Requests
+from .shared_memory import Requests
 from .spawn_local import LocalProcess, describe_exit
 
 log = logging.getLogger(__name__)

@@ -15,11 +15,11 @@ from torchserve.core.archive.reader import Archive
 from torchserve.core.archive.store import Located
 from torchserve.core.config.model_options import ModelOptions
 from torchserve.core.config.settings import Settings
+from torchserve.core.gpus.gpu_allocator import GpuSeats
 from torchserve.core.metrics.store import MetricStore
 from torchserve.core.models.model import Model
-from torchserve.core.models.numbers import WorkerNumbers
+from torchserve.core.models.worker_ids import WorkerNumbers
 from torchserve.core.payload import Payload, Reply
-from torchserve.core.workers.gpus import GpuSeats
 from torchserve.core.workers.pool import Slot, SlotState
 from torchserve.core.workers.worker import Worker
 from torchserve.scheduler.devices import Gpu

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from torchserve.core.controlplane import ControlPlane, Outcome
+from torchserve.core.gpus.gpu_allocator import GpuSeats
 from torchserve.core.metrics.store import MetricStore
 from torchserve.core.models.registry import Registry
-from torchserve.core.registrar import RegisterRequest
-from torchserve.core.workers.gpus import GpuSeats
+from torchserve.core.registration import RegisterRequest
 
 from .doubles import CPU_ONLY, folder
 

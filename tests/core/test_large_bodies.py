@@ -39,7 +39,7 @@ def handle(data, context):
 """
 LIAR = (
     """
-from torchserve.core.backend.shared import Outbox
+from torchserve.core.backend.shared_memory import Outbox
 Outbox.place = lambda self, bodies: {0: PLACE}
 """
     + ECHO

@@ -9,11 +9,11 @@ import pytest
 from torchserve.core.controlplane import ControlPlane
 from torchserve.core.dataplane import DataPlane
 from torchserve.core.errors import InvalidArchive, ModelNotFound, PackagesFailed
+from torchserve.core.gpus.gpu_allocator import GpuSeats
 from torchserve.core.metrics.store import MetricStore
 from torchserve.core.models.left_out import LeftOut
 from torchserve.core.models.model import Model
 from torchserve.core.models.registry import Registry
-from torchserve.core.workers.gpus import GpuSeats
 from torchserve.core.workers.pool import SlotState
 
 from .doubles import CPU_ONLY, folder, model, slot

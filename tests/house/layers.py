@@ -31,9 +31,9 @@ def _row(ours: str = "", outside: str = "") -> Row:
 
 _BASE = "core.errors core.payload core.version core.trusted_file"
 _SHELF = f"{_BASE} core.config core.archive core.metrics core.wire core.logs core.tokens core.workdir scheduler"
-_WORKERS = f"{_SHELF} core.workers"
+_WORKERS = f"{_SHELF} core.gpus core.workers"
 _MODELS = f"{_WORKERS} core.models"
-_PLANES = f"{_MODELS} core.describe core.dataplane core.registrar core.controlplane"
+_PLANES = f"{_MODELS} core.describe core.dataplane core.registration core.controlplane"
 _MEETING = (
     f"{_BASE} core.wire core.config.model_options core.config.padded_sizes core.archive.manifest core.metrics.spec"
 )
@@ -61,19 +61,20 @@ TABLE: dict[str, Row] = {
     "core.wire": _row(_BASE, "msgspec"),
     "core.metrics": _row(f"{_BASE} scheduler core.wire.messages", _PLAIN),
     "core.metrics.spec": _row(_BASE, "yaml"),
-    "core.workers": _row(_SHELF, _PLAIN),
+    "core.gpus": _row(_SHELF, _PLAIN),
+    "core.workers": _row(f"{_SHELF} core.gpus", _PLAIN),
     "core.models": _row(_WORKERS, _PLAIN),
     "core.dataplane": _row(_MODELS, _PLAIN),
     "core.describe": _row(_MODELS, _PLAIN),
-    "core.registrar": _row(_MODELS, _PLAIN),
-    "core.controlplane": _row(f"{_MODELS} core.describe core.registrar", _PLAIN),
+    "core.registration": _row(_MODELS, _PLAIN),
+    "core.controlplane": _row(f"{_MODELS} core.describe core.registration", _PLAIN),
     "core.lint": _row(f"{_BASE} core.archive core.config", _PLAIN),
     "core.server": _row(_PLANES, _PLAIN),
     "core.handlers": _row(f"{_MEETING} kernels", _HANDLING),
     "core.handlers.metrics": _row("core.errors core.metrics.spec core.wire.messages", "psutil yaml"),
     "core.backend": _row(f"{_MEETING} core.handlers kernels", _HANDLING),
     "http": _row(
-        f"{_BASE} core.tokens core.key_file core.dataplane core.registrar core.controlplane core.metrics.store core.server",
+        f"{_BASE} core.tokens core.key_file core.dataplane core.registration core.controlplane core.metrics.store core.server",
         "aiohttp grpc multidict yarl orjson msgspec",
     ),
     "http.tls": _row("core.errors", "cryptography"),

@@ -50,7 +50,7 @@ def test_a_room_never_loads(tmp_path: Path, folder: str, banned: set[str]) -> No
 
 
 @pytest.mark.parametrize(
-    "folder", ["core/wire", "core/metrics", "core/workers", "core/models", "core/archive", "core/config"]
+    "folder", ["core/wire", "core/metrics", "core/gpus", "core/workers", "core/models", "core/archive", "core/config"]
 )
 def test_the_front_never_loads_torch(tmp_path: Path, folder: str) -> None:
     assert loaded(REPO, tmp_path, modules(REPO, folder)) & {"torch", "triton", "aiohttp", "click", "pynvml"} == set()

@@ -13,7 +13,7 @@ from torchserve.core.dataplane import DataPlane
 from torchserve.core.errors import ModelNotFound, VersionNotFound
 from torchserve.core.metrics.store import MetricStore
 from torchserve.core.payload import Payload, Reply, Scheduled
-from torchserve.core.registrar import RegisterRequest
+from torchserve.core.registration import RegisterRequest
 from torchserve.http.accesslog import Entry
 from torchserve.http.front import Front, Listener
 from torchserve.http.limits import Limits

@@ -11,7 +11,7 @@ import yarl
 
 from torchserve.core import errors
 from torchserve.core.controlplane import Outcome
-from torchserve.core.registrar import RegisterRequest
+from torchserve.core.registration import RegisterRequest
 
 from .doubles import FakeControlPlane, house
 

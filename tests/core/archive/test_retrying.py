@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from torchserve.core.archive.download_progress import Received, Receiving
 from torchserve.core.archive.limits import DownloadLimits
-from torchserve.core.archive.received import Received, Receiving
 from torchserve.core.archive.retrying import MayPass, asked_pause, try_again
 from torchserve.core.errors import DownloadFailed
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from torchserve.core.metrics.lines import MODEL_METRICS, TS_METRICS, Lines
-from torchserve.core.metrics.of_model import TS
+from torchserve.core.metrics.model_metrics import TS
 from torchserve.core.metrics.spec import read_spec
 from torchserve.core.metrics.store import HOST, MetricStore
 from torchserve.core.wire.messages import Sample

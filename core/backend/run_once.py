@@ -1,4 +1,4 @@
-"""One batch in the foreground: `python -m torchserve.core.backend.once`, what `torchserve predict` runs.
+"""One batch in the foreground: `python -m torchserve.core.backend.run_once`, what `torchserve predict` runs.
 
 The handler has the terminal, so that breakpoint() works; with --pdb an exception opens the debugger at its line.
 """
@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m torchserve.core.backend.once")
+    parser = argparse.ArgumentParser(prog="python -m torchserve.core.backend.run_once")
     parser.add_argument("--load", required=True, help="the Load message, as JSON")
     parser.add_argument("--headers", default="{}", help="the requests' headers, as JSON")
     parser.add_argument("--pdb", action="store_true")

@@ -8,21 +8,21 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .archive.download_progress import Received
 from .archive.downloads import Downloads
 from .archive.packages import ModelPython, Packages, default_folder
 from .archive.reader import Archive, open_archive
-from .archive.received import Received
 from .archive.store import Located, default_name
 from .config.configured_models import ConfiguredModel
 from .config.model_options import ModelOptions, Requested, resolve_options
 from .config.saved_models import SavedModel
 from .config.settings import Settings
 from .errors import BadRequest, InvalidArchive
+from .gpus.gpu_allocator import GpuSeats
 from .metrics.store import MetricStore
 from .models.model import Model
-from .models.numbers import WorkerNumbers
 from .models.registry import Registry
-from .workers.gpus import GpuSeats
+from .models.worker_ids import WorkerNumbers
 from .workers.spawn_local import visible
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ import pytest
 
 from torchserve.core.wire.buddy_allocator import MIN_BLOCK
 from torchserve.core.wire.frames import FrameError
-from torchserve.core.workers import shared
-from torchserve.core.workers.shared import Requests, Results
+from torchserve.core.workers import shared_memory as shared
+from torchserve.core.workers.shared_memory import Requests, Results
 
 from ..doubles import until
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torchserve.core.models.numbers import WorkerNumbers
+from torchserve.core.models.worker_ids import WorkerNumbers
 
 
 def test_they_count_from_the_setting_and_never_repeat() -> None:

@@ -15,9 +15,9 @@ from ...scheduler.gpu import Gpu, Lease
 from ...scheduler.placement import Claim, place_all
 from ..config.model_options import ModelOptions
 from .footprints import Footprints, Need, default_path, fingerprint, need_of, weights_size
+from .gpu_leases import Ledger
 from .gpu_probe import GpuProbe
-from .ledger import Ledger
-from .residents import Residents, Room
+from .on_demand_eviction import Residents, Room
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from torchserve.core.backend.shared import Inbox, Outbox
+from torchserve.core.backend.shared_memory import Inbox, Outbox
 from torchserve.core.wire.buddy_allocator import MIN_BLOCK
 from torchserve.core.wire.frames import FrameError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from torchserve.core.workers.footprints import CONTEXT, Footprints, fingerprint, need_of, weights_size
+from torchserve.core.gpus.footprints import CONTEXT, Footprints, fingerprint, need_of, weights_size
 
 GIB = 1 << 30
 
@@ -62,7 +62,7 @@ def test_fingerprint_and_weights(tmp_path: Path):
 
 
 def test_the_oldest_measurements_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("torchserve.core.workers.footprints._KEPT", 2)
+    monkeypatch.setattr("torchserve.core.gpus.footprints._KEPT", 2)
     footprints = Footprints(tmp_path / "x.json")
     for key, measured in [("a", 1), ("b", 1), ("a", 2), ("c", 1)]:
         footprints.remember(key, measured)

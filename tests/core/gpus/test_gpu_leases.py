@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from torchserve.core.workers.ledger import Ledger
+from torchserve.core.gpus.gpu_leases import Ledger
 from torchserve.scheduler.errors import NoRoom
 from torchserve.scheduler.gpu import Gpu, Lease
 from torchserve.scheduler.placement import Claim, place, room
@@ -26,7 +26,7 @@ GIB = 1 << 30
 SERVER = """
 import asyncio, sys
 from pathlib import Path
-from torchserve.core.workers.ledger import Ledger
+from torchserve.core.gpus.gpu_leases import Ledger
 from torchserve.scheduler.gpu import Lease
 
 async def main():
@@ -101,7 +101,7 @@ async def test_a_server_killed_inside_lets_go_of_the_lock(tmp_path: Path):
 async def test_a_lock_that_is_never_let_go_is_named_and_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr("torchserve.core.workers.ledger.PATIENCE", 0.05)
+    monkeypatch.setattr("torchserve.core.gpus.gpu_leases.PATIENCE", 0.05)
     folder = tmp_path / "leases"
     ours, theirs = Ledger(folder), server(folder, "hold")
     assert theirs.stdout

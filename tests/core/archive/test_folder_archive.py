@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from torchserve.core.archive.draft import draft
+from torchserve.core.archive.folder_archive import draft
 from torchserve.core.archive.handler_source import HandlerSource, find_handler
 from torchserve.core.archive.reader import open_archive
 from torchserve.core.errors import InvalidArchive

@@ -16,7 +16,7 @@ from torchserve.core.errors import (
     TooLarge,
     WorkerDied,
 )
-from torchserve.core.metrics.of_model import WORKER_STATES, ModelMetrics
+from torchserve.core.metrics.model_metrics import WORKER_STATES, ModelMetrics
 from torchserve.core.metrics.store import MetricStore
 from torchserve.core.workers.pool import SlotState
 

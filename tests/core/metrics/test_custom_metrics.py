@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from torchserve.core.metrics import emitted
+from torchserve.core.metrics import custom_metrics as emitted
 from torchserve.core.metrics.spec import Declared, MetricsSpec
 from torchserve.core.metrics.store import HOST, MetricStore
 from torchserve.core.wire.messages import Sample

@@ -1,0 +1,1 @@
+"""Which GPUs a worker gets, and what of their memory is promised to whom."""
