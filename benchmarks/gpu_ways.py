@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 from torchserve.core.handlers.images.pictures import opened
-from torchserve.core.handlers.speed.outputs_close import alike
+from torchserve.core.handlers.speed.outputs_close import outputs_close
 from torchserve.kernels.graphs import Graphs, Unrecorded, answer_of
 from torchserve.kernels.jpeg import Jpeg, Source, Undecoded
 from torchserve.kernels.normalize_images.cases import IMAGENET_MEAN, IMAGENET_STD
@@ -110,7 +110,7 @@ def checked(way: Way, data: list[bytes], network: Network) -> tuple[Way, str]:
     off = float(((made.cpu() - resize_normalize([pixels(data[0])], FIT)).abs() * scale).mean(dim=(1, 2, 3)).max())
     if not off <= (_OTHER_LEVELS if way.by_device else _LEVELS):
         return way, f"{way.name}: a picture is {off:.2f} levels off on average"
-    if not alike(answers(made, network), network(made), made.device):
+    if not outputs_close(answers(made, network), network(made), made.device):
         return way, f"{way.name}: the graph's answers are not the network's"
     return way, ""
 

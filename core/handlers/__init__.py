@@ -1,1 +1,3 @@
-"""What model authors build on: context, base and default handlers, metrics. Public handlers import it as `ts`."""
+"""What model authors build on: the context, the base handler, the default handlers and metrics. They import
+it as `ts`.
+"""

@@ -1,6 +1,6 @@
-"""BaseHandler: loads an eager or TorchScript model and runs preprocess, inference, postprocess. Imports torch.
+"""The base class of handlers, which loads a model and runs preprocess, inference and postprocess. Imports torch.
 
-Hooks, attributes and their meaning are TorchServe's: public handlers subclass it.
+The hooks, the attributes and their meaning are TorchServe's, because handlers written for TorchServe subclass it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .profiling import profiled, profiling
 from .speed.accelerate import accelerate
 from .speed.frozen import Frozen
 from .speed.graphed import Graphed, graph
-from .speed.num_threads import Cores
+from .speed.num_threads import NumThreads
 from .speed.padding import padded, rows_of, trimmed
 from .timer import timed
 
@@ -38,12 +38,12 @@ log = logging.getLogger(__name__)
 
 
 class BaseHandler:
-    """Override any of `preprocess`, `inference`, `postprocess`, `describe_handle`, `get_insights`, or `initialize`."""
+    """A handler that subclasses adapt by overriding any of its methods without an underscore."""
 
     padded_batch_sizes: tuple[int, ...] = ()
-    """Those of `paddedBatchSizes` in the model's yaml."""
-    _cores: Cores | None = None  # with how many threads, where that is not one number for good
-    # What `inference` runs in the model's stead: a copy that was measured to be faster, or what the yaml has asked for.
+    """The sizes of `paddedBatchSizes` in the model's yaml, ascending. Empty if batches are not padded."""
+    _num_threads: NumThreads | None = None  # set where the number of threads is adapted at work
+    # What `inference` runs in place of the model: a copy that was measured to be faster, or the yaml's CUDA graphs.
     _frozen_model: Frozen | None = None
     _graphed: Graphed | None = None
 
@@ -62,7 +62,9 @@ class BaseHandler:
         self.model_yaml_config: dict[str, Any] = {}
 
     def initialize(self, context: Context) -> None:
-        """Load the model onto its device. Raises RuntimeError when the archive has no weights this can load."""
+        """Load the model onto its device. Raises RuntimeError if the archive has no weights that this
+        method can load.
+        """
         properties = context.system_properties
         self.context = context
         self.manifest = context.manifest
@@ -108,7 +110,10 @@ class BaseHandler:
         return asks_for_aot(self.model_yaml_config.get("pt2"))
 
     def settle(self, context: Context) -> None:
-        """Called once the whole of `initialize` is done, a subclass's included; what is chosen by then is noted."""
+        """Make the loaded model faster, and note in the context what was chosen.
+
+        The backend calls this after `initialize` has returned, so that a subclass's `initialize` is done, too.
+        """
         config, batch_size = getattr(context, "model_yaml_config", None) or {}, context.system_properties["batch_size"]
         self.padded_batch_sizes = padded_sizes(config)
         context.notes |= accelerate(self, config, batch_size)
@@ -118,7 +123,11 @@ class BaseHandler:
         return torch.jit.load(existing(model_pt_path), map_location=self.device)
 
     def _load_pickled_model(self, model_dir: str, model_file: str, model_pt_path: str | None) -> Any:
-        """The one model class of `model_file`, with the state dict of `model_pt_path` if there is one."""
+        """Return an instance of the only model class in `model_file`, with the state dict of `model_pt_path` if there
+        is one.
+
+        Raises ValueError if the file defines no model class or several.
+        """
         existing(str(Path(model_dir, model_file)))
         module = importlib.import_module(model_file.removesuffix(".py"))
         classes = list_classes_from_module(module, torch.nn.Module)
@@ -133,25 +142,28 @@ class BaseHandler:
 
     @timed
     def preprocess(self, data: Any) -> Any:
-        """The batch as a tensor on the device."""
+        """Return the batch as a tensor on the device."""
         return torch.as_tensor(data, device=self.device)
 
     @timed
     def inference(self, data: Any, *args: Any, **kwargs: Any) -> Any:
-        """The model's output for the batch; an ONNX model gets it as its inputs, in their order.
+        """Return the model's output for the batch. An ONNX model gets `data` as its inputs, in the model's order.
 
-        With paddedBatchSizes the model sees a batch of the next of these sizes, and this returns the rows asked for.
+        With paddedBatchSizes the batch is padded to the next of these sizes and the output is cut to the rows of
+        `data`.
         """
         rows = rows_of(data) if self.padded_batch_sizes else 0
         size = self.padded_size(rows)
-        # A graph pads by itself, and knows a batch of pictures by the very tensor.
+        # A graph pads by itself, and recognizes a batch of pictures by its tensor's identity: a copy has another.
         if size == rows or self._graphed is not None:
             return self._run_model(data, *args, **kwargs)
         data, args, kwargs = padded((data, args, kwargs), rows, size)
         return trimmed(self._run_model(data, *args, **kwargs), size, rows)
 
     def padded_size(self, rows: int) -> int:
-        """The size in which a batch of `rows` is to run: `rows` without paddedBatchSizes, and beyond the largest."""
+        """Return the size to which a batch of `rows` is padded: `rows` itself without paddedBatchSizes, and above the
+        largest.
+        """
         return next((size for size in self.padded_batch_sizes if size >= rows > 0), rows)
 
     def _run_model(self, data: Any, *args: Any, **kwargs: Any) -> Any:
@@ -164,15 +176,17 @@ class BaseHandler:
             if self._graphed is not None:
                 return self._graphed(self.model, data)
             model = self._frozen_model.instead_of(self.model, data) if self._frozen_model else self.model
-            return self._cores.run(model, data) if self._cores else model(data)
+            return self._num_threads.run(model, data) if self._num_threads else model(data)
 
     @timed
     def postprocess(self, data: Any) -> Any:
-        """The output as a list, one element per request."""
+        """Return the output as a list with one element for each request."""
         return data.tolist()
 
     def handle(self, data: Any, context: Context) -> Any:
-        """The entry point: describe, explain, or predict, as the request's headers say. Emits HandlerTime (ms)."""
+        """Describe, explain or predict, as the first request's headers say. Emits the metric HandlerTime in
+        milliseconds.
+        """
         started = time.perf_counter()
         self.context = context
         if self._is_describe():
@@ -185,7 +199,7 @@ class BaseHandler:
         return output
 
     def _run(self, data: Any, span: Callable[[str], Any] = nullcontext) -> Any:
-        """The hooks; `span` is entered around each, with its name."""
+        """Run the hooks, each within `span(name of the hook)`."""
         with span("preprocess"):
             prepared = self.preprocess(data)
         if self._is_explain():
@@ -200,22 +214,23 @@ class BaseHandler:
         return profiled(self.profiler_args, getattr(self.context, "model_name", ""), lambda span: self._run(data, span))
 
     def explain_handle(self, data_preprocess: Any, raw_data: Any) -> Any:
-        """The attributions of the batch, by `get_insights`, for the `target` class that the first request names, or 0.
+        """Return the attributions that `get_insights` computes for the class `target` of the first request, 0 by
+        default.
 
-        Raises PredictionException (400) for a target that is no number.
+        Raises PredictionException (400) if `target` is a text that is no number.
         """
         row = raw_data[0] if isinstance(raw_data[0], dict) else {}
         self.target = _target(row.get("target"))
         return self.get_insights(data_preprocess, row.get("data") or row.get("body"), self.target)
 
     def get_insights(self, tensor_data: Any, raw_input: Any, target: Any = 0) -> Any:
-        """Override it to explain predictions. Raises PredictionException (501)."""
+        """Explain predictions. Subclasses override it; this one raises PredictionException (501)."""
         raise PredictionException(
             f"{type(self).__name__} has no get_insights, so it can't explain its predictions", 501
         )
 
     def describe_handle(self) -> Any:
-        """The model's customizedMetadata; override it to return a dict."""
+        """Return the model's customizedMetadata. Subclasses override it to return a dict."""
         return None
 
     def get_device(self) -> Any:
@@ -230,8 +245,10 @@ class BaseHandler:
 
 
 def pick_device(gpu_id: int | str | None) -> torch.device:
-    """The worker's GPU if it was given one and CUDA (or XPU, by TS_IPEX_GPU_ENABLE, or MPS) is there; else XLA's device
-    where torch_xla is installed, else the CPU.
+    """Return the device to compute on.
+
+    It is the worker's GPU if it has one and CUDA, XPU (with TS_IPEX_GPU_ENABLE) or MPS is available; otherwise XLA's
+    device if torch_xla is installed; otherwise the CPU.
     """
     if gpu_id is not None:
         if torch.cuda.is_available():
@@ -252,7 +269,9 @@ def _ready(model: Any, device: torch.device) -> Any:
 
 
 def _target(value: Any) -> Any:
-    """A class number, which a form sends as text; what JSON may have instead, such as a list, is left to captum."""
+    """Return the class number in `value`. A form sends it as text; JSON may have a list, for example, which is left to
+    captum.
+    """
     if not value:
         return 0
     if not isinstance(value, str | bytes | bytearray):

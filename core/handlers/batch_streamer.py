@@ -1,4 +1,4 @@
-"""TextIteratorStreamerBatch: the texts of a whole batch while transformers' `generate` makes them."""
+"""A streamer that yields the texts of a whole batch while transformers' `generate` produces them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 
 class TextIteratorStreamerBatch:
-    """Give it to `generate(streamer=…)` in a thread and iterate: a list of {"text": …}, one for each of the batch.
+    """A streamer to pass to `generate(streamer=…)` in another thread, and to iterate over in this one.
 
-    Ends as soon as one text has. Raises ModuleNotFoundError without transformers.
+    Each item is a list with {"text": …} for each request of the batch. The iteration ends when the first text is
+    complete. Raises ModuleNotFoundError without transformers.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Finding classes: those a module defines, and one by its dotted name."""
+"""Functions that find classes: those of a module, and one by its dotted name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def list_classes_from_module(module: ModuleType, parent_class: type | None = None) -> list[type[Any]]:
-    """The classes that `module` defines itself, sorted by name; only subclasses of `parent_class` if one is given."""
+    """Return the classes that `module` itself defines, sorted by name; with `parent_class`, only its subclasses."""
     return [
         cls
         for _, cls in inspect.getmembers(module, inspect.isclass)
@@ -18,7 +18,9 @@ def list_classes_from_module(module: ModuleType, parent_class: type | None = Non
 
 
 def import_class(class_name: str, module_prefix: str | None = None) -> type[Any]:
-    """The class named `class_name`, dotted, below the module `module_prefix` if one is given. Raises ImportError."""
+    """Return the class with the dotted name `class_name`, below the module `module_prefix` if given. Raises
+    ImportError.
+    """
     module_name, _, name = class_name.rpartition(".")
     dotted = ".".join(part for part in (module_prefix, module_name) if part)
     if not dotted:

@@ -1,6 +1,7 @@
-"""Context, what a handler learns about its model and its batch, and where it puts statuses and headers.
+"""The context, through which a handler learns about its model and its batch, and sets statuses and headers of
+responses.
 
-Names and argument orders are TorchServe's: public handlers use them.
+Names and argument orders are TorchServe's, because handlers use them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ SendPartial = Callable[[Sequence[Any], int], None]
 
 
 class RequestProcessor:
-    """The headers of one request and the status and headers of its response."""
+    """The headers of one request, and the status and headers of its response."""
 
     def __init__(self, request_header: dict[str, Any]) -> None:
         self._status_code = 200
@@ -50,7 +51,10 @@ class RequestProcessor:
 
 
 class Context:
-    """One per model; `request_ids` and `request_processor` change with every batch. Handlers may add attributes."""
+    """A context that a model keeps for its lifetime; `request_ids` and `request_processor` are replaced for each batch.
+
+    Handlers may set further attributes.
+    """
 
     def __init__(
         self,
@@ -102,7 +106,7 @@ class Context:
         return self.request_processor[idx].get_request_properties()
 
     def get_sequence_id(self, idx: int) -> Any:
-        """The id of the stateful sequence that request `idx` belongs to, or None."""
+        """Return the id of the stateful sequence that request `idx` belongs to, or None."""
         return self.get_request_header(idx, self.header_key_sequence_id)
 
     def set_response_content_type(self, idx: int, value: str) -> None:
@@ -112,7 +116,9 @@ class Context:
         return self.request_processor[idx].get_response_header("content-type")
 
     def set_response_status(self, code: int = 200, phrase: str = "", idx: int = 0) -> None:
-        """Of one request; while the model loads there is none, and nothing happens."""
+        """Set the status of the response to request `idx`. While the model loads there is no request, and nothing
+        happens.
+        """
         if self.request_processor:
             self.request_processor[idx].report_status(code, phrase)
 

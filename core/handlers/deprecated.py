@@ -1,4 +1,4 @@
-"""deprecated, a decorator that warns of what has moved."""
+"""A decorator that warns about functions that have moved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 def deprecated(
     version: str, replacement: str = "", klass: type[Warning] = PendingDeprecationWarning
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Warn at each call that the function is deprecated in `version` and moved to `replacement`."""
+    """Warn at each call that the function is deprecated in `version` and has moved to `replacement`."""
 
     def decorate(func: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(func)

@@ -1,4 +1,4 @@
-"""captum_attr(): captum.attr (extra `explain`), imported when an explanation is asked for."""
+"""The import of captum.attr (extra `explain`), which happens only when an explanation is asked for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .prediction_exception import PredictionException
 
 
 def captum_attr() -> Any:
-    """Raises PredictionException (501) without captum."""
+    """Return the module captum.attr. Raises PredictionException (501) if captum is not installed."""
     try:
         return importlib.import_module("captum.attr")
     except ModuleNotFoundError as error:

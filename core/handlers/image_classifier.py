@@ -1,4 +1,4 @@
-"""ImageClassifier, the default handler for ImageNet-like models. Imports torchvision."""
+"""The default handler `image_classifier`. Imports torchvision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .vision import VisionHandler
 
 
 class ImageClassifier(VisionHandler):
-    """Answers {label: probability} for the `topk` likeliest classes, likeliest first."""
+    """A handler that answers {label: probability} for the `topk` most probable classes, the most probable first."""
 
     topk = 5
     image_processing = transforms.Compose(

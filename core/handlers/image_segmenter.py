@@ -1,4 +1,4 @@
-"""ImageSegmenter, the default handler for segmentation: class and probability of every pixel. Imports torchvision."""
+"""The default handler `image_segmenter`. Imports torchvision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from .vision import VisionHandler
 
 
 class ImageSegmenter(VisionHandler):
-    """For models whose output has scores [N, classes, H, W] under `out`, as torchvision's."""
+    """A handler for models whose output has scores [N, classes, H, W] under the key `out`, as torchvision's
+    models do.
+    """
 
     image_processing = transforms.Compose(
         [
@@ -25,6 +27,6 @@ class ImageSegmenter(VisionHandler):
 
     @timed
     def postprocess(self, data: Any) -> Any:
-        """[H][W][2] for each image: the number of the likeliest class, and its probability."""
+        """Return [H][W][2] for each image: each pixel's most probable class and its probability."""
         probabilities, classes = torch.softmax(data["out"], dim=1).max(dim=1)
         return torch.stack([classes.to(probabilities.dtype), probabilities], dim=3).tolist()

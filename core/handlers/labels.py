@@ -1,4 +1,4 @@
-"""Labels of classes: reading index_to_name.json and putting names on probabilities."""
+"""Labels of classes: reads index_to_name.json, and maps probabilities to labels."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ log = logging.getLogger(__name__)
 
 
 def load_label_mapping(mapping_file_path: str) -> dict[str, str] | None:
-    """Class index (as text) to label; of a list, such as ["n01440764", "tench"], the last. None if there is no file.
+    """Return the map from class index (as text) to label, or None if there is no file.
 
-    Raises ValueError naming the file when it holds something else.
+    The label of an entry that is a list, such as ["n01440764", "tench"], is the last item. Raises ValueError, which
+    names the file, if the file holds anything else.
     """
     path = Path(mapping_file_path)
     if not path.is_file():
@@ -23,7 +24,7 @@ def load_label_mapping(mapping_file_path: str) -> dict[str, str] | None:
     if not isinstance(mapping, dict):
         raise ValueError(f'{mapping_file_path}: index->name JSON mapping should be in "class": "label" format.')  # noqa: TRY004
     names = mapping.get("object_type_names")
-    if isinstance(names, list):  # object detection's older format
+    if isinstance(names, list):  # the older format of TorchServe's object detection
         mapping = {str(index): name for index, name in enumerate(names)}
     labels: dict[str, str] = {}
     for key, value in mapping.items():
@@ -42,10 +43,11 @@ def map_class_to_label(
     mapping: Mapping[str, str] | None = None,
     lbl_classes: Sequence[Sequence[int]] | None = None,
 ) -> list[dict[str, float]]:
-    """One {label: probability} per row. `lbl_classes` gives each probability's class index, otherwise its position is.
+    """Return {label: probability} for each row of `probs`.
 
-    Without a mapping the label is the class index as text. Raises KeyError for a class the mapping lacks, TypeError
-    for a mapping that is no dict.
+    `lbl_classes` holds each probability's class index, which is its position by default. Without a mapping the label is
+    the class index as text. Raises KeyError for a class that the mapping lacks, and TypeError for a mapping that is no
+    dict.
     """
     if mapping is not None and not isinstance(mapping, Mapping):
         raise TypeError("Mapping must be a dict")

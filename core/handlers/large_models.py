@@ -1,4 +1,4 @@
-"""What handlers of models in several processes start from: DeepSpeed's engine, and an answer about PiPPy."""
+"""Base classes for models that run in several processes, with DeepSpeed's engine."""
 
 from __future__ import annotations
 
@@ -18,31 +18,34 @@ _PIPPY = (
 
 
 class BaseDeepSpeedHandler(BaseHandler):
-    """`device` is the number of the rank's GPU; the subclass loads the model."""
+    """A handler whose `device` is the number of the rank's GPU. The subclass loads the model."""
 
     def initialize(self, context: Context) -> None:
         self.device = int(os.environ.get("LOCAL_RANK", "0"))
 
 
 class BasePippyHandler(BaseHandler):
-    """Raises RuntimeError that says what has replaced PiPPy."""
+    """A handler that raises RuntimeError, because PiPPy is no longer developed; the message names its replacement."""
 
     def initialize(self, context: Context) -> None:
         raise RuntimeError(_PIPPY)
 
 
 def initialize_rpc_workers(local_rank: int, world_size: int, ctx: Context) -> NoReturn:  # noqa: ARG001  (TorchServe's)
+    """Raise RuntimeError, because PiPPy is no longer developed."""
     raise RuntimeError(_PIPPY)
 
 
 def get_pipeline_driver(model: Any, world_size: int, ctx: Context) -> NoReturn:  # noqa: ARG001  (TorchServe's)
+    """Raise RuntimeError, because PiPPy is no longer developed."""
     raise RuntimeError(_PIPPY)
 
 
 def get_ds_engine(model: Any, ctx: Context) -> Any:
-    """DeepSpeed's inference engine of `model`, as the yaml's deepspeed: {config, checkpoint} says.
+    """Return DeepSpeed's inference engine for `model`, configured by `deepspeed: {config, checkpoint}` in the model's
+    yaml.
 
-    Raises ValueError naming what the yaml lacks, ModuleNotFoundError without deepspeed.
+    Raises ValueError, which names what the yaml lacks, and ModuleNotFoundError without deepspeed.
     """
     options = ctx.model_yaml_config.get("deepspeed")
     if not isinstance(options, dict):
@@ -62,7 +65,7 @@ def get_ds_engine(model: Any, ctx: Context) -> Any:
 
 
 def create_checkpoints_json(model_path: str, checkpoints_json: str) -> None:
-    """Write the file that names DeepSpeed the model's weights, all *.bin and *.pt below `model_path`."""
+    """Write the JSON file that lists the model's weights for DeepSpeed: all *.bin and *.pt files below `model_path`."""
     files = sorted(str(path) for suffix in ("bin", "pt") for path in Path(model_path).rglob(f"*.{suffix}"))
     described = {"type": "ds_model", "checkpoints": files, "version": 1.0}
     Path(checkpoints_json).write_text(json.dumps(described), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""MicroBatching: a batch cut into small ones, whose preprocess, inference and postprocess overlap in threads."""
+"""Micro batching: a batch is cut into small ones, whose preprocess, inference and postprocess overlap in threads."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ HANDLER_METHODS = ("preprocess", "inference", "postprocess")
 
 
 class MicroBatching:
-    """Takes the place of a BaseHandler's `handle`: `self.handle = MicroBatching(self, 4)`.
+    """A callable that replaces a BaseHandler's `handle`: `self.handle = MicroBatching(self, 4)`.
 
-    `parallelism` is the number of threads of each step, 1 where it says nothing; assigning to it changes the steps it
-    names. Answers keep their order; what a step raises is raised, the first micro batch's first.
+    `parallelism` maps each step to its number of threads, 1 by default. Assigning to it changes the steps that it
+    names. Answers keep their order. If steps fail, the exception of the first micro batch among them is raised.
     """
 
     def __init__(
@@ -49,20 +49,21 @@ class MicroBatching:
         self._parallelism.update(parallelism)
 
     def shutdown(self) -> None:
-        """End the threads, after what they are doing."""
+        """End the threads after their current work."""
         for pool in self._pools.values():
             pool.shutdown()
 
     def __del__(self) -> None:
-        with contextlib.suppress(AttributeError):  # __init__ has raised
+        with contextlib.suppress(AttributeError):  # __init__ raised before it made the pools
             for pool in self._pools.values():
                 pool.shutdown(wait=False)
 
     def get_micro_batch_idx(self) -> int | None:
-        """In a step, the number of the micro batch that it runs for."""
+        """Return the number of the micro batch that the calling thread works on, or None outside of a step."""
         return getattr(self._local, "index", None)
 
     def handle(self, data: Any) -> list[Any]:
+        """Return the answers for the batch `data`, computed in micro batches."""
         size = self.micro_batch_size
         parts = [data[start : start + size] for start in range(0, len(data), size)]
         futures: list[Future[Any]] = [Future() for _ in parts]
@@ -88,7 +89,7 @@ class MicroBatching:
             future.set_exception(error)
 
     def __call__(self, data: Any, context: Any) -> Any:
-        """As BaseHandler.handle; descriptions, explanations and profiles are not cut."""
+        """Handle a batch as BaseHandler.handle does. Descriptions, explanations and profiled batches are not cut."""
         started = time.perf_counter()
         handler = self.handler
         handler.context = context

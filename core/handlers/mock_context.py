@@ -1,4 +1,4 @@
-"""MockContext, a context for testing a handler without a server."""
+"""A context with which a handler can be tested without a server."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from .yaml_config import get_yaml_config
 
 
 class MockContext(Context):
-    """A context with a manifest of these files; `explain` is what the header `explain` says. gpu_id counts only where
-    CUDA does.
+    """A context whose manifest names these files.
+
+    The attribute `explain` is returned as the request header `explain`. `gpu_id` is used only if CUDA is available.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What handlers' tests fill a model's folder with: files from elsewhere, under other names; weights from the web."""
+"""Functions with which tests of handlers fill a model's folder."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from ..trusted_file import check_folder
 
 
 def copy_files(src_dir: Path, dst_dir: Path, files: Mapping[str, str]) -> None:
-    """Each file of `src_dir` under its new name in `dst_dir`."""
+    """Copy files of `src_dir` to `dst_dir`. `files` maps each name to its new name."""
     for name, new_name in files.items():
         shutil.copyfile(src_dir / name, dst_dir / new_name)
 
 
 def download_model(model_url: str, model_dir: Path) -> None:
-    """The file of a URL as model.pt; it is fetched once for all tests of this machine. Raises ValueError, OSError."""
+    """Save the file at `model_url` as model.pt in `model_dir`. Each file is downloaded once and then kept in the
+    temporary folder.
+
+    Raises ValueError for a URL that is not http(s), and OSError.
+    """
     parts = urlsplit(model_url)
     if parts.scheme not in {"http", "https"}:
         raise ValueError(f"expected an http(s) URL, got {model_url!r}")

@@ -1,4 +1,4 @@
-"""ObjectDetector, the default handler for detection: boxes with their labels and scores. Imports torchvision."""
+"""The default handler `object_detector`. Imports torchvision."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from .vision import VisionHandler
 
 
 class ObjectDetector(VisionHandler):
-    """For models that take images and give `boxes`, `labels` and `scores` for each, as torchvision's."""
+    """A handler for models that return `boxes`, `labels` and `scores` for each image, as torchvision's models do."""
 
     image_processing = transforms.Compose([transforms.ToTensor()])
     threshold = 0.5
 
     def combine(self, tensors: list[torch.Tensor]) -> Any:
-        """One batch of images of one size; a list of images of several, which detectors take as well."""
+        """Return a batch tensor if all images have one size, otherwise a list of tensors, which detectors accept as
+        well.
+        """
         if len({tensor.shape for tensor in tensors}) == 1:
             return super().combine(tensors)
         return [tensor.to(self.device) for tensor in tensors]
@@ -35,7 +37,9 @@ class ObjectDetector(VisionHandler):
 
     @timed
     def postprocess(self, data: Any) -> list[list[dict[str, Any]]]:
-        """For each image {label: [x1, y1, x2, y2], "score": s} of every object whose score reaches `threshold`."""
+        """Return, for each image, {label: [x1, y1, x2, y2], "score": s} of each object with a score of at least
+        `threshold`.
+        """
         return [self._objects(found) for found in data]
 
     def _objects(self, found: dict[str, torch.Tensor]) -> list[dict[str, Any]]:

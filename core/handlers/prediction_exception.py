@@ -1,10 +1,10 @@
-"""PredictionException, with which a handler chooses the status and message that its batch is answered."""
+"""The exception with which a handler chooses the status and message of the response."""
 
 from __future__ import annotations
 
 
 class PredictionException(Exception):
-    """Fails the whole batch: every request of it is answered `message` with the HTTP status `error_code`."""
+    """An error that fails the whole batch: each request is answered `message` with HTTP status `error_code`."""
 
     def __init__(self, message: str, error_code: int = 500) -> None:
         self.message = message

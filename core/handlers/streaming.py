@@ -1,4 +1,4 @@
-"""send_intermediate_predict_response: a chunk to every request of the batch before the handler returns."""
+"""The function with which a handler sends a chunk to each request of a batch before it returns."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def send_intermediate_predict_response(
     code: int,
     context: Context | None = None,
 ) -> None:
-    """Send `ret`, one element for each request of the batch, with status `code`; what the handler returns is the last
+    """Send `ret`, one element for each request of the batch, with status `code`. What the handler returns is the last
     chunk.
 
-    Raises ValueError for a list of the wrong length, an element that can't be sent, or outside a batch.
+    Raises ValueError for a list of the wrong length, for an element that can't be sent, and outside of a batch.
     """
     if context is None or context.send_partial is None:
         raise ValueError("send_intermediate_predict_response needs the context that a running batch was given")

@@ -1,4 +1,4 @@
-"""TextHandler: a vocabulary beside the model, and what turns a text into its words. Imports torch."""
+"""The base class of handlers of texts, which loads a vocabulary and cleans and splits texts. Imports torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class TextHandler(BaseHandler):
-    """A subclass turns texts into numbers by `source_vocab`, which maps words to them."""
+    """A handler of texts. Subclasses use `source_vocab`, which maps tokens to numbers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class TextHandler(BaseHandler):
         self._lig: Any = None
 
     def initialize(self, context: Context) -> None:
-        """Load the model and its vocabulary. Raises RuntimeError for one that can't be loaded, and says why."""
+        """Load the model and its vocabulary. Raises RuntimeError, which says why, if the vocabulary can't be loaded."""
         super().initialize(context)
         self.initialized = False
         path = self.manifest["model"].get("sourceVocab") or self.get_source_vocab_path(context)
@@ -47,6 +47,9 @@ class TextHandler(BaseHandler):
 
     @property
     def lig(self) -> Any:
+        """Return captum's LayerIntegratedGradients of the embedding. Raises PredictionException (501)
+        without captum.
+        """
         """captum's LayerIntegratedGradients of the embedding. Raises PredictionException (501) without captum."""
         if self._lig is None:
             self._lig = captum_attr().LayerIntegratedGradients(self.model, self.model.embedding)
@@ -68,23 +71,23 @@ class TextHandler(BaseHandler):
     def _remove_punctuation(self, text: str) -> str:
         return tokenizer.remove_punctuation(text)
 
-    _remove_puncutation = _remove_punctuation  # TorchServe's older name
+    _remove_puncutation = _remove_punctuation  # TorchServe's misspelt name, which handlers may call
 
     def _tokenize(self, text: str) -> list[str]:
         return self.tokenizer(text)
 
     def get_word_token(self, input_tokens: Sequence[str]) -> list[str]:
-        """The tokens without the mark that byte-pair tokenizers put for a space."""
+        """Return the tokens without the character by which byte-pair tokenizers mark a space."""
         return [token.replace("Ġ", "") for token in input_tokens]
 
     def summarize_attributions(self, attributions: torch.Tensor) -> torch.Tensor:
-        """Shares of each row, scaled by the length of the vector of their sums."""
+        """Return the softmax of the attributions, divided by the norm of the vector of its sums over the embedding."""
         shares = torch.softmax(attributions, dim=1 if attributions.ndim == 2 else 0)
         return shares / torch.norm(shares.sum(dim=-1))
 
 
 def _load_vocabulary(path: str, *, unsafe: bool) -> Any:
-    """Raises RuntimeError naming the file and what to save instead."""
+    """Return the vocabulary in the file. Raises RuntimeError, which names the file and what to save instead."""
     remedy = "save a dict of words and their numbers: torch.save(dict(vocab.get_stoi()), 'source_vocab.pt')"
     try:
         vocabulary = load_pickled(path, torch.device("cpu"), unsafe=unsafe)

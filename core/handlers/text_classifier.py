@@ -1,4 +1,4 @@
-"""TextClassifier, the default handler for bags of n-grams (EmbeddingBag): {label: probability} of every class."""
+"""The default handler `text_classifier`, for bags of n-grams (EmbeddingBag)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ _UNKNOWN = "<unk>"
 
 
 class TextClassifier(TextHandler):
-    """The model is called with the numbers of all words and n-grams, and the offset at which each text begins."""
+    """A handler that calls the model with the numbers of all n-grams, and the offset at which each text begins.
+
+    It answers {label: probability} for each class.
+    """
 
     ngrams = 2
 
     @timed
     def preprocess(self, data: Any) -> Any:
-        """(numbers, words) of one text; of several all numbers, the first one's words and the offsets.
+        """Return (numbers, n-grams) of a single text; of several, all numbers, the n-grams of the first, and the
+        offsets.
 
-        Raises PredictionException (400) for a text without words, or a word that the vocabulary can't place.
+        Raises PredictionException (400) for a text without tokens and for a token that the vocabulary has no number
+        for.
         """
         texts = [self._words(row) for row in data]
         numbers = [[self._number(token) for token in ngrams_iterator(text, self.ngrams)] for text in texts]
@@ -52,7 +57,7 @@ class TextClassifier(TextHandler):
         return map_class_to_label(torch.softmax(data, dim=1).tolist(), self.mapping)
 
     def get_insights(self, tensor_data: Any, raw_input: Any, target: Any = 0) -> list[dict[str, Any]]:
-        """The words of the first text, and what each of the model's numbers has done for `target`."""
+        """Return the first text's tokens, and the attribution of each of the model's inputs to the class `target`."""
         numbers, tokens, *_ = tensor_data
         attributions = self.lig.attribute(
             numbers,

@@ -1,4 +1,4 @@
-"""timed, which measures a handler's hook when the model's yaml says `handler: {profile: true}`."""
+"""A decorator that measures a handler's hooks if the model's yaml says `handler: {profile: true}`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 
 def timed(func: F) -> F:
-    """Emit the metric `ts_handler_<function>` (ms) for each call, with the device's work included."""
+    """Emit the metric `ts_handler_<function>` (milliseconds, with the device's work included) for each call."""
 
     @functools.wraps(func)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:

@@ -1,6 +1,7 @@
-"""Plain English text into words, as the text handlers' vocabularies were made: contractions, cleaning, tokens, n-grams.
+"""Cleaning and splitting of English texts: contractions, accents, markup, tokens, n-grams.
 
-What a vocabulary was built with must be repeated exactly, oddities included, or its words are not found.
+A text must be split exactly as it was when the model's vocabulary was built, oddities included, otherwise its tokens
+are not found.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 CLEANUP_REGEX = re.compile("<.*?>|&([a-z0-9]+|#[0-9]{1,6}|#x[0-9a-f]{1,6});")
 
-# What an ending stands for, and the words that are known with it.
+# Each ending with what it stands for, and the words with which it is expanded.
 _ENDINGS = {
     "n't": (
         "not",
@@ -44,7 +45,7 @@ _BY_THEMSELVES = {
 CONTRACTION_MAP: dict[str, str] = _BY_THEMSELVES | {
     word + ending: f"{word} {meaning}" for ending, (meaning, words) in _ENDINGS.items() for word in words.split()
 }
-# Anywhere, also inside a longer word, and the leftmost first.
+# Contractions are expanded inside of longer words as well, and the leftmost first.
 _CONTRACTION = re.compile("|".join(map(re.escape, CONTRACTION_MAP)), re.IGNORECASE)
 _SPACE = re.compile(r"<br />|[;:]")
 _APART = re.compile(r"(['.,()!?])")
@@ -52,17 +53,19 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def expand_contractions(text: str) -> str:
-    """`don't` as `do not`; the first character stays the one that was written. Other apostrophes go."""
+    """Replace contractions such as `don't` by `do not`, keep the case of the first character, and remove other
+    apostrophes.
+    """
     return _CONTRACTION.sub(lambda found: found[0][0] + CONTRACTION_MAP[found[0].lower()][1:], text).replace("'", "")
 
 
 def remove_accents(text: str) -> str:
-    """Letters without their accents; what is no ASCII letter even then goes."""
+    """Replace accented letters by plain ones, and remove all other characters that are not ASCII."""
     return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
 
 
 def remove_markup(text: str) -> str:
-    """Without HTML tags and entities."""
+    """Remove HTML tags and entities."""
     return CLEANUP_REGEX.sub("", text)
 
 
@@ -71,13 +74,14 @@ def remove_punctuation(text: str) -> str:
 
 
 def basic_english(line: str) -> list[str]:
-    """The words of a line in lower case, and . , ( ) ! ? ' each by itself."""
+    """Return the tokens of a line: words in lower case, and each of . , ( ) ! ? ' by itself."""
     return _APART.sub(r" \1 ", _SPACE.sub(" ", line.lower().replace('"', ""))).split()
 
 
 def get_tokenizer(tokenizer: Any, language: str = "en") -> Callable[[str], list[str]] | None:
-    """`basic_english`, or for None what splits at spaces; None for a name that is not known. Raises ValueError for a
-    language that basic_english does not speak.
+    """Return `basic_english`, a function that splits at spaces if `name` is None, or None for any other name.
+
+    Raises ValueError for basic_english in another language than English.
     """
     if tokenizer is None:
         return str.split
@@ -89,7 +93,7 @@ def get_tokenizer(tokenizer: Any, language: str = "en") -> Callable[[str], list[
 
 
 def ngrams_iterator(token_list: Sequence[str], ngrams: int) -> Iterator[str]:
-    """Each word, then each two neighbours joined by a space, and so on up to `ngrams` words."""
+    """Yield each token, then each two neighbours joined by a space, and so on up to `ngrams` tokens."""
     for count in range(1, ngrams + 1):
         for start in range(len(token_list) - count + 1):
             yield " ".join(token_list[start : start + count])

@@ -1,4 +1,4 @@
-"""VisionHandler: images from requests to a batch on the device, and explanations by captum. Imports torch and PIL."""
+"""The base class of handlers of images: requests become a batch on the device. Imports torch and PIL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .timer import timed
 
 
 class VisionHandler(BaseHandler):
-    """A subclass has `image_processing`, which turns a PIL image into a tensor."""
+    """A handler of images. Subclasses set `image_processing`, a callable from a PIL image to a tensor."""
 
     image_processing: Any
     _ig: Any = None
@@ -31,6 +31,7 @@ class VisionHandler(BaseHandler):
 
     @property
     def ig(self) -> Any:
+        """Return captum's IntegratedGradients of the model. Raises PredictionException (501) without captum."""
         """captum's IntegratedGradients of the model. Raises PredictionException (501) without captum."""
         if self._ig is None:
             self._ig = captum_attr().IntegratedGradients(self.model)
@@ -42,7 +43,9 @@ class VisionHandler(BaseHandler):
 
     @timed
     def preprocess(self, data: Any) -> Any:
-        """One tensor for the batch, from `data` or `body`: an encoded image, one in base64, or nested lists."""
+        """Return one tensor for the batch. Each request's `data` or `body` is an encoded image, one in base64, or
+        nested lists.
+        """
         inputs = [opened(row.get("data") or row.get("body")) for row in data]
         fused = self._find_fusion().fused
         if fused is not None and all(isinstance(each, Picture) for each in inputs):
@@ -52,7 +55,7 @@ class VisionHandler(BaseHandler):
         return self.combine([self._to_tensor(each) for each in inputs])
 
     def _find_fusion(self) -> Fusion:
-        """What the steps of `image_processing` are fused to; found anew when they are others than before."""
+        """Return what `image_processing` is fused to, found again if its steps have changed since the last batch."""
         if not self._may_fuse():
             return SWITCHED_OFF
         device = torch.device(getattr(self, "device", None) or "cpu")
@@ -61,7 +64,7 @@ class VisionHandler(BaseHandler):
         return self._fusion
 
     def _may_fuse(self) -> bool:
-        """Whether `fusedPreprocessing` in the model's yaml allows it; it does if it isn't there."""
+        """Return `fusedPreprocessing` of the model's yaml, True by default."""
         return self._yaml().get("fusedPreprocessing", True) is not False
 
     def _yaml(self) -> Mapping[str, Any]:
@@ -73,14 +76,15 @@ class VisionHandler(BaseHandler):
             context.notes["preprocessing"] = self._find_fusion().note
 
     def combine(self, tensors: list[torch.Tensor]) -> Any:
-        """The images of a batch as one tensor on the device."""
+        """Return the images of a batch as one tensor on the device."""
         return torch.stack(tensors).to(self.device)
 
     def _to_tensor(self, image: Any) -> Any:
         return self.image_processing(image.image) if isinstance(image, Picture) else torch.FloatTensor(image)
 
     def get_insights(self, tensor_data: Any, raw_input: Any, target: Any = 0) -> Any:
-        """Integrated gradients of `target`, in 15 steps from the mean colour, as nested lists of the batch's shape.
+        """Return the integrated gradients of `target`, in 15 steps from the mean colour, as nested lists of the batch's
+        shape.
 
         Raises PredictionException: 501 without captum, 400 for a class that the model does not have.
         """

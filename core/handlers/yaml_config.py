@@ -1,4 +1,4 @@
-"""get_yaml_config, the model's own YAML as a dict, by a safe loader."""
+"""The model's yaml as a dict, read by a safe loader."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import yaml
 
 
 def get_yaml_config(yaml_file_path: str) -> dict[str, Any]:
-    """The file's mapping, {} for an empty file. Raises OSError, yaml.YAMLError, ValueError when it isn't a mapping."""
+    """Return the mapping in the file, {} for an empty file. Raises OSError, yaml.YAMLError, and ValueError for no
+    mapping.
+    """
     config = yaml.load(Path(yaml_file_path).read_bytes(), Loader=yaml.CSafeLoader)
     if config is None:
         return {}

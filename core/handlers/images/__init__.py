@@ -1,1 +1,1 @@
-"""How images become the tensor that a model of images takes."""
+"""How images from requests become the tensor that a model takes."""

@@ -1,4 +1,9 @@
-"""FusedImages: a pipeline's plan at work, after it has been compared with the pipeline itself. Imports our kernels."""
+"""Fused preprocessing: a torchvision pipeline replaced by our kernels, if both give the same pixels. Imports our
+kernels.
+
+`fusion` reads the pipeline's steps into a plan (kernels/plan.py), runs the plan and the pipeline on pictures that are
+made for the purpose (the probes), and takes the plan only if no value is off by more than one level of 255.
+"""
 
 from __future__ import annotations
 
@@ -21,37 +26,39 @@ from .pictures import Picture, channels
 
 log = logging.getLogger(__name__)
 
-# Wide, high, small, odd, and so flat that other passes are needed.
+# Sizes (width, height): wide, high, small, odd, and so flat that the resize takes other passes.
 _PROBES = ((500, 375), (360, 640), (64, 48), (101, 333), (31, 250))
-_CHECKS = 10  # a pipeline that changes with every batch isn't worth comparing
-_ALLOWED = 1.0 + 1e-3  # levels; the rest is fp32's rounding
-_WILD = 24.0  # levels on average: a decoder of a device is no more than a third of that off, on noise
+_CHECKS = 10  # comparisons after which a pipeline that keeps changing is run as it is written
+_ALLOWED = 1.0 + 1e-3  # levels of 255 that a value may be off; the thousandth is for fp32 rounding
+_WILD = 24.0  # levels of 255 on average, three times what a device's decoder is off on noise
 
 
 class Unlike(Exception):
-    """A plan's answer is not its pipeline's; the text says how and where."""
+    """An error for a plan whose result differs from its pipeline's. The message says how, and on which picture."""
 
 
 @dataclass(frozen=True, slots=True)
 class FusedImages:
-    """`plan` for pictures on `device`."""
+    """A plan that is run on `device` in place of its pipeline."""
 
     plan: Plan
     device: torch.device
     graphs: Graphs | None = None
-    """Of coloured pictures, and the model behind them."""
+    """CUDA graphs of the preprocessing of coloured pictures and of the model that follows, if they were recorded."""
     source: Callable[[Picture], Source] = Picture.pixels
-    """Of a coloured picture."""
+    """The function that gets the pixels of a coloured picture, or leaves its decoding to the device."""
 
     @property
     def output(self) -> tuple[int, int] | None:
-        """The size of what comes of any picture, if it is always the same."""
+        """Return (height, width) of the result if it is the same for each picture, otherwise None."""
         fit = self.plan.fit
         return fit.crop or (fit.resize if isinstance(fit.resize, tuple) else None)
 
     def batch(self, pictures: Sequence[Picture]) -> torch.Tensor | None:
-        """float32 [N, C, H, W] on the device. None where the pipeline itself must run: for an image of other modes than
-        grey and coloured bytes, and for images that don't come out as one size.
+        """Return float32 [N, C, H, W] on the device, or None if the pipeline itself must run.
+
+        The pipeline must run for images of modes other than L and RGB, for a mix of both, and for images that do not
+        come out at one size.
         """
         plan = self.plan
         ready = [self._after_head(picture) for picture in pictures]
@@ -79,7 +86,11 @@ class FusedImages:
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """What became of a pipeline: fused, or None and as it is written. `note` says it in a line."""
+    """The result of an attempt to fuse a pipeline.
+
+    `fused` is None if the pipeline runs as it is written. `note` says what was done, on one line. `checks` counts the
+    comparisons.
+    """
 
     plan: Plan | None
     fused: FusedImages | None
@@ -91,9 +102,10 @@ SWITCHED_OFF = Fusion(None, None, "as written: fusedPreprocessing is false in th
 
 
 def fusion(processing: Any, device: torch.device, known: Fusion | None = None, *, gpu_jpeg: Any = False) -> Fusion:
-    """The pipeline's plan, compared with the pipeline itself; `known` if that is of the same plan.
+    """Read the plan of the pipeline `processing` and compare it with the pipeline, unless `known` is about the same
+    plan.
 
-    With `gpu_jpeg` the device decodes JPEGs, if it can.
+    With `gpu_jpeg` JPEGs are decoded on the device if it can decode them.
     """
     try:
         plan = read(processing)
@@ -127,7 +139,9 @@ def _told(made: Fusion, level: int = logging.INFO) -> Fusion:
 
 
 def compare(fused: FusedImages, processing: Any) -> str:
-    """Run both on probe pictures, and say how far they are apart at most. Raises Unlike over one level of 255."""
+    """Run both on the probes and return in words how far they are apart at most. Raises Unlike above one
+    level of 255.
+    """
     probes = [(size, "RGB") for size in _PROBES]
     if not fused.plan.head and fused.plan.takes(1):
         probes.append((_PROBES[0], "L"))
@@ -143,9 +157,10 @@ def compare(fused: FusedImages, processing: Any) -> str:
 
 
 def by_device(fused: FusedImages, processing: Any, gpu_jpeg: Any) -> tuple[FusedImages, str]:
-    """`fused` with JPEGs decoded by its device, if `gpu_jpeg` in the yaml says so and they come out; and a note on it.
+    """Return `fused` with JPEGs decoded by the device, if `gpu_jpeg` asks for that and it works, and a note about it.
 
-    The author has asked for other pixels, so only those that are of another picture are not taken.
+    The model's author has asked for the device's pixels, which differ a little from the CPU's. They are refused only if
+    they are those of another picture.
     """
     if gpu_jpeg is False:
         return fused, ""
@@ -167,7 +182,9 @@ def by_device(fused: FusedImages, processing: Any, gpu_jpeg: Any) -> tuple[Fused
 
 
 def _insisted(picture: Picture) -> Source:
-    """For the device, or else not at all."""
+    """Return a source that the device must decode: where it can't, an error is raised in place of decoding
+    on the CPU.
+    """
     source = picture.for_device()
     return replace(source, otherwise=_refused) if isinstance(source, Jpeg) else source
 
@@ -177,6 +194,7 @@ def _refused(why: Exception) -> torch.Tensor:
 
 
 def _levels_off(fused: FusedImages, processing: Any, encoded: bytes) -> torch.Tensor:
+    """Return by how many levels of 255 each value of the plan's result is off the pipeline's."""
     image = Image.open(io.BytesIO(encoded))
     expected = torch.as_tensor(processing(Image.open(io.BytesIO(encoded))))
     answer = fused.batch([Picture(image, encoded)])
@@ -194,13 +212,13 @@ def _levels_off(fused: FusedImages, processing: Any, encoded: bytes) -> torch.Te
 
 
 def picture() -> Picture:
-    """One of the probes."""
+    """Return the first of the probes as a Picture."""
     encoded = probe(_PROBES[0], "RGB")
     return Picture(Image.open(io.BytesIO(encoded)), encoded)
 
 
 def probe(size: tuple[int, int], mode: str, subsampling: str = "4:4:4") -> bytes:
-    """A JPEG of `size` (width, height) with an edge or a bit of noise everywhere, the same each time."""
+    """Return a JPEG of `size` (width, height) with an edge or some noise everywhere, the same for each call."""
     width, height = size
     noise = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
     noise[: height // 2] = noise[: height // 2] >> 7 << 7

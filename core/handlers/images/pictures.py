@@ -1,4 +1,6 @@
-"""Pictures from requests: opened by Pillow, which judges them, and decoded by the fastest way to the same pixels."""
+"""Images from requests: Pillow opens and checks them, and the fastest decoder that gives the same pixels
+decodes them.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from ....kernels.jpeg import Jpeg, Source
 try:
     from simplejpeg import decode_jpeg
 except ModuleNotFoundError:
-    decode_jpeg = None  # an extra; Pillow gives the same pixels, more slowly
+    decode_jpeg = None  # the extra `vision` is missing; Pillow gives the same pixels more slowly
 
 log = logging.getLogger(__name__)
 
@@ -29,16 +31,16 @@ _END = b"\xff\xd9"
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image, its pixels not decoded yet, and what it was opened from."""
+    """An opened image whose pixels are not decoded yet, with the bytes that it was opened from."""
 
     image: Image.Image
     encoded: bytes | bytearray | memoryview = b""
 
     def pixels(self) -> torch.Tensor:
-        """uint8 [H, W, C] of an image of bytes, which Pillow's are to the last bit.
+        """Return the pixels as uint8 [H, W, C], equal to Pillow's to the last bit. The image's mode must be L or RGB.
 
-        A plain JPEG is decoded by simplejpeg: the same libjpeg-turbo with the same settings, without Pillow's copies.
-        What it finds the least fault with is Pillow's to read or to refuse.
+        A plain JPEG is decoded by simplejpeg, which is the same libjpeg-turbo with the same settings but without
+        Pillow's copies. A file with which simplejpeg finds any fault is left to Pillow, which reads or refuses it.
         """
         image = self.image
         if decode_jpeg is not None and self.encoded and type(image) is JpegImageFile and image.mode in _JPEG:
@@ -53,7 +55,10 @@ class Picture:
         return torch.from_numpy(pixels if pixels.ndim == 3 else pixels[..., None])
 
     def for_device(self) -> Source:
-        """A coloured JPEG that is whole, its colours coded as usual, for the device to decode; else the pixels."""
+        """Return a JPEG for the device to decode, or the pixels.
+
+        The device gets complete, coloured JPEGs with the usual colour coding only.
+        """
         image = self.image
         if type(image) is not JpegImageFile or image.mode != "RGB" or bytes(self.encoded[-2:]) != _END:
             return self.pixels()
@@ -67,9 +72,9 @@ class Picture:
 
 
 def opened(value: Any) -> Any:
-    """A Picture of an encoded image, in base64 if it is text; anything else as it is.
+    """Return a Picture of an encoded image, which may be base64 text. Return any other value as it is.
 
-    Pillow reads the header alone: it refuses what is no image, and what has more pixels than it allows.
+    Pillow reads only the header here. It refuses what is no image, and an image of more pixels than it allows.
     """
     if isinstance(value, str):
         value = base64.b64decode(value)
@@ -77,5 +82,5 @@ def opened(value: Any) -> Any:
 
 
 def channels(image: Any) -> int:
-    """How many bytes a pixel has in an image that is nothing but bytes: grey or coloured. Else 0."""
+    """Return the bytes per pixel of an image in mode L (1) or RGB (3), and 0 for anything else."""
     return _CHANNELS.get(image.mode, 0) if isinstance(image, Image.Image) else 0

@@ -1,4 +1,4 @@
-"""Models of torch.export, AOTInductor and torch.compile: loaded, or compiled, as the archive says. Imports torch."""
+"""Loads models of torch.export and AOTInductor, and compiles models by torch.compile. Imports torch."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 
 def load_package(path: str, device: torch.device) -> Callable[..., Any]:
-    """A .pt2 file: a program of torch.export.save, or what AOTInductor has compiled, for the device.
+    """Load a .pt2 file, written by torch.export.save or by AOTInductor, for the device.
 
-    Raises RuntimeError for a file that is neither, or compiled for a device that this worker has not.
+    Raises RuntimeError for a file that is neither, or that was compiled for another kind of device.
     """
     try:
         with zipfile.ZipFile(existing(path)) as package:
@@ -38,29 +38,33 @@ def load_package(path: str, device: torch.device) -> Callable[..., Any]:
         return _load_compiled(path, device, compiled_for)
     program = torch.export.load(path)
     if device.type != "cpu" or _devices(program) - {"cpu"}:
-        from torch.export.passes import move_to_device_pass  # only then: it takes a while to import
+        from torch.export.passes import move_to_device_pass  # slow to import, so only if it is needed
 
         program = move_to_device_pass(program, str(device))
     return program.module()
 
 
 def load_shared_library(path: str, device: torch.device, *, asked_for: bool) -> Callable[..., Any]:
-    """A .so file of torch._export.aot_compile. Raises RuntimeError unless the yaml has asked for it."""
+    """Load a .so file of torch._export.aot_compile. Raises RuntimeError unless the yaml has asked for it
+    (`asked_for`).
+    """
     if not asked_for:
         raise RuntimeError(
             f"No model weights could be loaded: {Path(path).name} needs pt2: {{export: {{aot_compile: true}}}} in"
             " model-config.yaml"
         )
-    from torch import _export  # what TorchServe has for these files; newer archives are .pt2
+    from torch import _export  # private, but the only loader of these files; newer archives are .pt2
 
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # where it puts its own tensors
+        torch.cuda.set_device(device)  # aot_load allocates on the current device
     return _export.aot_load(existing(path), str(device))
 
 
 def compiled(model: Any, options: dict[str, Any], device: torch.device, *, shapes: int = 0) -> Any:
-    """The model by torch.compile, run by one thread on a GPU, for up to so many `shapes` that are known to come, if
-    torch's own bound is less. What can't be compiled, now or later, runs as it is, with a warning.
+    """Return `model` compiled by torch.compile with `options`, or `model` with a warning if it can't be compiled.
+
+    On a GPU one thread runs it, because CUDA graphs belong to a thread. `shapes` is the number of batch sizes that will
+    come; torch's bound on recompilations is raised to it.
     """
     told = ", ".join(f"{key} {value}" for key, value in options.items())
     if not isinstance(model, torch.nn.Module):
@@ -73,7 +77,7 @@ def compiled(model: Any, options: dict[str, Any], device: torch.device, *, shape
         _dynamo.config.recompile_limit = max(shapes, _dynamo.config.recompile_limit)
         made: Any = torch.compile(model, **options)
         made.forward = on_one_thread(made.forward, device)
-    except Exception as error:  # noqa: BLE001  whatever a back end raises, the model is there
+    except Exception as error:  # noqa: BLE001  a back end may raise anything, and the model runs without it
         log.warning("Compiling model model with %s has failed \n Proceeding without compilation", told)
         log.warning(error)
         return model
@@ -87,7 +91,7 @@ def _load_compiled(path: str, device: torch.device, compiled_for: set[str]) -> C
             f"No model weights could be loaded: {Path(path).name} is compiled for {', '.join(sorted(compiled_for))},"
             f" and this worker has {device.type} (deviceType in model-config.yaml, number_of_gpu)"
         )
-    from torch import _inductor  # takes a while to import
+    from torch import _inductor  # slow to import
 
     return _inductor.aoti_load_package(path, device_index=-1 if device.index is None else device.index)
 

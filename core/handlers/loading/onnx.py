@@ -1,4 +1,4 @@
-"""ONNX models: a session of onnxruntime (extra `onnx`) in the place of a torch model, as TorchServe has it."""
+"""ONNX models: a session of onnxruntime (extra `onnx`) in place of a torch model, as TorchServe has it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 
 
 def open_session(path: str, device: torch.device) -> Any:
-    """An onnxruntime.InferenceSession on the device, CUDA's first where that is a GPU and onnxruntime knows it.
+    """Return an onnxruntime.InferenceSession, on CUDA if `device` is a GPU and onnxruntime supports it.
 
-    It computes with as many threads as torch does, which is the worker's share of the cores. Raises RuntimeError
-    without onnxruntime, and what onnxruntime raises for a file that it can't read.
+    The session uses as many threads as torch does, which is the worker's share of the cores. Raises RuntimeError
+    without onnxruntime, and onnxruntime's own errors for a file that it can't read.
     """
     try:
         import onnxruntime  # pyright: ignore[reportMissingImports]  (optional)
@@ -28,13 +28,14 @@ def open_session(path: str, device: torch.device) -> Any:
 
 
 def is_session(model: Any) -> bool:
-    """Whether `model` is what `open_session` gives, without importing onnxruntime to ask."""
+    """Return whether `model` is a session, without importing onnxruntime."""
     return type(model).__module__.partition(".")[0] == "onnxruntime"
 
 
 def run_session(session: Any, data: Any) -> Any:
-    """The outputs for a tensor, or for several as a list, in the order of the model's inputs: a tensor, or, if the
-    model has more outputs than one, a list of them. On the CPU.
+    """Return the outputs for a tensor, or for a list of tensors in the order of the model's inputs.
+
+    The result is a tensor on the CPU, or a list of tensors if the model has several outputs.
     """
     tensors = data if isinstance(data, list | tuple) else [data]
     names = [each.name for each in session.get_inputs()]

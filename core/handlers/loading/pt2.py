@@ -1,4 +1,4 @@
-"""The key `pt2` of model-config.yaml: which models torch.compile compiles, and with what. Loads no torch."""
+"""The key `pt2` of model-config.yaml: whether torch.compile compiles a model, and how. Does not import torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 
 class PT2Backend(enum.StrEnum):
-    """The back ends of torch.compile that TorchServe lets through."""
+    """The back ends of torch.compile that TorchServe accepts."""
 
     EAGER = "eager"
     AOT_EAGER = "aot_eager"
@@ -29,7 +29,7 @@ class PT2Backend(enum.StrEnum):
 
 
 def check_valid_pt2_backend(backend: str) -> bool:
-    """Whether it is one of those; a warning if not."""
+    """Return whether `backend` is one of PT2Backend. Log a warning if not."""
     if backend in {member.value for member in PT2Backend}:
         return True
     log.warning("%s is not a supported backend", backend)
@@ -37,9 +37,10 @@ def check_valid_pt2_backend(backend: str) -> bool:
 
 
 def compile_options(pt2: Any) -> dict[str, Any] | None:
-    """What to give torch.compile: of `pt2: back end`, `pt2: {option: value}` or `pt2: {compile: {enable: true, …}}`.
+    """Return the options for torch.compile, or None for a model that is not compiled.
 
-    None for a model that is not compiled, as with a back end that is none. Raises ValueError for anything else.
+    The yaml may have `pt2: back end`, `pt2: {option: value}` or `pt2: {compile: {enable: true, …}}`. A model with an
+    unknown back end is not compiled. Raises ValueError for anything else.
     """
     if pt2 is None:
         return None
@@ -63,6 +64,6 @@ def compile_options(pt2: Any) -> dict[str, Any] | None:
 
 
 def asks_for_aot(pt2: Any) -> bool:
-    """Whether the yaml says `pt2: {export: {aot_compile: true}}`."""
+    """Return whether the yaml says `pt2: {export: {aot_compile: true}}`."""
     export = pt2.get("export") if isinstance(pt2, dict) else None
     return isinstance(export, dict) and export.get("aot_compile") is True

@@ -1,4 +1,4 @@
-"""Reading files of torch.save: plain data by default, whole objects only if the model's own yaml asks for it."""
+"""Reads files of torch.save: plain data by default, pickled objects only if the model's own yaml asks for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 def pickles_allowed(config: Mapping[str, Any] | None) -> bool:
-    """Whether model-config.yaml says `handler: {weights_only: false}`. Raises ValueError for anything but a switch."""
+    """Return whether model-config.yaml says `handler: {weights_only: false}`. Raises ValueError if it is no boolean."""
     options = (config or {}).get("handler")
     value = options.get("weights_only", True) if isinstance(options, Mapping) else True
     if not isinstance(value, bool):
@@ -26,9 +26,9 @@ def existing(path: str) -> str:
 
 
 def load_pickled(path: str, device: Any, *, unsafe: bool) -> Any:
-    """What is in a file of the archive. `unsafe` runs the code that a pickle may hold.
+    """Return the contents of a file of torch.save. With `unsafe`, code in the pickle is run.
 
-    Raises RuntimeError naming the file and the remedy for objects that are not plain data.
+    Raises RuntimeError, which names the file and the remedy, for objects that are not plain data.
     """
     try:
         return torch.load(existing(path), map_location=device, weights_only=not unsafe)

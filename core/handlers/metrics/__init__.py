@@ -1,1 +1,1 @@
-"""The metrics that a handler emits, and the classes that older handlers emit them with."""
+"""The metrics that a handler emits, and the classes by which older handlers emit them."""

@@ -1,4 +1,4 @@
-"""MetricsEmitter, the `context.metrics` of handlers, collects Samples for the front. Names are TorchServe's."""
+"""The metrics API of handlers, `context.metrics`, which collects samples for the front. Names are TorchServe's."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class MetricTypes(Enum):
 
 
 class Dimension:
-    """A name and value that a metric is counted under."""
+    """A name and a value by which a metric is split."""
 
     def __init__(self, name: str, value: Any) -> None:
         self.name = name
@@ -49,7 +49,7 @@ class Dimension:
 
 
 class CachingMetric:
-    """A metric with fixed dimension names. A value that breaks its contract is refused with an error in the log."""
+    """A metric with fixed dimension names. An invalid value is dropped, with an error in the log."""
 
     def __init__(
         self,
@@ -66,17 +66,19 @@ class CachingMetric:
         self.metric_type = metric_type
 
     def add_or_update(self, value: float, dimension_values: Sequence[Any] = (), request_id: str = "") -> None:
-        """Emit `value`; the dimension values correspond to the metric's dimension names."""
+        """Emit `value`. The dimension values are in the order of the metric's dimension names."""
         self._emit(value, self.dimension_names, dimension_values, self._emitter.index_of(request_id))
 
     def update(self, value: float, request_id: str = "", dimensions: Sequence[Dimension] = ()) -> None:
-        """Emit `value` under these dimensions, this once, instead of the metric's own."""
+        """Emit `value` with these dimensions in place of the metric's own."""
         names = [dimension.name for dimension in dimensions]
         values = [dimension.value for dimension in dimensions]
         self._emit(value, names, values, self._emitter.index_of(request_id))
 
     def emit_under(self, value: float, dimensions: Sequence[Dimension], index: int | None) -> None:
-        """Emit `value` for the request `index`, the dimensions put in the metric's order where the names agree."""
+        """Emit `value` for the request with index `index`. Dimensions whose names agree are put in the
+        metric's order.
+        """
         given = {dimension.name: dimension.value for dimension in dimensions}
         if given.keys() == set(self.dimension_names):
             values = [given[name] for name in self.dimension_names]
@@ -99,10 +101,10 @@ class CachingMetric:
 
 
 class MetricsEmitter:
-    """Collects what a handler measures; `take()` hands it over after each batch.
+    """A collector of samples. The backend calls `take()` after each batch.
 
-    `idx` is the index of a request in the batch, or None for all of it. The default dimensions ModelName and
-    Level:Model are added to each call and to no other.
+    `idx` is the index of a request in the batch, or None for the whole batch. The dimensions ModelName and Level:Model
+    are added to the dimensions of each `add_…` call, except add_error's.
     """
 
     def __init__(self, model_name: str, configured: Iterable[Metric] = ()) -> None:
@@ -124,13 +126,15 @@ class MetricsEmitter:
         self._samples.append(sample)
 
     def take(self) -> tuple[Sample, ...]:
-        """The samples since the last call."""
+        """Remove and return the samples since the last call."""
         samples, self._samples = self._samples, []
         return tuple(samples)
 
     def fork(self) -> MetricsEmitter:
-        """One of its own for a request that runs beside others, with the same metrics; what a handler emits by a
-        metric that it has kept from before goes with whichever is taken first.
+        """Return an emitter with the same metrics for a request that runs beside others.
+
+        Samples of a metric object that the handler has kept from before are returned by whichever emitter's `take` is
+        called first.
         """
         made = _Fork(self)
         for kind, metrics in self.cache.items():
@@ -210,7 +214,9 @@ class MetricsEmitter:
         dimension_names: Sequence[str] | None = None,
         metric_type: MetricTypes = MetricTypes.COUNTER,
     ) -> CachingMetric:
-        """A metric with the handler's own dimension names. Raises MetricsCacheTypeError for a wrong argument."""
+        """Add and return a metric with the given dimension names. Raises MetricsCacheTypeError for an argument of a
+        wrong type.
+        """
         _check(metric_name, str, "`metric_name` must be a str")
         _check(unit, str, "`unit` must be a str")
         _check(metric_type, MetricTypes, "`metric_type` must be a MetricTypes enum")
@@ -221,7 +227,7 @@ class MetricsEmitter:
         return metric
 
     def get_metric(self, metric_name: str, metric_type: MetricTypes = MetricTypes.COUNTER) -> CachingMetric:
-        """The metric of this name and type. Raises MetricsCacheKeyError when there is none."""
+        """Return the metric of this name and type. Raises MetricsCacheKeyError if there is none."""
         _check(metric_name, str, "`metric_name` must be a str")
         _check(metric_type, MetricTypes, "`metric_type` must be a MetricTypes enum")
         try:
@@ -265,5 +271,5 @@ _RUNNING: list[MetricsEmitter] = []
 
 
 def running_emitter() -> MetricsEmitter | None:
-    """The emitter of the batch that runs, or ran last; for the older API, whose metrics know no context."""
+    """Return the emitter of the current or the last batch, for the older API, whose metrics have no context."""
     return _RUNNING[0] if _RUNNING else None

@@ -1,4 +1,4 @@
-"""What the metrics API raises. Names are TorchServe's."""
+"""The exceptions of the metrics API. Their names are TorchServe's."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import yaml
 
 
 class GeneralMetricsCacheError(Exception):
-    """Something else is wrong with a metrics configuration."""
+    """An error in a metrics configuration that is none of the others."""
 
 
 class MetricsCacheIOError(OSError):
-    """A metrics configuration can't be read."""
+    """An error for a metrics configuration that can't be read."""
 
 
 class MetricsCachePyYamlError(yaml.YAMLError):
-    """A metrics configuration is no YAML, or declares no metrics."""
+    """An error for a metrics configuration that is no YAML or declares no metrics."""
 
 
 class MetricsCacheKeyError(KeyError):
-    """No metric of this name and type is configured or was added."""
+    """An error for a metric that is neither configured nor was added."""
 
 
 class MetricsCacheTypeError(TypeError):
-    """An argument of the metrics API has the wrong type."""
+    """An error for an argument of a wrong type."""
 
 
 class MetricsCacheValueError(ValueError):
-    """An argument of the metrics API has a value it can't have."""
+    """An error for an argument with an invalid value."""

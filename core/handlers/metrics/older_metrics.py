@@ -21,14 +21,16 @@ log = logging.getLogger(__name__)
 
 
 class Units:
-    """`units` maps the short names of units to the long ones."""
+    """An object whose `units` maps the short names of units to the long ones."""
 
     def __init__(self) -> None:
         self.units = dict(UNITS)
 
 
 class Metric:
-    """One value under its dimensions, a counter; `update` and `emit_metrics` count it for the model that runs."""
+    """A counter with one value and its dimensions. `update` and `emit_metrics` count it for the model of the current
+    batch.
+    """
 
     def __init__(
         self,
@@ -56,7 +58,7 @@ class Metric:
         self.emit(0)
 
     def emit(self, value: float) -> None:
-        """Count `value`; outside a running model there is nothing to count it, and the log has it."""
+        """Count `value`. Outside of a running model the metric is written to the log."""
         emitter = running_emitter()
         if emitter is None:
             log.info("[METRICS]%s", self)
@@ -84,14 +86,14 @@ class Metric:
 
 
 class MetricEncoder(json.JSONEncoder):
-    """Metrics and dimensions as JSON."""
+    """A JSON encoder for metrics and dimensions."""
 
     def default(self, o: Any) -> Any:
         return o.to_dict() if isinstance(o, Metric | Dimension) else super().default(o)
 
 
 def emit_metrics(metrics: Iterable[Any]) -> None:
-    """Count each Metric of `metrics`; anything else goes to the log as it is."""
+    """Count each Metric of `metrics`. Write anything else to the log as it is."""
     for metric in metrics or ():
         if isinstance(metric, Metric):
             metric.emit(metric.value)
@@ -100,7 +102,7 @@ def emit_metrics(metrics: Iterable[Any]) -> None:
 
 
 class MetricsStore(MetricsEmitter):
-    """Metrics by themselves, without a server: for tests of handlers."""
+    """An emitter that works without a server, for tests of handlers."""
 
     def __init__(self, request_ids: Any, model_name: str) -> None:
         super().__init__(model_name)
@@ -108,9 +110,9 @@ class MetricsStore(MetricsEmitter):
 
 
 class MetricsCacheYamlImpl(MetricsEmitter):
-    """The metrics that the `model_metrics` of a metrics.yaml declare.
+    """An emitter with the metrics that `model_metrics` of a metrics.yaml declares.
 
-    Raises MetricsCacheIOError without the file, MetricsCachePyYamlError for one that is wrong.
+    Raises MetricsCacheIOError if the file is missing, and MetricsCachePyYamlError if it is invalid.
     """
 
     def __init__(self, config_file_path: str) -> None:

@@ -1,4 +1,4 @@
-"""What a process takes of the main memory, as handlers' own metrics ask for it."""
+"""A process's use of main memory, for handlers that emit it as a metric."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 def get_cpu_usage(pid: int | str) -> int:
-    """Resident bytes; 0, and a line in the log, for a process that can't be asked."""
+    """Return the resident bytes of the process; 0, with a line in the log, if the process can't be read."""
     try:
         return psutil.Process(int(pid)).memory_info().rss
     except (psutil.Error, ValueError) as error:
@@ -20,6 +20,6 @@ def get_cpu_usage(pid: int | str) -> int:
 
 
 def check_process_mem_usage(stdin: TextIO) -> None:
-    """Log `pid:bytes` for each pid of a line, which commas separate."""
+    """Read a line of pids separated by commas and log `pid:bytes` for each."""
     for pid in filter(None, stdin.readline().strip().split(",")):
         log.info("%s:%d", pid, get_cpu_usage(pid))

@@ -1,1 +1,1 @@
-"""What makes a loaded model faster without changing its answers by more than rounding."""
+"""What makes a loaded model faster and changes its answers by no more than rounding."""

@@ -1,7 +1,8 @@
-"""accelerate: what makes a loaded model faster and can't change its answers beyond rounding. Imports torch.
+"""Makes a loaded model faster without changing its answers by more than rounding. Imports torch.
 
-A frozen copy, the memory format and the threads that are measured to be the fastest, and a warm-up, so that the first
-request isn't the slow one.
+A frozen copy of the model, another memory format and more threads are tried one after the other, each on top of what
+was taken before. What is measured to be faster is kept. Then batch sizes are run, so that the first requests are not
+the slow ones.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from typing import Any
 import torch
 
 from ..loading.onnx import is_session
-from .autotune import Choice, Trial
+from .autotune import Autotuner, Candidate
 from .example_input import example_input, ours, untouched
 from .frozen import LARGEST, Frozen, weigh
-from .num_threads import GAIN, HEAVY, Cores
+from .num_threads import GAIN, HEAVY, NumThreads
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 def accelerate(
     handler: Any, config: Mapping[str, Any], batch_size: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, str]:
-    """Notes on what was chosen, by subject; `config` is the model's yaml.
+    """Make the handler's model faster, and return notes on what was chosen, by subject. `config` is the model's yaml.
 
     Never raises: a model that can't be warmed up is served as it is.
     """
@@ -36,17 +37,17 @@ def accelerate(
         if config.get("channelsLast") is True and isinstance(model, torch.nn.Module):
             model.to(memory_format=torch.channels_last)
             notes["memory format"] = "channels last: channelsLast is true in the model's yaml"
-        # The ranks of one model run in step, or wait for one another for ever.
+        # Ranks of one model must run the same batches, or they wait for one another for ever.
         if model is None or config.get("warmUp") is False or "LOCAL_RANK" in os.environ:
             return notes
         with untouched(handler):
             row = example_input(handler, config.get("warmUp"))
             if row is not None:
                 size = getattr(handler.handle, "micro_batch_size", batch_size)
-                _Choosing(handler, config, Trial(handler, row, size, clock), notes, clock).all()
+                _Tuning(handler, config, Autotuner(handler, row, size, clock), notes, clock).all()
             else:
                 _share_out_at_work(handler, notes, clock)
-    except Exception as error:  # noqa: BLE001  whatever a model says to an input that is not a request
+    except Exception as error:  # noqa: BLE001  a model may raise anything for an input that is no request
         log.info("The model can't be warmed up: %s: %s", type(error).__name__, error)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -54,47 +55,50 @@ def accelerate(
     return notes
 
 
-class _Choosing:
-    """The choices for one model, each on top of the ones before; what comes of them goes into `notes`."""
+class _Tuning:
+    """The choices for one model. The outcome of each goes into `notes`."""
 
     def __init__(
         self,
         handler: Any,
         config: Mapping[str, Any],
-        trial: Trial,
+        tuner: Autotuner,
         notes: dict[str, str],
         clock: Callable[[], float],
     ) -> None:
         self._clock = clock
         self._handler = handler
         self._config = config
-        self._trial = trial
+        self._tuner = tuner
         self._notes = notes
 
     def all(self) -> None:
+        """Make all choices and warm the model up."""
         frozen = self._freeze() if self._is_convolutional() else False
         if not frozen and self._is_convolutional() and not isinstance(self._config.get("channelsLast"), bool):
             self._lay_out()
         self._share_out()
-        self._notes["warm-up"] = self._trial.warm_up()
+        self._notes["warm-up"] = self._tuner.warm_up()
 
     def _is_convolutional(self) -> bool:
         model = self._handler.model
-        if is_session(model) or self._trial.compiled or not isinstance(model, torch.nn.Module):
+        if is_session(model) or self._tuner.compiled or not isinstance(model, torch.nn.Module):
             return False
-        images = self._trial.row.ndim == 3
+        images = self._tuner.row.ndim == 3
         return images and any(each.ndim == 4 and each.shape[2:] != (1, 1) for each in model.parameters())
 
     def _freeze(self) -> bool:
-        """A frozen copy of its weights merges its convolutions, and lays them out by itself."""
-        choice, row, model = self._config.get("freeze"), self._trial.row, self._handler.model
+        """Try a frozen copy, and return whether it was taken. Its convolutions are merged, and it chooses their layout
+        itself.
+        """
+        choice, row, model = self._config.get("freeze"), self._tuner.row, self._handler.model
         if choice is False or row.device.type != "cpu":
             return False
         if choice is not True and weigh(model) > LARGEST:
             self._notes["freeze"] = f"as loaded: a copy of its {weigh(model) >> 20} MiB of weights would be too large"
             return False
-        taken, note = self._trial.choose(
-            Choice(
+        taken, note = self._tuner.try_candidate(
+            Candidate(
                 "frozen",
                 "as loaded",
                 take=lambda: setattr(self._handler, "_frozen_model", Frozen(model, row)),
@@ -107,8 +111,8 @@ class _Choosing:
 
     def _lay_out(self) -> None:
         model = self._handler.model
-        _, self._notes["memory format"] = self._trial.choose(
-            Choice(
+        _, self._notes["memory format"] = self._tuner.try_candidate(
+            Candidate(
                 "channels last",
                 "as the model has it",
                 take=lambda: model.to(memory_format=torch.channels_last),
@@ -117,15 +121,17 @@ class _Choosing:
         )
 
     def _share_out(self) -> None:
-        """All the cores of the worker's share, where the front end can do without one."""
+        """Try all cores of the worker's share, unless the model is so light that the front needs one of them."""
         few, most = _shares(self._handler)
         if few == most:
             return
-        if self._trial.each < HEAVY:
-            self._notes["threads"] = f"{few}: a row takes {1000 * self._trial.each:.1f} ms, so the front needs its core"
+        if self._tuner.seconds_per_row < HEAVY:
+            self._notes["threads"] = (
+                f"{few}: a row takes {1000 * self._tuner.seconds_per_row:.1f} ms, so the front needs its core"
+            )
             return
-        _, self._notes["threads"] = self._trial.choose(
-            Choice(
+        _, self._notes["threads"] = self._tuner.try_candidate(
+            Candidate(
                 str(most),
                 str(few),
                 take=lambda: torch.set_num_threads(most),
@@ -133,19 +139,21 @@ class _Choosing:
                 gain=GAIN,
             )
         )
-        vars(self._handler)["_cores"] = Cores(few, most, self._clock)
+        vars(self._handler)["_num_threads"] = NumThreads(few, most, self._clock)
 
 
 def _share_out_at_work(handler: Any, notes: dict[str, str], clock: Callable[[], float]) -> None:
-    """The same for a model of which nobody knows what it is given: requests tell."""
+    """Let batches at work decide the number of threads, for a model whose input is not known before the
+    first request.
+    """
     few, most = _shares(handler)
     if few < most and ours(handler, "inference"):
         notes["threads"] = f"{few} at first: at work it is measured whether {most} are faster"
-        vars(handler)["_cores"] = Cores(few, most, clock, measured=False)
+        vars(handler)["_num_threads"] = NumThreads(few, most, clock, measured=False)
 
 
 def _shares(handler: Any) -> tuple[int, int]:
-    """The threads that it computes with and those that it could; the same number where there is no choice."""
+    """Return the current number of threads and the largest one allowed. Both are equal where there is no choice."""
     few, most = torch.get_num_threads(), int(os.environ.get("TS_WORKER_CORES", "0"))
     on_cpu = handler.device is None or torch.device(handler.device).type == "cpu"
     return (few, most) if most > few and on_cpu and not is_session(handler.model) else (few, few)

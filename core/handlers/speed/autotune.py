@@ -1,4 +1,16 @@
-"""Trial: a loaded model run and timed as requests would run it, and choices made by that. Imports torch."""
+"""Autotuning: a loaded model is run and timed as requests would run it, and what is faster is kept. Imports torch.
+
+The tuner has a budget of seconds (BUDGET, or COMPILING for a compiled model), which counts from when it is made:
+
+1. The model is run on one row as it is, which gives the seconds per row that all estimates start from.
+2. Each candidate is tried in turn, on top of those taken before. `_sizes_to_measure` picks a single row and the largest
+   batch that can be timed, before and after, with _MEASURING of what is left of the budget. The candidate is applied,
+   and kept if the answers stay the same (`outputs_close`), the largest batch gets faster by the candidate's `gain`, and
+   a single row does not get slower; otherwise it is reverted. A kept candidate's times are what the next must beat.
+3. What is left of the budget goes to `warm_up`, which runs the batch sizes that will come.
+
+The fastest of a few runs is what counts as a size's time, because other processes can make a run slower but not faster.
+"""
 
 from __future__ import annotations
 
@@ -10,31 +22,35 @@ from typing import Any
 import torch
 
 from .frozen import Unfrozen
-from .outputs_close import alike
+from .outputs_close import outputs_close
 
-BUDGET = 4.0  # seconds that all of this may take, but for a first run, which is the first request's otherwise
-COMPILING = 60.0  # the same where each batch size is compiled
-_MEASURING = 0.45  # of what is left of the budget, for one choice; the rest is for others and for the batch sizes
-_RUNS = 2  # of each batch size, after one that doesn't count; the fastest one counts
-_RUNS_OF_ONE = 5  # the same of a single row, whose time is the more easily disturbed
-_SCRIPT_RUNS = 3  # after which TorchScript has optimized for a shape
-_EVEN = 0.95  # times as fast for a single row: whatever is less is slower, and not the measurement
+BUDGET = 4.0  # seconds for all of this, except the very first run, which would otherwise be the first request's
+COMPILING = 60.0  # the budget of a model that torch.compile compiles anew for each batch size
+_MEASURING = 0.45  # share of what is left of the budget that one candidate may take
+_RUNS = 2  # timed runs of a batch size, after one that is not timed
+_RUNS_OF_ONE = 5  # timed runs of a single row, whose time is more easily disturbed
+_SCRIPT_RUNS = 3  # runs after which TorchScript has optimized a graph for a shape
+_NOT_SLOWER = 0.95  # speed-up for a single row below which it counts as slower: measurements vary
 TOO_LONG = "measuring would take too long"
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """Something that may make a model faster: `take` it, or `leave` it as it was before."""
+class Candidate:
+    """A change that may make a model faster. `take` applies it, and `leave` restores what was before.
+
+    `name` and `otherwise` name the model with and without it in notes. `gain` is the speed-up of the largest batch from
+    which on it is kept; 0 keeps it however fast it is.
+    """
 
     name: str
     otherwise: str
     take: Callable[[], Any]
     leave: Callable[[], Any]
-    gain: float = 1.1  # times as fast it must be for the largest batch, as measurements vary; 0 takes it in any case
+    gain: float = 1.1
 
 
-class Trial:
-    """One model and its example; `clock` is for tests."""
+class Autotuner:
+    """A tuner of one handler's model, which is run on batches of copies of `row`. `clock` is replaced in tests."""
 
     def __init__(
         self, handler: Any, row: torch.Tensor, batch_size: int, clock: Callable[[], float] = time.perf_counter
@@ -46,66 +62,82 @@ class Trial:
         self._sizes = padded[::-1] or list(_sizes(batch_size))
         self._clock = clock
         self._started = clock()
-        self.compiled = hasattr(handler.model, "_orig_mod")  # torch.compile's
+        self.compiled = hasattr(handler.model, "_orig_mod")  # an attribute of modules that torch.compile returns
         self._budget = COMPILING if self.compiled else BUDGET
         self._repeats = _SCRIPT_RUNS if isinstance(handler.model, torch.jit.ScriptModule) else 1
         for _ in range(self._repeats):
             self._run(1)
-        self.each = self._timed(1)  # seconds of a row, as it is now
+        self.seconds_per_row = self._timed(1)
         self._warm = {handler.padded_size(1)}
-        self._plain: dict[int, Any] = {}  # the answers as the model was loaded, by size of the batch
-        self._times: dict[int, float] = {}
+        self._original: dict[int, Any] = {}  # batch size -> the outputs of the model as it was loaded
+        self._times: dict[int, float] = {}  # batch size -> seconds of a batch with all candidates taken so far
 
-    def choose(self, choice: Choice) -> tuple[bool, str]:
-        """Whether it is taken: if it gives the same answers and is faster, for the largest batch that there is time to
-        measure, and not slower for one; and a note on that.
-        """
-        sizes = self._measurable()
+    def try_candidate(self, candidate: Candidate) -> tuple[bool, str]:
+        """Return whether the candidate was taken, and a note that says why or why not."""
+        sizes = self._sizes_to_measure()
         if not sizes:
-            return False, f"{choice.otherwise}: {TOO_LONG}"
-        for size in sizes:
-            if size not in self._times:
-                self._plain.setdefault(size, self._run(size))
-                self._times[size] = self._fastest(size)
+            return False, f"{candidate.otherwise}: {TOO_LONG}"
+        self._measure_before(sizes)
         try:
-            choice.take()
-            if not all(alike(self._run(size), self._plain[size], self.row.device) for size in sizes):
-                why = f"{choice.name} changes the answers"
-            else:
+            candidate.take()
+            if self._answers_are_unchanged(sizes):
                 times = {size: self._fastest(size) for size in sizes}
-                gains = [self._times[size] / times[size] for size in sizes]
-                told = " and ".join(f"{gain:.2f} for {size}" for gain, size in zip(gains, sizes, strict=True))
-                if gains[0] >= min(_EVEN, choice.gain) and gains[-1] >= choice.gain:
-                    self._times, self.each = times, times[sizes[-1]] / sizes[-1]
-                    self._warm = {self._handler.padded_size(size) for size in (1, *sizes)}
-                    return True, f"{choice.name}: measured {told} times as fast"
-                why = f"{choice.name} is measured {told} times as fast"
+                taken, told = self._judge(candidate, times)
+                if taken:
+                    self._keep(times)
+                    return True, f"{candidate.name}: measured {told} times as fast"
+                why = f"{candidate.name} is measured {told} times as fast"
+            else:
+                why = f"{candidate.name} changes the answers"
         except Unfrozen as error:
             why = str(error)
-        except Exception as error:  # noqa: BLE001  a view of what is laid out otherwise now, most often
-            why = f"{choice.name} fails: {type(error).__name__}: {error}"
-        choice.leave()
-        return False, f"{choice.otherwise}: {why}"
+        except Exception as error:  # noqa: BLE001  most often a view() of a tensor that now has another memory format
+            why = f"{candidate.name} fails: {type(error).__name__}: {error}"
+        candidate.leave()
+        return False, f"{candidate.otherwise}: {why}"
 
     def warm_up(self) -> str:
-        """Run the batch sizes that there is time for; a note on which."""
+        """Run the batch sizes that the rest of the budget allows, and return a note that lists those that were run."""
         for size in self._sizes:
-            # Padded sizes are all that will come, and each may have to be compiled: none is left to a request.
-            if size not in self._warm and (self._padded or self._repeats * size * self.each <= self._left()):
+            # No other sizes than padded ones will come, and each may have to be compiled: all of them are run.
+            if size not in self._warm and (self._padded or self._repeats * size * self.seconds_per_row <= self._left()):
                 for _ in range(self._repeats):
                     self._run(size)
                 self._warm.add(size)
         took = self._clock() - self._started
         return f"batches of {', '.join(map(str, sorted(self._warm)))} in {took:.1f} s"
 
-    def _measurable(self) -> list[int]:
+    def _sizes_to_measure(self) -> list[int]:
+        """Return 1 and the largest batch size that there is time to measure, ascending; nothing without time for 1."""
         for largest in sorted({1, *self._sizes}, reverse=True):
             sizes = sorted({1, largest})
             known = all(size in self._times for size in sizes)
             rows = (1 if known else 2) * sum(size * (_runs(size) + 2) for size in sizes)
-            if rows * self.each <= _MEASURING * self._left():
+            if rows * self.seconds_per_row <= _MEASURING * self._left():
                 return sizes
         return []
+
+    def _measure_before(self, sizes: list[int]) -> None:
+        for size in sizes:
+            if size not in self._times:
+                self._original.setdefault(size, self._run(size))
+                self._times[size] = self._fastest(size)
+
+    def _answers_are_unchanged(self, sizes: list[int]) -> bool:
+        return all(outputs_close(self._run(size), self._original[size], self.row.device) for size in sizes)
+
+    def _judge(self, candidate: Candidate, times: dict[int, float]) -> tuple[bool, str]:
+        """Return whether these times, by batch size, are good enough, and the speed-ups in words."""
+        gains = {size: self._times[size] / seconds for size, seconds in times.items()}
+        single, largest = gains[min(gains)], gains[max(gains)]
+        taken = single >= min(_NOT_SLOWER, candidate.gain) and largest >= candidate.gain
+        return taken, " and ".join(f"{gain:.2f} for {size}" for size, gain in gains.items())
+
+    def _keep(self, times: dict[int, float]) -> None:
+        largest = max(times)
+        self._times, self.seconds_per_row = times, times[largest] / largest
+        # Another model runs now: of the sizes that were run before, only the measured ones are warm.
+        self._warm = {self._handler.padded_size(size) for size in (1, *times)}
 
     def _fastest(self, size: int) -> float:
         self._run(size)
@@ -131,7 +163,7 @@ def _runs(size: int) -> int:
 
 
 def _sizes(batch_size: int) -> Iterator[int]:
-    """The largest batch and the powers of two below it, but for one; the most important first."""
+    """Yield the largest batch size and the smaller powers of two except 1, in the order in which they are warmed up."""
     if batch_size > 1:
         yield batch_size
     size = 2

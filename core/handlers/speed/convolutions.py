@@ -1,7 +1,8 @@
-"""freeze: a script as a frozen graph for the CPU, with each convolution, the zeros padded before it and the
-activation after it as one operator of oneDNN, its weights laid out once. Imports torch.
+"""Merges convolutions of a TorchScript graph for the CPU. Imports torch.
 
-These are the operators that torch.compile writes for a CPU; unlike its output they need no compiler and fit any batch.
+A convolution, the zero padding before it and the activation after it become one operator of oneDNN, whose weights are
+laid out once. These are the operators that torch.compile generates for a CPU; unlike its output they need no compiler
+and accept any batch size.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-_PLACES = {  # of stride, padding, dilation, groups among the inputs
+_PLACES = {  # indexes of stride, padding, dilation, groups among a node's inputs
     "aten::_convolution": (3, 4, 5, 8),
     "aten::conv2d": (3, 4, 5, 6),
 }
-_ACTIVATIONS = {  # what oneDNN calls them; whatever numbers they have are passed on
+_ACTIVATIONS = {  # TorchScript's name -> oneDNN's; their scalar arguments are passed on
     "relu": "relu",
     "hardtanh": "hardtanh",
     "silu": "swish",
@@ -29,8 +30,9 @@ _SPLIT_PADDING = 4
 
 
 def freeze(script: Any, batch: torch.Tensor) -> Any:
-    """`script`, in which every convolution that `batch` comes to is merged."""
-    frozen, tried = torch.jit.freeze(script), torch.jit.freeze(script)  # what has been run can't be changed any more
+    """Return `script` frozen, with each convolution merged that is reached when `batch` is run."""
+    # Sizes are found by running a second copy: a graph that has been run can't be changed any more.
+    frozen, tried = torch.jit.freeze(script), torch.jit.freeze(script)
     with _Sizes() as sizes:
         tried(batch)
     for index, (node, twin) in enumerate(zip(_convolutions(frozen), _convolutions(tried), strict=True)):
@@ -43,7 +45,7 @@ def freeze(script: Any, batch: torch.Tensor) -> Any:
 
 
 class _Sizes(TorchDispatchMode):
-    """What the convolutions are given, by the address of their weights."""
+    """A mode that records the input shapes of convolutions, by the address of their weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,8 +66,10 @@ def _weights(node: Any) -> Any:
 
 
 class _Convolution:
+    """A convolution node of a frozen graph."""
+
     def __init__(self, frozen: Any, node: Any, size: list[int]) -> None:
-        self._size = size  # oneDNN's choice of a layout without it may be forty times slower
+        self._size = size  # without the input's size oneDNN may choose a layout that is forty times slower
         self._frozen = frozen
         self._graph = frozen.graph
         self._node = node
@@ -75,6 +79,9 @@ class _Convolution:
         self._groups = groups
 
     def merge(self, name: str) -> None:
+        """Replace the node, its padding and its activation by one operator. Its packed weights become the attribute
+        `name`.
+        """
         pad, activation = self._pad_before(), self._activation_after()
         data = self._inputs[0]
         if pad is not None:
@@ -110,7 +117,9 @@ class _Convolution:
         self._node.destroy()
 
     def _packed(self, name: str) -> Any:
-        """The weights in the layout that oneDNN picks, as an attribute: no graph can hold them as a constant."""
+        """Return the weights in the layout that oneDNN chooses. They are an attribute, because a graph can't hold them
+        as a constant.
+        """
         packed = torch.ops.mkldnn._reorder_convolution_weight(  # noqa: SLF001
             _weights(self._node), self._padding, self._stride, self._dilation, self._groups, self._size
         )
@@ -123,7 +132,10 @@ class _Convolution:
         return graph.insertNode(node).output()
 
     def _pad_before(self) -> Any:
-        """The node that pads with zeros as a convolution could, if nobody else sees what it makes or is given."""
+        """Return the node that pads the input with zeros as a convolution can, or None.
+
+        None also if another node uses the padded tensor or the unpadded one.
+        """
         pad = self._inputs[0].node()
         if pad.kind() not in {"aten::pad", "aten::constant_pad_nd"} or any(self._padding):
             return None
@@ -136,6 +148,7 @@ class _Convolution:
         return pad if all(value in ("constant", 0, None) for value in values) else None
 
     def _activation_after(self) -> Any:
+        """Return the activation that is the only user of this convolution's output, or None."""
         made = self._node.output()
         if not _alone(made):
             return None
@@ -145,7 +158,7 @@ class _Convolution:
 
 
 def _is_plain(node: Any) -> bool:
-    """Whether it is a 2-d convolution of 32-bit weights that are known."""
+    """Return whether the node is a 2-d convolution with constant 32-bit weights."""
     inputs = list(node.inputs())
     if not all(map(_is_constant, inputs[1:])):
         return False
@@ -161,7 +174,7 @@ def _is_plain(node: Any) -> bool:
 
 
 def nodes(block: Any) -> Iterator[Any]:
-    """Of a graph, with those of the branches and loops in it."""
+    """Yield the nodes of a graph, those inside branches and loops included."""
     for node in list(block.nodes()):
         yield node
         for inner in node.blocks():

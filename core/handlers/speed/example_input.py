@@ -1,4 +1,6 @@
-"""What a model would be given for a request, where that is certain: to warm it up, not for answers. Imports torch."""
+"""An example of what a model is given for a request, if that is known. It is used to warm the model up.
+Imports torch.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +12,22 @@ from typing import Any
 import numpy as np
 import torch
 
-_SIDE = 320  # of the picture; most pipelines cut their own size from it
+_SIDE = 320  # pixels; larger than what most pipelines crop
 
 
 def example_input(handler: Any, shape: Any) -> torch.Tensor | None:
-    """One row of a batch, on the handler's device: of `shape`, if that is a list, as the yaml's `warmUp` may be, or a
-    picture through the handler's own `image_processing`.
+    """Return one row of a batch on the handler's device, or None if nobody knows what the model is given.
 
-    None if the hooks between a request and the model aren't ours, because then nobody knows what they make of it.
+    The row is zeros of `shape` if that is a list, as `warmUp` in the yaml may be, otherwise a picture that went through
+    the handler's `image_processing`. What the model is given is not known if the model's author has overridden a hook
+    before the model.
     """
     if isinstance(shape, list):
         return torch.zeros(shape, device=handler.device) if ours(handler, "inference") else None
     processing = getattr(handler, "image_processing", None)
     if processing is None or not ours(handler, "preprocess", "combine", "inference", "handle"):
         return None
-    from PIL import Image  # the image handlers have it loaded
+    from PIL import Image  # imported here because only handlers of images need it, which have loaded it already
 
     noise = np.random.default_rng(0).integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8)
     row = processing(Image.fromarray(noise))
@@ -39,12 +42,12 @@ def ours(handler: Any, *hooks: str) -> bool:
 
 @contextmanager
 def untouched(handler: Any) -> Iterator[None]:
-    """Random numbers and the model's buffers are afterwards what they were before; nothing is measured meanwhile."""
+    """Restore random states and the model's buffers when the context ends. Meanwhile `timed` emits no metrics."""
     model, device = handler.model, None if handler.device is None else torch.device(handler.device)
     buffers = list(model.buffers()) if isinstance(model, torch.nn.Module) else []
     kept = [(buffer, buffer.detach().clone()) for buffer in buffers]
-    state, numbers = random.getstate(), np.random.get_state()  # noqa: NPY002  (whoever uses the old one must not see us)
-    context, handler.context = handler.context, None  # without one `timed` reports nothing
+    state, numbers = random.getstate(), np.random.get_state()  # noqa: NPY002  (handlers may use the global generator)
+    context, handler.context = handler.context, None  # without a context `timed` emits nothing
     try:
         with torch.random.fork_rng([device] if device is not None and device.type == "cuda" else []):
             yield

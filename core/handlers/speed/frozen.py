@@ -1,7 +1,8 @@
-"""Frozen: what runs in a model's stead for predictions: the same function as a TorchScript graph with constant weights,
-batch norms folded and convolutions merged. Imports torch. CPU only.
+"""A frozen copy of a model, which computes the same function faster. Imports torch. CPU only.
 
-The model itself stays what the handler has loaded, and runs again as soon as it is no longer what was frozen.
+The copy is a TorchScript graph with constant weights, folded batch norms and merged convolutions. The handler keeps its
+own model, which runs again as soon as it is no longer what was frozen: after a change of its weights, modules, hooks or
+mode.
 """
 
 from __future__ import annotations
@@ -15,20 +16,22 @@ import torch
 from torch.jit._trace import TracerWarning
 
 from .convolutions import freeze, nodes
-from .outputs_close import alike
+from .outputs_close import outputs_close
 
-LARGEST = 256 << 20  # bytes of weights that are kept twice, unless the yaml asks for it
+LARGEST = 256 << 20  # bytes of weights up to which a model is frozen unless the yaml asks for it: they are kept twice
 
 _KEEPS = "it keeps something of its calls"
 
 
 class Unfrozen(Exception):
-    """A model is left as it is; the text says why."""
+    """An error for a model that is not frozen. The message says why."""
 
 
 class Frozen:
-    """Raises Unfrozen for a model that does more than to compute an output, and what torch raises for one that it can't
-    trace or freeze. Runs the model on `row`s.
+    """A frozen copy of `model` for batches of rows like `row`. The model is run to make it.
+
+    Raises Unfrozen for a model that does more than compute an output, and torch's errors for one that can't be traced
+    or frozen.
     """
 
     def __init__(self, model: Any, row: torch.Tensor) -> None:
@@ -42,7 +45,7 @@ class Frozen:
         self._parts = list(_parts(model))
         self._weights = list(_weights(model))
         with warnings.catch_warnings(record=True) as told, torch.no_grad():
-            warnings.simplefilter("ignore")  # torch.jit is deprecated, and there is nothing in its place yet
+            warnings.simplefilter("ignore")  # torch.jit is deprecated, and has no replacement for this
             warnings.simplefilter("always", TracerWarning)
             kept = _kept(model)
             model(row[None])
@@ -53,11 +56,13 @@ class Frozen:
             if any(node.kind() == "prim::SetAttr" for node in nodes(self._run.graph)):
                 raise Unfrozen(_KEEPS)
         unseen = [str(each.message) for each in told if issubclass(each.category, TracerWarning)]
-        if unseen:  # of a tensor's values, or of its shape in Python's own numbers
+        if unseen:  # Python code depends on a tensor's values or on its shape
             raise Unfrozen(f"it can't be traced: {unseen[0].partition('. ')[0]}")
 
     def instead_of(self, model: Any, data: Any) -> Any:
-        """What to call with `data`: the frozen one if it is for `model`, as that is now, and for rows like these."""
+        """Return what to call with `data`: the copy if `model` is unchanged and the rows are like the example,
+        otherwise `model`.
+        """
         if model is not self._model or model.training or not isinstance(data, torch.Tensor):
             return model
         if (data.shape[1:], data.dtype, data.device) != self._row or any(self._hooks) or not self._is_as_it_was():
@@ -72,7 +77,7 @@ class Frozen:
 
 
 def weigh(model: Any) -> int:
-    """Bytes of the parameters."""
+    """Return the bytes of the model's parameters."""
     return sum(each.numel() * each.element_size() for each in model.parameters())
 
 
@@ -80,13 +85,13 @@ def _traced(model: Any, row: torch.Tensor) -> Any:
     pair, triple = torch.stack([row] * 2), torch.stack([row] * 3)
     traced: Any = torch.jit.trace(model, pair, check_trace=False, strict=False)
     traced.eval()
-    if not alike(traced(triple), model(triple), row.device):
+    if not outputs_close(traced(triple), model(triple), row.device):
         raise Unfrozen("traced, it answers otherwise")
     return traced
 
 
 def _parts(model: Any) -> Iterator[tuple[dict[str, Any], str, Any]]:
-    """Where modules, parameters and buffers are held; a script's can't be replaced."""
+    """Yield where modules, parameters and buffers are held. Those of a script can't be replaced."""
     if not isinstance(model, torch.jit.ScriptModule):
         for module in model.modules():
             for held in (module._modules, module._parameters, module._buffers):  # noqa: SLF001
@@ -103,7 +108,7 @@ def _hooks(module: Any) -> tuple[Any, ...]:
 
 
 def _kept(model: Any) -> list[tuple[Any, int]]:
-    """What a call may change in Python's attributes, of which a script has none."""
+    """Return what a call may change in Python attributes. A script has none."""
     if isinstance(model, torch.jit.ScriptModule):
         return []
     values = [value for module in model.modules() for value in vars(module).values()]

@@ -1,4 +1,4 @@
-"""Graphed: a model's runs as CUDA graphs, one for each size of batch, if its yaml says so. Imports our kernels."""
+"""Runs a model as CUDA graphs, one per batch size, if its yaml asks for it. Imports our kernels."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from ....kernels.graphs import Graphs, Unrecorded, answer_of, record_rows
 from ....kernels.pipeline import record_images
 from ..images.fused_images import FusedImages, picture
 from .example_input import example_input, ours, untouched
-from .outputs_close import alike
+from .outputs_close import outputs_close
 
 log = logging.getLogger(__name__)
 
-_OWN_GRAPHS = ("reduce-overhead", "max-autotune")  # modes of torch.compile that make graphs by themselves
+_OWN_GRAPHS = ("reduce-overhead", "max-autotune")  # modes of torch.compile that record CUDA graphs themselves
 
 
 @dataclass(frozen=True)
 class Graphed:
-    """`model` by its graphs; `row` is what each row of a batch is like."""
+    """A model with its recorded graphs. Each row of a batch must be like `row`."""
 
     model: Any
     row: torch.Tensor
     rows: Graphs | None
-    """Of tensors; None where the graphs are of pictures, whose answers are there when the batch is."""
+    """Graphs that take tensors. None if the graphs take pictures: they run in preprocessing and leave the answers at
+    the batch.
+    """
 
     def __call__(self, model: Any, batch: torch.Tensor) -> Any:
-        """What `model` makes of the batch: by a graph, if it is the model that was recorded and the batch fits one."""
+        """Return the output of `model` for the batch, by a graph if `model` was recorded and the batch fits one."""
         if model is not self.model:
             return model(batch)
         known = answer_of(batch)
@@ -45,7 +47,7 @@ class Graphed:
 
 
 def graph(handler: Any, config: Mapping[str, Any], batch_size: int) -> dict[str, str]:
-    """Record the handler's model if `cudaGraphs` in its yaml says so, and the note on it. Never raises."""
+    """Record the handler's model if `cudaGraphs` in its yaml is true, and return a note about it. Never raises."""
     asked = config.get("cudaGraphs", False)
     if asked is False:
         return {}
@@ -54,14 +56,16 @@ def graph(handler: Any, config: Mapping[str, Any], batch_size: int) -> dict[str,
             raise Unrecorded(f"cudaGraphs must be true or false, not {asked!r}")
         with untouched(handler):
             note = _recorded(handler, config, sizes(handler, batch_size))
-    except Exception as error:  # noqa: BLE001  whatever a model or a driver says, the model runs without
+    except Exception as error:  # noqa: BLE001  a model or driver may raise anything, and the model runs without graphs
         note = f"none: {error if isinstance(error, Unrecorded) else f'{type(error).__name__}: {error}'}"
         log.warning("CUDA graphs: %s", note)
     return {"cuda graphs": note}
 
 
 def sizes(handler: Any, batch_size: int) -> list[int]:
-    """Those of `paddedBatchSizes` that a batch may run in; without it the powers of two, and the largest batch."""
+    """Return the batch sizes to record: those of `paddedBatchSizes`, or else the powers of two and the
+    largest batch.
+    """
     most = getattr(handler.handle, "micro_batch_size", batch_size)
     if handler.padded_batch_sizes:
         return [each for each in handler.padded_batch_sizes if each <= handler.padded_size(most)]
@@ -92,16 +96,16 @@ def _recorded(handler: Any, config: Mapping[str, Any], sizes: Sequence[int]) -> 
 
 
 def _check(batch_of: Callable[[int], Any], made: Graphed, sizes: Sequence[int]) -> None:
-    """Raises Unrecorded where the graphs don't answer as the model does."""
+    """Raise Unrecorded if the graphs' answers differ from the model's."""
     for size in sizes:
         with torch.inference_mode():
             batch = batch_of(size)
-            if not alike(made(made.model, batch), made.model(batch), made.row.device):
+            if not outputs_close(made(made.model, batch), made.model(batch), made.row.device):
                 raise Unrecorded(f"they change the answers of a batch of {size}")
 
 
 def _fused(handler: Any) -> FusedImages | None:
-    """What makes a picture's tensor, where nobody looks at it before the model does."""
+    """Return the fused preprocessing whose result goes to the model unseen by the model author's code, or None."""
     if not hasattr(handler, "_find_fusion") or not ours(handler, "preprocess", "combine", "inference", "handle"):
         return None
     fused = handler._find_fusion().fused  # noqa: SLF001

@@ -1,7 +1,8 @@
-"""Cores: how many threads a heavy model computes with, as the machine is now. Imports torch.
+"""How many threads a heavy model computes with, adapted while it works. Imports torch.
 
-What was fastest while the model loaded is not when another process has taken a core since, or has given one back. So
-every few seconds one batch is computed with the other number of threads.
+What was fastest while the model loaded is no longer the fastest when another process has taken a core since, or has
+given one back. So every few seconds one batch is computed with the other number of threads, and three faster ones in a
+row change the number.
 """
 
 from __future__ import annotations
@@ -12,21 +13,25 @@ from typing import Any
 
 import torch
 
-GAIN = 1.25  # times as fast all of the share must be, or the front end makes more of the core
-HEAVY = 0.002  # seconds of a row, from which the front end has little to do beside it
-_LOSS = 1.1  # times as fast without it, as measurements vary
-_WINS = 3  # tries in a row that must be faster before anything changes
-_SOONEST, _LATEST = 0.25, 4.0  # seconds between two tries: after a faster one; at most, doubled from the one on
-_ALIKE = 1.5  # times as many elements as another a batch may have that is compared with it, element by element
+GAIN = 1.25  # speed-up that all cores must bring: a smaller one is worth less than a free core is to the front
+HEAVY = 0.002  # seconds per row above which the front has little to do beside the model
+_LOSS = 1.1  # speed-up that fewer threads must bring: measurements vary
+_WINS = 3  # faster tries in a row after which the number of threads changes
+_SOONEST, _LATEST = 0.25, 4.0  # seconds until the next try: after a faster try, and at most; doubled after a slower one
+_COMPARABLE = 1.5  # ratio of elements up to which two batches are compared, by their seconds per element
 
 
-class Cores:
-    """Computes with `few` threads or with `most`, with those that torch has now to begin with. `clock` is for tests."""
+class NumThreads:
+    """A choice between `few` and `most` threads. It begins with the number that torch has when it is made."""
 
     def __init__(
         self, few: int, most: int, clock: Callable[[], float] = time.perf_counter, *, measured: bool = True
     ) -> None:
-        """`measured` is whether it is known already that a row is heavy, and which of the two is faster."""
+        """Start with torch's current number of threads.
+
+        `measured` says that the model is known to be heavy and that the current number is known to be the faster one.
+        `clock` is replaced in tests.
+        """
         self._few = few
         self._most = most
         self._clock = clock
@@ -34,12 +39,12 @@ class Cores:
         self._wait = _LATEST if measured else _SOONEST
         self._due = clock() + self._wait
         self._wins = 0
-        self._before = (0, 0.0)  # elements and seconds of the last batch that may be compared with
+        self._before = (0, 0.0)  # elements and seconds of the last batch, zeros if it can't be compared
 
     def run(self, model: Callable[[Any], Any], data: Any) -> Any:
-        """The model's output for the batch `data`, a tensor."""
+        """Return the model's output for the batch `data`, a tensor."""
         work, began = data.numel(), self._clock()
-        if began >= self._due and self._before[0] < work * _ALIKE and work < self._before[0] * _ALIKE:
+        if began >= self._due and self._before[0] < work * _COMPARABLE and work < self._before[0] * _COMPARABLE:
             return self._try(model, data)
         output = model(data)
         seconds = self._clock() - began
@@ -48,6 +53,7 @@ class Cores:
         return output
 
     def _try(self, model: Callable[[Any], Any], data: Any) -> Any:
+        """Run the batch with the other number of threads, and compare its seconds per element with the last batch's."""
         other = self._few if self._now == self._most else self._most
         torch.set_num_threads(other)
         began = self._clock()

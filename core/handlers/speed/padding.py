@@ -1,7 +1,7 @@
-"""Padding: the tensors of a batch filled up to a size that the model was compiled for, and its outputs cut again.
+"""Pads a batch to a size that the model was compiled for, and cuts its outputs to the original size. Imports torch.
 
-The last row is repeated. It is one that the model was made for, whereas zeros may be none (a division by the sum of a
-mask, no word at all), and rows don't touch one another in what is served in batches. Imports torch.
+The last row is repeated. It is a row that the model can take, which zeros may not be: a model may divide by the sum of
+a mask. The rows of a batch do not influence one another in models that are served in batches.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 
 
 def rows_of(data: Any) -> int:
-    """The leading dimension of the first tensor in `data`, however nested; 0 if there is none."""
+    """Return the length of the first tensor in `data`, however nested, or 0 if there is none."""
     if isinstance(data, torch.Tensor):
         return len(data) if data.ndim else 0
     if isinstance(data, Mapping):
@@ -26,7 +26,7 @@ def rows_of(data: Any) -> int:
 
 
 def padded(data: Any, rows: int, size: int) -> Any:
-    """`data` with `size` rows in each tensor that has `rows` of them."""
+    """Return `data` with each tensor of `rows` rows padded to `size` rows."""
 
     def pad(tensor: torch.Tensor) -> torch.Tensor:
         return torch.cat([tensor, tensor[-1:].expand(size - rows, *tensor.shape[1:])])
@@ -35,29 +35,33 @@ def padded(data: Any, rows: int, size: int) -> Any:
 
 
 def trimmed(output: Any, size: int, rows: int) -> Any:
-    """`output` with the first `rows` rows of each tensor that has `size` of them, and of a list of as many elements."""
+    """Return `output` with each tensor of `size` rows, and each list of `size` elements, cut to `rows`."""
     return _each(output, size, lambda found: found[:rows], lists=True)
 
 
 def _each(data: Any, rows: int, change: Callable[[Any], Any], *, lists: bool = False) -> Any:
-    """`data`, of the same types, with `change` made to what has `rows` rows: tensors and, if asked for, lists."""
+    """Return `data`, its types unchanged, with `change` applied to each tensor (and, with `lists`, each list) of `rows`
+    rows.
+    """
 
     def within(inner: Any) -> Any:
         return _each(inner, rows, change, lists=lists)
 
     if isinstance(data, torch.Tensor):
         return change(data) if data.ndim and len(data) == rows else data
-    if dataclasses.is_dataclass(data) and not isinstance(data, type):  # Hugging Face's outputs, which are mappings, too
+    if dataclasses.is_dataclass(data) and not isinstance(
+        data, type
+    ):  # Hugging Face's outputs, which are mappings as well
         return dataclasses.replace(data, **{key: within(getattr(data, key)) for key in _fields(data)})
     if isinstance(data, Mapping):
-        made: Any = copy.copy(data)  # which may be more than a dict: tokenizers' has a `to`
+        made: Any = copy.copy(data)  # a copy of its own type: a tokenizer's mapping has a method `to`
         for key, value in data.items():
             made[key] = within(value)
         return made
     if lists and isinstance(data, list) and len(data) == rows:
         first = data[0]
         if not (isinstance(first, torch.Tensor) and rows_of(first) == rows):
-            return change(data)  # of a detector: an element a row
+            return change(data)  # a detector's output: one element per row
     if isinstance(data, list | tuple):
         items = [within(each) for each in data]
         return type(data)(*items) if hasattr(data, "_fields") else type(data)(items)

@@ -1,4 +1,4 @@
-"""Cores: how many threads a model gets while it works, on a machine whose speed is made up."""
+"""NumThreads: how many threads a model gets while it works, on a machine whose speed is made up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from torchserve.core.handlers.base import BaseHandler
 from torchserve.core.handlers.speed.accelerate import accelerate
-from torchserve.core.handlers.speed.num_threads import Cores
+from torchserve.core.handlers.speed.num_threads import NumThreads
 
 ELEMENT = 0.001  # seconds that one takes on one thread
 
@@ -38,7 +38,7 @@ class Machine:
         return data
 
 
-def work(cores: Cores, machine: Machine, batches: int = 400, longest: int = 1) -> list[int]:
+def work(cores: NumThreads, machine: Machine, batches: int = 400, longest: int = 1) -> list[int]:
     """The threads after each of so many batches of two rows, ten elements each, or up to `longest` times as many."""
     lengths, seen = random.Random(3), []
     for _ in range(batches):
@@ -49,7 +49,7 @@ def work(cores: Cores, machine: Machine, batches: int = 400, longest: int = 1) -
 
 def test_a_core_is_taken_and_given_back_as_others_come_and_go() -> None:
     machine = Machine(1.8)
-    cores = Cores(1, 2, machine)
+    cores = NumThreads(1, 2, machine)
     ends = []
     for faster in (1.8, 0.5, 1.2, 1.3):
         machine.faster = faster
@@ -66,12 +66,12 @@ def test_a_core_is_taken_and_given_back_as_others_come_and_go() -> None:
 def test_what_nobody_measured_is_measured_at_work(faster: float, element: float, longest: int, threads: int) -> None:
     """1.5 ms a row are too little to take the front's core for."""
     machine = Machine(faster, element)
-    assert work(Cores(1, 2, machine, measured=False), machine, longest=longest)[-1] == threads
+    assert work(NumThreads(1, 2, machine, measured=False), machine, longest=longest)[-1] == threads
 
 
 def test_two_threads_that_make_rows_light_can_be_given_back() -> None:
     machine = Machine(1.8, 0.0003)
-    cores = Cores(1, 2, machine, measured=False)
+    cores = NumThreads(1, 2, machine, measured=False)
     assert work(cores, machine)[-1] == 2
     machine.faster = 0.5
     assert work(cores, machine, 4000)[-1] == 1
@@ -79,7 +79,7 @@ def test_two_threads_that_make_rows_light_can_be_given_back() -> None:
 
 def test_one_measured_within_seconds() -> None:
     machine = Machine(1.8)
-    cores = Cores(1, 2, machine, measured=False)
+    cores = NumThreads(1, 2, machine, measured=False)
     while torch.get_num_threads() == 1:
         work(cores, machine, 1)
     assert machine.now < 102.0
@@ -90,7 +90,7 @@ def test_a_try_that_fails_changes_nothing() -> None:
         raise ValueError(data)
 
     machine = Machine(1.8)
-    cores = Cores(1, 2, machine)
+    cores = NumThreads(1, 2, machine)
     work(cores, machine, 1)
     machine.now = 110.0
     with pytest.raises(ValueError):

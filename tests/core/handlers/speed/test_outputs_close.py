@@ -1,4 +1,4 @@
-"""alike: rounding is forgiven, anything else is not."""
+"""outputs_close: rounding is forgiven, anything else is not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from torchserve.core.handlers.speed.outputs_close import alike
+from torchserve.core.handlers.speed.outputs_close import outputs_close
 
 
 @pytest.mark.parametrize(
@@ -29,4 +29,4 @@ from torchserve.core.handlers.speed.outputs_close import alike
     ],
 )
 def test_alike(found: Any, expected: Any, same: bool) -> None:
-    assert alike(found, expected, torch.device("cpu")) == same
+    assert outputs_close(found, expected, torch.device("cpu")) == same
