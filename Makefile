@@ -14,7 +14,7 @@ COVERAGE := build/coverage
 FAST := $(COVERING) tests/house tests/core/config tests/http/test_body.py tests/http/test_routes.py \
     tests/core/archive/test_manifest.py tests/core/archive/test_model_yaml.py
 
-.PHONY: demo test test-fast check lint types covered rest coverage constraints bench parity clean
+.PHONY: demo test test-fast check lint types covered rest coverage constraints release bench parity clean
 
 demo: .venv/installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/digits/pack.sh $(DEMO)/model_store
@@ -61,9 +61,15 @@ lint: .venv/installed-dev
 types: .venv/installed-dev
 	$(BIN)/basedpyright
 
-# The versions that CI installs (constraints.txt) from those that are installed here and pass `make check`.
-constraints: .venv/installed-dev
-	$(BIN)/python -m pip freeze --exclude-editable | grep -v '@' > constraints.txt
+# The versions that CI installs, from those that are installed here: make it anew once `make check` passes with newer ones.
+constraints: .venv/installed-bench
+	$(BIN)/python .ci/constraints.py > constraints.new && mv constraints.new constraints.txt
+
+# The wheel, the source archive and the notes of a tag (TAG=v0.13.0), in dist/.
+release: .venv/installed-dev
+	rm -rf dist build/lib && mkdir dist
+	$(BIN)/python .ci/release_notes.py $(TAG) > dist/notes.md
+	$(BIN)/python -m build --outdir dist .
 
 # Markdown on standard output, JSON and curves in build/bench; about 20 minutes.
 bench: .venv/installed-bench

@@ -1,4 +1,7 @@
-"""Connection: aiohttp's protocol with our answer to malformed HTTP, one log line for many of them, and a byte count."""
+"""Connection: aiohttp's protocol with our answer to malformed HTTP, one log line for many of them, and a byte count.
+
+The private attributes of aiohttp that are read here are told of in tests/http/test_aiohttp_internals.py.
+"""
 
 from __future__ import annotations
 
