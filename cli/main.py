@@ -54,6 +54,11 @@ def _ignored(*names: str, **options: Any) -> Any:
 @click.option(
     "--enable-model-api", is_flag=True, help="Register and unregister models over a listener beyond loopback."
 )
+@click.option(
+    "--allow-unauthenticated-model-api",
+    is_flag=True,
+    help="With --enable-model-api and --disable-token-auth beyond loopback: yes, everybody may run code.",
+)
 @click.option("--workflow-store", type=click.Path(path_type=Path), hidden=True)
 @click.option("--cpp-log-config", type=click.Path(path_type=Path), hidden=True)
 @_ignored("--plugins-path", "--ppath")

@@ -17,6 +17,7 @@ import uvloop
 from ..core.config.address import Address
 from ..core.config.configuration import Configuration
 from ..core.config.dump import dump
+from ..core.config.exposure import exposure
 from ..core.config.settings import Settings
 from ..core.errors import ServeError
 from ..core.logs.config import LogConfig
@@ -123,6 +124,8 @@ async def _serve(
 
 def _guard(settings: Settings) -> Guard | None:
     if not settings.tokens:
+        if text := exposure(settings):
+            log.warning("%s", text)
         return None
     challenge = settings.token_error_status == 401
     guard = Guard.set_up(settings.token_expiration_min * 60, Path(), challenge=challenge)

@@ -10,7 +10,16 @@ from pathlib import Path
 
 import click
 
-from ..core.config.configuration import Configuration, Finding, Override, find_config, is_unasked, read_configuration
+from ..core.config.configuration import (
+    FOR_ONE_RUN,
+    Configuration,
+    Finding,
+    Override,
+    find_config,
+    is_unasked,
+    read_configuration,
+)
+from ..core.config.exposure import check_exposure
 from ..core.config.settings import Settings
 from ..core.errors import InvalidConfig
 from ..core.logs.config import read_log_config
@@ -32,6 +41,7 @@ class StartFlags:
     ncs: bool = False
     disable_token_auth: bool = False
     enable_model_api: bool = False
+    allow_unauthenticated_model_api: bool = False
     workflow_store: Path | None = None
     cpp_log_config: Path | None = None
 
@@ -61,9 +71,13 @@ def start(flags: StartFlags) -> None:
 
 
 def overrides(
-    model_store: Path | None, models: tuple[str, ...], disable_token_auth: bool, enable_model_api: bool
+    model_store: Path | None,
+    models: tuple[str, ...],
+    disable_token_auth: bool,
+    enable_model_api: bool,
+    allow_unauthenticated_model_api: bool,
 ) -> list[Override]:
-    """Return the settings that the given flags override. The two switches can only switch something on.
+    """Return the settings that the given flags override. The switches can only switch something on.
 
     A word of `models` may hold several models separated by commas, as TorchServe accepts them.
     """
@@ -73,6 +87,9 @@ def overrides(
         Override("load_models", named, "--models"),
         Override("disable_token_authorization", disable_token_auth, "--disable-token-auth"),
         Override("enable_model_api", enable_model_api, "--enable-model-api"),
+        Override(
+            "allow_unauthenticated_model_api", allow_unauthenticated_model_api, "--allow-unauthenticated-model-api"
+        ),
     ]
     return [override for override in given if override.value]
 
@@ -81,7 +98,10 @@ def _configuration(flags: StartFlags, snapshots: SnapshotFolder | None) -> Confi
     check_none_runs()
     if flags.log_config is not None and not flags.log_config.is_file():
         raise InvalidConfig(f"--log-config file not found: {flags.log_config.resolve()}")
-    given = overrides(flags.model_store, flags.models, flags.disable_token_auth, flags.enable_model_api)
+    given = overrides(
+        flags.model_store, flags.models, flags.disable_token_auth, flags.enable_model_api,
+        flags.allow_unauthenticated_model_api,
+    )  # fmt: skip
     configuration = read_for_start(flags.ts_config, snapshots, given)
     check(configuration.settings, store_flag=configuration.origin("model_store").name == "--model-store")
     return configuration
@@ -110,7 +130,7 @@ def _taken_over(path: Path, settings: Settings) -> Finding:
 
     It is a warning if the snapshot switches a protection off, because the user may not remember that it does.
     """
-    unlocked = [key for key in ("disable_token_authorization", "enable_model_api") if getattr(settings, key)]
+    unlocked = [key for key in FOR_ONE_RUN if getattr(settings, key)]
     text = f"Configuration and models are taken from the snapshot {path}; --ncs starts without"
     if unlocked:
         return Finding(logging.WARNING, f"{text}. In force: {', '.join(f'{key}=true' for key in unlocked)}")
@@ -135,3 +155,4 @@ def check(settings: Settings, *, store_flag: bool) -> None:
         raise InvalidConfig("Missing mandatory parameter --model-store")
     if not store.is_dir():
         raise InvalidConfig(f"{'--model-store' if store_flag else 'model_store'} directory not found: {store}")
+    check_exposure(settings)

@@ -21,7 +21,7 @@ from .settings import NOT_YET, WITHOUT_EFFECT, Settings
 log = logging.getLogger(__name__)
 
 # What a flag unlocks, it unlocks for one run: a snapshot does not keep it.
-_FOR_ONE_RUN = frozenset({"disable_token_authorization", "enable_model_api"})
+FOR_ONE_RUN = ("disable_token_authorization", "enable_model_api", "allow_unauthenticated_model_api")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Configuration:
         flags = {
             key: as_text(getattr(self.settings, key))
             for key, origin in self.origins.items()
-            if origin.kind == "command line" and key not in _FOR_ONE_RUN
+            if origin.kind == "command line" and key not in FOR_ONE_RUN
         }
         source = {} if self.path is None else {"tsConfigFile": str(self.path)}
         return self.texts | flags | source

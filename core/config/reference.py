@@ -23,7 +23,8 @@ Which value counts, the first of:
 
 1. the environment's variable of the table below, if the file says `enable_envvars_config=true` (`TS_ALLOWED_URLS` needs
    `use_env_allowed_urls=true` as well);
-2. the command line: `--model-store`, `--models`, `--disable-token-auth`, `--enable-model-api`;
+2. the command line: `--model-store`, `--models`, `--disable-token-auth`, `--enable-model-api`,
+   `--allow-unauthenticated-model-api`;
 3. the file, with each `$$NAME$$` replaced by the environment's variable `NAME`, which must be set;
 4. the default. An empty value is the default too.
 

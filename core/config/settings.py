@@ -241,6 +241,10 @@ class Settings:
         None, _flag, "true: models can be registered and removed over HTTP; false: they can't; default: they can if"
         " management is bound to loopback"
     )  # fmt: skip
+    allow_unauthenticated_model_api: bool = _key(
+        False, _flag, "true: enable_model_api may be true beyond loopback without tokens, so that everybody who reaches"
+        " management_address can run code on this machine"
+    )  # fmt: skip
     initial_worker_port: int = _key(9000, _whole(0), "the number of the first worker's name")
     python: str | None = _key(
         None, str.strip, "the interpreter that workers run in; default: the server's own", env=None

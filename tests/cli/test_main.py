@@ -40,6 +40,7 @@ def test_several_models(arguments: str, models: tuple[str, ...]) -> None:
         ("--dt", "disable_token_auth", True),
         ("--disable-token-auth", "disable_token_auth", True),
         ("--enable-model-api", "enable_model_api", True),
+        ("--allow-unauthenticated-model-api", "allow_unauthenticated_model_api", True),
         ("--ts-config c.properties", "ts_config", Path("c.properties")),
         ("--model-store s --workflow-store w --plugins-path p --cpp-log-config c", "model_store", Path("s")),
         ("--log-config l.xml --ppath p", "log_config", Path("l.xml")),

@@ -69,6 +69,22 @@ def test_a_file_and_flags_over_it(tmp_path: Path, store: Path) -> None:
     assert (over.disable_token_authorization, over.enable_model_api) == (True, True), "flags only switch on"
 
 
+def test_what_anybody_could_run_code_with_has_to_be_said_twice(tmp_path: Path, store: Path) -> None:
+    file = tmp_path / "open.properties"
+    file.write_text("management_address=http://0.0.0.0:8081\n")
+    with pytest.raises(InvalidConfig, match=r"lets everybody who can reach http://0\.0\.0\.0:8081 run code"):
+        settings(file, store, tokens_off=True, api=True)
+    flags = StartFlags(
+        ts_config=file, model_store=store, disable_token_auth=True, enable_model_api=True,
+        allow_unauthenticated_model_api=True,
+    )  # fmt: skip
+    configuration = _configuration(flags, None)
+    assert configuration.settings.model_api
+    assert configuration.kept().keys() & {"enable_model_api", "allow_unauthenticated_model_api"} == set()
+    file.write_text("management_address=http://0.0.0.0:8081\nallow_unauthenticated_model_api=true\n")
+    assert settings(file, store, tokens_off=True, api=True).model_api
+
+
 def test_config_properties_of_the_working_folder(store: Path) -> None:
     Path("config.properties").write_text("job_queue_size=7\n")
     assert settings(store=store).job_queue_size == 7

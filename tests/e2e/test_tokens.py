@@ -47,6 +47,9 @@ def test_tokens_switched_off_beyond_loopback(serve: Serve, store: Path, tmp_path
     server = serve("echo", properties="inference_address=http://0.0.0.0:0\ndisable_token_authorization=true")
     assert server.predict("echo", b"x").status == 200
     assert not (tmp_path / "key_file.json").exists()
+    (warning,) = (line for line in server.lines if "Token authorization is off" in line)
+    assert "inference at http://0.0.0.0:0 (predict with every model)" in warning
+    assert "management at" not in warning
 
 
 def test_the_status_of_a_refusal_can_be_chosen(serve: Serve, store: Path, tmp_path: Path):

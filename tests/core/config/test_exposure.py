@@ -1,11 +1,13 @@
-"""What a server asks for by where it listens: tokens, and a flag before models can be registered."""
+"""What a server asks for by where it listens: tokens, a flag before models can be registered, two where nobody needs a key."""
 
 from __future__ import annotations
 
 import pytest
 
 from torchserve.core.config.address import parse_address
+from torchserve.core.config.exposure import check_exposure, exposure
 from torchserve.core.config.settings import Settings
+from torchserve.core.errors import InvalidConfig
 
 NEAR, FAR = "http://127.0.0.1:1", "http://0.0.0.0:1"
 
@@ -43,3 +45,80 @@ def test_model_api(inference: str, management: str, enabled: bool | None, model_
         enable_model_api=enabled,
     )
     assert given.model_api is model_api
+
+
+UNIX = "unix:/run/m.sock"
+
+
+def settings(management: str, inference: str = NEAR, metrics: str = NEAR, **others: bool | None) -> Settings:
+    return Settings(
+        inference_address=parse_address(inference),
+        management_address=parse_address(management),
+        metrics_address=parse_address(metrics),
+        **others,  # pyright: ignore[reportArgumentType]
+    )
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+@pytest.mark.parametrize("enabled", [None, False, True])
+@pytest.mark.parametrize("disabled", [None, False, True])
+@pytest.mark.parametrize("management", [NEAR, FAR, "http://192.0.2.1:8081", "https://gpu7.example.com", UNIX])
+def test_registering_without_a_key_from_other_machines_needs_a_second_setting(
+    management: str, disabled: bool | None, enabled: bool | None, allowed: bool
+) -> None:
+    given = settings(
+        management,
+        disable_token_authorization=disabled,
+        enable_model_api=enabled,
+        allow_unauthenticated_model_api=allowed,
+    )
+    if management in {NEAR, UNIX} or disabled is not True or enabled is not True or allowed:
+        check_exposure(given)
+        return
+    with pytest.raises(InvalidConfig) as caught:
+        check_exposure(given)
+    text = caught.value.message
+    assert "\n" not in text
+    assert str(given.management_address) in text
+    for way_out in (
+        "disable_token_authorization (--disable-token-auth)", f"http://127.0.0.1:{given.management_address.port}",
+        "allow_unauthenticated_model_api=true", "--allow-unauthenticated-model-api",
+        "TS_ALLOW_UNAUTHENTICATED_MODEL_API=true",
+    ):  # fmt: skip
+        assert way_out in text
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "unsaid"),
+    [
+        (settings(FAR, FAR, FAR), [], ["open"]),  # with tokens
+        (settings(FAR, FAR, FAR, disable_token_authorization=False), [], ["open"]),
+        (settings(NEAR, NEAR, NEAR, disable_token_authorization=True), [], ["open"]),
+        (settings(UNIX, NEAR, FAR, disable_token_authorization=True), [], ["open"]),  # as metrics always are
+        (
+            settings(NEAR, FAR, NEAR, disable_token_authorization=True),
+            [f"inference at {FAR} (predict"], ["management at", "metrics at", "register"],
+        ),
+        (
+            settings(FAR, NEAR, FAR, disable_token_authorization=True),
+            [f"management at {FAR} (list", "workers", f"metrics at {FAR} (read"], ["inference at", "register"],
+        ),
+        (
+            settings(FAR, FAR, FAR, disable_token_authorization=True, enable_metrics_api=False),
+            ["inference at", "management at"], ["metrics at"],
+        ),
+        (
+            settings(
+                FAR, disable_token_authorization=True, enable_model_api=True, allow_unauthenticated_model_api=True
+            ),
+            ["and register models, WHICH RUNS ANY CODE"], ["inference at"],
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_open_is_named_with_its_address_and_what_it_lets_anybody_do(
+    given: Settings, said: list[str], unsaid: list[str]
+) -> None:
+    text = exposure(given)
+    assert bool(text) is bool(said)
+    assert all(each in text for each in said)
+    assert not any(each in text for each in unsaid)

@@ -41,6 +41,7 @@ TORCHSERVE = """
 OURS = {
     "handler_errors_in_response",
     "allowed_hosts",
+    "allow_unauthenticated_model_api",
     "scheduling_headers",
     "max_pending_bytes",
     "max_unsent_bytes",
