@@ -1,7 +1,8 @@
-"""AllowedUrls: which URLs an archive may be fetched from, and which addresses. Only resolve() does any I/O."""
+"""AllowedUrls: which URLs an archive may be fetched from, and which addresses."""
 
 from __future__ import annotations
 
+import logging
 import re
 import socket
 from collections.abc import Sequence
@@ -9,8 +10,11 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from ..bounded_match import TooCostly, matching
 from ..errors import ArchiveNotFound, InvalidConfig
 from .public_addresses import is_metadata, is_public
+
+log = logging.getLogger(__name__)
 
 TORCHSERVE_DEFAULT = ("file://.*", "http(s)?://.*")
 
@@ -28,15 +32,15 @@ class AllowedUrls:
 
     def __init__(self, patterns: Sequence[str] | None = None) -> None:
         self.unset: bool = patterns is None or tuple(patterns) == TORCHSERVE_DEFAULT
+        self._patterns: list[str] = [stripped for p in patterns or () if (stripped := p.strip())]
         try:
-            self._patterns: list[re.Pattern[str]] = [
-                re.compile(p.strip(), re.IGNORECASE) for p in patterns or () if p.strip()
-            ]
+            for pattern in self._patterns:
+                _ = re.compile(pattern, re.IGNORECASE)
         except re.error as error:
             raise InvalidConfig(f"allowed_urls: {error.pattern!r} is no regular expression: {error}") from None
 
     def check(self, url: str, store: Path) -> None:
-        """Raises ArchiveNotFound unless `url` is permitted. Does no I/O."""
+        """Raise ArchiveNotFound unless `url` is permitted. Blocks where there are patterns: see `bounded_match`."""
         if not self._permits(url, store):
             if self.unset and urlsplit(url).scheme == "s3":
                 raise ArchiveNotFound(f"Model not found at: {url}")
@@ -60,7 +64,11 @@ class AllowedUrls:
             return False
         if self.unset:
             return parts.scheme != "file" or Path(unquote(parts.path)).is_relative_to(store.absolute())
-        return any(pattern.fullmatch(url) for pattern in self._patterns)
+        try:
+            return bool(matching(self._patterns, [url], any_case=True))
+        except (TooCostly, OSError) as error:
+            log.warning("allowed_urls can't be compared with %s: %s", url, error)
+            raise ArchiveNotFound(f"Given URL {url} can't be compared with allowed_urls: {error}") from None
 
     def resolve(self, host: str, port: int) -> list[str]:
         """Return the host's addresses. Raises OSError, and ArchiveNotFound if one of them is a cloud's metadata service

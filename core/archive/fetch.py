@@ -28,6 +28,7 @@ from .download_progress import Received, Receiving
 from .limits import DownloadLimits
 from .retrying import MayPass, asked_pause, cause_of, status_may_pass, try_again
 from .s3 import copy_from_s3, signed_headers
+from .store import LONGEST_URL
 
 _CHUNK = 256 << 10
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -138,6 +139,8 @@ class _Download:
     def _follow(self, url: str, out: Receiving) -> None:
         first = urlsplit(url)
         for _ in range(self._limits.redirects + 1):
+            if len(url) > LONGEST_URL:
+                raise ValueError(f"a redirect to a URL of {len(url)} characters")
             self._allowed.check(url, self._store)
             parts = urlsplit(url)
             # A signature is for the host it was asked for; S3 itself redirects to other names of its own.

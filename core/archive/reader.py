@@ -107,6 +107,8 @@ def _open_packed(path: Path, into: Path, limits: Limits) -> Archive:
 
 def _describe(source: Path, model_dir: Path, unpacked: Path | None, limits: Limits) -> Archive:
     manifest = Manifest.read(model_dir, limits.manifest_bytes)
+    if manifest.requirements_file is not None:
+        _inside(model_dir, "requirementsFile", manifest.requirements_file, limits)  # it may be missing if not installed
     return Archive(
         source=source,
         manifest=manifest,
@@ -127,7 +129,7 @@ def _model_root(folder: Path) -> Path:
 def _config(model_dir: Path, name: str | None, limits: Limits) -> dict[str, object] | None:
     if name is None:
         return None
-    path = model_dir.joinpath(*safe_parts(name, limits.depth))
+    path = _inside(model_dir, "configFile", name, limits)
     if not path.is_file():
         raise InvalidArchive(f"{MANIFEST_PATH} names the configFile {name!r}, which is not there")
     with path.open("rb") as file:
@@ -136,6 +138,14 @@ def _config(model_dir: Path, name: str | None, limits: Limits) -> dict[str, obje
         return parse_mapping(data, limits)
     except InvalidArchive as error:
         raise InvalidArchive(f"{name}: {error.message}") from None
+
+
+def _inside(model_dir: Path, key: str, name: str, limits: Limits) -> Path:
+    """Return the path of a file that the manifest names by `key`. Raises InvalidArchive if it leads elsewhere."""
+    try:
+        return model_dir.joinpath(*safe_parts(name, limits.depth))
+    except InvalidArchive as error:
+        raise InvalidArchive(f"{MANIFEST_PATH} names the {key} {name!r}: {error.message}") from None
 
 
 def _cause(error: Exception) -> str:

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from ..errors import ArchiveNotFound
 
 _FETCHED = re.compile(r"(https?|file|s3)://", re.IGNORECASE)
+LONGEST_URL = 8192  # characters; a signed one of S3 has about 2,000
 _SUFFIXES = (".mar", ".model", ".tar.gz")
 
 
@@ -33,6 +34,8 @@ def is_fetched(url: str) -> bool:
     """
     if not url.strip():
         raise ArchiveNotFound("empty url")
+    if len(url) > LONGEST_URL:
+        raise ArchiveNotFound(f"The url has {len(url)} characters; at most {LONGEST_URL} are accepted")
     if ".." in url or ".." in unquote(url):
         raise ArchiveNotFound(f"Relative path is not allowed in url: {url}")
     return _FETCHED.match(url) is not None

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ..bounded_yaml import load_yaml
 
 
 def get_yaml_config(yaml_file_path: str) -> dict[str, Any]:
-    """Return the mapping in the file, {} for an empty file. Raises OSError, yaml.YAMLError, and ValueError for no
-    mapping.
+    """Return the file's mapping, {} for an empty file.
+
+    Raises OSError; yaml.YAMLError; ValueError when it isn't a mapping, or costs more than a model's YAML may.
     """
-    config = yaml.load(Path(yaml_file_path).read_bytes(), Loader=yaml.CSafeLoader)
+    config = load_yaml(Path(yaml_file_path).read_bytes())
     if config is None:
         return {}
     if not isinstance(config, dict):

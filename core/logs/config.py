@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import yaml
-
+from ..bounded_yaml import YAML_ERRORS, load_yaml
 from ..errors import InvalidConfig
 from .log4j import interpret
 from .log4j_properties import as_tree
@@ -19,7 +18,7 @@ from .plan import Plan
 
 log = logging.getLogger(__name__)
 
-_WRONG = (OSError, ValueError, TypeError, AttributeError, ImportError, yaml.YAMLError, ElementTree.ParseError)
+_WRONG = (OSError, ImportError, ElementTree.ParseError, *YAML_ERRORS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ def read_log_config(path: Path) -> LogConfig:
     """Raises InvalidConfig naming the file and what is wrong with it."""
     try:
         if path.suffix in {".yaml", ".yml", ".json"}:
-            return LogConfig(path, on_top=_mapping(yaml.safe_load(path.read_bytes())))
+            return LogConfig(path, on_top=_mapping(load_yaml(path.read_bytes())))
         if path.suffix == ".properties":
             return LogConfig(path, plan=interpret(as_tree(path.read_text(encoding="utf-8"))))
         text = _refuse_entities(path.read_bytes())

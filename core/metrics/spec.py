@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ..bounded_yaml import YAML_ERRORS, load_yaml
 from ..errors import InvalidConfig
 
 DEFAULT = Path(__file__).with_name("metrics.yaml")
@@ -37,8 +36,8 @@ class MetricsSpec:
 def read_spec(path: Path = DEFAULT) -> MetricsSpec:
     """Raises InvalidConfig naming the file, and the entry that is wrong."""
     try:
-        found = yaml.safe_load(path.read_bytes())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        found = load_yaml(path.read_bytes())
+    except (OSError, *YAML_ERRORS) as error:
         raise InvalidConfig(f"{path} can't be read: {' '.join(str(error).split())}") from None
     try:
         top = _mapping(found, "the file")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -14,7 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import psutil
 
+from ..bounded_match import TooCostly, matching
 from ..config.parallel import Parallel
+from ..errors import InvalidConfig
 from ..logs.plan import log_folder
 from .shared_memory import Requests, Results, shared
 from .threads import Threads
@@ -196,9 +198,20 @@ def worker_environment(
 
 
 def visible(base: Mapping[str, str], hidden: str | None) -> dict[str, str]:
-    """`base` less the names that match `hidden` in full (blacklist_env_vars)."""
-    pattern = re.compile(hidden) if hidden else None
-    return {name: value for name, value in base.items() if not (pattern and pattern.fullmatch(name))}
+    """Return `base` less the names that match `hidden` in full (blacklist_env_vars). Raises InvalidConfig.
+
+    The first call with a pattern blocks, see `bounded_match`; the server makes it before it serves.
+    """
+    unseen = _matching(hidden, frozenset(base)) if hidden else frozenset[str]()
+    return {name: value for name, value in base.items() if name not in unseen}
+
+
+@functools.lru_cache(maxsize=8)
+def _matching(pattern: str, names: frozenset[str]) -> frozenset[str]:
+    try:
+        return frozenset(matching([pattern], names))
+    except (TooCostly, OSError) as error:
+        raise InvalidConfig(f"blacklist_env_vars can't be compared with the environment: {error}") from None
 
 
 def describe_exit(code: int) -> str:

@@ -29,7 +29,7 @@ def _row(ours: str = "", outside: str = "") -> Row:
     return Row(frozenset(ours.split()), frozenset(outside.split()))
 
 
-_BASE = "core.errors core.payload core.version core.trusted_file"
+_BASE = "core.errors core.payload core.version core.trusted_file core.bounded_yaml core.bounded_match"
 _SHELF = f"{_BASE} core.config core.archive core.metrics core.wire core.logs core.tokens core.workdir scheduler"
 _WORKERS = f"{_SHELF} core.gpus core.workers"
 _MODELS = f"{_WORKERS} core.models"
@@ -51,6 +51,8 @@ TABLE: dict[str, Row] = {
     "core.payload": _row("core.errors", "msgspec"),
     "core.version": _row(),
     "core.trusted_file": _row(),
+    "core.bounded_match": _row(),
+    "core.bounded_yaml": _row(outside="yaml"),
     "core.tokens": _row(_BASE),
     "core.key_file": _row(_BASE),
     "core.logs": _row(_BASE, _PLAIN),

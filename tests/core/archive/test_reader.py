@@ -175,3 +175,23 @@ def test_a_bad_config_file(config_file: str, content: str, cause: str, tmp_path:
         (folder / "c.yaml").write_text(content)
     with pytest.raises(InvalidArchive, match=f"^m: .*{cause}"):
         open_archive(folder, tmp_path / "work")
+
+
+@pytest.mark.parametrize("key", ["configFile", "requirementsFile"])
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("../secret", "leads outside the archive"),
+        ("a/../../secret", "leads outside the archive"),
+        ("/etc/passwd", "is an absolute path"),
+        ("C:secret", "is an absolute path"),
+        ("..\\\\secret", "holds a backslash"),
+    ],
+)
+def test_the_manifest_names_files_of_the_archive_only(key: str, name: str, cause: str, tmp_path: Path):
+    folder = tmp_path / "m"
+    (folder / "MAR-INF").mkdir(parents=True)
+    (folder / "MAR-INF" / "MANIFEST.json").write_text(f'{{"model": {{"{key}": "{name}"}}}}')
+    (tmp_path / "secret").write_text("a: 1")
+    with pytest.raises(InvalidArchive, match=f"^m: MAR-INF/MANIFEST.json names the {key} .*: entry name .* {cause}"):
+        open_archive(folder, tmp_path / "work")
