@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from ..scheduler.job import Job, Sink
 from .errors import ServeError, ServerFull
 from .models.model import Model
@@ -56,28 +58,58 @@ class Ticket:
         self._model.scheduler.cancel(self._job)
 
 
+class Pending:
+    """Bytes of the bodies of all requests that have no answer yet, those included that are still arriving."""
+
+    __slots__ = ("held", "most")
+
+    def __init__(self, most: int) -> None:
+        self.held = 0
+        self.most = most
+
+    def hold(self, size: int, own: int = 0) -> None:
+        """Count `size` bytes more of a request of which `own` bytes are counted. Raises ServerFull."""
+        others = self.held - own
+        # One request by itself is bounded by max_request_size.
+        if others and self.held + size > self.most:
+            raise ServerFull(
+                f"The server holds {others} bytes of requests and this one has {own + size}, which is more than"
+                f" {self.most} (max_pending_bytes). Send it again later."
+            )
+        self.held += size
+
+
 class Arrival:
-    """Within this context a request for the model has its head here, and its body on the way."""
+    """A context within which a request has its head here and its body on the way; `grow` counts what has come."""
 
-    __slots__ = ("_model",)
+    __slots__ = ("_model", "_named", "_own", "_pending")
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, pending: Pending, model: Model | None, *, named: bool) -> None:
+        self._pending = pending
         self._model = model
+        self._named = named
+        self._own = 0
 
-    def __enter__(self) -> None:
-        self._model.scheduler.body_started()
+    def __enter__(self) -> Self:
+        if self._model is not None:
+            self._model.scheduler.body_started()
+        return self
+
+    def grow(self, size: int) -> None:
+        """Count `size` bytes more that are held for it. Raises ServerFull."""
+        try:
+            self._pending.hold(size, self._own)
+        except ServerFull as error:
+            if self._model is not None:
+                self._model.metrics.requested(named=self._named)
+                self._model.metrics.failed(error)
+            raise
+        self._own += size
 
     def __exit__(self, *exc: object) -> None:
-        self._model.scheduler.body_finished()
-
-
-class Pending:
-    """Bytes of the bodies that are held for requests without an answer, in all models."""
-
-    __slots__ = ("held",)
-
-    def __init__(self) -> None:
-        self.held = 0
+        self._pending.held -= self._own
+        if self._model is not None:
+            self._model.scheduler.body_finished()
 
 
 class DataPlane:
@@ -86,8 +118,7 @@ class DataPlane:
     def __init__(self, registry: Registry, max_pending: int) -> None:
         """`max_pending` is in bytes."""
         self._registry = registry
-        self._max_pending = max_pending
-        self._pending = Pending()
+        self._pending = Pending(max_pending)
 
     def startup_model(self) -> str | None:
         """The only model that was loaded at start, for requests that name none; None if there isn't just one."""
@@ -95,8 +126,11 @@ class DataPlane:
         return names.pop() if len(names) == 1 else None
 
     def expect(self, model: str, version: str | None) -> Arrival:
-        """Tell the batcher of a request whose body is still arriving. Raises ModelNotFound, VersionNotFound."""
-        return Arrival(self._registry.get(model, version))
+        """Receive a body that is still arriving within this context: the batcher of its model knows of it, and what has
+        come of it counts. Without a `model` it counts only. Raises ModelNotFound, VersionNotFound.
+        """
+        found = self._registry.get(model, version) if model else None
+        return Arrival(self._pending, found, named=version is not None)
 
     def room(self, model: str, version: str | None, size: int) -> memoryview | None:
         """Where a body of that size that is still arriving is best received; None: wherever its reader likes."""
@@ -112,17 +146,15 @@ class DataPlane:
         found.metrics.requested(named=named)
         parts = payload.parts
         size = len(parts[0].body) if len(parts) == 1 else sum([len(part.body) for part in parts])
-        held = self._pending.held
         try:
-            # One request by itself is bounded by max_request_size.
-            if held and held + size > self._max_pending:
-                raise ServerFull(
-                    f"The server holds {held} bytes of requests and this one has {size}, which is more than"
-                    f" {self._max_pending} (max_pending_bytes). Send it again later."
-                )
-            job = found.submit(payload, sink, named_version=named)
-        except ServeError as error:
+            self._pending.hold(size)
+        except ServerFull as error:
             found.metrics.failed(error)
             raise
-        self._pending.held = held + size
+        try:
+            job = found.submit(payload, sink, named_version=named)
+        except ServeError as error:
+            self._pending.held -= size
+            found.metrics.failed(error)
+            raise
         return Ticket(found, job, self._pending, size, named=named)

@@ -9,7 +9,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Iterable, Mapping
 from time import perf_counter
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 from aiohttp.streams import StreamReader
@@ -31,6 +31,9 @@ from .routes import Table, match_prediction
 from .services import Services
 from .sites import Reach
 from .unsent import Unsent
+
+if TYPE_CHECKING:
+    from ..core.dataplane import Arrival
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -101,10 +104,10 @@ class Door:
             if content.is_eof():
                 body = content.read_nowait()
             else:
-                with prediction.expect():
+                with prediction.expect() as arrival:
                     if prediction.asked.awaits_continue:
                         transport.write(_CONTINUE)
-                    body = await read_body(content, connection, self._limits)
+                    body = await read_body(content, connection, self._limits, arrival)
         except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
             if transport.is_closing():
                 prediction.abandon()
@@ -125,7 +128,11 @@ class Door:
             query = head.query()
             if unread and awaits_continue(fields):
                 transport.write(_CONTINUE)
-            body = await read_body(content, connection, self._limits) if unread else content.read_nowait()
+            if unread:
+                with self._services.dataplane.expect("", None) as arrival:
+                    body = await read_body(content, connection, self._limits, arrival)
+            else:
+                body = content.read_nowait()
             unread = False
             content_type = media_type(fields.get("content-type", ""))
             result = endpoint(self._services, Request(head.method, params, query, content_type, body))
@@ -210,8 +217,11 @@ class UnsentOutlet:
             await self._waiter
 
 
-async def read_body(content: StreamReader, connection: Connection, limits: Limits) -> bytes:
-    """The rest of a body. Raises TooLarge, SlowRequest, InvalidMessage, and ConnectionError if the client leaves."""
+async def read_body(content: StreamReader, connection: Connection, limits: Limits, arrival: Arrival) -> bytes:
+    """Return the rest of a body, which `arrival` counts as it comes.
+
+    Raises TooLarge, ServerFull, SlowRequest, InvalidMessage, and ConnectionError if the client leaves.
+    """
     loop = asyncio.get_running_loop()
     began = loop.time()
     pieces: list[bytes] = []
@@ -227,6 +237,7 @@ async def read_body(content: StreamReader, connection: Connection, limits: Limit
                 pieces.append(piece)
                 size += len(piece)
                 check_size(size, limits.max_request_size)
+                arrival.grow(len(piece))
                 if connection.received - wire > 2 * size + limits.chunk_slack:
                     raise InvalidMessage  # a flood of tiny chunks: each costs far more time than its bytes
                 too_slow = began + limits.body_grace + size / limits.body_rate

@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from time import monotonic
 from typing import cast
 
 from ..core.errors import ServeError, SlowRequest
 from ..core.payload import Body
 from .accesslog import peer_text
+from .arriving import ArrivingBody
 from .asked import Asked
-from .limits import Limits
 from .predict import Prediction
 from .request import Head
 from .services import Services
@@ -40,8 +39,6 @@ _NOT_PLAIN = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"trailer",
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 _LONGEST_HEAD = 8192
 _LONGEST_LINE = 4096
-_FIRST_ROOM = 256 * 1024  # bytes for a body of which little has come
-_MORE_ROOM = 4  # times what has come
 _SWEEPS = 4  # looks at each connection per shortest time limit
 
 
@@ -57,7 +54,7 @@ class Lean(asyncio.Protocol):
         self._acceptor = acceptor
         self._transport: asyncio.Transport | None = None
         self._prediction: Prediction | None = None
-        self._arrival: Arrival | None = None
+        self._arrival: ArrivingBody | None = None
         self._peer: object = None
         # The latest head, its body's length and what it asks for: most clients send the same head again and again.
         self._known: tuple[bytes, int, Asked] | None = None
@@ -146,18 +143,25 @@ class Lean(asyncio.Protocol):
 
     def _arrive(self, prediction: Prediction, body: bytes, length: int) -> None:
         try:
-            expectation, room = prediction.expect(), prediction.room(length)
+            arriving = ArrivingBody(self, prediction.expect(), length, prediction.room(length))
+            arriving.begin(body)
         except ServeError as error:
             prediction.fail(error, unread=True)
             return
-        self._arrival = Arrival(self, expectation, body, length, room)
-        self._listen(self._arrival)
+        self._arrival = arriving
+        self._listen(arriving)
 
     def whole(self, body: Body) -> None:
         """The body that was arriving has come."""
         self._arrived()
         if self._prediction is not None:
             self._prediction.submit(body)
+
+    def refused(self, error: ServeError) -> None:
+        """The body that was arriving will not be read to its end."""
+        self._arrived()
+        if self._prediction is not None:
+            self._prediction.fail(error, unread=True)
 
     def _arrived(self) -> None:
         """Nothing arrives any more; what comes is ours to read again."""
@@ -240,76 +244,13 @@ class Lean(asyncio.Protocol):
         if self._arrival is not None and self._prediction is not None:
             late = self._arrival.late(now, limits)
             if late:
-                self._arrived()
-                self._prediction.fail(SlowRequest(late), unread=True)
+                self.refused(SlowRequest(late))
         elif self._prediction is None and now - self._since > limits.keep_alive:
             self._transport.close()
 
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
-
-
-class Arrival(asyncio.BufferedProtocol):
-    """A body that is still arriving, received into one buffer: `room`, which has all of it, or one of its own. While it
-    is, the model's batcher knows of it.
-    """
-
-    __slots__ = ("_began", "_body", "_expectation", "_last", "_lean", "_length", "_received")
-
-    def __init__(
-        self,
-        lean: Lean,
-        expectation: AbstractContextManager[None],
-        first: bytes,
-        length: int,
-        room: memoryview | None,
-    ) -> None:
-        self._lean = lean
-        self._expectation = expectation
-        self._began = self._last = monotonic()
-        self._received = len(first)
-        self._length = length
-        self._body: bytearray | memoryview = bytearray() if room is None else room
-        if room is None:
-            self._grow(first)
-        else:
-            room[: len(first)] = first
-        expectation.__enter__()
-
-    def _grow(self, begin: Body) -> None:
-        """Make room for more behind `begin`: no memory for a length that is only said."""
-        body = self._body = bytearray(min(self._length, max(_FIRST_ROOM, _MORE_ROOM * len(begin))))
-        body[: len(begin)] = begin
-
-    # ---- asyncio's side
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        if self._received == len(self._body):
-            self._grow(self._body)
-        return memoryview(self._body)[self._received :]
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self._received += nbytes
-        self._last = monotonic()
-        if self._received == self._length:
-            self._lean.whole(self._body)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._lean.connection_lost(exc)
-
-    # ----
-
-    def end(self) -> None:
-        self._expectation.__exit__(None, None, None)
-
-    def late(self, now: float, limits: Limits) -> str | None:
-        """Why this body has taken too long, if it has."""
-        spent = now - self._began
-        too_slow = spent > limits.body_grace + self._received / limits.body_rate
-        if now - self._last <= limits.body_idle and not too_slow:
-            return None
-        return f"The request body came too slowly: {self._received} of {self._length} bytes in {spent:.1f} s."
 
 
 class LeanAcceptor:

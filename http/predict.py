@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Generator
-from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,7 +23,7 @@ from .request import Head
 from .services import Services
 
 if TYPE_CHECKING:
-    from ..core.dataplane import Ticket
+    from ..core.dataplane import Arrival, Ticket
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +72,8 @@ class Prediction:
         except ServeError as error:
             self.fail(error, unread=unread)
 
-    def expect(self) -> AbstractContextManager[None]:
-        """Around the reading of a body that is still arriving. Raises ModelNotFound or VersionNotFound."""
-        if not self.asked.model:
-            return nullcontext()
+    def expect(self) -> Arrival:
+        """Receive a body that is still arriving within this context. Raises ModelNotFound or VersionNotFound."""
         return self._services.dataplane.expect(self.asked.model, self.asked.version)
 
     def room(self, size: int) -> memoryview | None:

@@ -169,7 +169,7 @@ class Settings:
     max_pending_bytes: int = _key(
         2**31 - 1,
         _whole(1, 2**63 - 1),
-        "how much the bodies of all requests may take that wait or run, in all models; what is over it is refused",
+        "how much the bodies of all requests may take that arrive, wait or run, in all models; the rest is refused",
         unit="bytes",
     )
     max_unsent_bytes: int = _key(

@@ -57,3 +57,28 @@ async def test_what_a_model_refuses_holds_nothing() -> None:
         with pytest.raises(QueueFull) as caught:
             data.submit("m", None, payload(50), Sink())
         assert not isinstance(caught.value, ServerFull)
+
+
+@pytest.mark.parametrize("model", ["m", ""])
+async def test_what_has_come_of_a_body_counts_until_it_has_come_or_never_will(model: str) -> None:
+    data = plane(100)
+    data.submit("m", None, payload(40), Sink())
+    with data.expect(model, None) as arrival:
+        arrival.grow(1)
+        arrival.grow(59)
+        with pytest.raises(ServerFull, match="holds 40 bytes of requests and this one has 61, which is more than 100"):
+            arrival.grow(1)
+        with pytest.raises(ServerFull, match="holds 100 bytes"):
+            data.submit("m", None, payload(1), Sink())
+        with data.expect(model, None) as other, pytest.raises(ServerFull, match="holds 100 bytes"):
+            other.grow(1)
+    data.submit("m", None, payload(60), Sink())
+
+
+async def test_a_lone_body_is_never_too_large_while_it_arrives() -> None:
+    data = plane(100)
+    with data.expect("m", None) as arrival:
+        arrival.grow(60)
+        arrival.grow(1000)
+        with data.expect("m", None) as other, pytest.raises(ServerFull):
+            other.grow(1)

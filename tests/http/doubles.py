@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from torchserve.core.controlplane import ControlPlane, Outcome
 from torchserve.core.dataplane import DataPlane
-from torchserve.core.errors import ModelNotFound, VersionNotFound
+from torchserve.core.errors import ModelNotFound, ServerFull, VersionNotFound
 from torchserve.core.metrics.store import MetricStore
 from torchserve.core.payload import Payload, Reply, Scheduled
 from torchserve.core.registration import RegisterRequest
@@ -48,17 +48,27 @@ class FakeTicket:
         self._plane.changed.set()
 
 
-class Expecting(AbstractContextManager[None]):
-    def __init__(self, plane: FakeDataPlane) -> None:
+class Expecting:
+    def __init__(self, plane: FakeDataPlane, model: str) -> None:
         self._plane = plane
+        self._model = model
+        self._own = 0
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Expecting:
         self._plane.arriving += 1
-        self._plane.arrivals += 1
+        self._plane.arrivals += bool(self._model)
         self._plane.changed.set()
+        return self
+
+    def grow(self, size: int) -> None:
+        if self._plane.held + size > self._plane.most:
+            raise ServerFull(f"more than {self._plane.most} (max_pending_bytes)")
+        self._plane.held += size
+        self._own += size
 
     def __exit__(self, *exc: object) -> None:
         self._plane.arriving -= 1
+        self._plane.held -= self._own
         self._plane.changed.set()
 
 
@@ -78,6 +88,8 @@ class FakeDataPlane:
     cancelled: int = 0
     arriving: int = 0
     arrivals: int = 0
+    held: int = 0  # bytes of bodies that are arriving
+    most: int = 10**12
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     startup: tuple[str, ...] = ("m",)
     scheduled: Scheduled | None = None
@@ -93,8 +105,9 @@ class FakeDataPlane:
             raise VersionNotFound(model, version)
 
     def expect(self, model: str, version: str | None) -> Expecting:
-        self._check(model, version)
-        return Expecting(self)
+        if model:
+            self._check(model, version)
+        return Expecting(self, model)
 
     def room(self, model: str, version: str | None, size: int) -> memoryview | None:
         self._check(model, version)

@@ -31,7 +31,7 @@ def lean(h: House) -> int:
 def arrived(h: House) -> int:
     """Bytes of the one body that is on its way."""
     (connection,) = h.front._lean[0].connections
-    return connection._arrival._received if connection._arrival else 0
+    return connection._arrival.received if connection._arrival else 0
 
 
 def holding() -> tuple[FakeDataPlane, list[Sink]]:
