@@ -12,7 +12,7 @@ from typing import Any
 from .config.saved_models import SavedModel, SavedModels
 from .config.settings import Settings
 from .describe import describe_customized, describe_model
-from .errors import AlreadyRegistered, BadRequest, InvalidConfig, ModelNotFound, ServeError, WorkersFailed
+from .errors import AlreadyRegistered, BadRequest, Draining, InvalidConfig, ModelNotFound, ServeError, WorkersFailed
 from .gpus.gpu_allocator import GpuSeats
 from .metrics.store import MetricStore
 from .models.left_out import LeftOut
@@ -58,7 +58,10 @@ class ControlPlane:
         self._left_out = LeftOut()
         self._on_trial: set[Model] = set()  # registered, and removed again if their workers don't come up
         self._background: set[asyncio.Task[None]] = set()
+        self._unbreakable: set[asyncio.Task[None]] = set()
+        self._leaving: dict[Model, asyncio.Task[None]] = {}  # those that are being removed
         self._draining = False
+        self._closed = False
 
     # ---- health
 
@@ -92,15 +95,20 @@ class ControlPlane:
 
     async def close(self, grace: float, *, keep_downloads: bool = False) -> None:
         """Serve what has been accepted for at most `grace` seconds, end all workers, remove what was unpacked."""
+        self._closed = True
         for task in list(self._background):
             task.cancel()
-        await asyncio.gather(*(self._dispose(model, grace, keep_download=keep_downloads) for model in self._registry))
+        models = dict.fromkeys([*self._registry, *self._leaving])
+        await asyncio.gather(*(self._dispose(model, grace, keep_download=keep_downloads) for model in models))
 
     # ---- registration
 
     async def register(self, request: RegisterRequest) -> Outcome:
         """Register a model version; waits for its workers if `synchronous`. Nothing stays behind on failure."""
         model = await self._registrar.admit(request)
+        if self._closed:
+            await self._dispose(model, 0.0)
+            raise Draining("The server is stopping and registers no model any more.")
         self._left_out.registered(request.url, model.name)
         count = model.options.min_workers
         label = f'Model "{model.name}" Version: {model.version} registered with {count} initial workers'
@@ -196,7 +204,7 @@ class ControlPlane:
             await self._start(model)
         except BaseException:
             self._registry.discard(model)
-            await asyncio.shield(self._dispose(model, 0.0))
+            await self._dispose(model, 0.0)
             raise
         finally:
             self._on_trial.discard(model)
@@ -220,13 +228,12 @@ class ControlPlane:
         if not synchronous:
             self._in_background(self._scale_and_tell(model, minimum, maximum))
             return Outcome("Processing worker updates...", done=False)
-        await self._scale_and_tell(model, minimum, maximum)
+        await self._whole(self._scale_and_tell(model, minimum, maximum))
         suffix = f", version: {version}" if version else ""
         return Outcome(f"Workers scaled to {len(model.pool.slots)} for model: {name}{suffix}")
 
     async def _scale_and_tell(self, model: Model, minimum: int, maximum: int) -> None:
-        await self._scale(model, minimum, maximum)
-        await self._changed()
+        await self._then_tell(self._scale(model, minimum, maximum))
 
     async def _scale(self, model: Model, minimum: int, maximum: int) -> None:
         try:
@@ -238,9 +245,12 @@ class ControlPlane:
     async def unregister(self, name: str, version: str | None) -> Outcome:
         """Remove a version. What it has accepted is served first, within unregister_model_timeout."""
         model = self._registry.remove(name, version)
-        await self._dispose(model, self._settings.unregister_model_timeout)
-        await self._changed()
+        await self._whole(self._then_tell(self._removal(model, self._settings.unregister_model_timeout)))
         return Outcome(f'Model "{name}" unregistered')
+
+    async def _then_tell(self, work: Awaitable[None]) -> None:
+        await work
+        await self._changed()
 
     async def renew(self, name: str, grace: float) -> None:
         """Replace the workers of the default version by new ones, which load its files as they are now.
@@ -255,6 +265,25 @@ class ControlPlane:
         return Outcome(f'Default version successfully updated for model "{name}" to "{version}"')
 
     async def _dispose(self, model: Model, grace: float, *, keep_download: bool = False) -> None:
+        """Remove a model with its workers and files, and return when all of it is gone. One that is being removed is
+        given `grace` seconds at most from now on. A caller that is cancelled only stops waiting.
+        """
+        hasten = model in self._leaving
+        removal = self._removal(model, grace, keep_download=keep_download)
+        if hasten:
+            await model.drain(grace)
+        await asyncio.shield(removal)
+
+    def _removal(self, model: Model, grace: float, *, keep_download: bool = False) -> asyncio.Task[None]:
+        """The task that removes `model`: begun now, or before."""
+        removal = self._leaving.get(model)
+        if removal is None:
+            removal = asyncio.create_task(self._remove(model, grace, keep_download=keep_download))
+            self._leaving[model] = removal
+            removal.add_done_callback(lambda _: self._leaving.pop(model))
+        return removal
+
+    async def _remove(self, model: Model, grace: float, *, keep_download: bool) -> None:
         await model.drain(grace)
         self._registry.discard(model)
         self._metrics.forget(model.metrics)
@@ -292,10 +321,19 @@ class ControlPlane:
             ]
         }
 
+    async def _whole(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do all of `work`, even if the client that it is done for leaves in the middle."""
+        await asyncio.shield(_kept(self._unbreakable, asyncio.create_task(work)))
+
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(_logged(work))
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        _kept(self._background, asyncio.create_task(_logged(work)))
+
+
+def _kept(tasks: set[asyncio.Task[None]], task: asyncio.Task[None]) -> asyncio.Task[None]:
+    """Keep a task until it is done: the event loop itself may forget it."""
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    return task
 
 
 async def _logged(work: Coroutine[Any, Any, None]) -> None:

@@ -65,6 +65,7 @@ class Registrar:
             visible(os.environ, settings.blacklist_env_vars),
             install=settings.install_py_dep_per_model,
         )
+        self._removals: set[asyncio.Task[None]] = set()
         self._numbers = WorkerNumbers(settings.initial_worker_port)
 
     async def admit(self, request: RegisterRequest, *, at_startup: bool = False) -> Model:
@@ -104,7 +105,12 @@ class Registrar:
     async def _open(
         self, request: RegisterRequest, located: Located, *, at_startup: bool, saved: SavedModel | None = None
     ) -> Model:
-        archive = await asyncio.to_thread(open_archive, located.path, self._work)
+        opening = asyncio.create_task(asyncio.to_thread(open_archive, located.path, self._work))
+        try:
+            archive = await asyncio.shield(opening)
+        except asyncio.CancelledError:  # the thread goes on, and what it unpacks nobody else would remove
+            opening.add_done_callback(self._remove_opened)
+            raise
         try:
             name = _model_name(request, archive, located.path, at_startup)
             use_venv = (archive.config or {}).get("useVenv") is True
@@ -113,6 +119,12 @@ class Registrar:
         except BaseException:
             await asyncio.to_thread(archive.remove)
             raise
+
+    def _remove_opened(self, opening: asyncio.Task[Archive]) -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            removal = asyncio.create_task(asyncio.to_thread(opening.result().remove))
+            self._removals.add(removal)
+            removal.add_done_callback(self._removals.discard)
 
     def _register(
         self,

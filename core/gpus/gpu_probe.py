@@ -40,7 +40,8 @@ class GpuProbe:
             return ()
         async with self._asking:
             try:
-                answer = await asyncio.wait_for(self._ask(), TIMEOUT)
+                async with asyncio.timeout(TIMEOUT):  # wait_for may swallow a cancellation (Python 3.11)
+                    answer = await self._ask()
             except BaseException:
                 self._kill()  # an answer that comes late would be taken for the next one
                 raise

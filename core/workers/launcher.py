@@ -16,11 +16,12 @@ from ..config.model_options import ModelOptions
 from ..config.settings import Settings
 from ..gpus.gpu_allocator import GpuSeats, Tenant
 from ..wire.messages import Load
+from .load_failed import LoadFailed
 from .observer import WorkerObserver
 from .shared_memory import Requests
 from .spawn_local import spawn, worker_environment
 from .threads import available_cores, threads_per_worker
-from .worker import LoadFailed, Worker
+from .worker import Worker
 
 _ADVICE = (
     ". Free memory there, or say in the model's model-config.yaml what it needs (gpuMemory) or what to do instead"
@@ -42,18 +43,25 @@ class Launcher:
     requests: Requests | None = None
 
     async def launch(self, name: str, workers: int) -> tuple[Worker, tuple[Gpu, ...]]:
-        """A worker that has loaded the model and serves its scheduler, and its GPUs. Raises LoadFailed.
+        """Start a worker; return it, once it has loaded the model and serves the scheduler, and its GPUs.
 
-        `workers` is how many share the machine's cores, this one included.
+        `workers` is how many share the machine's cores, this one included. Raises LoadFailed, Postponed. Left in any
+        way but by returning, cancelled at any point, it has ended the process and given up the GPUs.
         """
         try:
             gpus = await self._seat(name)
-            worker = await self._start(name, gpus, workers)
-            await self.seats.settled(name, worker.process.pids, worker.evacuate)
-            return worker, gpus
+            worker = self._start(name, gpus, workers)
+            try:
+                await worker.load(self.options.startup_timeout)
+                await self.seats.settled(name, worker.process.pids, worker.evacuate)
+                worker.open()
+            except BaseException as error:
+                await worker.discard(at_once=not isinstance(error, LoadFailed))
+                raise
         except BaseException:
             self.seats.leave(name)
             raise
+        return worker, gpus
 
     def told(self, error: LoadFailed) -> str:
         """What a client reads of a failed load: one line, and the traceback if the settings say so."""
@@ -73,7 +81,7 @@ class Launcher:
         except TimeoutError:
             raise LoadFailed("NVML did not answer: the GPU driver of this host hangs") from None
 
-    async def _start(self, name: str, gpus: tuple[Gpu, ...], workers: int) -> Worker:
+    def _start(self, name: str, gpus: tuple[Gpu, ...], workers: int) -> Worker:
         parallel = self.options.parallel
         ranks = max(1, parallel.ranks) if parallel else 1
         environment = worker_environment(
@@ -93,7 +101,7 @@ class Launcher:
             self.observer.printed(name, stream, line, worker.requests if worker is not None else "")
 
         try:
-            process = await spawn(name, self.python.extend(environment), printed, interpreter, parallel, self.requests)
+            process = spawn(name, self.python.extend(environment), printed, interpreter, parallel, self.requests)
         except OSError as error:
             raise LoadFailed(f"{name} could not be started: {error}") from error
         # With its GPUs alone made visible, the first of them is number 0 for the handler.
@@ -109,5 +117,4 @@ class Launcher:
             gpus[0].name if gpus else "cpu",
             self.requests,
         )
-        await worker.load(self.options.startup_timeout)
         return worker

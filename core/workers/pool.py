@@ -1,4 +1,27 @@
-"""Pool: keeps the wanted number of workers of one model version alive, restarting the dead with back-off."""
+"""A pool keeps the wanted number of workers of one model version alive, and replaces those that die.
+
+The life of a slot. A slot is the place of one worker: its name and number stay while processes come and go. One task
+for each slot, `Pool._keep`, takes it from state to state:
+
+  _add ──► LOADING ──────────── the model has loaded ────────────► READY
+            ▲    │                                                   │
+            │    └─ it could not be loaded ─► WAITING ◄─ it ended ───┘
+            └──────── back-off is over ──────────┘
+
+  LOADING ─► GIVEN_UP   its loads have failed for maxRetryTimeoutInSec: the slot stays, to tell why, without a task
+  LOADING ─► removed    Postponed: an onDemand model without room and without requests (or, of these, GIVEN_UP)
+  any     ─► STOPPING   a command wants fewer workers ─► removed, once the process is gone
+
+Commands (scale, resize, rest, rise, renew) come one after the other, under a lock; `stop` comes at once and for good.
+Each may find a slot in each state, and may itself be cancelled, as its client may leave. No process is forgotten,
+because
+
+1. Launcher.launch either returns a worker or has ended whatever it began, however it is left. So a slot without a
+   worker is ended by cancelling its task, and one with a worker by Worker.stop, after which the task returns;
+2. a slot leaves `slots` only when its process is gone: what management describes, by `slots`, is every process;
+3. a command that is cancelled stops waiting, while the endings that it began go on as tasks of the pool;
+4. after `stop` nothing is added, whoever still waits for the lock.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +34,12 @@ from enum import Enum
 
 from ...scheduler.backoff import Backoff
 from ...scheduler.gpu import Gpu
-from ..errors import WorkersFailed
+from ..errors import Draining, WorkersFailed
 from ..gpus.on_demand_eviction import Postponed
 from ..wire.messages import Failure
 from .launcher import Launcher
-from .worker import LoadFailed, Worker
+from .load_failed import LoadFailed
+from .worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +104,8 @@ class Pool:
         self._max_retry = max_retry
         self._hopeless = hopeless
         self._scaling = asyncio.Lock()
+        self._stopped = False
+        self._endings: set[asyncio.Task[None]] = set()
 
     @property
     def ready(self) -> int:
@@ -103,63 +129,76 @@ class Pool:
         return sum(slot.state.value == state for slot in self.slots)
 
     async def scale(self, minimum: int, maximum: int) -> None:
-        """Bring the number of workers into minimum…maximum; returns when every new one has loaded.
+        """Bring the number of workers into minimum…maximum; return when every new one has loaded.
 
-        Raises WorkersFailed if one could not; it stays in place and is tried again with back-off.
+        Raises WorkersFailed if one could not; it stays in place and is tried again with back-off. Raises Draining if
+        the pool has been stopped.
         """
         async with self._scaling:
+            if self._stopped:
+                raise Draining(f"{self._label} is being removed; its workers can't be scaled any more.")
             self.minimum, self.maximum, self.scaled = minimum, maximum, True
-            wanted = min(max(len(self.slots), minimum), maximum)
-            leaving = self.slots[wanted:]
-            given_up = [slot for slot in self.slots[:wanted] if slot.state is SlotState.GIVEN_UP]
-            await self._remove(leaving + given_up, STOP_WAIT)
-            added = [self._add() for _ in range(wanted - len(self.slots))]
+            staying = self._staying()
+            wanted = min(max(len(staying), minimum), maximum)
+            given_up = [slot for slot in staying[:wanted] if slot.state is SlotState.GIVEN_UP]
+            await self._remove(staying[wanted:] + given_up, STOP_WAIT)
+            added = self._add(wanted - len(self._staying()))
         await self._loaded(added)
 
     async def resize(self, count: int) -> None:
-        """As many workers as `count`, within the bounds of the last `scale`; returns when every new one has loaded.
+        """Bring the number of workers to `count`, within the bounds of the last `scale`; return when every new one has
+        loaded.
 
         Raises WorkersFailed if one could not: those that don't serve are not kept then. Of too many the idle go.
         """
         async with self._scaling:
             count = min(max(count, self.minimum), self.maximum)
-            await self._remove(sorted(self.slots, key=_worth)[: max(0, len(self.slots) - count)], STOP_WAIT)
-            added = [self._add() for _ in range(count - len(self.slots))]
+            staying = sorted(self._staying(), key=_worth)
+            await self._remove(staying[: max(0, len(staying) - count)], STOP_WAIT)
+            added = self._add(count - len(self._staying()))
         try:
             await self._loaded(added)
         except WorkersFailed:
             async with self._scaling:
-                useless = [slot for slot in added if slot in self.slots and slot.state is not SlotState.READY]
-                await self._remove(useless[: max(0, len(self.slots) - self.minimum)], 0.0)
+                staying = self._staying()
+                useless = [slot for slot in added if slot in staying and slot.state is not SlotState.READY]
+                await self._remove(useless[: max(0, len(staying) - self.minimum)], 0.0)
             raise
 
     @property
     def resting(self) -> bool:
-        """It may have workers, and has none or none that stays: one of an onDemand model, until `rise`."""
-        return self.maximum > 0 and all(slot.state is SlotState.STOPPING for slot in self.slots)
+        """Whether the pool may have workers, and has none or none that stays: an onDemand model, until `rise`."""
+        return self.maximum > 0 and not self._staying()
 
     async def rest(self, agreed: Callable[[], bool]) -> None:
         """End all workers, if `agreed` still holds; the bounds stay."""
         async with self._scaling:
             if agreed():
-                await self._remove(list(self.slots), STOP_WAIT)
+                await self._remove(self._staying(), STOP_WAIT)
 
     async def rise(self) -> None:
-        """After a `rest`: as many workers as the minimum, and one at least. Raises WorkersFailed as `scale` does."""
+        """Start workers after a `rest`: the minimum, and one at least. Raises WorkersFailed as `scale` does."""
         async with self._scaling:
-            added = [self._add() for _ in range(min(max(1, self.minimum), self.maximum))] if self.resting else []
+            await self._remove([], STOP_WAIT)
+            added = self._add(min(max(1, self.minimum), self.maximum)) if self.resting else []
         await self._loaded(added)
 
     async def renew(self, grace: float) -> None:
-        """Replace every worker by a new one, which loads the model's files as they are now; what waits, waits for it.
+        """Replace every worker by a new one, which loads the model's files as they are now; requests wait for it.
 
         A batch that still runs may take `grace` seconds. Raises WorkersFailed as `scale` does.
         """
         async with self._scaling:
-            leaving = list(self.slots)
-            added = [self._add() for _ in leaving]
+            leaving = self._staying()
+            added = self._add(len(leaving))
             await self._remove(leaving, grace)
         await self._loaded(added)
+
+    async def stop(self, grace: float) -> None:
+        """End all workers for good. A batch that still runs may take `grace` seconds, whatever other commands allow."""
+        self._stopped = True
+        self.minimum = self.maximum = 0
+        await self._remove(list(self.slots), grace)
 
     async def _loaded(self, added: list[Slot]) -> None:
         results = await asyncio.gather(*(asyncio.shield(slot.first_start) for slot in added), return_exceptions=True)
@@ -167,61 +206,60 @@ class Pool:
         if failed:
             raise WorkersFailed(self._launcher.told(failed[0]), out_of_memory=failed[0].out_of_memory)
 
-    async def stop(self, grace: float) -> None:
-        """End all workers; a batch that still runs may take `grace` seconds."""
-        async with self._scaling:
-            self.minimum = self.maximum = 0
-            await self._remove(list(self.slots), grace)
+    def _staying(self) -> list[Slot]:
+        return [slot for slot in self.slots if slot.state is not SlotState.STOPPING]
 
-    def _add(self) -> Slot:
-        number = self._next_number()
-        slot = Slot(number, f"W-{number}-{self._label}", asyncio.get_running_loop().create_future())
-        slot.first_start.add_done_callback(_retrieve)
-        slot.task = asyncio.create_task(self._keep(slot), name=slot.name)
-        self.slots.append(slot)
-        return slot
+    def _add(self, count: int) -> list[Slot]:
+        added: list[Slot] = []
+        for _ in range(0 if self._stopped else count):
+            number = self._next_number()
+            slot = Slot(number, f"W-{number}-{self._label}", asyncio.get_running_loop().create_future())
+            slot.first_start.add_done_callback(_retrieve)
+            slot.task = asyncio.create_task(self._keep(slot), name=slot.name)
+            added.append(slot)
+        self.slots += added
+        return added
 
     async def _remove(self, slots: list[Slot], grace: float) -> None:
+        """End the workers of `slots`, and return when these and all that were being ended before are gone."""
         for slot in slots:
             slot.state = SlotState.STOPPING
-        await asyncio.gather(*(self._end(slot, grace) for slot in slots))
-        self.slots = [slot for slot in self.slots if slot not in slots]
+            ending = asyncio.create_task(self._end(slot, grace), name=f"end {slot.name}")
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+        if self._endings:
+            await asyncio.wait(list(self._endings))  # which a cancellation of this command leaves alone
 
     async def _end(self, slot: Slot, grace: float) -> None:
         assert slot.task is not None
         if slot.worker is not None:
-            await slot.worker.stop(grace)  # its end ends the task
-        else:
+            await slot.worker.stop(grace)  # the slot's task returns then
+        elif not slot.task.cancelling():  # a second one would cut short what the first has it clean up
             slot.task.cancel()
         await asyncio.wait([slot.task])
+        self._withdraw(slot)
 
     async def _keep(self, slot: Slot) -> None:
-        """One slot's life: start, serve until the process ends, wait, start again."""
+        """Take a slot from state to state, as drawn above, until it is stopped, given up or withdrawn."""
         backoff = Backoff(self._max_retry)
         while True:
             try:
-                started = await self._start(slot)
+                loaded = await self._load(slot)
             except Postponed:
                 log.info("%s is not started: there is no room on a GPU, and no request for it yet", slot.name)
                 self._withdraw(slot)
                 return
-            delay, cause = None, "load_failed"
-            if started and slot.worker is not None:
+            cause, at_once = "load_failed", False
+            if loaded:
                 backoff.reset()
-                worker = slot.worker
-                reason = await asyncio.shield(worker.ended)
-                self._vacate(slot)
-                slot.last_error, cause = f"{slot.name} {reason}", worker.cause
-                if worker.has_answered or worker.cause == "gpu_lost":
-                    delay = 0.0  # it was not its fault: its successor need not wait
+                cause, at_once = await self._serve(slot)
             if slot.state is SlotState.STOPPING:
                 return
-            if delay is None:
-                delay = backoff.next(asyncio.get_running_loop().time())
-            _tell(slot, loaded=started)
+            delay = 0.0 if at_once else backoff.next(asyncio.get_running_loop().time())
+            _tell(slot, loaded=loaded)
             if delay is None:
                 self._give_up(slot)
-                if slot.out_of_memory and self._launcher.options.on_demand:  # that may be otherwise at its next request
+                if slot.out_of_memory and self._launcher.options.on_demand:  # there may be room at its next request
                     self._withdraw(slot)
                 return
             slot.state = SlotState.WAITING
@@ -230,6 +268,56 @@ class Pool:
             slot.state = SlotState.LOADING
             self._launcher.observer.restarting(slot.name, cause)
 
+    async def _load(self, slot: Slot) -> bool:
+        """LOADING: start a worker. Return whether it serves now. Raises Postponed."""
+        began = asyncio.get_running_loop().time()
+        try:
+            worker, gpus = await self._launcher.launch(slot.name, len(self.slots))
+        except LoadFailed as error:
+            self._failed(slot, error)
+            return False
+        except Postponed:
+            raise
+        except Exception as error:
+            log.exception("%s could not be started", slot.name)
+            self._failed(slot, LoadFailed(f"{slot.name} could not be started: {type(error).__name__}: {error}"))
+            return False
+        slot.worker, slot.gpus = worker, gpus
+        if slot.state is SlotState.STOPPING:  # something on the way has swallowed the cancellation
+            await worker.stop(0.0)
+            return True
+        slot.state = SlotState.READY
+        self.ready_since = asyncio.get_running_loop().time()
+        slot.last_error = ""
+        if slot.recovering:
+            log.info("Auto recovery succeeded, reset recoveryStartTS")
+            slot.recovering = False
+        self._launcher.observer.loaded(slot.name, (self.ready_since - began) * 1000.0)
+        if not slot.first_start.done():
+            slot.first_start.set_result(None)
+        return True
+
+    def _failed(self, slot: Slot, error: LoadFailed) -> None:
+        slot.last_error, slot.brief_error = str(error), error.brief
+        slot.out_of_memory = error.out_of_memory
+        if error.failure is not None:
+            slot.failed = (time.time(), error.failure)
+        if not slot.first_start.done():
+            slot.first_start.set_exception(error)
+
+    async def _serve(self, slot: Slot) -> tuple[str, bool]:
+        """READY: wait until the worker has ended. Return the cause in one word, and whether its successor may be
+        started at once: where the end was not the model's fault, or the model has worked before.
+        """
+        worker = slot.worker
+        assert worker is not None
+        reason = await asyncio.shield(worker.ended)
+        self._launcher.seats.leave(slot.name)
+        slot.failed = slot.last_failure
+        slot.worker, slot.gpus = None, ()
+        slot.last_error = f"{slot.name} {reason}"
+        return worker.cause, worker.has_answered or worker.cause == "gpu_lost"
+
     def _give_up(self, slot: Slot) -> None:
         slot.state = SlotState.GIVEN_UP
         log.error("%s is given up: it could not be started for %g s (maxRetryTimeoutInSec)", slot.name, self._max_retry)
@@ -237,47 +325,12 @@ class Pool:
             self._hopeless()
 
     def _withdraw(self, slot: Slot) -> None:
+        """Take a slot without a process out of the pool; whoever waits for its first start need not wait longer."""
         slot.state = SlotState.STOPPING
         if slot in self.slots:
             self.slots.remove(slot)
         if not slot.first_start.done():
             slot.first_start.set_result(None)
-
-    async def _start(self, slot: Slot) -> bool:
-        started = asyncio.get_running_loop().time()
-        try:
-            slot.worker, slot.gpus = await self._launcher.launch(slot.name, len(self.slots))
-        except LoadFailed as error:
-            slot.last_error, slot.brief_error = str(error), error.brief
-            slot.out_of_memory = error.out_of_memory
-            if error.failure is not None:
-                slot.failed = (time.time(), error.failure)
-            if not slot.first_start.done():
-                slot.first_start.set_exception(error)
-            return False
-        except asyncio.CancelledError:
-            slot.first_start.cancel()
-            raise
-        if slot.state is SlotState.STOPPING:  # decided in the moment between its load and this line
-            await slot.worker.stop(0.0)
-            self._vacate(slot)
-            slot.first_start.cancel()
-            return False
-        slot.state = SlotState.READY
-        self.ready_since = asyncio.get_running_loop().time()
-        slot.last_error = ""
-        if slot.recovering:
-            log.info("Auto recovery succeeded, reset recoveryStartTS")
-            slot.recovering = False
-        self._launcher.observer.loaded(slot.name, (asyncio.get_running_loop().time() - started) * 1000.0)
-        if not slot.first_start.done():
-            slot.first_start.set_result(None)
-        return True
-
-    def _vacate(self, slot: Slot) -> None:
-        self._launcher.seats.leave(slot.name)
-        slot.failed = slot.last_failure
-        slot.worker, slot.gpus = None, ()
 
 
 def _worth(slot: Slot) -> tuple[bool, bool, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import os
 import signal
 import socket
@@ -22,18 +23,24 @@ from .shared_memory import Requests, Results, shared
 from .threads import Threads
 from .torchrun import handed_out, torchrun_command
 
+log = logging.getLogger(__name__)
+
 LINE_LIMIT = 16_384  # bytes; a longer line is logged in pieces, so that a handler printing megabytes costs no memory
 
 # Bytes that one side may be ahead of the other. With the system's 208 KiB a body of 1 MB costs five changes between the
 # processes; it may allow less than this, silently.
 _AHEAD = 1 << 20
 
+# Seconds that a process may take to end after SIGKILL. One that hangs in a driver takes for ever, and is left behind.
+KILL_WAIT = 10.0
+
 LineSink = Callable[[str, str], None]  # (stream: "stdout" or "stderr", line)
 
 
 class LocalProcess:
     """A backend process. `socket` is the front's end of the conversation; `exited` resolves to the return code
-    (negative: the signal that killed it) as soon as it is dead. With `results` it has the requests' memory, too.
+    (negative: the signal that killed it) as soon as it is dead, or KILL_WAIT seconds after `kill` was called. With
+    `results` it has the requests' memory, too.
     """
 
     def __init__(
@@ -52,10 +59,16 @@ class LocalProcess:
         self._popen = popen
         self._groups = [popen.pid]  # of processes that end with this one; a torchrun's ranks have one each
         self._pipes: list[asyncio.ReadTransport] = []
+        self._reading: asyncio.Task[None] | None = None
+        self._killed: asyncio.TimerHandle | None = None
         self._pidfd = os.pidfd_open(popen.pid)
         asyncio.get_running_loop().add_reader(self._pidfd, self._reap)
 
-    async def read_output(self, sink: LineSink) -> None:
+    def read_output(self, sink: LineSink) -> None:
+        """Begin to pass on what it prints."""
+        self._reading = asyncio.get_running_loop().create_task(self._connect_pipes(sink))
+
+    async def _connect_pipes(self, sink: LineSink) -> None:
         loop = asyncio.get_running_loop()
         for stream, pipe in (("stdout", self._popen.stdout), ("stderr", self._popen.stderr)):
             transport, _ = await loop.connect_read_pipe(lambda stream=stream: _Lines(stream, sink), pipe)
@@ -78,18 +91,32 @@ class LocalProcess:
         if not self.exited.done():
             self.settle()
             self._kill_groups()
+            if self._killed is None:
+                self._killed = asyncio.get_running_loop().call_later(KILL_WAIT, self._forsake)
 
     def _kill_groups(self) -> None:
         for group in self._groups:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGKILL)
 
+    def _forsake(self) -> None:
+        """Count it as dead although it is not: nobody shall wait for it for ever. It is reaped if it ends after all."""
+        log.error(
+            "The process %d was killed %g s ago and has not ended: it hangs in the kernel, most often in a driver. What"
+            " it holds, GPU memory included, is free when it ends or the host is started anew.",
+            *(self.pid, KILL_WAIT),
+        )
+        self.exited.set_result(-signal.SIGKILL)
+
     def _reap(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
         code = self._popen.wait()
         self._kill_groups()  # children that the handler left in them
-        self.exited.set_result(code)
+        if self._killed is not None:
+            self._killed.cancel()
+        if not self.exited.done():
+            self.exited.set_result(code)
         # The pipes end by themselves, unless a stray grandchild in a session of its own holds them open.
         asyncio.get_running_loop().call_later(1.0, self._close_pipes)
 
@@ -124,7 +151,7 @@ class _Lines(asyncio.Protocol):
             self._sink(self._stream, line[start : start + LINE_LIMIT].decode("utf-8", "replace").rstrip("\r"))
 
 
-async def spawn(
+def spawn(
     name: str,
     environment: Mapping[str, str],
     sink: LineSink,
@@ -133,7 +160,9 @@ async def spawn(
     requests: Requests | None = None,
 ) -> LocalProcess:
     """Start `python -m torchserve.core.backend` for the worker `name`, by torchrun if it has ranks; these share no
-    memory with the front. Raises OSError if the system refuses.
+    memory with the front. Raises OSError if the system refuses; nothing has been started then.
+
+    It doesn't wait for anything, so that no cancellation can fall between the start and the caller, who must end it.
     """
     python = python or sys.executable
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -158,8 +187,14 @@ async def spawn(
         ours.close()
         raise
     ours.setblocking(False)
-    process = LocalProcess(popen, ours, torchrun=parallel is not None and parallel.ranks > 0, results=results)
-    await process.read_output(sink)
+    try:
+        process = LocalProcess(popen, ours, torchrun=parallel is not None and parallel.ranks > 0, results=results)
+    except OSError:  # there is no descriptor left to watch it by
+        ours.close()
+        with popen:
+            popen.kill()
+        raise
+    process.read_output(sink)
     return process
 
 

@@ -20,7 +20,9 @@ from ..errors import HandlerFailed, WorkerDied
 from ..payload import Body, Payload
 from ..wire.frames import Frame, FrameError, FrameReader, encode
 from ..wire.messages import Answer, Failure, Load, Loaded, PartHead, Partial, Predict, Row, ToFront
+from .load_failed import LoadFailed
 from .observer import WorkerObserver
+from .opening import Opening
 from .outcomes import outcomes_of, replies
 from .shared_memory import Requests
 from .spawn_local import LocalProcess, describe_exit
@@ -36,19 +38,6 @@ EVACUATION = 10.0  # seconds that a batch may still take on a GPU that is lost; 
 HANDING_OVER = 1.5e-4
 MOST_RUNS = 1000  # requests at a time in one worker with an asynchronous handler; the others wait in the queue
 STOP_GRACE = 2.0  # seconds a worker may take to end after its socket was closed, before it is killed
-
-
-class LoadFailed(Exception):
-    """The worker could not load its model; the traceback, if there is one, is in the model log."""
-
-    def __init__(
-        self, message: str, *, out_of_memory: bool = False, brief: str = "", failure: Failure | None = None
-    ) -> None:
-        """`brief` is what the log says, where the traceback stands already."""
-        super().__init__(message)
-        self.out_of_memory = out_of_memory
-        self.brief = brief or message
-        self.failure = failure
 
 
 class Worker(asyncio.BufferedProtocol):
@@ -97,6 +86,7 @@ class Worker(asyncio.BufferedProtocol):
             process.results.lend if process.results is not None else None,
         )
         self._transport: asyncio.WriteTransport | None = None
+        self._connecting = False
         self._loaded: asyncio.Future[Loaded] = loop.create_future()
         # By the batch's number, in the order in which they were sent. An asynchronous handler runs many at a time; of
         # another the second waits in the socket, so that no time is lost between the two.
@@ -115,17 +105,13 @@ class Worker(asyncio.BufferedProtocol):
     # ---- life
 
     async def load(self, timeout: float) -> None:
-        """Connect and load the model; on success the scheduler gets this worker.
-
-        Raises LoadFailed within `timeout` seconds; the process is then gone or being killed.
+        """Connect and have the process load the model, within `timeout` seconds. Raises LoadFailed. `open` comes next,
+        or, after any exception, `discard`.
         """
+        self._connecting = True
         await self._loop.create_unix_connection(lambda: self, sock=self.process.socket)
         self._send(encode(self._load))
-        try:
-            done, _ = await asyncio.wait([self._loaded], timeout=timeout)
-        except asyncio.CancelledError:
-            self._kill("was stopped while it loaded the model")
-            raise
+        done, _ = await asyncio.wait([self._loaded], timeout=timeout)
         if not done:
             self._kill(f"did not load the model in {timeout:g} s (startupTimeout)")
             raise LoadFailed(f"Backend worker did not respond in given time: {self.name} {self._verdict}")
@@ -139,23 +125,42 @@ class Worker(asyncio.BufferedProtocol):
             )
         self.notes = loaded.notes
         self.process.settle()
-        self._open()
+
+    def open(self) -> None:
+        """Have the scheduler hand it batches from now on. Nothing happens if the process has ended already."""
+        if not self.ended.done():
+            self._open()
+
+    async def discard(self, *, at_once: bool) -> None:
+        """End a process that doesn't serve yet, and return when it is gone. Unless `at_once` it may say first what went
+        wrong: what could not load its model ends by itself.
+        """
+        self.stopping = True
+        if at_once:
+            self._kill("was stopped while it loaded the model")
+        await self._wait_for_end()
 
     async def stop(self, grace: float) -> None:
-        """Take no more work, let the running batch finish for at most `grace` seconds, then end the process."""
+        """Take no more work, let the running batch finish for at most `grace` seconds, then end the process.
+
+        It may be called again, for a shorter `grace`.
+        """
         self.stopping = True
         self._scheduler.detach(self._opening)
         if self._runs:
-            self._finished = self._loop.create_future()
+            self._finished = self._finished or self._loop.create_future()
             await asyncio.wait([self._finished, self.ended], timeout=grace, return_when=asyncio.FIRST_COMPLETED)
         if self._runs:
             self._kill(f"was stopped while it still ran a batch after {grace:g} s")
         elif self._transport is not None:
             self._transport.close()
+        await self._wait_for_end()
+
+    async def _wait_for_end(self) -> None:
         _, late = await asyncio.wait([self.ended], timeout=STOP_GRACE)
         if late:
             self._kill("did not end when it was told to")
-            await self.ended
+            await asyncio.wait([self.ended])  # awaited alone, a cancellation of this would cancel the future
 
     def evacuate(self, reason: str) -> None:
         """Its GPU is lost: take no more work, and end once the running batch has, or EVACUATION seconds are over."""
@@ -233,6 +238,8 @@ class Worker(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's transports share no base with asyncio's
+        if self.ended.done():
+            transport.close()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._reader.get_buffer()
@@ -327,7 +334,7 @@ class Worker(asyncio.BufferedProtocol):
         self.cause = self.cause or ("killed" if code < 0 else "exited")
         if self._transport is not None:
             self._transport.close()
-        else:
+        elif not self._connecting:  # otherwise a transport is about to be made of it, and closed then
             self.process.socket.close()
         if not self._loaded.done():
             self._loaded.set_result(Loaded(507 if code in _KILLED else 500, f"Worker died. {self.name} {reason}"))
@@ -352,23 +359,6 @@ class Worker(asyncio.BufferedProtocol):
         )
         # TorchServe takes a SIGKILL that it did not send itself for the system's out-of-memory killer.
         return WorkerDied(text, out_of_memory=code in _KILLED and self._verdict is None)
-
-
-class Opening:
-    """Room for one more batch in a worker with an asynchronous handler; the scheduler's runner of that batch alone."""
-
-    __slots__ = ("_worker", "device", "name")
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self.device = worker.device
-        self.name = worker.name
-
-    def run(self, batch: Batch) -> None:
-        self._worker.run(batch)
-
-    def batch_started(self, batch: Batch) -> None:
-        raise AssertionError("it takes one batch in all")
 
 
 @dataclass(slots=True)

@@ -20,9 +20,9 @@ from .doubles import CPU_ONLY, folder
 class House:
     """A control plane with everything real behind it."""
 
-    def __init__(self, home: Path, **settings: Any) -> None:
+    def __init__(self, home: Path, seats: GpuSeats | None = None, **settings: Any) -> None:
         self.store, self.work = home / "store", home / "work"
-        self.registry, self.metrics, self.seats = Registry(), MetricStore(), GpuSeats(0)
+        self.registry, self.metrics, self.seats = Registry(), MetricStore(), seats or GpuSeats(0)
         self.plane = ControlPlane(
             replace(CPU_ONLY, model_store=self.store, **settings), self.registry, self.metrics, self.seats, self.work
         )

@@ -1,0 +1,18 @@
+"""LoadFailed: why a worker doesn't serve."""
+
+from __future__ import annotations
+
+from ..wire.messages import Failure
+
+
+class LoadFailed(Exception):
+    """The worker could not load its model; the traceback, if there is one, is in the model log."""
+
+    def __init__(
+        self, message: str, *, out_of_memory: bool = False, brief: str = "", failure: Failure | None = None
+    ) -> None:
+        """`brief` is what the log says, where the traceback stands already."""
+        super().__init__(message)
+        self.out_of_memory = out_of_memory
+        self.brief = brief or message
+        self.failure = failure

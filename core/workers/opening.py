@@ -1,0 +1,33 @@
+"""Opening: what a scheduler knows of a worker with an asynchronous handler, which runs many batches side by side."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ...scheduler.job import Batch
+
+
+class _Many(Protocol):
+    """A worker that takes a batch while it runs others."""
+
+    name: str
+    device: str
+
+    def run(self, batch: Batch) -> None: ...
+
+
+class Opening:
+    """Room for one more batch in such a worker; the scheduler's runner of that batch alone."""
+
+    __slots__ = ("_worker", "device", "name")
+
+    def __init__(self, worker: _Many) -> None:
+        self._worker = worker
+        self.device = worker.device
+        self.name = worker.name
+
+    def run(self, batch: Batch) -> None:
+        self._worker.run(batch)
+
+    def batch_started(self, batch: Batch) -> None:
+        raise AssertionError("it takes one batch in all")
