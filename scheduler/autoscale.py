@@ -1,7 +1,20 @@
 """Autoscaler: how many workers a model should have, within its bounds, from what arrives, waits and takes. Pure.
 
-What it compares is the load: the workers that would be busy all the time if batches had the size that pays. Between
-the load at which it adds workers and the one at which it takes one away lies a wide gap, and time: it does not flap.
+What it compares is the load: the number of workers that would be busy all the time if batches had the size that pays,
+that is, what arrives per second and what waits (to be worked off in CATCH_UP s), times the seconds of a worker that a
+request takes.
+
+    more workers     requests waited with no worker free for more than CROWDED of the last seconds, and the load is over
+                     HIGH per worker: so many are added that it is AIM per worker. None is added while one still loads,
+                     while the latest addition is on trial, or for RETRY s after one could not be added.
+    trial            added workers that share a GPU, or cores, with the others may only slow these down. If it is still
+                     crowded when they have served for PROOF s, and they have not added at least WORTH of their share,
+                     the number goes back to what it was, and no more are tried for REGRET s.
+    one worker less  it was not crowded, and the load was under LOW per worker that would be left, for `down_after` s
+                     without a break.
+
+Between the load that adds workers and the one that takes one away lies a wide gap, and time, so that the number does
+not flap.
 """
 
 from __future__ import annotations
@@ -11,19 +24,19 @@ from dataclasses import dataclass
 
 HIGH = 0.8  # load per worker above which there are too few, if requests wait as well
 AIM = 0.7  # load per worker that is aimed at then
-LOW = 0.5  # load per worker, one worker less, below which there is one too many
+LOW = 0.5  # load per worker, with one worker less, below which there is one too many
 MEMORY = 5.0  # s: how far back arrivals and waiting are looked at
 CROWDED = 0.5  # share of that time in which requests waited and no worker was free
 CATCH_UP = 10.0  # s in which what waits should be worked off
 PROOF = 15.0  # s that new workers have to show that they help, in a crowd that lasts
-WORTH = 0.25  # share of their part in the work that they have to add: less, and they only slow the others down
-REGRET = 600.0  # s without a further try once they did not
-_MOMENT = 1e-3  # s: no rate can be told of less
-RETRY = 60.0  # s without a further try once a worker could not be added
+WORTH = 0.25  # least share of their part in the work that they have to add
+REGRET = 600.0  # s without a further addition once one did not help
+RETRY = 60.0  # s without a further addition once a worker could not be added
+_MIN_INTERVAL = 1e-3  # s between two observations that give a rate
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observation:
     """The state of a model at one moment.
 
     `arrived` counts its requests from its beginning, refused ones included; `seconds_per_job` is the seconds of a
@@ -42,7 +55,7 @@ class Seen:
 
 @dataclass(slots=True)
 class _Trial:
-    """Workers were added: from `before` to `after`. `since` then all of them serve."""
+    """An addition of workers, from `before` to `after`, that has yet to help; all of them serve `since` (s) then."""
 
     before: int
     after: int
@@ -51,80 +64,84 @@ class _Trial:
 
 
 class Autoscaler:
-    """One model's. Ask it about every second; `load` and `crowded` are what it went by."""
+    """The autoscaler of one model. `load` and `crowded` are what its latest decision went by."""
 
     __slots__ = (
-        "_arrived", "_calm", "_ceiling", "_closed", "_down_after", "_rate", "_regret", "_then", "_trial", "crowded",
-        "load",
+        "_arrived", "_calm_since", "_ceiling", "_ceiling_until", "_closed_until", "_down_after", "_observed_at",
+        "_rate", "_trial", "crowded", "load",
     )  # fmt: skip
 
     def __init__(self, down_after: float) -> None:
-        """A worker is taken away once there was one too many for `down_after` seconds without a break."""
+        """Take a worker away once there was one too many for `down_after` seconds without a break."""
         self.load = 0.0
         self.crowded = 0.0
         self._down_after = down_after
         self._arrived = 0
-        self._rate = 0.0
-        self._then: float | None = None
-        self._calm: float | None = None  # since when there has been one too many
-        self._closed = -math.inf  # until then none is added
+        self._rate = 0.0  # arrivals per second, averaged
+        self._observed_at: float | None = None
+        self._calm_since: float | None = None  # since when there has been one too many
+        self._closed_until = -math.inf  # no worker is added until then
         self._trial: _Trial | None = None
-        self._ceiling, self._regret = 0, -math.inf  # more than so many did not help; until when that is believed
+        self._ceiling, self._ceiling_until = 0, -math.inf  # more workers than this did not help; believed until then
 
-    def wanted(self, seen: Seen, now: float) -> int:
-        """How many workers there should be, starting ones included."""
-        self._look(seen, now)
-        here = min(max(seen.workers, seen.minimum), seen.maximum)
-        if not seen.workers:  # nothing runs, because nobody asked for it
-            return here
-        if self._trial is not None and self._in_vain(self._trial, seen, here, now):
-            return max(self._ceiling, seen.minimum)
-        if self.crowded > CROWDED and self.load > HIGH * here:
-            self._calm = None
-            most = seen.maximum if now >= self._regret else min(self._ceiling, seen.maximum)
-            if here < most and not seen.loading and self._trial is None and now >= self._closed:
-                more = min(max(math.ceil(self.load / AIM), here + 1), most)
-                self._trial = _Trial(here, more, seen.seconds_per_job)
-                return more
-        elif here > max(seen.minimum, 1) and self.crowded <= CROWDED and self.load < LOW * (here - 1):
-            if self._calm is None:
-                self._calm = now
-            elif now - self._calm >= self._down_after:
-                self._calm = now
-                return here - 1
+    def wanted(self, observed: Observation, now: float) -> int:
+        """Return how many workers there should be, those that are starting included. Call it about every second."""
+        self._update(observed, now)
+        workers = min(max(observed.workers, observed.minimum), observed.maximum)
+        if not observed.workers:  # nothing runs, because nobody asked for it
+            return workers
+        if self._trial is not None and self._trial_failed(self._trial, observed, workers, now):
+            return max(self._ceiling, observed.minimum)
+        if self.crowded > CROWDED and self.load > HIGH * workers:
+            self._calm_since = None
+            return self._more(observed, workers, now)
+        if workers > max(observed.minimum, 1) and self.crowded <= CROWDED and self.load < LOW * (workers - 1):
+            if self._calm_since is None:
+                self._calm_since = now
+            elif now - self._calm_since >= self._down_after:
+                self._calm_since = now
+                return workers - 1
         else:
-            self._calm = None
-        return here
+            self._calm_since = None
+        return workers
 
     def failed(self, now: float) -> None:
-        """A worker that it wanted could not be added."""
-        self._closed = now + RETRY
+        """Note that a worker that was wanted could not be added."""
+        self._closed_until = now + RETRY
 
-    def _in_vain(self, trial: _Trial, seen: Seen, here: int, now: float) -> bool:
-        """Whether what was added has had its time, and the workers do hardly more than before: they share a GPU, or
-        cores, that had no more to give.
-        """
-        if here != trial.after or self.crowded <= CROWDED:  # others have changed it, or it sufficed
+    def _more(self, observed: Observation, workers: int, now: float) -> int:
+        """Return the number of workers that brings the load to AIM each, and begin its trial, if any may be added."""
+        most = observed.maximum if now >= self._ceiling_until else min(self._ceiling, observed.maximum)
+        if workers >= most or observed.loading or self._trial is not None or now < self._closed_until:
+            return workers
+        more = min(max(math.ceil(self.load / AIM), workers + 1), most)
+        self._trial = _Trial(workers, more, observed.seconds_per_job)
+        return more
+
+    def _trial_failed(self, trial: _Trial, observed: Observation, workers: int, now: float) -> bool:
+        """Return whether the added workers have had their time and did not help; a trial that is over is forgotten."""
+        if workers != trial.after or self.crowded <= CROWDED:  # others have changed the number, or it sufficed
             self._trial = None
-        elif seen.loading:
+        elif observed.loading:
             trial.since = None
         elif trial.since is None:
             trial.since = now
         elif now - trial.since >= PROOF:
             self._trial = None
-            share = trial.after / trial.before
-            if share * trial.seconds_per_job < (1.0 + WORTH * (share - 1.0)) * seen.seconds_per_job:
-                self._ceiling, self._regret = trial.before, now + REGRET
+            growth = trial.after / trial.before
+            if growth * trial.seconds_per_job < (1.0 + WORTH * (growth - 1.0)) * observed.seconds_per_job:
+                self._ceiling, self._ceiling_until = trial.before, now + REGRET
                 return True
         return False
 
-    def _look(self, seen: Seen, now: float) -> None:
-        if self._then is None:
-            self._then, self._arrived = now, seen.arrived
-        passed = now - self._then
-        if passed >= _MOMENT:
+    def _update(self, observed: Observation, now: float) -> None:
+        """Update the moving averages, and `load` by them."""
+        if self._observed_at is None:
+            self._observed_at, self._arrived = now, observed.arrived
+        passed = now - self._observed_at
+        if passed >= _MIN_INTERVAL:
             weight = -math.expm1(-passed / MEMORY)
-            self._rate += weight * ((seen.arrived - self._arrived) / passed - self._rate)
-            self.crowded += weight * ((seen.queued > 0 and seen.free == 0) - self.crowded)
-            self._then, self._arrived = now, seen.arrived
-        self.load = seen.seconds_per_job * (self._rate + seen.queued / CATCH_UP)
+            self._rate += weight * ((observed.arrived - self._arrived) / passed - self._rate)
+            self.crowded += weight * ((observed.queued > 0 and observed.free == 0) - self.crowded)
+            self._observed_at, self._arrived = now, observed.arrived
+        self.load = observed.seconds_per_job * (self._rate + observed.queued / CATCH_UP)

@@ -26,9 +26,9 @@ _UNCORRECTED = (pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_
 
 @dataclass(frozen=True, slots=True)
 class _Device:
-    """A GPU or MIG instance that NVML lists. `handle` is None, and `uuid` maybe empty, for one that doesn't answer.
+    """A GPU or MIG instance that NVML lists; `ordinal` and `gpu` (uuid) are those of the GPU that it is on.
 
-    `ordinal` and `gpu` (uuid) are those of the GPU it is on.
+    If it doesn't answer, `handle` is None, `error` says why, and `uuid` may be empty.
     """
 
     ordinal: int
@@ -39,10 +39,10 @@ class _Device:
 
 
 def probe() -> tuple[Gpu, ...]:
-    """The visible GPUs that answer, by CUDA_VISIBLE_DEVICES; none without driver or library. Never raises.
+    """Return the GPUs that CUDA_VISIBLE_DEVICES leaves visible and that answer; none without driver or library.
 
-    One that doesn't answer is left out with a warning. Of a GPU in MIG mode each instance counts as one. NVML is
-    started and ended per call, which may take seconds on a sick driver: call it in a thread.
+    A GPU that doesn't answer is left out with a warning; this never raises. Of a GPU in MIG mode each instance counts
+    as one. NVML is started and ended by each call, which may take seconds on a sick driver, or hang.
     """
     try:
         pynvml.nvmlInit()
@@ -60,14 +60,14 @@ def probe() -> tuple[Gpu, ...]:
 
 
 class Xids:
-    """The driver's reports of faults (XID events). Keeps NVML started, without which they are lost."""
+    """A collector of the driver's reports of faults (XID events). It keeps NVML started, or they would be lost."""
 
     def __init__(self) -> None:
         self._events: object | None = None
         self._registered: set[str] = set()
 
     def take(self) -> list[tuple[str, int]]:
-        """(uuid of the GPU, XID) of each event since the last call; never waits. Empty where NVML has no events."""
+        """Return (uuid of the GPU, XID) of each event since the last call, without waiting; [] without events."""
         found: list[tuple[str, int]] = []
         with contextlib.suppress(pynvml.NVMLError):  # a time-out, which means: no more of them
             self._register()
@@ -77,6 +77,7 @@ class Xids:
         return found
 
     def _register(self) -> None:
+        """Have NVML report the faults of GPUs that are new since the last call."""
         if self._events is None:
             pynvml.nvmlInit()
             self._events = pynvml.nvmlEventSetCreate()
@@ -135,7 +136,7 @@ def _instances(ordinal: int, gpu: str, parent: object) -> Iterator[_Device]:
 
 
 def _select(spec: str | None, devices: list[_Device]) -> list[_Device]:
-    """Read CUDA_VISIBLE_DEVICES as CUDA does.
+    """Return the devices that CUDA_VISIBLE_DEVICES names, read as CUDA reads it.
 
     The first entry decides between indices and uuids; the list ends at the first entry that is not of that kind, or
     names nothing, or more than one; a repeated entry hides all. An index is a GPU with all its MIG instances.
@@ -161,7 +162,7 @@ def _numbered(entry: str, devices: list[_Device]) -> list[_Device]:
 
 
 def _named(entry: str, devices: list[_Device]) -> list[_Device]:
-    """By a whole uuid or the beginning of one."""
+    """Return the devices with a uuid that is, or begins with, `entry`."""
     if entry.startswith("GPU-"):
         named = [device for device in devices if device.gpu.startswith(entry)]
         unique = len({device.ordinal for device in named}) == 1
@@ -171,7 +172,7 @@ def _named(entry: str, devices: list[_Device]) -> list[_Device]:
     else:
         return []
     if not named and any(not device.uuid for device in devices):
-        # It may be one that doesn't even say its uuid: that is no reason to hide the entries behind it.
+        # It may name a GPU that doesn't even say its uuid, which is no reason to hide the entries behind it.
         return [_Device(-1, entry, entry, None, "no GPU that answers has this uuid")]
     return named if unique else []
 
@@ -192,6 +193,7 @@ def _measure(devices: list[_Device]) -> tuple[Gpu, ...]:
 
 
 def _gpu(index: int, device: _Device, visible: int) -> Gpu | None:
+    """Return the state of a device; None if NVML has no handle of it. Raises NVMLError."""
     handle = device.handle
     if handle is None:
         return None
@@ -209,15 +211,15 @@ def _gpu(index: int, device: _Device, visible: int) -> Gpu | None:
         total,
         free,
         visible,
-        _told(lambda: float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu), None),
+        _ask(lambda: float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu), None),
         device.gpu,
-        _told(lambda: int(pynvml.nvmlDeviceGetTotalEccErrors(handle, *_UNCORRECTED)), None),
-        _told(lambda: _processes(handle), {}),
+        _ask(lambda: int(pynvml.nvmlDeviceGetTotalEccErrors(handle, *_UNCORRECTED)), None),
+        _ask(lambda: _processes(handle), {}),
     )
 
 
-def _told(ask: Callable[[], T], otherwise: T) -> T:
-    """What is only nice to know must not cost a GPU: MIG instances and small GPUs don't tell all of it."""
+def _ask(ask: Callable[[], T], otherwise: T) -> T:
+    """Return what NVML says, or `otherwise`: some GPUs don't say everything, and can be used all the same."""
     try:
         return ask()
     except pynvml.NVMLError:

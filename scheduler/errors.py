@@ -1,4 +1,4 @@
-"""What the scheduler refuses with. No model names and no HTTP: whoever calls adds those."""
+"""The errors with which the scheduler refuses. They name no model and no HTTP status: the caller adds those."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MIB = 1 << 20
 
 
 class SchedulerError(Exception):
-    """Base of the scheduler's refusals."""
+    """The base of the scheduler's refusals."""
 
 
 class QueueFull(SchedulerError):
@@ -22,7 +22,7 @@ class QueueFull(SchedulerError):
 
 
 class TooManySequences(QueueFull):
-    """There are `limit` sequences already, and the job would begin another."""
+    """There are `limit` sequences already, and the job would begin another one."""
 
 
 class SequenceEnded(SchedulerError):
@@ -43,7 +43,7 @@ class JobExpired(SchedulerError):
 
 
 class WouldBeLate(SchedulerError):
-    """The job could not be answered in time: that would take `needed` s, of which it has `left`."""
+    """The job could not be answered in time: that would take `needed` s, and it has `left` s."""
 
     def __init__(self, needed: float, left: float) -> None:
         super().__init__(f"would take {needed:.3f} s and has {left:.3f} s left")
@@ -56,7 +56,7 @@ class QueueClosed(SchedulerError):
 
 
 class OutcomeMismatch(SchedulerError):
-    """A runner answered `outcomes` times for a batch of `jobs` jobs."""
+    """A runner gave `outcomes` outcomes for a batch of `jobs` jobs."""
 
     def __init__(self, outcomes: int, jobs: int) -> None:
         super().__init__(f"{outcomes} outcomes for a batch of {jobs} jobs")
@@ -65,7 +65,7 @@ class OutcomeMismatch(SchedulerError):
 
 
 class NoRoom(SchedulerError):
-    """No GPU has `least` bytes; `rooms` are the GPUs asked, each with the bytes that could be promised."""
+    """No GPU has room for `least` bytes; `rooms` are the GPUs asked, each with the bytes that could be promised."""
 
     def __init__(self, least: int, rooms: Sequence[tuple[Gpu, int]]) -> None:
         there = "; ".join(
@@ -78,7 +78,7 @@ class NoRoom(SchedulerError):
 
 
 class GpuLoading(SchedulerError):
-    """The GPU of choice, number `index`, loads another model: its room is known only after that."""
+    """The GPU of choice, number `index`, is loading another model: its room is known only after that."""
 
     def __init__(self, index: int) -> None:
         super().__init__(f"GPU {index} is loading another model")

@@ -12,7 +12,7 @@ from .placement import Claim, place_all
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """A model whose `workers` may be ended when their memory is needed; `used` is when it last had a request."""
+    """A model whose `workers` may be ended if their memory is needed; `used` is the time (s) of its latest request."""
 
     name: str
     workers: frozenset[str]
@@ -27,9 +27,10 @@ def victims(
     count: int,
     residents: Iterable[Resident],
 ) -> list[Resident] | None:
-    """Whom to end, so that `place_all` finds room: of those that were used longest ago no more than it takes.
+    """Return the models to end so that `place_all` finds room for `claim` on `count` GPUs.
 
-    None where ending all of them would not help, or nothing would.
+    Those that were used longest ago go first, and no more of them than it takes. None if ending all of them would not
+    make enough room, or if what is wrong is not the room.
     """
 
     def fits(chosen: Collection[Resident]) -> bool:
@@ -37,7 +38,7 @@ def victims(
         try:
             place_all(*_without(ended, gpus, leases), claim, headroom, count)
         except GpuLoading:
-            return True  # there is room, and it has only to wait for it
+            return True  # there is room, once the other model has loaded
         except (NoRoom, ValueError):
             return False
         return True
@@ -48,7 +49,8 @@ def victims(
         if not waiting:
             return None
         chosen.append(waiting.pop(0))
-    for each in reversed(chosen[:-1]):  # the last one is needed, or the loop had ended before it
+    # An earlier one may be superfluous now. The last one is needed, or the loop would have ended before it.
+    for each in reversed(chosen[:-1]):
         rest = [other for other in chosen if other is not each]
         if fits(rest):
             chosen = rest
@@ -56,7 +58,7 @@ def victims(
 
 
 def _without(ended: frozenset[str], gpus: Sequence[Gpu], leases: Sequence[Lease]) -> tuple[list[Gpu], list[Lease]]:
-    """As it would be without these workers: what they hold is free, what was promised to them is not."""
+    """Return the GPUs and leases as they would be without these workers: what they hold is free, their leases end."""
     freed: dict[str, int] = {}
     for lease in leases:
         if lease.worker in ended:

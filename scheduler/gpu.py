@@ -1,4 +1,4 @@
-"""Gpu: one GPU, or one MIG instance, at one moment; Lease: memory of it that is promised to a worker."""
+"""Gpu: the state of one GPU or MIG instance at one moment; Lease: memory of it that is promised to a worker. Pure."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ FATAL_XIDS = {
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """Memory in bytes, 0 where the driver doesn't say (memory shared with the CPU); utilization in percent and
-    `ecc_errors` (uncorrected, since the driver was loaded) None where it doesn't say.
+    """A GPU, or a MIG instance, at one moment.
 
-    `index` is its place among the `visible` ones, counting those that don't answer. A worker is tied to it by
-    CUDA_VISIBLE_DEVICES=`uuid`: NVML's order and CUDA's may differ, and both may change at a boot. `board` is the uuid
-    of the GPU that it is an instance of, or its own. `processes` are bytes by pid of the host; `sick` says why no
-    worker belongs there.
+    `index` is its place among the `visible` GPUs, counting those that don't answer. A worker is tied to the GPU by
+    CUDA_VISIBLE_DEVICES=`uuid`: NVML's order and CUDA's may differ, and both may change at a boot. `total` and `free`
+    are bytes, 0 if the driver doesn't say (memory shared with the CPU). `utilization` (percent) and `ecc_errors`
+    (uncorrected, since the driver was loaded) are None if the driver doesn't say. `board` is the uuid of the GPU that a
+    MIG instance is part of, or the GPU's own. `processes` maps pids of the host to bytes. `sick` says why the GPU must
+    not get a worker; "" if it may.
     """
 
     index: int
@@ -44,7 +45,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """`need` bytes of a GPU for one worker of `model`; `held` of them the driver counts as used already."""
+    """A promise of `need` bytes of a GPU to one worker of `model`; the driver counts `held` of them as used already."""
 
     uuid: str
     worker: str
@@ -54,6 +55,6 @@ class Lease:
     loading: bool = True
 
     @property
-    def coming(self) -> int:
-        """Bytes that the worker may still take."""
+    def outstanding(self) -> int:
+        """The bytes that the worker may still take."""
         return max(0, self.need - self.held)

@@ -1,7 +1,9 @@
-"""The process that asks the driver: `python -m torchserve.scheduler.gpu_process`. A sick driver hangs whoever calls it,
-beyond any signal's reach, so the server lets this process do it.
+"""The process that asks the driver: `python -m torchserve.scheduler.gpu_process`.
 
-A line on stdin asks; a line of JSON answers: {"gpus": [...], "xids": [[uuid, xid], ...], "log": [[level, text], ...]}.
+A sick driver hangs the process that calls it, beyond any signal's reach, so the server leaves the calls to this one.
+Each line on stdin is answered by a line of JSON:
+
+    {"gpus": [...], "xids": [[uuid, xid], ...], "log": [[level, text], ...]}
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ import sys
 from .devices import Xids, probe
 
 
-class _Kept(logging.Handler):
-    """Holds what was logged until it is taken."""
+class _LogBuffer(logging.Handler):
+    """A handler that keeps what was logged until it is taken."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -30,16 +32,16 @@ class _Kept(logging.Handler):
 
 
 def main() -> None:
-    """Answer until stdin ends: the server has gone."""
-    kept = _Kept()
-    logging.getLogger().addHandler(kept)
+    """Answer until stdin ends, which means that the server has gone."""
+    buffer = _LogBuffer()
+    logging.getLogger().addHandler(buffer)
     xids = Xids()
     for _ in sys.stdin:
         gpus = probe()
         answer = {
             "gpus": [dataclasses.asdict(gpu) for gpu in gpus],
             "xids": xids.take(),
-            "log": kept.take(),
+            "log": buffer.take(),
         }
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()

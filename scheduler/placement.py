@@ -1,9 +1,9 @@
-"""place: which GPU the next worker gets. Pure: what is free, what is promised and what is needed are arguments."""
+"""place: which GPU the next worker gets. Pure: what is free, promised and needed are arguments."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from .errors import GpuLoading, NoRoom
@@ -15,7 +15,11 @@ TOLERANCE = 512 << 20
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What the next worker asks for, in bytes: `need` is promised to it, and with less than `least` it can't run."""
+    """A claim of the next worker on one GPU, in bytes: it is promised `need`, and can't run with less than `least`.
+
+    `device_ids` are the indices among the visible GPUs that are allowed (None: all); `limit` allows only indices below
+    it.
+    """
 
     model: str = ""
     need: int = 0
@@ -25,15 +29,14 @@ class Claim:
 
 
 def place(gpus: Sequence[Gpu], leases: Sequence[Lease], claim: Claim, headroom: int = 0) -> Gpu | None:
-    """The GPU with the most room; None when there is no GPU to choose from.
+    """Return the GPU with the most room (bytes, less `headroom`); None if there is no GPU to choose from.
 
-    Those within TOLERANCE (bytes) of the best count as equal: the one with the fewest workers of this model wins, then
-    with the fewest at all, then the least busy, then the lowest index, which among idle GPUs is round robin.
-    `device_ids` are indices among the visible GPUs; `limit` leaves only those with an index below it. An id of a GPU
-    that is visible but doesn't answer, or is sick, is passed over.
+    GPUs within TOLERANCE of the best count as equal: of these the one with the fewest workers of this model wins, then
+    with the fewest at all, then one that is loading nothing, then the least busy, then the lowest index. A GPU that is
+    visible but doesn't answer, or is sick, is passed over.
 
-    Raises NoRoom when none has `least` bytes, GpuLoading when the chosen one loads another model just now, ValueError
-    for ids that don't exist or of which none can be used.
+    Raises NoRoom if no GPU has `claim.least` bytes, GpuLoading if the chosen one is loading another model, ValueError
+    for device ids that don't exist or of which none can be used.
     """
     gpus = [gpu for gpu in gpus if claim.limit is None or gpu.index < claim.limit]
     if not gpus:
@@ -57,10 +60,10 @@ def place(gpus: Sequence[Gpu], leases: Sequence[Lease], claim: Claim, headroom: 
 def place_all(
     gpus: Sequence[Gpu], leases: Sequence[Lease], claim: Claim, headroom: int = 0, count: int = 1
 ) -> tuple[Gpu, ...]:
-    """`count` different GPUs, in the order of their indices, for a worker that needs so many; `claim` is for each.
+    """Return `count` different GPUs, by index, for a worker that needs so many; `claim` is for each of them.
 
-    Each is the one that `place` would choose of those that are left; () when there is no GPU to choose from. Raises
-    as `place` does, and ValueError when there are not so many.
+    Each is the one that `place` would choose of those that are left; () if there is no GPU to choose from. Raises as
+    `place` does, and ValueError if there are fewer.
     """
     chosen: list[Gpu] = []
     allowed = {gpu.index for gpu in gpus if claim.limit is None or gpu.index < claim.limit}
@@ -77,28 +80,33 @@ def place_all(
 
 
 def room(gpu: Gpu, leases: Sequence[Lease], headroom: int) -> int:
-    """Bytes of `gpu` that may still be promised; negative where too much is in use. `gpu.total` 0: as if endless."""
+    """Return the bytes of `gpu` that may still be promised; negative if too much is in use.
+
+    A GPU of which the driver doesn't tell the memory (`total` 0) counts as endless.
+    """
     if not gpu.total:
         return 1 << 62
     here = [lease for lease in leases if lease.uuid == gpu.uuid]
-    # The second holds while a worker has given memory back that it may take again.
-    free = min(gpu.free - sum(lease.coming for lease in here), gpu.total - sum(lease.need for lease in here))
+    # The second bound is the lower one while a worker has given memory back that it may take again.
+    free = min(gpu.free - sum(lease.outstanding for lease in here), gpu.total - sum(lease.need for lease in here))
     return free - headroom
 
 
-def _preference(leases: Sequence[Lease], claim: Claim):  # noqa: ANN202 - a key for min
+def _preference(leases: Sequence[Lease], claim: Claim) -> Callable[[Gpu], tuple[float, ...]]:
+    """Return a key by which the best of equal GPUs is the smallest."""
     workers = Counter(lease.uuid for lease in leases)
     of_model = Counter(lease.uuid for lease in leases if lease.model == claim.model)
     loading = {lease.uuid for lease in leases if lease.loading}
 
     def rank(gpu: Gpu) -> tuple[float, ...]:
-        busy = (gpu.utilization or 0.0) // 25  # in quarters: a percent more or less says nothing
+        busy = (gpu.utilization or 0.0) // 25  # in quarters: a difference of a few percent says nothing
         return of_model[gpu.uuid], workers[gpu.uuid], gpu.uuid in loading, busy, gpu.index
 
     return rank
 
 
 def _usable(gpus: list[Gpu]) -> list[Gpu]:
+    """Return the GPUs that are not sick. Raises ValueError if all are."""
     well = [gpu for gpu in gpus if not gpu.sick]
     if not well:
         raise ValueError("; ".join(f"GPU {gpu.index} ({gpu.uuid}) can't be used: {gpu.sick}" for gpu in gpus))
@@ -106,6 +114,7 @@ def _usable(gpus: list[Gpu]) -> list[Gpu]:
 
 
 def _chosen(gpus: list[Gpu], claim: Claim) -> list[Gpu]:
+    """Return the GPUs that the claim's device ids name. Raises ValueError if one doesn't exist, or none answers."""
     if not claim.device_ids:
         return gpus
     visible = max(max(gpu.visible, gpu.index + 1) for gpu in gpus)

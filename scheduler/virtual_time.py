@@ -17,9 +17,10 @@ class Deadlock(RuntimeError):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Starts at `start` seconds. When nothing is ready, time jumps to the next timer; without one it raises Deadlock.
+    """An event loop that starts at `start` seconds and never sleeps.
 
-    File descriptors that are ready already are served; it never waits for one, nor for a thread.
+    When nothing is ready, time jumps to the next timer; if there is none, Deadlock is raised. File descriptors that are
+    ready are served, but the loop waits for none, nor for a thread.
     """
 
     def __init__(self, start: float = 0.0) -> None:
@@ -27,6 +28,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(_JumpingSelector(self))
 
     def time(self) -> float:
+        """Return the virtual time (s)."""
         return self._now
 
     def jump(self, timeout: float | None) -> None:
@@ -40,6 +42,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class _JumpingSelector(selectors.BaseSelector):
+    """A selector that lets virtual time pass where a real one would block."""
+
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
         self._real = selectors.DefaultSelector()

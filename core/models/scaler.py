@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from ...scheduler.autoscale import Autoscaler, Seen
+from ...scheduler.autoscale import Autoscaler, Observation
 from ...scheduler.model_scheduler import ModelScheduler
 from ..errors import WorkersFailed
 from ..workers.pool import Pool
@@ -54,7 +54,7 @@ class Scaler:
             return
         workers = len(pool.slots)
         turned_away, self.turned_away = self.turned_away, 0
-        seen = Seen(
+        observed = Observation(
             arrived=self.arrived,
             queued=scheduler.queued + turned_away,
             free=0 if turned_away else scheduler.free,
@@ -64,7 +64,7 @@ class Scaler:
             minimum=pool.minimum,
             maximum=pool.maximum,
         )
-        wanted = decides.wanted(seen, scheduler.now())
+        wanted = decides.wanted(observed, scheduler.now())
         if wanted != max(workers, pool.minimum):  # what lacks of the minimum is the pool's own affair
             log.info(
                 "%s: %d workers become %d; its load is %.2f workers, and %d requests wait",

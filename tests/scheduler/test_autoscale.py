@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchserve.scheduler.autoscale import REGRET, RETRY, Autoscaler, Seen
+from torchserve.scheduler.autoscale import REGRET, RETRY, Autoscaler, Observation
 from torchserve.scheduler.job import Batch, Job
 from torchserve.scheduler.model_scheduler import ModelScheduler
 from torchserve.scheduler.policy import BatchPolicy
 from torchserve.scheduler.virtual_time import VirtualLoop
 
 DOWN_AFTER = 60.0
-QUIET = Seen(arrived=0, queued=0, free=1, seconds_per_job=0.1, workers=1, loading=0, minimum=1, maximum=4)
+QUIET = Observation(arrived=0, queued=0, free=1, seconds_per_job=0.1, workers=1, loading=0, minimum=1, maximum=4)
 
 
 class Host:
@@ -147,7 +147,7 @@ def test_one_that_takes_its_time_to_load_is_judged_from_then_on() -> None:
 # ---- what always holds
 
 moments = st.builds(
-    Seen,
+    Observation,
     arrived=st.integers(0, 10_000),
     queued=st.integers(0, 1000),
     free=st.integers(0, 8),
@@ -160,7 +160,7 @@ moments = st.builds(
 
 
 @given(st.lists(st.tuples(moments, st.floats(0.0, 200.0)), max_size=60))
-def test_the_bounds_are_kept_whatever_is_seen(history: list[tuple[Seen, float]]) -> None:
+def test_the_bounds_are_kept_whatever_is_seen(history: list[tuple[Observation, float]]) -> None:
     scaler, now, arrived = Autoscaler(DOWN_AFTER), 0.0, 0
     for seen, passed in history:
         now, arrived = now + passed, arrived + seen.arrived
@@ -226,7 +226,7 @@ class Day:
             self.refused += max(0, math.ceil(left - 100))
             self.arrived += coming
             self.queued = min(100.0, left)
-            seen = Seen(
+            seen = Observation(
                 self.arrived, math.ceil(self.queued), 0 if self.queued else 1, self.seconds_per_job, self.workers, len(loading),
                 1, self.maximum,
             )  # fmt: skip
@@ -312,7 +312,9 @@ def test_an_hour_of_a_real_queue() -> None:
                 await asyncio.sleep(chance.expovariate(6.0))
                 scheduler.submit(Job(str(arrived), None, sink))
                 arrived += 1
-            seen = Seen(arrived, scheduler.queued, scheduler.free, scheduler.seconds_per_job, len(workers), 0, 1, 8)
+            seen = Observation(
+                arrived, scheduler.queued, scheduler.free, scheduler.seconds_per_job, len(workers), 0, 1, 8
+            )
             wanted = scaler.wanted(seen, loop.time())
             workers += [Taking(scheduler) for _ in range(wanted - len(workers))]
             while len(workers) > wanted:
