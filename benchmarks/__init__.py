@@ -1,1 +1,1 @@
-"""Measurements of this server beside its peers. Nothing of the product imports from here."""
+"""Benchmarks of this server and its peers. Nothing in the product imports from here."""

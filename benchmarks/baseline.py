@@ -1,4 +1,4 @@
-"""The floor: a workload's handler in a bare loop, without a server. No server can be faster than that."""
+"""The baseline: a workload's handler called in a loop, without a server. No server can be faster."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from .rival import handed
 from .workload import Workload
 
 _LOOP = Path(__file__).with_name("rivals") / "bare_loop.py"
-_SECONDS = 2.0
+_SECONDS = 2.0  # seconds of each of the two measurements, at least
 
 
 class NoBaselineError(Exception):
-    """The handler does not run by itself; the text says why."""
+    """An error for a handler that does not run by itself. The message is the end of its output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Requests a second in full batches, and microseconds for a lone one."""
+    """The speed of a handler in a loop: requests per second in full batches, and microseconds for a single request."""
 
     rate: float
     lone_us: float
@@ -32,9 +32,9 @@ class Baseline:
 
 
 def measure_baseline(workload: Workload, venv: Path) -> Baseline:
-    """In a process of its own, with the packages of the environment `venv`. Raises NoBaselineError."""
+    """Measure the handler in a process of its own that runs in the environment `venv`. Raises NoBaselineError."""
     bodies = workload.ragged or workload.bodies(workload.batch)
-    with tempfile.TemporaryDirectory(prefix="floor-") as folder:
+    with tempfile.TemporaryDirectory(prefix="baseline-") as folder:
         files = [Path(folder, f"{place}.body") for place in range(len(bodies))]
         for file, body in zip(files, bodies, strict=True):
             file.write_bytes(body)

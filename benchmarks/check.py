@@ -1,4 +1,4 @@
-"""Are the answers right? Asked before each measurement: a fast server that answers wrongly has no speed."""
+"""Checks that a server answers correctly, before each measurement: the speed of wrong answers is of no interest."""
 
 from __future__ import annotations
 
@@ -13,22 +13,27 @@ from torchserve.cli.loadgen.checks import same
 from .protocol_adapter import PLAIN, ProtocolAdapter
 from .workload import Workload
 
-AT_ONCE = 16  # enough for batches to form, so that a mix-up within a batch is seen
+AT_ONCE = 16  # requests at once: enough for batches to form, so that answers swapped within a batch are found
 
 
 class WrongAnswerError(Exception):
-    """What was asked, what came, and what was expected."""
+    """An error that shows what was asked, what came, and what was expected."""
 
 
 class Checker:
-    """Holds all servers to the same answers; where a workload knows none, to the first that was given."""
+    """A checker that compares the answers of all servers.
+
+    If the workload has no expected answers, the first answer to each body is what later ones are compared with.
+    """
 
     def __init__(self, workload: Workload) -> None:
         self.workload = workload
         self._first: dict[bytes, bytes] = {}
 
     def check(self, url: str, count: int = AT_ONCE, key: str = "", adapter: ProtocolAdapter = PLAIN) -> None:
-        """Sends `count` requests at once to `url`; WrongAnswerError unless each answer is a 200 and right."""
+        """Send `count` requests to `url` at once. Raises WrongAnswerError unless each has status 200 and the correct
+        answer.
+        """
         bodies, headers = self.workload.bodies(count), dict(adapter.headers)
         if key:
             headers["Authorization"] = f"Bearer {key}"
@@ -51,7 +56,7 @@ class Checker:
 def post(
     url: str, body: bytes, content_type: str, headers: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[int, bytes]:
-    """Status and body of one POST on a connection of its own; status 0 and the reason when there was no answer."""
+    """Send a POST request on a new connection and return (status, body), or (0, the reason) if there is no response."""
     parts = urlsplit(url)
     connection = HTTPConnection(parts.netloc, timeout=60)
     try:

@@ -1,4 +1,4 @@
-"""The options in an archive's model-config.yaml, and others in a copy, to measure one model under several of them."""
+"""Reads and overrides the options in an archive's model-config.yaml, to measure one model with different options."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ _MANIFEST = "MAR-INF/MANIFEST.json"
 
 
 def read_config(archive: Path) -> dict[str, Any]:
-    """What the archive asks for; nothing if it has no yaml."""
+    """Return the options of the archive's yaml, {} if it has none."""
     with zipfile.ZipFile(archive) as file:
         named = json.loads(file.read(_MANIFEST))["model"].get("configFile")
         return (yaml.safe_load(file.read(named)) or {}) if named else {}
 
 
 def override_config(archive: Path, into: Path, options: Mapping[str, object]) -> Path:
-    """A copy of the .mar file, of the same name, in the folder `into`, which is made. ValueError if it has no yaml."""
+    """Write a copy of the .mar file with other options to the folder `into`. Raises ValueError if the archive has no
+    yaml.
+    """
     into.mkdir(parents=True, exist_ok=True)
     made = into / archive.name
     with zipfile.ZipFile(archive) as source, zipfile.ZipFile(made, "w") as target:

@@ -1,16 +1,18 @@
-"""The closed loop as a picture: requests a second and latencies over the number of connections."""
+"""Charts of the closed loop: requests per second and latencies over the number of connections."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from .picture import finished
+from .plotting import save_figure
 from .report import Cell
 
 
 def draw(cells: Sequence[Cell], folder: Path) -> list[Path]:
-    """closed-WORKLOAD.png, a curve for each server; bars are the range of its rounds. Needs the extra `bench`."""
+    """Draw closed-WORKLOAD.png with a curve for each server, whose bars are the range of the rounds. Needs the extra
+    `bench`.
+    """
     from matplotlib import pyplot
 
     drawn = []
@@ -33,5 +35,5 @@ def draw(cells: Sequence[Cell], folder: Path) -> list[Path]:
         for axis in (left, right):
             axis.set_xscale("log", base=2)
             axis.set_xlabel("connections")
-        drawn.append(finished(figure, (left, right), workload, folder / f"closed-{workload}.png"))
+        drawn.append(save_figure(figure, (left, right), workload, folder / f"closed-{workload}.png"))
     return drawn

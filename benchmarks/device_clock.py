@@ -1,4 +1,4 @@
-"""Clock: how long work takes on a device. Imports torch."""
+"""A clock that measures how long work takes on a device. Imports torch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ import torch
 
 @dataclass(frozen=True)
 class Clock:
-    """Times work on `device`: between events on a GPU, the queue kept full; by the host's clock elsewhere."""
+    """A clock for work on `device`: between CUDA events on a GPU, whose queue is kept full; by the host's clock
+    otherwise.
+    """
 
     device: torch.device
     runs: int
 
     def seconds(self, work: Callable[[], object]) -> float:
-        """The median of so many runs, after three to warm up."""
+        """Return the median of `runs` runs, after three runs that warm up."""
         for _ in range(3):
             work()
         if self.device.type != "cuda":
@@ -33,7 +35,7 @@ class Clock:
         return statistics.median(before.elapsed_time(after) for before, after in marks) / 1e3
 
     def wall(self, work: Callable[[], object]) -> float:
-        """The best of three by the host's clock, until the device has nothing left to do."""
+        """Return the shortest of three runs by the host's clock. A run ends when the device has no work left."""
         work()
         return min(self._by_host(work) for _ in range(3))
 

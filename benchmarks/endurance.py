@@ -1,7 +1,8 @@
-"""Does the front grow with what it serves? Minutes at full load, its memory read on the way; and again with a leak.
+"""Measures whether the front's memory grows with the requests that it serves.
 
-Run it as `python -m benchmarks.endurance`; benchmarks/README.md says how it measures. Exit status as of
-benchmarks.front_door: 0 the front doesn't grow and the planted leak is found, 1 not so, 2 nothing could be measured.
+It is read during minutes of full load, and again on a server with a planted leak, which has to be found. Run it as
+`python -m benchmarks.endurance`; benchmarks/README.md says how it measures. Exit status: 0 if the front does not grow
+and the planted leak is found, 1 if not, 2 if nothing could be measured.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from pathlib import Path
 from . import wrk
 from .check import WrongAnswerError
 from .front_door import Finding, say, serving
-from .leaks import Watch
+from .leaks import LeakMonitor
 from .process import NotServingError
-from .servers import Manner
+from .servers import ServerSetup
 from .workload import Workload, echo
 
-PER, MOST = 100_000, 2**20  # so many requests may make the front grow by so many bytes
+PER, MOST = 100_000, 2**20  # this many requests may make the front grow by this many bytes
 READINGS = 20
 
 
@@ -39,12 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             lua = folder / "echo.lua"
             lua.write_text(wrk.script(folder / "body", workload.content_type))
             print("| what | figures | target | met |\n|---|---|---|---|")
-            for of, manner, minutes, expected in [
-                ("this server", Manner(), options.minutes, []),
-                ("one with a planted leak", Manner(variant="leaky"), options.planted_minutes, ["memory"]),
+            for of, setup, minutes, expected in [
+                ("this server", ServerSetup(), options.minutes, []),
+                ("one with a planted leak", ServerSetup(variant="leaky"), options.planted_minutes, ["memory"]),
             ]:
-                watch = loaded(workload, venv, manner, lua, options.connections, minutes * 60)
-                findings.append(finding(f"{minutes:g} minutes of {of}", watch, expected))
+                monitor = loaded(workload, venv, setup, lua, options.connections, minutes * 60)
+                findings.append(finding(f"{minutes:g} minutes of {of}", monitor, expected))
                 print(findings[-1], flush=True)
     except (NotServingError, WrongAnswerError, wrk.UnreadableReportError, OSError) as fault:
         say(f"INVALID: {fault}")
@@ -52,28 +53,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if all(each.met for each in findings) else 1
 
 
-def loaded(workload: Workload, venv: Path, manner: Manner, lua: Path, connections: int, seconds: float) -> Watch:
-    """READINGS bursts of wrk after one to warm up; the front is read between them, when no connection is open."""
-    with serving(workload, venv, manner) as server:
-        watch, served = Watch(server.front(), most_bytes=MOST / PER), 0
+def loaded(
+    workload: Workload, venv: Path, setup: ServerSetup, lua: Path, connections: int, seconds: float
+) -> LeakMonitor:
+    """Run READINGS bursts of wrk after one that warms up, and read the front between them, when no
+    connection is open.
+    """
+    with serving(workload, venv, setup) as server:
+        monitor, served = LeakMonitor(server.front(), most_bytes=MOST / PER), 0
         for number in range(READINGS + 1):
             sample = wrk.drive(server.predictions, lua, connections, seconds / READINGS)
             if sample.fault:
                 raise WrongAnswerError(f"burst {number}: {sample.fault}")
             served += round(sample.requests) if number else 0
-            watch.read(served)
-            say(f"{served:,} requests, {sample.rate:.0f}/s: {watch.memory[-1] / 2**20:.1f} MiB")
-        return watch
+            monitor.read(served)
+            say(f"{served:,} requests, {sample.rate:.0f}/s: {monitor.memory[-1] / 2**20:.1f} MiB")
+        return monitor
 
 
-def finding(what: str, watch: Watch, expected: Sequence[str]) -> Finding:
-    """Whether what grows is what is `expected` to."""
-    grows = watch.bytes_each * PER / 2**20
-    text = (
-        f"{watch.counts[-1]:,} requests, {grows:+.3f} MiB each {PER:,}; {watch.memory[-1] / 2**20:.0f} MiB in the end"
-    )
+def finding(what: str, monitor: LeakMonitor, expected: Sequence[str]) -> Finding:
+    """Return the finding, whose target is met if exactly what is `expected` has grown."""
+    grows = monitor.bytes_each * PER / 2**20
+    last = f"{monitor.memory[-1] / 2**20:.0f} MiB in the end"
+    text = f"{monitor.counts[-1]:,} requests, {grows:+.3f} MiB each {PER:,}; {last}"
     target = f"the leak is found: ≥ {MOST / 2**20:g} MiB" if expected else f"< {MOST / 2**20:g} MiB"
-    return Finding(what, text, target, watch.leaks == list(expected))
+    return Finding(what, text, target, monitor.leaks == list(expected))
 
 
 if __name__ == "__main__":

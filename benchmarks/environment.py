@@ -1,4 +1,4 @@
-"""What a reader must know to judge a report's figures: machine, versions, and how the servers are set."""
+"""What a reader must know to judge a report's figures: machine, versions, and the servers' configuration."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from .servers import settings
 
 
 def environments(options: argparse.Namespace) -> dict[str, Path]:
-    """The virtual environment of each server that takes part, TorchServe first."""
+    """Return the virtual environment of each server that takes part, TorchServe's first."""
     venvs = {} if options.only == OURS else {PEER: oracle.find(options.torchserve_venv)}
     venvs |= {name: find_rival(name) for name in options.rivals}
     return venvs if options.only == PEER else {**venvs, OURS: options.our_venv.absolute()}
 
 
 def handlers(options: argparse.Namespace) -> Path:
-    """The environment whose handlers, torch included, the rivals run."""
+    """Return the environment whose handlers and torch the rivals run."""
     return oracle.find(options.torchserve_venv) if options.handlers == PEER else options.our_venv.absolute()
 
 
 def environment(options: argparse.Namespace, venvs: dict[str, Path], generator: str) -> dict[str, object]:
-    """What a reader must know to judge the figures."""
+    """Return the lines at the top of a report, by name."""
     return {
         "machine": f"{os.cpu_count()} cores, {_processor()}, Linux {platform.release()}",
         "load average before": ", ".join(f"{load:.2f}" for load in os.getloadavg()),
@@ -46,7 +46,7 @@ def environment(options: argparse.Namespace, venvs: dict[str, Path], generator: 
 
 
 def _libraries() -> str:
-    """Of this environment; TorchServe's is made with the same."""
+    """Return the versions of libraries in this environment, which are the same in TorchServe's."""
     return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in oracle.SAME if oracle.installed(name))
 
 
@@ -60,5 +60,5 @@ def _processor() -> str:
 
 
 def configuration(archive: Path) -> str:
-    """The options that an archive asks for, on one line."""
+    """Return an archive's options on one line."""
     return ", ".join(f"{name} {value}" for name, value in read_config(archive).items()) or "none of its own"

@@ -1,7 +1,7 @@
-"""What the front door costs: a thousand registered models, ten thousand scrapes, and all that is counted and checked.
+"""Measures what the front costs: a thousand registered models, ten thousand scrapes, metrics, logs and keys.
 
-Run it as `python -m benchmarks.front_door`; benchmarks/README.md says how it measures. Exit status: 0 all targets are
-met, 1 one is missed, 2 nothing could be measured.
+Run it as `python -m benchmarks.front_door`; benchmarks/README.md says how it measures. Exit status: 0 if all targets
+are met, 1 if one is missed, 2 if nothing could be measured.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from urllib.parse import urlsplit
 
 from . import oracle, wrk
 from .check import Checker, WrongAnswerError
-from .leaks import Watch
+from .leaks import LeakMonitor
 from .process import NotServingError
 from .report import Spread, pairwise
-from .servers import Manner, Server
+from .servers import Server, ServerSetup
 from .workload import Workload, echo, idle
 
-KEEPS = 0.85  # of the speed, with everything on
-QUICK = 50.0  # ms to list a thousand models, or to describe one
-IGNORED = "k" * 32  # every server gets the same requests, whether it looks at their key or not
+KEEPS = 0.85  # share of the speed that is left with everything on, at least
+QUICK = 50.0  # milliseconds to list a thousand models, or to describe one, at most
+IGNORED = "k" * 32  # sent to servers that ask for no key, so that all get the same requests
 MODELS, SCRAPES, PAGE = 1000, 10_000, 100
 BARE = "disable_system_metrics=true\nenable_metrics_api=false\nmetrics_mode=prometheus\n"
-MANNERS = {
-    "everything on": Manner("disable_token_authorization=false\n", tokens=True),
-    "everything off": Manner(BARE, variant="bare"),
-    "torchserve": Manner(),
+SETUPS = {
+    "everything on": ServerSetup("disable_token_authorization=false\n", tokens=True),
+    "everything off": ServerSetup(BARE, variant="bare"),
+    "torchserve": ServerSetup(),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report; `met` is None where there is no target."""
+    """A row of the report. `met` is None if there is no target."""
 
     what: str
     figures: str
@@ -56,7 +56,7 @@ class Finding:
 
 
 class Client:
-    """One connection to a face of a server; `get` raises WrongAnswerError for anything but a 200."""
+    """A connection to one of the server's APIs. `get` raises WrongAnswerError for any status but 200."""
 
     def __init__(self, url: str) -> None:
         self._connection = HTTPConnection(urlsplit(url).netloc, timeout=60)
@@ -75,9 +75,9 @@ class Client:
 
 @contextmanager
 def serving(
-    workload: Workload, venv: Path, manner: Manner = MANNERS["torchserve"], name: str = "ours"
+    workload: Workload, venv: Path, setup: ServerSetup = SETUPS["torchserve"], name: str = "ours"
 ) -> Iterator[Server]:
-    with Server(name, venv, workload, manner) as server:
+    with Server(name, venv, workload, setup) as server:
         server.wait_for_ping()
         checker = Checker(workload)
         while True:
@@ -95,7 +95,7 @@ def serving(
 
 
 def timed(work: Callable[[], object], times: int) -> Spread:
-    """Milliseconds."""
+    """Return the milliseconds that each of the calls took."""
     taken = []
     for _ in range(times):
         began = time.perf_counter()
@@ -105,7 +105,7 @@ def timed(work: Callable[[], object], times: int) -> Spread:
 
 
 def many_models(workload: Workload, archive: Path, venv: Path) -> Iterator[Finding]:
-    """Listing, describing and scraping with a thousand models registered, and what a scrape costs its neighbours."""
+    """Measure listing, describing and scraping with a thousand models, and what a scrape costs requests beside it."""
     with serving(workload, venv) as server, closing(Client(server.management)) as manage:
         shutil.copy2(archive, server.folder / "store")
 
@@ -118,7 +118,7 @@ def many_models(workload: Workload, archive: Path, venv: Path) -> Iterator[Findi
 
         began = time.perf_counter()
         with ThreadPoolExecutor(8) as threads:
-            list(threads.map(register, range(MODELS - 1)))  # beside the one that is there
+            list(threads.map(register, range(MODELS - 1)))  # one of MODELS is registered at the start
         taken = time.perf_counter() - began
         yield Finding(f"register {MODELS - 1:,} models without workers", f"{taken:.1f} s")
         names = [name for start in range(0, MODELS, PAGE) for name in page(start).split(b'"modelName"')[1:]]
@@ -150,10 +150,10 @@ def quick(what: str, spread: Spread) -> Finding:
 # ---- ten thousand scrapes
 
 
-def scraped(workload: Workload, venv: Path, manner: Manner, times: int) -> Watch:
-    """Scrapes on one connection and on connections of their own in turn, after a tenth as many to warm up."""
-    with serving(workload, venv, manner) as server:
-        watch = Watch(server.front())
+def scraped(workload: Workload, venv: Path, setup: ServerSetup, times: int) -> LeakMonitor:
+    """Scrape on one connection and on new connections in turn, after a tenth as many scrapes that warm up."""
+    with serving(workload, venv, setup) as server:
+        monitor = LeakMonitor(server.front())
         lasting = Client(server.metrics)
         for number in range(-times // 10, times + 1):
             if number % 2:
@@ -162,36 +162,36 @@ def scraped(workload: Workload, venv: Path, manner: Manner, times: int) -> Watch
             else:
                 lasting.get("/metrics")
             if number >= 0 and number % (times // 20) == 0:
-                watch.read(number)
-        return watch
+                monitor.read(number)
+        return monitor
 
 
 def leaks(workload: Workload, venv: Path) -> Iterator[Finding]:
-    """The scrapes of this server, and of one with a leak, which has to be seen."""
-    for name, manner, expected in [
-        ("this server", Manner(), []),
+    """Measure what scrapes leave behind in this server, and in one with a planted leak, which has to be found."""
+    for name, setup, expected in [
+        ("this server", ServerSetup(), []),
         (
             "one with a planted leak of 1 KiB a scrape and a file every 100",
-            Manner(variant="leaky"),
+            ServerSetup(variant="leaky"),
             ["memory", "files"],
         ),
     ]:
-        watch = scraped(workload, venv, manner, SCRAPES)
-        size = f"{watch.memory[-1] / 2**20:.0f} MiB"
-        text = f"{watch.bytes_each:+.1f} bytes and {watch.files_each:+.4f} files a scrape; {size}"
+        monitor = scraped(workload, venv, setup, SCRAPES)
+        size = f"{monitor.memory[-1] / 2**20:.0f} MiB"
+        text = f"{monitor.bytes_each:+.1f} bytes and {monitor.files_each:+.4f} files a scrape; {size}"
         target = "leaks nothing" if not expected else "both are seen"
-        yield Finding(f"{SCRAPES:,} scrapes of {name}", text, target, watch.leaks == expected)
+        yield Finding(f"{SCRAPES:,} scrapes of {name}", text, target, monitor.leaks == expected)
 
 
 # ---- what counting and checking cost
 
 
 def price(workload: Workload, venvs: dict[str, Path], options: argparse.Namespace, folder: Path) -> Iterator[Finding]:
-    """echo by wrk, the servers in turn."""
+    """Drive echo by wrk, the servers in turn."""
     with ExitStack() as stack:
         servers: dict[str, tuple[Server, Path]] = {}
         for name, venv in venvs.items():
-            server = stack.enter_context(serving(workload, venv, MANNERS[name], name.replace(" ", "-")))
+            server = stack.enter_context(serving(workload, venv, SETUPS[name], name.replace(" ", "-")))
             lua = folder / f"{name}.lua"
             lua.write_text(wrk.script(folder / "body", workload.content_type, server.key() or IGNORED))
             servers[name] = server, lua
@@ -208,13 +208,14 @@ def price(workload: Workload, venvs: dict[str, Path], options: argparse.Namespac
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Requests a second, and the processor time of all the server's processes for each of them in microseconds."""
+    """A run: requests per second, and microseconds of processor time per request of all the server's processes."""
 
     rate: float
     cpu_us: float
 
 
 def driven(server: Server, lua: Path, connections: int, seconds: float) -> Run:
+    """Drive the server for `seconds` and return the run. Raises WrongAnswerError if requests failed."""
     before = server.usage()
     sample = wrk.drive(server.predictions, lua, connections, seconds)
     if sample.fault:
@@ -223,7 +224,7 @@ def driven(server: Server, lua: Path, connections: int, seconds: float) -> Run:
 
 
 def compared(connections: int, runs: dict[str, list[Run]]) -> Iterator[Finding]:
-    """The medians, and the ratios round by round."""
+    """Yield the medians, and the ratios of runs in the same round."""
     rates = {name: [run.rate for run in of_one] for name, of_one in runs.items()}
     for what, unit in [("rate", "requests/s"), ("cpu_us", "processor time of a request, us")]:
         medians = {name: statistics.median(getattr(run, what) for run in of_one) for name, of_one in runs.items()}
@@ -277,7 +278,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def say(text: str) -> None:
-    """Progress, on standard error."""
+    """Print progress to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -1,7 +1,7 @@
-"""How much of a bare loop's work comes in time through this server, and what an overload leaves of that.
+"""Measures how much of a bare loop's work this server delivers in time, and how much is left of that under overload.
 
 Run it as `python -m benchmarks.goodput`; benchmarks/README.md says how it measures. Exit status as of benchmarks.peers,
-with 1 for a target that is missed.
+and 1 also for a missed target.
 """
 
 from __future__ import annotations
@@ -25,16 +25,18 @@ from .report import OURS, Report, Spread
 from .servers import Server
 from .workload import Workload
 
-LOADS = (0.3, 0.6, 0.9, 1.0, 1.2, 1.5)  # of the bare loop
-STEADY = 1.25  # what the loop may be faster after a round than before it, or slower: else it was not alone
-SHARE, REFUSAL = 0.9, 5.0  # of the loop, and of the peak; milliseconds
-WAY = 0.9  # of the SLO is what the server is told it has; the rest is for the way there and back, and for lateness
+LOADS = (0.3, 0.6, 0.9, 1.0, 1.2, 1.5)  # shares of the bare loop's speed
+STEADY = 1.25  # ratio of the loop's speeds before and after a round from which on something else used the machine
+SHARE, REFUSAL = 0.9, 5.0  # share of the loop's speed and of the peak, at least; milliseconds at most
+WAY = 0.9  # share of the SLO that is sent as the deadline; the rest is for the network and the generator
 _PRESET = "--only ours --workloads digits imagenet --rounds 3 --seconds 6 --warmup 3"
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What came of each load, the least first, and the bare loop's requests/s right before and right after."""
+    """A round: a point for each load, ascending, and the bare loop's requests per second right before and
+    right after.
+    """
 
     workload: str
     loop: tuple[float, float]
@@ -42,21 +44,25 @@ class Round:
 
     @property
     def bare(self) -> float:
+        """Return the bare loop's mean requests per second."""
         return sum(self.loop) / 2
 
     @property
     def peak(self) -> float:
+        """Return the largest goodput of all loads."""
         return max(each.goodput for each in self.points)
 
     def faults(self) -> Iterator[str]:
-        """Why this is no measurement."""
+        """Yield the reasons why this is no valid measurement."""
         if max(self.loop) > STEADY * min(self.loop):
             yield f"{self.workload}: the bare loop did {self.loop[0]:.0f}, and then {self.loop[1]:.0f} requests/s"
         yield from (f"{self.workload}, {each.offered:.0f}/s: {each.fault}" for each in self.points if each.fault)
 
 
 def findings(workload: str, rounds: Sequence[Round]) -> Iterator[Finding]:
-    """Each share is taken within its round, as a machine's speed wanders between them."""
+    """Yield the findings of a workload. Shares are taken within a round, because a machine's speed drifts between
+    rounds.
+    """
     mine = [each for each in rounds if each.workload == workload]
     yield Finding(f"{workload}: the bare loop, requests/s", Spread.of([each.bare for each in mine]).told())
     yield Finding(f"{workload}: most in time, a second", Spread.of([each.peak for each in mine]).told())
@@ -101,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measured(workload: Workload, options: argparse.Namespace, report: Report) -> list[Round]:
-    """The rounds; a fault ends them and makes the report invalid."""
+    """Return the rounds. A fault ends them and makes the report invalid."""
     venv, rounds = options.our_venv.absolute(), []
     report.configurations[workload.name] = configuration(workload.archive)
     try:

@@ -1,7 +1,7 @@
-"""The kernels on a GPU: time, bytes, share of the bandwidth that a copy reaches, peers, and whole requests.
+"""Measures the kernels on a GPU: time, bytes, share of a copy's bandwidth, peers, and whole requests.
 
-`benchmarks/gpu.sh` runs it after the tests. If anything is off, nothing is timed.
-Prints Markdown; `--device cpu --batch 2` tries it.
+`benchmarks/gpu.sh` runs it after the tests. All results are compared first, and if any is wrong nothing is timed.
+Prints Markdown. `--device cpu --batch 2` tries the program without a GPU.
 """
 
 from __future__ import annotations
@@ -28,25 +28,27 @@ SIZES = ((500, 375), (1920, 1080))
 
 
 class Red(Exception):
-    """What is wrong, a line each."""
+    """An error for wrong results. The message has one line for each."""
 
 
 def bandwidth(clock: Clock) -> float:
-    """Bytes a second that a copy on the device reads and writes."""
+    """Return the bytes per second that a copy on the device reads and writes."""
     source = torch.empty(1 << 28, dtype=torch.uint8, device=clock.device)
     target = torch.empty_like(source)
     return 2 * source.numel() / clock.seconds(lambda: target.copy_(source))
 
 
 def larger(case: Any, batch: int) -> Case:
-    """The budgeted call, for a whole batch."""
+    """Return the case of a budgeted call for a whole batch."""
     if hasattr(case, "sizes"):
         return replace(case, sizes=case.sizes * batch, parts=True)
     return replace(case, shape=(batch, *case.shape[1:])) if hasattr(case, "shape") else case
 
 
 def kernel_of(op: Op, inputs: list[Any], out: Tensor) -> Callable[[], object]:
-    """The op; of resize_normalize the kernel alone: its tables are made on the host and travel with the pictures."""
+    """Return a call of the op. For resize_normalize it is the kernel alone: its tables are made on the host
+    beforehand.
+    """
     if op is not RESIZE_NORMALIZE or op.choose(*inputs, out=out) is not op.fused:
         return lambda: op(*inputs, out=out)
     from torchserve.kernels.resize_normalize import fused
@@ -57,6 +59,7 @@ def kernel_of(op: Op, inputs: list[Any], out: Tensor) -> Callable[[], object]:
 
 
 def off(op: Op, case: Case, out: Tensor) -> bool:
+    """Return whether `out` differs from the reference by more than the op's tolerance."""
     expected = case.output()
     op.reference(*case.inputs(), out=expected)
     allowed = op.tolerance[case.dtype]
@@ -66,7 +69,7 @@ def off(op: Op, case: Case, out: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class Trial:
-    """An op's budgeted call for a whole batch, on the device."""
+    """A budgeted call of an op for a whole batch, on the device."""
 
     op: Op
     name: str
@@ -76,7 +79,10 @@ class Trial:
 
 
 def trials(ops: Sequence[Op], device: torch.device, batch: int) -> tuple[list[Trial], list[str]]:
-    """One for each budgeted call, computed once, and what is wrong with any. On a CPU the tests have compared them."""
+    """Compute each budgeted call once. Return the calls, and a line for each that is wrong.
+
+    On a CPU nothing is compared, because the tests have done that.
+    """
     made: list[Trial] = []
     for op in ops:
         for budget in op.budgets:
@@ -111,7 +117,7 @@ def op_lines(clock: Clock, made: Sequence[Trial]) -> list[str]:
 
 
 def resnet(device: torch.device) -> gpu_ways.Network:
-    """ResNet-50 in half precision on a GPU, of batches as the handlers make them."""
+    """Return ResNet-50, in half precision on a GPU, for batches as the handlers make them."""
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     network: Any = models.resnet50().eval().to(device, dtype)
     network.to(memory_format=torch.channels_last)
@@ -125,7 +131,7 @@ def reports(
     network: gpu_ways.Network,
     threads: int,
 ) -> Iterator[list[str]]:
-    """Section by section, each when it is done. Raises Red, before anything is timed."""
+    """Yield the report's sections, each as soon as it is measured. Raises Red before anything is timed."""
     largest = max(map(len, batches.values()))
     calls, reds = trials(ops, clock.device, largest)
     made, more = gpu_ways.trials(gpu_ways.ways(clock.device, network, largest), batches, network)

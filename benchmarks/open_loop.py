@@ -1,4 +1,4 @@
-"""The open loop: the same arrivals offered to each server at each rate, and what it made of them."""
+"""The open loop: the same arrivals are offered to each server at each rate."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from torchserve.cli.loadgen.scenario import Open, Scenario
 from torchserve.core.config.address import parse_address
 
 from .check import WrongAnswerError, post
-from .picture import finished
+from .plotting import save_figure
 from .process import ServerProcess
 from .protocol_adapter import UnwrappedCheck, as_it_is
 from .workload import Workload
 
-_BODIES, _BYTES = 64, 16 << 20  # that many different bodies, and no more bytes of them
+_BODIES, _BYTES = 64, 16 << 20  # different bodies at most, and their bytes together at most
 
 
 @dataclass(frozen=True, slots=True)
 class OpenLoad:
-    """How much is offered, for how many seconds; `slo` in seconds, and so `deadline`, which the server is told of."""
+    """A load of `rate` requests per second. All times are in seconds; `deadline` is sent to the server with each
+    request.
+    """
 
     rate: float
     seconds: float
@@ -38,7 +40,10 @@ class OpenLoad:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One server at one rate. Milliseconds; None: too few answers. `fault`: why it is no measurement."""
+    """The result of one server at one rate. Latencies are milliseconds, None if too few requests were answered.
+
+    `fault` says why this is no valid measurement, or is None.
+    """
 
     workload: str
     server: str
@@ -62,20 +67,25 @@ class Point:
 
 
 def offer(server: ServerProcess, workload: Workload, load: OpenLoad) -> Point:
-    """Raises GeneratorError where the server takes no connection, WrongAnswerError where it has no answer."""
+    """Offer the load to the server and return the result.
+
+    Raises GeneratorError if the server accepts no connection, and WrongAnswerError if it does not answer a lone
+    request.
+    """
     before, outcome = server.usage(), drive(scenario_for(server, workload, load))
     after = server.usage()
-    # The warm-up's requests cost processor time, too, and there were as many a second.
+    # The processor time includes the warm-up, which had the same rate.
     share = outcome.seconds / (outcome.seconds + outcome.warmup)
     spent = (after.cpu_seconds - before.cpu_seconds) * share / max(outcome.tally.right, 1)
     return point(server.name, workload.name, outcome, spent * 1e6, (after.front + after.workers) / 2**20)
 
 
 def scenario_for(server: ServerProcess, workload: Workload, load: OpenLoad) -> Scenario:
-    """As many different bodies as there are, in the server's own adapter."""
+    """Return the load generator's scenario, with several different bodies in the server's own format."""
     bodies = list(dict.fromkeys(workload.bodies(max(min(_BODIES, _BYTES // len(workload.body)), 2))))
     adapter, kind = server.adapter, server.adapter.kind(workload.content_type)
-    echoes = workload.expected is bytes and adapter.wrap is as_it_is  # else what comes back is not what was sent
+    # The echo of a wrapped body may be formatted otherwise, so it is compared with a lone answer.
+    echoes = workload.expected is bytes and adapter.wrap is as_it_is
     check = echo if echoes else Expected([_lone(server, workload, body) for body in bodies])
     parts = urlsplit(server.predictions)
     wish = {} if load.deadline is None else {"x-request-timeout-ms": f"{load.deadline * 1e3:.0f}"}
@@ -97,7 +107,7 @@ def _lone(server: ServerProcess, workload: Workload, body: bytes) -> bytes:
 
 
 def point(server: str, workload: str, outcome: Outcome, cpu_us: float, memory_mib: float) -> Point:
-    """What is kept of an outcome."""
+    """Return the figures of an outcome that go into the report."""
     latency, refusal = outcome.tally.latency, outcome.tally.refusal
     return Point(
         workload, server, outcome.offered, outcome.rate, outcome.goodput or 0.0, outcome.refused / outcome.seconds,
@@ -118,7 +128,7 @@ _HEAD = (
 
 
 def table(points: list[Point], slo: float) -> list[str]:
-    """Markdown, by workload, rate and server; a run that is no measurement is marked."""
+    """Return a Markdown table by workload, rate and server, in which invalid measurements are marked."""
     lines = ["", f"Open loop, Poisson, latency from when a request was due, SLO {slo * 1e3:g} ms:", "", _HEAD]
     lines += ["|---|---|" + "---:|" * 12]
     for each in points:
@@ -135,7 +145,7 @@ def table(points: list[Point], slo: float) -> list[str]:
 
 
 def draw(points: list[Point], slo: float, folder: Path) -> list[Path]:
-    """offered-WORKLOAD.png: goodput and latencies over the rate, a curve for each server. Needs the extra `bench`."""
+    """Draw offered-WORKLOAD.png: goodput and latencies over the rate, a curve per server. Needs the extra `bench`."""
     from matplotlib import pyplot
 
     drawn = []
@@ -156,5 +166,5 @@ def draw(points: list[Point], slo: float, folder: Path) -> list[Path]:
         right.set_yscale("log")
         for axis in (left, right):
             axis.set_xlabel("requests offered a second")
-        drawn.append(finished(figure, (left, right), workload, folder / f"offered-{workload}.png"))
+        drawn.append(save_figure(figure, (left, right), workload, folder / f"offered-{workload}.png"))
     return drawn

@@ -1,4 +1,4 @@
-"""The command line of benchmarks.peers, which benchmarks.quick and benchmarks.policies have presets of."""
+"""The command line of benchmarks.peers. benchmarks.quick, .policies and .goodput are presets of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORKLOADS = (*ECHOES, "digits", "imagenet", LARGE, "sentences")
 
 
 def arguments(description: str | None = None) -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=description)
     parser.add_argument("--only", choices=(OURS, PEER), help="run one server only; there is no ratio then")
     parser.add_argument("--torchserve-venv", type=Path, help=f"holds TorchServe; default ${oracle.VARIABLE} or new")

@@ -1,4 +1,4 @@
-"""The virtual environment that TorchServe runs in: one that is given, or one made with pip and kept in the cache."""
+"""The virtual environment that TorchServe runs in: a given one, or one made with pip and kept in the cache."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pathlib import Path
 
 VARIABLE = "TORCHSERVE_VENV"
 VERSION = "0.12.0"
-# What TorchServe needs beside its wheel's own dependencies; pkg_resources left setuptools in 81.
+# What TorchServe needs beyond its wheel's dependencies. setuptools 81 no longer has pkg_resources.
 _BESIDE = ("torch-model-archiver==0.12.0", "captum", "nvgpu", "pyyaml", "enum-compat", "requests", "setuptools<81")
-_FINISHED = ".finished"  # an interrupted installation leaves none
+_FINISHED = ".save_figure"  # written last: an interrupted installation has none
 SAME = ("torch", "torchvision", "pillow", "numpy")
 
 
 class NoOracleError(Exception):
-    """TorchServe can't run here; the text says what is missing."""
+    """An error for a machine on which TorchServe can't run. The message says what is missing."""
 
 
 def find(given: Path | None) -> Path:
-    """The environment to use; makes one when neither `given` nor the variable names one, or raises NoOracleError."""
+    """Return the environment `given` or named by $TORCHSERVE_VENV, or make one. Raises NoOracleError."""
     if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
         raise NoOracleError(
             "TorchServe needs Java 17: no java on PATH and no JAVA_HOME (Debian: openjdk-17-jre-headless)"
@@ -35,7 +35,7 @@ def find(given: Path | None) -> Path:
 
 
 def version(venv: Path) -> str:
-    """What the environment's torchserve says its version is."""
+    """Return what the environment's torchserve prints as its version."""
     done = subprocess.run(
         [venv / "bin" / "torchserve", "--version"], capture_output=True, text=True, timeout=60, check=False
     )
@@ -43,12 +43,14 @@ def version(venv: Path) -> str:
 
 
 def cache() -> Path:
-    """Where environments and recorded runs are kept."""
+    """Return the folder where environments and recorded runs are kept."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torchserve-peers"
 
 
 def make_environment(name: str, wanted: list[str]) -> Path:
-    """The environment of this name in the cache, with these packages; made if it isn't there. Raises NoOracleError."""
+    """Return the environment `name` in the cache, made with these packages if it does not exist. Raises
+    NoOracleError.
+    """
     venv = cache() / name
     if (venv / _FINISHED).exists():
         return venv.absolute()
@@ -69,12 +71,12 @@ def _wanted() -> list[str]:
 
 
 def _same_versions() -> list[str]:
-    """The libraries a model's speed depends on, in the versions that our server runs with."""
+    """Return the libraries on which a model's speed depends, in the versions that our server runs with."""
     return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in SAME if installed(name)]
 
 
 def installed(name: str) -> bool:
-    """Whether this environment has the package."""
+    """Return whether this environment has the package."""
     try:
         importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -1,6 +1,6 @@
 """Drives TorchServe and this server in turn with the same archives and requests, and reports both.
 
-Run it as `python -m benchmarks.peers`; benchmarks/README.md says how it measures, and what it doesn't.
+Run it as `python -m benchmarks.peers`; benchmarks/README.md says how it measures, and what it does not measure.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from torchserve.cli.loadgen.generator import GeneratorError
@@ -48,9 +49,12 @@ FAULTS = (NotServingError, WrongAnswerError, wrk.UnreadableReportError, Generato
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0: a valid report; 1: an invalid one, which says so; 2: nothing could be run; 130: interrupted."""
+    """Return the exit status: 0 for a valid report, 1 for an invalid one, 2 if nothing could run, 130 if
+    interrupted.
+    """
     options = arguments(__doc__).parse_args(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers are stopped then too
+    # SIGTERM raises KeyboardInterrupt, so that the servers are stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         venvs, generator = environments(options), wrk.version()
     except (oracle.NoOracleError, OSError) as error:
@@ -62,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def collect(options: argparse.Namespace, told: dict[str, object], venvs: dict[str, Path]) -> tuple[Report, bool]:
-    """The report, and whether Ctrl-C has cut it short."""
+    """Return the report, and whether Ctrl-C has cut it short."""
     report, interrupted = Report(told, slo=options.slo_ms / 1e3), False
     try:
         with tempfile.TemporaryDirectory(prefix="peers-") as folder:
@@ -75,9 +79,10 @@ def collect(options: argparse.Namespace, told: dict[str, object], venvs: dict[st
 
 
 def workloads(options: argparse.Namespace, venvs: dict[str, Path], folder: Path, report: Report) -> Iterator[Workload]:
-    """The workloads that can run; the report tells of the others."""
+    """Yield the workloads that can run. The report names the others."""
     archiver = venvs.get(PEER, venvs.get(OURS, Path())) / "bin" / "torch-model-archiver"
-    own = venvs.get(OURS, Path()) / "bin" / "torch-model-archiver"  # for those made with this environment's packages
+    # Packs examples that need this environment's packages.
+    own = venvs.get(OURS, Path()) / "bin" / "torch-model-archiver"
     for name in options.workloads:
         try:
             if name in ("imagenet", LARGE):
@@ -96,13 +101,15 @@ def workloads(options: argparse.Namespace, venvs: dict[str, Path], folder: Path,
 def measure(
     workload: Workload, venvs: dict[str, Path], options: argparse.Namespace, report: Report, folder: Path
 ) -> None:
-    """One workload from start to stop of its servers; a fault ends it and makes the report invalid."""
+    """Measure one workload, from the start of its servers to their end. A fault ends it and makes the
+    report invalid.
+    """
     checker = Checker(workload)
     report.configurations[workload.name] = configuration(workload.archive)
     try:
         report.baselines[workload.name] = str(measure_baseline(workload, options.our_venv.absolute()))
     except NoBaselineError as error:
-        report.skipped.append(f"{workload.name}: floor: {error}")
+        report.skipped.append(f"{workload.name}: baseline: {error}")
     with ExitStack() as stack:
         try:
             servers = list(start_all(stack, venvs, workload, checker, report, options))
@@ -114,8 +121,7 @@ def measure(
                     warm_up(server, workload, connections, options.warmup, folder)
                 for number in range(options.rounds):
                     for server in servers:
-                        lua = script_for(server, workload, folder)
-                        run(server, cell, checker, lua, options.seconds, report, number + 1)
+                        run(server, cell, checker, report, ClosedRun(number + 1, options.seconds, folder))
             for rate in options.rates:
                 for server in servers:
                     offer_to(server, workload, rate, options, report)
@@ -141,7 +147,7 @@ def start_all(
     report: Report,
     options: argparse.Namespace,
 ) -> Iterator[ServerProcess]:
-    """A rival that doesn't start is left out, and the report says so; TorchServe and we have to."""
+    """Yield the started servers. A rival that does not start is left out, and the report says so."""
     for name, venv in venvs.items():
         if name in KINDS and KINDS[name].strings and workload.name not in ECHOES:
             report.skipped.append(f"{workload.name}: {name}: takes nothing but JSON strings here")
@@ -156,7 +162,7 @@ def start_all(
 
 
 def script_for(server: ServerProcess, workload: Workload, folder: Path) -> Path:
-    """wrk's script of the workload's body in the server's adapter."""
+    """Write and return wrk's script, with the workload's bodies in the server's own format."""
     lua, adapter, files = folder / f"{server.name}.lua", server.adapter, []
     for place, body in enumerate(workload.ragged or (workload.body,)):
         files.append(folder / f"{server.name}.{place}.body")
@@ -168,7 +174,7 @@ def script_for(server: ServerProcess, workload: Workload, folder: Path) -> Path:
 def offer_to(
     server: ServerProcess, workload: Workload, rate: float, options: argparse.Namespace, report: Report
 ) -> None:
-    """One point of the open loop's curve. What a server fails at is in the table: the others go on."""
+    """Measure a point of the open loop. If the server fails at it, the table says so and the others are measured."""
     load = OpenLoad(rate, options.seconds, options.slo_ms / 1e3, warmup=max(options.warmup, 3.0))
     point = offer(server, workload, load)
     report.points.append(point)
@@ -178,7 +184,7 @@ def offer_to(
 def can_be_offered(
     rate: float, server: ServerProcess, workload: Workload, options: argparse.Namespace, report: Report
 ) -> bool:
-    """Whether the generator can; if not the report says so."""
+    """Return whether the generator can offer this rate. If it can't, the report says so."""
     if rate > options.most_offered:
         told = f"{rate:.0f}/s are more than the generator can offer ({options.most_offered:g})"
         report.skipped.append(f"{workload.name}: {server.name}: {told}")
@@ -186,7 +192,7 @@ def can_be_offered(
 
 
 def spike_at(server: ServerProcess, workload: Workload, options: argparse.Namespace, report: Report) -> None:
-    """A spike over what this server did in the closed loop."""
+    """Measure a spike relative to what this server did in the closed loop."""
     capacity = report.capacity(workload.name, server.name)
     if not can_be_offered(PEAK * capacity, server, workload, options, report):
         return
@@ -196,7 +202,7 @@ def spike_at(server: ServerProcess, workload: Workload, options: argparse.Namesp
 
 
 def count_bytes(server: ServerProcess, workload: Workload, report: Report, folder: Path) -> None:
-    """Last, as a traced server is slow."""
+    """Count the bytes moved per request. This must come last, because a traced server is slow."""
     try:
         report.io_bytes.append(count_io_bytes(server, workload, folder))
     except NotTracedError as error:
@@ -204,7 +210,9 @@ def count_bytes(server: ServerProcess, workload: Workload, report: Report, folde
 
 
 def start(stack: ExitStack, server: ServerProcess, checker: Checker, report: Report) -> ServerProcess:
-    """Starts one server while no other works, and notes how long it took to be there and to answer rightly."""
+    """Start a server while no other works, and note how long it took until it answered /ping, and a request
+    correctly.
+    """
     stack.enter_context(server)
     times = {"ping": server.wait_for_ping(), "answer": until_right(server, checker)}
     report.starts.setdefault(checker.workload.name, {})[server.name] = times
@@ -213,7 +221,7 @@ def start(stack: ExitStack, server: ServerProcess, checker: Checker, report: Rep
 
 
 def until_right(server: ServerProcess, checker: Checker) -> float:
-    """Seconds from the start until the first right answer."""
+    """Return the seconds from the server's start until its first correct answer."""
     while True:
         try:
             checker.check(server.predictions, count=1, adapter=server.adapter)
@@ -225,26 +233,29 @@ def until_right(server: ServerProcess, checker: Checker) -> float:
 
 
 def warm_up(server: ServerProcess, workload: Workload, connections: int, seconds: float, folder: Path) -> None:
+    """Drive the server for `seconds` without measuring, and wait until it is idle."""
     wrk.drive(server.predictions, script_for(server, workload, folder), connections, seconds)
     server.rest()
 
 
-def run(
-    server: ServerProcess,
-    cell: Cell,
-    checker: Checker,
-    lua: Path,
-    seconds: float,
-    report: Report,
-    number: int,
-) -> None:
-    """One measurement of one server."""
+@dataclass(frozen=True, slots=True)
+class ClosedRun:
+    """The round and the length of a run in seconds. wrk's script is written to `folder`."""
+
+    number: int
+    seconds: float
+    folder: Path
+
+
+def run(server: ServerProcess, cell: Cell, checker: Checker, report: Report, closed: ClosedRun) -> None:
+    """Measure one run of one server in the closed loop."""
+    lua = script_for(server, checker.workload, closed.folder)
     checker.check(server.predictions, adapter=server.adapter)
     before = server.usage()
-    sample = wrk.drive(server.predictions, lua, cell.connections, seconds)
+    sample = wrk.drive(server.predictions, lua, cell.connections, closed.seconds)
     after = server.usage()
     server.rest()
-    where = f"{cell.workload}, {cell.connections} connections, {server.name}, round {number}"
+    where = f"{cell.workload}, {cell.connections} connections, {server.name}, round {closed.number}"
     if sample.fault:
         report.faults.append(f"{where}: {sample.fault}")
     each = 1e6 / max(sample.requests, 1)
@@ -258,7 +269,7 @@ def run(
 
 
 def write(report: Report, out: Path) -> None:
-    """The report as peers.json and peers.md in the folder `out`, and on standard output."""
+    """Write the report as peers.json and peers.md to the folder `out`, and print it."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "peers.json").write_text(json.dumps(report.as_json(), indent=1) + "\n")
     (out / "peers.md").write_text(report.as_markdown())
@@ -272,7 +283,7 @@ def write(report: Report, out: Path) -> None:
 
 
 def say(text: str) -> None:
-    """Progress, on standard error."""
+    """Print progress to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 

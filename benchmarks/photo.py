@@ -1,4 +1,4 @@
-"""A picture like a photo, made and not taken: structure of every size, and a sensor's grain. The same each time."""
+"""A generated picture that compresses like a photo: it has structure of every size and a sensor's grain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _GRAIN = 4.0
 
 
 def photo(width: int, height: int) -> Image.Image:
-    """Its JPEG at quality 85 has 1.5 bits a pixel, as a camera's have."""
+    """Return the same picture for each call. Its JPEG at quality 85 has 1.5 bits per pixel, as a camera's has."""
     random = np.random.default_rng(width * height)
     levels = np.full((height, width, 3), 128.0)
     for scale in _SCALES:
@@ -25,6 +25,7 @@ def photo(width: int, height: int) -> Image.Image:
 
 
 def jpeg(width: int, height: int) -> bytes:
+    """Return the picture as a JPEG at quality 85."""
     made = io.BytesIO()
     photo(width, height).save(made, "JPEG", quality=85)
     return made.getvalue()

@@ -1,7 +1,8 @@
-"""Are batches ever worse than none, or than TorchServe's rule? `adaptive` beside `fixed` and beside a batch size of 1.
+"""Measures whether batches are ever worse than none, or than TorchServe's rule.
 
-One run, the same archive but for a line of its yaml, three of our servers in turn. Exit status as of benchmarks.peers,
-with 1 for a verdict that is not met. benchmarks/README.md says how it judges.
+Three of our servers, whose archives differ in one line of their yaml, are driven in turn: `adaptive`, `fixed`, and a
+batch size of 1. Exit status as of benchmarks.peers, and 1 also for a verdict that fails. benchmarks/README.md says how
+it judges.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _PRESET = "--only ours --workloads echo digits imagenet --connections 1 16 64 25
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was wished, and whether it holds; `figures` are the two sides, `ratio` is theirs round by round."""
+    """A verdict on one wish. `figures` shows both sides, `ratio` is theirs round by round."""
 
     wish: str
     where: str
@@ -48,9 +49,10 @@ class Verdict:
 
 
 def judge(wish: str, where: str, ours: Sequence[float], others: Sequence[float], *, more: bool) -> Verdict:
-    """Whether `ours` are no worse than `others`: not all of them worse than each of those. `more` is better, or less.
+    """Return the verdict: it fails if each of `ours` is worse than each of `others`. With `more`, larger values are
+    better.
 
-    Runs of one thing differ, so that of two ranges which overlap neither is said to be the better.
+    Runs of the same server differ, so neither of two servers with overlapping ranges is called the better one.
     """
     one, other = Spread.of(ours), Spread.of(others)
     holds = one.high >= other.low if more else one.low <= other.high
@@ -58,7 +60,7 @@ def judge(wish: str, where: str, ours: Sequence[float], others: Sequence[float],
 
 
 def verdicts(report: Report) -> Iterator[Verdict]:
-    """Of the closed loop's cells, then of the open loop's points that are measurements."""
+    """Yield the verdicts on the closed loop, then those on the valid points of the open loop."""
     for cell in report.cells:
         where, runs = f"{cell.workload}, {cell.connections} connections", cell.samples
         if not {ADAPTIVE, FIXED} <= runs.keys():
@@ -149,7 +151,7 @@ def _start(
 def _closed(
     cell: Cell, servers: Sequence[Server], workload: Workload, options: argparse.Namespace, report: Report, folder: Path
 ) -> None:
-    """Batch size 1 is there for the lone request."""
+    """Measure the closed loop. The server with batch size 1 takes part at one connection only."""
     checker = Checker(workload)
     taking_part = [server for server in servers if server.name != SINGLE or cell.connections == 1]
     report.cells.append(cell)
@@ -157,8 +159,7 @@ def _closed(
         peers.warm_up(server, workload, cell.connections, options.warmup, folder)
     for number in range(options.rounds):
         for server in taking_part:
-            lua = peers.script_for(server, workload, folder)
-            peers.run(server, cell, checker, lua, options.seconds, report, number + 1)
+            peers.run(server, cell, checker, report, peers.ClosedRun(number + 1, options.seconds, folder))
 
 
 def _open(

@@ -1,4 +1,6 @@
-"""A server as processes: its own folder and port, its start, what it holds and spends, its end."""
+"""A server under test as a group of processes: its folder and port, its start, its use of memory and processor, its
+end.
+"""
 
 from __future__ import annotations
 
@@ -24,24 +26,26 @@ from .protocol_adapter import PLAIN, ProtocolAdapter
 
 _HIDDEN = ("TS_", "PYTHON", "COVERAGE", "COV_CORE", "VIRTUAL_ENV")
 
-_MOMENT, _IDLE = 0.25, 0.15  # a server that took so many cores for so many seconds is at rest
+_MOMENT, _IDLE = 0.25, 0.15  # a server is idle if it used less than _IDLE cores for _MOMENT seconds
 
 
 class NotServingError(Exception):
-    """The server ended, or didn't answer in time; the text holds the end of its output."""
+    """An error for a server that ended or did not answer in time. The message holds the end of its output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How a server is started in its folder, once that is prepared."""
+    """A command that starts a server in its prepared folder."""
 
     command: list[str]
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """Of one process: its name, resident bytes, and processor seconds so far, of which the kernel's."""
+class ProcessUsage:
+    """The use of one process: its name, resident bytes, processor seconds so far, and how many of these in
+    the kernel.
+    """
 
     name: str
     memory: int
@@ -51,32 +55,36 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the front process, and the processes below it, hold and have spent so far."""
+    """The use of the front process and of the other processes of a server."""
 
-    of_front: Held
-    of_workers: tuple[Held, ...]
+    of_front: ProcessUsage
+    of_workers: tuple[ProcessUsage, ...]
 
     @property
     def front(self) -> int:
+        """Return the resident bytes of the front process."""
         return self.of_front.memory
 
     @property
     def workers(self) -> int:
+        """Return the resident bytes of all other processes."""
         return sum(each.memory for each in self.of_workers)
 
     @property
     def cpu_seconds(self) -> float:
+        """Return the processor seconds of all processes."""
         return self.of_front.seconds + sum(each.seconds for each in self.of_workers)
 
     @property
     def kernel_seconds(self) -> float:
+        """Return the processor seconds of all processes in the kernel."""
         return self.of_front.in_kernel + sum(each.in_kernel for each in self.of_workers)
 
 
 class ServerProcess:
-    """A context: entering starts the server of the virtual environment `venv`, leaving stops all of its processes.
+    """A context that starts a server of the virtual environment `venv`, and stops all its processes at the end.
 
-    `predictions` is the URL that is asked, in the server's `adapter`.
+    `predictions` is the URL to which requests are sent, in the format of the server's `adapter`.
     """
 
     ping = "/ping"
@@ -93,7 +101,7 @@ class ServerProcess:
         self._front: psutil.Process | None = None
 
     def prepare(self) -> Launch:
-        """Lays out what the server needs in `folder`, where tmp and logs are there already."""
+        """Write what the server needs to `folder`, where tmp and logs exist, and return how it is started."""
         raise NotServingError(f"{self.name}: nothing to start")
 
     def __enter__(self) -> Self:
@@ -114,15 +122,17 @@ class ServerProcess:
         return self
 
     def _environment(self) -> dict[str, str]:
-        """The caller's, without what would steer one server and not the other; each has its own temp folder."""
+        """Return this process's environment without variables that would affect only one of the servers."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(_HIDDEN)}
-        own = dict.fromkeys(
-            ("TEMP", "TMP", "TMPDIR"), str(self.folder / "tmp")
-        )  # TorchServe's sockets follow TEMP only
+        # TorchServe's sockets follow TEMP only.
+        own = dict.fromkeys(("TEMP", "TMP", "TMPDIR"), str(self.folder / "tmp"))
         return {**kept, "PATH": f"{self._venv / 'bin'}{os.pathsep}{kept.get('PATH', os.defpath)}", **own}
 
     def wait_for_ping(self, seconds: float = 180) -> float:
-        """Seconds from the start until the server says that it is there, by a 200 on `ping`."""
+        """Wait until the server answers `ping` with status 200, and return the seconds since its start.
+
+        Raises NotServingError.
+        """
         deadline = self._started + seconds
         while time.monotonic() < deadline:
             if self._process is None or self._process.poll() is not None:
@@ -134,25 +144,29 @@ class ServerProcess:
         raise NotServingError(f"{self.name} gave no 200 on {self.ping} in {seconds:.0f} s: {self.tail()}")
 
     def age(self) -> float:
-        """Seconds since the start."""
+        """Return the seconds since the start."""
         return time.monotonic() - self._started
 
     def tail(self, lines: int = 15) -> str:
-        """The end of what the server printed."""
+        """Return the end of what the server printed."""
         output = self.folder / "output"
         return "\n".join(output.read_text(errors="replace").splitlines()[-lines:]) if output.exists() else ""
 
     def usage(self) -> Usage:
-        """What the front process and the processes below it hold and have spent."""
+        """Return what the server's processes use. Raises NotServingError if the front has ended."""
         process = self.front()
-        workers = tuple(held for child in self.others(process) if (held := _held(child)))
-        front = _held(process)
+        workers = tuple(held for child in self.others(process) if (held := _process_usage(child)))
+        front = _process_usage(process)
         if front is None:
             raise NotServingError(f"{self.name}'s front process has gone: {self.tail()}")
         return Usage(front, workers)
 
     def rest(self, seconds: float = 20.0) -> None:
-        """Wait until it is done with what its clients left unanswered, which takes cores from who is measured next."""
+        """Wait until the server is idle, at most `seconds`.
+
+        A server may go on with requests that its clients no longer wait for, and take cores from the server measured
+        next.
+        """
         deadline, spent = time.monotonic() + seconds, self.usage().cpu_seconds
         while time.monotonic() < deadline:
             time.sleep(_MOMENT)
@@ -161,17 +175,17 @@ class ServerProcess:
                 return
 
     def others(self, front: psutil.Process) -> list[psutil.Process]:
-        """What belongs to the server beside the process that answers."""
+        """Return the server's processes except the front."""
         return front.children(recursive=True)
 
     def front(self) -> psutil.Process:
-        """The process that answers."""
+        """Return the process that answers requests."""
         if self._front is None:
             self._front = self._listener()
         return self._front
 
     def _listener(self) -> psutil.Process:
-        """The front is the process that listens on `port`; the command may only be its launcher."""
+        """Return the process that listens on `port`. The started command may only be its launcher."""
         for process in self.family():
             try:
                 connections = process.net_connections(kind="tcp")
@@ -183,7 +197,7 @@ class ServerProcess:
         raise NotServingError(f"no process of {self.name} listens on {self.url}: {self.tail()}")
 
     def family(self) -> list[psutil.Process]:
-        """Every process of this server: its session, orphans included, and all that descends from its launcher."""
+        """Return all processes of this server: its session, orphans included, and all descendants of its launcher."""
         if self._process is None:
             return []
         session = self._process.pid
@@ -195,7 +209,8 @@ class ServerProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # a second Ctrl-C may wait
+        # A second Ctrl-C must not interrupt the cleaning up.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
             self._stop()
         finally:
@@ -225,16 +240,16 @@ def _session(pid: int) -> int | None:
         return None
 
 
-def _held(process: psutil.Process) -> Held | None:
+def _process_usage(process: psutil.Process) -> ProcessUsage | None:
     try:
         times = process.cpu_times()
-        return Held(process.name(), process.memory_info().rss, times.user + times.system, times.system)
+        return ProcessUsage(process.name(), process.memory_info().rss, times.user + times.system, times.system)
     except psutil.Error:
         return None
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago; all held at once, so that no two are the same."""
+    """Return different ports that were free a moment ago."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [s.getsockname()[1] for s in sockets]
     for s in sockets:

@@ -1,4 +1,4 @@
-"""How a server wants the same body, and how its answer holds the same bytes."""
+"""How a server of another kind wants a body, and where in its response the answer is."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from torchserve.cli.loadgen.checks import Check
 
 
 def as_it_is(answer: bytes) -> bytes:
-    """The answer is the body."""
+    """Return the response's body unchanged."""
     return answer
 
 
 def out_of_tensor(answer: bytes) -> bytes:
-    """What Triton's one output of one string holds: behind a JSON object, and four bytes that tell its length."""
+    """Return the only string of Triton's only output, which follows a JSON object and four bytes with its length."""
     _, end = json.JSONDecoder().raw_decode(answer.decode("latin-1"))
     return answer[end + 4 :]
 
 
 def in_list(body: bytes) -> bytes:
-    """A JSON list with the body, which is JSON, alone in it."""
+    """Return a JSON list whose only item is `body`, which must be JSON."""
     return b"[" + body + b"]"
 
 
 def out_of_list(answer: bytes) -> bytes:
-    """The one element of a JSON list. ValueError for anything else."""
+    """Return the only item of a JSON list. Raises ValueError for anything else."""
     if not (answer[:1] == b"[" and answer[-1:] == b"]"):
         raise ValueError("no JSON list")
     return answer[1:-1]
@@ -34,9 +34,10 @@ def out_of_list(answer: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class ProtocolAdapter:
-    """Headers beside the content type, what the body is put into, and where the answer is in an answer.
+    """An adapter to a server's protocol.
 
-    `content_type` is what the server insists on.
+    `headers` are sent with each request, `wrap` makes the body that is sent, `unwrap` finds the answer in a response,
+    and `content_type` is set if the server accepts no other.
     """
 
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -45,7 +46,7 @@ class ProtocolAdapter:
     content_type: str | None = None
 
     def kind(self, usual: str) -> str:
-        """The content type to send for a body of the `usual` one."""
+        """Return the content type to send for a body whose own type is `usual`."""
         return self.content_type or usual
 
 

@@ -1,7 +1,8 @@
-"""Under three minutes: is this tree faster or slower than the run that was recorded on this machine?
+"""Compares this tree with a run that was recorded on this machine, in less than three minutes.
 
-`python -m benchmarks.quick --record` records one, `python -m benchmarks.quick` compares with it. Exit status as of
-benchmarks.peers; a slower server is no failure here, since a shared machine's speed wanders by more than most changes.
+`python -m benchmarks.quick --record` records a run, `python -m benchmarks.quick` compares with it. Exit status as of
+benchmarks.peers. A slower server is no failure here, because the speed of a shared machine varies by more than most
+changes do.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"can't run: {error}", file=sys.stderr)
         return 2
     report, interrupted = peers.collect(options, environment(options, venvs, generator), venvs)
-    # What else the machine did: where this differs between the runs, so does all below it.
+    # Runs under different load can't be compared, so it is part of the table.
     load = float(str(report.environment["load average before"]).partition(",")[0])
     now, machine = figures(report), str(report.environment["machine"])
     if now:
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def figures(report: Report) -> dict[str, float]:
-    """One number for each name: medians of the closed loop's rounds, and the open loop's points."""
+    """Return a number for each name: medians of the closed loop's rounds, and the open loop's points."""
     found: dict[str, float] = {}
     for cell in report.cells:
         samples, marks = cell.samples.get(OURS, []), cell.footprints.get(OURS, [])
@@ -77,7 +78,7 @@ def figures(report: Report) -> dict[str, float]:
 
 
 def table(now: Mapping[str, float], recorded: Mapping[str, float]) -> list[str]:
-    """Markdown; without a recorded run the last columns are empty."""
+    """Return a Markdown table, whose last columns are empty without a recorded run."""
     lines = ["| what | now | recorded | now/recorded |", "|---|---:|---:|---:|"]
     for name, value in now.items():
         before = recorded.get(name)
@@ -87,7 +88,7 @@ def table(now: Mapping[str, float], recorded: Mapping[str, float]) -> list[str]:
 
 
 def _read(path: Path) -> dict[str, dict[str, float]]:
-    """By machine; nothing where nothing has been recorded."""
+    """Return the recorded figures by machine, {} if there are none."""
     return json.loads(path.read_text()) if path.exists() else {}
 
 

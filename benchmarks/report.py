@@ -1,4 +1,4 @@
-"""From rounds of samples to figures: medians with their range, ratios pair by pair, as JSON and as a Markdown table."""
+"""Turns rounds of samples into figures: medians with ranges, ratios of pairs; as JSON and as Markdown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OURS, PEER = "ours", "torchserve"
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Several readings of one quantity; `noise` is the range as a share of the median."""
+    """The spread of several readings of one quantity."""
 
     median: float
     low: float
@@ -26,7 +26,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread:
-        """ValueError without values."""
+        """Return the spread of these values. Raises ValueError without values."""
         seen = sorted(values)
         if not seen:
             raise ValueError("a spread needs at least one value")
@@ -34,19 +34,20 @@ class Spread:
 
     @property
     def noise(self) -> float:
+        """Return the range as a share of the median."""
         return (self.high - self.low) / self.median if self.median else 0.0
 
     def told(self, digits: int | None = None) -> str:
-        """`median (low to high)`, with so many decimals; else with two, or none from 100 on."""
+        """Return `median (low to high)` with `digits` decimals; by default two, or none from 100 on."""
         digits = (0 if self.median >= 100 else 2) if digits is None else digits
         return f"{self.median:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Resident bytes of a server under load, and the processor time it took per request in microseconds.
+    """The memory of a server under load in bytes, and its processor time per request in microseconds.
 
-    `kernel_us` is how much of that the kernel took, `processes` the name and memory of each.
+    `kernel_us` is the kernel's part of that time. `processes` holds each process's name and memory.
     """
 
     front: int
@@ -58,7 +59,9 @@ class Footprint:
 
 @dataclass(slots=True)
 class Cell:
-    """The rounds of one workload at one number of connections; lists of equal index are one pair."""
+    """The rounds of one workload at one number of connections. Samples of equal index are neighbours in
+    time: a pair.
+    """
 
     workload: str
     connections: int
@@ -66,7 +69,9 @@ class Cell:
     footprints: dict[str, list[Footprint]] = field(default_factory=dict)
 
     def figures(self, server: str) -> dict[str, Spread]:
-        """Requests/s, latencies (ms) and processor time (us) of one server over its rounds; tails that all have."""
+        """Return a server's requests per second, latencies (ms) and processor time (us); percentiles that all rounds
+        have.
+        """
         runs, prints = self.samples[server], self.footprints[server]
         tails = {name: [getattr(run, name) for run in runs] for name in ("p90", "p999")}
         return {
@@ -81,19 +86,21 @@ class Cell:
         }
 
     def ratio(self, peer: str = PEER) -> Spread | None:
-        """Our rate over a peer's in each pair of neighbouring runs; None when only one of them ran."""
+        """Return our rate over a peer's in each pair, None if only one of them ran."""
         return pairwise([s.rate for s in self.samples.get(OURS, ())], [s.rate for s in self.samples.get(peer, ())])
 
 
 def pairwise(ours: Sequence[float], peers: Sequence[float]) -> Spread | None:
-    """The spread of ours/peers, pair by pair: what both runs of a pair suffered alike drops out."""
+    """Return the spread of ours/peers, pair by pair, or None without pairs. What slowed both runs of a pair cancels
+    out.
+    """
     pairs = [a / b for a, b in zip(ours, peers, strict=False) if b > 0]
     return Spread.of(pairs) if pairs else None
 
 
 @dataclass(slots=True)
 class Report:
-    """A whole run. `faults` make it invalid; `skipped` says which workload didn't run, and why."""
+    """A report of a whole run. `faults` make it invalid; `skipped` says what did not run, and why."""
 
     environment: dict[str, object]
     cells: list[Cell] = field(default_factory=list)
@@ -108,12 +115,12 @@ class Report:
     slo: float = 0.05
 
     def capacity(self, workload: str, server: str) -> float:
-        """The most requests a second that a server's rounds had in the median, over all numbers of connections."""
+        """Return a server's largest median of requests per second over all numbers of connections."""
         cells = [cell for cell in self.cells if cell.workload == workload]
         return max(statistics.median(run.rate for run in cell.samples[server]) for cell in cells)
 
     def as_json(self) -> dict[str, object]:
-        """Everything, raw samples included."""
+        """Return everything, raw samples included."""
         return {
             "valid": not self.faults,
             "faults": self.faults,
@@ -130,7 +137,7 @@ class Report:
         }
 
     def as_markdown(self) -> str:
-        """The tables for a README: rates and latencies, then starts."""
+        """Return the tables for a README."""
         lines = [f"**INVALID RUN**: {fault}" for fault in self.faults]
         lines += [f"Skipped: {text}" for text in self.skipped]
         lines += ["", *(f"- {key}: {value}" for key, value in self.environment.items())]
@@ -178,7 +185,7 @@ def _rows(cell: Cell) -> list[str]:
 
 
 def _processes(cells: Sequence[Cell]) -> list[str]:
-    """Of each workload and server the processes after its last run, the front first."""
+    """Return a table of each server's processes after its last run, the front first."""
     last = {(cell.workload, name): marks[-1] for cell in cells for name, marks in cell.footprints.items() if marks}
     if not any(mark.processes for mark in last.values()):
         return []

@@ -1,4 +1,4 @@
-"""mosec, LitServe, Triton, BentoML and Ray Serve around a workload's handler: each in an environment made on demand."""
+"""Starts mosec, LitServe, Triton, BentoML and Ray Serve around a workload's handler, in environments made on demand."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _STRING = "data_type: TYPE_STRING, dims: [1]"
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """What pip installs, how it is started for a port in a folder, and where it answers.
+class RivalKind:
+    """A kind of server: what pip installs, how it is started, and the paths of its health check and its predictions.
 
-    `strings`: as it is written here it takes nothing but JSON strings.
+    `strings` says that the adapter for it accepts JSON strings only.
     """
 
     package: str
-    launch: Callable[[Path, int, Path, Workload], Launch]  # what the handler needs is added to its environment
+    launch: Callable[[Path, int, Path, Workload], Launch]  # the handler's variables are added to its environment
     ping: str
     path: str
     adapter: ProtocolAdapter = PLAIN
@@ -57,7 +57,9 @@ def _ray(venv: Path, port: int, folder: Path, _workload: Workload) -> Launch:
 
 
 def _triton(venv: Path, port: int, folder: Path, workload: Workload) -> Launch:
-    """The binary out of pytriton's wheel, with its Python backend and the stub for this Python in one folder."""
+    """Lay out Triton: pytriton's binary, its Python backend and the stub for this Python, and the model's
+    configuration.
+    """
     packages = packages_of(venv)
     bundled, backend = packages / "pytriton" / "tritonserver", folder / "backends" / "python"
     shutil.copytree(bundled / "backends" / "python", backend)
@@ -66,7 +68,7 @@ def _triton(venv: Path, port: int, folder: Path, workload: Workload) -> Launch:
     model = folder / "models" / workload.name
     (model / "1").mkdir(parents=True)
     shutil.copy2(_ADAPTERS / "triton_model.py", model / "1")
-    shutil.copy2(_ADAPTERS / "serving.py", model / "1")  # its process sees no PYTHONPATH of ours
+    shutil.copy2(_ADAPTERS / "serving.py", model / "1")  # Triton's process does not inherit PYTHONPATH
     (model / "config.pbtxt").write_text(
         f'name: "{workload.name}" backend: "python" default_model_filename: "triton_model.py"\n'
         f"max_batch_size: {workload.batch}\n"
@@ -84,7 +86,10 @@ def _triton(venv: Path, port: int, folder: Path, workload: Workload) -> Launch:
 
 
 def handed(workload: Workload, handlers: Path, folder: Path) -> dict[str, str]:
-    """What benchmarks/rivals/serving.py reads: the archive, unpacked in `folder`, and where `handlers` has its `ts`."""
+    """Return the variables that rivals/serving.py reads. The archive is unpacked in `folder`.
+
+    `handlers` is the environment whose `ts` and torch are used.
+    """
     model = folder / workload.archive.stem
     with zipfile.ZipFile(workload.archive) as archive:
         archive.extractall(model)
@@ -95,21 +100,23 @@ def handed(workload: Workload, handlers: Path, folder: Path) -> dict[str, str]:
 
 
 def packages_of(venv: Path) -> Path:
-    """Its site-packages."""
+    """Return the environment's site-packages."""
     return next((venv / "lib").glob("python3.*")) / "site-packages"
 
 
-KINDS: Mapping[str, Kind] = {
-    "mosec": Kind("mosec", _mosec, "/", "/inference"),
-    "litserve": Kind("litserve", _litserve, "/health", "/predict", strings=True),
-    "bentoml": Kind("bentoml", _bentoml, "/readyz", "/predict", JSON_LISTS, strings=True),
-    "ray": Kind("ray[serve]", _ray, "/-/healthz", "/predict"),
-    "triton": Kind("nvidia-pytriton", _triton, "/v2/health/ready", "/v2/models/{name}/infer", RAW_TENSORS),
+KINDS: Mapping[str, RivalKind] = {
+    "mosec": RivalKind("mosec", _mosec, "/", "/inference"),
+    "litserve": RivalKind("litserve", _litserve, "/health", "/predict", strings=True),
+    "bentoml": RivalKind("bentoml", _bentoml, "/readyz", "/predict", JSON_LISTS, strings=True),
+    "ray": RivalKind("ray[serve]", _ray, "/-/healthz", "/predict"),
+    "triton": RivalKind("nvidia-pytriton", _triton, "/v2/health/ready", "/v2/models/{name}/infer", RAW_TENSORS),
 }
 
 
 class Rival(ServerProcess):
-    """One of KINDS around a workload's handler, which finds torch and `ts` in the environment `handlers`."""
+    """A server of one of KINDS around a workload's handler, which finds torch and `ts` in the environment
+    `handlers`.
+    """
 
     def __init__(self, name: str, venv: Path, workload: Workload, handlers: Path) -> None:
         (port,) = free_ports(1)
@@ -119,7 +126,7 @@ class Rival(ServerProcess):
         self._kind, self._workload, self._handlers = kind, workload, handlers
 
     def others(self, front: psutil.Process) -> list[psutil.Process]:
-        # mosec's workers are no children of the process that answers, but its siblings.
+        # mosec's workers are siblings of the process that answers, not its children.
         return [process for process in self.family() if process != front]
 
     def prepare(self) -> Launch:
@@ -129,12 +136,12 @@ class Rival(ServerProcess):
 
 
 def find_rival(name: str) -> Path:
-    """Its environment, made with pip if need be. Raises NoOracleError."""
+    """Return the rival's environment, made with pip if needed. Raises NoOracleError."""
     return make_environment(name, [KINDS[name].package])
 
 
 def rival_version(name: str, venv: Path) -> str:
-    """What is installed of it."""
+    """Return the name and version of the installed package."""
     package = KINDS[name].package.partition("[")[0]
     script = f"import importlib.metadata as m; print(m.version({package!r}))"
     done = subprocess.run([venv / "bin" / "python", "-c", script], capture_output=True, text=True, check=False)

@@ -1,6 +1,8 @@
-"""`python -m benchmarks.simulate`: the scheduler beside other servers' rules, under virtual time, and its own cost.
+"""`python -m benchmarks.simulate` compares the scheduler with other servers' rules in virtual time, and measures its
+own cost.
 
-Prints the tables of docs/scheduler.md and, with matplotlib (extra `bench`), draws their picture. About five minutes.
+It prints the tables of docs/scheduler.md and, with matplotlib (extra `bench`), draws their chart. It takes about five
+minutes.
 """
 
 from __future__ import annotations
@@ -14,12 +16,12 @@ from pathlib import Path
 import click
 from torchserve.cli.loadgen.arrivals import bursty, poisson, recorded
 
-from .simulation.cell import CONTENDERS, CURVES, Curve, Seen, play
+from .simulation.cell import CONTENDERS, CURVES, CellResult, Curve, play
 from .simulation.overhead import decision_cost, placement_cost
 
 LOADS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.3, 1.5)
-BEST_WITHIN = 0.02  # of the best contender's goodput, in every cell
-Table = dict[tuple[str, float], Seen]
+BEST_WITHIN = 0.02  # share of the best goodput that `adaptive` may be behind, in each cell
+Table = dict[tuple[str, float], CellResult]
 
 
 def arrivals_of(name: str, trace: Path | None, rate: float, seed: int) -> Iterator[float]:
@@ -41,7 +43,7 @@ def play_all(curve: Curve, process: str, trace: Path | None, seconds: float, loa
 
 
 def markdown(curve: Curve, process: str, table: Table, loads: Sequence[float]) -> str:
-    """Goodput as a share of capacity, the median and the 99th percentile of what was answered, the mean batch."""
+    """Return a table of goodput as a share of capacity, median and 99th percentile of latency, and mean batch size."""
     lines = [
         f"### {curve.name}; {process}",
         "",
@@ -60,7 +62,7 @@ def markdown(curve: Curve, process: str, table: Table, loads: Sequence[float]) -
 
 
 def shortfalls(curve: Curve, process: str, table: Table, loads: Sequence[float]) -> list[str]:
-    """Where `adaptive` is not what docs/scheduler.md says that it is."""
+    """Return where `adaptive` is not what docs/scheduler.md says about it."""
     found: list[str] = []
     for load in loads:
         ours = table["adaptive", load]
@@ -77,7 +79,7 @@ def shortfalls(curve: Curve, process: str, table: Table, loads: Sequence[float])
 
 
 def draw(results: Sequence[tuple[Curve, str, Table]], loads: Sequence[float], path: Path) -> None:
-    """Goodput over load, one panel for each curve and process."""
+    """Draw goodput over load, with a panel for each curve and arrival process."""
     from matplotlib import pyplot
 
     rows = len({process for _, process, _ in results})
@@ -99,7 +101,7 @@ def draw(results: Sequence[tuple[Curve, str, Table]], loads: Sequence[float], pa
 
 
 def overhead() -> str:
-    """The scheduler's own processor time, on the real clock of this machine."""
+    """Return a table of the scheduler's own processor time, by this machine's real clock."""
     lines = ["| what | µs, median (min to max) of 5 |", "|---|---:|"]
     for name, once in [
         *((f"one request through a scheduler, batches of {size}", partial(decision_cost, size)) for size in (1, 8, 32)),

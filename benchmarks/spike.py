@@ -1,4 +1,4 @@
-"""A spike: from half of what a server can do to twice of it for ten seconds, and how long it takes to recover."""
+"""Measures a spike: the load rises from half of a server's capacity to twice of it for ten seconds, and falls again."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from torchserve.cli.loadgen.outcome import Outcome
 from torchserve.cli.loadgen.scenario import Open
 
 from .open_loop import OpenLoad, scenario_for
-from .picture import finished
+from .plotting import save_figure
 from .process import ServerProcess
 from .workload import Workload
 
-BEFORE, PEAK = 0.5, 2.0  # of capacity
-CALM, LASTS, AFTER = 5, 10, 30  # seconds
+BEFORE, PEAK = 0.5, 2.0  # multiples of the capacity
+CALM, LASTS, AFTER = 5, 10, 30  # seconds before the spike, of the spike, and after it
 
 
 @dataclass(frozen=True, slots=True)
 class Spike:
-    """What a server made of one. `seconds`: how many requests were due in each, and how many of them were in time.
+    """The result of a spike. Rates are requests per second.
 
-    `goodput` is of the spike's own seconds, `refused` of all. Rates are requests/s. `recovery`: whole seconds after its
-    end until 99 % are in time again, None where that has not come. `fault`: why it is no measurement.
+    `seconds` holds, for each second, how many requests were due and how many of them were answered in time. `goodput`
+    covers the spike alone, `refused` the whole run. `recovery` is the whole seconds after the spike's end until 99 %
+    are in time again, or None. `fault` says why this is no valid measurement.
     """
 
     workload: str
@@ -45,14 +46,14 @@ class Spike:
 
 
 def spike(server: ServerProcess, workload: Workload, capacity: float, slo: float, warmup: float) -> Spike:
-    """Raises what `open_loop.offer` does."""
+    """Offer a spike to the server and return the result. Raises what `open_loop.offer` raises."""
     calm = scenario_for(server, workload, OpenLoad(BEFORE * capacity, CALM + LASTS + AFTER, slo, warmup=warmup))
     load = Open(BEFORE * capacity, "spike", spike=(CALM, CALM + LASTS), factor=PEAK / BEFORE)
     return of_outcome(server.name, workload.name, load, drive(replace(calm, load=load)))
 
 
 def of_outcome(server: str, workload: str, load: Open, outcome: Outcome) -> Spike:
-    """What is kept of an outcome."""
+    """Return the figures of an outcome that go into the report."""
     counted = [outcome.tally.by_second.get(second, (0, 0)) for second in range(int(outcome.seconds))]
     begin, end = map(int, load.spike)
     refusal = outcome.tally.refusal.quantile(0.5)
@@ -64,7 +65,7 @@ def of_outcome(server: str, workload: str, load: Open, outcome: Outcome) -> Spik
 
 
 def table(spikes: Sequence[Spike], slo: float) -> list[str]:
-    """Markdown; a run that is no measurement is marked."""
+    """Return a Markdown table, in which invalid measurements are marked."""
     what = f"A spike of {LASTS} s, Poisson, from {BEFORE:g} to {PEAK:g} times what each did in the closed loop"
     head = "| workload | server | before/s | spike/s | in SLO/s in it | refused | refusal p50 ms | recovered after, s |"
     lines = ["", f"{what}, SLO {slo * 1e3:g} ms:", "", head, "|---|---|" + "---:|" * 6]
@@ -81,7 +82,7 @@ def table(spikes: Sequence[Spike], slo: float) -> list[str]:
 
 
 def draw(spikes: Sequence[Spike], slo: float, folder: Path) -> list[Path]:
-    """spike-WORKLOAD.png: the share of each second's requests that were in time. Needs the extra `bench`."""
+    """Draw spike-WORKLOAD.png: the share of each second's requests that were in time. Needs the extra `bench`."""
     from matplotlib import pyplot
 
     drawn = []
@@ -94,5 +95,5 @@ def draw(spikes: Sequence[Spike], slo: float, folder: Path) -> list[Path]:
         axis.set_xlabel("due in second")
         axis.set_ylabel(f"% answered within {slo * 1e3:g} ms")
         title = f"{workload}: {LASTS} s at {PEAK:g} times capacity"
-        drawn.append(finished(figure, [axis], title, folder / f"spike-{workload}.png"))
+        drawn.append(save_figure(figure, [axis], title, folder / f"spike-{workload}.png"))
     return drawn

@@ -1,11 +1,11 @@
-"""This server with something changed, to measure against: `variants.py bare|leaky ARGUMENTS OF torchserve…`.
+"""Starts this server with a change, for comparison: `variants.py bare|leaky ARGUMENTS OF torchserve…`.
 
-bare: the front counts no request and no batch and writes no access log. leaky: it keeps a kilobyte of every scrape of
-/metrics, and every hundredth opens a file for good; and it keeps two kilobytes of every hundredth prediction.
+bare: the front counts no requests and batches and writes no access log. leaky: the front keeps a kilobyte of each
+scrape of /metrics, opens a file at each hundredth one for good, and keeps two kilobytes of each hundredth prediction.
 """
 
 # pyright: reportMissingImports=false
-# It runs by itself in the environment of the server, and imports that by its installed name.
+# This file runs as a program in the server's environment, and imports the server by its installed name.
 from __future__ import annotations
 
 import itertools
@@ -19,11 +19,11 @@ from torchserve.core.metrics.model_metrics import ModelMetrics
 from torchserve.core.metrics.store import MetricStore
 
 KEPT_BYTES, SCRAPES_PER_FILE = 1024, 100
-KEPT_OF_PREDICTION, PREDICTIONS = 2048, 100  # about 2 MiB of 100,000, twice what benchmarks.endurance lets pass
+KEPT_OF_PREDICTION, PREDICTIONS = 2048, 100  # about 2 MiB per 100,000, twice what benchmarks.endurance allows
 
 
 def bare() -> None:
-    """Take the counting out. What the worker measures of its handler is still sent along."""
+    """Remove the counting. What the worker measures about its handler is still sent to the front."""
     MetricStore.request = _nothing
     LogWriter.access = _nothing
     for name in ("requested", "answered", "batch_answered", "samples"):
@@ -31,7 +31,7 @@ def bare() -> None:
 
 
 def leaky() -> None:
-    """Plant a leak of memory and one of files."""
+    """Plant a leak of memory and one of open files."""
     render, kept, files = MetricStore.render, [], []
 
     def keeping(self: MetricStore, *names: Any) -> bytes:
@@ -52,7 +52,7 @@ def leaky() -> None:
 
 
 def _nothing(*_given: object, **_named: object) -> None:
-    """Called where something was counted."""
+    """Do nothing, in place of a method that counts."""
 
 
 if __name__ == "__main__":

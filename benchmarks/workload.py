@@ -1,4 +1,4 @@
-"""What the servers are asked to do: the archive both get, the body that is sent, and the check of an answer."""
+"""The workloads: an archive that all servers get, the bodies that are sent, and the expected answers."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ _WORDS = (
 
 
 class UnavailableError(Exception):
-    """A workload that can't run here; the text says what is missing."""
+    """An error for a workload that can't run here. The message says what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """`bodies(n)` are n requests for the check before a measurement; `expected` is the right answer to a body.
+    """A workload.
 
-    `expected` is None where the first server's answer is what all answers are held against. `batch` and `delay_ms` are
-    what the archive says: for servers of other kinds. `ragged` are bodies that wrk sends in turn instead of always the
-    same.
+    `bodies(n)` returns n bodies for the check before a measurement. `expected` returns the correct answer to a body; it
+    is None if all answers are compared with the first server's. `batch` and `delay_ms` are the archive's options, for
+    servers of other kinds. `ragged` are bodies that wrk sends in turn; without them it sends `body` only.
     """
 
     name: str
@@ -59,11 +59,11 @@ class Workload:
     ragged: tuple[bytes, ...] = ()
 
 
-ECHOES = {"echo": 19, "echo100k": 100_000, "echo1m": 1_000_000}  # bytes
+ECHOES = {"echo": 19, "echo100k": 100_000, "echo1m": 1_000_000}  # name -> bytes of a body
 
 
 def echo(archiver: Path, into: Path, name: str = "echo") -> Workload:
-    """JSON that comes back, of 19 bytes and more; batch 32, delay 1 ms, one worker, no torch in the handler."""
+    """Return the echo workload: JSON that comes back. Batch 32, delay 1 ms, one worker, no torch in the handler."""
     command = [
         str(archiver),
         "--model-name",
@@ -93,14 +93,14 @@ def echo(archiver: Path, into: Path, name: str = "echo") -> Workload:
 
 
 def idle(archiver: Path, into: Path) -> Path:
-    """echo's handler in an archive that asks for no workers of its own."""
+    """Return an archive of echo's handler without options, so that it can be registered without workers."""
     handler = ("--handler", str(ECHO / "handler.py"))
     command = [str(archiver), "--model-name", "idle", "--version", "1.0", "--export-path", str(into), "-f", *handler]
     return _packed("idle", command, archiver, into)
 
 
 def digits(archiver: Path, into: Path, image: Path | None) -> Workload:
-    """The example's archive, packed as its own pack.sh does, and one of its images."""
+    """Return the digits example, packed by its own pack.sh, and one of its images."""
     if not (DIGITS / "digits.pt").is_file() or not (DIGITS / "pack.sh").is_file():
         raise UnavailableError(f"{DIGITS.relative_to(ROOT)} has no digits.pt or no pack.sh")
     image = image or next((p for p in sorted(DIGITS.rglob("*")) if p.suffix in _IMAGES), None)
@@ -112,7 +112,7 @@ def digits(archiver: Path, into: Path, image: Path | None) -> Workload:
 
 
 def imagenet(archiver: Path, into: Path, name: str = "imagenet") -> Workload:
-    """EfficientNet-Lite0 behind TorchServe's image handler, as examples/imagenet packs it, and a picture as a JPEG."""
+    """Return EfficientNet-Lite0 in the default image handler, packed by examples/imagenet, and a JPEG."""
     body = jpeg(1920, 1080) if name == LARGE else _cat()
     archive = _packed("imagenet", ["sh", str(IMAGENET / "pack.sh"), str(into)], archiver, into)
     return _asking(Workload(name, archive, body, "image/jpeg", bodies=lambda n: [body] * n))
@@ -129,7 +129,7 @@ def _cat() -> bytes:
 
 
 def sentences(archiver: Path, into: Path) -> Workload:
-    """MiniLM as examples/sentences packs it, and texts of very different lengths."""
+    """Return MiniLM as examples/sentences packs it, and texts of very different lengths."""
     archive = _packed("sentences", ["sh", str(SENTENCES / "pack.sh"), str(into)], archiver, into)
     texts = tuple(json.dumps({"text": text}).encode() for text in ragged_texts())
     made = Workload("sentences", archive, texts[0], "application/json", bodies=lambda n: [texts[0]] * n)
@@ -137,14 +137,16 @@ def sentences(archiver: Path, into: Path) -> Workload:
 
 
 def ragged_texts(count: int = 64) -> list[str]:
-    """From 3 words to 200, half of them with fewer than 20; the same each time."""
+    """Return texts of 3 to 200 words, half of them with fewer than 20; the same for each call."""
     draw = random.Random(count)
     lengths = [min(max(round(draw.lognormvariate(math.log(20), 1)), 3), 200) for _ in range(count)]
     return [" ".join(draw.choices(_WORDS, k=length)) + "." for length in lengths]
 
 
 def from_folder(workload: Workload, folder: Path) -> Workload:
-    """The same with the files below a folder as its bodies, in turn. UnavailableError unless they are of one type."""
+    """Return the workload with the folder's files as its bodies. Raises UnavailableError unless they are of
+    one type.
+    """
     try:
         payloads = read_payloads([folder])
     except (OSError, ValueError) as error:
@@ -155,7 +157,7 @@ def from_folder(workload: Workload, folder: Path) -> Workload:
 
 
 def _asking(workload: Workload) -> Workload:
-    """With the batches that its archive asks for."""
+    """Return the workload with the batch size and delay of its archive."""
     told = read_config(workload.archive)
     return replace(workload, batch=told["batchSize"], delay_ms=told["maxBatchDelay"])
 

@@ -1,4 +1,4 @@
-"""wrk as the load generator: its script, its command line, and its printed report as a Sample."""
+"""Runs wrk as the load generator: its script, its command line, and its printed report as a Sample."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _TOTAL = re.compile(r"^\s*([\d.]+)([kMG]?) requests in ([\d.]+)(us|ms|s|m|h),", 
 _STATUS = re.compile(r"Non-2xx or 3xx responses: (\d+)")
 _SOCKET = re.compile(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)")
 _THOUSANDTH = re.compile(r"^99\.9% (\d+) us$", re.MULTILINE)
-_BEYOND = 10  # answers slower than a percentile, before it means something
+_BEYOND = 10  # answers that must be slower than a percentile for it to be reported
 _MAXIMUM = re.compile(r"^\s+Latency\s+\S+\s+\S+\s+([\d.]+)(us|ms|s|m|h)\s", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run of wrk. Latencies are milliseconds, counted from the actual send: the loop is closed.
+    """The result of a run of wrk. Latencies are milliseconds from the actual send, as the loop is closed.
 
-    `p999` is None where too few answers were slower.
+    `p999` is None if too few answers were slower.
     """
 
     rate: float
@@ -40,18 +40,18 @@ class Sample:
 
     @property
     def fault(self) -> str | None:
-        """Why this run is no measurement, or None."""
+        """Return why this run is no valid measurement, or None."""
         if self.bad_status or self.bad_socket:
             return f"{self.bad_status} responses that are neither 2xx nor 3xx, {self.bad_socket} socket errors"
         return None if self.requests else "no request was answered"
 
 
 class UnreadableReportError(Exception):
-    """wrk printed something else than its report; the text is the exception's."""
+    """An error for output of wrk that is no report. The message is the output."""
 
 
 def parse(text: str) -> Sample:
-    """Reads what `wrk --latency` prints."""
+    """Parse what `wrk --latency` prints. Raises UnreadableReportError."""
     percentiles = {int(p): float(value) * _UNITS[unit] for p, value, unit in _PERCENTILE.findall(text)}
     rate, total, longest = _RATE.search(text), _TOTAL.search(text), _MAXIMUM.search(text)
     if rate is None or total is None or longest is None or not {50, 99} <= percentiles.keys():
@@ -75,7 +75,9 @@ def parse(text: str) -> Sample:
 def script(
     bodies: Path | Sequence[Path], content_type: str, key: str = "", headers: Mapping[str, str] = MappingProxyType({})
 ) -> str:
-    """A Lua script that POSTs the bytes of a file, or of several in turn, with `key` as a bearer's if there is one."""
+    """Return a Lua script that sends the files as POST bodies in turn, with `key` as the bearer token if it is not
+    empty.
+    """
     files = [bodies] if isinstance(bodies, Path) else bodies
     sent = {"Content-Type": content_type, **headers} | ({"Authorization": f"Bearer {key}"} if key else {})
     return "\n".join(
@@ -99,7 +101,7 @@ def script(
 
 
 def _in_turn(files: Sequence[Path]) -> list[str]:
-    """Requests that are made once and sent over and over, in this order by each connection after another."""
+    """Return the lines that build the requests once and send them in turn, over all connections."""
     return [
         "local requests, turn = {}, 0",
         "function init()",
@@ -119,7 +121,7 @@ def _quoted(text: str) -> str:
 
 
 def command(url: str, lua: Path, connections: int, seconds: float) -> list[str]:
-    """One wrk thread: with more, the generator takes cores from the server it measures."""
+    """Return wrk's command line, with one thread: more would take cores from the server that is measured."""
     return [
         "wrk",
         "-t1",
@@ -135,7 +137,7 @@ def command(url: str, lua: Path, connections: int, seconds: float) -> list[str]:
 
 
 def drive(url: str, lua: Path, connections: int, seconds: float) -> Sample:
-    """Runs wrk to its end; raises UnreadableReportError when it fails, or prints no report."""
+    """Run wrk to its end. Raises UnreadableReportError if it fails or prints no report."""
     done = subprocess.run(
         command(url, lua, connections, seconds), capture_output=True, text=True, timeout=seconds + 90, check=False
     )
@@ -145,6 +147,6 @@ def drive(url: str, lua: Path, connections: int, seconds: float) -> Sample:
 
 
 def version() -> str:
-    """wrk's own name and version; FileNotFoundError when it isn't installed."""
+    """Return wrk's name and version. Raises FileNotFoundError if it is not installed."""
     done = subprocess.run(["wrk", "-v"], capture_output=True, text=True, timeout=10, check=False)
     return (done.stdout or done.stderr).splitlines()[0].partition(" Copyright")[0]

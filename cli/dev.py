@@ -49,9 +49,8 @@ def dev(source: Path, handler: str | None, port: int, ts_config: Path | None) ->
     """
     with tempfile.TemporaryDirectory(prefix="torchserve-dev-") as scratch:
         folder = Path(scratch)
-        os.environ.setdefault(
-            "LOG_LOCATION", str(folder / "logs")
-        )  # outside of the watched folder, where each line would be a change
+        # Outside of the watched folder, where each line would be a change.
+        os.environ.setdefault("LOG_LOCATION", str(folder / "logs"))
         os.environ.setdefault("METRICS_LOCATION", str(folder / "logs"))
         try:
             watch = Watch(source, handler, folder / "store")

@@ -1,1 +1,1 @@
-"""Other servers around the same handler. These files run in those servers' own environments."""
+"""Adapters that run a workload's handler in other servers. These files run in those servers' own environments."""

@@ -1,4 +1,4 @@
-"""No server: `bare_loop.py SECONDS FILE…` prints the seconds of a body in full batches, and of a lone one, as JSON."""
+"""No server: `bare_loop.py SECONDS FILE…` prints, as JSON, the seconds per body in full batches and alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serving import BATCH, Handler
 
 
 def seconds(handler: Handler, batches: list[list[bytes]], least: float) -> float:
-    """Of all batches one after the other, the median of at least `least` seconds behind one round to warm up."""
+    """Return the median seconds for all batches, over at least `least` seconds, after one round that warms up."""
     for batch in batches:
         handler.answers(batch)
     taken, end = [], time.perf_counter() + least

@@ -1,17 +1,17 @@
-"""The workload's own handler behind BentoML; runs in BentoML's environment: `bentoml serve bentoml_app:Served`.
+"""The workload's handler in BentoML; runs in BentoML's environment: `bentoml serve bentoml_app:Served`.
 
-What is batched there are lists, so that it gets a list of one JSON string.
+BentoML batches lists only, so each request is a list with one JSON string.
 """
 
 # pyright: reportMissingImports=false
-# No annotations of the future here: BentoML looks at those of the API.
+# Without `from __future__ import annotations`: BentoML reads the annotations of the API.
 import bentoml
 from serving import BATCH, Handler
 
 
 @bentoml.service(workers=1, traffic={"timeout": 60}, logging={"access": {"enabled": False}})
 class Served:
-    """Strings in, the same strings out; BentoML sizes the batches by what it learns, and has no delay to set."""
+    """A service from strings to the same strings. BentoML learns its batch sizes and has no delay to set."""
 
     def __init__(self) -> None:
         self._handler = Handler()

@@ -1,10 +1,10 @@
-"""The workload's own handler behind LitServe; runs in LitServe's environment: `litserve_app.py PORT`.
+"""The workload's handler in LitServe; runs in LitServe's environment: `litserve_app.py PORT`.
 
-LitServe reads JSON, so that it gets bodies that are JSON.
+LitServe parses bodies as JSON, so the bodies are JSON.
 """
 
 # pyright: reportMissingImports=false
-# No annotations of the future here: LitServe looks at those of decode_request.
+# Without `from __future__ import annotations`: LitServe reads the annotations of decode_request.
 import json
 import sys
 from typing import Any
@@ -15,7 +15,7 @@ from serving import BATCH, MILLISECONDS, Handler
 
 
 class Served(litserve.LitAPI):
-    """JSON in, the same bytes out."""
+    """A service from JSON to the same bytes."""
 
     def setup(self, device: str) -> None:
         self._handler = Handler()

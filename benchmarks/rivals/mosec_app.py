@@ -1,4 +1,4 @@
-"""The workload's own handler behind mosec, in mosec's environment: `mosec_app.py --address 127.0.0.1 --port PORT`."""
+"""The workload's handler in mosec; runs in mosec's environment: `mosec_app.py --address 127.0.0.1 --port PORT`."""
 
 # pyright: reportMissingImports=false
 from __future__ import annotations
@@ -10,7 +10,7 @@ from serving import BATCH, MILLISECONDS, Handler
 
 
 class Served(Worker):
-    """Bytes in, bytes out."""
+    """A worker from bytes to bytes."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""The workload's own handler behind Ray Serve; runs in Ray's environment: `ray_app.py PORT`."""
+"""The workload's handler in Ray Serve; runs in Ray's environment: `ray_app.py PORT`."""
 
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false
-# No annotations of the future here: Ray Serve looks at those of __call__.
+# Without `from __future__ import annotations`: Ray Serve reads the annotations of __call__.
 import signal
 import sys
 from typing import Any
@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 @serve.deployment(num_replicas=1, max_ongoing_requests=4 * BATCH)
 class Served:
-    """Bytes in, bytes out; by default a replica takes five requests at a time, which no batch would come of."""
+    """A deployment from bytes to bytes. By default a replica takes five requests at a time, too few for a batch."""
 
     def __init__(self) -> None:
         self._handler = Handler()

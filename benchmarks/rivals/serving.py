@@ -1,4 +1,4 @@
-"""What all rivals serve: the archive's own handler, and the batching that its archive asks TorchServe for."""
+"""What all rivals serve: the archive's own handler, with the batching options of its archive."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ MILLISECONDS = int(os.environ["RIVAL_DELAY_MS"])
 
 
 class Handler:
-    """The handler of the unpacked archive $RIVAL_MODEL, initialized; torch and `ts` come from $RIVAL_PACKAGES.
+    """The handler of the unpacked archive $RIVAL_MODEL, initialized. torch and `ts` come from $RIVAL_PACKAGES.
 
-    `settle` is what this server calls of its own handlers once they are loaded; TorchServe's have none.
+    This server calls `settle` on its own handlers after they are loaded; TorchServe's handlers have no such method.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Handler:
             self._handler.settle(self._context)
 
     def answers(self, bodies: list[bytes]) -> list[bytes | bytearray]:
-        """One batch."""
+        """Return the answers to one batch."""
         self._context.request_ids = {index: str(index) for index in range(len(bodies))}
         self._context.request_processor = [self._processor({}) for _ in bodies]
         results = self._handler.handle([{"body": body} for body in bodies], self._context)
@@ -51,7 +51,7 @@ class Handler:
 
 
 class _Uncounted:
-    """Metrics that nobody collects."""
+    """Metrics that are not collected."""
 
     def __getattr__(self, _name: str) -> Any:
         return lambda *_given, **_named: None
@@ -63,7 +63,7 @@ def _yaml(folder: Path) -> dict[str, Any]:
 
 
 def _class(folder: Path, handler: str) -> Any:
-    """The only class that a file of the archive defines, or the built-in handler of that name."""
+    """Return the only class defined in a file of the archive, or the built-in handler of that name."""
     name = handler.removesuffix(".py")
     own = (folder / f"{name}.py").exists()
     module = importlib.import_module(name if own else f"ts.torch_handler.{name}")

@@ -1,6 +1,6 @@
-"""The workload's own handler behind Triton's Python backend; copied to the model repository.
+"""The workload's handler in Triton's Python backend; it is copied to the model repository.
 
-Not as model.py, which is the name of many a model's own module.
+It is not named model.py, because many a model has a module of that name.
 """
 
 # pyright: reportMissingImports=false
@@ -14,7 +14,7 @@ from serving import Handler
 
 
 class TritonPythonModel:
-    """Bytes in, bytes out; Triton forms the batches, of as many requests as it hands over at once."""
+    """A model from bytes to bytes. Triton forms the batches: all requests that it passes to one call."""
 
     def initialize(self, _arguments: dict[str, str]) -> None:
         self._handler = Handler()

@@ -1,1 +1,1 @@
-"""The scheduler under virtual time: its real ModelScheduler, simulated clients and workers."""
+"""The scheduler in virtual time: the real ModelScheduler with simulated clients and workers."""

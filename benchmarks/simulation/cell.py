@@ -1,4 +1,4 @@
-"""One cell of the comparison: a rule, a service curve, a load; and what its clients saw."""
+"""One cell of the comparison: a rule, a service curve and a load, and what the simulated clients saw."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ from torchserve.scheduler.virtual_time import VirtualLoop
 
 from .rules import Deferred, PickUp
 
+WARMUP = 3.0  # virtual seconds whose requests are not counted
 NOISE = 0.05  # standard deviation of a batch's time, as a share of it
-QUEUE = 100_000  # jobs: no rule is saved by a short queue
+QUEUE = 100_000  # jobs: long enough that no rule profits from refusals by a full queue
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What a batch takes: seconds by its size, up to `largest`. `slo` (s) is what its clients want."""
+    """A service curve: `seconds` of a batch by its size, up to `largest`. `slo` is in seconds."""
 
     name: str
     seconds: Callable[[int], float]
     largest: int
     slo: float
-    padded: tuple[int, ...] = ()  # the sizes to which the worker pads; `seconds` knows of them
+    padded: tuple[int, ...] = ()  # sizes to which the worker pads, which `seconds` accounts for
 
     @property
     def capacity(self) -> float:
-        """The most jobs a second that one worker can do."""
+        """Return the most jobs per second that one worker can do."""
         return max(size / self.seconds(size) for size in range(1, self.largest + 1))
 
 
 def between(points: Mapping[int, float]) -> Callable[[int], float]:
-    """Straight lines through measured sizes."""
+    """Return a function that interpolates linearly between measured sizes."""
     sizes = sorted(points)
 
     def seconds(size: int) -> float:
@@ -52,7 +53,7 @@ def between(points: Mapping[int, float]) -> Callable[[int], float]:
 
 
 def padded(seconds: Callable[[int], float], sizes: tuple[int, ...]) -> Callable[[int], float]:
-    """A batch of any size costs what the next of `sizes` costs."""
+    """Return a curve on which a batch costs what the next of `sizes` costs."""
     return lambda size: seconds(next(each for each in sizes if each >= size))
 
 
@@ -64,21 +65,21 @@ CURVES = (
     Curve("padded to 1, 2, 4, … 32, 2 + b ms", padded(lambda size: 0.002 + 0.001 * size, POWERS), 32, 0.08, POWERS),
 )
 
-# name -> (the scheduler's rule, the delay as a share of the SLO)
+# name -> (the scheduler's rule, the delay as a share of the SLO, 0 for TorchServe's default of 100 ms)
 CONTENDERS: dict[str, tuple[str, float]] = {
     "adaptive": ("adaptive", 1.0),
-    "eager": ("eager", 0.0),  # nobody's body is on its way here: what is there goes at once
+    "eager": ("eager", 0.0),  # no body is being received here, so a free worker takes what is queued at once
     "oldest age": ("fixed", 0.2),
     "pick-up": ("pickup", 0.2),
-    "pick-up 100 ms": ("pickup", 0.0),  # TorchServe as it comes
+    "pick-up 100 ms": ("pickup", 0.0),  # TorchServe's default
     "deferred": ("deferred", 1.0),
 }
 OTHERS = {"pickup": PickUp, "deferred": Deferred}
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Of what was offered after the warm-up: shares, milliseconds and jobs a batch."""
+class CellResult:
+    """What clients saw after the warm-up: shares of the offered jobs, milliseconds, and the mean batch size."""
 
     offered: int
     in_time: float
@@ -89,7 +90,7 @@ class Seen:
 
 
 class _Worker:
-    """Runs one batch after the other, each for as long as the curve says, give or take the noise."""
+    """A worker that runs one batch after the other, each for as long as the curve says, plus noise."""
 
     name = "simulated"
     device = "simulated"
@@ -122,7 +123,7 @@ class _Worker:
 
 
 class _Client:
-    """One request: notes how long it took."""
+    """The sink of one request, which notes how long it took."""
 
     __slots__ = ("_arrived", "_took")
 
@@ -139,8 +140,8 @@ class _Client:
 
 
 @contextmanager
-def _known() -> Iterator[None]:
-    """The others' rules have names that a policy accepts."""
+def _other_rules() -> Iterator[None]:
+    """Add the other servers' rules to those that a policy accepts, while the context is open."""
     RULES.update(OTHERS)
     try:
         yield
@@ -149,21 +150,17 @@ def _known() -> Iterator[None]:
             del RULES[name]
 
 
-def play(
-    contender: str, curve: Curve, arrivals: Iterator[float], seconds: float, *, warmup: float = 3.0,
-    workers: int = 1, seed: int = 0,
-) -> Seen:  # fmt: skip
-    """Let requests come for `warmup` + `seconds` s of virtual time, wait for their ends, and say what they saw."""
+def play(contender: str, curve: Curve, arrivals: Iterator[float], seconds: float) -> CellResult:
+    """Offer `arrivals` to one worker for WARMUP + `seconds` of virtual time, and return what its clients saw."""
     rule, share = CONTENDERS[contender]
     delay = share * curve.slo if share else 0.1
 
-    async def main() -> Seen:
+    async def main() -> CellResult:
         loop = asyncio.get_running_loop()
-        with _known():
+        with _other_rules():
             scheduler = ModelScheduler(BatchPolicy(curve.largest, delay, QUEUE, rule, padded_sizes=curve.padded))
-        runners = [_Worker(scheduler, curve, random.Random(seed + number)) for number in range(workers)]
-        for worker in runners:
-            scheduler.attach(worker)
+        worker = _Worker(scheduler, curve, random.Random(0))
+        scheduler.attach(worker)
         took: list[float] = []
         early: list[float] = []
         offered = refused = 0
@@ -173,7 +170,7 @@ def play(
         def arrive() -> None:
             nonlocal offered, refused
             now = loop.time()
-            counts = now >= warmup
+            counts = now >= WARMUP
             offered += counts
             try:
                 scheduler.submit(
@@ -187,7 +184,7 @@ def play(
 
         def following() -> None:
             at = next(arrivals, None)
-            if at is None or at > warmup + seconds:
+            if at is None or at > WARMUP + seconds:
                 over.set()
             else:
                 loop.call_at(at, arrive)
@@ -195,16 +192,16 @@ def play(
         following()
         await over.wait()
         await scheduler.idle()
-        return summary(took, offered, refused, curve.slo, [size for worker in runners for size in worker.sizes])
+        return summary(took, offered, refused, curve.slo, worker.sizes)
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main())
 
 
-def summary(took: list[float], offered: int, refused: int, slo: float, sizes: list[int]) -> Seen:
+def summary(took: list[float], offered: int, refused: int, slo: float, sizes: list[int]) -> CellResult:
     took = sorted(took)
     offered = max(1, offered)
-    return Seen(
+    return CellResult(
         offered=offered,
         in_time=sum(each <= slo for each in took) / offered,
         refused=refused / offered,

@@ -1,4 +1,4 @@
-"""What the scheduler itself costs: processor seconds per request through a ModelScheduler, and per placement."""
+"""Measures the scheduler's own cost: processor seconds per request through a ModelScheduler, and per placement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REQUESTS = 20_000
 
 
 class _Instant:
-    """A worker that has its batch done by the next turn of the loop, whatever its size."""
+    """A worker that finishes each batch at the loop's next turn."""
 
     name = "instant"
     device = "cpu"
@@ -40,7 +40,7 @@ class _Sink:
 
 
 def decision_cost(size: int) -> float:
-    """Seconds of one request from `submit` to its sink, with a deadline; `size` come at a time."""
+    """Return the seconds of one request, with a deadline, from `submit` to its sink. `size` requests come at a time."""
 
     async def main() -> float:
         scheduler = ModelScheduler(BatchPolicy(size, 0.005, 10_000))
@@ -58,7 +58,7 @@ def decision_cost(size: int) -> float:
 
 
 def placement_cost(gpus: int, models: int) -> float:
-    """Seconds of one decision where the next worker goes, with so many workers placed already."""
+    """Return the seconds of one placement decision with `models` workers placed on `gpus` GPUs already."""
     draw = random.Random(1)
     there = [Gpu(at, f"GPU-{at}", "simulated", 80 << 30, draw.randrange(80 << 30), gpus) for at in range(gpus)]
     leases = [

@@ -1,4 +1,4 @@
-"""The rules of other servers, to be compared with: as their sources and papers state them (docs/scheduler.md)."""
+"""The rules of other servers, as their sources and papers state them (docs/scheduler.md)."""
 
 from __future__ import annotations
 

@@ -9,19 +9,19 @@ import psutil
 import pytest
 
 from benchmarks.endurance import MOST, PER, finding
-from benchmarks.leaks import Watch
+from benchmarks.leaks import LeakMonitor
 
 
-def watched(mib_per_reading: float) -> Watch:
+def watched(mib_per_reading: float) -> LeakMonitor:
     """100,000 requests between one reading and the next."""
     now = SimpleNamespace(number=0)
     process = SimpleNamespace(
         memory_info=lambda: SimpleNamespace(rss=int((50 + now.number * mib_per_reading) * 2**20)), num_fds=lambda: 30
     )
-    watch = Watch(cast(psutil.Process, process), most_bytes=MOST / PER)
+    monitor = LeakMonitor(cast(psutil.Process, process), most_bytes=MOST / PER)
     for now.number in range(5):
-        watch.read(now.number * PER)
-    return watch
+        monitor.read(now.number * PER)
+    return monitor
 
 
 @pytest.mark.parametrize(("grows", "expected", "met"), [

@@ -8,7 +8,7 @@ from typing import cast
 import psutil
 import pytest
 
-from benchmarks.leaks import Watch, slope
+from benchmarks.leaks import LeakMonitor, slope
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_what_grows_is_a_leak(memory: list[int], files: list[int], leaks: list[s
     process = SimpleNamespace(
         memory_info=lambda: SimpleNamespace(rss=memory[now.number]), num_fds=lambda: files[now.number]
     )
-    watch = Watch(cast(psutil.Process, process))
+    monitor = LeakMonitor(cast(psutil.Process, process))
     for now.number in at:
-        watch.read(now.number * 1000)
-    assert watch.leaks == leaks
+        monitor.read(now.number * 1000)
+    assert monitor.leaks == leaks

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.simulate import shortfalls
-from benchmarks.simulation.cell import CONTENDERS, CURVES, Curve, Seen, between, padded, play
+from benchmarks.simulation.cell import CONTENDERS, CURVES, CellResult, Curve, between, padded, play
 from torchserve.cli.loadgen.arrivals import bursty, poisson, recorded
 
 STEADY = Curve("steady", lambda size: 0.01, 4, 0.05)
@@ -68,7 +68,7 @@ def test_late_answers_are_not_counted_and_refusals_are():
 
 
 def test_what_falls_short_is_named():
-    table = {(name, 0.1): Seen(100, 1.0, 0.0, 10.0, 20.0, 1.0) for name in CONTENDERS}
+    table = {(name, 0.1): CellResult(100, 1.0, 0.0, 10.0, 20.0, 1.0) for name in CONTENDERS}
     assert shortfalls(STEADY, "Poisson", table, [0.1]) == []
-    table["adaptive", 0.1] = Seen(100, 0.9, 0.0, 12.0, 20.0, 1.0)
+    table["adaptive", 0.1] = CellResult(100, 0.9, 0.0, 12.0, 20.0, 1.0)
     assert len(shortfalls(STEADY, "Poisson", table, [0.1])) == 2

@@ -1,10 +1,10 @@
-"""A handler that returns each body as it came: what is measured is the server, not a model."""  # noqa: INP001
+"""A handler that returns each body unchanged, so that the server is measured and not a model."""  # noqa: INP001
 
 from __future__ import annotations
 
 
 class Echo:
-    """Runs in any TorchServe: no base class, no torch."""
+    """A handler that runs in any TorchServe: it has no base class and needs no torch."""
 
     def initialize(self, context: object) -> None:
         self.context = context

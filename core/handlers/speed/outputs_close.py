@@ -18,9 +18,8 @@ def outputs_close(found: Any, expected: Any, device: torch.device) -> bool:
             return False
         if not expected.dtype.is_floating_point or not expected.numel():
             return torch.equal(found, expected)
-        coarse = (
-            device.type == "cuda" or expected.dtype.itemsize < 4
-        )  # TF32 has a mantissa of ten bits, as half precision has
+        # TF32 has a mantissa of ten bits, as half precision has.
+        coarse = device.type == "cuda" or expected.dtype.itemsize < 4
         allowed = (1e-2 if coarse else 1e-4) * float(expected.abs().max())
         return float((found - expected).abs().max()) <= allowed
     if isinstance(expected, dict):

@@ -1,4 +1,4 @@
-"""finished: what every picture of curves ends with. Needs the extra `bench`."""
+"""The last step of each chart. Needs the extra `bench`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 
-def finished(figure: Any, axes: Iterable[Any], title: str, file: Path) -> Path:
-    """Grid, legend and title; saved as `file`, whose folder is made, and closed."""
+def save_figure(figure: Any, axes: Iterable[Any], title: str, file: Path) -> Path:
+    """Add grid, legend and title, save the figure as `file`, and close it."""
     from matplotlib import pyplot
 
     for axis in axes:
