@@ -94,7 +94,7 @@ class Door:
             prediction.abandon()
             raise
         if not outlet.keep:
-            half_close(transport, content)
+            _part(connection, transport, content, prediction.asked.fields)
         return outlet.keep
 
     async def _submit(
@@ -152,7 +152,7 @@ class Door:
         if connection.unsent is not None:
             connection.unsent.write(buffers)
         if not keep:
-            half_close(transport, content)
+            _part(connection, transport, content, by_lower_name(head.headers()))
         return keep
 
     def _is_preflight(self, head: Head) -> bool:
@@ -238,13 +238,22 @@ async def read_body(content: StreamReader, connection: Connection, limits: Limit
                 size += len(piece)
                 check_size(size, limits.max_request_size)
                 arrival.grow(len(piece))
-                if connection.received - wire > 2 * size + limits.chunk_slack:
+                if connection.received - wire - size > size // 2 + limits.chunk_slack:
                     raise InvalidMessage  # a flood of tiny chunks: each costs far more time than its bytes
                 too_slow = began + limits.body_grace + size / limits.body_rate
                 clock.reschedule(min(loop.time() + limits.body_idle, too_slow))
     except TimeoutError:
         raise SlowRequest(f"The request body came too slowly: {size} bytes in {loop.time() - began:.1f} s.") from None
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _part(
+    connection: Connection, transport: asyncio.Transport, content: StreamReader, fields: Mapping[str, str]
+) -> None:
+    """End our side behind the last answer. A body whose length is not known would only be parsed to be thrown away."""
+    if "content-length" not in fields:
+        connection.refuse()
+    half_close(transport, content)
 
 
 def as_ours(error: Exception) -> Exception:

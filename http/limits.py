@@ -20,7 +20,8 @@ class Limits:
     body_idle: float = 30.0  # between two pieces of a body
     body_grace: float = 30.0  # before body_rate is looked at
     body_rate: float = 1000.0
-    chunk_slack: int = 1024 * 1024  # of chunk framing, on top of as many bytes as the body itself has
+    chunk_slack: int = 64 * 1024  # of chunk framing, on top of half as many bytes as the body itself has
+    turn: float = 0.005  # in which a connection's bytes are parsed before other connections have their turn
     linger: float = 2.0  # reads what a refused client still sends, so that it gets to see the answer
     write_stall: float = 60.0  # a client that does not take its answer
     max_unsent_total: int = 512 * 1024 * 1024  # of all answers that their clients have not taken
