@@ -13,12 +13,12 @@ from .config.saved_models import SavedModel, SavedModels
 from .config.settings import Settings
 from .describe import describe_customized, describe_model
 from .errors import AlreadyRegistered, BadRequest, Draining, InvalidConfig, ModelNotFound, ServeError, WorkersFailed
-from .gpus.gpu_allocator import GpuSeats
+from .gpus.gpu_allocator import GpuAllocator
 from .metrics.store import MetricStore
 from .models.left_out import LeftOut
 from .models.model import Model
 from .models.registry import Registry
-from .registration import RegisterRequest, Registrar
+from .registration import RegisterRequest, Registration
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class ControlPlane:
         settings: Settings,
         registry: Registry,
         metrics: MetricStore,
-        seats: GpuSeats,
+        gpu_allocator: GpuAllocator,
         work: Path,
         changed: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
@@ -54,7 +54,7 @@ class ControlPlane:
         self._registry = registry
         self._metrics = metrics
         self._changed = changed
-        self._registrar = Registrar(settings, registry, metrics, seats, work)
+        self._registration = Registration(settings, registry, metrics, gpu_allocator, work)
         self._left_out = LeftOut()
         self._on_trial: set[Model] = set()  # registered, and removed again if their workers don't come up
         self._background: set[asyncio.Task[None]] = set()
@@ -81,7 +81,7 @@ class ControlPlane:
             model = self._registry.get(name)
         except ModelNotFound as error:
             raise self._left_out.explained(error, name) from None
-        return model.resting or (model.pool.ready > 0 and not model.lacking)
+        return model.unloaded or (model.pool.ready > 0 and not model.lacking)
 
     def version_of(self, name: str, version: str | None = None) -> str:
         """The version asked for, or the default one. Raises ModelNotFound, VersionNotFound."""
@@ -105,7 +105,7 @@ class ControlPlane:
 
     async def register(self, request: RegisterRequest) -> Outcome:
         """Register a model version; waits for its workers if `synchronous`. Nothing stays behind on failure."""
-        model = await self._registrar.admit(request)
+        model = await self._registration.admit(request)
         if self._closed:
             await self._dispose(model, 0.0)
             raise Draining("The server is stopping and registers no model any more.")
@@ -127,7 +127,7 @@ class ControlPlane:
         Raises ServeError when the archive can't be had or used.
         """
         request = RegisterRequest(url=url, model_name=name, initial_workers=workers)
-        model = await self._registrar.admit(request, at_startup=True)
+        model = await self._registration.admit(request, at_startup=True)
         self._begin(model)
         return model
 
@@ -156,7 +156,7 @@ class ControlPlane:
 
     async def _restore_version(self, saved: SavedModel) -> None:
         try:
-            model = await self._registrar.restore(saved)
+            model = await self._registration.restore(saved)
         except AlreadyRegistered as error:
             log.warning("The model_snapshot is not followed for %s: %s", saved.archive, error)
             return
@@ -289,7 +289,7 @@ class ControlPlane:
         self._metrics.forget(model.metrics)
         await asyncio.to_thread(model.archive.remove)
         if not keep_download:
-            await self._registrar.release(model)
+            await self._registration.release(model)
 
     # ---- what there is
 
@@ -317,7 +317,7 @@ class ControlPlane:
         return {
             "downloads": [
                 {"url": each.url, "receivedBytes": each.count, "totalBytes": each.total}
-                for each in self._registrar.downloads()
+                for each in self._registration.downloads()
             ]
         }
 

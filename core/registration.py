@@ -1,4 +1,4 @@
-"""Registrar: from a registration, or what a snapshot saved of one, to a Model in the registry, without workers yet."""
+"""Registration: makes a Model of a request, or of what a snapshot saved of one, without workers yet."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .config.model_options import ModelOptions, Requested, resolve_options
 from .config.saved_models import SavedModel
 from .config.settings import Settings
 from .errors import BadRequest, InvalidArchive
-from .gpus.gpu_allocator import GpuSeats
+from .gpus.gpu_allocator import GpuAllocator
 from .metrics.store import MetricStore
 from .models.model import Model
 from .models.registry import Registry
-from .models.worker_ids import WorkerNumbers
+from .models.worker_ids import WorkerIds
 from .workers.spawn_local import visible
 
 log = logging.getLogger(__name__)
@@ -47,16 +47,16 @@ class RegisterRequest:
     s3_sse_kms: bool = False
 
 
-class Registrar:
+class Registration:
     """Raises ServeErrors, and leaves nothing behind then."""
 
     def __init__(
-        self, settings: Settings, registry: Registry, metrics: MetricStore, seats: GpuSeats, work: Path
+        self, settings: Settings, registry: Registry, metrics: MetricStore, gpu_allocator: GpuAllocator, work: Path
     ) -> None:
         self._settings = settings
         self._registry = registry
         self._metrics = metrics
-        self._seats = seats
+        self._gpu_allocator = gpu_allocator
         self._work = work
         self._downloads = Downloads(settings.model_store, settings.allowed_urls)
         self._packages = Packages(
@@ -66,7 +66,7 @@ class Registrar:
             install=settings.install_py_dep_per_model,
         )
         self._removals: set[asyncio.Task[None]] = set()
-        self._numbers = WorkerNumbers(settings.initial_worker_port)
+        self._numbers = WorkerIds(settings.initial_worker_port)
 
     async def admit(self, request: RegisterRequest, *, at_startup: bool = False) -> Model:
         """Find, unpack and register the archive."""
@@ -155,7 +155,7 @@ class Registrar:
                 runtime=request.runtime or archive.manifest.runtime,
                 options=options,
                 settings=self._settings,
-                seats=self._seats,
+                gpu_allocator=self._gpu_allocator,
                 numbers=self._numbers,
                 metrics=self._metrics,
                 python=python,

@@ -14,7 +14,7 @@ from .config.settings import Settings
 from .controlplane import ControlPlane
 from .dataplane import DataPlane
 from .errors import AlreadyRegistered, InvalidConfig, ServeError
-from .gpus.gpu_allocator import GpuSeats
+from .gpus.gpu_allocator import GpuAllocator
 from .metrics.lines import Put
 from .metrics.spec import MetricsSpec, read_spec
 from .metrics.store import MetricStore
@@ -50,7 +50,7 @@ class ModelServer:
             put=put,
         )
         registry = Registry()
-        self._seats = GpuSeats(
+        self._gpu_allocator = GpuAllocator(
             settings.number_of_gpu,
             headroom=settings.gpu_memory_headroom << 20,
             interval=settings.gpu_check_interval,
@@ -62,7 +62,7 @@ class ModelServer:
         self._kept = kept or {}
         self._snapshots = snapshots and SnapshotWriter(snapshots, self._state)
         self.controlplane = ControlPlane(
-            settings, registry, self.metrics, self._seats, self._work.path, self._save_change
+            settings, registry, self.metrics, self._gpu_allocator, self._work.path, self._save_change
         )
         self._started = False
 
@@ -74,7 +74,7 @@ class ModelServer:
         What is named and is in the model_snapshot too is loaded as that has it.
         """
         if not self.settings.disable_system_metrics:
-            sampler = SystemSampler(self.metrics, self._seats.visible)
+            sampler = SystemSampler(self.metrics, self._gpu_allocator.visible)
             self._system = asyncio.create_task(sampler.run(self.settings.metric_time_interval))
         saved = self.settings.model_snapshot or SavedModels()
         entries = self.settings.load_models
@@ -125,7 +125,7 @@ class ModelServer:
         if self._snapshots is not None and self._started:
             await self._snapshots.save("shutdown")
         await self.controlplane.close(grace, keep_downloads=keep)
-        await self._seats.close()
+        await self._gpu_allocator.close()
         self._work.remove()
 
     def abandon(self) -> None:
@@ -135,7 +135,7 @@ class ModelServer:
     async def gpus(self) -> int:
         """How many GPUs workers may be placed on."""
         try:
-            return len(await self._seats.visible())
+            return len(await self._gpu_allocator.visible())
         except TimeoutError:
             log.error("NVML did not answer: the GPU driver of this host hangs")
             return 0

@@ -50,10 +50,10 @@ def _unwrapped(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, _AS_TEXT):
         return str(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if _is_array(value):
         return value.tolist()  # a number where the array has no dimension
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 

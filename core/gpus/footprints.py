@@ -1,4 +1,4 @@
-"""What GPU memory a model needs: as its config declares, as measured at an earlier load, or guessed by its weights."""
+"""The GPU memory that a model needs: declared by its config, measured at an earlier load, or guessed by its weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KEPT = 1000  # measurements in the file
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Bytes to promise, the bytes without which a load is hopeless, and where the figure is from."""
+    """A need: bytes to promise, the bytes without which a load is hopeless, and where the figure is from."""
 
     promise: int
     least: int
@@ -31,17 +31,18 @@ class Need:
 
 
 class Footprints:
-    """Measured needs, kept in a JSON file: fingerprint of the archive, GPU and batch size -> bytes."""
+    """The measured needs, kept in a JSON file: fingerprint of the archive, GPU and batch size -> bytes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def recall(self, key: str) -> int | None:
+        """Return the bytes measured for `key`, None if it was never measured."""
         found = self._read().get(key)
         return found if isinstance(found, int) else None
 
     def remember(self, key: str, measured: int) -> None:
-        """Keep the largest ever seen: a need that was forgotten is an out-of-memory error later."""
+        """Keep a measurement if it is the largest yet: a need that was forgotten is an out-of-memory error later."""
         known = self._read()
         if measured <= known.get(key, 0):
             return
@@ -62,7 +63,7 @@ class Footprints:
 
 
 def need_of(declared: int | None, measured: int | None, weights: int) -> Need:
-    """A guess refuses only what is hopeless: weights may be loaded in half their precision."""
+    """Return the best figure there is. A guess refuses only what is hopeless: weights may load in half precision."""
     if declared is not None:
         return Need(declared, declared, "gpuMemory")
     if measured is not None:
@@ -71,12 +72,12 @@ def need_of(declared: int | None, measured: int | None, weights: int) -> Need:
 
 
 def weights_size(folder: Path) -> int:
-    """Bytes in the files of a model's folder that look like weights."""
+    """Return the bytes in those files of a model's folder that look like weights."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.suffix in _WEIGHTS and path.is_file())
 
 
 def fingerprint(folder: Path) -> str:
-    """Of a model's files: their names and sizes, and of the small ones, code and configuration, what is in them."""
+    """Return a digest of a model's files: names, sizes and, of the small ones (code, configuration), contents."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if not path.is_file() or "__pycache__" in path.parts:
@@ -89,5 +90,5 @@ def fingerprint(folder: Path) -> str:
 
 
 def default_path() -> Path:
-    """In the user's cache folder."""
+    """Return the place of the file in the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torchserve" / "gpu-memory.json"

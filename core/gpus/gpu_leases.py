@@ -1,4 +1,4 @@
-"""Ledger: the GPU memory that the servers of this host have promised to their workers, in a folder that they share.
+"""GpuLeases: the GPU memory that the servers of this host have promised to their workers, in a folder that they share.
 
 Each server holds a lock there for life: when it has gone, however that came, the kernel lets go of the lock and the
 promises are void. No pid has to be trusted, so it works across containers that share the folder.
@@ -31,8 +31,8 @@ _LONGEST = 1 << 20  # bytes of a file that is read
 _ALIVE, _LEASES = ".alive", ".leases"
 
 
-class Ledger:
-    """`leases` are this server's own. Nothing is made in the file system before the first lease."""
+class GpuLeases:
+    """The promises of all servers of a host; `leases` are this server's own. The first one makes the folder."""
 
     def __init__(self, folder: Path) -> None:
         self.leases: list[Lease] = []
@@ -42,7 +42,7 @@ class Ledger:
 
     @contextlib.asynccontextmanager
     async def exclusive(self) -> AsyncIterator[list[Lease]]:
-        """Yields the leases of all other servers; no server of this host promises memory meanwhile.
+        """Yield the leases of all other servers; no server of this host promises memory meanwhile.
 
         Where the folder can't be used, or another server doesn't let go of it for PATIENCE seconds, this server counts
         for itself and says so.
@@ -62,7 +62,7 @@ class Ledger:
             os.close(lock)
 
     def write(self) -> None:
-        """Put down `leases`. New and larger ones only while `exclusive`."""
+        """Write `leases` for the other servers. New and larger ones only while `exclusive`."""
         if self._alive is None:  # the folder can't be used, and `exclusive` has said so
             return
         owner = {"pid": os.getpid(), "written": time.time(), "leases": [asdict(lease) for lease in self.leases]}
@@ -72,6 +72,7 @@ class Ledger:
             log.warning("Other servers of this host can't see what GPU memory is promised here: %s", error)
 
     def close(self) -> None:
+        """Take back all promises of this server."""
         self.leases.clear()
         if self._alive is not None:
             for suffix in (_LEASES, _ALIVE):
@@ -80,7 +81,7 @@ class Ledger:
             self._alive = None
 
     async def _lock(self) -> int:
-        """The folder's lock, to be let go by closing it. Raises OSError."""
+        """Return the folder's lock, which closing lets go. Raises OSError."""
         if not self._folder.is_dir():
             self._folder.mkdir(parents=True, exist_ok=True)
             self._folder.chmod(0o1777)  # servers of other users count here as well
@@ -113,7 +114,7 @@ class Ledger:
 
 
 def _read(path: Path) -> list[Lease]:
-    """The leases of one server; if it has gone, none, and its files are removed."""
+    """Return the leases of one server; if it has gone, none, and its files are removed."""
     if not _is_alive(path.with_suffix(_ALIVE)):
         for suffix in (_LEASES, _ALIVE):
             with contextlib.suppress(FileNotFoundError, PermissionError):  # another user's stay, and mean nothing
@@ -123,7 +124,7 @@ def _read(path: Path) -> list[Lease]:
 
 
 def _content(path: Path) -> bytes:
-    """What another server, of any user, has written. Raises OSError."""
+    """Read what another server, of any user, has written. Raises OSError."""
     with os.fdopen(_open(path), "rb") as file:
         return file.read(_LONGEST)
 
@@ -140,7 +141,7 @@ def _is_alive(path: Path) -> bool:
 
 
 def _make(path: Path) -> int:
-    """Readable by all, and so lockable; writable for its owner alone."""
+    """Create a file that all may read, and so lock, and its owner alone may write."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     os.fchmod(file, 0o644)
     return file

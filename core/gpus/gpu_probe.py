@@ -1,4 +1,7 @@
-"""GpuProbe: the host's GPUs as they are now, asked of a process of its own, and which of them are sick."""
+"""GpuProbe: asks a process of its own for the host's GPUs as they are now, and remembers which of them are sick.
+
+The driver is asked in another process because a call into it may hang: that process can be killed, a thread could not.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ _LINE = 1 << 20  # bytes; hundreds of GPUs with hundreds of processes each
 
 
 class GpuProbe:
-    """One question at a time. Without NVIDIA's library there are no GPUs, and no process is started."""
+    """A probe with one question at a time. Without NVIDIA's library there are no GPUs, and no process is started."""
 
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
@@ -35,7 +38,7 @@ class GpuProbe:
         self._said: set[str] = set()
 
     async def gpus(self) -> tuple[Gpu, ...]:
-        """The visible GPUs. Raises TimeoutError if the driver does not answer; the next call asks a new process."""
+        """Return the visible GPUs. Raises TimeoutError if the driver is silent; the next call asks a new process."""
         if not _has_library():
             return ()
         async with self._asking:
@@ -51,7 +54,7 @@ class GpuProbe:
         return tuple(replace(gpu, sick=self._sick.get(gpu.board, "")) for gpu in gpus)
 
     async def close(self) -> None:
-        """End the process. One that hangs in the driver may be deaf to it: nobody waits long."""
+        """End the process, and wait for it a second at most: one that hangs in the driver can't be killed."""
         process = self._process
         self._kill()
         if process is not None:
@@ -89,7 +92,7 @@ class GpuProbe:
         return self._process
 
     def _log(self, lines: list[tuple[int, str]]) -> None:
-        """Each text once for as long as it is true: one asks every few seconds."""
+        """Log each text once for as long as it is told: the driver is asked every few seconds."""
         for level, text in lines:
             if text not in self._said:
                 log.log(level, "%s", text)

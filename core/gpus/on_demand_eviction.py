@@ -1,4 +1,8 @@
-"""Residents: the onDemand models of this server, whose workers may be ended to make room for others'."""
+"""OnDemandEviction: ends workers of onDemand models so that a worker that finds no GPU memory gets some.
+
+Who may go depends on who asks. For a model that is not onDemand the idle ones go at once. For an onDemand model those
+go that are idle and have had their minimum residency; once it has waited PATIENCE, busy ones as well.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +18,16 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 5.0  # seconds that a model with requests waits for others to be idle; then busy ones have to go as well
 
-# Whom to end so that a worker finds room, of these; None where that would not help.
+# Chooses those of the given residents to end so that a worker finds room; None where ending them all would not help.
 Choose: TypeAlias = Callable[[list[Resident]], Awaitable["list[Resident] | None"]]
 
 
 class Postponed(Exception):
-    """There is no room for a worker of an onDemand model, and no request that needs it: it starts when one comes."""
+    """A worker of an onDemand model finds no room, and no request needs it: it starts when one comes."""
 
 
 class Room(Enum):
-    """What there is to hope for. COMING: those that would have to go are busy, or have only just come."""
+    """What came of asking for room. COMING: those that would have to go are busy, or have only just come."""
 
     MADE = "made"
     COMING = "coming"
@@ -31,34 +35,34 @@ class Room(Enum):
 
 
 class OnDemand(Protocol):
-    """A model that is there on demand. Times are the event loop's, in s."""
+    """An onDemand model, as eviction sees it. Times are the event loop's, in seconds."""
 
     name: str
     used: float
 
     @property
     def workers(self) -> frozenset[str]:
-        """The names of its workers, starting ones included."""
+        """Return the names of its workers, those that start included."""
         ...
 
     @property
     def wanted(self) -> bool:
-        """Requests wait for it."""
+        """Return whether requests wait for it."""
         ...
 
     @property
     def serves(self) -> bool:
-        """All its workers do."""
+        """Return whether all its workers have loaded the model."""
         ...
 
     @property
     def idle(self) -> bool:
-        """They have nothing to do, too."""
+        """Return whether they all serve and have nothing to do."""
         ...
 
     @property
     def stays_until(self) -> float:
-        """Before that it doesn't go for another onDemand model."""
+        """Return the time before which it doesn't go for another onDemand model."""
         ...
 
     async def leave(self, *, busy: bool) -> None:
@@ -66,23 +70,25 @@ class OnDemand(Protocol):
         ...
 
 
-class Residents:
-    """All of them; a Model joins and parts."""
+class OnDemandEviction:
+    """The onDemand models of this server; a Model joins and parts."""
 
     def __init__(self) -> None:
         self._models: set[OnDemand] = set()
         self._leaving = asyncio.Lock()
 
     def join(self, model: OnDemand) -> None:
+        """Add a model whose workers may be ended."""
         self._models.add(model)
 
     def part(self, model: OnDemand) -> None:
+        """Remove a model that is being unregistered."""
         self._models.discard(model)
 
     async def make_room(self, worker: str, choose: Choose, waited: float) -> Room:
-        """End what has to go so that `worker`, which has waited for so many seconds, finds room. Raises Postponed.
+        """End the models that have to go so that `worker`, which has `waited` so many seconds, finds room.
 
-        For a model that is not onDemand itself the idle ones go at once.
+        Raises Postponed for a worker of an onDemand model that no request waits for.
         """
         if not self._models:
             return Room.NONE

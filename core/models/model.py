@@ -20,7 +20,7 @@ from ..config.model_options import ModelOptions
 from ..config.saved_models import SavedModel
 from ..config.settings import Settings
 from ..errors import Draining, NoTicket, NotInTime, NoWorker, QueueFull, RequestExpired, ServeError
-from ..gpus.gpu_allocator import GpuSeats
+from ..gpus.gpu_allocator import GpuAllocator
 from ..metrics.store import MetricStore
 from ..payload import Payload
 from ..wire.messages import Load
@@ -32,7 +32,7 @@ from .observer import ModelObserver
 from .on_demand import OnDemandModel
 from .scaler import Scaler
 from .sequence import SequenceKeys
-from .worker_ids import WorkerNumbers
+from .worker_ids import WorkerIds
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +51,8 @@ class Model:
         runtime: str,
         options: ModelOptions,
         settings: Settings,
-        seats: GpuSeats,
-        numbers: WorkerNumbers,
+        gpu_allocator: GpuAllocator,
+        numbers: WorkerIds,
         metrics: MetricStore,
         python: ModelPython | None = None,
         chosen_handler: str | None = None,
@@ -80,7 +80,7 @@ class Model:
             options=options,
             settings=settings,
             python=python or ModelPython(),
-            seats=seats,
+            gpu_allocator=gpu_allocator,
             scheduler=self.scheduler,
             observer=ModelObserver(self.metrics),
             requests=self._requests,
@@ -90,8 +90,8 @@ class Model:
         self.on_demand: OnDemandModel | None = None
         if options.on_demand:
             self.on_demand = OnDemandModel(self._label, self.scheduler, self.pool, options.residency)
-            seats.residents.join(self.on_demand)
-        self._seats = seats
+            gpu_allocator.on_demand.join(self.on_demand)
+        self._gpu_allocator = gpu_allocator
         self.metrics.watch(
             depth=lambda: self.scheduler.queued,
             in_flight=lambda: self.scheduler.running,
@@ -102,11 +102,11 @@ class Model:
     def submit(self, payload: Payload, sink: Sink, *, named_version: bool, exclusive: bool = False) -> Job:
         """Queue a request. Raises NoWorker, QueueFull, NotInTime or Draining, with the true reason."""
         self.scaler.arrived += 1
-        resting = self.resting
-        if not (resting or self.pool.may_serve):
+        unloaded = self.unloaded
+        if not (unloaded or self.pool.may_serve):
             raise NoWorker(self._no_worker(named_version))
         scheduler = self.scheduler
-        if self.options.job_ticket and not resting and scheduler.queued + scheduler.running >= scheduler.runners:
+        if self.options.job_ticket and not unloaded and scheduler.queued + scheduler.running >= scheduler.runners:
             self.scaler.turned_away += 1
             raise NoTicket(
                 f"{self._no_worker(named_version)} {scheduler.runners} are there and none is free, and this model keeps"
@@ -157,9 +157,9 @@ class Model:
         return None if self._requests is None else self._requests.take(size)
 
     @property
-    def resting(self) -> bool:
+    def unloaded(self) -> bool:
         """An onDemand model without workers now; its next request brings them back."""
-        return self.on_demand is not None and self.pool.resting
+        return self.on_demand is not None and self.pool.unloaded
 
     @property
     def lacking(self) -> str:
@@ -187,7 +187,7 @@ class Model:
             await self.scheduler.drain(grace)
         if self.on_demand is not None:
             self.on_demand.stop()
-            self._seats.residents.part(self.on_demand)
+            self._gpu_allocator.on_demand.part(self.on_demand)
         self.scheduler.close(Draining(f"{self._label} was removed before it came to this request."))
         await self.pool.stop(min(grace, 1.0))
         if self._requests is not None:

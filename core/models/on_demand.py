@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class OnDemandModel:
-    """What workers.residents knows of it, and `called`, with which it comes back."""
+    """What on_demand_eviction knows of the model; `called` brings it back."""
 
     def __init__(self, name: str, scheduler: ModelScheduler, pool: Pool, residency: float) -> None:
         """It stays for at least `residency` seconds, once it serves, whatever other onDemand models want."""
@@ -45,7 +45,7 @@ class OnDemandModel:
         return self._pool.ready_since + self._residency
 
     async def leave(self, *, busy: bool) -> None:
-        await self._pool.rest(lambda: busy or self.idle)
+        await self._pool.unload(lambda: busy or self.idle)
         if self._scheduler.queued:
             self._return()
 
@@ -55,7 +55,7 @@ class OnDemandModel:
         self._return()
 
     def _return(self) -> None:
-        if self._pool.resting and self._coming is None:
+        if self._pool.unloaded and self._coming is None:
             self._coming = asyncio.create_task(self._come())
 
     def stop(self) -> None:
@@ -65,7 +65,7 @@ class OnDemandModel:
     async def _come(self) -> None:
         log.info("%s comes back for a request", self.name)
         try:
-            await self._pool.rise()
+            await self._pool.reload()
         except ServeError as error:
             log.error("%s could not come back for its requests: %s", self.name, error)
         finally:

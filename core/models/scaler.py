@@ -50,7 +50,7 @@ class Scaler:
 
     def _look(self) -> None:
         scheduler, pool, decides = self._scheduler, self._pool, self._autoscaler
-        if pool.resting:
+        if pool.unloaded:
             return
         workers = len(pool.slots)
         turned_away, self.turned_away = self.turned_away, 0

@@ -14,7 +14,7 @@ from ...scheduler.model_scheduler import ModelScheduler
 from ..archive.packages import ModelPython
 from ..config.model_options import ModelOptions
 from ..config.settings import Settings
-from ..gpus.gpu_allocator import GpuSeats, Tenant
+from ..gpus.gpu_allocator import GpuAllocator, PlacementRequest
 from ..wire.messages import Load
 from .load_failed import LoadFailed
 from .observer import WorkerObserver
@@ -37,7 +37,7 @@ class Launcher:
     options: ModelOptions
     settings: Settings
     python: ModelPython
-    seats: GpuSeats
+    gpu_allocator: GpuAllocator
     scheduler: ModelScheduler
     observer: WorkerObserver
     requests: Requests | None = None
@@ -53,13 +53,13 @@ class Launcher:
             worker = self._start(name, gpus, workers)
             try:
                 await worker.load(self.options.startup_timeout)
-                await self.seats.settled(name, worker.process.pids, worker.evacuate)
+                await self.gpu_allocator.settled(name, worker.process.pids, worker.evacuate)
                 worker.open()
             except BaseException as error:
                 await worker.discard(at_once=not isinstance(error, LoadFailed))
                 raise
         except BaseException:
-            self.seats.leave(name)
+            self.gpu_allocator.release(name)
             raise
         return worker, gpus
 
@@ -71,7 +71,9 @@ class Launcher:
 
     async def _seat(self, name: str) -> tuple[Gpu, ...]:
         try:
-            return await self.seats.take(Tenant(name, self.load.model_name, Path(self.load.model_dir), self.options))
+            return await self.gpu_allocator.allocate(
+                PlacementRequest(name, self.load.model_name, Path(self.load.model_dir), self.options)
+            )
         except NoRoom as error:
             raise LoadFailed(
                 f"model {self.load.model_name} can't be placed: {error}{_ADVICE}", out_of_memory=True

@@ -166,21 +166,21 @@ class Pool:
             raise
 
     @property
-    def resting(self) -> bool:
-        """Whether the pool may have workers, and has none or none that stays: an onDemand model, until `rise`."""
+    def unloaded(self) -> bool:
+        """Whether the pool may have workers, and has none or none that stays: an onDemand model, until `reload`."""
         return self.maximum > 0 and not self._staying()
 
-    async def rest(self, agreed: Callable[[], bool]) -> None:
+    async def unload(self, agreed: Callable[[], bool]) -> None:
         """End all workers, if `agreed` still holds; the bounds stay."""
         async with self._scaling:
             if agreed():
                 await self._remove(self._staying(), STOP_WAIT)
 
-    async def rise(self) -> None:
+    async def reload(self) -> None:
         """Start workers after a `rest`: the minimum, and one at least. Raises WorkersFailed as `scale` does."""
         async with self._scaling:
             await self._remove([], STOP_WAIT)
-            added = self._add(min(max(1, self.minimum), self.maximum)) if self.resting else []
+            added = self._add(min(max(1, self.minimum), self.maximum)) if self.unloaded else []
         await self._loaded(added)
 
     async def renew(self, grace: float) -> None:
@@ -312,7 +312,7 @@ class Pool:
         worker = slot.worker
         assert worker is not None
         reason = await asyncio.shield(worker.ended)
-        self._launcher.seats.leave(slot.name)
+        self._launcher.gpu_allocator.release(slot.name)
         slot.failed = slot.last_failure
         slot.worker, slot.gpus = None, ()
         slot.last_error = f"{slot.name} {reason}"

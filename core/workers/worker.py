@@ -20,9 +20,9 @@ from ..errors import HandlerFailed, WorkerDied
 from ..payload import Body, Payload
 from ..wire.frames import Frame, FrameError, FrameReader, encode
 from ..wire.messages import Answer, Failure, Load, Loaded, PartHead, Partial, Predict, Row, ToFront
+from .async_slot import AsyncSlot
 from .load_failed import LoadFailed
 from .observer import WorkerObserver
-from .opening import Opening
 from .outcomes import outcomes_of, replies
 from .shared_memory import Requests
 from .spawn_local import LocalProcess, describe_exit
@@ -190,7 +190,7 @@ class Worker(asyncio.BufferedProtocol):
     def _open(self) -> None:
         """Take a batch, or one more of those that an asynchronous handler runs side by side."""
         if self._load.asynchronous:
-            self._opening = Opening(self)
+            self._opening = AsyncSlot(self)
         self._scheduler.attach(self._opening)
 
     def run(self, batch: Batch) -> None:

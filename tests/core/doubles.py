@@ -15,10 +15,10 @@ from torchserve.core.archive.reader import Archive
 from torchserve.core.archive.store import Located
 from torchserve.core.config.model_options import ModelOptions
 from torchserve.core.config.settings import Settings
-from torchserve.core.gpus.gpu_allocator import GpuSeats
+from torchserve.core.gpus.gpu_allocator import GpuAllocator
 from torchserve.core.metrics.store import MetricStore
 from torchserve.core.models.model import Model
-from torchserve.core.models.worker_ids import WorkerNumbers
+from torchserve.core.models.worker_ids import WorkerIds
 from torchserve.core.payload import Payload, Reply
 from torchserve.core.workers.pool import Slot, SlotState
 from torchserve.core.workers.worker import Worker
@@ -106,8 +106,8 @@ def model(name: str = "m", version: str = "1.0", *, settings: Settings = CPU_ONL
         runtime="python",
         options=ModelOptions(**options),
         settings=settings,
-        seats=GpuSeats(0),
-        numbers=WorkerNumbers(9000),
+        gpu_allocator=GpuAllocator(0),
+        numbers=WorkerIds(9000),
         metrics=MetricStore(),
     )
 

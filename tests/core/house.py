@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from torchserve.core.controlplane import ControlPlane, Outcome
-from torchserve.core.gpus.gpu_allocator import GpuSeats
+from torchserve.core.gpus.gpu_allocator import GpuAllocator
 from torchserve.core.metrics.store import MetricStore
 from torchserve.core.models.registry import Registry
 from torchserve.core.registration import RegisterRequest
@@ -20,11 +20,11 @@ from .doubles import CPU_ONLY, folder
 class House:
     """A control plane with everything real behind it."""
 
-    def __init__(self, home: Path, seats: GpuSeats | None = None, **settings: Any) -> None:
+    def __init__(self, home: Path, gpu_allocator: GpuAllocator | None = None, **settings: Any) -> None:
         self.store, self.work = home / "store", home / "work"
-        self.registry, self.metrics, self.seats = Registry(), MetricStore(), seats or GpuSeats(0)
+        self.registry, self.metrics, self.gpus = Registry(), MetricStore(), gpu_allocator or GpuAllocator(0)
         self.plane = ControlPlane(
-            replace(CPU_ONLY, model_store=self.store, **settings), self.registry, self.metrics, self.seats, self.work
+            replace(CPU_ONLY, model_store=self.store, **settings), self.registry, self.metrics, self.gpus, self.work
         )
 
     async def register(self, url: str = "m", **request: Any) -> Outcome:

@@ -215,7 +215,7 @@ async def test_a_models_life_with_workers(house: House) -> None:
 
 async def test_workers_of_a_registration_by_default(barren: House, tmp_path: Path) -> None:
     folder(barren.store, "m")
-    barren.plane._registrar._settings = replace(barren.plane._settings, default_workers_per_model=2)
+    barren.plane._registration._settings = replace(barren.plane._settings, default_workers_per_model=2)
     with pytest.raises(WorkersFailed):
         await barren.register()
     assert (await barren.register(initial_workers=0)).message.endswith("to add workers for the model.")

@@ -9,7 +9,7 @@ import pytest
 from torchserve.core.controlplane import ControlPlane
 from torchserve.core.dataplane import DataPlane
 from torchserve.core.errors import InvalidArchive, ModelNotFound, PackagesFailed
-from torchserve.core.gpus.gpu_allocator import GpuSeats
+from torchserve.core.gpus.gpu_allocator import GpuAllocator
 from torchserve.core.metrics.store import MetricStore
 from torchserve.core.models.left_out import LeftOut
 from torchserve.core.models.model import Model
@@ -31,7 +31,7 @@ def registered(*models: Model) -> Registry:
 
 
 def plane(registry: Registry, tmp_path: Path) -> ControlPlane:
-    return ControlPlane(CPU_ONLY, registry, MetricStore(), GpuSeats(0), tmp_path)
+    return ControlPlane(CPU_ONLY, registry, MetricStore(), GpuAllocator(0), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from .handlers import PROBE
 from .live import eventually, make_model
 
 
-def seats(server, model: str, workers: int) -> list[tuple[str | None, int | None]]:
+def places(server, model: str, workers: int) -> list[tuple[str | None, int | None]]:
     """(CUDA_VISIBLE_DEVICES, gpu_id) as each worker's handler sees them."""
     found: dict[int, tuple[str | None, int | None]] = {}
 
@@ -30,10 +30,10 @@ def test_each_worker_goes_to_the_gpu_with_the_most_free_memory(serve: Serve, sto
     make_model(store, "probe", PROBE)
     server = serve("probe", env=fake_nvml.env)
     server.ready("probe")
-    assert seats(server, "probe", 1) == [("GPU-bbbb", 0)]
+    assert places(server, "probe", 1) == [("GPU-bbbb", 0)]
     fake_nvml.set({"0.used": 0, "1.used": 70 * GIB})
     assert server.manage("PUT", "/models/probe?min_worker=2&synchronous=true").status == 200
-    assert seats(server, "probe", 2) == [("GPU-aaaa", 0), ("GPU-bbbb", 0)]
+    assert places(server, "probe", 2) == [("GPU-aaaa", 0), ("GPU-bbbb", 0)]
     described = server.manage("GET", "/models/probe").json[0]
     assert described["deviceType"] == "gpu"
     assert {worker["gpu"] for worker in described["workers"]} == {True}
@@ -44,7 +44,7 @@ def test_equals_are_taken_in_turn_and_one_worker_per_gpu_is_the_default(serve: S
     make_model(store, "probe", PROBE, config="batchSize: 1\n")
     server = serve("probe", env=fake_nvml.env, properties="default_workers_per_model=0")
     server.ready("probe", workers=2)
-    assert seats(server, "probe", 2) == [("GPU-aaaa", 0), ("GPU-bbbb", 0)]
+    assert places(server, "probe", 2) == [("GPU-aaaa", 0), ("GPU-bbbb", 0)]
 
 
 def test_what_config_says_about_devices_is_honoured(serve: Serve, store: Path, fake_nvml: FakeNvml):
@@ -56,8 +56,8 @@ def test_what_config_says_about_devices_is_honoured(serve: Serve, store: Path, f
     server = serve("second", "cpu", env=fake_nvml.env)
     server.ready("second")
     server.ready("cpu")
-    assert seats(server, "second", 1) == [("GPU-bbbb", 0)]
-    assert seats(server, "cpu", 1) == [(None, None)]
+    assert places(server, "second", 1) == [("GPU-bbbb", 0)]
+    assert places(server, "cpu", 1) == [(None, None)]
     refused = server.manage("POST", "/models?url=nowhere")
     assert refused.status == 500
     assert "device id 7 does not exist; there are: 0, 1" in refused.message
@@ -67,12 +67,12 @@ def test_number_of_gpu_0_and_a_missing_driver_mean_cpu(serve: Serve, store: Path
     make_model(store, "probe", PROBE)
     server = serve("probe", env=fake_nvml.env, properties="number_of_gpu=0")
     server.ready("probe")
-    assert seats(server, "probe", 1) == [(None, None)]
+    assert places(server, "probe", 1) == [(None, None)]
     assert server.stop() == 0
     fake_nvml.set({"count": None})
     server = serve("probe", env=fake_nvml.env)
     server.ready("probe")
-    assert seats(server, "probe", 1) == [(None, None)]
+    assert places(server, "probe", 1) == [(None, None)]
     assert server.manage("GET", "/models/probe").json[0]["deviceType"] == "cpu"
 
 
@@ -82,4 +82,4 @@ def test_a_lost_gpu_takes_no_worker(serve: Serve, store: Path, fake_nvml: FakeNv
     make_model(store, "probe", PROBE, config="minWorkers: 2\nmaxWorkers: 2\n")
     server = serve("probe", env=fake_nvml.env)
     server.ready("probe", workers=2)
-    assert seats(server, "probe", 2) == [("GPU-bbbb", 0), ("GPU-bbbb", 0)]
+    assert places(server, "probe", 2) == [("GPU-bbbb", 0), ("GPU-bbbb", 0)]

@@ -1,4 +1,4 @@
-"""Ledger and GpuSeats: promises of GPU memory, across processes that die without a word."""
+"""GpuLeases and GpuAllocator: promises of GPU memory, across processes that die without a word."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from torchserve.core.gpus.gpu_leases import Ledger
+from torchserve.core.gpus.gpu_leases import GpuLeases
 from torchserve.scheduler.errors import NoRoom
 from torchserve.scheduler.gpu import Gpu, Lease
 from torchserve.scheduler.placement import Claim, place, room
@@ -26,11 +26,11 @@ GIB = 1 << 30
 SERVER = """
 import asyncio, sys
 from pathlib import Path
-from torchserve.core.gpus.gpu_leases import Ledger
+from torchserve.core.gpus.gpu_leases import GpuLeases
 from torchserve.scheduler.gpu import Lease
 
 async def main():
-    ledger = Ledger(Path(sys.argv[1]))
+    ledger = GpuLeases(Path(sys.argv[1]))
     async with ledger.exclusive() as others:
         ledger.leases = [Lease("GPU-0", "W-9000", "m", 7)]
         ledger.write()
@@ -52,14 +52,14 @@ def server(folder: Path, what: str = "wait") -> subprocess.Popen[str]:
     )
 
 
-async def others(ledger: Ledger) -> list[Lease]:
+async def others(ledger: GpuLeases) -> list[Lease]:
     async with ledger.exclusive() as found:
         return found
 
 
 async def test_a_server_sees_what_others_promised(tmp_path: Path):
     folder = tmp_path / "leases"
-    ours, theirs = Ledger(folder), server(folder)
+    ours, theirs = GpuLeases(folder), server(folder)
     assert theirs.stdout
     assert theirs.stdout.readline() == "0\n"
     assert await others(ours) == [Lease("GPU-0", "W-9000", "m", 7)]
@@ -72,7 +72,7 @@ async def test_a_server_sees_what_others_promised(tmp_path: Path):
 
 async def test_promises_of_a_killed_server_are_void_and_its_files_go(tmp_path: Path):
     folder = tmp_path / "leases"
-    ours, theirs = Ledger(folder), server(folder)
+    ours, theirs = GpuLeases(folder), server(folder)
     assert theirs.stdout
     theirs.stdout.readline()
     theirs.send_signal(signal.SIGKILL)
@@ -85,7 +85,7 @@ async def test_promises_of_a_killed_server_are_void_and_its_files_go(tmp_path: P
 
 async def test_a_server_killed_inside_lets_go_of_the_lock(tmp_path: Path):
     folder = tmp_path / "leases"
-    ours, theirs = Ledger(folder), server(folder, "hold")
+    ours, theirs = GpuLeases(folder), server(folder, "hold")
     assert theirs.stdout
     theirs.stdout.readline()
     assert theirs.stdout.readline() == "held\n"
@@ -103,7 +103,7 @@ async def test_a_lock_that_is_never_let_go_is_named_and_passed_over(
 ):
     monkeypatch.setattr("torchserve.core.gpus.gpu_leases.PATIENCE", 0.05)
     folder = tmp_path / "leases"
-    ours, theirs = Ledger(folder), server(folder, "hold")
+    ours, theirs = GpuLeases(folder), server(folder, "hold")
     assert theirs.stdout
     theirs.stdout.readline()
     theirs.stdout.readline()
@@ -115,7 +115,7 @@ async def test_a_lock_that_is_never_let_go_is_named_and_passed_over(
 
 async def test_a_folder_that_can_t_be_used_costs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     (tmp_path / "file").write_text("")
-    ledger = Ledger(tmp_path / "file" / "leases")
+    ledger = GpuLeases(tmp_path / "file" / "leases")
     assert await others(ledger) == []
     ledger.leases = [Lease("GPU-0", "W", "m", 1)]
     ledger.write()
@@ -125,7 +125,7 @@ async def test_a_folder_that_can_t_be_used_costs_a_warning(tmp_path: Path, caplo
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"leases": [{"uuid": 1}]}', '{"leases": 3}', "\0"])
 async def test_a_file_that_is_no_ledger_s_is_passed_over(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture):
-    ours, theirs = Ledger(tmp_path), Ledger(tmp_path)
+    ours, theirs = GpuLeases(tmp_path), GpuLeases(tmp_path)
     await others(theirs)
     theirs.leases = [Lease("GPU-0", "W", "m", 1)]
     theirs.write()
@@ -141,7 +141,7 @@ async def test_a_link_in_the_folder_is_not_followed(tmp_path: Path):
     folder.mkdir()
     secret.write_text("x")
     (folder / "lock").symlink_to(secret)
-    ledger = Ledger(folder)
+    ledger = GpuLeases(folder)
     assert await others(ledger) == []
     assert secret.read_text() == "x"
     ledger.close()
@@ -169,7 +169,7 @@ class Host:
 
 async def test_zero_overcommits_in_a_thousand_starts_beside_a_hostile_neighbour(tmp_path: Path):
     dice = random.Random(5)
-    host, servers = Host(dice), [Ledger(tmp_path) for _ in range(4)]
+    host, servers = Host(dice), [GpuLeases(tmp_path) for _ in range(4)]
     refused = granted = 0
     for number in range(1000):
         mine = dice.choice(servers)
@@ -209,7 +209,7 @@ async def test_zero_overcommits_in_a_thousand_starts_beside_a_hostile_neighbour(
 
 
 async def test_what_is_put_down_is_plain_json_that_names_the_owner(tmp_path: Path):
-    ledger = Ledger(tmp_path)
+    ledger = GpuLeases(tmp_path)
     await others(ledger)
     ledger.leases = [Lease("GPU-0", "W-9000-m_1.0", "m", 7, 3)]
     ledger.write()
@@ -230,7 +230,7 @@ async def test_a_fifo_of_another_user_hangs_nobody(tmp_path: Path, name: str, ca
     os.mkfifo(folder / name)
     held = os.open(folder / name, os.O_RDONLY | os.O_NONBLOCK)
     fcntl.flock(held, fcntl.LOCK_EX)
-    ledger = Ledger(folder)
+    ledger = GpuLeases(folder)
     assert await others(ledger) == []
     ledger.leases = [Lease("GPU-0", "W-9000", "m", 7)]
     ledger.write()
@@ -242,7 +242,7 @@ async def test_a_fifo_of_another_user_hangs_nobody(tmp_path: Path, name: str, ca
 async def test_leases_are_not_written_through_a_link(tmp_path: Path):
     """Its name is known to all as soon as the server is there."""
     folder = tmp_path / "leases"
-    ledger = Ledger(folder)
+    ledger = GpuLeases(folder)
     await others(ledger)
     (stem,) = [path.stem for path in folder.glob("*.alive")]
     (tmp_path / "victim").write_text("precious")

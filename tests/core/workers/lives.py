@@ -14,7 +14,7 @@ import psutil
 
 from torchserve.core.dataplane import DataPlane
 from torchserve.core.errors import ServeError
-from torchserve.core.gpus.gpu_allocator import GpuSeats
+from torchserve.core.gpus.gpu_allocator import GpuAllocator
 from torchserve.core.models.model import Model
 from torchserve.core.payload import Part, Payload
 from torchserve.core.workers.pool import SlotState
@@ -46,8 +46,8 @@ class Handler:
 """
 
 
-class OneGpu(GpuSeats):
-    """The seats of a host with one GPU, without a driver; `free` bytes of it are free."""
+class OneGpu(GpuAllocator):
+    """The GPU allocator of a host with one GPU, without a driver; `free` bytes of it are free."""
 
     def __init__(self, home: Path) -> None:
         super().__init__(None, interval=3600.0, leases=home / "leases", footprints=home / "footprints.json")
@@ -59,16 +59,16 @@ class OneGpu(GpuSeats):
 
     @property
     def leases(self) -> set[str]:
-        return {seat.lease.worker for seat in self._seats}
+        return {each.lease.worker for each in self._allocations}
 
 
 class Lives(House):
     """A control plane on a host with one GPU, with one model `m`, and gates for its workers."""
 
     def __init__(self, home: Path, gates: Path, config: str = "", **settings: Any) -> None:
-        seats = OneGpu(home)
-        super().__init__(home, seats, number_of_gpu=None, **settings)
-        self.gpu = seats
+        gpu = OneGpu(home)
+        super().__init__(home, gpu, number_of_gpu=None, **settings)
+        self.gpu = gpu
         self.gates = gates
         folder(self.store, "m", HANDLER, f"gpuMemory: 1\nwhenNoGpuMemory: wait\n{config}")
         self.sinks: list[Sink] = []

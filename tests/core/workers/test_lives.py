@@ -51,7 +51,7 @@ async def one_starts(lives: Lives) -> asyncio.Future[Any]:
     return lives.begin(lives.scale, 1)
 
 
-async def being_seated(lives: Lives) -> None:
+async def being_placed(lives: Lives) -> None:
     lives.gpu.free = 0
     await one_starts(lives)
     await until(lives.states(LOADING))
@@ -130,11 +130,11 @@ async def renew(lives: Lives) -> None:
 
 async def rest(lives: Lives) -> None:
     """What onDemand models do to make room."""
-    await lives.model.pool.rest(lambda: True)
+    await lives.model.pool.unload(lambda: True)
     assert children() == set()
 
 
-async def rest_and_rise(lives: Lives) -> None:
+async def unload_and_reload(lives: Lives) -> None:
     pool = lives.model.pool
     resting = lives.begin(pool.rest, lambda: True)
     await until(lambda: pool.resting or pool.maximum == 0)
@@ -146,9 +146,9 @@ async def stop_the_server(lives: Lives) -> None:
     assert children() == set()
 
 
-STATES = (being_seated, spawned, loading, idle, busy, waiting, given_up, stopping, half_cancelled)
+STATES = (being_placed, spawned, loading, idle, busy, waiting, given_up, stopping, half_cancelled)
 RUNNING = (busy, stopping, half_cancelled)
-COMMANDS = (scale_to_none, scale_up, unregister, renew, rest, rest_and_rise, stop_the_server)
+COMMANDS = (scale_to_none, scale_up, unregister, renew, rest, unload_and_reload, stop_the_server)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -158,7 +158,7 @@ async def test_each_command_in_each_state_leaves_what_is_told(lives: Lives, stat
     work = asyncio.ensure_future(command(lives))
     for _ in range(10):
         await asyncio.sleep(0)  # it has begun
-    if command in {scale_up, renew, rest_and_rise} or (state in RUNNING and command is not stop_the_server):
+    if command in {scale_up, renew, unload_and_reload} or (state in RUNNING and command is not stop_the_server):
         lives.opened()
     async with asyncio.timeout(120):
         await work
@@ -190,15 +190,15 @@ async def test_down_up_and_away_a_dozen_times(lives: Lives) -> None:
         assert children() == set()
 
 
-@pytest.mark.parametrize("state", [being_seated, spawned, loading])
+@pytest.mark.parametrize("state", [being_placed, spawned, loading])
 async def test_a_registration_whose_client_leaves_is_undone(lives: Lives, state: State) -> None:
-    if state is being_seated:
+    if state is being_placed:
         lives.gpu.free = 0
     if state is loading:
         lives.shut("load")
     registration = asyncio.ensure_future(lives.register(initial_workers=1))
     await until(lambda: "m/1.0" in lives.names and lives.states(LOADING)())
-    if state is not being_seated:
+    if state is not being_placed:
         await until(children if state is spawned else lives.reached("load"))
     registration.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""Opening: what a scheduler knows of a worker with an asynchronous handler, which runs many batches side by side."""
+"""AsyncSlot: what a scheduler knows of a worker with an asynchronous handler, which runs many batches side by side."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class _Many(Protocol):
     def run(self, batch: Batch) -> None: ...
 
 
-class Opening:
+class AsyncSlot:
     """Room for one more batch in such a worker; the scheduler's runner of that batch alone."""
 
     __slots__ = ("_worker", "device", "name")
