@@ -80,6 +80,6 @@ def test_a_model_never_sees_or_compiles_another_size(serve: Serve, store: Path, 
         held.result(30)
     lines = [line.split() for line in seen.read_text().splitlines()]
     assert {size for size, _ in lines} == {"1", "2", "4", "8"}
-    assert {graphs for _, graphs in lines[len(warmed) :]} == {warmed[-1][1]} == {"4"}, "nothing is compiled under load"
+    assert {graphs for _, graphs in lines[len(warmed) :]} == {warmed[-1][1]}, "nothing is compiled under load"
     if policy == "eager":
         assert batches == set(range(1, 8)), "what the handler sees is not padded"

@@ -314,7 +314,7 @@ async def test_a_connection_that_is_used_lives_longer_than_an_idle_one() -> None
         while monotonic() - began < 1.5 * limits.keep_alive:
             writer.write(post("/predictions/m", b"x"))
             assert (await answer(reader))[1] == b"x"
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.01)
         assert lean(h) == 1
 
 

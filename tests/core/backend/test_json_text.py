@@ -43,7 +43,7 @@ def test_same_text_as_the_standard_library(value) -> None:
 
 
 @given(VALUE)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_it_is_always_json(value) -> None:
     def refuse(word: str) -> None:
         raise ValueError(word)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -52,9 +53,14 @@ class Handler(VisionHandler):
         self.context = SimpleNamespace(model_yaml_config=yaml or {}, notes={}, system_properties={"batch_size": 1})
 
 
+@cache  # what is fused is proven by examples, once for each handler
+def handler_of(processing: Any, *, fused: bool) -> Handler:
+    return Handler(processing, {"fusedPreprocessing": fused})
+
+
 def answers(processing: Any, bodies: list[bytes], *, fused: bool) -> Any:
     """The batch, or the kind of what was raised."""
-    handler = Handler(processing, {"fusedPreprocessing": fused})
+    handler = handler_of(processing, fused=fused)
     try:
         return handler.preprocess([{"data": body} for body in bodies])
     except Exception as error:
