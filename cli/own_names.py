@@ -15,7 +15,7 @@ async def own_names(
     resolve: Callable[[str], tuple[str, list[str], list[str]]] = socket.gethostbyaddr,
     patience: float = _PATIENCE,
 ) -> frozenset[str]:
-    """The machine's name, and those that the resolver (/etc/hosts, then DNS) has for it, in lower case.
+    """Return the machine's name, and those that the resolver (/etc/hosts, then DNS) has for it, in lower case.
 
     A resolver that takes over `patience` seconds is not waited for.
     """

@@ -49,7 +49,7 @@ class Holder:
     owner: int
 
     def may_be_signalled(self) -> bool:
-        """Whether the file's owner could signal this process as well, so that root is not made to do it for them.
+        """Return whether the file's owner could signal this process, so that root is not made to do it for them.
 
         To be asked with a pidfd of the process open: its number can't go to another process unnoticed then.
         """

@@ -188,7 +188,7 @@ def _front(
 
 
 async def _hosts(settings: Settings) -> Hosts:
-    """What requests may call this server."""
+    """Return the hosts by which requests may call this server."""
     bound = {each.host.lower() for each in _addresses(settings) if each.host}
     return Hosts(await own_names() | bound, settings.allowed_hosts)
 

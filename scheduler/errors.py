@@ -22,7 +22,7 @@ class QueueFull(SchedulerError):
 
 
 class TooManySequences(QueueFull):
-    """There are `limit` sequences already, and the job would begin another one."""
+    """The refusal of a job that would begin a sequence when there are `limit` already."""
 
 
 class SequenceEnded(SchedulerError):
@@ -65,7 +65,7 @@ class OutcomeMismatch(SchedulerError):
 
 
 class NoRoom(SchedulerError):
-    """No GPU has room for `least` bytes; `rooms` are the GPUs asked, each with the bytes that could be promised."""
+    """The error that no GPU has room for `least` bytes; `rooms` are the GPUs asked, each with what it could promise."""
 
     def __init__(self, least: int, rooms: Sequence[tuple[Gpu, int]]) -> None:
         there = "; ".join(

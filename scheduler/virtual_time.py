@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Deadlock(RuntimeError):
-    """Nothing is ready and no timer is set: the loop would hang for ever."""
+    """The error that nothing is ready and no timer is set: the loop would hang for ever."""
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):

@@ -23,7 +23,7 @@ _FOLDER = Path("/tmp/pytorch_profiler")  # noqa: S108  where TorchServe puts it
 
 
 def profiling() -> bool:
-    """Whether ENABLE_TORCH_PROFILER is set, to anything but a no."""
+    """Return whether ENABLE_TORCH_PROFILER is set, to anything but a no."""
     return os.environ.get("ENABLE_TORCH_PROFILER", "").lower() not in {"", "0", "false", "no", "off"}
 
 
@@ -50,7 +50,7 @@ def trace_folder(model: str) -> Path:
 
 
 def profiled(arguments: dict[str, Any], model: str, run: Callable[[Span], Any]) -> tuple[Any, Any]:
-    """What `run` returns, and the profile. `run` gets what names a stretch of the trace; `arguments` are
+    """Return what `run` returns, and the profile. `run` gets what names a stretch of the trace; `arguments` are
     torch.profiler.profile's, the handler's own choice.
 
     Without any, CPU, the device there is, and shapes are recorded; without `on_trace_ready` the trace is written for

@@ -24,7 +24,7 @@ def clocks(root: Path) -> list[str]:
     for file in python_files(root, "scheduler", "core/wire"):
         place = file.relative_to(root).as_posix()
         if place not in _DRIVERS:
-            found += [f"{place}:{line}: {what}" for line, what in _clock_reads(_parse(file))]
+            found += [f"{place}:{line}: {what}" for line, what in _clock_reads(parse(file))]
     return found
 
 
@@ -53,7 +53,7 @@ def sizes(root: Path, folders: tuple[str, ...], excused: Mapping[str, str]) -> l
     for file in python_files(root, *folders):
         place = file.relative_to(root).as_posix()
         found[place] = (len(file.read_text().splitlines()), FILE_LINES)
-        for node in ast.walk(_parse(file)):
+        for node in ast.walk(parse(file)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = (node.end_lineno or node.lineno) - node.lineno + 1
                 found[f"{place}:{node.name}"] = max(found.get(f"{place}:{node.name}", (0, 0)), (lines, FUNCTION_LINES))
@@ -88,7 +88,7 @@ def docstrings(root: Path) -> list[str]:
     return [
         f"{file.relative_to(root).as_posix()}: no docstring"
         for file in python_files(root, *FOLDERS, "benchmarks")
-        if not (ast.get_docstring(_parse(file)) or "").strip()
+        if not (ast.get_docstring(parse(file)) or "").strip()
     ]
 
 
@@ -100,13 +100,14 @@ def unfinished(root: Path, folders: tuple[str, ...]) -> list[str]:
         for number, line in enumerate(file.read_text().splitlines(), start=1):
             if match := _UNFINISHED.search(line):
                 found.append(f"{place}:{number}: {match[0]}")
-        for node in ast.walk(_parse(file)):
+        for node in ast.walk(parse(file)):
             if isinstance(node, ast.Raise) and node.exc and "NotImplementedError" in ast.unparse(node.exc):
                 found.append(f"{place}:{node.lineno}: a stub")
     return found
 
 
-def _parse(file: Path) -> ast.Module:
+def parse(file: Path) -> ast.Module:
+    """Return the syntax tree of `file`."""
     return _parsed(file.read_text(), str(file))
 
 
