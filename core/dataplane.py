@@ -74,7 +74,8 @@ class Pending:
         if others and self.held + size > self.most:
             raise ServerFull(
                 f"The server holds {others} bytes of requests and this one has {own + size}, which is more than"
-                f" {self.most} (max_pending_bytes). Send it again later."
+                f" {self.most} (max_pending_bytes). Send it again later.",
+                retry_after=1.0,  # any answer, of any model, makes room
             )
         self.held += size
 

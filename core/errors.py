@@ -125,7 +125,16 @@ class TooLarge(ServeError):
 
 
 class Overloaded(ServeError):
+    """A refusal of what the server can't take on now.
+
+    `retry_after` is in how many seconds the same request may be taken, if the cause passes by itself, and else None.
+    """
+
     kind = "overloaded"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class QueueFull(Overloaded):
@@ -145,11 +154,7 @@ class NoTicket(NoWorker):
 
 
 class NotInTime(Overloaded):
-    """The answer would come after the request's deadline; `retry_after` seconds later it might not."""
-
-    def __init__(self, message: str, *, retry_after: float) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
+    """The answer would come after the request's deadline."""
 
 
 class Draining(Overloaded):

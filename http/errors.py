@@ -25,7 +25,7 @@ from ..core.errors import (
     InvalidKey,
     Kind,
     ModelNotFound,
-    NotInTime,
+    Overloaded,
     PackagesFailed,
     RequestExpired,
     RouteNotFound,
@@ -114,7 +114,7 @@ def error_reply(error: BaseException) -> Reply:
     reply = _reply(status, name, error.message)
     if isinstance(error, Challenged):
         return replace(reply, headers=_CHALLENGE)
-    if isinstance(error, NotInTime):  # whole seconds are all that HTTP knows
+    if isinstance(error, Overloaded) and error.retry_after is not None:  # whole seconds are all that HTTP knows
         return replace(reply, headers=(("Retry-After", str(max(1, math.ceil(error.retry_after)))),))
     return reply
 

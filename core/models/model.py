@@ -36,6 +36,9 @@ from .worker_ids import WorkerIds
 
 log = logging.getLogger(__name__)
 
+# Seconds that a refused client is asked to wait: where nothing is known, and at most.
+_SOON, _LONGEST_RETRY = 1.0, 30.0
+
 
 class Model:
     """What requests of this version need, and what management shows of it."""
@@ -110,7 +113,8 @@ class Model:
             self.scaler.turned_away += 1
             raise NoTicket(
                 f"{self._no_worker(named_version)} {scheduler.runners} are there and none is free, and this model keeps"
-                " no queue (useJobTicket): send it again later."
+                " no queue (useJobTicket): send it again later.",
+                retry_after=scheduler.seconds_per_job,
             )
         expires, deadline = self._limits(payload.timeout)
         sequence, ends = "", False
@@ -139,12 +143,14 @@ class Model:
             ) from None
         except TooManySequences as error:
             raise QueueFull(
-                f"{self._no_worker(named_version)} {error.limit} sequences run already (maxNumSequence={error.limit})."
+                f"{self._no_worker(named_version)} {error.limit} sequences run already (maxNumSequence={error.limit}).",
+                retry_after=_SOON,
             ) from None
         except JobQueueFull as error:
             raise QueueFull(
                 f"{self._label} has its job queue full: {error.limit} requests wait (job_queue_size={error.limit})."
-                " Send it again later, or give the model more workers or a longer queue."
+                " Send it again later, or give the model more workers or a longer queue.",
+                retry_after=self._queue_time(),
             ) from None
         except QueueClosed:
             raise Draining(f"{self._label} is being removed and takes no new request.") from None
@@ -253,6 +259,12 @@ class Model:
             " clientTimeoutInMills). Send it again later, or give the model more workers.",
             retry_after=error.needed - error.left,
         )
+
+    def _queue_time(self) -> float:
+        """Return in how many seconds the jobs that wait now will have been served, as far as that is known."""
+        scheduler = self.scheduler
+        seconds = scheduler.seconds_per_job * scheduler.queued / max(1, scheduler.runners)
+        return min(max(_SOON, seconds), _LONGEST_RETRY)
 
     def _memory(self) -> float:
         """Asked by the thread that writes metrics down."""

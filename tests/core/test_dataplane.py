@@ -38,8 +38,9 @@ async def test_exactly_the_excess_is_refused_and_an_end_makes_room(end: Callable
     data.submit("m", None, payload(), Sink())
     end(first)
     data.submit("m", None, payload(60), Sink())
-    with pytest.raises(ServerFull):
+    with pytest.raises(ServerFull) as caught:
         data.submit("m", None, payload(1), Sink())
+    assert caught.value.retry_after == 1.0
 
 
 async def test_a_lone_request_is_never_too_large() -> None:

@@ -70,6 +70,19 @@ def test_status_type_and_body(error: ServeError, status: int, kind: str, message
     assert (reply.status, bytes(reply.body).decode(), reply.content_type) == (status, expected, "application/json")
 
 
+@pytest.mark.parametrize(
+    "kind", [errors.QueueFull, errors.ServerFull, errors.NoTicket, errors.NoWorker, errors.Draining, errors.NotInTime]
+)
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(None, None), (0.0, "1"), (0.2, "1"), (1.0, "1"), (1.01, "2"), (30.0, "30")]
+)
+def test_what_passes_by_itself_says_when_in_whole_seconds(
+    kind: type[errors.Overloaded], seconds: float | None, said: str | None
+) -> None:
+    headers = error_reply(kind("x", retry_after=seconds)).headers
+    assert dict(headers).get("Retry-After") == said
+
+
 def test_every_error_of_core_is_in_the_table_by_row_or_by_kind() -> None:
     leaves = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, ServeError)]
     tested = {type(error) for error, *_ in TABLE}

@@ -31,6 +31,8 @@ _HEADERS = {
     "pragma": "no-cache", "x-request-id": "<uuid>",
 }  # fmt: skip
 
+_COME_AGAIN = dict(sorted((_HEADERS | {"retry-after": "1"}).items()))
+
 
 def json_answer(status: int, reason: str, body: Any, **headers: str) -> dict[str, Any]:
     """A whole answer of ours, where nothing of theirs is kept."""
@@ -95,10 +97,12 @@ DEPARTURES: dict[str, Departure] = {
                     'Model "hasty" version 1.0 did not come to this request in time: it waited ')},
     ),
     "a full queue": Departure(
-        "the true reason: the old text sent people to scale workers",
+        "the true reason, and when to come again: the old text sent people to scale workers",
         {f"{at}/body/message": 'Model "tight" version 1.0 has its job queue full: 1 requests wait (job_queue_size=1).'
-         " Send it again later, or give the model more workers or a longer queue." for at in (0, 1)},
+         " Send it again later, or give the model more workers or a longer queue." for at in (0, 1)}
+        | {f"{at}/headers": _COME_AGAIN for at in (0, 1)},
     ),
+    "no free ticket": Departure("a refusal that passes by itself says when", {"0/headers": _COME_AGAIN}),
     "register from a closed port": Departure(
         "a host that is not public has to be named in allowed_urls: registering must not probe the network inside",
         {"0": error(404, "Not Found", "ModelNotFoundException",

@@ -63,8 +63,9 @@ async def test_workers_that_were_given_up_tell_their_last_error() -> None:
         slot(9001, SlotState.GIVEN_UP, last_error="weights are missing"),
         slot(9002, SlotState.STOPPING),
     ]
-    with pytest.raises(NoWorker, match=r"Its workers were given up; the last error: weights are missing$"):
+    with pytest.raises(NoWorker, match=r"Its workers were given up; the last error: weights are missing$") as caught:
         submit(subject)
+    assert caught.value.retry_after is None, "that does not pass by itself"
 
 
 async def test_with_job_tickets_a_request_is_taken_only_while_a_worker_is_free() -> None:
@@ -81,8 +82,9 @@ async def test_with_job_tickets_a_request_is_taken_only_while_a_worker_is_free()
         ):
             submit(subject)
         await worker.began.wait()
-        with pytest.raises(NoTicket):
+        with pytest.raises(NoTicket) as caught:
             submit(subject)
+        assert caught.value.retry_after is not None
     subject.scheduler.finish(workers[1].batch, [Reply(b"x")])
     assert sinks[0].heard == [("done", Reply(b"x"))]
     submit(subject)
@@ -113,6 +115,38 @@ async def test_a_full_queue_says_so_with_its_size() -> None:
     with pytest.raises(QueueFull, match=r'^Model "m" version 1\.0 .* 2 requests wait \(job_queue_size=2\)\.'):
         submit(subject)
     assert subject.scheduler.queued == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "workers", "asked"), [(0.001, 1, 1.0), (2.0, 1, 8.0), (2.0, 2, 4.0), (60.0, 1, 30.0)]
+)
+async def test_a_full_queue_asks_to_wait_until_it_is_served_and_no_longer_than_half_a_minute(
+    seconds: float, workers: int, asked: float
+) -> None:
+    subject = model(job_queue_size=4)
+    subject.pool.slots.append(slot())
+    holding = [Holding() for _ in range(workers)]
+    subject.scheduler.attach(holding[0])
+    submit(subject)
+    await holding[0].began.wait()
+    subject.scheduler.finish(holding[0].batch, [Reply(b"x")], seconds=seconds)
+    for worker in holding[1:]:
+        subject.scheduler.attach(worker)
+    while subject.scheduler.queued < 4:
+        submit(subject)
+        await asyncio.sleep(0)
+    with pytest.raises(QueueFull) as caught:
+        submit(subject)
+    assert caught.value.retry_after == pytest.approx(asked)
+
+
+async def test_a_queue_of_which_nothing_is_known_asks_for_a_second() -> None:
+    subject = model(job_queue_size=1)
+    subject.pool.slots.append(slot())
+    submit(subject)
+    with pytest.raises(QueueFull) as caught:
+        submit(subject)
+    assert caught.value.retry_after == 1.0
 
 
 async def test_a_request_that_waits_too_long_is_told_how_long() -> None:
