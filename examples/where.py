@@ -1,4 +1,4 @@
-"""Where an installed package keeps a file: `python examples/where.py PACKAGE FILE` prints its path."""
+"""Prints the path of a file of an installed package: `python examples/where.py PACKAGE FILE`."""
 
 import sys
 from importlib.metadata import PackageNotFoundError, distribution
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def where(package: str, file: str) -> Path:
-    """The path of `file`, as the package's wheel names it. Ends the program when it is not there."""
+    """Return the path of `file`, as the package's wheel names it. Exit if there is no such file."""
     try:
         found = Path(str(distribution(package).locate_file(file)))
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The Python package `model_archiver`, by which scripts make archives. Nothing here but re-exports."""
+"""The Python package `model_archiver`, by which scripts make archives. Modules here only re-export."""
 
 from torchserve.cli.packaging import ModelArchiver, ModelArchiverConfig
 from torchserve.core.version import __version__

@@ -1,4 +1,4 @@
-"""What scripts import from model_archiver.arg_parser."""
+"""Re-exports the names that scripts import from model_archiver.arg_parser."""
 
 from torchserve.cli.export_utils import ArchiverArgParser as ArgParser
 

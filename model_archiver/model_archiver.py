@@ -1,4 +1,4 @@
-"""torch-model-archiver's import path; the work is in torchserve.cli.packaging."""
+"""Re-exports names of torch-model-archiver. torchserve.cli.packaging implements them."""
 
 from torchserve.cli.packaging import ModelArchiver
 

@@ -1,4 +1,4 @@
-"""What export scripts import from model_archiver.model_packaging_utils."""
+"""Re-exports the names that export scripts import from model_archiver.model_packaging_utils."""
 
 from torchserve.cli.export_utils import ModelExportUtils
 

@@ -1,4 +1,4 @@
-"""TorchServe's import paths for handlers. Nothing here but re-exports."""
+"""TorchServe's import paths. Modules here only re-export."""
 
 from torchserve.core.version import __version__
 

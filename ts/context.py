@@ -1,4 +1,4 @@
-"""Context under TorchServe's name."""
+"""Re-exports Context under TorchServe's import path."""
 
 from torchserve.core.handlers.context import Context, RequestProcessor
 

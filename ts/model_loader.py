@@ -1,4 +1,4 @@
-"""What scripts import from ts.model_loader."""
+"""Re-exports the names that scripts import from ts.model_loader."""
 
 from torchserve.core.backend.model_loader import ModelLoader, ModelLoaderFactory
 from torchserve.core.backend.model_loader import ModelLoader as TsModelLoader

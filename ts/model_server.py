@@ -1,4 +1,4 @@
-"""What scripts import from ts.model_server."""
+"""Re-exports the names that scripts import from ts.model_server."""
 
 from torchserve.cli.launcher import load_properties
 from torchserve.cli.main import run as start

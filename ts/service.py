@@ -1,4 +1,4 @@
-"""What handlers import from ts.service."""
+"""Re-exports the names that handlers import from ts.service."""
 
 from torchserve.core.backend.model_loader import Service
 from torchserve.core.handlers.metrics.older_metrics import emit_metrics

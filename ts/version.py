@@ -1,4 +1,4 @@
-"""__version__ under TorchServe's name."""
+"""Re-exports __version__ under TorchServe's import path."""
 
 from torchserve.core.version import __version__
 

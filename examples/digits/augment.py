@@ -1,6 +1,7 @@
-"""Training pictures out of a few small ones: the same digit as other hands, pens, scanners and screens would leave it.
+"""Makes training pictures out of a few small ones: the same digit as other hands, pens, scanners and screens would show
+it.
 
-Only train.py uses it. Works on whole batches with torch up to the ink, then picture by picture with Pillow.
+Only train.py uses it. Up to the ink it works on whole batches with torch, then picture by picture with Pillow.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ CANVAS = 64  # side of the pictures that the warps work on, pixels
 
 
 def enlarge(images: np.ndarray, resample: Image.Resampling) -> torch.Tensor:
-    """8x8 digits, 0 to 1, as [n, 1, CANVAS, CANVAS] with a quarter of the side left free around them."""
+    """Enlarge 8x8 digits (0 to 1) to [n, 1, CANVAS, CANVAS], with a quarter of the side left free around them."""
     inner = CANVAS * 5 // 8
     margin = (CANVAS - inner) // 2
     out = torch.zeros(len(images), 1, CANVAS, CANVAS)
@@ -65,7 +66,9 @@ def pen(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def picture(inked: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One inked canvas as the pixels [h, w, 1] of a picture: some size, place, polarity, contrast, noise and format."""
+    """Turn an inked canvas into the pixels [h, w, 1] of a picture of random size, place, polarity, contrast, noise and
+    format.
+    """
     rows, columns = np.flatnonzero(inked.max(1) > 0.3), np.flatnonzero(inked.max(0) > 0.3)
     if len(rows) == 0:
         return inked[:, :, None] * 255.0

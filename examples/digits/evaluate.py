@@ -1,7 +1,7 @@
-"""How well the weights read digits they never saw: `python evaluate.py` prints the table.
+"""Measures how well the weights read digits that they were not trained on: `python evaluate.py` prints the table.
 
 scikit-learn's digits lie form by form, each beginning 0 1 2 ... 9 0 1 2 ... 9. The training part ends where a form
-ends, so that the held-out digits are by people whose hand is not in it.
+ends, so that the held-out digits were written by people who wrote none of the training part.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ SIZES = ((8, 8), (28, 28), (64, 64), (200, 120), (1000, 1000))  # width, height
 
 
 def split() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Training images [n, 8, 8] from 0 to 1 and their labels, then the held-out images and labels."""
+    """Return training images [n, 8, 8] (0 to 1) with their labels, then held-out images with theirs."""
     data = load_digits()
     images, labels = (data.images / 16.0).astype(np.float32), data.target.astype(np.int64)
     return images[:TRAINING], labels[:TRAINING], images[TRAINING:], labels[TRAINING:]
 
 
 def render(image: np.ndarray, size: tuple[int, int], *, dark_on_light: bool, form: str) -> bytes:
-    """An 8x8 digit as an encoded picture of `size` (width, height), on a page of its own colour."""
+    """Return an 8x8 digit as an encoded picture of `size` (width, height), on a page of its own colour."""
     width, height = size
     side = min(width, height)
     digit = Image.fromarray((image * 255).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)

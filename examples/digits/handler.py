@@ -1,6 +1,6 @@
-"""The handler: pictures in, the digit each one shows out. It runs on TorchServe 0.12 as it does here.
+"""The handler: it takes pictures and answers the digit on each. It runs on TorchServe 0.12 as it does here.
 
-A picture that cannot be read is answered with a 400 of its own; the others of its batch are answered as if alone.
+A picture that can't be read is answered with status 400; the other requests of its batch are answered as usual.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from ts.torch_handler.base_handler import BaseHandler
 
 
 class DigitHandler(BaseHandler):
-    """BaseHandler loads model.py, digits.pt and index_to_name.json; this adds what is special about digits."""
+    """A handler of digits. BaseHandler loads model.py, digits.pt and index_to_name.json."""
 
     def __init__(self) -> None:
         super().__init__()
         self.refused: dict[int, str] = {}  # index in the batch: why the picture could not be read
 
     def initialize(self, context: Any) -> None:
-        """Load the model, with each batch norm folded into the convolution before it: the same answers, sooner."""
+        """Load the model and fold each batch norm into the convolution before it, which gives the same
+        answers faster.
+        """
         super().initialize(context)
         layers = list(self.model.features)
         for index, layer in enumerate(layers):
@@ -35,7 +37,7 @@ class DigitHandler(BaseHandler):
                 self.model.features[index] = nn.Identity()
 
     def preprocess(self, data: list[dict[str, Any]]) -> torch.Tensor:
-        """Ink maps [batch, 1, 28, 28] on the model's device; a blank one where the picture was refused."""
+        """Return ink maps [batch, 1, 28, 28] on the model's device, blank ones for refused pictures."""
         self.refused = {}
         maps = np.zeros((len(data), 1, SIZE, SIZE), dtype=np.float32)
         for index, row in enumerate(data):
@@ -46,7 +48,7 @@ class DigitHandler(BaseHandler):
         return torch.from_numpy(maps).to(self.device)
 
     def postprocess(self, data: torch.Tensor) -> list[dict[str, Any]]:
-        """One answer for each request, in order."""
+        """Return one answer for each request, in order."""
         rows = data.softmax(dim=1).cpu().tolist()
         return [self._refuse(index) if index in self.refused else self._answer(row) for index, row in enumerate(rows)]
 
@@ -66,7 +68,7 @@ class DigitHandler(BaseHandler):
 
 
 def _image_bytes(row: dict[str, Any]) -> bytes:
-    """The picture of one request: its body or its first form field, as bytes, base64 text or {"image": base64}."""
+    """Return the picture of a request: its body or first form field, as bytes, base64 text or {"image": base64}."""
     value = row.get("data") or row.get("body") or next(iter(row.values()), b"")
     if isinstance(value, dict):
         value = value.get("image", b"")

@@ -1,6 +1,6 @@
-"""From the bytes of any picture of one digit to the 28x28 ink map the network reads.
+"""Turns the bytes of a picture of one digit into the 28x28 ink map that the network reads. Needs Pillow and numpy.
 
-Used by handler.py when serving and by train.py when training, so that both see the same digits. Needs Pillow and numpy.
+handler.py uses it for serving and train.py for training, so that both see the same digits.
 """
 
 from __future__ import annotations
@@ -26,15 +26,17 @@ STRAY = 0.004  # share of the ink that may lie outside the bounding box on each 
 
 
 def read_ink(data: bytes) -> np.ndarray:
-    """The ink map of an encoded picture: float32 [28, 28], paper 0, ink 1.
+    """Return the ink map of an encoded picture: float32 [28, 28], paper 0, ink 1.
 
-    Raises ValueError, with a text fit for the client, if `data` is no picture, too large, or has nothing drawn on it.
+    Raises ValueError, with a text for the client, if `data` is no picture, is too large, or has nothing drawn on it.
     """
     return normalise(decode(data))
 
 
 def decode(data: bytes) -> np.ndarray:
-    """The pixels of an encoded picture, float32 [height, width, channels], 0 to 255, at most WORKING_SIDE a side."""
+    """Return the pixels of an encoded picture: float32 [height, width, channels], 0 to 255, at most WORKING_SIDE a
+    side.
+    """
     if not data:
         raise ValueError("the request has no image in it")
     try:
@@ -84,11 +86,11 @@ def _on_paper(image: Image.Image) -> Image.Image:
 
 
 def normalise(pixels: np.ndarray) -> np.ndarray:
-    """The ink map of `pixels` [height, width, channels], 0 to 255.
+    """Return the ink map of `pixels` [height, width, channels], 0 to 255.
 
-    Ink is whatever differs from the paper, and the paper is what the picture's border looks like: so white on black,
-    black on white and blue on yellow come out alike. The digit is then cut out, scaled (aspect kept) until its
-    longer side is BOX pixels, and put with its centre of mass in the middle, as MNIST's digits were.
+    Ink is whatever differs from the paper, and the paper is what the picture's border looks like. So white on black,
+    black on white and blue on yellow give the same map. The digit is cut out, scaled (with its aspect kept) until its
+    longer side is BOX pixels, and placed with its centre of mass in the middle, as MNIST's digits are.
     """
     ink = np.abs(pixels - _paper(pixels))
     ink = ink[:, :, 0] if ink.shape[2] == 1 else ink.max(axis=2)
@@ -101,7 +103,7 @@ def normalise(pixels: np.ndarray) -> np.ndarray:
 
 
 def _paper(pixels: np.ndarray) -> np.ndarray:
-    """The colour of the paper: one for the picture, or one for each pixel where the light falls unevenly."""
+    """Return the colour of the paper: one for the picture, or one for each pixel if the picture is unevenly lit."""
     height, width, _ = pixels.shape
     border = _border(pixels)
     flat = _median(border)
@@ -126,20 +128,22 @@ def _median(colours: np.ndarray) -> np.ndarray:
 
 
 def _peak(ink: np.ndarray) -> float:
-    """The strength of the ink: the mean of its strongest pixels, so that one hot pixel does not decide."""
+    """Return the strength of the ink: the mean of its strongest pixels, so that a single hot pixel does not decide."""
     strongest = min(max(4, ink.size // 500), ink.size)
     return float(np.partition(ink, -strongest, axis=None)[-strongest:].mean())
 
 
 def _span(profile: np.ndarray) -> slice:
-    """Where the digit lies along one axis, given the ink in each row or column."""
+    """Return where the digit begins and ends along one axis, given the ink in each row or column."""
     share = np.cumsum(profile)
     first, last = np.searchsorted(share, (STRAY * share[-1], (1.0 - STRAY) * share[-1]))
     return slice(int(first), int(last) + 1)
 
 
 def _place(ink: np.ndarray) -> np.ndarray:
-    """The digit scaled to BOX, its centre of mass in the middle of the map, or as near to it as keeps it whole."""
+    """Return the map with the digit scaled to BOX, its centre of mass as near to the middle as keeps the
+    digit whole.
+    """
     height, width = ink.shape
     scale = BOX / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -1,4 +1,4 @@
-"""The network: one class, as torch-model-archiver's --model-file wants it."""
+"""The network: one class, as torch-model-archiver's --model-file requires."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 class DigitNet(nn.Module):
-    """Six 3x3 convolutions and a linear layer: ink maps [batch, 1, 28, 28] to logits [batch, 10]."""
+    """A network of six 3x3 convolutions and a linear layer, from ink maps [batch, 1, 28, 28] to logits [batch, 10]."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Write samples/: held-out digits as pictures of several sizes, formats and colours, named after their digit."""
+"""Writes samples/: held-out digits as pictures of several sizes, formats and colours, named after their digit."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def _coloured(image: np.ndarray) -> Image.Image:
-    """As a drawing program saves it: red ink, everything else transparent."""
+    """Return the digit as a drawing program saves it: red ink, everything else transparent."""
     mask = Image.open(io.BytesIO(render(image, (96, 96), dark_on_light=False, form="PNG")))
     layer = Image.new("RGBA", mask.size, (200, 30, 30, 255))
     layer.putalpha(mask)

@@ -1,7 +1,7 @@
-"""Digits drawn by rule, for training: how a hand moves when it writes them, in shapes taught in different countries.
+"""Draws digits by rule, for training, in the shapes that are taught in different countries.
 
-The people who wrote scikit-learn's digits learnt one school hand; these add the plain stick of a 1, the uncrossed 7,
-the closed 4, the looped 2.
+The people who wrote scikit-learn's digits learnt one school hand. These add the plain stick of a 1, the uncrossed 7,
+the closed 4 and the looped 2.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ _USUAL_WIDTH = (0.5, 0.85)
 
 
 def draw(digit: int, side: int, rng: np.random.Generator) -> np.ndarray:
-    """One drawing of `digit`, float32 [side, side], paper 0, ink 1: never twice the same."""
+    """Return a drawing of `digit`: float32 [side, side], paper 0, ink 1, different for each call."""
     shapes = SHAPES[digit]
     strokes = [_points(stroke) for stroke in shapes[rng.integers(len(shapes))].split(" / ")]
     scale = 2  # drawn larger and reduced, for soft edges
@@ -134,7 +134,7 @@ def _points(stroke: str) -> np.ndarray:
 
 
 def _smooth(points: np.ndarray, steps: int = 6) -> np.ndarray:
-    """A Catmull-Rom curve through the points."""
+    """Return a Catmull-Rom curve through the points."""
     if len(points) < 3:
         return points
     padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])

@@ -1,7 +1,7 @@
-"""Train the digit reader from scikit-learn's handwritten digits and from digits drawn by rule; write digits.pt.
+"""Trains the digit reader on scikit-learn's handwritten digits and on digits drawn by rule, and writes digits.pt.
 
-Needs scikit-learn (`pip install '.[train]'` at the repository's root). The same seed on the same machine gives the
-same weights.
+Needs scikit-learn (`pip install '.[train]'` at the repository's root). The same seed gives the same weights on the same
+machine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ PEAK_RATE = 4e-3
 
 
 class Pictures:
-    """Endless training pictures: each epoch every training digit once and `drawn` digits drawn by rule."""
+    """An endless source of training pictures: each epoch has every training digit once, and `drawn` digits drawn by
+    rule.
+    """
 
     def __init__(self, seed: int, drawn: int) -> None:
         images, labels, _, _ = split()
@@ -37,7 +39,7 @@ class Pictures:
         self.generator = torch.Generator().manual_seed(seed)
 
     def epoch(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ink maps [n, 1, 28, 28] and labels [n], shuffled."""
+        """Return ink maps [n, 1, 28, 28] and labels [n], shuffled."""
         count = len(self.labels)
         pick = torch.randint(len(self.enlarged), (count,), generator=self.generator)
         written = pen(warp(self.enlarged[pick, torch.arange(count)], self.generator), self.generator)

@@ -1,6 +1,7 @@
-"""The handler: any file in, what kind of file it is out, by an ONNX model. The same on TorchServe 0.12.
+"""The handler: it takes any file and answers which kind of file it is, by an ONNX model. It runs on TorchServe 0.12 as
+well.
 
-What the model is told of a file, and what its scores mean, is as the package magika has it.
+The model's input and the meaning of its scores are those of the package magika.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ts.torch_handler.base_handler import BaseHandler
 
 
 class FileTypeHandler(BaseHandler):
-    """BaseHandler opens model.onnx with onnxruntime: `self.model` is an InferenceSession."""
+    """A handler of files. BaseHandler opens model.onnx with onnxruntime, so `self.model` is an InferenceSession."""
 
     def initialize(self, context: Any) -> None:
         """Load the model and magika's own description of it."""
@@ -24,7 +25,7 @@ class FileTypeHandler(BaseHandler):
         self.about: dict[str, Any] = json.loads(text)
 
     def preprocess(self, data: list[dict[str, Any]]) -> np.ndarray:
-        """int32 [batch, 2048]: the first and the last 1024 bytes of each file, without the blanks around it."""
+        """Return int32 [batch, 2048]: the first and the last 1024 bytes of each file, without surrounding blanks."""
         files = [row.get("data") or row.get("body") or b"" for row in data]
         return np.stack([self._ends(file.encode() if isinstance(file, str) else bytes(file)) for file in files])
 
@@ -38,10 +39,10 @@ class FileTypeHandler(BaseHandler):
         return ends
 
     def inference(self, data: np.ndarray, *args: Any, **kwargs: Any) -> np.ndarray:
-        """The share of each kind [batch, kinds]."""
+        """Return the probability of each kind: [batch, kinds]."""
         return self.model.run(["target_label"], {"bytes": data})[0]
 
     def postprocess(self, data: np.ndarray) -> list[dict[str, float]]:
-        """The three likeliest kinds of each file, likeliest first."""
+        """Return the three most probable kinds of each file, the most probable first."""
         kinds = self.about["target_labels_space"]
         return [{kinds[at]: round(float(row[at]), 6) for at in np.argsort(-row)[:3]} for row in data]

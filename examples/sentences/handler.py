@@ -1,4 +1,6 @@
-"""The handler: texts in, vectors out, near ones for texts that mean nearly the same. The same on TorchServe 0.12."""
+"""The handler: it takes texts and answers vectors, which are near for texts of similar meaning. It runs on TorchServe
+0.12 as well.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ LONGEST = 256  # pieces of a text that are read
 
 
 class SentenceHandler(BaseHandler):
-    """BaseHandler loads model.py and minilm.pt; this turns texts into token numbers and says what it can't read."""
+    """A handler of texts. BaseHandler loads model.py and minilm.pt."""
 
     def initialize(self, context: Any) -> None:
         """Load the model and its vocabulary."""
@@ -23,7 +25,9 @@ class SentenceHandler(BaseHandler):
         self.pieces = WordPiece(Path(context.system_properties["model_dir"], "vocab.txt"))
 
     def preprocess(self, data: list[dict[str, Any]]) -> torch.Tensor:
-        """Token numbers [batch, longest text], 0 behind the end of a text; a refused request is an empty text."""
+        """Return token numbers [batch, longest text], 0 behind the end of a text. A refused request is an
+        empty text.
+        """
         self.refused: dict[int, str] = {}
         rows = []
         for index, row in enumerate(data):
@@ -35,7 +39,7 @@ class SentenceHandler(BaseHandler):
         return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self.device)
 
     def postprocess(self, data: torch.Tensor) -> list[Any]:
-        """384 numbers for each text; their squares add up to 1."""
+        """Return 384 numbers for each text. Their squares add up to 1."""
         return [
             self._refuse(index) if index in self.refused else vector for index, vector in enumerate(data.cpu().tolist())
         ]
@@ -46,7 +50,7 @@ class SentenceHandler(BaseHandler):
 
 
 def _text(row: dict[str, Any]) -> str:
-    """The text of one request: its body or form field, plain or as {"text": ...}. Raises ValueError."""
+    """Return the text of a request: its body or form field, plain or as {"text": ...}. Raises ValueError."""
     value = row.get("data") or row.get("body") or ""
     if isinstance(value, bytes | bytearray):
         value = value.decode()

@@ -1,4 +1,4 @@
-"""MiniLM, the encoder of all-MiniLM-L6-v2: token numbers in, one vector for each text out."""
+"""MiniLM, the encoder of all-MiniLM-L6-v2: from token numbers to one vector for each text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TOKENS, POSITIONS = 30_522, 512
 
 
 class MiniLM(nn.Module):
-    """BERT with six layers, the mean over each text's tokens, and that brought to length 1."""
+    """A BERT of six layers, whose output is the mean over each text's tokens, scaled to length 1."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class MiniLM(nn.Module):
         self.layers = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Tokens [N, T], 0 where a text is shorter than the longest; vectors [N, 384] of length 1."""
+        """Return vectors [N, 384] of length 1 for tokens [N, T], which are 0 behind the end of a text."""
         there = tokens != 0
         words = self.tokens(tokens) + self.positions.weight[: tokens.shape[1]] + self.kind
         hidden = self.layers(self.norm(words), src_key_padding_mask=~there)

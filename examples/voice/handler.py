@@ -1,6 +1,6 @@
-"""The handler: a sound in, the stretches of it in which somebody speaks out. The same on TorchServe 0.12.
+"""The handler: it takes a sound and answers when somebody speaks in it. It runs on TorchServe 0.12 as well.
 
-A sound that can't be read is answered with a 400 of its own; the others of its batch are answered as if alone.
+A sound that can't be read is answered with status 400; the other requests of its batch are answered as usual.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ PAUSE = 8  # frames of silence that end a stretch; a shorter pause belongs to it
 
 
 class VoiceHandler(BaseHandler):
-    """BaseHandler loads the TorchScript file; the network is told each sound frame by frame and remembers the last."""
+    """A handler of sounds. BaseHandler loads the TorchScript file, a network that takes frame after frame and has a
+    state.
+    """
 
     def preprocess(self, data: list[dict[str, Any]]) -> list[torch.Tensor]:
-        """Each sound as float32 [samples], between -1 and 1; an empty one where it was refused."""
+        """Return each sound as float32 [samples], -1 to 1, and an empty tensor for a refused one."""
         self.refused: dict[int, str] = {}
         sounds = []
         for index, row in enumerate(data):
@@ -36,7 +38,7 @@ class VoiceHandler(BaseHandler):
         return sounds
 
     def inference(self, data: list[torch.Tensor], *args: Any, **kwargs: Any) -> list[list[float]]:
-        """The probability of speech for each frame of each sound. All sounds run together, side by side."""
+        """Return the probability of speech for each frame of each sound. All sounds run side by side as one batch."""
         frames = [-(-len(sound) // FRAME) for sound in data]
         padded = torch.zeros(len(data), max(frames), FRAME)
         for row, sound in zip(padded, data, strict=True):
@@ -48,7 +50,7 @@ class VoiceHandler(BaseHandler):
         return [row[:count] for row, count in zip(table, frames, strict=True)]
 
     def postprocess(self, data: list[list[float]]) -> list[dict[str, Any]]:
-        """For each sound its length, and where speech begins and ends, in seconds."""
+        """Return, for each sound, its length, and the beginning and end of each stretch of speech, in seconds."""
         return [self._refuse(index) if index in self.refused else answer(row) for index, row in enumerate(data)]
 
     def _refuse(self, index: int) -> dict[str, Any]:
@@ -57,7 +59,7 @@ class VoiceHandler(BaseHandler):
 
 
 def answer(probabilities: list[float]) -> dict[str, Any]:
-    """The stretches of speech, joined over short pauses, and the highest probability there was."""
+    """Return the stretches of speech, joined over short pauses, and the highest probability."""
     speech: list[list[float]] = []
     begun: int | None = None
     last = 0
@@ -71,12 +73,12 @@ def answer(probabilities: list[float]) -> dict[str, Any]:
 
 
 def seconds(frames: int) -> float:
-    """How long so many frames are."""
+    """Return the duration of this many frames."""
     return round(frames * FRAME / RATE, 3)
 
 
 def read_wave(sound: Any) -> torch.Tensor:
-    """A WAV file of 16 bits and 16 kHz as float32 [samples], its channels mixed. Raises ValueError."""
+    """Return a WAV file of 16 bits and 16 kHz as float32 [samples], its channels mixed. Raises ValueError."""
     try:
         with wave.open(io.BytesIO(bytes(sound))) as file:
             kind = (file.getframerate(), 8 * file.getsampwidth())

@@ -1,6 +1,6 @@
-"""Writes chain.json, which words follow each pair of words in a text: by default the Zen of Python.
+"""Writes chain.json, which says which words follow each pair of words in a text; by default in the Zen of Python.
 
-`python chain.py FOLDER [TEXT_FILE]`; the more text, the more there is to say.
+Run `python chain.py FOLDER [TEXT_FILE]`. A longer text gives more varied answers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def zen() -> str:
-    """The text that `import this` prints, without its heading."""
+    """Return the text that `import this` prints, without its heading."""
     with contextlib.redirect_stdout(io.StringIO()):
         import this  # importing it is how to get at it
     return codecs.decode(this.s, "rot13").partition("\n\n")[2]

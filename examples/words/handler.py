@@ -1,6 +1,7 @@
-"""The handler: goes on with a text word by word, and sends each word as soon as it has it. As on TorchServe 0.12.
+"""The handler: it continues a text word by word, and sends each word as soon as it is chosen. It runs on TorchServe
+0.12 as well.
 
-A handler may be any class with `initialize` and `handle`; this one has no BaseHandler and no network.
+A handler may be any class with `initialize` and `handle`; this one has no base class and no network.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ MOST_WORDS = 200
 
 
 class WordHandler:
-    """A chain of words: what may come after two words is what came after them in the text it was made of."""
+    """A handler that chooses each next word among those that followed the last two words in the text of chain.json."""
 
     def initialize(self, context: Any) -> None:
         """Read chain.json."""
@@ -26,9 +27,9 @@ class WordHandler:
         self.openings = [pair for pair in self.follow if pair[0].isupper()]
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[str]:
-        """All requests of the batch go on together: in each step every one gets its next word, or "" if it has ended.
+        """Continue all texts of the batch together: each step sends each request its next word, or "" if it has ended.
 
-        What is returned is the last piece of each answer.
+        The last piece of each answer is returned.
         """
         tales = [self.tale(row) for row in data]
         for _ in range(MOST_WORDS):
@@ -39,7 +40,7 @@ class WordHandler:
         return ["\n"] * len(data)
 
     def tale(self, row: dict[str, Any]) -> Any:
-        """The words, each with the blank before it. The same seed tells the same tale."""
+        """Yield the words, each with the blank before it. Equal seeds give equal words."""
         wish = _wish(row)
         dice = random.Random(wish.get("seed", 0))  # noqa: S311  nothing is secret here
         words = str(wish.get("text", "")).split()[-2:]
@@ -56,7 +57,7 @@ class WordHandler:
 
 
 def _wish(row: dict[str, Any]) -> dict[str, Any]:
-    """One request as {"text", "words", "seed"}, all of which may be missing; a plain text is the text."""
+    """Return a request as {"text", "words", "seed"}, each of which may be missing. A plain body is the text."""
     value = row.get("data") or row.get("body") or ""
     text = value.decode() if isinstance(value, bytes | bytearray) else value
     if isinstance(text, str) and text.startswith("{"):

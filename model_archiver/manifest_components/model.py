@@ -1,4 +1,4 @@
-"""What TorchServe has in model_archiver.manifest_components.model, which is not part of this server."""
+"""Stands for TorchServe's model_archiver.manifest_components.model, which is not part of this server."""
 
 from torchserve.core.handlers.left_out import left_out
 

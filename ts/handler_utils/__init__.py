@@ -1,1 +1,1 @@
-"""TorchServe's import path of what handlers use beside their context."""
+"""TorchServe's import paths of utilities for handlers."""

@@ -1,4 +1,4 @@
-"""TextIteratorStreamerBatch under TorchServe's name."""
+"""Re-exports TextIteratorStreamerBatch under TorchServe's import path."""
 
 from torchserve.core.handlers.batch_streamer import TextIteratorStreamerBatch
 

@@ -1,4 +1,4 @@
-"""MicroBatching under TorchServe's name."""
+"""Re-exports MicroBatching under TorchServe's import path."""
 
 from torchserve.core.handlers.micro_batching import HANDLER_METHODS, MicroBatching
 

@@ -1,4 +1,4 @@
-"""The words of a text under TorchServe's names."""
+"""Re-exports the tokenizer of texts under TorchServe's import path."""
 
 from torchserve.core.handlers.tokenizer import get_tokenizer, ngrams_iterator
 

@@ -1,4 +1,4 @@
-"""timed under TorchServe's name."""
+"""Re-exports timed under TorchServe's import path."""
 
 from torchserve.core.handlers.timer import timed
 

@@ -1,4 +1,4 @@
-"""CachingMetric under TorchServe's name."""
+"""Re-exports CachingMetric under TorchServe's import path."""
 
 from torchserve.core.handlers.metrics.emitter import CachingMetric
 

@@ -1,4 +1,4 @@
-"""Dimension under TorchServe's name."""
+"""Re-exports Dimension under TorchServe's import path."""
 
 from torchserve.core.handlers.metrics.emitter import Dimension
 

@@ -1,4 +1,4 @@
-"""Metric under TorchServe's name."""
+"""Re-exports Metric under TorchServe's import path."""
 
 from torchserve.core.handlers.metrics.older_metrics import Metric
 

@@ -1,4 +1,4 @@
-"""The errors of the metrics API."""
+"""Re-exports the errors of the metrics API under TorchServe's import path."""
 
 from torchserve.core.handlers.metrics.metric_errors import (
     GeneralMetricsCacheError,

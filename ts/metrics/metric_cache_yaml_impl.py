@@ -1,4 +1,4 @@
-"""MetricsCacheYamlImpl under TorchServe's name."""
+"""Re-exports MetricsCacheYamlImpl under TorchServe's import path."""
 
 from torchserve.core.handlers.metrics.older_metrics import MetricsCacheYamlImpl
 

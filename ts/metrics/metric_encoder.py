@@ -1,4 +1,4 @@
-"""MetricEncoder under TorchServe's name."""
+"""Re-exports MetricEncoder under TorchServe's import path."""
 
 from torchserve.core.handlers.metrics.older_metrics import MetricEncoder
 

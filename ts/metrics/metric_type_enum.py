@@ -1,4 +1,4 @@
-"""MetricTypes under TorchServe's name."""
+"""Re-exports MetricTypes under TorchServe's import path."""
 
 from torchserve.core.handlers.metrics.emitter import MetricTypes
 

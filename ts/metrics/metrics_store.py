@@ -1,4 +1,4 @@
-"""MetricsStore under TorchServe's name."""
+"""Re-exports MetricsStore under TorchServe's import path."""
 
 from torchserve.core.handlers.metrics.older_metrics import MetricsStore
 

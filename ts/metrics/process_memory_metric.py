@@ -1,4 +1,4 @@
-"""The memory of processes under TorchServe's names."""
+"""Re-exports the functions that measure a process's memory under TorchServe's import path."""
 
 from torchserve.core.handlers.metrics.process_memory import check_process_mem_usage, get_cpu_usage
 

@@ -1,4 +1,4 @@
-"""Units under TorchServe's name."""
+"""Re-exports Units under TorchServe's import path."""
 
 from torchserve.core.handlers.metrics.older_metrics import Units
 

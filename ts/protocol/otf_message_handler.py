@@ -1,4 +1,4 @@
-"""The older name of streaming."""
+"""Re-exports the streaming function under TorchServe's older import path."""
 
 from torchserve.core.handlers.streaming import send_intermediate_predict_response
 

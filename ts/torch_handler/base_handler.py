@@ -1,4 +1,4 @@
-"""BaseHandler under TorchServe's name."""
+"""Re-exports BaseHandler under TorchServe's import path."""
 
 from torchserve.core.handlers.base import BaseHandler
 from torchserve.core.handlers.profiling import PROFILER_AVAILABLE

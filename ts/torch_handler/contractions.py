@@ -1,4 +1,4 @@
-"""CONTRACTION_MAP under TorchServe's name."""
+"""Re-exports CONTRACTION_MAP under TorchServe's import path."""
 
 from torchserve.core.handlers.tokenizer import CONTRACTION_MAP
 

@@ -1,4 +1,4 @@
-"""ImageClassifier under TorchServe's name."""
+"""Re-exports ImageClassifier under TorchServe's import path."""
 
 from torchserve.core.handlers.image_classifier import ImageClassifier
 

@@ -1,4 +1,4 @@
-"""ImageSegmenter under TorchServe's name."""
+"""Re-exports ImageSegmenter under TorchServe's import path."""
 
 from torchserve.core.handlers.image_segmenter import ImageSegmenter
 

@@ -1,4 +1,4 @@
-"""ObjectDetector under TorchServe's name."""
+"""Re-exports ObjectDetector under TorchServe's import path."""
 
 from torchserve.core.handlers.object_detector import ObjectDetector
 

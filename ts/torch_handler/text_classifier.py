@@ -1,4 +1,4 @@
-"""TextClassifier under TorchServe's name."""
+"""Re-exports TextClassifier under TorchServe's import path."""
 
 from torchserve.core.handlers.text_classifier import TextClassifier
 

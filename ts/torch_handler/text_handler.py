@@ -1,4 +1,4 @@
-"""TextHandler under TorchServe's name."""
+"""Re-exports TextHandler under TorchServe's import path."""
 
 from torchserve.core.handlers.text import TextHandler
 

@@ -1,4 +1,4 @@
-"""What TorchServe has in ts.torch_handler.trt_llm_handler, which is not part of this server."""
+"""Stands for TorchServe's ts.torch_handler.trt_llm_handler, which is not part of this server."""
 
 from torchserve.core.handlers.left_out import HANDLERS, left_out
 

@@ -1,4 +1,4 @@
-"""VisionHandler under TorchServe's name."""
+"""Re-exports VisionHandler under TorchServe's import path."""
 
 from torchserve.core.handlers.vision import VisionHandler
 

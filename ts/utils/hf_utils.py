@@ -1,4 +1,4 @@
-"""What TorchServe has in ts.utils.hf_utils, which is not part of this server."""
+"""Stands for TorchServe's ts.utils.hf_utils, which is not part of this server."""
 
 from torchserve.core.handlers.left_out import left_out
 

@@ -1,4 +1,4 @@
-"""What handlers import from ts.utils.util."""
+"""Re-exports the names that handlers import from ts.utils.util."""
 
 from torchserve.core.handlers.classes import list_classes_from_module
 from torchserve.core.handlers.deprecated import deprecated

@@ -1,4 +1,4 @@
-"""What is said of PiPPy."""
+"""Re-exports the functions that say what has replaced PiPPy under TorchServe's import path."""
 
 from torchserve.core.handlers.large_models import get_pipeline_driver, initialize_rpc_workers
 

@@ -1,4 +1,4 @@
-"""BaseDeepSpeedHandler under TorchServe's name."""
+"""Re-exports BaseDeepSpeedHandler under TorchServe's import path."""
 
 from torchserve.core.handlers.large_models import BaseDeepSpeedHandler
 

@@ -1,4 +1,4 @@
-"""BasePippyHandler under TorchServe's name."""
+"""Re-exports BasePippyHandler under TorchServe's import path."""
 
 from torchserve.core.handlers.large_models import BasePippyHandler
 

@@ -1,4 +1,4 @@
-"""BaseEnvelope under TorchServe's name."""
+"""Re-exports BaseEnvelope under TorchServe's import path."""
 
 from torchserve.core.backend.envelope_classes import BaseEnvelope
 

@@ -1,4 +1,4 @@
-"""BodyEnvelope under TorchServe's name."""
+"""Re-exports BodyEnvelope under TorchServe's import path."""
 
 from torchserve.core.backend.envelope_classes import BodyEnvelope
 

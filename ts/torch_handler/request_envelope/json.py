@@ -1,4 +1,4 @@
-"""JSONEnvelope under TorchServe's name."""
+"""Re-exports JSONEnvelope under TorchServe's import path."""
 
 from torchserve.core.backend.envelope_classes import JSONEnvelope
 

@@ -1,4 +1,4 @@
-"""KServeEnvelope under TorchServe's name."""
+"""Re-exports KServeEnvelope under TorchServe's import path."""
 
 from torchserve.core.backend.envelope_classes import KServeEnvelope
 

@@ -1,4 +1,4 @@
-"""KServev2Envelope under TorchServe's name."""
+"""Re-exports KServev2Envelope under TorchServe's import path."""
 
 from torchserve.core.backend.envelope_classes import KServev2Envelope
 

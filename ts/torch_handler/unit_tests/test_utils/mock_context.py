@@ -1,4 +1,4 @@
-"""MockContext under TorchServe's name."""
+"""Re-exports MockContext under TorchServe's import path."""
 
 from torchserve.core.handlers.mock_context import MockContext
 
