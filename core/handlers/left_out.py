@@ -1,11 +1,13 @@
-"""Names of TorchServe that have no counterpart here: importing one fails with a sentence that says what to use."""
+"""Names of TorchServe that this server does not have. Importing one fails with a sentence that says what to use
+instead.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NoReturn
 
-# TorchServe's handlers of these modules, and what serves such a model here.
+# Modules of TorchServe with a handler -> what serves such a model here.
 HANDLERS = {
     "densenet_handler": "it unpickles what clients send; image_classifier or base_handler serve such a model",
     "dali_handler": "image_classifier preprocesses on the GPU by itself",
@@ -18,8 +20,8 @@ HANDLERS = {
 def left_out(module: str, instead: str, *names: str) -> Callable[[str], NoReturn]:
     """Return the `__getattr__` of a module that lacks `names`.
 
-    Taking one of them raises ImportError with `instead`, what its user should do; any other name raises AttributeError,
-    as for every module.
+    Importing one of them raises ImportError with the sentence `instead`. Any other name raises AttributeError, as in
+    every module.
     """
 
     def getattribute(name: str) -> NoReturn:

@@ -1,4 +1,6 @@
-"""profiled: one batch under torch.profiler, as ENABLE_TORCH_PROFILER asks; the trace goes where TorchServe puts it."""
+"""Runs a batch under torch.profiler if ENABLE_TORCH_PROFILER is set. The trace is written where TorchServe
+writes it.
+"""
 
 from __future__ import annotations
 
@@ -17,22 +19,22 @@ from ..trusted_file import check_folder
 log = logging.getLogger(__name__)
 
 Span = Callable[[str], Any]
-PROFILER_AVAILABLE = True  # in every torch that this runs with; handlers import it
+PROFILER_AVAILABLE = True  # handlers import it; every supported torch has the profiler
 
 _FOLDER = Path("/tmp/pytorch_profiler")  # noqa: S108  where TorchServe puts it
 
 
 def profiling() -> bool:
-    """Return whether ENABLE_TORCH_PROFILER is set, to anything but a no."""
+    """Return whether ENABLE_TORCH_PROFILER is set to anything but 0, false, no or off."""
     return os.environ.get("ENABLE_TORCH_PROFILER", "").lower() not in {"", "0", "false", "no", "off"}
 
 
 @functools.cache
 def trace_folder(model: str) -> Path:
-    """Return the folder for a model's traces. Raises OSError if there can't be one.
+    """Return the folder for a model's traces. Raises OSError if it can't be made.
 
-    TorchServe's place is in the temp folder, which is everybody's: another user could lay links there, and the profiler
-    would write through them.
+    TorchServe's folder is in the temporary folder, which all users may write to: another user could put symbolic links
+    there, and the profiler would write through them.
     """
     folder = _FOLDER / model
     try:
@@ -50,12 +52,12 @@ def trace_folder(model: str) -> Path:
 
 
 def profiled(arguments: dict[str, Any], model: str, run: Callable[[Span], Any]) -> tuple[Any, Any]:
-    """Return what `run` returns, and the profile. `run` gets what names a stretch of the trace; `arguments` are
-    torch.profiler.profile's, the handler's own choice.
+    """Return the result of `run` and the profile. `run` is called with a function that names a span of the trace.
 
-    Without any, CPU, the device there is, and shapes are recorded; without `on_trace_ready` the trace is written for
-    Chrome and TensorBoard as /tmp/pytorch_profiler/<model>/….pt.trace.json, or in a folder of its own where that is
-    another user's. The ten costliest operators are logged.
+    `arguments` are the handler's arguments for torch.profiler.profile. By default the CPU, the available device and
+    shapes are recorded. Without `on_trace_ready` the trace is written for Chrome and TensorBoard as
+    /tmp/pytorch_profiler/<model>/….pt.trace.json, or to a folder of its own if another user owns that one. The ten most
+    expensive operators are logged.
     """
     chosen = dict(arguments) or {"activities": list(profiler.supported_activities()), "record_shapes": True}
     if "on_trace_ready" not in chosen:
