@@ -128,7 +128,7 @@ async def renew(lives: Lives) -> None:
     await lives.plane.renew("m", 0.0)
 
 
-async def rest(lives: Lives) -> None:
+async def unload(lives: Lives) -> None:
     """What onDemand models do to make room."""
     await lives.model.pool.unload(lambda: True)
     assert children() == set()
@@ -136,9 +136,9 @@ async def rest(lives: Lives) -> None:
 
 async def unload_and_reload(lives: Lives) -> None:
     pool = lives.model.pool
-    resting = lives.begin(pool.rest, lambda: True)
-    await until(lambda: pool.resting or pool.maximum == 0)
-    await asyncio.gather(resting, lives.begin(pool.rise))
+    unloading = lives.begin(pool.unload, lambda: True)
+    await until(lambda: pool.unloaded or pool.maximum == 0)
+    await asyncio.gather(unloading, lives.begin(pool.reload))
 
 
 async def stop_the_server(lives: Lives) -> None:
@@ -148,7 +148,7 @@ async def stop_the_server(lives: Lives) -> None:
 
 STATES = (being_placed, spawned, loading, idle, busy, waiting, given_up, stopping, half_cancelled)
 RUNNING = (busy, stopping, half_cancelled)
-COMMANDS = (scale_to_none, scale_up, unregister, renew, rest, unload_and_reload, stop_the_server)
+COMMANDS = (scale_to_none, scale_up, unregister, renew, unload, unload_and_reload, stop_the_server)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -27,7 +27,9 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("register"), st.integers(0, 2)),
         st.tuples(st.just("scale"), _COUNTS),
-        st.tuples(st.sampled_from(("unregister", "renew", "rest", "rise", "ask", "leave", "kill", "wait")), _COUNTS),
+        st.tuples(
+            st.sampled_from(("unregister", "renew", "unload", "reload", "ask", "leave", "kill", "wait")), _COUNTS
+        ),
         st.tuples(st.sampled_from(("shut load", "shut run", "shut fail", "fill gpu", "open")), st.just(0)),
         st.tuples(st.just("turns"), st.integers(1, 30)),
     ),
@@ -67,10 +69,10 @@ class Run:
             self._begin(lives.plane.unregister, "m", None)
         elif kind == "renew":
             self._begin(lives.plane.renew, "m", 0.0)
-        elif kind == "rest" and pool is not None:
-            self._begin(pool.rest, lambda: True)
-        elif kind == "rise" and pool is not None:
-            self._begin(pool.rise)
+        elif kind == "unload" and pool is not None:
+            self._begin(pool.unload, lambda: True)
+        elif kind == "reload" and pool is not None:
+            self._begin(pool.reload)
         elif kind == "ask" and pool is not None:
             with suppress(ServeError):
                 lives.ask()
