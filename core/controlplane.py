@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .config.model_options import check_workers
 from .config.saved_models import SavedModel, SavedModels
 from .config.settings import Settings
 from .describe import describe_customized, describe_model
@@ -221,6 +222,7 @@ class ControlPlane:
             raise WorkersFailed(
                 f"min_worker must be 0 or more, not {minimum}; the workers of model {name} stay as they are."
             )
+        check_workers(self._settings, ("min_worker", minimum), ("max_worker", maximum))
         if maximum is None:
             maximum = minimum
         if maximum < minimum:

@@ -14,7 +14,7 @@ from .archive.packages import ModelPython, Packages, default_folder
 from .archive.reader import Archive, open_archive
 from .archive.store import Located, default_name
 from .config.configured_models import ConfiguredModel
-from .config.model_options import ModelOptions, Requested, resolve_options
+from .config.model_options import ModelOptions, Requested, check_workers, resolve_options
 from .config.saved_models import SavedModel
 from .config.settings import Settings
 from .errors import BadRequest, InvalidArchive
@@ -140,9 +140,12 @@ class Registration:
         configured = self._settings.models.find(name, version) if self._settings.models else ConfiguredModel()
         if not at_startup:  # as in TorchServe: how many workers a registration gets, it says itself
             configured = replace(configured, min_workers=None, max_workers=None)
-        options = _options(request, archive, self._settings, configured)
-        if saved is not None:
-            options = _as_saved(options, saved)
+        try:
+            options = _options(request, archive, self._settings, configured)
+            if saved is not None:
+                options = _as_saved(options, saved, self._settings)
+        except BadRequest as error:
+            raise BadRequest(f"Model {name} version {version}: {error.message}") from None
         self._registry.claim(name, version)
         try:
             model = Model(
@@ -183,8 +186,9 @@ def _options(
     return resolve_options(archive.config or {}, asked, settings, configured)
 
 
-def _as_saved(options: ModelOptions, saved: SavedModel) -> ModelOptions:
+def _as_saved(options: ModelOptions, saved: SavedModel, settings: Settings) -> ModelOptions:
     """What was in force when the snapshot was taken beats what the archive says."""
+    check_workers(settings, ("model_snapshot: minWorkers", saved.min_workers), ("maxWorkers", saved.max_workers))
     minimum = options.min_workers if saved.min_workers is None else saved.min_workers
     maximum = options.max_workers if saved.max_workers is None else saved.max_workers
     kept = {

@@ -79,7 +79,8 @@ class ModelServer:
         saved = self.settings.model_snapshot or SavedModels()
         entries = self.settings.load_models
         if entries:
-            workers = self.settings.default_workers_per_model or await self.gpus() or os.cpu_count() or 1
+            workers = self.settings.default_workers_per_model
+            workers = workers or min(await self.gpus() or os.cpu_count() or 1, self.settings.most_workers)
             load = self.controlplane.load_at_startup
             if len(entries) == 1 and entries[0].lower() == "all":
                 load, named = self._load_or_log, [(None, url) for url in self._stored()]

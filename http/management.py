@@ -18,7 +18,15 @@ from .services import Services
 if TYPE_CHECKING:
     from ..core.controlplane import Outcome
 
-_WHOLE = re.compile(r"[+-]?[0-9]{1,10}", re.ASCII)
+_WHOLE = re.compile(r"[+-]?[0-9]+", re.ASCII)
+# The numbers of the API and the least that each may be; what is less means the default, as in TorchServe. How many
+# workers there may be is for the control plane to say, and of `limit` more than _PAGE mean _PAGE.
+NUMBERS = {
+    "batch_size": 1, "max_batch_delay": 0, "initial_workers": 0, "response_timeout": 1, "startup_timeout": 0,
+    "min_worker": 0, "max_worker": 0, "limit": 0, "next_page_token": 0,
+}  # fmt: skip
+_MOST = 2**31 - 1
+_DIGITS = 20  # longer texts are not even looked at as numbers
 _PAGE = 100
 
 
@@ -146,12 +154,16 @@ def _whole(given: Mapping[str, str], name: str, default: int) -> int: ...
 @overload
 def _whole(given: Mapping[str, str], name: str, default: None = None) -> int | None: ...
 def _whole(given: Mapping[str, str], name: str, default: int | None = None) -> int | None:
-    """An integer; what does not parse as a 32-bit one falls back to the default, as in TorchServe."""
+    """Return a parameter's whole number. What is none falls back to the default, as in TorchServe.
+
+    Raises BadRequest for one that 32 bits don't hold.
+    """
     text = given.get(name, "")
     if not _WHOLE.fullmatch(text):
         return default
-    value = int(text)
-    return value if -(2**31) <= value < 2**31 else default
+    if len(text) > _DIGITS or not -_MOST - 1 <= int(text) <= _MOST:
+        raise BadRequest(f"{name} must be a whole number from {NUMBERS[name]} to {_MOST}, not {text[:40]}.")
+    return int(text)
 
 
 def _flag(given: Mapping[str, str], name: str, *, default: bool = False) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..errors import BadRequest
 from .configured_models import ConfiguredModel
 from .padded_sizes import read_padded_sizes, within_padding
 from .parallel import Parallel, read_parallel
@@ -88,6 +89,7 @@ _WHOLE_KEYS = {
     "minResidency": ("residency", 0),
     "threads": ("threads", 1),
 }
+_MOST = {"threads": 4096}  # of the others it is what 32 bits hold, and of workers max_workers_per_model
 POLICIES = ("adaptive", "eager", "fixed")
 _MEMORY = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([KMGT]i?B?)\s*")
 # The same of stateful models.
@@ -106,13 +108,21 @@ def resolve_options(
 
     batch size and delay: registration, yaml, `models`; timeouts: yaml, registration, `models`; workers: yaml when it
     has a whole minWorkers/maxWorkers pair, `models` (for what is loaded at start), registration. A yaml value of the
-    wrong type is warned about and not used.
+    wrong type is warned about and not used. Raises BadRequest for more workers than max_workers_per_model.
     """
     plain, said = ModelOptions(), configured or ConfiguredModel()
     from_yaml = _read_yaml(config)
     minimum, maximum = from_yaml.pop("min_workers", 0), from_yaml.pop("max_workers", 0)
-    if not 0 < minimum <= maximum:
+    if 0 < minimum <= maximum:
+        check_workers(settings, ("model-config.yaml: minWorkers", minimum), ("model-config.yaml: maxWorkers", maximum))
+    else:
         initial = max(0, asked.initial_workers or 0)
+        check_workers(
+            settings,
+            ("initial_workers", initial),
+            ("models: minWorkers", said.min_workers),
+            ("models: maxWorkers", said.max_workers),
+        )
         minimum = said.min_workers or initial
         maximum = max(minimum, said.max_workers or initial)
     base = ModelOptions(
@@ -135,6 +145,16 @@ def resolve_options(
     )
 
 
+def check_workers(settings: Settings, *asked: tuple[str, int | None]) -> None:
+    """Raise BadRequest, naming the key, if a number of workers is above max_workers_per_model."""
+    for key, count in asked:
+        if count is not None and count > settings.most_workers:
+            raise BadRequest(
+                f"{key} must be from 0 to {settings.most_workers} (max_workers_per_model), not {count}."
+                " Ask for fewer, or set max_workers_per_model in config.properties."
+            )
+
+
 def _at_least(low: int, value: int | None, default: int) -> int:
     """What was asked for; the default if that is nothing, or out of range."""
     return default if value is None or value < low else value
@@ -146,11 +166,13 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
         if key not in config:
             continue
         value = config[key]
-        if isinstance(value, int) and not isinstance(value, bool) and value < 2**31:
+        most = _MOST.get(key) or 2**31 - 1
+        if isinstance(value, int) and not isinstance(value, bool) and value <= most:
             found[name] = max(low, value)
         else:
             log.warning(
-                "model-config.yaml: %s must be a whole number below 2^31, not %r; the default is used", key, value
+                "model-config.yaml: %s must be a whole number from %d to %d, not %s; the default is used",
+                *(key, low, most, repr(value)[:80]),
             )
     found |= _read_devices(config)
     found |= _read_choice(config, "batchPolicy", "batch_policy", POLICIES)
@@ -182,7 +204,10 @@ def _read_stateful(config: Mapping[str, Any]) -> Stateful:
         if isinstance(value, int) and not isinstance(value, bool) and low <= value < 2**31:
             found[name] = value
         elif value is not None:
-            log.warning("model-config.yaml: %s must be a whole number >= %d, not %r; it is ignored", key, low, value)
+            log.warning(
+                "model-config.yaml: %s must be a whole number from %d to %d, not %r; it is ignored",
+                *(key, low, 2**31 - 1, value),
+            )
     return Stateful(**found)
 
 

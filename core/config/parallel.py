@@ -32,11 +32,13 @@ class Parallel:
         return 0 if self.kind == "custom" else self.level
 
 
+MOST_LEVEL = 127  # as many ranks as can be handed the ends of each other's sockets in one message
+_MOST = {"level": MOST_LEVEL, "threads": 4096}  # by field; of the others it is what 32 bits hold
 _KINDS = ("pp", "tp", "pptp", "custom")
 # torchrun's key in the yaml -> field, its type and its smallest value
 _TORCHRUN: dict[str, tuple[str, type, int]] = {
     "nnodes": ("nodes", int, 1),
-    "nproc-per-node": ("level", int, 1),
+    "nproc-per-node": ("level", int, 1),  # as parallelLevel
     "node-rank": ("node_rank", int, 0),
     "rdzv-backend": ("rdzv_backend", str, 0),
     "rdzv-endpoint": ("rdzv_endpoint", str, 0),
@@ -57,10 +59,12 @@ def read_parallel(config: Mapping[str, Any]) -> Parallel | None:
         return None
     found: dict[str, Any] = {"level": 1}
     level = config.get("parallelLevel")
-    if _fits(level, int, 1):
+    if _fits(level, int, 1, MOST_LEVEL):
         found["level"] = level
     elif level is not None:
-        log.warning("model-config.yaml: parallelLevel must be a whole number above 0, not %r; 1 is used", level)
+        log.warning(
+            "model-config.yaml: parallelLevel must be a whole number from 1 to %d, not %r; 1 is used", MOST_LEVEL, level
+        )
     torchrun = config.get("torchrun") or {}
     if not isinstance(torchrun, dict):
         log.warning("model-config.yaml: torchrun must hold options of torchrun, not %r; it is ignored", torchrun)
@@ -69,14 +73,19 @@ def read_parallel(config: Mapping[str, Any]) -> Parallel | None:
         name, wanted, low = _TORCHRUN.get(key, ("", str, 0))
         if not name:
             log.warning("model-config.yaml: torchrun.%s is ignored; there are %s", key, ", ".join(_TORCHRUN))
-        elif _fits(value, wanted, low):
+        elif _fits(value, wanted, low, _MOST.get(name) or 2**31 - 1):
             found[name] = value
+        elif wanted is str:
+            log.warning("model-config.yaml: torchrun.%s must be a text, not %r; the default is used", key, value)
         else:
-            log.warning("model-config.yaml: torchrun.%s can't be %r; the default is used", key, value)
+            log.warning(
+                "model-config.yaml: torchrun.%s must be a whole number from %d to %d, not %r; the default is used",
+                *(key, low, _MOST.get(name) or 2**31 - 1, value),
+            )
     return Parallel(kind=kind, **found)
 
 
-def _fits(value: object, wanted: type, low: int) -> bool:
+def _fits(value: object, wanted: type, low: int, high: int) -> bool:
     if wanted is str:
         return isinstance(value, str)
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value < 2**31
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high

@@ -5,6 +5,7 @@ A field of Settings is a key; its metadata holds the parser, the documentation l
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -161,6 +162,12 @@ class Settings:
     default_workers_per_model: int = _key(
         0, _whole(0), "workers of a model loaded at start; 0: one a GPU, or one a CPU core where there is no GPU"
     )
+    max_workers_per_model: int | None = _key(
+        None,
+        _whole(1),
+        "how many workers a model version may be given, however they are asked for; default: 8 for each CPU core,"
+        " and 64 at least",
+    )
     default_response_timeout: int = _key(120, _whole(1), "how long a worker may take over a batch", unit="s")
     default_startup_timeout: int = _key(120, _whole(1), "how long a worker may take to load its model", unit="s")
     unregister_model_timeout: int = _key(
@@ -291,6 +298,11 @@ class Settings:
         if self.disable_token_authorization is not None:
             return not self.disable_token_authorization
         return not (self.inference_address.loopback and self.management_address.loopback)
+
+    @property
+    def most_workers(self) -> int:
+        """How many workers a model version may be given. GPUs count by the cores that their host has for them."""
+        return self.max_workers_per_model or max(64, 8 * (os.cpu_count() or 1))
 
     @property
     def model_api(self) -> bool:

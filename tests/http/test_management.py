@@ -12,6 +12,7 @@ import yarl
 from torchserve.core import errors
 from torchserve.core.controlplane import Outcome
 from torchserve.core.registration import RegisterRequest
+from torchserve.http.management import NUMBERS
 
 from .doubles import FakeControlPlane, house
 
@@ -44,7 +45,7 @@ FULL_QUERY = (
         ("url=", RegisterRequest(url="")),
         ("url=http%3A%2F%2Fh%2Fa%2Bb.mar%3Fx%3D1", RegisterRequest(url="http://h/a+b.mar?x=1")),
         ("url=m&batch_size=dd&max_batch_delay=junk&initial_workers=-1", RegisterRequest(url="m", initial_workers=-1)),
-        ("url=m&batch_size=1.5&response_timeout=99999999999&startup_timeout=3000000000", RegisterRequest(url="m")),
+        ("url=m&batch_size=1.5&response_timeout=1e9&startup_timeout=0x9", RegisterRequest(url="m")),
         ("url=m&synchronous=TRUE", RegisterRequest(url="m", synchronous=True)),
         ("url=m&synchronous=-1", RegisterRequest(url="m", synchronous=False)),
         ("url=m&model_name=&handler=&runtime=", RegisterRequest(url="m")),
@@ -203,3 +204,28 @@ async def test_without_the_model_api_nothing_is_registered_or_removed(method: st
 
 async def test_the_rest_of_management_works_without_the_model_api() -> None:
     assert (await call(FakeControlPlane(), "PUT", "/models/m", house_options={"model_api": False}))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2147483648", "-2147483649", "9" * 19, "-" + "9" * 19, "1" * 5000],
+    ids=["2^31", "-2^31-1", "19", "-19", "5000"],
+)
+@pytest.mark.parametrize("name", NUMBERS)
+async def test_a_number_that_32_bits_do_not_hold_is_refused_by_its_name_and_range(name: str, text: str) -> None:
+    """Each number of the API, in a query and in a JSON body."""
+    method, path = {"min_worker": ("PUT", "/models/m"), "max_worker": ("PUT", "/models/m")}.get(
+        name, ("POST", "/models")
+    )
+    if name in {"limit", "next_page_token"}:
+        method, path = "GET", "/models"
+    control = FakeControlPlane(result=Outcome("done"))
+    said = f"{name} must be a whole number from {NUMBERS[name]} to 2147483647, not {text[:40]}."
+    async with house(control=control) as h, aiohttp.ClientSession() as client:
+        tries: list[dict[str, Any]] = [{"params": {"url": "m", name: text[:1000]}}]
+        if method != "GET":
+            tries.append({"json": {"url": "m", name: text}})
+        for given in tries:
+            async with client.request(method, h.url(path, "management"), **given) as response:
+                assert (response.status, (await response.json())["message"]) == (400, said)
+    assert control.calls == []

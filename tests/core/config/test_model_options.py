@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torchserve.core.config.configured_models import ConfiguredModel
 from torchserve.core.config.model_options import ModelOptions, Requested, Stateful, resolve_options
 from torchserve.core.config.settings import Settings
+from torchserve.core.errors import BadRequest
 
 SETTINGS = Settings(default_response_timeout=11, default_startup_timeout=12, job_queue_size=13)
 PLAIN = ModelOptions(response_timeout=11, startup_timeout=12, job_queue_size=13)
@@ -136,7 +137,7 @@ def test_batches_whose_members_stay(caplog: pytest.LogCaptureFixture) -> None:
     assert resolve({"sequenceBatching": True, "maxNumSequence": 0}).stateful == Stateful()
     assert resolve({"continuousBatching": True, "asyncCommunication": True}).asynchronous is False
     assert [message.partition(", not")[0] for message in caplog.messages] == [
-        "model-config.yaml: maxNumSequence must be a whole number >= 1",
+        "model-config.yaml: maxNumSequence must be a whole number from 1 to 2147483647",
         "model-config.yaml: asyncCommunication is ignored, as each step of a batch follows the one before",
     ]
 
@@ -201,8 +202,12 @@ def test_whatever_is_given_the_options_are_in_range(
         "batch_size": size, "max_batch_delay": delay, "initial_workers": workers, "response_timeout": answer,
         "startup_timeout": start,
     }  # fmt: skip
-    options = resolve(config, **asked)
-    assert 0 <= options.min_workers <= options.max_workers < 2**31
+    try:
+        options = resolve(config, **asked)
+    except BadRequest as error:  # that is about the number of workers alone
+        assert "(max_workers_per_model)" in error.message
+        return
+    assert 0 <= options.min_workers <= options.max_workers <= Settings().most_workers
     assert 1 <= options.batch_size < 2**31
     assert 0 <= options.max_batch_delay < 2**31
     assert 1 <= options.response_timeout < 2**31

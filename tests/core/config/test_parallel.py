@@ -45,16 +45,20 @@ def test_what_is_said_is_read(config: dict[str, Any], expected: Parallel | None,
     [
         ({"parallelType": "dp"}, None, "parallelType must be pp, tp, pptp or custom, not 'dp'"),
         ({"parallelType": ["tp"]}, None, "parallelType must be"),
-        ({"parallelType": "tp", "parallelLevel": 0}, 1, "parallelLevel must be a whole number above 0, not 0"),
+        ({"parallelType": "tp", "parallelLevel": 0}, 1, "parallelLevel must be a whole number from 1 to 127, not 0"),
         ({"parallelType": "tp", "parallelLevel": "2"}, 1, "parallelLevel must be"),
         ({"parallelType": "tp", "torchrun": 4}, 1, "torchrun must hold options of torchrun, not 4"),
-        ({"parallelType": "tp", "torchrun": {"nproc-per-node": True}}, 1, "torchrun.nproc-per-node can't be True"),
+        (
+            {"parallelType": "tp", "torchrun": {"nproc-per-node": True}},
+            1,
+            "torchrun.nproc-per-node must be a whole number from 1 to 127, not True",
+        ),
         (
             {"parallelType": "tp", "torchrun": {"master-port": 1}},
             1,
             "torchrun.master-port is ignored; there are nnodes",
         ),
-        ({"parallelType": "tp", "torchrun": {"rdzv-endpoint": 1}}, 1, "torchrun.rdzv-endpoint can't be 1"),
+        ({"parallelType": "tp", "torchrun": {"rdzv-endpoint": 1}}, 1, "torchrun.rdzv-endpoint must be a text, not 1"),
     ],
 )
 def test_what_can_not_be_is_told(config: dict[str, Any], expected: int | None, text: str, caplog) -> None:

@@ -45,6 +45,7 @@ OURS = {
     "scheduling_headers",
     "max_pending_bytes",
     "max_unsent_bytes",
+    "max_workers_per_model",
     "package_folder",
     "token_error_status",
     "json_non_finite",
