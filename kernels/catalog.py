@@ -1,4 +1,4 @@
-"""The ops there are: handlers, tests and benchmarks read this list. Imports torch; triton only when a kernel runs."""
+"""OPS: the list of all ops, which tests and benchmarks read. Imports torch; triton only when a kernel runs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Graphs: work that a CUDA device has recorded once for each size of batch, and does again at one call.
+"""Graphs: work that a CUDA device has recorded once for each size of batch, and repeats at one call.
 
-What waits for what: a recording for what its tensors are made of; a batch, before it is laid into the buffer that all
-share, until the one before has been read and its answer copied, on whatever streams they are.
+All graphs read one shared buffer. What waits for what, whatever streams the callers use:
+
+- A recording waits until its input tensors have been made.
+- A batch is laid into the shared buffer only once the batch before it has been read there and its answer copied.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_FIRST = 2  # runs before one is recorded: what a first one loads, chooses and compiles can't be
+_WARM_UP = 2  # runs before a recording: what the first runs load, choose and compile can't be recorded
 Work = Callable[[Tensor, int], Any]
-"""Of the shared buffer and a number of rows, what it makes of so many: tensors, alone or in lists, tuples and dicts."""
+"""Make an answer of the first rows of the shared buffer: tensors, alone or in lists, tuples and dicts."""
 
 
 class Unrecorded(Exception):
@@ -25,24 +27,24 @@ class Unrecorded(Exception):
 
 @dataclass(frozen=True)
 class _Recorded:
+    """A recorded graph, and the tensors into which it writes its answer."""
+
     graph: Any
     answer: Any
 
 
 class Graphs:
-    """`work` for each of `sizes` rows. It reads `source` alone, and what never changes. Any thread may use it.
-
-    The answers are copies: the next batch writes over what the graph has written. Raises Unrecorded.
-    """
+    """A set of recordings of the same work, one for each size of batch. Any thread may use it."""
 
     def __init__(self, source: Tensor, sizes: Iterable[int], work: Work) -> None:
+        """Record `work` for each of `sizes` rows; it may read `source` and what never changes. Raises Unrecorded."""
         self.source = source
         self._device = source.device
         self._lock = threading.Lock()
         self._read = torch.cuda.Event()
         self._recorded: dict[int, _Recorded] = {}
         pool = None
-        for size in sorted(sizes, reverse=True):  # the largest one's memory does for the others
+        for size in sorted(sizes, reverse=True):  # the memory of the largest graph suffices for the others
             try:
                 made = _record(source, size, work, pool)
             except Exception as error:
@@ -52,12 +54,14 @@ class Graphs:
         self.sizes = sorted(self._recorded)
 
     def size(self, rows: int) -> int | None:
-        """The least size that so many rows fit in, if there is one."""
+        """Return the smallest recorded size that holds so many rows; None if there is none."""
         return next((size for size in self.sizes if size >= rows), None)
 
     def run(self, rows: int, fill: Callable[[Tensor], object]) -> Any:
-        """The answers of the first `rows` rows, on the current stream, where `fill` lays into the buffer what they are
-        made of. The other rows are what the buffer has held before.
+        """Return the answers of the first `rows` rows, made on the current stream.
+
+        `fill` lays the rows' input into the buffer; the other rows are whatever the buffer held before. The answers are
+        copies, as the next batch overwrites what the graph has written.
         """
         size = self.size(rows)
         assert size is not None
@@ -73,7 +77,7 @@ class Graphs:
 
 
 def record_rows(row: Tensor, sizes: Sequence[int], model: Callable[[Tensor], Any]) -> Graphs:
-    """`model` of so many rows like `row`, which is on its device. Raises Unrecorded."""
+    """Record `model` for each of `sizes` rows of the shape of `row`, which is on its device. Raises Unrecorded."""
     if row.device.type != "cuda":
         raise Unrecorded(f"the model runs on {row.device.type}")
     source = torch.zeros((max(sizes), *row.shape), dtype=row.dtype, device=row.device)
@@ -81,17 +85,18 @@ def record_rows(row: Tensor, sizes: Sequence[int], model: Callable[[Tensor], Any
 
 
 def answered(batch: Tensor, answer: Any) -> Tensor:
-    """`batch`, with what the model has made of it already."""
+    """Attach what the model has made of `batch` already, and return the batch."""
     vars(batch)["answer"] = answer
     return batch
 
 
 def answer_of(batch: Tensor) -> Any:
-    """What goes with that very batch, if anything: one that was made of it has lost it."""
+    """Return what is attached to that very tensor, if anything; tensors made of it have lost it."""
     return vars(batch).get("answer")
 
 
 def _record(source: Tensor, size: int, work: Work, pool: Any) -> _Recorded:
+    """Record `work` on a stream of its own, with memory of `pool`."""
     device = source.device
     current, apart = torch.cuda.current_stream(device), torch.cuda.Stream(device)
     ready, done = torch.cuda.Event(), torch.cuda.Event()
@@ -99,19 +104,19 @@ def _record(source: Tensor, size: int, work: Work, pool: Any) -> _Recorded:
     with torch.inference_mode(), torch.cuda.device(device):
         with torch.cuda.stream(apart):
             apart.wait_event(ready)
-            for _ in range(_FIRST):
+            for _ in range(_WARM_UP):
                 work(source, size)
             done.record(apart)
         current.wait_event(done)
         graph = torch.cuda.CUDAGraph()
-        # Other threads may be at work on the device: their calls are none of this recording's.
+        # Other threads may use the device meanwhile: their calls are no part of this recording.
         with torch.cuda.graph(graph, pool=pool, stream=apart, capture_error_mode="thread_local"):
             answer = work(source, size)
         return _Recorded(graph, _mapped(answer, lambda each: each))
 
 
 def _mapped(answer: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """The same with each tensor changed. Raises TypeError for what is neither, as nobody could tell what it is of."""
+    """Return the answer with each tensor changed. Raises TypeError for anything else in it, which can't be recorded."""
     if isinstance(answer, Tensor):
         return change(answer)
     if type(answer) in (list, tuple):
@@ -122,5 +127,6 @@ def _mapped(answer: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def _copied(made: Tensor, rows: int, size: int) -> Tensor:
+    """Return a copy of the first `rows` of a tensor that has one row per request, or of a whole other tensor."""
     wanted = made[:rows] if made.dim() and made.shape[0] == size else made
     return torch.empty_like(wanted).copy_(wanted, non_blocking=True)

@@ -1,4 +1,4 @@
-"""Jpeg: a picture that the device may decode, and nvjpeg, which does. Pixels differ a little from libjpeg's.
+"""Jpeg, a picture that the device may decode, and nvjpeg, the decoder. Its pixels differ a little from libjpeg's.
 
 Imports torch, and torchvision once it decodes.
 """
@@ -14,44 +14,46 @@ from torch import Tensor
 from .resize_normalize.frame import Size
 
 Decode = Callable[[list[Tensor], torch.device], list[Tensor]]
-"""uint8 [3, H, W] on the device of each JPEG's bytes, ready for the current stream. Raises for what it can't decode."""
+"""Decode JPEGs to uint8 [3, H, W] on the device, ready for the current stream. Raises if it can't decode one."""
 
 
 class Undecoded(Exception):
-    """The device doesn't decode a picture; the text says why."""
+    """The device does not decode a picture; the text says why."""
 
 
 @dataclass(frozen=True)
 class Jpeg:
-    """A coloured one of `size`."""
+    """A colour JPEG of `size` (height, width)."""
 
     encoded: bytes | bytearray | memoryview
     size: Size
     otherwise: Callable[[Exception], Tensor]
-    """Its pixels [H, W, 3] on the host, given why the device doesn't decode it."""
+    """Decode it on the host, to [H, W, 3]; the argument is why the device didn't."""
 
 
 Source = Tensor | Jpeg
-"""A picture: its pixels on the host, uint8 [H, W, C], or what they are decoded from."""
+"""A picture: its pixels on the host, uint8 [H, W, C], or the JPEG from which they are decoded."""
 
 
 def nvjpeg(encoded: list[Tensor], device: torch.device) -> list[Tensor]:
-    """By torchvision. Its stream does not wait for the current one: the memory of a picture decoded before may be
-    let go only when the device has read it.
+    """Decode JPEGs on the device, by torchvision.
+
+    The decoder's stream does not wait for the current one: the memory of a picture that was decoded before may be freed
+    only once the device has read it.
     """
     from torchvision.io import ImageReadMode  # it takes a while to import, and brings the operator
 
-    # torchvision.io.decode_jpeg comes to this, but warns at every call that it will go one day. The host decodes then.
+    # torchvision.io.decode_jpeg calls this, but warns at every call that it will be removed. The host decodes then.
     return torch.ops.image.decode_jpegs_cuda(encoded, ImageReadMode.RGB.value, device)
 
 
 def on_host(pictures: Sequence[Source], why: Exception) -> list[Tensor]:
-    """The pixels [H, W, C] of all."""
+    """Return the pixels [H, W, C] of all pictures, decoded on the host; `why` is passed to their decoders."""
     return [picture.otherwise(why) if isinstance(picture, Jpeg) else picture for picture in pictures]
 
 
 def decoded(pictures: Sequence[Source], device: torch.device, decode: Decode) -> tuple[list[Tensor], frozenset[int]]:
-    """The pixels [H, W, C] of all, and the numbers of those that are on the device."""
+    """Return the pixels [H, W, C] of all pictures, and the indices of those that are on the device."""
     jpegs = {number: picture for number, picture in enumerate(pictures) if isinstance(picture, Jpeg)}
     made = dict(zip(jpegs, _tried(list(jpegs.values()), device, decode), strict=True))
     pixels: list[Tensor] = []
@@ -68,7 +70,7 @@ def decoded(pictures: Sequence[Source], device: torch.device, decode: Decode) ->
 
 
 def _tried(jpegs: list[Jpeg], device: torch.device, decode: Decode) -> list[Tensor | Exception]:
-    """All at once; where that fails one by one, as one that is refused takes the others with it."""
+    """Decode all at once; if that fails, one by one, as one that is refused takes the others with it."""
     if not jpegs:
         return []
     try:

@@ -1,4 +1,4 @@
-"""Load: what a batch's buffer holds. The tables come first, then the host's pictures, then those of the device."""
+"""Load: the layout of a batch's buffer: the tables, then the pictures of the host, then those of the device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ALIGNED = 256
 
 
 def placed(pictures: Sequence[Source], fit: Fit, channels: int, name: str) -> tuple[Frame, ...]:
-    """The part that is needed of each picture; what the device may decode lies behind what the host sends."""
+    """Return where the needed part of each picture lies; what the device may decode lies behind what the host sends."""
     frames = [fit.frame(size(picture)) for picture in pictures]
     order = sorted(range(len(frames)), key=lambda number: isinstance(pictures[number], Jpeg))
     parts = packed([replace(frames[number], part=needed(frames[number], name)) for number in order], channels)
@@ -24,14 +24,15 @@ def placed(pictures: Sequence[Source], fit: Fit, channels: int, name: str) -> tu
 
 
 def size(picture: Source) -> Size:
+    """Return the (height, width) of a picture."""
     return picture.size if isinstance(picture, Jpeg) else (picture.shape[0], picture.shape[1])
 
 
 @dataclass(frozen=True)
 class Load:
-    """From `start` to `size` it is the pictures.
+    """The contents of a batch's buffer of `size` bytes: tables up to `start`, and the pictures behind them.
 
-    The tables count from the buffer's own beginning: a graph reads at one address, whatever it is that lies there.
+    Offsets in the tables count from the buffer's beginning: a graph reads at one address, whatever lies there.
     """
 
     described: NDArray[np.int64]
@@ -41,7 +42,7 @@ class Load:
 
     @staticmethod
     def of(frames: tuple[Frame, ...], channels: int, name: str, rows: int) -> Load:
-        """For so many rows; those without a picture are the first one once more."""
+        """Lay out a batch of `rows` rows; rows without a picture repeat the first one."""
         described, taps = tables(frames, channels, name)
         described = np.concatenate([described, described[:1].repeat(rows - len(frames), axis=0)])
         start = -(-(described.nbytes + taps.nbytes) // _ALIGNED) * _ALIGNED

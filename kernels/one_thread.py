@@ -1,6 +1,6 @@
-"""on_one_thread: a function that the same thread always runs, whoever calls it. Imports torch.
+"""on_one_thread: a function that always runs in the same thread, whichever thread calls it. Imports torch.
 
-What torch.compile records as CUDA graphs belongs to the thread that it was made in: no other one can use it.
+CUDA graphs that torch.compile records can be used only by the thread in which they were made.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 
 
 def on_one_thread(work: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-    """`work` in a thread of its own, in its caller's modes and stream; `work` itself where there are no graphs."""
+    """Return `work` confined to a thread, in its caller's modes and stream; for a CPU, which has no graphs, `work`."""
     if device.type != "cuda":
         return work
     thread = ThreadPoolExecutor(1, thread_name_prefix="model")
@@ -34,7 +34,7 @@ def on_one_thread(work: Callable[..., Any], device: torch.device) -> Callable[..
 
 
 class _Modes:
-    """What a thread has to itself, and a model's answer depends on."""
+    """The state that each thread has of its own and that a model's answer depends on: stream and torch's modes."""
 
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.current_stream(device)
@@ -46,6 +46,7 @@ class _Modes:
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
+        """Have the current thread run in this state."""
         with (
             torch.cuda.device(self._device),
             torch.cuda.stream(self._stream),

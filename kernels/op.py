@@ -1,4 +1,4 @@
-"""Op: one computation in three versions that agree, and the cases that prove it. Imports torch.
+"""Op: one computation in three versions that agree, and the cases that check it. Imports torch.
 
 Every version takes its inputs by position and writes into `out`, whose type and layout are what was asked for.
 """
@@ -18,28 +18,30 @@ Implementation = Callable[..., None]
 
 
 class Case(Protocol):
-    """One call that every version must answer alike. Its tensors are on the CPU, and the same each time."""
+    """A call that every version must answer alike. Its tensors are on the CPU, and the same each time."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name of the case in tests and benchmarks."""
+        ...
 
     @property
     def dtype(self) -> torch.dtype:
-        """The result's, which chooses the tolerance."""
+        """The type of the result, which chooses the tolerance."""
         ...
 
     def inputs(self) -> tuple[Any, ...]:
-        """The arguments by position."""
+        """Return the arguments, by position."""
         ...
 
     def output(self) -> Tensor:
-        """A tensor to write the result into; its values mean nothing."""
+        """Return a tensor to write the result into; its values mean nothing."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """A value may be off by `absolute`, plus `relative` times the reference's value."""
+    """A bound on how far a value may be off: `absolute`, plus `relative` times the reference's value."""
 
     absolute: float
     relative: float
@@ -47,7 +49,7 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What the kernel that `case` launches may use on a GPU: checked on the compiled code, so no GPU is needed."""
+    """A bound on what the kernel that `case` launches uses on a GPU. It is checked on the compiled code, on no GPU."""
 
     case: Case
     registers: int
@@ -60,19 +62,22 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """A plain PyTorch `reference`, a `fused` Triton kernel, and a fast `cpu` path: `version(*inputs, out=out)`."""
+    """An operation with a plain PyTorch `reference`, a `fused` Triton kernel and a fast `cpu` path.
+
+    Each of these is called as `version(*inputs, out=out)`.
+    """
 
     name: str
     reference: Implementation
     fused: Implementation
     cpu: Implementation
     supports: Callable[..., bool]
-    """Does `fused` take these inputs and this `out`? Asked with the versions' own arguments, of CUDA tensors only."""
+    """Return whether `fused` takes these inputs and this `out`; called with CUDA tensors only."""
     tolerance: Mapping[torch.dtype, Tolerance]
     cases: tuple[Case, ...]
     budgets: tuple[Budget, ...]
     cpu_tolerance: Mapping[torch.dtype, Tolerance] | None = None
-    """For `cpu` alone, where it is allowed more than the others."""
+    """The tolerance of `cpu`, if it is another one than that of `fused`."""
 
     def __call__(self, *inputs: Any, out: Tensor) -> Tensor:
         """Compute `out` from `inputs`, on the device they are on, and return it."""
@@ -85,7 +90,7 @@ class Op:
         return out
 
     def choose(self, *inputs: Any, out: Tensor) -> Implementation:
-        """`fused` on CUDA where it applies, `cpu` on the CPU, `reference` for all else."""
+        """Return the version to run: `fused` on CUDA where it applies, `cpu` on the CPU, `reference` otherwise."""
         if out.device.type == "cpu":
             return self.cpu
         if out.is_cuda and runs_triton(out.device) and self.supports(*inputs, out=out):
@@ -95,5 +100,5 @@ class Op:
 
 @cache
 def runs_triton(device: torch.device) -> bool:
-    """Is triton installed, and is the CUDA `device` one it compiles for (compute capability 8.0, which has bf16)?"""
+    """Return whether triton is installed and compiles for the CUDA `device` (compute capability 8.0: it has bf16)."""
     return find_spec("triton") is not None and torch.cuda.get_device_capability(device) >= (8, 0)

@@ -1,7 +1,13 @@
-"""ImagePipeline: pictures to a normalised batch on a GPU, and answers back, while the GPU works on others.
+"""ImagePipeline: pictures to a normalised batch on a GPU, and answers back, while the GPU works on other batches.
 
-What waits for what: the host before it fills a pinned buffer again; a copy to the device until the batch before it in
-that buffer has been read; the kernel for its copy; the download for the model; who asks for an answer for the download.
+Two batches are in flight, each with a slot: a pinned buffer on the host and its twin on the device. Copies to the
+device, the kernel and the model, and copies back run on three streams. What waits for what:
+
+    host fills the pinned buffer    waits for    the previous upload from that buffer        (uploaded.synchronize)
+    upload to the device            waits for    the kernel that read the previous batch     (read)
+    kernel, then the model          wait for     the upload                                  (uploaded)
+    download of the answer          waits for    the model                                   (made)
+    Pending.wait()                  waits for    the download                                (arrived)
 """
 
 from __future__ import annotations
@@ -30,32 +36,36 @@ _ROOM = 2 << 20  # bytes for each picture of a graph's batch: what is needed of 
 
 @dataclass
 class _Slot:
-    """A pinned buffer, its twin on the device, and when each was last used."""
+    """A pinned buffer, its twin on the device, and the events of when each was last used."""
 
     pinned: Tensor
     device: Tensor
     uploaded: Any
     read: Any
     decoded: list[Tensor] = field(default_factory=list)
-    """Kept until they are known to be in `device`: what decodes the next ones into their memory waits for nothing."""
+    """Decoded pictures, kept until they are known to be in `device`: the decoder reuses memory and doesn't wait."""
 
 
 @dataclass(frozen=True)
 class Pending:
-    """An answer on its way: `value` is on the host, and means nothing before `wait`."""
+    """An answer on its way to the host: `value` means nothing before `wait`."""
 
     value: Tensor
     arrived: Any
     source: Tensor
-    """Kept, so that its memory on the device is nobody else's before it has been read."""
+    """The answer on the device, kept so that its memory is not reused before it has been read."""
 
     def wait(self) -> Tensor:
+        """Block until the answer has arrived, and return it."""
         self.arrived.synchronize()
         return self.value
 
 
 class ImagePipeline:
-    """For one device; `launch` is the kernel, and None where it can't run. Any thread may use it."""
+    """A pipeline to and from one device. Any thread may use it.
+
+    `launch` is the kernel; it is None if that can't run on the device, and the reference runs instead.
+    """
 
     def __init__(
         self, device: torch.device, launch: Callable[..., None] | None = None, decode: Decode = nvjpeg
@@ -81,9 +91,9 @@ class ImagePipeline:
         dtype: torch.dtype = torch.float32,
         memory_format: torch.memory_format = torch.contiguous_format,
     ) -> Tensor:
-        """`resize_normalize` of pictures, on the current stream of the device; returns before it is done.
+        """Return `resize_normalize` of pictures, made on the device's current stream; this returns before it is done.
 
-        Of each picture on the host only the part that is needed is sent; it may change as soon as this returns.
+        Of each picture on the host only the needed part is sent. The pictures may change as soon as this returns.
         Raises ValueError for pictures that come out in several sizes.
         """
         channels = len(mean)
@@ -113,8 +123,9 @@ class ImagePipeline:
         sizes: Sequence[int],
         model: Callable[[Tensor], Any],
     ) -> Graphs:
-        """The kernel and `model`, as one graph for each of `sizes`; the answers are
-        pairs of the batch and what the model makes of it. Raises Unrecorded.
+        """Record the kernel and `model` as one graph for each of `sizes` pictures of `output` pixels.
+
+        The answers are pairs of the batch and what the model makes of it. Raises Unrecorded.
         """
         if self.launch is None:
             raise Unrecorded("the kernel doesn't run on this device")
@@ -136,7 +147,7 @@ class ImagePipeline:
         *,
         filter: str,  # noqa: A002
     ) -> tuple[Tensor, Any] | None:
-        """The batch and the model's answers by the graphs of `record`; None for a batch that is too large for them."""
+        """Return the batch and the model's answers by the graphs of `record`; None if the batch is too large."""
         rows = graphs.size(len(pictures))
         if rows is None or not pictures:
             return None
@@ -155,7 +166,7 @@ class ImagePipeline:
             return graphs.run(len(pictures), fill)
 
     def download(self, answer: Tensor) -> Pending:
-        """`answer`, which the current stream is to make, on its way to the host."""
+        """Send `answer`, which the current stream is making, on its way to the host."""
         value = torch.empty(answer.shape, dtype=answer.dtype, pin_memory=True)
         made, arrived = torch.cuda.Event(), torch.cuda.Event()
         made.record(torch.cuda.current_stream(self.device))
@@ -166,12 +177,15 @@ class ImagePipeline:
         return Pending(value, arrived, answer)
 
     def _decoded(self, pictures: Sequence[Source]) -> tuple[list[Tensor], frozenset[int]]:
-        """By the stream that is to read them, so that their memory is that stream's and the decoder's alone."""
+        """Decode on the copying stream, which reads the pixels: so only it and the decoder use their memory."""
         with torch.cuda.stream(self._copying):
             return decoded(pictures, self.device, self._decode)
 
     def _upload(self, pixels: Sequence[Tensor], there: Container[int], frames: tuple[Frame, ...], load: Load) -> _Slot:
-        """The tables and the pictures' parts, on their way, the host's in one copy; the current stream waits for it."""
+        """Send the tables and the pictures' parts on their way, those of the host in one copy.
+
+        The current stream waits for that; return the slot that holds them.
+        """
         slot = self._next(load.size)
         host, sent = slot.pinned, load.start
         first, last = load.described.nbytes, load.described.nbytes + load.taps.nbytes
@@ -199,25 +213,27 @@ class ImagePipeline:
         return slot
 
     def _next(self, size: int) -> _Slot:
-        """The slot whose turn it is, large enough, and its pinned buffer free again."""
+        """Return the slot whose turn it is, once its pinned buffer is free again, with room for `size` bytes."""
         number = self._batches % IN_FLIGHT
         self._batches += 1
         slot = self._slots[number]
         slot.uploaded.synchronize()
         if slot.pinned.numel() < size:
-            slot.read.synchronize()  # the buffers are let go: nothing may be left to read them
+            slot.read.synchronize()  # the buffers are freed: nothing may still read them
             slot = self._slots[number] = self._slot(1 << (size - 1).bit_length())
         return slot
 
     def _slot(self, size: int) -> _Slot:
+        """Return a new slot of `size` bytes."""
         pinned = torch.empty(size, dtype=torch.uint8, pin_memory=True)
         device = torch.empty(size, dtype=torch.uint8, device=self.device)
         slot = _Slot(pinned, device, torch.cuda.Event(), torch.cuda.Event())
-        slot.read.record(torch.cuda.current_stream(self.device))  # whose memory this was may still be at work there
+        slot.read.record(torch.cuda.current_stream(self.device))  # what had this memory before may still use it
         return slot
 
 
 def _described(buffer: Tensor, rows: int) -> Tensor:
+    """Return the table of frames at the buffer's beginning."""
     return buffer[: rows * FIELDS * 8].view(torch.int64)
 
 
@@ -231,9 +247,9 @@ def prepare(
     device: torch.device,
     graphs: Graphs | None = None,
 ) -> Tensor:
-    """`resize_normalize` of pictures for a model on `device`, in the way that is best there.
+    """Return `resize_normalize` of pictures for a model on `device`, made in the way that is best there.
 
-    With `graphs`, of `record_images`, the model's answer is made at once, and goes along: `answer_of` the batch.
+    With `graphs`, from `record_images`, the model's answer is made in the same go and attached: `answer_of(batch)`.
     """
     if device.type != "cuda":
         pixels = on_host(pictures, Undecoded(f"the model runs on {device.type}"))
@@ -251,7 +267,7 @@ def record_images(
     sizes: Sequence[int],
     model: Callable[[Tensor], Any],
 ) -> Graphs:
-    """What `prepare` takes as `graphs`. Raises Unrecorded."""
+    """Record the graphs that `prepare` takes. Raises Unrecorded."""
     if device.type != "cuda":
         raise Unrecorded(f"the model runs on {device.type}")
     return _pipeline(device).record(output, mean, std, sizes, model)
@@ -263,6 +279,7 @@ def _pipeline(device: torch.device) -> ImagePipeline:
 
 
 def _kernel(device: torch.device) -> Callable[..., None] | None:
+    """Return the fused kernel's launch on `device`; None if triton doesn't run there."""
     if not runs_triton(device):
         return None
     from .resize_normalize.fused import launch  # triton takes a while to import

@@ -1,5 +1,6 @@
-"""Plan: what the last steps of a torchvision pipeline come to, in the terms of resize_normalize. Imports torch:
-torchvision's classes are known by their names, and are there if a pipeline has been made of them.
+"""Plan: the last steps of a torchvision pipeline, in the terms of resize_normalize.
+
+Imports torch, and not torchvision: its classes are known by their names, and are loaded if a pipeline is made of them.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ class Unplanned(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`head` runs as it is written, on the picture; the rest is fused."""
+    """A plan of a pipeline: the steps of `head` run as written, on the picture; the others are fused."""
 
     fit: Fit
     filter: str = "bilinear"
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     on_tensors: bool = False
-    """Resized as a tensor and not as a Pillow image: the passes then always come in the same order."""
+    """Whether pictures are resized as tensors, not as Pillow images: the passes then always come in the same order."""
     head: tuple[Any, ...] = ()
 
     def takes(self, channels: int) -> bool:
-        """Whether a picture of so many channels can be normalised so."""
+        """Return whether a picture of so many channels can be normalised so."""
         return channels in (1, 3) and len(self.mean) in (1, channels)
 
     def colours(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Means and stds for so many channels."""
+        """Return the means and stds for so many channels."""
         times = channels // len(self.mean)
         return self.mean * times, self.std * times
 
@@ -53,7 +54,7 @@ class Plan:
 
 
 def read(processing: Any) -> Plan:
-    """The plan of a Compose, or of one of torchvision's presets for classification. Raises Unplanned.
+    """Return the plan of a Compose, or of one of torchvision's presets for classification. Raises Unplanned.
 
     Only torchvision's own classes are understood: a subclass may mean anything.
     """
@@ -78,15 +79,16 @@ def read(processing: Any) -> Plan:
 
 @dataclass
 class _Steps:
-    """A pipeline that is read from its end."""
+    """The steps of a pipeline, which are taken from its end."""
 
     left: list[Any] = field(default_factory=list)
 
     def pop(self, *names: str) -> Any:
-        """The last step, if it is of one of these classes; else None."""
+        """Take and return the last step, if it is of one of these classes; else return None."""
         return self.left.pop() if self.left and _is(self.left[-1], *names) else None
 
     def need(self, *names: str) -> Any:
+        """Take and return the last step. Raises Unplanned if it is of none of these classes."""
         found = self.pop(*names)
         if found is None:
             last = f"there is {_name(self.left[-1])}" if self.left else "it begins"
@@ -95,6 +97,7 @@ class _Steps:
 
 
 def _normalization(steps: _Steps) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Take the last step if it is Normalize; return means and stds."""
     step = steps.pop("Normalize")
     if step is None:
         return (0.0,), (1.0,)
@@ -105,7 +108,7 @@ def _normalization(steps: _Steps) -> tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def _conversion(steps: _Steps) -> bool:
-    """Take the steps that make floats of bytes; is what comes before them a tensor already?"""
+    """Take the steps that make floats of bytes; return whether what comes before them is a tensor already."""
     if steps.pop("ToTensor"):
         return False
     step = steps.need("ToTensor", "ToDtype", "ConvertImageDtype")
@@ -115,6 +118,7 @@ def _conversion(steps: _Steps) -> bool:
 
 
 def _check(resize: Any, *, tensors: bool) -> None:
+    """Raise Unplanned for a Resize that the kernel doesn't do."""
     if resize is None:
         return
     if tensors and (_filter(resize) != "bilinear" or not resize.antialias):
@@ -124,7 +128,7 @@ def _check(resize: Any, *, tensors: bool) -> None:
 
 
 def _preset(processing: Any) -> Plan:
-    """Resize, CenterCrop, PILToTensor, ConvertImageDtype and Normalize in one module."""
+    """Return the plan of a preset: Resize, CenterCrop, PILToTensor, ConvertImageDtype and Normalize in one module."""
     fit = Fit(crop=_size(processing.crop_size), resize=_side(processing.resize_size))
     mean, std = tuple(map(float, processing.mean)), tuple(map(float, processing.std))
     if len(mean) not in (1, 3) or len(mean) != len(std) or 0.0 in std:
@@ -133,7 +137,7 @@ def _preset(processing: Any) -> Plan:
 
 
 def _filter(step: Any) -> str:
-    """How it resizes: torchvision takes an InterpolationMode, its name, or Pillow's number."""
+    """Return the name of a step's interpolation: an InterpolationMode, its name, or Pillow's number."""
     kind = getattr(step.interpolation, "value", step.interpolation)
     found = _FILTERS.get(kind)
     if found is None:
@@ -142,7 +146,7 @@ def _filter(step: Any) -> str:
 
 
 def _side(size: Any) -> int | Size:
-    """The shorter side's length where there is one number, else the size."""
+    """Return the shorter side's length if there is one number, else the size."""
     if isinstance(size, int):
         return size
     return int(size[0]) if len(size) == 1 else _size(size)

@@ -1,4 +1,4 @@
-"""What the versions are compared on: sizes around the blocks' edges, every type and layout, and the kernels' budgets.
+"""The cases that the versions are compared on: sizes around the blocks' edges, every type and layout; and budgets.
 
 Imports torch.
 """
@@ -21,7 +21,7 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True)
 class NormalizeCase:
-    """A batch of `shape` (N, H, W, C): random bytes, or all one `value`; `sliced` has gaps between its columns."""
+    """A batch of `shape` (N, H, W, C) of random bytes, or of one `value`; `sliced`, with gaps between columns."""
 
     shape: tuple[int, int, int, int]
     dtype: torch.dtype

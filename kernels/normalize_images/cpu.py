@@ -1,4 +1,4 @@
-"""The path for CPU tensors: the pictures as long rows, so that no operation walks over 3 channels. Imports torch."""
+"""The version for CPU tensors: pictures as long rows, so that no operation walks over 3 channels. Imports torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def normalize_images(images: Tensor, mean: Sequence[float], std: Sequence[float]
 
 
 def _colours(images: Tensor, factors: Tensor, out: Tensor) -> None:
-    """The same for three channels, with `factors` the scales and the shifts."""
+    """Do the same for three channels; `factors` are the scales and the shifts."""
     count, height, width, channels = images.shape
     line = width * channels
     lines = min(max(_SCRATCH // line, 1), height)
@@ -40,7 +40,7 @@ def _colours(images: Tensor, factors: Tensor, out: Tensor) -> None:
 
 
 def _fill(target: Tensor, rows: Tensor, scale: Tensor, shift: Tensor, wide: Tensor, narrow: Tensor) -> None:
-    """Compute `rows` in `wide`, cast them in `narrow`, and lay them into `target`, going past what isn't needed."""
+    """Compute `rows` in `wide`, cast them in `narrow`, and copy them to `target`, with no step that isn't needed."""
     direct = target.is_contiguous()
     result = target.view(rows.shape) if direct else narrow[: rows.numel()].view(rows.shape)
     values = wide[: rows.numel()].view(rows.shape).copy_(rows)

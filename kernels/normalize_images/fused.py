@@ -19,6 +19,7 @@ from .affine import affine
 
 @triton.jit
 def _scaled(values, channel, scale0, scale1, scale2, shift0, shift1, shift2):
+    """Return values * scale + shift, by channel."""
     scale = tl.where(channel == 0, scale0, tl.where(channel == 1, scale1, scale2))
     shift = tl.where(channel == 0, shift0, tl.where(channel == 1, shift1, shift2))
     return values.to(tl.float32) * scale + shift
@@ -30,7 +31,7 @@ def interleaved(
     images, out, total: tl.int64, scale0, scale1, scale2, shift0, shift1, shift2,
     CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """NHWC to the same order: one stream of `total` values whose channel is their place modulo CHANNELS."""
+    """Normalise NHWC to NHWC: a stream of `total` values, each of channel (its place modulo CHANNELS)."""
     first = tl.program_id(0).to(tl.int64) * BLOCK
     lane = tl.arange(0, BLOCK)
     at = first + lane
@@ -50,7 +51,7 @@ def interleaved(
 def planar(
     images, out, pixels: tl.int64, scale0, scale1, scale2, shift0, shift1, shift2, BLOCK: tl.constexpr
 ):  # fmt: skip
-    """NHWC to NCHW for 3 channels: a program takes BLOCK of one image's `pixels` pixels and writes to three planes."""
+    """Normalise NHWC to NCHW, 3 channels: a program takes BLOCK of an image's `pixels` and writes three planes."""
     tiles = tl.cdiv(pixels, BLOCK)
     image = tl.program_id(0).to(tl.int64) // tiles
     at = (tl.program_id(0) % tiles) * BLOCK + tl.arange(0, BLOCK)

@@ -47,11 +47,11 @@ def normalize_images(
     dtype: torch.dtype = torch.float32,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
-    """(images / 255 - mean) / std by channel: uint8 [N, H, W, C] with C 1 or 3 to `dtype` [N, C, H, W], on its device.
+    """Return (images / 255 - mean) / std by channel: uint8 [N, H, W, C], C 1 or 3, to `dtype` [N, C, H, W].
 
+    It is computed on the images' device in fp32: within 1e-6 of PyTorch's own steps if std is as large as ImageNet's.
     `dtype` is float32, float16 or bfloat16; `memory_format` is torch.contiguous_format or torch.channels_last, which
-    costs a GPU least. Computed in fp32: within 1e-6 of PyTorch's own steps where std is as large as ImageNet's.
-    Raises TypeError for another type and ValueError for another shape, layout, or a std of 0.
+    costs a GPU least. Raises TypeError for another type and ValueError for another shape, layout, or a std of 0.
     """
     if images.dtype != torch.uint8 or dtype not in DTYPES:
         raise TypeError(f"expected uint8 images and one of {DTYPES} to turn them into, got {images.dtype} and {dtype}")

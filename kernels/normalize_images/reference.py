@@ -1,4 +1,4 @@
-"""The truth: plain PyTorch, step by step as torchvision's `ToTensor` and `Normalize`. Imports torch."""
+"""The reference: plain PyTorch, step by step as torchvision's `ToTensor` and `Normalize`. Imports torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the versions are compared on: up and down, odd and extreme shapes, padding, and every type and layout."""
+"""The cases that the versions are compared on: up and down, extreme shapes, padding, and every type and layout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .taps import needed
 
 @dataclass(frozen=True)
 class ResizeCase:
-    """Pictures of `sizes` made to fit: noise, of grey levels or black and white, in which every slip shows."""
+    """A batch of pictures of `sizes` made to fit: noise, of grey levels or (`stark`) black and white."""
 
     sizes: tuple[Size, ...]
     fit: Fit
@@ -27,7 +27,7 @@ class ResizeCase:
     fill: int = 0
     stark: bool = False
     parts: bool = False
-    """Of each picture only what is needed is there."""
+    """Whether only the needed part of each picture is there."""
     mean: tuple[float, ...] = field(default=IMAGENET_MEAN)
     std: tuple[float, ...] = field(default=IMAGENET_STD)
 
@@ -77,7 +77,7 @@ CASES = (
 
 
 def _budget(dtype: torch.dtype, layout: torch.memory_format, registers: int, store: int) -> Budget:
-    """A photo to a usual model's input."""
+    """Return the budget of a photo made to a usual model's input."""
     case = ResizeCase(((375, 500),), Fit(crop=(224, 224), resize=256), dtype=dtype, layout=layout)
     return Budget(case, registers, shared=0, store=store)
 

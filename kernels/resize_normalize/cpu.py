@@ -1,4 +1,4 @@
-"""The path for CPU tensors: PyTorch's resize of bytes, one pass a side, then one multiply-add. Imports torch and PIL.
+"""The version for CPU tensors: PyTorch's resize of bytes, a pass a side, then one multiply-add. Imports torch and PIL.
 
 Bilinear is within one level of the reference (one value in 10^8 is two off), at a fifth of the time Pillow takes.
 PyTorch's bicubic is two off a thousand times as often, so that one is Pillow's.
@@ -43,7 +43,7 @@ def resize_normalize(
 
 
 def _normalize_planes(planes: Tensor, mean: Sequence[float], std: Sequence[float], target: Tensor) -> None:
-    """For PyTorch's resize, which leaves planes: rows of one channel want neither a shuffle nor a table of factors."""
+    """Normalise what PyTorch's resize leaves, planes: rows of one channel need no shuffle and no table of factors."""
     direct = target.dtype == torch.float32 and target.is_contiguous()
     values = target.copy_(planes) if direct else planes.to(torch.float32, memory_format=torch.contiguous_format)
     for plane, scale, shift in zip(values, *affine(mean, std), strict=True):
@@ -53,7 +53,7 @@ def _normalize_planes(planes: Tensor, mean: Sequence[float], std: Sequence[float
 
 
 def resized(picture: Tensor, frame: Frame, name: str) -> Tensor:
-    """The whole picture in its new size."""
+    """Return the whole picture in its new size."""
     if frame.size == frame.resized:
         return picture
     if name == "bicubic":
@@ -74,7 +74,7 @@ def _by_torch(planes: Tensor, size: Size) -> Tensor:
 def _by_pillow(picture: Tensor, frame: Frame) -> Tensor:
     image = Image.fromarray(picture.squeeze(2).numpy())
     passes = [frame.resized]
-    if frame.vertical_first:  # whatever order this Pillow would take
+    if frame.vertical_first:  # in this order, whatever this version of Pillow would take
         passes.insert(0, (frame.resized[0], frame.size[1]))
     for height, width in passes:
         image = image.resize((width, height), Image.Resampling.BICUBIC)
@@ -82,7 +82,7 @@ def _by_pillow(picture: Tensor, frame: Frame) -> Tensor:
 
 
 def cropped(picture: Tensor, frame: Frame, fill: int) -> Tensor:
-    """The part of a resized picture that is wanted, with padding where it has none."""
+    """Return the wanted part of a resized picture, padded where the picture doesn't reach."""
     starts = [max(corner, 0) for corner in frame.corner]
     ends = [min(at + wanted, side) for at, wanted, side in zip(frame.corner, frame.output, frame.resized, strict=True)]
     part = picture[starts[0] : ends[0], starts[1] : ends[1]]

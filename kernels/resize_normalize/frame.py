@@ -1,4 +1,4 @@
-"""Where a picture goes: Fit is the rule for any picture, Frame what the rule says of one. Sizes are (height, width).
+"""Fit, the rule by which pictures are made to fit, and Frame, what it says of one picture. Sizes are (height, width).
 
 Imports nothing.
 """
@@ -23,9 +23,9 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture of `size`, resized to `resized`, of which the output is `output` pixels from `corner` on.
+    """A picture of `size` that is resized to `resized`, of which `output` pixels from `corner` on are the output.
 
-    What of the output lies beside the resized picture is padding; a negative corner puts padding above or to the left.
+    Pixels of the output beside the resized picture are padding; a negative corner puts padding above or to the left.
     """
 
     size: Size
@@ -33,25 +33,25 @@ class Frame:
     corner: Size
     output: Size
     vertical_first: bool = False
-    """Which of the two passes comes first: pixels are rounded between them, so it shows."""
+    """Whether rows are made before columns: pixels are rounded between the two passes, so the order shows."""
     offset: int = 0
-    """Where among the bytes of all pictures this one's begin."""
+    """The place of this picture's first byte among the bytes of all pictures."""
     part: Part | None = None
-    """What of the picture lies there, if not the whole."""
+    """The part of the picture that lies there; None: the whole."""
 
     @property
     def stored(self) -> Size:
-        """The size of what lies among the bytes."""
+        """The size of the part that lies among the bytes."""
         return (self.part.height, self.part.width) if self.part else self.size
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How pictures are made to fit: resized, or not, by the rule that `resize` is, then cropped or padded to `crop`.
+    """A rule by which pictures are made to fit: resized, if `resize` says so, then cropped or padded to `crop`.
 
-    `resize`: a number is the shorter side's length (and `longest` the most the other may get), a size is just that.
-    With `letterbox` the picture is made as large as `crop` holds, and centred in it; then `resize` counts for nothing.
-    With `as_pillow` the passes come in the order Pillow 13 takes, else columns are always made first.
+    A number as `resize` is the shorter side's length (and `longest` the most that the other may get), a size is the new
+    size. With `letterbox` the picture is made as large as `crop` holds, and centred in it; `resize` is ignored then.
+    With `as_pillow` the passes come in the order that Pillow 13 takes, else columns are always made first.
     """
 
     crop: Size | None = None
@@ -61,7 +61,7 @@ class Fit:
     as_pillow: bool = True
 
     def frame(self, size: Size) -> Frame:
-        """What becomes of a picture of `size`. Raises ValueError where a side would become 0 pixels long."""
+        """Return the frame of a picture of `size`. Raises ValueError if a side would become 0 pixels long."""
         if self.letterbox and self.crop:
             resized = boxed(size, self.crop)
             corner = tuple(-round((box - side) / 2 - 0.1) for box, side in zip(self.crop, resized, strict=True))
@@ -88,13 +88,13 @@ class Fit:
 
 
 def boxed(size: Size, box: Size) -> Size:
-    """The largest size of the same shape that `box` holds."""
+    """Return the largest size of the same shape that `box` holds."""
     scale = min(box[0] / size[0], box[1] / size[1])
     return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
 
 
 def centred(size: Size, crop: Size) -> Size:
-    """The corner of the middle of `size`; where `crop` is the larger one, half of what is missing comes before."""
+    """Return the corner of a `crop` in the middle of `size`; if it is the larger one, half the padding comes before."""
     top, left = (
         -((wanted - side) // 2) if wanted > side else round((side - wanted) / 2)
         for side, wanted in zip(size, crop, strict=True)
@@ -103,13 +103,13 @@ def centred(size: Size, crop: Size) -> Size:
 
 
 def vertical_first(size: Size, resized: Size) -> bool:
-    """Does Pillow 13 make rows of rows before columns of columns? Found by comparing its answers with both orders."""
+    """Return whether Pillow 13 resizes rows before columns; found by comparing its answers with both orders."""
     fewer_rows, fewer_columns = size[0] - resized[0], size[1] - resized[1]
     return fewer_rows > 0 and fewer_rows > 2 * fewer_columns
 
 
 def packed(frames: Sequence[Frame], channels: int) -> tuple[Frame, ...]:
-    """The frames of pictures that lie one behind the other."""
+    """Return the frames of pictures that lie one behind the other."""
     placed, offset = [], 0
     for frame in frames:
         placed.append(replace(frame, offset=offset))
@@ -118,7 +118,7 @@ def packed(frames: Sequence[Frame], channels: int) -> tuple[Frame, ...]:
 
 
 def one_size(frames: Sequence[Frame], fit: Fit) -> Size:
-    """The size of all outputs. Raises ValueError where they differ."""
+    """Return the size of all outputs. Raises ValueError if they differ."""
     sizes = {frame.output for frame in frames} or {fit.crop or (0, 0)}
     if len(sizes) > 1:
         raise ValueError(f"a batch has one size, but these pictures come out as {sorted(sizes)}: name a crop")

@@ -35,7 +35,10 @@ def _two_passes(
     then_at, then_step, then_weights, then_stride, then_taps,
     SHAPE: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """Three totals of the second pass, over levels of the first. Rows come as [rows, 1], columns as [1, columns]."""
+    """Return the totals of the second pass over levels of the first, for three channels.
+
+    Rows come as [rows, 1], columns as [1, columns].
+    """
     a = tl.full(SHAPE, _HALF, tl.int32)
     b = tl.full(SHAPE, _HALF, tl.int32)
     c = tl.full(SHAPE, _HALF, tl.int32)
@@ -66,7 +69,7 @@ def resized(
     HEIGHT: tl.constexpr, WIDTH: tl.constexpr, CHANNELS: tl.constexpr, INTERLEAVED: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """A program makes ROWS x COLUMNS pixels of one picture's HEIGHT x WIDTH; where they come from, `taps` tells."""
+    """Resize and normalise: a program makes ROWS x COLUMNS of a picture's HEIGHT x WIDTH pixels, as `taps` says."""
     tiles_x: tl.constexpr = (WIDTH + COLUMNS - 1) // COLUMNS
     tiles: tl.constexpr = tiles_x * ((HEIGHT + ROWS - 1) // ROWS)
     image = tl.program_id(0).to(tl.int64) // tiles

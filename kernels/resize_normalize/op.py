@@ -66,11 +66,11 @@ def resize_normalize(
     dtype: torch.dtype = torch.float32,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
-    """Pictures of any sizes, uint8 [H, W, C] with C 1 or 3 on one device, as one batch `dtype` [N, C, H, W] there.
+    """Return pictures of any sizes, uint8 [H, W, C] with C 1 or 3 on one device, as a batch `dtype` [N, C, H, W] there.
 
-    Resized as Pillow does: to the last bit on a GPU, within a level on a CPU. `filter` is bilinear or bicubic; what
-    `fit` pads is of level `fill`. Raises TypeError for another type, and ValueError for pictures that differ in their
-    channels or, after `fit`, in size; for another filter, level or layout; and for a std of 0.
+    They are resized as Pillow does: to the last bit on a GPU, within a level on a CPU. `filter` is bilinear or bicubic;
+    what `fit` pads is of level `fill`. Raises TypeError for another type, and ValueError for pictures that differ in
+    their channels or, after `fit`, in size; for another filter, level or layout; and for a std of 0.
     """
     _check(pictures, mean, std, filter, fill, dtype, memory_format)
     channels = len(mean)

@@ -1,4 +1,4 @@
-"""The truth: plain PyTorch in whole numbers, pass by pass as Pillow resizes, then as torchvision normalises."""
+"""The reference: plain PyTorch in whole numbers, pass by pass as Pillow resizes, then as torchvision normalises."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def resize_normalize(
 
 
 def resize(picture: Tensor, frame: Frame, name: str, fill: int) -> Tensor:
-    """The picture, or its stored part, as `frame` says; its levels whole numbers in int64."""
+    """Return the picture, or its stored part, resized as `frame` says; its levels are whole numbers in int64."""
     levels = picture.to(torch.int64)
     taps = both(frame, name)
     for dim in (0, 1) if frame.vertical_first else (1, 0):

@@ -1,6 +1,6 @@
-"""Which pixels an output pixel is made of, and how much of each: whole numbers, computed as Pillow does. Imports numpy.
+"""Taps: the pixels that an output pixel is made of, and their weights, computed as Pillow does. Imports numpy.
 
-Made on the host, since a GPU is slow at the double precision this takes, and since the same sizes come again and again.
+They are made on the host, since a GPU is slow at the double precision this takes, and since the same sizes recur.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 from .frame import Frame, Part
 
 BITS = 22  # of a weight's fraction: a byte times a weight, with a sign, is an int32
-FIELDS = 7  # a picture has in `frames`
+FIELDS = 7  # of a picture's row in `Tables.frames`
 OUTSIDE = -1
 FILTERS = {"bilinear": 1.0, "bicubic": 2.0}
-"""How far each reaches, in pixels of the result where that is smaller, else of the source."""
+"""The reach of each filter, in pixels of the result if that is smaller, else of the source."""
 
 
 class Taps(NamedTuple):
-    """For each output place the first source place, or OUTSIDE, and by tap and place the weights, which add up to 1."""
+    """The first source place of each output place, or OUTSIDE; weights by tap and place, adding up to 1 << BITS."""
 
     starts: NDArray[np.int32]
     weights: NDArray[np.int32]
 
 
 class Tables(NamedTuple):
-    """What a launch reads: a row of FIELDS for each picture, and the taps they point into."""
+    """The tables that a launch reads: a row of FIELDS for each picture, and the taps that the rows point into."""
 
     frames: NDArray[np.int64]
     taps: NDArray[np.int32]
@@ -36,7 +36,7 @@ class Tables(NamedTuple):
 
 @lru_cache(maxsize=256)  # of 10 KB each for photos, 150 KB for the largest
 def axis(size: int, resized: int, corner: int, output: int, name: str) -> Taps:
-    """The taps of `output` places from `corner` on, of `size` source places resized to `resized`.
+    """Return the taps of `output` places from `corner` on, of `size` source places resized to `resized`.
 
     Every window lies wholly in the source, with weights of 0 where a window had to be moved: no load needs a mask.
     """
@@ -63,7 +63,7 @@ def axis(size: int, resized: int, corner: int, output: int, name: str) -> Taps:
 
 
 def _filter(distance: NDArray[Any], name: str) -> NDArray[Any]:
-    """A triangle, or Catmull and Rom's cubic, by the distance from the middle."""
+    """Return a triangle, or Catmull and Rom's cubic, at these distances from the middle."""
     x = np.abs(distance)
     if name == "bilinear":
         return np.where(x < 1, 1 - x, 0.0)
@@ -73,7 +73,7 @@ def _filter(distance: NDArray[Any], name: str) -> NDArray[Any]:
 
 
 def both(frame: Frame, name: str) -> tuple[Taps, Taps]:
-    """The taps of a picture's rows and of its columns."""
+    """Return the taps of a picture's rows and of its columns."""
     rows, columns = (
         axis(size, resized, corner, output, name)
         for size, resized, corner, output in zip(frame.size, frame.resized, frame.corner, frame.output, strict=True)
@@ -84,12 +84,12 @@ def both(frame: Frame, name: str) -> tuple[Taps, Taps]:
 
 
 def _from(taps: Taps, first: int) -> Taps:
-    """The same taps of a source that begins at its place `first`."""
+    """Return the same taps for a source that begins at its place `first`."""
     return Taps(np.where(taps.starts == OUTSIDE, OUTSIDE, taps.starts - first).astype(np.int32), taps.weights)
 
 
 def needed(frame: Frame, name: str) -> Part:
-    """The least part of the picture that its output is made of."""
+    """Return the least part of the picture that its output is made of."""
     (top, height), (left, width) = (_span(taps) for taps in both(frame, name))
     return Part(top, left, height, width)
 
@@ -101,8 +101,10 @@ def _span(taps: Taps) -> tuple[int, int]:
 
 
 def tables(frames: tuple[Frame, ...], channels: int, name: str) -> Tables:
-    """A row for each picture: its first byte, bytes a row, taps of rows and of columns, where in `taps` either's
-    starts lie, their weights right behind them, and whether the vertical pass is the first.
+    """Return the tables of a batch.
+
+    A picture's row is: its first byte, bytes per row, number of taps of rows and of columns, where in `taps` the starts
+    of either lie (with their weights right behind them), and whether the vertical pass is the first.
     """
     described = np.empty((len(frames), FIELDS), dtype=np.int64)
     where: dict[int, int] = {}

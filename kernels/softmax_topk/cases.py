@@ -1,4 +1,4 @@
-"""What the versions are compared on: rows of every length, ties, scores without end, and every type. Imports torch."""
+"""The cases that the versions are compared on: rows of all lengths, ties, infinite scores, all types. Imports torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _INFINITE = float("inf")
 
 @dataclass(frozen=True)
 class TopCase:
-    """`rows` of `classes` scores, of which `count` are asked for. `levels` rounds them, so that many are equal."""
+    """A batch of `rows` of `classes` scores, of which `count` are asked for; rounded to `levels`, many are equal."""
 
     rows: int
     classes: int
@@ -24,7 +24,7 @@ class TopCase:
     scores: torch.dtype = torch.float32
     levels: int = 0
     hole: bool = False
-    """All but one score are -inf: what a mask leaves."""
+    """Whether all but one score are -inf, as a mask leaves them."""
     sliced: bool = False
 
     dtype = torch.float32

@@ -1,4 +1,4 @@
-"""The path for CPU tensors: PyTorch's topk, which is quick but orders equal scores as it likes. Imports torch."""
+"""The version for CPU tensors: PyTorch's topk, which is quick but orders equal scores as it likes. Imports torch."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _LOWEST = tl.constexpr(-(2**63))
 
 @triton.jit
 def _sortable(values, places):
-    """Keys whose order is that of the values, and for equal ones that of the places, the first the highest."""
+    """Return keys that sort as the values do, and for equal values by place, the first place highest."""
     bits = tl.where(values == 0, 0.0, values).to(tl.int32, bitcast=True)  # 0 and -0 are equal, their bits aren't
     ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     return (ordered.to(tl.int64) << 32) | (0x7FFFFFFF - places).to(tl.int64)
@@ -26,7 +26,7 @@ def _sortable(values, places):
 # Neither the batch's size nor the number of classes asked for is specialised on: both change between requests.
 @triton.jit(do_not_specialize=["count", "total"])
 def top(scores, out, stride: tl.int64, count: tl.int64, total: tl.int64, CLASSES: tl.constexpr, BLOCK: tl.constexpr):
-    """Row by row the `count` highest of CLASSES scores: probabilities first, and the classes `total` values behind."""
+    """Store a row's `count` highest of CLASSES scores: probabilities first, and the classes `total` values behind."""
     row = tl.program_id(0).to(tl.int64)
     places = tl.arange(0, BLOCK)
     inside = places < CLASSES

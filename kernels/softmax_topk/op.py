@@ -35,9 +35,10 @@ SOFTMAX_TOPK = Op(
 
 
 def softmax_topk(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """For each row of `scores` [N, C] the probabilities of its `count` likeliest classes, and these, likeliest first.
+    """Return the probabilities of the `count` likeliest classes of each row of `scores` [N, C], and these classes.
 
-    Both are [N, count], on the CPU: they come from a GPU in one download. Of equal scores the first class comes first.
+    Both are [N, count], likeliest first, on the CPU: they come from a GPU in one download. Of equal scores the first
+    class comes first.
     Computed in fp32, or fp64 if the scores are. A row with a NaN, or of nothing but -inf, has NaN for probabilities.
     Raises ValueError for scores of another shape, and for a count below 0 or over C.
     """

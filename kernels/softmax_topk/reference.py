@@ -1,4 +1,4 @@
-"""The truth: softmax, then a stable sort, so that of equal scores the first class comes first. Imports torch."""
+"""The reference: softmax, then a stable sort, so that of equal scores the first class comes first. Imports torch."""
 
 from __future__ import annotations
 
