@@ -22,7 +22,7 @@ from torchserve.core.payload import Body, Part, Payload, Reply
 
 from .doubles import Sink, folder, until
 from .house import House
-from .workers.test_shared import held
+from .workers.test_shared_memory import held
 
 ECHO = """
 import hashlib, os

@@ -61,7 +61,7 @@ def circle() -> dict:
 @pytest.mark.parametrize(
     "value",
     [
-        object(),
+        pytest.param(object(), id="an object"),
         decimal.Decimal(1),
         {(1, 2): 3},
         {"a": b"\xff"},
