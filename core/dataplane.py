@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Self
 
 from ..scheduler.job import Job, Sink
@@ -9,6 +10,7 @@ from .errors import ServeError, ServerFull
 from .models.model import Model
 from .models.registry import Registry
 from .payload import Payload, Scheduled
+from .workers.back_pressure import Holds
 
 
 class Ticket:
@@ -45,6 +47,17 @@ class Ticket:
             worker.device,
             batch.handler_seconds,
         )
+
+    def hold(self) -> float:
+        """Have its worker wait, as its client has too much to take. Return for how many seconds more it may."""
+        batch = self._job.batch
+        return batch.runner.hold(self._job) if batch is not None and isinstance(batch.runner, Holds) else math.inf
+
+    def release(self) -> None:
+        """Have its worker wait no more."""
+        batch = self._job.batch
+        if batch is not None and isinstance(batch.runner, Holds):
+            batch.runner.release(self._job)
 
     def failed(self, error: BaseException) -> None:
         """An error was the answer."""

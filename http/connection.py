@@ -88,7 +88,7 @@ class Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if self.unsent is not None:
-            self.unsent.resume_writing()
+            self.unsent.close()
             self.unsent = None
         super().connection_lost(exc)
 

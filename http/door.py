@@ -83,7 +83,7 @@ class Door:
     ) -> bool:
         if connection.unsent is None:
             raise ConnectionResetError
-        outlet = UnsentOutlet(transport, connection.unsent, self._limits.max_unsent)
+        outlet = UnsentOutlet(connection.unsent)
         prediction = Prediction(self._services, Asked(head, self._reach), outlet)
         prediction.open(unread=not content.is_eof())
         try:
@@ -191,25 +191,27 @@ class Door:
 class UnsentOutlet:
     """predict.Outlet of a connection that aiohttp reads. `ended` is awaited until the last bytes are handed over."""
 
-    __slots__ = ("_max_unsent", "_over", "_transport", "_unsent", "_waiter", "keep")
+    __slots__ = ("_over", "_unsent", "_waiter", "keep", "until_taken")
 
-    def __init__(self, transport: asyncio.Transport, unsent: Unsent, max_unsent: int) -> None:
-        self._transport = transport
+    def __init__(self, unsent: Unsent) -> None:
         self._unsent = unsent
-        self._max_unsent = max_unsent
+        self.until_taken = unsent.until_taken
         self._waiter: asyncio.Future[None] | None = None
         self._over = False
         self.keep = False
 
+    @property
+    def full(self) -> bool:
+        return self._unsent.full
+
     def send(self, buffers: tuple[Body, ...], *, last: bool, keep: bool) -> None:
         self._unsent.write(buffers)
         if last:
+            self._unsent.end_hold()
             self.keep = keep
             self._over = True
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_result(None)
-        elif self._transport.get_write_buffer_size() > self._max_unsent:
-            self._transport.abort()  # aiohttp then cancels the request, as for any client that leaves
 
     async def ended(self) -> None:
         if not self._over:

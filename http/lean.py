@@ -83,7 +83,7 @@ class Lean(asyncio.Protocol):
         self._acceptor.connections.discard(self)
         self._transport = None
         if self._unsent is not None:
-            self._unsent.resume_writing()
+            self._unsent.close()
             self._unsent = None
 
     def pause_writing(self) -> None:
@@ -194,9 +194,8 @@ class Lean(asyncio.Protocol):
             return
         unsent.write(buffers)
         if not last:
-            if transport.get_write_buffer_size() > self._acceptor.services.limits.max_unsent:
-                transport.abort()
             return
+        unsent.end_hold()
         self._prediction = None
         if not keep:
             self._end(transport)
@@ -209,6 +208,14 @@ class Lean(asyncio.Protocol):
         if self._rest:
             # Not at once: answers that need no waiting would go one level deeper for each request sent ahead.
             asyncio.get_running_loop().call_soon(self._next)
+
+    @property
+    def full(self) -> bool:
+        return self._unsent is not None and self._unsent.full
+
+    def until_taken(self, remaining: Callable[[], float], go_on: Callable[[], None]) -> None:
+        if self._unsent is not None:
+            self._unsent.until_taken(remaining, go_on)
 
     def _end(self, transport: asyncio.Transport) -> None:
         if self._unread:

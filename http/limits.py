@@ -25,4 +25,5 @@ class Limits:
     linger: float = 2.0  # reads what a refused client still sends, so that it gets to see the answer
     write_stall: float = 60.0  # a client that does not take its answer
     max_unsent_total: int = 512 * 1024 * 1024  # of all answers that their clients have not taken
-    max_unsent: int = 16 * 1024 * 1024  # of a streamed answer that the client does not take
+    worker_wait: float = 15.0  # for a client to take 1 MiB of a streamed answer, while its worker waits for that
+    max_unsent: int = 16 * 1024 * 1024  # of a streamed answer; beyond it its worker waits

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,6 +39,14 @@ class Outlet(Protocol):
     """
 
     def send(self, buffers: tuple[Body, ...], *, last: bool, keep: bool) -> None: ...
+
+    @property
+    def full(self) -> bool:
+        """Whether the client has more to take than a streamed answer may be ahead of it."""
+        ...
+
+    def until_taken(self, remaining: Callable[[], float], go_on: Callable[[], None]) -> None:
+        """Call `go_on` when the client has taken some of that; end it if that takes longer than `remaining` says."""
 
 
 class Prediction:
@@ -143,6 +151,9 @@ class Prediction:
             self._outlet.send((head, *body), last=False, keep=True)
         else:
             self.fail(_unsendable(item))
+            return
+        if self._ticket is not None and self._outlet.full:
+            self._outlet.until_taken(self._ticket.hold, self._ticket.release)
 
     def done(self, item: object) -> None:
         """The whole answer, a Reply, or the last piece of a streamed one."""
@@ -199,6 +210,8 @@ class Prediction:
     def _close_books(self, status: int, *, succeeded: bool = False) -> None:
         self.over = True
         took = perf_counter() - self._started
+        if self._streaming is not None and self._ticket is not None:
+            self._ticket.release()
         if succeeded and self._ticket is not None:
             self._ticket.answered(took)
         self._ticket = None  # it knows its sink, which is this: a cycle that only the garbage collector would find

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from time import monotonic
 
 from ..core.payload import Body
+from .hold import Hold
 from .limits import Limits
 from .outlet import write
 from .seldom import Seldom
@@ -31,7 +33,18 @@ _LOOKS = 4  # at each waiting connection per write_stall
 class Unsent:
     """The answers of one connection. Its protocol hands `pause_writing` and `resume_writing` on to this."""
 
-    __slots__ = ("_largest", "_moved", "_since", "_taken", "_total", "_transport", "_written", "size", "waiting")
+    __slots__ = (
+        "_hold",
+        "_largest",
+        "_moved",
+        "_since",
+        "_taken",
+        "_total",
+        "_transport",
+        "_written",
+        "size",
+        "waiting",
+    )
 
     def __init__(self, total: UnsentTotal, transport: asyncio.Transport) -> None:
         self._total = total
@@ -41,9 +54,14 @@ class Unsent:
         self._largest = 0  # of the buffers among them: the transport keeps all of one until its last byte is taken
         self.size = 0  # bytes that it keeps, as of the last look
         self.waiting = False
+        self._hold: Hold | None = None
+        self._watch()
+
+    def _watch(self) -> None:
+        """Have the transport tell of the first byte that is unsent, and of the last."""
         # A TLS transport with limits of zero would say that it is full when it is empty.
-        tls = transport.get_extra_info("sslcontext") is not None
-        transport.set_write_buffer_limits(high=1 if tls else 0, low=0)
+        tls = self._transport.get_extra_info("sslcontext") is not None
+        self._transport.set_write_buffer_limits(high=1 if tls else 0, low=0)
 
     def pause_writing(self) -> None:
         """Note that the kernel has not taken all."""
@@ -56,10 +74,46 @@ class Unsent:
         self._total.join(self, self._written)
 
     def resume_writing(self) -> None:
-        """Note that all has gone, or that the connection is lost."""
+        """Note that all has gone or, while a worker waits for the client, enough of it."""
+        hold = self._hold
+        self.end_hold()
+        if self.waiting and not (hold is not None and self._transport.get_write_buffer_size()):
+            self.waiting = False
+            self._total.leave(self)
+        if hold is not None:
+            hold.taken()
+
+    def close(self) -> None:
+        """Note that the connection is lost, or is another protocol's."""
+        if self._hold is not None:
+            self._hold.end()
+            self._hold = None
         if self.waiting:
             self.waiting = False
             self._total.leave(self)
+
+    # ---- a streamed answer
+
+    @property
+    def full(self) -> bool:
+        """Whether the client has more to take than a stream may be ahead of it."""
+        return self.waiting and self._transport.get_write_buffer_size() > self._total.limits.max_unsent
+
+    def until_taken(self, remaining: Callable[[], float], go_on: Callable[[], None]) -> None:
+        """Have the worker wait until the client has taken some; see Hold."""
+        if self._hold is None:
+            self._hold = Hold(self._transport, self._total.limits, remaining, go_on, self.end)
+        else:
+            self._hold.look()
+
+    def end_hold(self) -> None:
+        """Watch the transport for its last byte again: the stream goes on, or has ended."""
+        if self._hold is not None:
+            self._hold.end()
+            self._hold = None
+            self._watch()
+
+    # ----
 
     def write(self, buffers: tuple[Body, ...]) -> None:
         """Write a piece of an answer."""
@@ -93,7 +147,7 @@ class Unsent:
 
     def end(self) -> None:
         """End the connection at once, and give up what the client has not taken."""
-        self.resume_writing()
+        self.close()
         self._transport.abort()
 
     def __str__(self) -> str:
@@ -104,7 +158,7 @@ class UnsentTotal:
     """The answers of all connections that wait for their clients."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._stall = limits.write_stall
         self._waiting: set[Unsent] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -128,19 +182,19 @@ class UnsentTotal:
         grown = size - unsent.size
         self.size += grown
         unsent.size = size
-        if grown > 0 and self.size > self._limits.max_unsent_total:
+        if grown > 0 and self.size > self.limits.max_unsent_total:
             self._make_room()
 
     def _make_room(self) -> None:
         now = monotonic()
         for each in list(self._waiting):
             each.look(now)  # shrinks only: nothing was written that is not counted
-        while self._waiting and self.size > self._limits.max_unsent_total:
+        while self._waiting and self.size > self.limits.max_unsent_total:
             most = max(self._waiting, key=lambda each: each.cost(now))
             self._too_much.warn(
                 "answers that their clients have not taken held %d bytes, more than %d (max_unsent_bytes): ended the"
                 " connection whose were the dearest: %s",
-                self.size, self._limits.max_unsent_total, most,
+                self.size, self.limits.max_unsent_total, most,
             )  # fmt: skip
             most.end()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ...scheduler.job import Batch
+from ...scheduler.job import Batch, Job
 
 
 class _Many(Protocol):
@@ -14,6 +14,10 @@ class _Many(Protocol):
     device: str
 
     def run(self, batch: Batch) -> None: ...
+
+    def hold(self, job: Job) -> float: ...
+
+    def release(self, job: Job) -> None: ...
 
 
 class AsyncSlot:
@@ -28,6 +32,14 @@ class AsyncSlot:
 
     def run(self, batch: Batch) -> None:
         self._worker.run(batch)
+
+    def hold(self, job: Job) -> float:
+        """Have the worker wait for the client of `job`."""
+        return self._worker.hold(job)
+
+    def release(self, job: Job) -> None:
+        """Have the worker wait for it no more."""
+        self._worker.release(job)
 
     def batch_started(self, batch: Batch) -> None:
         raise AssertionError("it takes one batch in all")

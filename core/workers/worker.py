@@ -11,19 +11,20 @@ import logging
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
-from ...scheduler.job import Batch, Runner
+from ...scheduler.job import Batch, Job, Runner
 from ...scheduler.model_scheduler import ModelScheduler
 from ..errors import HandlerFailed, WorkerDied
 from ..payload import Body, Payload
 from ..wire.frames import Frame, FrameError, FrameReader, encode
 from ..wire.messages import Answer, Failure, Load, Loaded, PartHead, Partial, Predict, Row, ToFront
 from .async_slot import AsyncSlot
+from .back_pressure import BackPressure
 from .load_failed import LoadFailed
 from .observer import WorkerObserver
 from .outcomes import outcomes_of, replies
+from .run import Run
 from .shared_memory import Requests
 from .spawn_local import LocalProcess, describe_exit
 
@@ -85,13 +86,14 @@ class Worker(asyncio.BufferedProtocol):
             load.max_response_size * load.batch_size + FRAME_OVERHEAD,
             process.results.lend if process.results is not None else None,
         )
-        self._transport: asyncio.WriteTransport | None = None
+        self._transport: asyncio.Transport | None = None
+        self._pressure = BackPressure(self._stop_reading, self._read_on)
         self._connecting = False
         self._loaded: asyncio.Future[Loaded] = loop.create_future()
         # By the batch's number, in the order in which they were sent. An asynchronous handler runs many at a time; of
         # another the second waits in the socket, so that no time is lost between the two.
-        self._runs: dict[int, _Run] = {}
-        self._given_up: dict[int, _Run] = {}  # those whose answer nobody waits for; it may still read their bodies
+        self._runs: dict[int, Run] = {}
+        self._given_up: dict[int, Run] = {}  # those whose answer nobody waits for; it may still read their bodies
         self.notes: dict[str, str] = {}
         """What the handler says was chosen while it loaded."""
         self._latest: Sequence[str] = ()
@@ -194,7 +196,7 @@ class Worker(asyncio.BufferedProtocol):
         self._scheduler.attach(self._opening)
 
     def run(self, batch: Batch) -> None:
-        run = self._runs[batch.id] = _Run(batch)
+        run = self._runs[batch.id] = Run(batch)
         if self._load.asynchronous or len(self._runs) == 1:
             self._begin(run)
         if self._load.asynchronous:
@@ -219,10 +221,12 @@ class Worker(asyncio.BufferedProtocol):
     def batch_started(self, batch: Batch) -> None:
         self._begin(self._runs[batch.id])
 
-    def _begin(self, run: _Run) -> None:
+    def _begin(self, run: Run) -> None:
         self._latest = [job.id for job in run.batch.jobs]
         run.sent_at = time.perf_counter()
-        run.timer = self._loop.call_later(self._timeout, self._overdue, run.batch)
+        run.start(self._loop, self._timeout, self._overdue)
+        if self._pressure.waiting:
+            run.stop(self._loop.time())
 
     def _overdue(self, batch: Batch) -> None:
         self._observer.unanswered(self.name)
@@ -234,10 +238,34 @@ class Worker(asyncio.BufferedProtocol):
         self._given_up[batch.id] = self._runs[batch.id]
         self._end(batch, [HandlerFailed(f"{self.name} of model {self._model} {reason}", 500)])
 
+    def hold(self, job: Job) -> float:
+        """Wait for the client of `job`, which has too much to take; see back_pressure.Holds."""
+        return self._pressure.hold(job, self._company(), self._loop.time())
+
+    def release(self, job: Job) -> None:
+        """Wait for the client of `job` no more."""
+        self._pressure.release(job, self._company(), self._loop.time())
+
+    def _company(self) -> list[Job]:
+        return [job for run in self._runs.values() if run.timer is not None for job in run.batch.jobs]
+
+    def _stop_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+        for run in self._runs.values():
+            run.stop(self._loop.time())
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+        self._heard_at = time.perf_counter()
+        for run in self._runs.values():
+            run.go_on(self._loop, self._overdue)
+
     # ---- the socket's side (asyncio.BufferedProtocol)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's transports share no base with asyncio's
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transports share no base with asyncio's
         if self.ended.done():
             transport.close()
 
@@ -287,7 +315,7 @@ class Worker(asyncio.BufferedProtocol):
         self._observer.answering()
         if answer.code == 200:
             outcomes = outcomes_of(self._load, batch.jobs, replies(answer.results, bodies))
-            self._end(batch, outcomes, batch.handler_seconds + HANDING_OVER)
+            self._end(batch, outcomes, max(0.0, batch.handler_seconds - run.waited) + HANDING_OVER)
         else:
             self._end(batch, [HandlerFailed(answer.message, answer.code)] * len(batch.jobs))
         self._observer.answered(self.name, batch, took * 1000.0, answer)
@@ -296,6 +324,8 @@ class Worker(asyncio.BufferedProtocol):
 
     def _end(self, batch: Batch, outcomes: Sequence[object], seconds: float | None = None) -> None:
         """The outcomes of a batch that runs; then there is room for another, or, if it was the last, for the end."""
+        for job in batch.jobs:
+            self.release(job)
         full = len(self._runs) == MOST_RUNS
         self._runs.pop(batch.id).cancel()
         if full and not self.stopping and not self._leaving:
@@ -308,7 +338,7 @@ class Worker(asyncio.BufferedProtocol):
         if self._leaving:
             self._kill(self._leaving, "gpu_lost")
 
-    def _expect(self, number: int, results: Sequence[object] | None, bodies: Sequence[object]) -> _Run:
+    def _expect(self, number: int, results: Sequence[object] | None, bodies: Sequence[object]) -> Run:
         run = self._runs.get(number)
         if run is None or run.timer is None:
             raise WorkerProtocolError(f"an answer to batch {number}, which it does not run")
@@ -359,20 +389,6 @@ class Worker(asyncio.BufferedProtocol):
         )
         # TorchServe takes a SIGKILL that it did not send itself for the system's out-of-memory killer.
         return WorkerDied(text, out_of_memory=code in _KILLED and self._verdict is None)
-
-
-@dataclass(slots=True)
-class _Run:
-    """A batch that the worker has and has not answered. There is no timer before it runs."""
-
-    batch: Batch
-    sent_at: float = 0.0
-    timer: asyncio.TimerHandle | None = None
-    kept: Sequence[memoryview] = ()  # of its bodies, which the process reads where they lie
-
-    def cancel(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
 
 
 class WorkerProtocolError(Exception):

@@ -40,6 +40,13 @@ class FakeTicket:
     def scheduled(self) -> Scheduled | None:
         return self._plane.scheduled
 
+    def hold(self) -> float:
+        self._plane.held_up += 1
+        return self._plane.left() if self._plane.left is not None else self._plane.patience
+
+    def release(self) -> None:
+        self._plane.held_up = 0
+
     def failed(self, error: BaseException) -> None:
         self._plane.ends.append(error)
 
@@ -90,6 +97,9 @@ class FakeDataPlane:
     arrivals: int = 0
     held: int = 0  # bytes of bodies that are arriving
     most: int = 10**12
+    held_up: int = 0  # how often a worker was told to wait, since it last went on
+    patience: float = 10**6  # seconds for which it may
+    left: Callable[[], float] | None = None  # the same, where it changes
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     startup: tuple[str, ...] = ("m",)
     scheduled: Scheduled | None = None

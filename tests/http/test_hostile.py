@@ -18,7 +18,7 @@ from torchserve.http.limits import Limits
 from .doubles import SOON, FakeDataPlane, House, Sink, connect, head_and_body, house, until
 
 SMALL = Limits(max_request_size=1000, linger=0.2, chunk_slack=500, max_unsent=200_000)
-HASTY = replace(SMALL, keep_alive=0.5, body_idle=0.3, body_grace=0.3, body_rate=100, write_stall=0.3)
+HASTY = replace(SMALL, keep_alive=0.5, body_idle=0.3, body_grace=0.3, body_rate=100, write_stall=0.3, worker_wait=0.3)
 OVER = "RequestEntityTooLargeException"
 WAYS = pytest.mark.parametrize("method", ["POST", "GET"])  # plain POSTs are read by lean.py, the others by aiohttp
 

@@ -33,6 +33,8 @@ class Recorder:
         if last:
             self.ends.append(keep)
 
+    full = False
+
     @property
     def bytes(self) -> bytes:
         return b"".join(self.sent)

@@ -106,3 +106,68 @@ async def test_what_is_unsent_is_counted_to_the_last_byte_and_forgotten_with_its
                 with suppress(ConnectionError):
                     writer.transport.abort()
             await until(lambda: unsent(h) == 0)
+
+
+# ---- streamed answers
+
+
+@WAYS
+async def test_a_worker_waits_for_a_slow_reader_and_its_stream_is_whole(method: str) -> None:
+    limits = Limits(max_unsent=3 * MB)
+    sinks: list[Sink] = []
+    async with house(limits, FakeDataPlane(behave=lambda payload, sink: sinks.append(sink))) as h:
+        async with connect(h.port()) as (reader, writer):
+            deaf(reader)
+            writer.write(post("/predictions/m", b"", method=method))
+            await until(lambda: sinks)
+            sent = 0
+            for _ in range(3):  # times that the worker is stopped, and goes on
+                while not h.data.held_up:
+                    sinks[0].chunk(Reply(b"%d" % (sent % 10) * 100_000))
+                    sent += 1
+                    await asyncio.sleep(0)
+                assert unsent(h) <= limits.max_unsent + 300_000
+                hear(reader)
+                await until(lambda: not h.data.held_up)
+                deaf(reader)
+            sinks[0].done(Reply(b""))
+            hear(reader)
+            await reader.readuntil(b"\r\n\r\n")
+            for i in range(sent):
+                assert await asyncio.wait_for(reader.readuntil(b"\r\n"), SOON) == b"186a0\r\n"
+                assert await asyncio.wait_for(reader.readexactly(100_002), SOON) == b"%d" % (i % 10) * 100_000 + b"\r\n"
+            assert await asyncio.wait_for(reader.readexactly(5), SOON) == b"0\r\n\r\n"
+            assert [entry.status for entry in h.log] == [200]
+            writer.write(post("/predictions/m", b"", method=method))  # and the connection is as it was
+            await until(lambda: len(sinks) == 2)
+            sinks[1].done(Reply(b"next"))
+            assert (await answer(reader))[1] == b"next"
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("limits", "patience"),
+    [(Limits(max_unsent=MB, worker_wait=0.3), 10**6), (Limits(max_unsent=MB), 0.0), (Limits(max_unsent=MB), 0.2)],
+)
+async def test_no_worker_waits_for_longer_than_it_may(method: str, limits: Limits, patience: float) -> None:
+    sinks: list[Sink] = []
+    data = FakeDataPlane(behave=lambda payload, sink: sinks.append(sink), patience=patience)
+    if patience:  # it grows less, as with the real one
+        began: list[float] = []
+        loop = asyncio.get_running_loop()
+
+        def left() -> float:
+            began.append(loop.time())
+            return patience - (began[-1] - began[0])
+
+        data.left = left
+    async with house(limits, data) as h, connect(h.port()) as (reader, writer):
+        deaf(reader)
+        writer.write(post("/predictions/m", b"", method=method))
+        await until(lambda: sinks)
+        while not h.data.held_up and not h.data.cancelled:
+            sinks[0].chunk(Reply(bytes(100_000)))
+            await asyncio.sleep(0)
+        await until(lambda: h.data.cancelled)
+        assert not h.data.held_up
+        assert [entry.status for entry in h.log] == [499]
