@@ -27,6 +27,7 @@ class _LogBuffer(logging.Handler):
         self._lines.append((record.levelno, record.getMessage()))
 
     def take(self) -> list[tuple[int, str]]:
+        """Return (level, text) of each line logged since the last call."""
         lines, self._lines = self._lines, []
         return lines
 

@@ -132,7 +132,7 @@ def resize_normalize(
 
 
 def uploaded(frames: tuple[Frame, ...], channels: int, name: str, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The tables of a batch on `device`, in one copy."""
+    """Return the tables of a batch, sent to `device` in one copy."""
     described, taps = tables(frames, channels, name)
     both = np.concatenate([described.reshape(-1).view(np.int32), taps])
     whole = torch.from_numpy(both).to(device)
@@ -143,7 +143,7 @@ def launch(
     pixels: Tensor, described: Tensor, taps: Tensor, fill: int, mean: Sequence[float], std: Sequence[float], *,
     out: Tensor,
 ) -> None:  # fmt: skip
-    """The kernel alone, from tensors that lie on the device already: nothing here waits for it, or for the host."""
+    """Launch the kernel on tensors that are on the device already; nothing here waits for it, or for the host."""
     count, channels, height, width = out.shape
     scales, shifts = affine(mean, std)
     if channels == 1:

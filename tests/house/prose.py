@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .tree import FOLDERS, python_files
 
-FILE_LINES, FUNCTION_LINES = 400, 60
+FILE_LINES, FUNCTION_LINES, PARAMETERS = 400, 60, 6
 _DRIVERS = {"scheduler/model_scheduler.py", "scheduler/virtual_time.py"}
 _CLOCKS = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "sleep", "now", "utcnow"}
 _CLOCK_MODULES = {"time", "datetime", "date", "asyncio"}
@@ -61,6 +61,20 @@ def sizes(root: Path, folders: tuple[str, ...], excused: Mapping[str, str]) -> l
     return [text for name, text in over.items() if name not in excused] + [
         f"{name}: excused and within the wall: strike it off" for name in excused if name not in over
     ]
+
+
+def parameters(root: Path, folders: tuple[str, ...]) -> list[str]:
+    """Return the functions of more than PARAMETERS parameters, `self` and `cls` not counted."""
+    found: list[str] = []
+    for file in python_files(root, *folders):
+        for node in ast.walk(parse(file)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                count = sum(each.arg not in {"self", "cls"} for each in arguments)
+                if count > PARAMETERS:
+                    place = file.relative_to(root).as_posix()
+                    found.append(f"{place}:{node.name}: {count} parameters, at most {PARAMETERS}")
+    return found
 
 
 def names(root: Path) -> list[str]:

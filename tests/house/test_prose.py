@@ -21,6 +21,10 @@ def test_sizes() -> None:
     assert prose.sizes(REPO, EVERYWHERE, EXCUSED) == []
 
 
+def test_few_parameters() -> None:
+    assert prose.parameters(REPO, ("scheduler", "core/wire")) == []
+
+
 def test_every_excuse_has_a_reason() -> None:
     assert [name for name, reason in EXCUSED.items() if len(reason.split()) < 3] == []
 
@@ -90,6 +94,20 @@ def function(name: str, lines: int) -> str:
 def test_a_planted_size_is_seen(tmp_path: Path, text: str, over: list[str]) -> None:
     plant(tmp_path, "core/planted.py", text)
     assert prose.sizes(tmp_path, ("core",), {}) == over
+
+
+@pytest.mark.parametrize(
+    ("code", "seen"),
+    [
+        ("def f(a, b, c, d, e, f): ...", False),
+        ("def f(a, b, c, d, e, f, g): ...", True),
+        ("async def f(a, b, /, c, d, *, e, f, g): ...", True),
+        ("class C:\n    def f(self, a, b, c, d, e, f): ...", False),
+    ],
+)
+def test_planted_parameters_are_seen(tmp_path: Path, code: str, seen: bool) -> None:
+    plant(tmp_path, "core/wire/planted.py", code)
+    assert bool(prose.parameters(tmp_path, ("core/wire",))) is seen
 
 
 def test_an_excuse_holds_only_while_it_is_needed(tmp_path: Path) -> None:
