@@ -101,7 +101,9 @@ async def _serve(
     renewing = asyncio.create_task(Renewal(tls, identity).run()) if tls is not None else None
     front = _front(settings, server, logs, guard, tls, await _hosts(settings))
     try:
-        log.info("%s", dump(settings, describe_environment(configuration.path, await server.gpus())))
+        log.info(
+            dump(settings, describe_environment(configuration.path, await server.gpus()))
+        )  # its line breaks are ours
         await server.start()
         await front.start()
         await server.started()

@@ -20,6 +20,7 @@ from .config.settings import Settings
 from .errors import BadRequest, InvalidArchive
 from .gpus.gpu_allocator import GpuAllocator
 from .metrics.store import MetricStore
+from .model_name import check_name, check_version
 from .models.model import Model
 from .models.registry import Registry
 from .models.worker_ids import WorkerIds
@@ -72,6 +73,8 @@ class Registration:
         """Find, unpack and register the archive."""
         if request.runtime is not None and request.runtime not in RUNTIMES:
             raise BadRequest(f"Invalid RuntimeType value: {request.runtime}")
+        if request.model_name:
+            check_name(request.model_name)  # before anything is downloaded for it
         located = await self._downloads.locate(request.url, signed=request.s3_sse_kms, reuse=at_startup)
         try:
             return await self._open(request, located, at_startup=at_startup)
@@ -112,7 +115,8 @@ class Registration:
             opening.add_done_callback(self._remove_opened)
             raise
         try:
-            name = _model_name(request, archive, located.path, at_startup)
+            name = check_name(_model_name(request, archive, located.path, at_startup))
+            check_version(archive.manifest.model_version)
             use_venv = (archive.config or {}).get("useVenv") is True
             python = await self._packages.prepare(archive, name, use_venv=use_venv)
             return self._register(request, name, located, archive, python, saved, at_startup)

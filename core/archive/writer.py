@@ -20,6 +20,7 @@ from glob import glob
 from pathlib import Path
 from typing import Literal, cast
 
+from ..model_name import why_not
 from ..version import __version__
 from .atomic_write import replacing
 from .manifest import MANIFEST_PATH, Manifest
@@ -75,8 +76,9 @@ def pack(recipe: Recipe, export_path: Path, *, archive_format: ArchiveFormat = "
     """
     if not re.fullmatch(MODEL_NAME, recipe.model_name):
         raise PackError(f"Model name {recipe.model_name!r} does not match {MODEL_NAME}")
-    if not recipe.version.strip():
-        raise PackError("The model's version is empty")
+    wrong = why_not(recipe.version)
+    if wrong:
+        raise PackError(f"Model version {recipe.version!r} can't be registered: {wrong}")
     target = export_path / (recipe.model_name + SUFFIXES[archive_format])
     _check_target(export_path, target, force=force)
     handler, files = _collect(recipe)

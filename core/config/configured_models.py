@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..model_name import why_not
 from .version_numbers import KEYS, VersionNumbers
 
 # Accepted: the archive is named by who loads it, there is one runtime, and torchrun is not there yet.
@@ -46,6 +47,10 @@ class ConfiguredModels:
         remarks: list[str] = []
         for name, versions in _object(document, "it").items():
             for version, entry in _object(versions, f"model {name}").items():
+                for given in (name, version):
+                    wrong = why_not(given)
+                    if wrong:
+                        remarks.append(f"{given!a} can't be the name or version of a model: {wrong}")
                 label = f"model {name} version {version}"
                 entries[name, version] = _read(_object(entry, label), label, remarks)
         return cls(text.strip(), entries, tuple(remarks))

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..trusted_file import NotTrusted, open_appending
 from .line import Line
 from .plan import ACCESS, MODEL, MODEL_METRICS, ROOT, TS_METRICS, Plan
+from .printable import indented
 from .writer import LogWriter
 
 log = logging.getLogger(__name__)
@@ -35,10 +36,16 @@ class _ToWriter(logging.Handler):
             level=record.levelno,
             thread=getattr(record, "worker", thread),
             logger=record.name,
-            message=record.getMessage(),
+            message=_message(record),
             request_id=getattr(record, "request_id", ""),
             trace=self._tracebacks.formatException(record.exc_info) if record.exc_info else "",
         )
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The message. Line breaks of the format are its author's; one that has more has them from what was filled in."""
+    text = record.getMessage()
+    return text if text.count("\n") == str(record.msg).count("\n") else indented(text)
 
 
 def open_logs(plan: Plan) -> LogWriter:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import orjson
 
 from .line import Line, timestamp
+from .printable import indented, lines, one_line
 
 Layout = Callable[[Line], str]
 
@@ -69,22 +70,27 @@ def pattern_layout(pattern: str) -> Layout:
 
     def shape(line: Line) -> str:
         text = "".join([step if isinstance(step, str) else step(line) for step in steps])
-        return f"{text}{line.trace}\n" if line.trace else text
+        return f"{text}{_trace(line.trace)}" if line.trace else text
 
     return shape
 
 
 def _plain(line: Line) -> str:
     at, _, _, _, message, _, trace = line
-    text = f"{timestamp(at)} - {message}\n"
-    return f"{text}{trace}\n" if trace else text
+    text = f"{timestamp(at)} - {lines(message)}\n"
+    return f"{text}{_trace(trace)}" if trace else text
 
 
 def _full(line: Line) -> str:
     at, level, thread, logger, message, _, trace = line
     name = _PADDED.get(level) or level_name(level).ljust(5)
-    text = f"{timestamp(at)} [{name}] {thread} {logger} - {message}\n"
-    return f"{text}{trace}\n" if trace else text
+    text = f"{timestamp(at)} [{name}] {one_line(thread)} {logger} - {lines(message)}\n"
+    return f"{text}{_trace(trace)}" if trace else text
+
+
+def _trace(trace: str) -> str:
+    """The lines of a traceback: the exception's own text, at its end, may be anybody's."""
+    return f"    {indented(lines(trace))}\n"
 
 
 def between(layout: Layout, level: int, thread: str, logger: str) -> str | None:
@@ -134,10 +140,10 @@ def _piece(word: str, option: str | None) -> str | Layout:
         return ""  # a context that nobody fills is empty in log4j too
     return {
         "p": lambda line: level_name(line.level),
-        "t": lambda line: line.thread,
+        "t": lambda line: one_line(line.thread),
         "c": lambda line: line.logger,
-        "m": lambda line: line.message,
-        "X": lambda line: line.request_id,
+        "m": lambda line: lines(line.message),
+        "X": lambda line: one_line(line.request_id),
     }[word]
 
 

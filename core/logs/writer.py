@@ -13,6 +13,7 @@ from .layout import between
 from .line import Entry, Line, Several, timestamp
 from .losses import Losses
 from .plan import ACCESS, ROOT, Plan, Sink
+from .printable import one_line
 
 BACKLOG = 100_000  # entries kept for a disk that does not keep up; what comes on top is dropped and counted
 # Seconds from the first line of a round until it is written. A quiet log is written at once, so that whoever had an
@@ -164,6 +165,7 @@ class Pages:
             page.append(layout(line))
 
     def _text(self, at: float, text: str, request_id: str) -> None:
+        text = one_line(text)
         if self._all_simple:
             stamp = timestamp(at)
             for middle, add in self._simple:

@@ -104,7 +104,7 @@ class Launcher:
 
         try:
             process = spawn(name, self.python.extend(environment), printed, interpreter, parallel, self.requests)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
             raise LoadFailed(f"{name} could not be started: {error}") from error
         # With its GPUs alone made visible, the first of them is number 0 for the handler.
         load = msgspec.structs.replace(self.load, gpu_id=0) if gpus else self.load

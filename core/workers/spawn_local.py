@@ -160,7 +160,8 @@ def spawn(
     requests: Requests | None = None,
 ) -> LocalProcess:
     """Start `python -m torchserve.core.backend` for the worker `name`, by torchrun if it has ranks; these share no
-    memory with the front. Raises OSError if the system refuses; nothing has been started then.
+    memory with the front. Raises OSError if the system refuses, ValueError for a NUL in an argument;
+    nothing has been started then.
 
     It doesn't wait for anything, so that no cancellation can fall between the start and the caller, who must end it.
     """
@@ -183,7 +184,7 @@ def spawn(
                 if memory:
                     command += ["--memory", *map(str, memory)]
                 popen = _popen(command, environment, pass_fds=(theirs.fileno(), *memory))
-    except OSError:
+    except (OSError, ValueError):
         ours.close()
         raise
     ours.setblocking(False)

@@ -29,7 +29,7 @@ def _row(ours: str = "", outside: str = "") -> Row:
     return Row(frozenset(ours.split()), frozenset(outside.split()))
 
 
-_BASE = "core.errors core.payload core.version core.trusted_file core.bounded_yaml core.bounded_match"
+_BASE = "core.errors core.payload core.version core.trusted_file core.bounded_yaml core.bounded_match core.model_name"
 _SHELF = f"{_BASE} core.config core.archive core.metrics core.wire core.logs core.tokens core.workdir scheduler"
 _WORKERS = f"{_SHELF} core.gpus core.workers"
 _MODELS = f"{_WORKERS} core.models"
@@ -52,6 +52,7 @@ TABLE: dict[str, Row] = {
     "core.version": _row(),
     "core.trusted_file": _row(),
     "core.bounded_match": _row(),
+    "core.model_name": _row("core.errors"),
     "core.bounded_yaml": _row(outside="yaml"),
     "core.tokens": _row(_BASE),
     "core.key_file": _row(_BASE),

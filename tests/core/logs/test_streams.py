@@ -119,7 +119,7 @@ def test_a_thread_and_a_traceback_are_named(tmp_path: Path, logging_to: Logging,
         assert (line["level"], line["thread"], line["message"]) == ("ERROR", "nvml_0", "it failed")
         assert line["exception"].endswith("KeyError: 'gone'")
     else:
-        assert "[ERROR] nvml_0 x - it failed\nTraceback (most recent call last):\n" in text
+        assert "[ERROR] nvml_0 x - it failed\n    Traceback (most recent call last):\n" in text
         assert text.endswith("KeyError: 'gone'\n")
 
 
