@@ -121,102 +121,171 @@ def bench_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def _what() -> tuple[Callable[..., Any], ...]:
     return (
         click.argument("model", required=False, shell_complete=complete_models),
-        click.option("--version", metavar="VERSION", help="Of the model. Default: the one that is served by default."),
         click.option(
-            "-i", "--input", multiple=True, type=click.Path(exists=True, path_type=Path),
-            help="A file to send, or a folder: each of its files is sent as often as any other. May be repeated.",
-        ),
-        click.option("--data", metavar="TEXT", help="The text to send, instead of files."),
-        click.option(
-            "-ic", "--content-type", "--content_type", metavar="TYPE", help="Default: by the file's name."
+            "--version", metavar="VERSION", help="Version of the model. Default: the model's default version."
         ),
         click.option(
-            "--check", type=click.Choice(CHECKS), default="auto", show_default=True,
-            help="What an answer is held against: the payload's own answer when it is sent alone (same; auto, if the"
-            " model gives equal ones), the payload (echo), nothing (status).",
+            "-i",
+            "--input",
+            multiple=True,
+            type=click.Path(exists=True, path_type=Path),
+            help="A file to send, or a folder whose files are sent equally often. May be repeated.",
+        ),
+        click.option("--data", metavar="TEXT", help="A text to send in place of files."),
+        click.option(
+            "-ic",
+            "--content-type",
+            "--content_type",
+            metavar="TYPE",
+            help="Content type of the payloads. Default: by each file's name.",
         ),
         click.option(
-            "--header", multiple=True, metavar="'NAME: VALUE'", callback=_header, help="Sent with each request."
+            "--check",
+            type=click.Choice(CHECKS),
+            default="auto",
+            show_default=True,
+            help="How answers are checked. same: against the answer to the payload when it is sent alone; echo:"
+            " against the payload; status: not at all; auto: same, or status if the model answers one payload"
+            " in two ways.",
         ),
-    )  # fmt: skip
+        click.option(
+            "--header",
+            multiple=True,
+            metavar="'NAME: VALUE'",
+            callback=_header,
+            help="A header of each request. May be repeated.",
+        ),
+    )
 
 
 def _how() -> tuple[Callable[..., Any], ...]:
     seconds = click.FloatRange(0, min_open=True)
     return (
-        click.option("--rate", type=seconds, help="Requests a second, however fast they are answered."),
         click.option(
-            "--arrivals", metavar="KIND", default="poisson", show_default=True,
-            help="Of --rate: poisson, bursty (turns of 1.75 and 0.25 times the rate, 0.4 s each), spike (twice the"
-            " rate for a third of the time, 10 s at most), or a file with one time in seconds a line, replayed at the"
-            " rate.",
+            "--rate",
+            type=seconds,
+            help="Requests per second, sent on schedule however fast they are answered (open loop).",
         ),
         click.option(
-            "-c", "--concurrency", type=_POSITIVE,
-            help=f"Connections that ask and wait. Default: {_CONCURRENCY}. With --rate: the most that may be opened,"
-            f" default {_OPEN_MOST}.",
+            "--arrivals",
+            metavar="KIND",
+            default="poisson",
+            show_default=True,
+            help="The schedule of --rate: poisson, bursty (1.75 and 0.25 times the rate in turns of 0.4 s in the"
+            " mean), spike (twice the rate for a third of the time, 10 s at most), or a file with one time in"
+            " seconds per line, which is replayed at the rate.",
         ),
-        click.option("--seconds", type=seconds, default=10.0, show_default=True, help="To measure."),
-        click.option("-r", "--requests", type=_POSITIVE, help="To measure, however long that takes."),
-        click.option("--slo-ms", type=seconds, help="What is answered later counts as lost: goodput is reported."),
+        click.option(
+            "-c",
+            "--concurrency",
+            type=_POSITIVE,
+            help="Connections that send a request when the last one is answered (closed loop). Default:"
+            f" {_CONCURRENCY}. With --rate: the most connections that are opened, default {_OPEN_MOST}.",
+        ),
+        click.option("--seconds", type=seconds, default=10.0, show_default=True, help="Seconds to measure."),
+        click.option(
+            "-r",
+            "--requests",
+            type=_POSITIVE,
+            help="Requests to measure, however long they take, in place of --seconds.",
+        ),
+        click.option(
+            "--slo-ms",
+            type=seconds,
+            help="Milliseconds within which an answer is in time. Goodput, the rate of such answers, is reported.",
+        ),
         click.option("--timeout", type=seconds, default=30.0, show_default=True, help="Seconds to wait for an answer."),
         click.option(
-            "--warmup", type=click.FloatRange(0), default=20.0, show_default=True,
-            help="Seconds at most; it is over once three seconds agree in rate and median to a tenth.",
-        ),
-        click.option("--seed", type=int, default=1, show_default=True, help="Of arrivals and of payloads' order."),
-        click.option(
-            "--processes", type=_POSITIVE, default=max((os.cpu_count() or 1) // 4, 1), show_default=True,
-            help="Of the generator.",
+            "--warmup",
+            type=click.FloatRange(0),
+            default=20.0,
+            show_default=True,
+            help="Longest warm-up in seconds. It ends when three seconds agree in rate and median to a tenth.",
         ),
         click.option(
-            "--late-ms", type=seconds,
-            help="How late the generator may be at p99 for a valid run. Default: a twentieth of --slo-ms, else 1.",
+            "--seed", type=int, default=1, show_default=True, help="Seed of the arrivals and of the payloads' order."
         ),
-    )  # fmt: skip
+        click.option(
+            "--processes",
+            type=_POSITIVE,
+            default=max((os.cpu_count() or 1) // 4, 1),
+            show_default=True,
+            help="Processes of the load generator.",
+        ),
+        click.option(
+            "--late-ms",
+            type=seconds,
+            help="Milliseconds by which the generator may be late at p99 for a valid run. Default: a twentieth of"
+            " --slo-ms, else 1.",
+        ),
+    )
 
 
 def _where() -> tuple[Callable[..., Any], ...]:
     file = click.Path(dir_okay=False, path_type=Path)
     return (
-        click.option("--json", "as_json", type=file, help="Write everything there, too, as JSON."),
-        click.option("--csv", type=file, help="Write benchmark-ab.py's columns there, and some more."),
+        click.option("--json", "as_json", type=file, help="File to write all figures to, as JSON."),
+        click.option("--csv", type=file, help="File to write benchmark-ab.py's columns to, and some more."),
         click.option(
-            "--inference", metavar="ADDRESS",
+            "--inference",
+            metavar="ADDRESS",
             help="Inference address of the server. Default: $TS_INFERENCE_ADDRESS, else as for --management.",
         ),
         click.option(
-            "--key", metavar="KEY",
-            help="Its inference key. Default: $TS_INFERENCE_TOKEN, else the key file's of the server that runs here.",
+            "--key",
+            metavar="KEY",
+            help="Inference key of the server. Default: $TS_INFERENCE_TOKEN, else the one in the key file of the"
+            " server that runs here.",
         ),
         click.option(
-            "-imu", "--path", "--inference_model_url", "path", metavar="PATH",
-            help="What is asked, of any server. Default: predictions/MODEL.",
+            "-imu",
+            "--path",
+            "--inference_model_url",
+            "path",
+            metavar="PATH",
+            help="Path to send requests to, on any kind of server. Default: predictions/MODEL.",
         ),
-    )  # fmt: skip
+    )
 
 
 def _of_ab() -> tuple[Callable[..., Any], ...]:
     nothing: dict[str, Any] = {"hidden": True, "expose_value": False}
     return (
         click.option(
-            "-cp", "--config_properties", "--config-properties", type=click.Path(exists=True, path_type=Path),
+            "-cp",
+            "--config_properties",
+            "--config-properties",
+            type=click.Path(exists=True, path_type=Path),
             help="config.properties to take the addresses from.",
         ),
         click.option(
-            "-rl", "--report_location", "--report-location", type=click.Path(path_type=Path),
+            "-rl",
+            "--report_location",
+            "--report-location",
+            type=click.Path(path_type=Path),
             help="Folder to write benchmark/ab_report.csv in.",
         ),
         click.option("-u", "--url", help=f"Archive to register for the run, as MODEL (default: {_BENCHMARK})."),
-        click.option("-w", "--workers", type=_POSITIVE, default=1, show_default=True, help="Of --url."),
+        click.option("-w", "--workers", type=_POSITIVE, default=1, show_default=True, help="Workers of --url."),
         click.option(
-            "-bs", "--batch_size", "--batch-size", type=_POSITIVE, default=1, show_default=True, help="Of --url."
+            "-bs",
+            "--batch_size",
+            "--batch-size",
+            type=_POSITIVE,
+            default=1,
+            show_default=True,
+            help="Batch size of --url.",
         ),
         click.option(
-            "-bd", "--batch_delay", "--batch-delay", type=click.IntRange(0), default=200, show_default=True,
-            help="Of --url, in milliseconds.",
+            "-bd",
+            "--batch_delay",
+            "--batch-delay",
+            type=click.IntRange(0),
+            default=200,
+            show_default=True,
+            help="Batch delay of --url in milliseconds.",
         ),
         click.option("-e", "--exec_env", type=click.Choice(["local"]), **nothing),
         click.option("-bb", "--benchmark_backend", **nothing),
         click.option("-td", "--tmp_dir", **nothing),
-    )  # fmt: skip
+    )

@@ -37,7 +37,7 @@ _DEFAULTS: dict[str, object] = {"minWorkers": 1, "maxWorkers": 1, "maxRetryTimeo
 @click.option("--handler", help="The handler, if the folder does not say: a file, file:function, or a built-in one.")
 @click.option(
     "--port", type=click.IntRange(0, 65533), default=8080, show_default=True,
-    help="Of predictions; management and metrics have the next two. 0: any free ones.",
+    help="Port of the inference API. Management and metrics use the next two. 0: any free ports.",
 )  # fmt: skip
 @click.option("--ts-config", type=click.Path(path_type=Path), help="A config.properties. Default: none.")
 def dev(source: Path, handler: str | None, port: int, ts_config: Path | None) -> None:

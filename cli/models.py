@@ -16,7 +16,7 @@ from .target import find_target, target_options
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print the server's own JSON.")
 _WAIT = click.option(
-    "--wait/--no-wait", default=True, show_default=True, help="Whether to return once the workers are there."
+    "--wait/--no-wait", default=True, show_default=True, help="Return when the workers are ready, or at once."
 )
 _NAME = click.argument("name", shell_complete=complete_models)
 
@@ -69,7 +69,7 @@ def list_models(as_json: bool, management: str | None, token: str | None, insecu
 @_NAME
 @click.option("--version", help="This version. Default: the model's default version.")
 @click.option("--all", "every", is_flag=True, help="All its versions.")
-@click.option("--customized", is_flag=True, help="What the model's handler says of it, too.")
+@click.option("--customized", is_flag=True, help="Include what the model's handler says about itself.")
 @_JSON
 @target_options
 def describe(name: str, version: str | None, every: bool, customized: bool, as_json: bool, **target: Any) -> None:
@@ -89,12 +89,18 @@ def describe(name: str, version: str | None, every: bool, customized: bool, as_j
 @click.argument("url", metavar="ARCHIVE")
 @click.option("--name", help="The model's name. Default: the archive's.")
 @click.option("--workers", type=click.IntRange(0), help="Workers to start. Default: as the archive or the server says.")
-@click.option("--batch-size", type=click.IntRange(1), help="Requests that a batch may have.")
-@click.option("--max-batch-delay", type=click.IntRange(0), help="Milliseconds that a request may wait for others.")
-@click.option("--response-timeout", type=click.IntRange(1), help="Seconds that a batch may take.")
-@click.option("--startup-timeout", type=click.IntRange(1), help="Seconds that a worker may take to load the model.")
-@click.option("--handler", help="Instead of the archive's handler.")
-@click.option("--runtime", type=click.Choice(["python", "python3", "LSP"]), help="Instead of the archive's.")
+@click.option("--batch-size", type=click.IntRange(1), help="Largest number of requests in a batch.")
+@click.option(
+    "--max-batch-delay", type=click.IntRange(0), help="Longest wait of a request for others, in milliseconds."
+)
+@click.option("--response-timeout", type=click.IntRange(1), help="Longest time for a batch, in seconds.")
+@click.option(
+    "--startup-timeout", type=click.IntRange(1), help="Longest time for a worker to load the model, in seconds."
+)
+@click.option("--handler", help="Handler to use in place of the archive's.")
+@click.option(
+    "--runtime", type=click.Choice(["python", "python3", "LSP"]), help="Runtime to use in place of the archive's."
+)
 @click.option("--s3-sse-kms", is_flag=True, help="Sign the download for S3.")
 @_WAIT
 @_JSON
@@ -112,7 +118,7 @@ def register(url: str, name: str | None, workers: int | None, wait: bool, as_jso
 @models.command()
 @_NAME
 @click.argument("workers", type=click.IntRange(0))
-@click.option("--max", "maximum", type=click.IntRange(0), help="Workers at most. Default: WORKERS.")
+@click.option("--max", "maximum", type=click.IntRange(0), help="Largest number of workers. Default: WORKERS.")
 @click.option("--version", help="This version. Default: the model's default version.")
 @_WAIT
 @_JSON
@@ -120,7 +126,7 @@ def register(url: str, name: str | None, workers: int | None, wait: bool, as_jso
 def scale(
     name: str, workers: int, maximum: int | None, version: str | None, wait: bool, as_json: bool, **target: Any
 ) -> None:
-    """Give the model NAME as many WORKERS, at least."""
+    """Change the number of workers of the model NAME to WORKERS at least."""
     if maximum is not None and maximum < workers:
         raise click.UsageError(f"--max {maximum} is less than {workers}")
     path = ["models", name, *([version] if version else [])]
@@ -136,7 +142,7 @@ def scale(
 @_JSON
 @target_options
 def rm(name: str, version: str | None, as_json: bool, **target: Any) -> None:
-    """Remove the model NAME, once it has answered what it has accepted."""
+    """Remove the model NAME after it has answered the requests that it has accepted."""
     path = ["models", name, *([version] if version else [])]
     with _changing(**target) as client, working(f"Removing {name}"):
         answer = client.manage("DELETE", *path)

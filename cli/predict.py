@@ -23,13 +23,17 @@ _TYPES = {".json": "application/json", ".txt": "text/plain"}
 @click.command(context_settings={"max_content_width": 110})
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--content-type", help="Of every FILE. Default: by its ending, as a client would send it.")
-@click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="A header of the requests; several.")
+@click.option("--content-type", help="Content type of every FILE. Default: by its ending, as a client would send it.")
+@click.option(
+    "--header", "headers", multiple=True, metavar="NAME=VALUE", help="A header of the requests. May be repeated."
+)
 @click.option("--explain", is_flag=True, help="Ask for explanations instead of predictions.")
 @click.option("--handler", help="Another handler than the archive's: a file, file:function, or a built-in one.")
-@click.option("--gpu", type=int, help="The GPU the handler is told. Default: the CPU.")
+@click.option("--gpu", type=int, help="Number of the GPU that the handler runs on. Default: the CPU.")
 @click.option("--pdb", "debug", is_flag=True, help="Open the debugger where an exception is raised.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False, exists=True), help="A folder for answers.")
+@click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Folder to write the answers to."
+)
 def predict(
     model: Path, files: tuple[Path, ...], content_type: str | None, headers: tuple[str, ...], explain: bool,
     handler: str | None, gpu: int | None, debug: bool, output: Path | None,
@@ -37,7 +41,7 @@ def predict(
     """Run the handler of MODEL once, on all FILEs as one batch, and print its answers.
 
     MODEL is an archive, a folder or a handler's .py file. The handler has the terminal: breakpoint() works, and what
-    it prints is shown on standard error. The exit code is 0 if every answer is one.
+    it prints is shown on standard error. The exit code is 0 if every FILE was answered.
     """
     asked = _headers(headers) | ({"explain": "True"} if explain else {})
     with tempfile.TemporaryDirectory(prefix="torchserve-predict-") as scratch:

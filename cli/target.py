@@ -46,8 +46,9 @@ class Target:
 def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that `find_target` takes to a click command."""
     for option in (
-        click.option("--insecure", is_flag=True, help="Take any certificate of a server that --management names."),
-        click.option("--token", metavar="KEY", help="Its management key. Default: $TS_TOKEN, else from the key file."),
+        click.option("--insecure", is_flag=True, help="Accept any certificate of the server that --management names."),
+        click.option("--token", metavar="KEY", help="Management key of the server. Default: $TS_TOKEN, else the one in"
+            " the key file."),
         click.option(
             "--management", metavar="ADDRESS",
             help="Management address of the server, http://host:port, https://host:port or unix:/path. Default:"

@@ -41,13 +41,15 @@ class View:
 
 
 @click.command(context_settings={"max_content_width": 110})
-@click.option("--once", is_flag=True, help="Print it once, of one interval, and leave: what happens off a terminal.")
-@click.option("--json", "as_json", is_flag=True, help="Print it once, as JSON.")
+@click.option("--once", is_flag=True, help="Print one interval and exit, as happens if the output is no terminal.")
+@click.option("--json", "as_json", is_flag=True, help="Print one interval as JSON and exit.")
 @click.option(
     "--interval", type=click.FloatRange(0.1, 3600.0), default=1.0, show_default=True, help="Seconds between readings."
 )
 @click.option(
-    "--metrics", metavar="ADDRESS", help="Metrics address. Default: as for --management, $TS_METRICS_ADDRESS."
+    "--metrics",
+    metavar="ADDRESS",
+    help="Metrics address of the server. Default: $TS_METRICS_ADDRESS, else as for --management.",
 )
 @target_options
 def top(
