@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torchserve.core.handlers.images.pictures import opened
+from torchserve.core.handlers.images.pictures import open_picture
 from torchserve.core.handlers.speed.outputs_close import outputs_close
 from torchserve.kernels.graphs import Graphs, Unrecorded, answer_of
 from torchserve.kernels.jpeg import Jpeg, Source, Undecoded
@@ -46,14 +46,14 @@ class Way:
 
 
 def pixels(data: bytes) -> Tensor:
-    return opened(data).pixels()
+    return open_picture(data).pixels()
 
 
 def for_device(data: bytes) -> Source:
     """Return a JPEG that the device must decode. An error in place of decoding on the CPU keeps figures from being a
     mixture.
     """
-    source = opened(data).for_device()
+    source = open_picture(data).for_device()
     assert isinstance(source, Jpeg)
     return replace(source, otherwise=_refused)
 

@@ -12,7 +12,7 @@ from .base import BaseHandler
 from .context import Context
 from .explaining import captum_attr
 from .images.fused_images import SWITCHED_OFF, Fusion, fusion
-from .images.pictures import Picture, opened
+from .images.pictures import Picture, open_picture
 from .prediction_exception import PredictionException
 from .timer import timed
 
@@ -46,7 +46,7 @@ class VisionHandler(BaseHandler):
         """Return one tensor for the batch. Each request's `data` or `body` is an encoded image, one in base64, or
         nested lists.
         """
-        inputs = [opened(row.get("data") or row.get("body")) for row in data]
+        inputs = [open_picture(row.get("data") or row.get("body")) for row in data]
         fused = self._find_fusion().fused
         if fused is not None and all(isinstance(each, Picture) for each in inputs):
             batch = fused.batch(inputs)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from torchserve.core.handlers.image_classifier import ImageClassifier
 from torchserve.core.handlers.images.fused_images import fusion, probe
-from torchserve.core.handlers.images.pictures import Picture, opened
+from torchserve.core.handlers.images.pictures import Picture, open_picture
 from torchserve.kernels.catalog import OPS
 from torchserve.kernels.graphs import Unrecorded, answer_of, record_rows
 from torchserve.kernels.jpeg import Jpeg, nvjpeg
@@ -127,7 +127,7 @@ def test_nvjpeg_decodes(progressive: bool) -> None:
     made = io.BytesIO()
     Image.open(io.BytesIO(probe((101, 333), "RGB"))).save(made, "JPEG", quality=95, progressive=progressive)
     (pixels,) = nvjpeg([torch.frombuffer(bytearray(made.getvalue()), dtype=torch.uint8)], torch.device("cuda", 0))
-    off = pixels.cpu().permute(1, 2, 0).float() - opened(made.getvalue()).pixels().float()
+    off = pixels.cpu().permute(1, 2, 0).float() - open_picture(made.getvalue()).pixels().float()
     assert float(off.abs().mean()) < 24
 
 
@@ -139,7 +139,7 @@ def test_every_batch_that_nvjpeg_decodes_is_its_own() -> None:
     asked, answers = [], []
     for number in range(60):
         batch = [of_one_colour(number + place, (300 + 40 * place, 200)) for place in range(1 + number % 5)]
-        asked.append(expected([opened(data).pixels() for data in batch]))
+        asked.append(expected([open_picture(data).pixels() for data in batch]))
         slow = (slow @ slow).clamp(-1, 1)
         sources = [Jpeg(data, (200, 300 + 40 * place), never) for place, data in enumerate(batch)]
         answers.append(pipeline.download(-pipeline.batch(sources, FIT, HALF, HALF)))
@@ -153,7 +153,7 @@ def test_what_nvjpeg_refuses_is_decoded_by_the_host() -> None:
     sources = [Jpeg(b"no JPEG at all", (20, 30), lambda _: picture), Jpeg(of_one_colour(3, (60, 40)), (40, 60), never)]
     made = ImagePipeline(torch.device("cuda", 0)).batch(sources, FIT, HALF, HALF).cpu()
     torch.testing.assert_close(made[:1], expected([picture]), atol=1e-5, rtol=0)
-    wanted = expected([opened(of_one_colour(3, (60, 40))).pixels()])
+    wanted = expected([open_picture(of_one_colour(3, (60, 40))).pixels()])
     torch.testing.assert_close(made[1:], wanted, atol=3 / 127.5, rtol=0)
 
 

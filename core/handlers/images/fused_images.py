@@ -117,23 +117,23 @@ def fusion(processing: Any, device: torch.device, known: Fusion | None = None, *
         if known is not None and (known.plan == plan or known.checks > _CHECKS):
             return known
         return _checked(plan, processing, device, known.checks + 1 if known is not None else 1, gpu_jpeg)
-    return known if known is not None and known.note == note else _told(Fusion(None, None, note))
+    return known if known is not None and known.note == note else _log_note(Fusion(None, None, note))
 
 
 def _checked(plan: Plan, processing: Any, device: torch.device, checks: int, gpu_jpeg: Any) -> Fusion:
     if checks > _CHECKS:
-        return _told(Fusion(plan, None, "as written: image_processing is another one time and again", checks))
+        return _log_note(Fusion(plan, None, "as written: image_processing is another one time and again", checks))
     fused = FusedImages(plan, device)
     try:
         found = compare(fused, processing)
     except Exception as error:  # noqa: BLE001  a plan that fails, in whatever way, is a plan not taken
         why = error if isinstance(error, Unlike) else f"{type(error).__name__}: {error}"
-        return _told(Fusion(plan, None, f"as written: {plan} is off, {why}", checks), logging.WARNING)
-    fused, added = by_device(fused, processing, gpu_jpeg)
-    return _told(Fusion(plan, fused, f"fused: {plan}, {found}{added}", checks))
+        return _log_note(Fusion(plan, None, f"as written: {plan} is off, {why}", checks), logging.WARNING)
+    fused, added = decode_on_device(fused, processing, gpu_jpeg)
+    return _log_note(Fusion(plan, fused, f"fused: {plan}, {found}{added}", checks))
 
 
-def _told(made: Fusion, level: int = logging.INFO) -> Fusion:
+def _log_note(made: Fusion, level: int = logging.INFO) -> Fusion:
     log.log(level, "preprocessing %s", made.note)
     return made
 
@@ -156,7 +156,7 @@ def compare(fused: FusedImages, processing: Any) -> str:
     return f"at most {worst:.2f} of 255 levels off on {len(probes)} pictures"
 
 
-def by_device(fused: FusedImages, processing: Any, gpu_jpeg: Any) -> tuple[FusedImages, str]:
+def decode_on_device(fused: FusedImages, processing: Any, gpu_jpeg: Any) -> tuple[FusedImages, str]:
     """Return `fused` with JPEGs decoded by the device, if `gpu_jpeg` asks for that and it works, and a note about it.
 
     The model's author has asked for the device's pixels, which differ a little from the CPU's. They are refused only if

@@ -71,7 +71,7 @@ class Picture:
         return self.pixels()
 
 
-def opened(value: Any) -> Any:
+def open_picture(value: Any) -> Any:
     """Return a Picture of an encoded image, which may be base64 text. Return any other value as it is.
 
     Pillow reads only the header here. It refuses what is no image, and an image of more pixels than it allows.

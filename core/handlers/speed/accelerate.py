@@ -17,8 +17,8 @@ import torch
 
 from ..loading.onnx import is_session
 from .autotune import Autotuner, Candidate
-from .example_input import example_input, ours, untouched
-from .frozen import LARGEST, Frozen, weigh
+from .example_input import example_input, hooks_are_builtin, restore_state
+from .frozen import LARGEST, Frozen, parameter_bytes
 from .num_threads import GAIN, HEAVY, NumThreads
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def accelerate(
         # Ranks of one model must run the same batches, or they wait for one another for ever.
         if model is None or config.get("warmUp") is False or "LOCAL_RANK" in os.environ:
             return notes
-        with untouched(handler):
+        with restore_state(handler):
             row = example_input(handler, config.get("warmUp"))
             if row is not None:
                 size = getattr(handler.handle, "micro_batch_size", batch_size)
@@ -94,8 +94,9 @@ class _Tuning:
         choice, row, model = self._config.get("freeze"), self._tuner.row, self._handler.model
         if choice is False or row.device.type != "cpu":
             return False
-        if choice is not True and weigh(model) > LARGEST:
-            self._notes["freeze"] = f"as loaded: a copy of its {weigh(model) >> 20} MiB of weights would be too large"
+        if choice is not True and parameter_bytes(model) > LARGEST:
+            size = f"{parameter_bytes(model) >> 20} MiB"
+            self._notes["freeze"] = f"as loaded: a copy of its {size} of weights would be too large"
             return False
         taken, note = self._tuner.try_candidate(
             Candidate(
@@ -147,7 +148,7 @@ def _share_out_at_work(handler: Any, notes: dict[str, str], clock: Callable[[], 
     first request.
     """
     few, most = _shares(handler)
-    if few < most and ours(handler, "inference"):
+    if few < most and hooks_are_builtin(handler, "inference"):
         notes["threads"] = f"{few} at first: at work it is measured whether {most} are faster"
         vars(handler)["_num_threads"] = NumThreads(few, most, clock, measured=False)
 

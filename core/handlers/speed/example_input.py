@@ -23,9 +23,9 @@ def example_input(handler: Any, shape: Any) -> torch.Tensor | None:
     before the model.
     """
     if isinstance(shape, list):
-        return torch.zeros(shape, device=handler.device) if ours(handler, "inference") else None
+        return torch.zeros(shape, device=handler.device) if hooks_are_builtin(handler, "inference") else None
     processing = getattr(handler, "image_processing", None)
-    if processing is None or not ours(handler, "preprocess", "combine", "inference", "handle"):
+    if processing is None or not hooks_are_builtin(handler, "preprocess", "combine", "inference", "handle"):
         return None
     from PIL import Image  # imported here because only handlers of images need it, which have loaded it already
 
@@ -34,14 +34,14 @@ def example_input(handler: Any, shape: Any) -> torch.Tensor | None:
     return row.to(handler.device) if isinstance(row, torch.Tensor) else None
 
 
-def ours(handler: Any, *hooks: str) -> bool:
+def hooks_are_builtin(handler: Any, *hooks: str) -> bool:
     """Return whether all these methods of the handler are defined in `core.handlers`, none by the model's author."""
     package = __name__.removesuffix("speed.example_input")
-    return all(getattr(handler, hook, ours).__module__.startswith(package) for hook in hooks)
+    return all(getattr(handler, hook, hooks_are_builtin).__module__.startswith(package) for hook in hooks)
 
 
 @contextmanager
-def untouched(handler: Any) -> Iterator[None]:
+def restore_state(handler: Any) -> Iterator[None]:
     """Restore random states and the model's buffers when the context ends. Meanwhile `timed` emits no metrics."""
     model, device = handler.model, None if handler.device is None else torch.device(handler.device)
     buffers = list(model.buffers()) if isinstance(model, torch.nn.Module) else []

@@ -76,7 +76,7 @@ class Frozen:
         )
 
 
-def weigh(model: Any) -> int:
+def parameter_bytes(model: Any) -> int:
     """Return the bytes of the model's parameters."""
     return sum(each.numel() * each.element_size() for each in model.parameters())
 

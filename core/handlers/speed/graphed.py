@@ -12,7 +12,7 @@ import torch
 from ....kernels.graphs import Graphs, Unrecorded, answer_of, record_rows
 from ....kernels.pipeline import record_images
 from ..images.fused_images import FusedImages, picture
-from .example_input import example_input, ours, untouched
+from .example_input import example_input, hooks_are_builtin, restore_state
 from .outputs_close import outputs_close
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def graph(handler: Any, config: Mapping[str, Any], batch_size: int) -> dict[str,
     try:
         if asked is not True:
             raise Unrecorded(f"cudaGraphs must be true or false, not {asked!r}")
-        with untouched(handler):
+        with restore_state(handler):
             note = _recorded(handler, config, sizes(handler, batch_size))
     except Exception as error:  # noqa: BLE001  a model or driver may raise anything, and the model runs without graphs
         note = f"none: {error if isinstance(error, Unrecorded) else f'{type(error).__name__}: {error}'}"
@@ -106,7 +106,8 @@ def _check(batch_of: Callable[[int], Any], made: Graphed, sizes: Sequence[int]) 
 
 def _fused(handler: Any) -> FusedImages | None:
     """Return the fused preprocessing whose result goes to the model unseen by the model author's code, or None."""
-    if not hasattr(handler, "_find_fusion") or not ours(handler, "preprocess", "combine", "inference", "handle"):
+    hooks = ("preprocess", "combine", "inference", "handle")
+    if not hasattr(handler, "_find_fusion") or not hooks_are_builtin(handler, *hooks):
         return None
     fused = handler._find_fusion().fused  # noqa: SLF001
     return fused if fused is not None and fused.plan.takes(3) and fused.device.type == "cuda" else None

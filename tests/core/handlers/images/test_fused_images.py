@@ -19,7 +19,7 @@ from torchvision.transforms import v2
 from torchserve.core.handlers.image_classifier import ImageClassifier
 from torchserve.core.handlers.images import fused_images
 from torchserve.core.handlers.images.fused_images import FusedImages, fusion
-from torchserve.core.handlers.images.pictures import opened
+from torchserve.core.handlers.images.pictures import open_picture
 from torchserve.core.handlers.object_detector import ObjectDetector
 from torchserve.core.handlers.vision import VisionHandler
 from torchserve.kernels.plan import read
@@ -247,4 +247,4 @@ def test_a_head_that_makes_something_else() -> None:
     processing = transforms.Compose([transforms.Lambda(lambda image: image.convert("RGBA")), transforms.ToTensor()])
     assert "its head makes no plain image of an RGB one" in fusion(processing, CPU).note
     fused = FusedImages(read(processing), CPU)
-    assert fused.batch([opened(encoded(photo(9, 9)))]) is None
+    assert fused.batch([open_picture(encoded(photo(9, 9)))]) is None

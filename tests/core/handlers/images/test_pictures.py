@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from torchserve.core.handlers.images import pictures
-from torchserve.core.handlers.images.pictures import Picture, channels, opened
+from torchserve.core.handlers.images.pictures import Picture, channels, open_picture
 from torchserve.kernels.jpeg import Jpeg
 
 
@@ -51,7 +51,7 @@ def rotated() -> Image.Exif:
 @pytest.mark.parametrize("subsampling", [0, 1, 2, "4:1:1"])
 def test_jpegs_to_the_last_bit(size: tuple[int, int], subsampling: Any, progressive: bool, quality: int) -> None:
     data = encoded(photo(*size), subsampling=subsampling, progressive=progressive, quality=quality)
-    assert torch.equal(opened(data).pixels(), as_pillow(data))
+    assert torch.equal(open_picture(data).pixels(), as_pillow(data))
 
 
 OTHERS = [
@@ -77,8 +77,8 @@ OTHERS = [
 
 @pytest.mark.parametrize("data", OTHERS)
 def test_other_kinds_as_pillow(data: bytes) -> None:
-    assert torch.equal(opened(data).pixels(), as_pillow(data))
-    assert torch.equal(opened(base64.b64encode(data).decode()).pixels(), as_pillow(data))
+    assert torch.equal(open_picture(data).pixels(), as_pillow(data))
+    assert torch.equal(open_picture(base64.b64encode(data).decode()).pixels(), as_pillow(data))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_channels(mode: str, count: int) -> None:
 
 def test_what_is_no_picture_is_left_alone() -> None:
     for value in ([[1.0]], None, 3, photo(2, 2)):
-        assert opened(value) is value
+        assert open_picture(value) is value
     assert channels(torch.zeros(1)) == 0
 
 
@@ -115,12 +115,12 @@ def test_torn_and_spoilt_jpegs_as_pillow(cut: int, spoilt: list[tuple[int, int]]
     for place, byte in spoilt:
         data[place] = byte
     torn = bytes(data[:cut])
-    assert outcome(lambda: opened(torn).pixels()) == outcome(lambda: as_pillow(torn))
+    assert outcome(lambda: open_picture(torn).pixels()) == outcome(lambda: as_pillow(torn))
 
 
 def test_a_torn_jpeg_is_shown_where_pillow_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    assert torch.equal(opened(WHOLE[:900]).pixels(), as_pillow(WHOLE[:900]))
+    assert torch.equal(open_picture(WHOLE[:900]).pixels(), as_pillow(WHOLE[:900]))
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -137,18 +137,18 @@ def jpeg_bomb(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("data", [bomb(30_000, 30_000), jpeg_bomb(60_000, 60_000)])
 def test_bombs_are_refused_by_their_headers(data: bytes) -> None:
     with pytest.raises(Image.DecompressionBombError, match="exceeds limit"):
-        opened(data)
+        open_picture(data)
 
 
 def test_large_ones_are_warned_about(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 48 - 1)
     with pytest.warns(Image.DecompressionBombWarning):
-        opened(WHOLE)
+        open_picture(WHOLE)
 
 
 def test_without_simplejpeg(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "decode_jpeg", None)
-    assert torch.equal(opened(WHOLE).pixels(), as_pillow(WHOLE))
+    assert torch.equal(open_picture(WHOLE).pixels(), as_pillow(WHOLE))
 
 
 def test_an_image_without_its_bytes() -> None:
@@ -177,7 +177,7 @@ ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"  # says that the co
 )
 def test_which_ones_a_device_may_decode(data: bytes, is_for_device: bool) -> None:
     """As it would: coloured, whole, and coded in the usual colours."""
-    picture = opened(data)
+    picture = open_picture(data)
     source = picture.for_device()
     assert isinstance(source, Jpeg) is is_for_device
     pixels = source.otherwise(ValueError("no")) if isinstance(source, Jpeg) else source

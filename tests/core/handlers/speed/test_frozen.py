@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from torchserve.core.handlers.speed.frozen import Frozen, Unfrozen, weigh
+from torchserve.core.handlers.speed.frozen import Frozen, Unfrozen, parameter_bytes
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
 
@@ -263,4 +263,4 @@ def test_the_model_stays_what_it_was() -> None:
     torch.testing.assert_close(model.state_dict(), before)
     model(ROW[None]).sum().backward()
     assert model.conv.weight.grad is not None
-    assert weigh(model) == 4 * (3 * 4 * 9 + 8)
+    assert parameter_bytes(model) == 4 * (3 * 4 * 9 + 8)
