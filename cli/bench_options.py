@@ -113,12 +113,14 @@ def _header(_context: click.Context, _option: click.Parameter, values: tuple[str
 
 def bench_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add all options of `torchserve bench`, benchmark-ab.py's names included, to a click command."""
-    for option in reversed((*_what(), *_how(), *_where(), *_of_ab())):
+    for option in reversed(
+        (*_payload_options(), *_load_options(), *_run_options(), *_output_options(), *_ab_options())
+    ):
         command = option(command)
     return target_options(command)
 
 
-def _what() -> tuple[Callable[..., Any], ...]:
+def _payload_options() -> tuple[Callable[..., Any], ...]:
     return (
         click.argument("model", required=False, shell_complete=complete_models),
         click.option(
@@ -158,7 +160,7 @@ def _what() -> tuple[Callable[..., Any], ...]:
     )
 
 
-def _how() -> tuple[Callable[..., Any], ...]:
+def _load_options() -> tuple[Callable[..., Any], ...]:
     seconds = click.FloatRange(0, min_open=True)
     return (
         click.option(
@@ -182,6 +184,12 @@ def _how() -> tuple[Callable[..., Any], ...]:
             help="Connections that send a request when the last one is answered (closed loop). Default:"
             f" {_CONCURRENCY}. With --rate: the most connections that are opened, default {_OPEN_MOST}.",
         ),
+    )
+
+
+def _run_options() -> tuple[Callable[..., Any], ...]:
+    seconds = click.FloatRange(0, min_open=True)
+    return (
         click.option("--seconds", type=seconds, default=10.0, show_default=True, help="Seconds to measure."),
         click.option(
             "-r",
@@ -221,7 +229,7 @@ def _how() -> tuple[Callable[..., Any], ...]:
     )
 
 
-def _where() -> tuple[Callable[..., Any], ...]:
+def _output_options() -> tuple[Callable[..., Any], ...]:
     file = click.Path(dir_okay=False, path_type=Path)
     return (
         click.option("--json", "as_json", type=file, help="File to write all figures to, as JSON."),
@@ -248,7 +256,7 @@ def _where() -> tuple[Callable[..., Any], ...]:
     )
 
 
-def _of_ab() -> tuple[Callable[..., Any], ...]:
+def _ab_options() -> tuple[Callable[..., Any], ...]:
     nothing: dict[str, Any] = {"hidden": True, "expose_value": False}
     return (
         click.option(
