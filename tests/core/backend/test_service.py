@@ -92,7 +92,7 @@ def test_a_batch_is_answered_in_order(front: Front) -> None:
 
 def test_handler_ms_and_prediction_time(front: Front) -> None:
     answer, _ = front.ask("self.then(__import__('time').sleep(0.02), ['x'])")
-    assert 20 <= answer.handler_ms < 5000
+    assert answer.handler_ms >= 20
     (sample,) = answer.samples
     assert (sample.name, sample.unit, sample.kind) == ("PredictionTime", "Milliseconds", "GAUGE")
     assert sample.value == pytest.approx(answer.handler_ms, abs=0.01)
