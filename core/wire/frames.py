@@ -30,7 +30,7 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import GenericAlias, MappingProxyType
-from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -47,6 +47,9 @@ _PREFIX: Final = struct.Struct("<4sIQ")
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _JOIN: Final = 4096  # bytes; bodies up to this are joined
 _SCRATCH: Final = 1 << 16
+_Head = tuple[M, Sequence[int], Sequence[tuple[int, Body]]]
+"""The message, the sizes of the bodies that follow it, and (index, body) of those in shared memory."""
+
 _NONE_SHARED: Final[Mapping[int, int]] = MappingProxyType({})
 
 
@@ -154,7 +157,8 @@ class FrameReader(Generic[M]):
         if available < head_size:
             return None
         head = self._heads.decode(self._scratch[self._start : self._start + head_size])
-        return self._begin_large(head, BodyReceiver(head.sizes), skip=head_size)
+        _, sizes, _ = head
+        return self._begin_large(head, BodyReceiver(sizes), skip=head_size)
 
     @property
     def pending(self) -> int:
@@ -188,33 +192,27 @@ class FrameReader(Generic[M]):
         head, self._head, self._receiver = self._head, None, None
         if head is None:
             return self._cut(memoryview(receiver.bodies[0]), copy=False)
-        return head.frame(receiver.bodies)
+        message, _, lent = head
+        return _frame(message, receiver.bodies, lent)
 
     def _cut(self, frame: memoryview, *, copy: bool) -> Frame[M]:
         """Return a frame that is complete in one buffer; its bodies are copies or views of that."""
         _, head_length, _ = _PREFIX.unpack_from(frame)
         at = _PREFIX.size + head_length
-        head = self._heads.decode(frame[:at])
+        message, sizes, lent = self._heads.decode(frame[:at])
         bodies: list[Body] = []
-        for size in head.sizes:
+        for size in sizes:
             body = frame[at : at + size]
             bodies.append(bytes(body) if copy else body)
             at += size
-        return head.frame(bodies)
+        return _frame(message, bodies, lent)
 
 
-class _Head(NamedTuple, Generic[M]):
-    """A decoded head: the message, the sizes of the bodies that follow, and (index, body) of those in shared memory."""
-
-    message: M
-    sizes: Sequence[int]
-    lent: Sequence[tuple[int, Body]]
-
-    def frame(self, bodies: list[Body]) -> Frame[M]:
-        """Return the frame with the bodies that followed; those in shared memory take their places among them."""
-        for index, body in self.lent:
-            bodies.insert(index, body)
-        return Frame(self.message, tuple(bodies))
+def _frame(message: M, bodies: list[Body], lent: Sequence[tuple[int, Body]]) -> Frame[M]:
+    """Return the frame with the bodies that followed; those in shared memory take their places among them."""
+    for index, body in lent:
+        bodies.insert(index, body)
+    return Frame(message, tuple(bodies))
 
 
 class _HeadDecoder(Generic[M]):
@@ -241,7 +239,7 @@ class _HeadDecoder(Generic[M]):
             sizes = [size for index, size in enumerate(sizes) if index not in shared]
         if sum(sizes) != total:
             raise FrameError(f"a frame's bodies add up to {sum(sizes)} bytes, its prefix says {total}")
-        return _Head(message, sizes, lent)
+        return message, sizes, lent
 
     def _borrow(self, sizes: Sequence[int], shared: Mapping[int, int]) -> list[tuple[int, Body]]:
         """Return (index, body) of the bodies in shared memory, ascending."""
