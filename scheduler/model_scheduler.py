@@ -154,15 +154,19 @@ class ModelScheduler:
             for job, item in zip(batch.jobs, items, strict=True):
                 _answer(job, Continue(item))
 
-    def finish(self, batch: Batch, outcomes: Sequence[object], *, seconds: float | None = None) -> None:
+    def finish(
+        self, batch: Batch, outcomes: Sequence[object], *, seconds: float | None = None, typical: bool = True
+    ) -> None:
         """Answer the jobs of a batch, in order; its runner is free again.
 
         An outcome that is an Exception fails its job; a `Continue` is a part of the answer, and in a continuous batch
-        its job goes on. `seconds` is what the batch took, if the runner knows better than the time that passed here.
+        its job goes on. `seconds` is what the batch took, if the runner knows better than the time that passed here; if
+        it is not `typical` of a batch of this size, as that of a batch whose jobs were run again one by one, it is not
+        recorded. Nor is it if all jobs failed.
         Ignored if the batch has ended. A wrong number of outcomes fails every job with OutcomeMismatch.
         """
         now = self._time()
-        if not self._end(batch, now, seconds, outcomes):
+        if not self._end(batch, now, seconds, outcomes, typical=typical):
             return
         # Before the answers: the worker computes the next batch while these are written.
         if self._batcher.queued or isinstance(self._batcher, SequenceBatcher):
@@ -240,7 +244,15 @@ class ModelScheduler:
 
     # ---- within
 
-    def _end(self, batch: Batch, now: float, seconds: float | None = None, outcomes: Sequence[object] = ()) -> bool:
+    def _end(
+        self,
+        batch: Batch,
+        now: float,
+        seconds: float | None = None,
+        outcomes: Sequence[object] = (),
+        *,
+        typical: bool = True,
+    ) -> bool:
         """Record that a batch has ended with these outcomes, or none if it broke; return False if it had before."""
         if self._batches.pop(batch.id, None) is None:
             return False
@@ -250,7 +262,7 @@ class ModelScheduler:
             continuing = [job for job, outcome in pairs if isinstance(outcome, Continue)]
             self._batcher.ended(batch, now, continuing=continuing)
             return True
-        worked = bool(outcomes) and not isinstance(outcomes[0], Exception)
+        worked = typical and any(not isinstance(outcome, Exception) for outcome in outcomes)
         begins = self._batcher.ended(batch, now, seconds, worked=worked)
         if begins is not None:
             begins.runner.batch_started(begins)

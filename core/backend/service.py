@@ -30,6 +30,7 @@ from ..wire.messages import CONTINUES_HEADER, DEFAULT_RESULT, Answer, Failure, L
 from .envelopes import enveloped
 from .failure import describe, detail, failure_of, sendable
 from .inputs import decode_rows, request_headers
+from .isolation import Rows, failed_row, repeatable, run_alone
 from .loader import EntryPoint, add_model_path, load_entry_point
 from .outputs import UnsupportedOutput, encode_value, http_status, make_result
 from .shared_memory import Outbox
@@ -50,6 +51,8 @@ class Service:
         self._outbox = outbox
         self._lock = threading.Lock()
         self._running: int | None = None
+        self._streamed = False  # whether the running batch has sent a piece of its answers
+        self._repeating = False  # whether its requests are run again, each alone
         self._load: Load
         self._context: Context
         self._entry: EntryPoint
@@ -145,10 +148,13 @@ class Service:
         context.send_partial = self._send_partial
         metrics.set_request_ids(context.request_ids)
         self._running = predict.batch
-        results: list[Result] = []
-        encoded: list[Body] = []
+        self._streamed = False
+        isolates = self._load.isolate_within > 0 and len(predict.rows) > 1
+        bodies = repeatable(bodies) if isolates else bodies
+        rows = Rows()
         took = 0.0
-        failure: Failure | None = None
+        repeated = False
+        started = time.perf_counter()
         try:
             data = decode_rows(predict.rows, bodies, decode=self._load.decode_input_request)
             started = time.perf_counter()
@@ -156,18 +162,41 @@ class Service:
                 output = yield self._entry(data, context)
             finally:
                 took = (time.perf_counter() - started) * 1000.0
-            results, encoded = self._results(output)
+            rows = self._results(output)
             metrics.add_time("PredictionTime", round(took, 2))
-            code, message = 200, ""
+            code, message, failure = 200, "", rows.failure
         except BaseException as error:  # noqa: BLE001  whatever a handler raises, SystemExit included, is an answer
             code, message, failure = self._failure(error)
-            if code == 200:  # TorchServe's answer to PredictionException(..., 200)
-                encoded = [b"error"] * len(predict.rows)
-        if all(result is DEFAULT_RESULT for result in results):
-            results = []
-        return Answer(predict.batch, code, message, tuple(results), took, metrics.take(), failure), encoded
+            if isolates and self._may_repeat(error):
+                metrics.take()  # what the batch has counted is counted again
+                until = started + self._load.isolate_within
+                rows = self._run_alone(predict, bodies, failed_row(code, message), until)
+                took = (time.perf_counter() - started) * 1000.0
+                code, message, failure, repeated = 200, "", rows.failure, True
+            elif code == 200:  # TorchServe's answer to PredictionException(..., 200)
+                rows = Rows(bodies=[b"error"] * len(predict.rows))
+        results = () if all(result is DEFAULT_RESULT for result in rows.results) else tuple(rows.results)
+        samples = (*rows.samples, *metrics.take())
+        return Answer(predict.batch, code, message, results, took, samples, failure, repeated), rows.bodies
 
-    def _results(self, output: Any) -> tuple[list[Result], list[Body]]:
+    def _may_repeat(self, error: BaseException) -> bool:
+        """Whether the requests of a batch that ended with `error` may be run again: none has had a piece of its answer,
+        and the handler neither wanted to end the process nor broke its contract for the batch as a whole.
+        """
+        return isinstance(error, Exception) and not isinstance(error, InvalidOutput) and not self._streamed
+
+    def _run_alone(self, predict: Predict, bodies: Sequence[Body], refused: tuple[Result, Body], until: float) -> Rows:
+        log.warning(
+            "model: %s, a batch of %d failed; its requests are run again one by one (isolateErrors)",
+            self._load.model_name, len(predict.rows),
+        )  # fmt: skip
+        self._repeating = True
+        try:
+            return run_alone(self.predict, predict, bodies, refused, until)
+        finally:
+            self._repeating = False
+
+    def _results(self, output: Any) -> Rows:
         processors = self._context.request_processor
         if not isinstance(output, list):
             raise InvalidOutput("Invalid model predict output", f"expected a list, got {type(output).__name__}")
@@ -183,6 +212,8 @@ class Service:
         """Tell the front which requests go on: those whose criterion, if the handler has any, is not to stop yet."""
         criteria = self._context.stopping_criteria
         for index, processor in enumerate(self._context.request_processor):
+            if isinstance(output[index], Exception):
+                continue
             if criteria:
                 stop = criteria[index](output[index])
                 if stop is not None:
@@ -190,15 +221,17 @@ class Service:
             elif processor.get_response_headers().get(CONTINUES_HEADER) == "true":
                 processor.add_response_property(CONTINUES_HEADER, "false")
 
-    def _encode(self, elements: Sequence[Any], code: int) -> tuple[list[Result], list[Body]]:
+    def _encode(self, elements: Sequence[Any], code: int) -> Rows:
         limit, literal = self._load.max_response_size, self._load.literal_non_finite
-        results: list[Result] = []
-        bodies: list[Body] = []
+        rows = Rows()
         for processor, element in zip(self._context.request_processor, elements, strict=True):
-            result, body = make_result(processor, encode_value(element, literal_non_finite=literal), limit, code)
-            results.append(result)
-            bodies.append(body)
-        return results, bodies
+            if isinstance(element, Exception):
+                status, message, failure = self._failure(element)
+                rows.add(*failed_row(status, message), failure)
+            else:
+                body = encode_value(element, literal_non_finite=literal)
+                rows.add(*make_result(processor, body, limit, code))
+        return rows
 
     def _failure(self, error: BaseException) -> tuple[int, str, Failure | None]:
         """Status, text and, unless the handler meant it, what its author should know."""
@@ -232,16 +265,19 @@ class Service:
         if len(elements) != expected:
             raise ValueError(f"an intermediate response has {len(elements)} elements for {expected} requests")
         try:
-            results, bodies = self._encode(elements, http_status(code))
+            rows = self._encode(elements, http_status(code))
         except UnsupportedOutput as error:
             raise ValueError(f"an intermediate response can't be sent: {error}") from error
-        oversize = next((result.error for result in results if result.error), None)
-        if oversize:
-            raise ValueError(oversize)
+        failed = next((result.error for result in rows.results if result.error), None)
+        if failed:
+            raise ValueError(failed)
         with self._lock:
             if self._running is None:
                 raise ValueError("an intermediate response came after the handler had returned")
-            self._send(encode(Partial(self._running, tuple(results)), bodies, self._place(bodies)))
+            if self._repeating:
+                raise ValueError("a request that is run again alone (isolateErrors) can't send intermediate responses")
+            self._streamed = True
+            self._send(encode(Partial(self._running, tuple(rows.results)), rows.bodies, self._place(rows.bodies)))
 
 
 class InvalidOutput(Exception):

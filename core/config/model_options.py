@@ -50,6 +50,7 @@ class ModelOptions:
     parallel: Parallel | None = None
     threads: int | None = None
     asynchronous: bool = False
+    isolate_errors: bool = False
     use_venv: bool = False
     job_ticket: bool = False
     continuous: bool = False
@@ -179,6 +180,7 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
     found["padded_batch_sizes"] = read_padded_sizes(config)
     found["parallel"] = parallel = read_parallel(config)
     found["asynchronous"] = _read_asynchronous(config, ranks=parallel.ranks if parallel else 0)
+    found["isolate_errors"] = _read_switch(config, "isolateErrors")
     found["use_venv"] = _read_switch(config, "useVenv")
     found["job_ticket"] = _read_switch(config, "useJobTicket")
     found["on_demand"] = _read_switch(config, "onDemand")
@@ -194,7 +196,19 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
     if found["asynchronous"] and (found["continuous"] or found.get("stateful")):
         log.warning("model-config.yaml: asyncCommunication is ignored, as each step of a batch follows the one before")
         found["asynchronous"] = False
+    if found["isolate_errors"] and (why := _never_repeated(found)):
+        log.warning("model-config.yaml: isolateErrors is ignored, as %s", why)
+        found["isolate_errors"] = False
     return found
+
+
+def _never_repeated(found: Mapping[str, Any]) -> str:
+    """Return why a batch of this model is never run again, request by request; "" if it may be."""
+    if found["parallel"] and found["parallel"].ranks:
+        return "torchrun's ranks run a batch together"
+    if found["continuous"] or found.get("stateful"):
+        return "each step of a batch follows the one before"
+    return "each request of an asynchronous handler is a batch of its own" if found["asynchronous"] else ""
 
 
 def _read_stateful(config: Mapping[str, Any]) -> Stateful:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 
 class PredictionException(Exception):
-    """An error that fails the whole batch: each request is answered `message` with HTTP status `error_code`."""
+    """An error that fails the whole batch: each request is answered `message` with HTTP status `error_code`.
+
+    Returned in the place of a request's result instead of raised, it is the answer to that request alone.
+    """
 
     def __init__(self, message: str, error_code: int = 500) -> None:
         self.message = message

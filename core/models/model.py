@@ -321,6 +321,7 @@ def _order(
         max_response_size=settings.max_response_size,
         metrics=metrics.declared,
         errors_in_response=settings.handler_errors_in_response,
+        isolate_within=options.response_timeout / 2 if options.isolate_errors else 0.0,
         literal_non_finite=settings.json_non_finite == "literal",
         asynchronous=options.asynchronous,
         continuous=options.continuous,

@@ -47,7 +47,8 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     failed answer's message has the traceback behind it. If `continuous`, rows without parts go on with what they began.
     `environment` is set before the handler is loaded. If `asynchronous`, the front sends further batches, of one row
     each, before the first is answered. With `literal_non_finite`, NaN and the infinities in a JSON answer are written
-    as TorchServe writes them: by words that are not JSON.
+    as TorchServe writes them: by words that are not JSON. Unless `isolate_within` is 0, the requests of a batch that
+    fails are run again, each alone: those whose turn comes within so many seconds from the batch's begin.
     """
 
     model_name: str
@@ -63,6 +64,7 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     metrics: tuple[Metric, ...] = ()
     asynchronous: bool = False
     errors_in_response: bool = False
+    isolate_within: float = 0.0
     continuous: bool = False
     environment: dict[str, str] = {}
     literal_non_finite: bool = False
@@ -143,6 +145,9 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
     With code 200 `results` has one entry per row, or none if every entry would be DEFAULT_RESULT. With any other code
     the whole batch failed: `message` is the answer to each of its requests, and `results` is empty. `handler_ms` is how
     long the handler took.
+
+    `failure` is also there if a request of the batch failed alone. If `repeated`, the requests were run again, each
+    alone.
     """
 
     batch: int
@@ -152,6 +157,7 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
     handler_ms: float
     samples: tuple[Sample, ...] = ()
     failure: Failure | None = None
+    repeated: bool = False
 
 
 ToBackend = Load | Predict

@@ -315,14 +315,17 @@ class Worker(asyncio.BufferedProtocol):
         self._observer.answering()
         if answer.code == 200:
             outcomes = outcomes_of(self._load, batch.jobs, replies(answer.results, bodies))
-            self._end(batch, outcomes, max(0.0, batch.handler_seconds - run.waited) + HANDING_OVER)
+            seconds = max(0.0, batch.handler_seconds - run.waited) + HANDING_OVER
+            self._end(batch, outcomes, seconds, typical=not answer.repeated)
         else:
             self._end(batch, [HandlerFailed(answer.message, answer.code)] * len(batch.jobs))
         self._observer.answered(self.name, batch, took * 1000.0, answer)
         if answer.failure is not None:
             self.failed = (time.time(), answer.failure)
 
-    def _end(self, batch: Batch, outcomes: Sequence[object], seconds: float | None = None) -> None:
+    def _end(
+        self, batch: Batch, outcomes: Sequence[object], seconds: float | None = None, *, typical: bool = True
+    ) -> None:
         """The outcomes of a batch that runs; then there is room for another, or, if it was the last, for the end."""
         for job in batch.jobs:
             self.release(job)
@@ -330,7 +333,7 @@ class Worker(asyncio.BufferedProtocol):
         self._runs.pop(batch.id).cancel()
         if full and not self.stopping and not self._leaving:
             self._open()
-        self._scheduler.finish(batch, outcomes, seconds=seconds)
+        self._scheduler.finish(batch, outcomes, seconds=seconds, typical=typical)
         if self._runs:
             return
         if self._finished is not None and not self._finished.done():

@@ -214,3 +214,29 @@ def test_what_a_batch_took_may_be_told(run: Run):
         assert worker.ids == ["a", "b", "c"]
 
     run(main())
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "typical", "recorded"),
+    [
+        ([1, 2], True, True),
+        ([1, 2], False, False),
+        ([ValueError(), 2], True, True),
+        ([1, ValueError()], True, True),
+        ([ValueError(), ValueError()], True, False),
+        ([ValueError(), 2], False, False),
+    ],
+)
+def test_which_batches_tell_what_their_size_takes(
+    run: Run, outcomes: list[object], typical: bool, recorded: bool
+) -> None:
+    async def main() -> None:
+        scheduler, worker, client = setup(batch_size=2)
+        scheduler.attach(worker)
+        client.send("ab")
+        await turn()
+        scheduler.finish(worker.batches[0], outcomes, seconds=5.0, typical=typical)
+        median = scheduler._batcher._runners.latency(worker).median(2)  # type: ignore[union-attr]
+        assert median == (5.0 if recorded else 0.0)
+
+    run(main())

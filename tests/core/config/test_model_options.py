@@ -142,7 +142,24 @@ def test_batches_whose_members_stay(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
-@pytest.mark.parametrize("key", ["continuousBatching", "sequenceBatching"])
+@pytest.mark.parametrize(
+    ("config", "ignored"),
+    [
+        ({}, None),
+        ({"continuousBatching": True}, "each step of a batch follows the one before"),
+        ({"sequenceBatching": True}, "each step of a batch follows the one before"),
+        ({"asyncCommunication": True}, "each request of an asynchronous handler is a batch of its own"),
+        ({"parallelType": "tp", "torchrun": {"nproc-per-node": 2}}, "torchrun's ranks run a batch together"),
+    ],
+)
+def test_whose_batches_may_be_run_again(
+    config: dict[str, Any], ignored: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert resolve({"isolateErrors": True} | config).isolate_errors is (ignored is None)
+    assert caplog.messages == ([f"model-config.yaml: isolateErrors is ignored, as {ignored}"] if ignored else [])
+
+
+@pytest.mark.parametrize("key", ["continuousBatching", "sequenceBatching", "isolateErrors"])
 def test_switches(key: str, caplog: pytest.LogCaptureFixture) -> None:
     assert resolve({key: False}) == PLAIN
     assert caplog.messages == []

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from torchserve.core.errors import HandlerFailed
 from torchserve.core.payload import Reply
-from torchserve.core.wire.messages import DEFAULT_RESULT, Result
-from torchserve.core.workers.outcomes import replies
+from torchserve.core.wire.messages import DEFAULT_RESULT, Load, Result
+from torchserve.core.workers.outcomes import outcomes_of, replies
+from torchserve.scheduler.job import Continue, Job
+
+from ..doubles import Sink
 
 
 def test_each_request_has_its_own() -> None:
@@ -23,3 +26,12 @@ def test_without_results_all_are_plain() -> None:
         == replies([DEFAULT_RESULT, DEFAULT_RESULT], [b"a", b"b"])
         == [Reply(b"a"), Reply(b"b")]
     )
+
+
+def test_a_request_that_fails_alone_ends_while_the_others_of_its_continuous_batch_go_on() -> None:
+    load = Load("m", "1.0", "/m", "svc", 2, continuous=True)
+    jobs = [Job(f"id{number}", None, Sink()) for number in range(2)]
+    results = [Result(503, "", None, (), "no"), Result(200, "", None, (("ts_stream_next", "true"),))]
+    failed, goes_on = outcomes_of(load, jobs, replies(results, [b"", b"piece"]))
+    assert isinstance(failed, HandlerFailed)
+    assert isinstance(goes_on, Continue)
