@@ -13,7 +13,7 @@ VARIABLE = "TORCHSERVE_VENV"
 VERSION = "0.12.0"
 # What TorchServe needs beyond its wheel's dependencies. setuptools 81 no longer has pkg_resources.
 _BESIDE = ("torch-model-archiver==0.12.0", "captum", "nvgpu", "pyyaml", "enum-compat", "requests", "setuptools<81")
-_FINISHED = ".save_figure"  # written last: an interrupted installation has none
+_FINISHED = ".finished"  # written last: an interrupted installation has none
 SAME = ("torch", "torchvision", "pillow", "numpy")
 
 

@@ -38,10 +38,10 @@ class NothingMeasured(click.ClickException):
 def bench(**given: Any) -> None:
     """Load MODEL of a running server and print what came of it, as Markdown.
 
-    With --rate the load comes when it comes (open loop), and latencies count from when a request was due; with
-    --concurrency each connection waits for its answer (closed loop), so a slow server is options less. Every answer is
-    checked. Exit status: 0; 1 if requests failed or the generator was late, so that the figures are not to be used;
-    2 if nothing was measured.
+    With --rate requests are sent on schedule (open loop), and latencies count from when a request was due. With
+    --concurrency each connection waits for its answer (closed loop), so a slow server is sent fewer requests. Every
+    answer is checked. Exit status: 0; 1 if requests failed or the generator was late, so that the figures are not to be
+    used; 2 if nothing was measured.
 
     \b
     torchserve bench mnist --input digit.png --rate 200 --slo-ms 50
