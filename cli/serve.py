@@ -115,6 +115,9 @@ async def _serve(
             companion_task.cancel()
         log.info("Stopping: accepted requests are finished first")
         server.controlplane.begin_drain()
+        if settings.drain_delay:
+            log.info("Accepting connections for another %d s (drain_delay)", settings.drain_delay)
+            await asyncio.sleep(settings.drain_delay)
         await front.drain(DRAIN)
     finally:
         if renewing is not None:

@@ -64,11 +64,11 @@ class ArrivingBody(asyncio.BufferedProtocol):
         """Note that nothing arrives any more."""
         self._arrival.__exit__(None, None, None)
 
-    def late(self, now: float, limits: Limits) -> str | None:
-        """Return why this body has taken too long, if it has."""
+    def late(self, now: float, limits: Limits, idle: float) -> str | None:
+        """Return why this body has taken too long, if it has; `idle` seconds may pass between two pieces of it."""
         spent = now - self._began
         too_slow = spent > limits.body_grace + self.received / limits.body_rate
-        if now - self._last <= limits.body_idle and not too_slow:
+        if now - self._last <= idle and not too_slow:
             return None
         return f"The request body came too slowly: {self.received} of {self._length} bytes in {spent:.1f} s."
 

@@ -14,6 +14,8 @@ from typing import Any, TypeAlias, cast
 from aiohttp import web
 from aiohttp.http import RawRequestMessage
 
+from ..core.errors import SlowRequest
+from ..core.payload import Reply
 from .errors import InvalidMessage, error_reply
 from .ids import fresh_id
 from .outlet import Sent, write
@@ -57,7 +59,17 @@ class Connection(web.RequestHandler):
     `_ahead` for the next turn. The transport reads nothing meanwhile.
     """
 
-    __slots__ = ("_ahead", "_broken", "_complaints", "_going_on", "_refused", "_services", "received", "unsent")
+    __slots__ = (
+        "_ahead",
+        "_broken",
+        "_complaints",
+        "_going_on",
+        "_late_head",
+        "_refused",
+        "_services",
+        "received",
+        "unsent",
+    )
 
     def __init__(self, acceptor: Acceptor, services: Services, complaints: Complaints) -> None:
         limits = services.limits
@@ -78,6 +90,7 @@ class Connection(web.RequestHandler):
         self._ahead = b""  # bytes that are not parsed yet
         self._going_on = False  # whether their turn is scheduled
         self._refused = False  # whether what comes is of no interest any more
+        self._late_head: asyncio.TimerHandle | None = None
         self.received = 0
         self.unsent: Unsent | None = None
 
@@ -90,6 +103,7 @@ class Connection(web.RequestHandler):
         if self.unsent is not None:
             self.unsent.close()
             self.unsent = None
+        self._head_is_whole()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -110,6 +124,34 @@ class Connection(web.RequestHandler):
             super()._pause_transport_reading()
         elif not self._refused:
             self._feed(data)
+            if self._messages or not self._between_requests:
+                self._head_is_whole()
+            elif self._late_head is None and data.strip(b"\r\n"):
+                self._late_head = self._loop.call_later(self._services.limits.head, self._refuse_slow_head)
+
+    @property
+    def _between_requests(self) -> bool:
+        """Whether what comes now is a head. aiohttp's `_waiter` is there only where it waits for a request."""
+        return self._waiter is not None or self._request_count == 0
+
+    def _head_is_whole(self) -> None:
+        if self._late_head is not None:
+            self._late_head.cancel()
+            self._late_head = None
+
+    def _refuse_slow_head(self) -> None:
+        self._late_head = None
+        transport = self.transport
+        if transport is None or self._messages or not self._between_requests:
+            return
+        self._complaints.note(self.peername, None)
+        limit = self._services.limits.head
+        error = SlowRequest(f"The head of the request came too slowly: it was not whole after {limit:g} s.")
+        self._answer_no_request(transport, error_reply(error))
+        self.refuse()
+        if transport.can_write_eof():
+            transport.write_eof()
+        self._loop.call_later(self._services.limits.linger, self.force_close)
 
     def _feed(self, data: bytes) -> None:
         """Parse `data` as far as this turn's time goes, and aiohttp has room for what comes of it."""
@@ -165,6 +207,11 @@ class Connection(web.RequestHandler):
             request.content.set_exception(web.RequestPayloadError("malformed body"))
 
     @property
+    def more(self) -> bool:
+        """Whether another request is here, behind the one that is being answered."""
+        return bool(self._messages) and not self._refused
+
+    @property
     def busy(self) -> bool:
         """Whether a request is here that has no answer yet; aiohttp's `_waiter` is there only between two requests."""
         return self.transport is not None and (bool(self._messages) or self._waiter is None or bool(self._ahead))
@@ -174,12 +221,16 @@ class Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answer what the parser refused (400), or what aiohttp itself could not finish."""
         self._complaints.note(self.peername, exc)
-        head = Head("GET", "/bad-request", (), self.peername, keep_alive=False)
         reply = error_reply(InvalidMessage() if status == 400 else exc or RuntimeError(message))
-        self._services.answered(head, reply.status)
-        if request.transport is not None:
-            write(request.transport, answer_buffers(reply, fresh_id(), head, self._services.letterhead, keep=False))
+        self._answer_no_request(request.transport, reply)
         return Sent(keep_alive=False).as_response()
+
+    def _answer_no_request(self, transport: asyncio.Transport | None, reply: Reply) -> None:
+        """Write an answer to what could not be read as a request, and the line of the access log for it."""
+        head = Head("GET", "/bad-request", (), self.peername, keep_alive=False)
+        self._services.answered(head, reply.status)
+        if transport is not None:
+            write(transport, answer_buffers(reply, fresh_id(), head, self._services.letterhead, keep=False))
 
     def log_exception(self, *_args: Any, **kwargs: Any) -> None:
         self._complaints.note(self.peername, kwargs.get("exc_info"))

@@ -21,7 +21,6 @@ from .connection import Connection
 from .cors import is_preflight, preflight
 from .errors import InvalidMessage, error_reply
 from .ids import fresh_id
-from .limits import Limits
 from .outlet import Sent, half_close
 from .predict import CLIENT_GONE, Prediction, answer_buffers
 from .reply import PLAIN
@@ -49,6 +48,7 @@ class Door:
         self._table = Table(chosen)
         self._predicts = "inference" in chosen
         self._work: set[asyncio.Future[Reply]] = set()
+        self._clocks: set[asyncio.Timeout] = set()  # of the bodies that are on their way
         self.active = 0
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -73,6 +73,13 @@ class Door:
             self.active -= 1
         return Sent(keep).as_response()
 
+    def drain(self) -> None:
+        """End the bodies that make no progress sooner: the server is about to stop."""
+        soon = asyncio.get_running_loop().time() + self._limits.drain_idle
+        for clock in self._clocks:
+            if not clock.expired():
+                clock.reschedule(min(clock.when() or soon, soon))
+
     @property
     def working(self) -> int:
         """Management work that goes on although its client has left."""
@@ -83,7 +90,7 @@ class Door:
     ) -> bool:
         if connection.unsent is None:
             raise ConnectionResetError
-        outlet = UnsentOutlet(connection.unsent)
+        outlet = UnsentOutlet(connection, connection.unsent)
         prediction = Prediction(self._services, Asked(head, self._reach), outlet)
         prediction.open(unread=not content.is_eof())
         try:
@@ -107,7 +114,7 @@ class Door:
                 with prediction.expect() as arrival:
                     if prediction.asked.awaits_continue:
                         transport.write(_CONTINUE)
-                    body = await read_body(content, connection, self._limits, arrival)
+                    body = await self._read_body(content, connection, arrival)
         except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
             if transport.is_closing():
                 prediction.abandon()
@@ -130,7 +137,7 @@ class Door:
                 transport.write(_CONTINUE)
             if unread:
                 with self._services.dataplane.expect("", None) as arrival:
-                    body = await read_body(content, connection, self._limits, arrival)
+                    body = await self._read_body(content, connection, arrival)
             else:
                 body = content.read_nowait()
             unread = False
@@ -145,7 +152,8 @@ class Door:
                 self._services.answered(head, CLIENT_GONE, perf_counter() - started)
                 raise ConnectionResetError from None
             reply = error_reply(as_ours(error))
-        keep = head.keep_alive and not self._services.draining and not unread
+        ends = self._services.draining and not connection.more
+        keep = head.keep_alive and not ends and not unread
         request_id = fresh_id()
         self._services.answered(head, reply.status, perf_counter() - started, request_id)
         buffers = answer_buffers(reply, request_id, head, self._services.letterhead, keep=keep)
@@ -175,6 +183,41 @@ class Door:
             guard.check(route.scope, fields)
         return endpoint, params
 
+    async def _read_body(self, content: StreamReader, connection: Connection, arrival: Arrival) -> bytes:
+        """Return the rest of a body, which `arrival` counts as it comes.
+
+        Raises TooLarge, ServerFull, SlowRequest, InvalidMessage, and ConnectionError if the client leaves.
+        """
+        loop, limits = asyncio.get_running_loop(), self._limits
+        began = loop.time()
+        pieces: list[bytes] = []
+        size = 0
+        wire = connection.received
+        connection.break_body()
+        clock = asyncio.timeout_at(began + (limits.drain_idle if self._services.draining else limits.body_idle))
+        try:
+            async with clock:
+                self._clocks.add(clock)
+                while not content.at_eof():
+                    piece = await content.readany()
+                    if not piece:
+                        continue
+                    pieces.append(piece)
+                    size += len(piece)
+                    check_size(size, limits.max_request_size)
+                    arrival.grow(len(piece))
+                    if connection.received - wire - size > size // 2 + limits.chunk_slack:
+                        raise InvalidMessage  # a flood of tiny chunks: each costs far more time than its bytes
+                    too_slow = began + limits.body_grace + size / limits.body_rate
+                    idle = limits.drain_idle if self._services.draining else limits.body_idle
+                    clock.reschedule(min(loop.time() + idle, too_slow))
+        except TimeoutError:
+            spent = loop.time() - began
+            raise SlowRequest(f"The request body came too slowly: {size} bytes in {spent:.1f} s.") from None
+        finally:
+            self._clocks.discard(clock)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
     async def _see_through(self, work: Awaitable[Reply]) -> Reply:
         """Management goes on when its client leaves: half a registration would be worse than one nobody reads of."""
         task = asyncio.ensure_future(work)
@@ -191,14 +234,19 @@ class Door:
 class UnsentOutlet:
     """predict.Outlet of a connection that aiohttp reads. `ended` is awaited until the last bytes are handed over."""
 
-    __slots__ = ("_over", "_unsent", "_waiter", "keep", "until_taken")
+    __slots__ = ("_connection", "_over", "_unsent", "_waiter", "keep", "until_taken")
 
-    def __init__(self, unsent: Unsent) -> None:
+    def __init__(self, connection: Connection, unsent: Unsent) -> None:
+        self._connection = connection
         self._unsent = unsent
         self.until_taken = unsent.until_taken
         self._waiter: asyncio.Future[None] | None = None
         self._over = False
         self.keep = False
+
+    @property
+    def more(self) -> bool:
+        return self._connection.more
 
     @property
     def full(self) -> bool:
@@ -217,36 +265,6 @@ class UnsentOutlet:
         if not self._over:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-
-
-async def read_body(content: StreamReader, connection: Connection, limits: Limits, arrival: Arrival) -> bytes:
-    """Return the rest of a body, which `arrival` counts as it comes.
-
-    Raises TooLarge, ServerFull, SlowRequest, InvalidMessage, and ConnectionError if the client leaves.
-    """
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    pieces: list[bytes] = []
-    size = 0
-    wire = connection.received
-    connection.break_body()
-    try:
-        async with asyncio.timeout_at(began + limits.body_idle) as clock:
-            while not content.at_eof():
-                piece = await content.readany()
-                if not piece:
-                    continue
-                pieces.append(piece)
-                size += len(piece)
-                check_size(size, limits.max_request_size)
-                arrival.grow(len(piece))
-                if connection.received - wire - size > size // 2 + limits.chunk_slack:
-                    raise InvalidMessage  # a flood of tiny chunks: each costs far more time than its bytes
-                too_slow = began + limits.body_grace + size / limits.body_rate
-                clock.reschedule(min(loop.time() + limits.body_idle, too_slow))
-    except TimeoutError:
-        raise SlowRequest(f"The request body came too slowly: {size} bytes in {loop.time() - began:.1f} s.") from None
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _part(

@@ -88,13 +88,17 @@ class Front:
             log.info("%s API bind to: %s", face.capitalize(), listener)
 
     async def drain(self, timeout: float) -> bool:
-        """Accept no new connection, answer what has arrived, close each connection behind its answer.
+        """Accept no new connection, answer what has arrived, close each connection behind its last answer.
 
-        Returns whether all was answered within `timeout` seconds. Idle connections stay until `stop`: a request that
-        is on its way on one of them is answered too.
+        A body, or an answer, that makes no progress for `drain_idle` seconds is given up meanwhile. Returns whether all
+        was answered within `timeout` seconds. Idle connections stay until `stop`: a request that is on its way on one
+        of them is answered too.
         """
         self._services.draining = True
         self._close_servers()
+        for each in (*self._doors, *self._lean):
+            each.drain()
+        self._services.unsent.drain(self._services.limits.drain_idle)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         while self._busy():

@@ -101,8 +101,9 @@ class Lean(asyncio.Protocol):
         # What was sent ahead comes first, and nothing is read while the client leaves answers unread.
         if self._prediction is not None or self._rest or (self._unsent is not None and self._unsent.waiting):
             self._rest += data
-            if self._transport is not None and len(self._rest) > _LONGEST_HEAD:
-                self._transport.pause_reading()  # a client may send its next request early, not its next hundred
+            # A client may send its next request early, not its next hundred; in a drain, what is here already.
+            if self._transport is not None and (len(self._rest) > _LONGEST_HEAD or self._acceptor.services.draining):
+                self._transport.pause_reading()
         else:
             self._read(data)
 
@@ -181,6 +182,7 @@ class Lean(asyncio.Protocol):
     def _hand_over(self, transport: asyncio.Transport, data: bytes) -> None:
         """From here on the connection is aiohttp's, which sees the request as it came."""
         self._leave()
+        transport.resume_reading()
         protocol = self._acceptor.full()
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
@@ -210,6 +212,10 @@ class Lean(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._next)
 
     @property
+    def more(self) -> bool:
+        return bool(self._rest)
+
+    @property
     def full(self) -> bool:
         return self._unsent is not None and self._unsent.full
 
@@ -218,11 +224,12 @@ class Lean(asyncio.Protocol):
             self._unsent.until_taken(remaining, go_on)
 
     def _end(self, transport: asyncio.Transport) -> None:
-        if self._unread:
+        if self._unread or not transport.is_reading():
             # Closed at once, a client that still sends would be reset before it had read its answer.
             if transport.can_write_eof():
                 transport.write_eof()
             self._ended = True
+            transport.resume_reading()
             asyncio.get_running_loop().call_later(self._acceptor.services.limits.linger, transport.close)
         else:
             transport.close()
@@ -231,7 +238,8 @@ class Lean(asyncio.Protocol):
         taken = self._unsent is not None and not self._unsent.waiting
         if self._prediction is None and self._transport is not None and taken and self._rest:
             data, self._rest = self._rest, b""
-            self._transport.resume_reading()
+            if not self._acceptor.services.draining:
+                self._transport.resume_reading()
             self._read(data)
 
     # ---- time limits
@@ -249,7 +257,8 @@ class Lean(asyncio.Protocol):
         if self._transport is None:
             return
         if self._arrival is not None and self._prediction is not None:
-            late = self._arrival.late(now, limits)
+            idle = limits.drain_idle if self._acceptor.services.draining else limits.body_idle
+            late = self._arrival.late(now, limits, idle)
             if late:
                 self.refused(SlowRequest(late))
         elif self._prediction is None and now - self._since > limits.keep_alive:
@@ -278,6 +287,12 @@ class LeanAcceptor:
     @property
     def busy(self) -> bool:
         return any(connection.busy for connection in self.connections)
+
+    def drain(self) -> None:
+        """Look more often, as the limit of a body without progress is shorter from now on."""
+        self._interval = min(self._interval, self.services.limits.drain_idle / _SWEEPS)
+        self._timer.cancel()
+        self._sweep()
 
     def close(self) -> None:
         self._timer.cancel()

@@ -15,7 +15,8 @@ class Limits:
     max_headers: int = 128
     max_parts: int = 128  # of a multipart or url-encoded form
     max_parameters: int = 64 * 1024  # JSON of a management request
-    keep_alive: float = 75.0  # idle connection, and the time a client has for a request's head
+    keep_alive: float = 75.0  # a connection without a request
+    head: float = 30.0  # from the first byte of a request's head to its last
     handshake: float = 15.0  # of TLS, from the connection on
     body_idle: float = 30.0  # between two pieces of a body
     body_grace: float = 30.0  # before body_rate is looked at
@@ -25,5 +26,6 @@ class Limits:
     linger: float = 2.0  # reads what a refused client still sends, so that it gets to see the answer
     write_stall: float = 60.0  # a client that does not take its answer
     max_unsent_total: int = 512 * 1024 * 1024  # of all answers that their clients have not taken
+    drain_idle: float = 2.0  # while the server drains: between two pieces of a body, or of an answer that is taken
     worker_wait: float = 15.0  # for a client to take 1 MiB of a streamed answer, while its worker waits for that
     max_unsent: int = 16 * 1024 * 1024  # of a streamed answer; beyond it its worker waits

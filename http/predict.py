@@ -41,6 +41,11 @@ class Outlet(Protocol):
     def send(self, buffers: tuple[Body, ...], *, last: bool, keep: bool) -> None: ...
 
     @property
+    def more(self) -> bool:
+        """Whether another request is here, behind this one."""
+        ...
+
+    @property
     def full(self) -> bool:
         """Whether the client has more to take than a streamed answer may be ahead of it."""
         ...
@@ -183,7 +188,8 @@ class Prediction:
 
     def _keep(self, *, streamed: bool = False) -> bool:
         """Whether the connection outlives this answer. HTTP/1.0 knows no chunks: there it ends a streamed answer."""
-        return self.asked.head.keep_alive and not self._services.draining and (self.asked.head.http11 or not streamed)
+        ends = self._services.draining and not self._outlet.more
+        return self.asked.head.keep_alive and not ends and (self.asked.head.http11 or not streamed)
 
     def _framed(self, body: Body) -> tuple[Body, ...]:
         return (b"%x\r\n" % len(body), body, b"\r\n") if self.asked.head.http11 else (body,)

@@ -211,6 +211,13 @@ class UnsentTotal:
         if self._waiting:
             self._look_soon()
 
+    def drain(self, stall: float) -> None:
+        """From now on have each client take something every `stall` seconds."""
+        self._stall = min(self._stall, stall)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._look()
+
     def close(self) -> None:
         """Look no more."""
         if self._timer is not None:

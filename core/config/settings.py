@@ -168,6 +168,13 @@ class Settings:
         "how many workers a model version may be given, however they are asked for; default: 8 for each CPU core,"
         " and 64 at least",
     )
+    drain_delay: int = _key(
+        0,
+        _whole(0, 3600),
+        "how long new connections are still accepted after a stop began, while /health/ready and /ping say already that"
+        " the server is going",
+        unit="s",
+    )
     default_response_timeout: int = _key(120, _whole(1), "how long a worker may take over a batch", unit="s")
     default_startup_timeout: int = _key(120, _whole(1), "how long a worker may take to load its model", unit="s")
     unregister_model_timeout: int = _key(

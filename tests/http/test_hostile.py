@@ -18,7 +18,9 @@ from torchserve.http.limits import Limits
 from .doubles import SOON, FakeDataPlane, House, Sink, connect, head_and_body, house, until
 
 SMALL = Limits(max_request_size=1000, linger=0.2, chunk_slack=500, max_unsent=200_000)
-HASTY = replace(SMALL, keep_alive=0.5, body_idle=0.3, body_grace=0.3, body_rate=100, write_stall=0.3, worker_wait=0.3)
+HASTY = replace(
+    SMALL, keep_alive=0.5, head=0.4, body_idle=0.3, body_grace=0.3, body_rate=100, write_stall=0.3, worker_wait=0.3
+)
 OVER = "RequestEntityTooLargeException"
 WAYS = pytest.mark.parametrize("method", ["POST", "GET"])  # plain POSTs are read by lean.py, the others by aiohttp
 
@@ -185,14 +187,28 @@ async def test_a_dripping_body_is_408_although_it_is_never_idle(method: str) -> 
         assert json.loads(body)["message"].startswith("The request body came too slowly: ")
 
 
-@pytest.mark.parametrize("start", [b"", b"POST /pred"])
-async def test_a_silent_or_dripping_head_is_closed(start: bytes) -> None:
-    async with small_house(HASTY) as h, connect(h.port()) as (reader, writer):
-        writer.write(start)
-        dripping = asyncio.ensure_future(drip(writer, b"x" * 1000 if start else b""))
-        with suppress(ConnectionResetError):  # what it still sends finds nobody
-            assert await asyncio.wait_for(reader.read(), SOON) == b""
+async def test_a_client_that_says_nothing_is_left() -> None:
+    async with small_house(HASTY) as h, connect(h.port()) as (reader, _):
+        assert await asyncio.wait_for(reader.read(), SOON) == b""
+        assert h.log == []
+
+
+@WAYS
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("drips", [False, True])
+async def test_a_head_that_does_not_come_to_its_end_is_408(method: str, before: bool, drips: bool) -> None:
+    async with small_house(replace(HASTY, keep_alive=30.0)) as h, connect(h.port()) as (reader, writer):
+        if before:
+            writer.write(head("/predictions/m", "Content-Length: 0", method=method))
+            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), SOON)
+        writer.write(f"{method} /pred".encode())
+        dripping = asyncio.ensure_future(drip(writer, b"x" * 1000 if drips else b""))
+        lines, body = head_and_body(await asyncio.wait_for(reader.read(), SOON))
         dripping.cancel()
+        assert "408" in lines[0]
+        assert "connection: close" in lines
+        assert json.loads(body)["message"].startswith("The head of the request came too slowly: ")
+        assert h.log[-1].status == 408
 
 
 @WAYS

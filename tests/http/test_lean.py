@@ -331,7 +331,7 @@ async def test_a_drain_waits_for_half_a_body_until_its_time_is_up() -> None:
         assert "408" in lines[0]
 
 
-async def test_a_drain_answers_the_rest_of_a_body_and_nothing_behind_it() -> None:
+async def test_a_drain_answers_the_rest_of_a_body_and_what_is_here_behind_it() -> None:
     async with house() as h, connect(h.port()) as (reader, writer):
         writer.write(post("/predictions/m", b"ab", declared=4))
         await until(lambda: h.data.arriving)
@@ -339,10 +339,12 @@ async def test_a_drain_answers_the_rest_of_a_body_and_nothing_behind_it() -> Non
         await asyncio.sleep(0)
         writer.write(b"cd" + post("/predictions/m", b"more"))
         lines, body = await answer(reader)
-        assert ("connection: close" in lines, body) == (True, b"abcd")
+        assert body == b"abcd"
+        if "connection: close" not in lines:  # what is behind it had come when it was written
+            lines, body = await answer(reader)
+            assert ("connection: close" in lines, body) == (True, b"more")
         assert await asyncio.wait_for(reader.read(), SOON) == b""
         assert await drain
-        assert len(h.data.payloads) == 1
 
 
 async def test_a_drain_does_not_wait_for_idle_connections_and_still_answers_on_them() -> None:

@@ -33,7 +33,7 @@ class Recorder:
         if last:
             self.ends.append(keep)
 
-    full = False
+    full = more = False
 
     @property
     def bytes(self) -> bytes:

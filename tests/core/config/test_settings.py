@@ -45,6 +45,7 @@ OURS = {
     "scheduling_headers",
     "max_pending_bytes",
     "max_unsent_bytes",
+    "drain_delay",
     "max_workers_per_model",
     "package_folder",
     "token_error_status",
