@@ -104,14 +104,19 @@ def follow(path: Path) -> Path:
         os.close(link)
 
 
+def check_links(folder: Path) -> None:
+    """Raise NotTrusted if another user's link leads to what we write into `folder`; OSError if it isn't there."""
+    for each in (folder.absolute(), *folder.absolute().parents):
+        follow(each)
+
+
 def open_appending(path: Path) -> int:
     """Return a descriptor of a log file to append to, made if it isn't there. Raises NotTrusted, OSError.
 
     Whose file it is does not matter, since nothing of it is believed, nor that it is a device or a FIFO that somebody
     reads. But another user's link, at any place of the path, would have us write to a file of that user's choice.
     """
-    for parent in path.absolute().parents:
-        follow(parent)
+    check_links(path.parent)
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         target = follow(path)

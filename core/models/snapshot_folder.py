@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from ..trusted_file import NotTrusted, read_trusted
+from ..trusted_file import NotTrusted, check_links, read_trusted
 from .snapshot import NAME, Kind, Snapshot, created_at, is_whole, name_of
 
 KEEP = 20  # files; the older ones are removed
@@ -40,6 +40,7 @@ class SnapshotFolder:
         It counts as newer than all that are there, even if the clock was set back since.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        check_links(self.path)
         there = self._by_age()
         created = max(now, there[0][0] + 1) if there else now
         while (target := self.path / name_of(kind, created)).exists():

@@ -212,6 +212,18 @@ def test_a_fifo_among_the_snapshots_hangs_neither_start_nor_save(tmp_path: Path)
     assert (folder.newest(), len(folder.distrusted)) == (path, 1)
 
 
+@as_root
+def test_snapshots_are_not_written_where_a_link_of_another_user_leads(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "logs").symlink_to("etc")
+    folder = SnapshotFolder(tmp_path / "logs" / "config")
+    assert folder.write(Snapshot({}, SavedModels()), "snapshot", NOW).exists(), "our own link is meant"
+    os.lchown(tmp_path / "logs", OTHER, OTHER)
+    with pytest.raises(OSError, match="it is a symbolic link of user 54321"):
+        folder.write(Snapshot({}, SavedModels()), "snapshot", NOW + 5)
+    assert len(list((tmp_path / "etc" / "config").iterdir())) == 1
+
+
 def test_a_start_in_the_background_waits_for_no_fifo_among_the_logs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -164,3 +164,13 @@ def test_listing_in_pages(empty: LiveServer):
     assert [model["modelName"] for model in first["models"]] == ["a", "b"]
     rest = empty.manage("GET", f"/models?limit=2&next_page_token={first['nextPageToken']}").json
     assert rest == {"models": [{"modelName": "c", "modelUrl": "echo"}]}
+
+
+@pytest.mark.parametrize("name", ["a%00b", "a%0Ab", "a%1B%5B2J", "a%2Fb", "n" * 5000])
+def test_a_name_that_is_none_is_a_400_and_the_server_goes_on(empty: LiveServer, name: str) -> None:
+    """NUL hung the registration, and then the stop."""
+    for query in (f"url=echo&model_name={name}", f"url=echo&model_name={name}&initial_workers=1&synchronous=true"):
+        answer = empty.manage("POST", f"/models?{query}")
+        assert (answer.status, answer.json["type"]) == (400, "BadRequestException")
+        assert answer.json["message"].startswith("Invalid model name 'a" if name[0] == "a" else "Invalid model name 'n")
+    assert empty.manage("GET", "/models").json == {"models": []}
