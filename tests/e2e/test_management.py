@@ -166,7 +166,7 @@ def test_listing_in_pages(empty: LiveServer):
     assert rest == {"models": [{"modelName": "c", "modelUrl": "echo"}]}
 
 
-@pytest.mark.parametrize("name", ["a%00b", "a%0Ab", "a%1B%5B2J", "a%2Fb", "n" * 5000])
+@pytest.mark.parametrize("name", ["a%00b", "a%0Ab", "a%1B%5B2J", "a%2Fb", "n" * 3000])
 def test_a_name_that_is_none_is_a_400_and_the_server_goes_on(empty: LiveServer, name: str) -> None:
     """NUL hung the registration, and then the stop."""
     for query in (f"url=echo&model_name={name}", f"url=echo&model_name={name}&initial_workers=1&synchronous=true"):
