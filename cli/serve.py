@@ -29,12 +29,12 @@ from ..core.server import ModelServer
 from ..http.auth import Guard
 from ..http.cors import Cors
 from ..http.front import Front
-from ..http.limits import Limits
-from ..http.listener import Listener
-from ..http.renewal import Renewal
-from ..http.routes import Face
-from ..http.sites import Hosts
-from ..http.tls import Identity, server_context
+from ..http.message.limits import Limits
+from ..http.routing.route import Face
+from ..http.site_policy import Hosts
+from ..http.transport.cert_reload import Renewal
+from ..http.transport.listener import Listener
+from ..http.transport.tls import Identity, server_context
 from .background import Reporter
 from .environment import describe_environment
 from .own_names import own_names

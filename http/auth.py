@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 from ..core.errors import Broken
 from ..core.key_file import KeyFile
 from ..core.tokens import Kind, Renewable, Tokens
-from .errors import Challenged, InvalidKey
+from .message.errors import Challenged, InvalidKey
 
 # open: no key is asked for. token: the key that makes new keys.
 Scope: TypeAlias = Literal["open", "inference", "management", "token"]

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..core.payload import Reply
-from .reply import PHRASES
-from .request import Request
-from .services import Services
+from .app_context import Services
+from .message.reply import PHRASES
+from .message.request import Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, cast
 
 from ..core.errors import InvalidConfig
 from .accesslog import Entry
+from .app_context import Services
 from .auth import Guard
-from .connection import Acceptor
 from .cors import Cors
-from .door import Door
-from .gate import Gate
-from .lean import LeanAcceptor
-from .limits import Limits
-from .listener import BACKLOG, Bound, Listener, bind
-from .reply import PLAIN, Letterhead
-from .route import Face
-from .services import Services
-from .sites import Hosts, SitePolicy
+from .message.limits import Limits
+from .message.reply import PLAIN, Letterhead
+from .routes import ROUTES
+from .routing.route import Face
+from .routing.table import Table
+from .site_policy import Hosts, SitePolicy
+from .transport.aiohttp_handler import Door
+from .transport.aiohttp_protocol import Acceptor
+from .transport.fast_http import LeanAcceptor
+from .transport.listener import BACKLOG, Bound, Listener, bind
+from .transport.tls_listener import Gate
 
 if TYPE_CHECKING:
     from ..core.controlplane import ControlPlane
@@ -157,12 +159,13 @@ class Front:
     async def _bind(self, listener: Listener, faces: list[Face]) -> None:
         bound = await bind(listener, ", ".join(f"{face}_address" for face in faces))
         self._bound.append(bound)
-        acceptor = Acceptor(door := Door(self._services, faces, bound.reach), self._services)
+        table = Table(faces, ROUTES)
+        acceptor = Acceptor(door := Door(self._services, table, bound.reach), self._services)
         self._doors.append(door)
         self._acceptors.append(acceptor)
         factory: Callable[[], asyncio.BaseProtocol] = acceptor
         if "inference" in faces:
-            factory = lean = LeanAcceptor(acceptor, self._services, bound.reach)
+            factory = lean = LeanAcceptor(acceptor, self._services, table, bound.reach)
             self._lean.append(lean)
         while bound.sockets:
             self._servers.append(await self._serve(bound.sockets.pop(), factory, tls=listener.tls))

@@ -80,10 +80,10 @@ TABLE: dict[str, Row] = {
         f"{_BASE} core.tokens core.key_file core.dataplane core.registration core.controlplane core.metrics.store core.server",
         "aiohttp grpc multidict yarl orjson msgspec",
     ),
-    "http.tls": _row("core.errors", "cryptography"),
+    "http.transport.tls": _row("core.errors", "cryptography"),
     "cli": _row(
-        f"{_BASE} core.server core.config core.archive core.lint core.logs core.models.snapshot_folder http.auth http.cors http.front http.limits"
-        " http.listener http.renewal http.routes http.sites http.tls",
+        f"{_BASE} core.server core.config core.archive core.lint core.logs core.models.snapshot_folder http.auth http.cors http.front http.message.limits"
+        " http.transport.listener http.transport.cert_reload http.routing.route http.site_policy http.transport.tls",
         "click rich uvloop",
     ),
     "cli.loadgen": _row("core.config.address", "uvloop"),

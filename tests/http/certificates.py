@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509 import load_pem_x509_certificate
 from cryptography.x509.oid import NameOID
 
-from torchserve.http.tls import Identity, _self_signed, server_context
+from torchserve.http.transport.tls import Identity, _self_signed, server_context
 
 
 @cache

@@ -16,8 +16,8 @@ from torchserve.core.payload import Payload, Reply, Scheduled
 from torchserve.core.registration import RegisterRequest
 from torchserve.http.accesslog import Entry
 from torchserve.http.front import Front, Listener
-from torchserve.http.limits import Limits
-from torchserve.http.sites import Hosts
+from torchserve.http.message.limits import Limits
+from torchserve.http.site_policy import Hosts
 
 # Seconds that a test waits at most for what happens at once on a quiet machine. The limits of a front that end a
 # connection by themselves are longer by default: what they do is not taken for it.

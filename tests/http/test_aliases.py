@@ -9,10 +9,14 @@ import pytest
 
 from torchserve.core.payload import Payload, Reply
 from torchserve.http.front import Listener
-from torchserve.http.lean import read_plain
+from torchserve.http.routes import ROUTES
+from torchserve.http.routing.fast_head import fast_head
+from torchserve.http.transport.fast_http import read_plain
 
 from ..ports import kept_ports
 from .doubles import SOON, FakeDataPlane, House, Sink, connect, head_and_body, house
+
+HEADS = fast_head(ROUTES)
 
 FORM = "Content-Type: application/x-www-form-urlencoded"
 
@@ -143,14 +147,16 @@ async def test_a_merged_port_tells_predictions_from_management() -> None:
     ["/predictions/m", "/invocations?x=1", "/models/m/invoke", "/v1/models/m:predict?x", "/v2/models/a%20b/explain"],
 )
 def test_plain_aliases_take_the_short_way(path: str) -> None:
-    plain = read_plain(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi".encode(), None, 100)
+    plain = read_plain(HEADS, f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi".encode(), None, 100)
     assert plain is not None
     assert plain[0].target == path
 
 
 @pytest.mark.parametrize("path", ["/models?url=x", "/models/m", "/v1/models/m", "/v2/models", "/invocationsx", "/ping"])
 def test_management_does_not(path: str) -> None:
-    assert read_plain(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi".encode(), None, 100) is None
+    assert (
+        read_plain(HEADS, f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi".encode(), None, 100) is None
+    )
 
 
 async def test_every_row_of_a_form_can_be_streamed_back() -> None:

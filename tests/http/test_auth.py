@@ -17,9 +17,9 @@ from torchserve.core.key_file import KeyFile
 from torchserve.core.tokens import Tokens
 from torchserve.http.auth import Guard
 from torchserve.http.front import Listener
-from torchserve.http.limits import Limits
-from torchserve.http.route import ANY, Route
+from torchserve.http.message.limits import Limits
 from torchserve.http.routes import ROUTES
+from torchserve.http.routing.route import ANY, Route
 
 from ..ports import kept_ports
 from .doubles import FakeControlPlane, House, answer, connect, head_and_body, house, post

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from torchserve.core.errors import BadRequest
 from torchserve.core.payload import Part
-from torchserve.http.body import split_body
-from torchserve.http.limits import Limits
+from torchserve.http.message.body import split_body
+from torchserve.http.message.limits import Limits
 
 LIMITS = Limits()
 FORM = "multipart/form-data; boundary=XX"

@@ -9,8 +9,8 @@ import pytest
 
 from torchserve.core import errors
 from torchserve.core.errors import ServeError
-from torchserve.http.errors import KINDS, Challenged, InvalidMessage, error_reply, row
-from torchserve.http.request import BrokenEncoding
+from torchserve.http.message.errors import KINDS, Challenged, InvalidMessage, error_reply, row
+from torchserve.http.message.request import BrokenEncoding
 
 INTERNAL = "InternalServerException"
 TABLE = [

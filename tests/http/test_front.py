@@ -16,7 +16,7 @@ import pytest
 from torchserve.core.errors import InvalidConfig, QueueFull
 from torchserve.core.payload import Payload, Reply
 from torchserve.http.front import Listener
-from torchserve.http.limits import Limits
+from torchserve.http.message.limits import Limits
 
 from ..ports import kept_ports
 from .doubles import (

@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from torchserve.core.payload import Payload, Reply
-from torchserve.http.limits import Limits
+from torchserve.http.message.limits import Limits
 
 from .doubles import SOON, FakeDataPlane, House, Sink, connect, head_and_body, house, until
 

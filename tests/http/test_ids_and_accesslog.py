@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from torchserve.http.accesslog import Entry
-from torchserve.http.ids import fresh_id
+from torchserve.http.message.ids import fresh_id
 
 
 def test_ids_are_uuid4_and_all_different() -> None:

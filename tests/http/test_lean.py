@@ -12,8 +12,8 @@ from time import monotonic
 import pytest
 
 from torchserve.core.payload import Payload, Reply
-from torchserve.http.lean import Lean
-from torchserve.http.limits import Limits
+from torchserve.http.message.limits import Limits
+from torchserve.http.transport.fast_http import Lean
 
 from .doubles import SOON, FakeDataPlane, House, Sink, answer, connect, house, post, until
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from torchserve.http import lean
-from torchserve.http.lean import read_plain
+from torchserve.http.transport import fast_http as lean
+from torchserve.http.transport.fast_http import read_plain
 
 from .doubles import answer, connect, house, post
 

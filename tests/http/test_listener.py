@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from torchserve.core.errors import InvalidConfig
-from torchserve.http.listener import Listener, bind
+from torchserve.http.transport.listener import Listener, bind
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 from openapi_spec_validator import validate
 
 from torchserve.core.version import __version__
-from torchserve.http.openapi import document
-from torchserve.http.route import ANY, FACES, Face
+from torchserve.http.openapi.document import document
 from torchserve.http.routes import ROUTES
+from torchserve.http.routing.route import ANY, FACES, Face
 
 from .doubles import house
 

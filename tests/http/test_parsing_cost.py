@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from torchserve.core.errors import BadRequest
 from torchserve.core.payload import Part
-from torchserve.http.body import CHECKED, split_body, split_slowly
-from torchserve.http.limits import Limits
-from torchserve.http.urlencoded import SLICE, split_form
+from torchserve.http.message.body import CHECKED, split_body, split_slowly
+from torchserve.http.message.limits import Limits
+from torchserve.http.message.urlencoded import SLICE, split_form
 
 from .test_predict import Desk
 

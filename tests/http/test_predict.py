@@ -14,11 +14,13 @@ from torchserve.core.errors import HandlerFailed, QueueFull
 from torchserve.core.metrics.store import MetricStore
 from torchserve.core.payload import Body, Payload, Reply
 from torchserve.http.accesslog import Entry
-from torchserve.http.asked import Asked
-from torchserve.http.limits import Limits
-from torchserve.http.predict import Prediction
-from torchserve.http.request import Head
-from torchserve.http.services import Services
+from torchserve.http.app_context import Services
+from torchserve.http.message.limits import Limits
+from torchserve.http.message.request import Head
+from torchserve.http.predict.predict_request import read_request
+from torchserve.http.predict.prediction import Prediction
+from torchserve.http.routes import ROUTES
+from torchserve.http.routing.table import Table
 
 from .doubles import FakeControlPlane, FakeDataPlane, FakeMetrics, Sink, head_and_body
 
@@ -59,7 +61,11 @@ class Desk:
     def open(self, target: str = "/predictions/m", *headers: tuple[bytes, bytes], **options: object) -> Prediction:
         unread = bool(options.pop("unread", False))
         head = Head(cast(str, options.pop("method", "POST")), target, headers, ("1.2.3.4", 5), **options)  # type: ignore[arg-type]
-        prediction = Prediction(self.services, Asked(head, "loopback"), self.out)
+        found = Table({"inference"}, ROUTES).find_prediction(head.path())
+        assert found is not None
+        route, params = found
+        request = read_request(self.services, head, "loopback", route.codec, params)
+        prediction = Prediction(self.services, request, self.out)
         prediction.open(unread=unread)
         return prediction
 
@@ -135,7 +141,6 @@ def test_an_answer_is_sent_counted_and_logged_once() -> None:
 @pytest.mark.parametrize(
     ("target", "status", "kind"),
     [
-        ("/predictions/", 404, "ResourceNotFoundException"),
         ("/predictions/nobody", 404, "ModelNotFoundException"),
         ("/predictions/m/9", 404, "ModelVersionNotFoundException"),
         ("/predictions/%zz", 403, "IllegalArgumentException"),
@@ -164,7 +169,7 @@ def test_errors_leave_the_connection_open_when_the_body_was_read(error: Exceptio
 
 def test_an_error_before_the_body_was_read_closes() -> None:
     desk = Desk()
-    prediction = desk.open("/predictions/", unread=True)
+    prediction = desk.open("/predictions/m%", unread=True)
     assert prediction.over
     assert "connection: close" in desk.answer()[0]
     assert desk.out.ends == [False]

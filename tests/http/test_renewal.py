@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from torchserve.http.renewal import Renewal
-from torchserve.http.tls import Identity, _self_signed, server_context
+from torchserve.http.transport.cert_reload import Renewal
+from torchserve.http.transport.tls import Identity, _self_signed, server_context
 
 from .test_tls import ping, tls_house
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchserve.core.payload import Reply
-from torchserve.http.reply import encode_head, head_fields, json_reply, reply_head, stream_head
+from torchserve.http.message.reply import encode_head, head_fields, json_reply, reply_head, stream_head
 
 ID = "0b2a7f0e-1111-4222-8333-444455556666"
 FIXED = [

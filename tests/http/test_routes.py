@@ -7,10 +7,12 @@ from functools import partial
 import pytest
 
 from torchserve.core.errors import MethodNotAllowed, RouteNotFound
-from torchserve.http import health, inference, management, metrics, openapi
-from torchserve.http.request import BrokenEncoding
-from torchserve.http.route import Face
-from torchserve.http.routes import ROUTES, Table
+from torchserve.http.api import health, inference, management, metrics
+from torchserve.http.message.request import BrokenEncoding
+from torchserve.http.openapi import document as openapi
+from torchserve.http.routes import ROUTES
+from torchserve.http.routing.route import Face
+from torchserve.http.routing.table import Table
 
 ALL: set[Face] = {"inference", "management", "metrics"}
 
@@ -37,7 +39,7 @@ ALL: set[Face] = {"inference", "management", "metrics"}
     ],
 )
 def test_found(method: str, path: str, endpoint: object, params: dict[str, str]) -> None:
-    assert Table(ALL).find(method, path)[:2] == (endpoint, params)
+    assert Table(ALL, ROUTES).find(method, path)[:2] == (endpoint, params)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,7 @@ def test_found(method: str, path: str, endpoint: object, params: dict[str, str])
 def test_a_document_is_made_of_the_rows_of_its_listener(
     method: str, path: str, document: object, params: dict[str, str], faces: set[Face]
 ) -> None:
-    endpoint, found, _ = Table(faces).find(method, path)
+    endpoint, found, _ = Table(faces, ROUTES).find(method, path)
     assert isinstance(endpoint, partial)
     assert (endpoint.func, found) == (document, params)
     assert endpoint.args == (tuple(route for route in ROUTES if route.face in faces),)
@@ -68,6 +70,7 @@ def test_a_document_is_made_of_the_rows_of_its_listener(
         ("PATCH", "/models", MethodNotAllowed),
         ("GET", "/models/m/1.0/set-default", MethodNotAllowed),
         ("GET", "/nothing", RouteNotFound),
+        ("POST", "/predictions/", RouteNotFound),
         ("GET", "/models/m/1.0/other", RouteNotFound),
         ("GET", "/ping/x", RouteNotFound),
         ("GET", "*", RouteNotFound),
@@ -79,13 +82,13 @@ def test_a_document_is_made_of_the_rows_of_its_listener(
 )
 def test_refused(method: str, path: str, error: type[Exception]) -> None:
     with pytest.raises(error):
-        Table(ALL).find(method, path)
+        Table(ALL, ROUTES).find(method, path)
 
 
 @pytest.mark.parametrize(("face", "path"), [("inference", "/models"), ("management", "/ping"), ("metrics", "/models")])
 def test_a_face_has_only_its_own_routes(face: Face, path: str) -> None:
     with pytest.raises(RouteNotFound):
-        Table({face}).find("GET", path)
+        Table({face}, ROUTES).find("GET", path)
 
 
 def test_every_row_is_documented_and_unique() -> None:

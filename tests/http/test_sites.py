@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchserve.core.errors import ForeignSite
-from torchserve.http.request import Head
-from torchserve.http.sites import Hosts, Reach, SitePolicy
+from torchserve.http.message.request import Head
+from torchserve.http.site_policy import Hosts, Reach, SitePolicy
 
 FACES = ("inference", "management", "metrics", "some later one")
 METHODS = ("GET", "POST", "PUT", "DELETE", "OPTIONS")

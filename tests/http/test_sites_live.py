@@ -14,7 +14,7 @@ import pytest
 from torchserve.http.auth import Guard
 from torchserve.http.cors import Cors
 from torchserve.http.front import Listener
-from torchserve.http.sites import Hosts
+from torchserve.http.site_policy import Hosts
 
 from ..ports import kept_ports
 from .doubles import SOON, FakeControlPlane, House, answer, connect, head_and_body, house
@@ -198,7 +198,7 @@ async def test_each_head_of_a_connection_is_looked_at(way: tuple[str, str, str])
 
 
 async def test_the_log_says_once_what_to_set(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING, "torchserve.http.refusals")
+    caplog.set_level(logging.WARNING, "torchserve.http.refusal_log")
     async with house(hosts=Hosts()) as h:
         for _ in range(3):
             assert await refused(h, raw("GET /metrics", "", "Host: gpu7.example.com:8082\r\n"), "metrics")

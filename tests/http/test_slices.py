@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from torchserve.http.connection import _SLICE, Acceptor, Connection
-from torchserve.http.limits import Limits
+from torchserve.http.message.limits import Limits
+from torchserve.http.transport.aiohttp_protocol import _SLICE, Acceptor, Connection
 
 from .doubles import connect, head_and_body, house
 from .test_hostile import SOON, chunk, head

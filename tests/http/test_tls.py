@@ -25,8 +25,8 @@ from cryptography.x509 import load_pem_x509_certificate
 
 from torchserve.core.errors import InvalidConfig
 from torchserve.http.front import Listener
-from torchserve.http.limits import Limits
-from torchserve.http.tls import Identity, server_context
+from torchserve.http.message.limits import Limits
+from torchserve.http.transport.tls import Identity, server_context
 
 from . import certificates
 from .doubles import SOON, House, connect, head_and_body, house, until
@@ -115,7 +115,7 @@ def broken(folder: Path) -> dict[str, tuple[Identity, str]]:
     (folder / "locked.pem").write_bytes(locked)
     (folder / "junk.pem").write_text("junk")
     (folder / "store.p12").write_bytes(certificates.keystore("changeit"))
-    from torchserve.http.tls import _self_signed
+    from torchserve.http.transport.tls import _self_signed
 
     (folder / "stranger.pem").write_bytes(_self_signed().partition(b"-----BEGIN CERTIFICATE")[0])
     return {
@@ -219,7 +219,7 @@ async def test_a_client_that_leaves_before_its_first_byte() -> None:
 async def test_without_file_descriptors_it_waits_for_some(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("torchserve.http.gate._PAUSE", 0.05)
+    monkeypatch.setattr("torchserve.http.transport.tls_listener._PAUSE", 0.05)
     async with tls_house() as h:
         waiting = socket.create_connection(("127.0.0.1", h.port()))
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -12,7 +12,7 @@ import pytest
 
 from torchserve.core.payload import Payload, Reply
 from torchserve.http.front import Listener
-from torchserve.http.limits import Limits
+from torchserve.http.message.limits import Limits
 
 from . import certificates
 from .doubles import SOON, FakeDataPlane, House, Sink, head_and_body, house, until

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from torchserve.core.payload import Payload, Reply
-from torchserve.http.limits import Limits
+from torchserve.http.message.limits import Limits
 
 from .doubles import SOON, FakeDataPlane, House, Sink, answer, connect, house, post, until
 

@@ -1,0 +1,1 @@
+"""The endpoints of the inference, management and metrics APIs, beside predictions."""

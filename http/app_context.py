@@ -1,0 +1,71 @@
+"""Services: what every route may call, and the one place where an answered request is counted and logged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import time
+from typing import TYPE_CHECKING
+
+from ..core.errors import BadRequest, ForeignSite
+from .accesslog import Entry, entry
+from .auth import Guard
+from .message.limits import Limits
+from .message.reply import PLAIN, Letterhead
+from .message.request import Head
+from .message.unsent_answers import UnsentTotal
+from .refusal_log import Refusals
+from .site_policy import Reach, SitePolicy
+
+if TYPE_CHECKING:
+    from ..core.controlplane import ControlPlane
+    from ..core.dataplane import DataPlane
+    from ..core.metrics.store import MetricStore
+
+
+@dataclass(slots=True)
+class Services:
+    """`access` gets one Entry per request and must not block. `decode_input` is the setting decode_input_request,
+    `scheduling_headers` that of its name; without `model_api` nothing can be registered or removed, without `guard`
+    no key is needed; `sites` says which web pages may call. `draining` closes every connection behind its answer.
+    """
+
+    dataplane: DataPlane
+    controlplane: ControlPlane
+    metrics: MetricStore
+    access: Callable[[Entry], None]
+    limits: Limits = field(default_factory=Limits)
+    decode_input: bool = True
+    scheduling_headers: bool = False
+    model_api: bool = True
+    guard: Guard | None = None
+    letterhead: Letterhead = PLAIN
+    sites: SitePolicy = SitePolicy()
+    draining: bool = False
+    unsent: UnsentTotal = field(init=False)
+    _refusals: Refusals = field(default_factory=Refusals)
+
+    def __post_init__(self) -> None:
+        self.unsent = UnsentTotal(self.limits)
+
+    def admit(self, head: Head, face: str, reach: Reach) -> None:
+        """Raise ForeignSite, and log it, if a web page that may not call the API `face` may be behind this head."""
+        try:
+            self.sites.check(head, face, reach)
+        except ForeignSite as error:
+            self._refusals.note(head.peer, error)
+            raise
+
+    def only_model(self) -> str:
+        """Return the model of a request that names none: the only one loaded at start. Raises BadRequest."""
+        name = self.dataplane.startup_model()
+        if name is None:
+            raise BadRequest("Parameter model_name is required.")
+        return name
+
+    def answered(self, head: Head, status: int, took: float = 0.0, request_id: str = "") -> None:
+        """Count and log a request that has its answer, `took` seconds after its head was read; `request_id` is what the
+        answer says in x-request-id.
+        """
+        self.metrics.request(status)
+        self.access(entry((time(), head.peer, head.method, head.target, status, took, head.http11, request_id)))

@@ -1,0 +1,123 @@
+"""The table that gives every error its HTTP status and TorchServe's name for it, and the JSON body of an error.
+
+Knows core's errors only; how an answer is written is reply.py's.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import secrets
+
+from msgspec.structs import replace
+
+from ...core.errors import (
+    AlreadyRegistered,
+    ArchiveExists,
+    ArchiveNotFound,
+    BadRequest,
+    Conflict,
+    DefaultVersionInUse,
+    DownloadFailed,
+    ForeignSite,
+    HandlerFailed,
+    InvalidArchive,
+    InvalidKey,
+    Kind,
+    ModelNotFound,
+    Overloaded,
+    PackagesFailed,
+    RequestExpired,
+    RouteNotFound,
+    ServeError,
+    VersionNotFound,
+    WorkerDied,
+    WorkersFailed,
+)
+from ...core.payload import Reply
+from .reply import json_reply
+from .request import BrokenEncoding
+
+log = logging.getLogger(__name__)
+
+_INTERNAL = "InternalServerException"
+_CHALLENGE = (("WWW-Authenticate", "Bearer"),)
+
+
+class Challenged(InvalidKey):
+    """The same, told by HTTP's own status for it: where token_error_status is 401."""
+
+
+# An error without a row of its own goes by its nearest base that has one, then by its kind.
+_ROWS: dict[type[ServeError], tuple[int, str]] = {
+    ModelNotFound: (404, "ModelNotFoundException"),
+    ArchiveNotFound: (404, "ModelNotFoundException"),
+    VersionNotFound: (404, "ModelVersionNotFoundException"),
+    RouteNotFound: (404, "ResourceNotFoundException"),
+    BadRequest: (400, "BadRequestException"),
+    InvalidKey: (400, "InvalidKeyException"),
+    Challenged: (401, "InvalidKeyException"),
+    ForeignSite: (403, "ForbiddenException"),
+    BrokenEncoding: (403, "IllegalArgumentException"),
+    InvalidArchive: (400, "InvalidModelException"),
+    PackagesFailed: (400, "ModelException"),
+    DownloadFailed: (400, "DownloadArchiveException"),
+    AlreadyRegistered: (409, "ConflictStatusException"),
+    ArchiveExists: (500, _INTERNAL),
+    DefaultVersionInUse: (403, "InvalidModelVersionException"),
+    Conflict: (409, "ConflictStatusException"),
+    RequestExpired: (504, "RequestTimeoutException"),
+}
+
+KINDS: dict[Kind, tuple[int, str]] = {
+    "not_found": (404, "ResourceNotFoundException"),
+    "invalid": (400, "BadRequestException"),
+    "conflict": (409, "ConflictStatusException"),
+    "denied": (405, "MethodNotAllowedException"),
+    "too_large": (413, "RequestEntityTooLargeException"),
+    "overloaded": (503, "ServiceUnavailableException"),
+    "expired": (408, "RequestTimeoutException"),
+    "broken": (500, _INTERNAL),
+}
+
+
+class InvalidMessage(BadRequest):
+    """What came is not HTTP. The text names no cause: that would send the attacker's own bytes back."""
+
+    def __init__(self) -> None:
+        super().__init__("Invalid HTTP message.")
+
+
+def row(error: ServeError) -> tuple[int, str]:
+    """Status and TorchServe's type of an error."""
+    if isinstance(error, HandlerFailed):
+        return (error.status if 200 <= error.status <= 599 else 500), _INTERNAL
+    if isinstance(error, (WorkerDied, WorkersFailed)):
+        return (507 if error.out_of_memory else 500), _INTERNAL
+    for base in type(error).__mro__:
+        found = _ROWS.get(base)
+        if found is not None:
+            return found
+    return KINDS[error.kind]
+
+
+def error_reply(error: BaseException) -> Reply:
+    """The answer to a request that ended with `error`; one that is none of ours is logged and its text kept back."""
+    if not isinstance(error, ServeError):
+        incident = secrets.token_hex(4)
+        log.error("incident %s: unexpected error while answering a request", incident, exc_info=error)
+        message = f"Internal server error. The server's log has the details under incident {incident}."
+        return _reply(500, _INTERNAL, message)
+    status, name = row(error)
+    if status == 200:  # a handler's PredictionException with such a code: TorchServe answers these bytes
+        return Reply(body=b"error", status=status)
+    reply = _reply(status, name, error.message)
+    if isinstance(error, Challenged):
+        return replace(reply, headers=_CHALLENGE)
+    if isinstance(error, Overloaded) and error.retry_after is not None:  # whole seconds are all that HTTP knows
+        return replace(reply, headers=(("Retry-After", str(max(1, math.ceil(error.retry_after)))),))
+    return reply
+
+
+def _reply(status: int, name: str, message: str) -> Reply:
+    return json_reply({"code": status, "type": name, "message": message}, status)

@@ -1,0 +1,131 @@
+"""Reply -> bytes: the status line and headers in TorchServe's order, safe against what a handler puts into them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+
+import orjson
+from msgspec.structs import replace
+
+from ...core.payload import Reply, Scheduled
+
+PHRASES = {status.value: status.phrase for status in HTTPStatus}
+PHRASES[413] = "Request Entity Too Large"  # whatever the Python version calls it
+BODILESS = frozenset({204, 304})
+
+_FIXED = (
+    ("Pragma", "no-cache"),
+    ("Cache-Control", "no-cache; no-store, must-revalidate, private"),
+    ("Expires", "Thu, 01 Jan 1970 00:00:00 UTC"),
+)
+# A handler must not choose where its answer ends, nor what becomes of the connection; the rest of these is set by the
+# server on every answer, and TorchServe's own values win as well.
+_OURS = frozenset(
+    (
+        "content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "trailer", "te",
+        "proxy-connection", "content-type", "x-request-id", "pragma", "cache-control", "expires", "ts_stream_next",
+    )
+)  # fmt: skip
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+
+class Letterhead:
+    """The headers that every answer of a server has: TorchServe's fixed ones, and before them `more`.
+
+    They win over a handler's own of the same name.
+    """
+
+    __slots__ = ("_ours", "fields", "plain_close", "plain_keep")
+
+    def __init__(self, more: Sequence[tuple[str, str]] = ()) -> None:
+        self.fields = (*more, *_FIXED)
+        self._ours = _OURS.union(name.lower() for name, _ in more)
+        fixed = "".join(f"{name}: {value}\r\n" for name, value in self.fields).encode("latin-1")
+        plain = b"HTTP/1.1 200 \r\nx-request-id: %b\r\n" + fixed.replace(b"%", b"%%") + b"content-length: %d\r\n"
+        self.plain_keep = plain + b"connection: keep-alive\r\n\r\n"
+        self.plain_close = plain + b"connection: close\r\n\r\n"
+
+    def lets(self, name: str) -> bool:
+        """Whether a handler may set this header."""
+        return _TOKEN.fullmatch(name) is not None and name.lower() not in self._ours
+
+
+PLAIN = Letterhead()
+
+
+def json_reply(value: object, status: int = 200) -> Reply:
+    """An answer of the server itself: JSON, two spaces, a newline at the end, keys in their order."""
+    try:
+        body = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # a lone surrogate, or an integer over 64 bits: the standard library writes those
+        body = json.dumps(value, indent=2, default=str).encode() + b"\n"
+    return Reply(body=body, status=status, phrase=PHRASES.get(status, ""), content_type="application/json")
+
+
+def head_fields(
+    reply: Reply, request_id: str, *, keep: bool, length: int | None, letterhead: Letterhead = PLAIN
+) -> list[tuple[str, str]]:
+    """Header names and values in the order they are sent; no `content-length` when `length` is None.
+
+    A handler's header is left out if its name is not one or belongs to the server; control characters become spaces.
+    """
+    fields = [("x-request-id", request_id), *letterhead.fields]
+    if length is not None and reply.status not in BODILESS:
+        fields.append(("content-length", str(length)))
+    fields.append(("connection", "keep-alive" if keep else "close"))
+    content_type = reply.content_type or _content_type(reply.headers)
+    if content_type:
+        fields.append(("content-type", _CONTROL.sub(" ", content_type)))
+    for name, value in reply.headers:
+        if letterhead.lets(name):
+            fields.append((name, _CONTROL.sub(" ", value).strip()))
+    return fields
+
+
+def encode_head(status: int, phrase: str, fields: Iterable[tuple[str, str]]) -> bytes:
+    """The status line and headers as bytes; a character beyond Latin-1 becomes a question mark, as in TorchServe."""
+    lines = [f"HTTP/1.1 {status} {_CONTROL.sub(' ', phrase)}\r\n"]
+    lines += [f"{name}: {value}\r\n" for name, value in fields]
+    lines.append("\r\n")
+    return "".join(lines).encode("latin-1", "replace")
+
+
+def reply_head(reply: Reply, request_id: str, *, keep: bool, letterhead: Letterhead = PLAIN) -> bytes:
+    """The head of a whole, unstreamed answer."""
+    if reply.status == 200 and not reply.headers and not reply.content_type and not reply.phrase:
+        plain = letterhead.plain_keep if keep else letterhead.plain_close
+        return plain % (request_id.encode(), len(reply.body))
+    fields = head_fields(reply, request_id, keep=keep, length=len(reply.body), letterhead=letterhead)
+    return encode_head(reply.status, reply.phrase, fields)
+
+
+def stream_head(reply: Reply, request_id: str, *, keep: bool, chunked: bool, letterhead: Letterhead = PLAIN) -> bytes:
+    """The head of a streamed answer, made from its first chunk."""
+    fields = head_fields(reply, request_id, keep=keep, length=None, letterhead=letterhead)
+    fields.append(("ts_stream_next", "true"))
+    if chunked:
+        fields.append(("transfer-encoding", "chunked"))
+    return encode_head(reply.status, reply.phrase, fields)
+
+
+def with_scheduling(reply: Reply, scheduled: Scheduled) -> Reply:
+    """The reply with headers that tell how it came about. A handler's own of these names are left out."""
+    fields = [
+        ("x-torchserve-queue-ms", f"{scheduled.queued * 1e3:.3f}"),
+        ("x-torchserve-batch-size", str(scheduled.batch_size)),
+        ("x-torchserve-batch-cause", scheduled.cause),
+        ("x-torchserve-worker", scheduled.worker),
+        ("x-torchserve-device", scheduled.device),
+    ]
+    if scheduled.handler is not None:
+        fields.append(("x-torchserve-handler-ms", f"{scheduled.handler * 1e3:.3f}"))
+    theirs = [field for field in reply.headers if not field[0].lower().startswith("x-torchserve-")]
+    return replace(reply, headers=(*theirs, *fields))
+
+
+def _content_type(headers: Iterable[tuple[str, str]]) -> str:
+    return next((value for name, value in headers if name.lower() == "content-type"), "")

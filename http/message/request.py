@@ -1,0 +1,97 @@
+"""Head and Request: what arrived, free of the library that read it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, unquote
+
+from ...core.errors import BadRequest
+
+_BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+class BrokenEncoding(BadRequest):
+    """A path or query with a percent sign that two hex digits don't follow."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"Invalid percent-encoding in the request target at index {index}.")
+
+
+@dataclass(slots=True, eq=False)
+class Head:
+    """A request's first line and headers, as they came. `target` is the path and query, percent-encoded."""
+
+    method: str
+    target: str
+    raw_headers: Sequence[tuple[bytes, bytes]]
+    peer: object = None
+    http11: bool = True
+    keep_alive: bool = True
+
+    def headers(self) -> dict[str, str]:
+        """Values by name as the client wrote it; of several with one name the last. Latin-1, which never fails."""
+        return {name.decode("latin-1"): value.decode("latin-1") for name, value in self.raw_headers}
+
+    def path(self) -> str:
+        """The target without query and fragment, still percent-encoded."""
+        target = self.target
+        if not target.startswith("/"):
+            target = _origin_form(target)
+        if "?" in target or "#" in target:
+            target = target.partition("?")[0].partition("#")[0]
+        return target
+
+    def query(self) -> dict[str, list[str]]:
+        """The query's values, decoded. Raises BadRequest."""
+        text = self.target.partition("?")[2].partition("#")[0]
+        values: dict[str, list[str]] = {}
+        if text:
+            check_percent(self.target)
+            try:
+                pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=128, errors="replace")
+            except ValueError:
+                raise BadRequest("The query has more than 128 parameters.") from None
+            for name, value in pairs:
+                values.setdefault(name, []).append(value)
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A whole request, for the routes that are not predictions. `content_type` has no parameters, in lower case."""
+
+    method: str
+    params: Mapping[str, str]
+    query: Mapping[str, Sequence[str]]
+    content_type: str = ""
+    body: bytes = b""
+
+
+def by_lower_name(headers: Mapping[str, str]) -> dict[str, str]:
+    """The same headers under lower-case names, to look things up by."""
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def media_type(value: str) -> str:
+    """`application/json` out of `Application/JSON; charset=utf-8`."""
+    return value.partition(";")[0].strip().lower()
+
+
+def decode_segment(text: str) -> str:
+    """One segment of a path that check_percent has seen, percent-decoded."""
+    return unquote(text, errors="replace") if "%" in text else text
+
+
+def check_percent(text: str) -> None:
+    """Raise BrokenEncoding for a percent sign that is none of an encoding."""
+    broken = _BROKEN_PERCENT.search(text)
+    if broken is not None:
+        raise BrokenEncoding(broken.start())
+
+
+def _origin_form(target: str) -> str:
+    """`/path` out of `http://host/path`, which proxies send; what has no path (`*`, `host:443`) stays as it is."""
+    _, scheme, rest = target.partition("://")
+    return "/" + rest.partition("/")[2] if scheme else target

@@ -1,0 +1,70 @@
+"""Hold: the worker of a streamed answer waits until its client has taken some of it, for as long as it may."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from time import monotonic
+
+from .limits import Limits
+from .seldom_warning import Seldom
+
+log = logging.getLogger(__name__)
+
+_STEP = 1 << 20  # bytes that the client has to take before the worker goes on
+_ASKS = 1.0  # seconds between two questions for how long the worker may wait
+
+_slow = Seldom(log)
+
+
+class Hold:
+    """One wait of a worker for the client behind `transport`, which has more than `max_unsent` bytes to take.
+
+    `remaining` holds the worker and says for how many seconds more it may be; `go_on` releases it. `too_slow` is called
+    if the client does not take a step within that, or within `worker_wait` seconds.
+    """
+
+    __slots__ = ("_go_on", "_remaining", "_timer", "_too_slow", "_transport", "_until")
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        limits: Limits,
+        remaining: Callable[[], float],
+        go_on: Callable[[], None],
+        too_slow: Callable[[], None],
+    ) -> None:
+        self._transport = transport
+        self._remaining = remaining
+        self._go_on = go_on
+        self._too_slow = too_slow
+        self._until = monotonic() + limits.worker_wait
+        self._timer: asyncio.Handle | None = None
+        low = limits.max_unsent - min(_STEP, limits.max_unsent // 2)
+        transport.set_write_buffer_limits(high=limits.max_unsent, low=low)
+        self.look()
+
+    def look(self) -> None:
+        """Hold the worker on, or end the client."""
+        left = min(self._remaining(), self._until - monotonic())
+        self.end()
+        loop = asyncio.get_running_loop()
+        if left > 0:
+            self._timer = loop.call_later(min(left, _ASKS), self.look)
+            return
+        _slow.warn(
+            "a streamed answer was ended: its client, %s, left %d bytes unread while its worker waited",
+            self._transport.get_extra_info("peername"), self._transport.get_write_buffer_size(),
+        )  # fmt: skip
+        self._timer = loop.call_soon(self._too_slow)
+
+    def taken(self) -> None:
+        """Note that the client has taken a step."""
+        self.end()
+        self._go_on()
+
+    def end(self) -> None:
+        """Watch no more."""
+        if self._timer is not None:
+            self._timer.cancel()

@@ -1,0 +1,117 @@
+"""The OpenAPI documents, made from the rows that a listener answers: so they list what is there, and all of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from ...core.payload import Reply
+from ...core.version import __version__
+from ..app_context import Services
+from ..message.reply import PHRASES, json_reply
+from ..message.request import Request
+from ..routing.operation import Operation, Parameter
+from ..routing.route import ANY, PredictRoute, Route
+
+_PATH = {  # a route's parameter -> its name in the documents, and what it is
+    "model": ("model_name", "Name of the model."),
+    "version": ("model_version", "Version of the model."),
+    "rest": ("url_path", "What follows, slashes included."),
+}
+_TEXT = {"type": "string"}
+_ERROR = {
+    "type": "object",
+    "required": ["code", "type", "message"],
+    "properties": {
+        "code": {"type": "integer", "description": "The HTTP status."},
+        "type": {"type": "string", "description": "The kind of error."},
+        "message": {"type": "string", "description": "What happened, why, and what to do."},
+    },
+}
+_ERROR_ANSWER = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
+_BODY = {"description": "Whatever the model takes.", "content": {"*/*": {"schema": _TEXT | {"format": "binary"}}}}
+
+
+def server(routes: Sequence[Route], _services: Services, _request: Request) -> Reply:
+    """OPTIONS / and GET /api-description: all that this listener answers."""
+    return json_reply(document("TorchServe APIs", __version__, routes))
+
+
+def predictions(routes: Sequence[Route], services: Services, request: Request) -> Reply:
+    """OPTIONS of any prediction: how this model is asked."""
+    params = request.params
+    model = params.get("model") or _last(request.query, "model_name") or services.only_model()
+    version = services.controlplane.version_of(model, params.get("version"))
+    rows = [route for route in routes if isinstance(route.answer, PredictRoute) and "{model}" in route.path]
+    return json_reply(document(f"RESTful API for: {model}", version, rows, model))
+
+
+def model(routes: Sequence[Route], services: Services, request: Request) -> Reply:
+    """OPTIONS /models/{model}[/{version}]: how a model is managed."""
+    name = request.params["model"]
+    services.controlplane.version_of(name, request.params.get("version"))
+    rows = [route for route in routes if route.face == "management" and route.path.startswith("/models/{model}")]
+    return json_reply(document(f"RESTful Management API for: {name}", __version__, rows))
+
+
+def document(title: str, version: str, routes: Iterable[Route], model: str | None = None) -> dict[str, Any]:
+    """A document of these rows; with `model` its name stands in the paths in place of their parameter."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        path = route.path.replace("{model}", quote(model, safe="")) if model is not None else route.path
+        method = (route.operation.method if route.method == ANY else route.method).lower()
+        shown = re.sub(r"\{(\w+)(?:\.\.\.)?\}", lambda found: f"{{{_PATH[found[1]][0]}}}", path)
+        paths.setdefault(shown, {}).setdefault(method, _operation(path, route.operation))
+    return {
+        "openapi": "3.0.1",
+        "info": {"title": title, "description": "A model server for PyTorch.", "version": version},
+        "paths": paths,
+        "components": {"schemas": {"Error": _ERROR}},
+    }
+
+
+def _operation(path: str, operation: Operation) -> dict[str, Any]:
+    named = [_PATH[name] for name in re.findall(r"\{(\w+)", path)]
+    parameters = [
+        {"in": "path", "name": name, "description": text, "required": True, "schema": _TEXT} for name, text in named
+    ]
+    shown: dict[str, Any] = {
+        "description": operation.summary,
+        "operationId": operation.id,
+        "parameters": parameters + [_parameter(each) for each in operation.query],
+    }
+    if operation.takes_body:
+        shown["requestBody"] = _BODY
+    shown["responses"] = _responses(operation)
+    if operation.deprecated:
+        shown["deprecated"] = True
+    return shown
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    return {
+        "in": "query",
+        "name": parameter.name,
+        "description": parameter.summary,
+        "required": parameter.required,
+        "schema": parameter.schema,
+    }
+
+
+def _responses(operation: Operation) -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    for status, schema in operation.answers.items():
+        content = {operation.media: {"schema": _TEXT | {"format": "binary"} if schema is None else schema}}
+        responses[str(status)] = {"description": PHRASES[status], "content": content}
+    for status in sorted({*operation.errors, 500}):
+        responses.setdefault(str(status), {"description": PHRASES[status]} | _ERROR_ANSWER)
+    if operation.takes_body:
+        content = {operation.media: {"schema": _TEXT | {"format": "binary"}}}
+        responses["default"] = {"description": "Whatever else the model's handler chose.", "content": content}
+    return responses
+
+
+def _last(query: Mapping[str, Any], name: str) -> str:
+    return query.get(name, ("",))[-1]

@@ -1,0 +1,184 @@
+"""Operations: what the OpenAPI documents say of each route, in TorchServe's operation ids. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..routing.operation import TEXT, Operation, Parameter, Schema
+
+
+def _object(*required: str, **properties: Schema) -> Schema:
+    return {"type": "object", "required": list(required), "properties": properties}
+
+
+def _list(of: Schema) -> Schema:
+    return {"type": "array", "items": of}
+
+
+_NUMBER: Schema = {"type": "integer"}
+_FLAG: Schema = {"type": "boolean"}
+
+
+# ---- every face
+
+_DOCUMENT = _object("openapi", "info", "paths", openapi=TEXT, info={"type": "object"}, paths={"type": "object"})
+SERVER = Operation("apiDescription", "This document.", {200: _DOCUMENT})
+SERVER_OLD = replace(SERVER, id="api-description", deprecated=True)
+
+# ---- inference
+
+PREDICT = Operation(
+    "predictions",
+    "Predict with the default version of a model. Every method will do; the model decides what bodies it takes.",
+    {200: None},
+    errors=(400, 403, 404, 408, 413, 503, 504, 507),
+    method="POST",
+    takes_body=True,
+    media="*/*",
+)
+PREDICT_REST = PREDICT.named("version_predictions_url_path", "Predict; the handler gets the rest of the path.")
+EXPLAIN = PREDICT.named("explanations", "Explain a prediction of the default version of a model.")
+EXPLAIN_REST = PREDICT.named("version_explanations_url_path", "Explain; the handler gets the rest of the path.")
+KSERVE_PREDICT = PREDICT.named("kserve_v1_predict", "Predict, as KServe's v1 protocol names it.")
+KSERVE_EXPLAIN = PREDICT.named("kserve_v1_explain", "Explain, as KServe's v1 protocol names it.")
+KSERVE_INFER = PREDICT.named("kserve_v2_infer", "Predict, as KServe's v2 protocol names it.")
+KSERVE_V2_EXPLAIN = PREDICT.named("kserve_v2_explain", "Explain, as KServe's v2 protocol names it.")
+INVOCATIONS = PREDICT.named(
+    "invocations",
+    "Predict, as SageMaker names it. The query's parameters reach the handler.",
+    Parameter("model_name", "the model, if no field of a form names it; default: the only one loaded at start"),
+)
+INVOKE = PREDICT.named("invoke", "Predict, as SageMaker's multi-model endpoints name it.")
+LEGACY_PREDICT = replace(PREDICT.named("legacy_predict", "Predict, by the oldest path."), deprecated=True)
+
+_STATUS = _object("status", status=TEXT)
+PING = Operation("ping", "Whether no model has lost its workers for good.", {200: _STATUS, 500: _STATUS})
+LIVE = Operation("live", "Whether the server runs.", {200: _object("live", live=_FLAG)})
+_READY = _object("ready", ready=_FLAG, missing=_list(TEXT))
+READY = Operation("ready", "Whether every model to load at start has its workers.", {200: _READY, 503: _READY})
+KSERVE_MODELS = Operation("kserve_v1_models", "The models' names.", {200: _object("models", models=_list(TEXT))})
+KSERVE_READY = Operation(
+    "kserve_v1_ready",
+    "Whether the default version of a model has its workers.",
+    {200: _object("name", "ready", name=TEXT, ready=_FLAG)},
+    errors=(404,),
+)
+
+# ---- management
+
+_WORKER = _object(
+    "id", "startTime", "status", id=TEXT, startTime=TEXT, status={"type": "string", "enum": ["READY", "UNLOADING"]},
+    memoryUsage=_NUMBER, pid=_NUMBER, gpu=_FLAG, gpuUsage=TEXT, lastError=TEXT,
+    notes={"type": "object", "additionalProperties": TEXT},
+    lastFailure=_object(
+        "time", "kind", "message", "traceback", time=TEXT, kind=TEXT, message=TEXT, file=TEXT, line=_NUMBER,
+        traceback=_list(TEXT),
+    ),
+)  # fmt: skip
+_DESCRIBED = _object(
+    "modelName", "modelVersion", "modelUrl", "minWorkers", "maxWorkers", "batchSize", "maxBatchDelay", "workers",
+    "jobQueueStatus",
+    modelName=TEXT, modelVersion=TEXT, modelUrl=TEXT, runtime=TEXT, minWorkers=_NUMBER, maxWorkers=_NUMBER,
+    batchSize=_NUMBER, maxBatchDelay=_NUMBER, responseTimeout=_NUMBER, startupTimeout=_NUMBER, loadedAtStartup=_FLAG,
+    workers=_list(_WORKER),
+    jobQueueStatus=_object(
+        "remainingCapacity", "pendingRequests", remainingCapacity=_NUMBER, pendingRequests=_NUMBER
+    ),
+)  # fmt: skip
+_LISTED = _object("modelName", "modelUrl", modelName=TEXT, modelUrl=TEXT)
+_SYNCHRONOUS = Parameter("synchronous", "answer once the workers are there", {"type": "boolean", "default": False})
+_IGNORED = Parameter("timeout", "accepted and not looked at", {"type": "integer", "default": -1})
+
+
+def _whole(name: str, summary: str, default: int | None = None) -> Parameter:
+    return Parameter(name, summary, _NUMBER if default is None else {"type": "integer", "default": default})
+
+
+LIST = Operation(
+    "listModels",
+    "The models, by name, in pages.",
+    {200: _object("models", nextPageToken=TEXT, models=_list(_LISTED))},
+    query=(
+        _whole("limit", "how many at most, 100 at the most", 100),
+        Parameter("next_page_token", "nextPageToken of the page before"),
+    ),
+)
+REGISTER = Operation(
+    "registerModel",
+    "Register a version of a model. The parameters may also be the keys of a JSON body.",
+    {200: _STATUS, 202: _STATUS},
+    errors=(400, 404, 405, 409, 507),
+    query=(
+        Parameter("url", "the archive: a file or folder of the model store, or a URL", required=True),
+        Parameter("model_name", "instead of the manifest's name"),
+        Parameter("handler", "instead of the manifest's handler"),
+        Parameter("runtime", "instead of the manifest's", {"type": "string", "enum": ["python", "python3", "LSP"]}),
+        _whole("batch_size", "requests that a batch may have", 1),
+        _whole("max_batch_delay", "milliseconds that a request may wait for others", 100),
+        _whole("response_timeout", "seconds that a batch may take", 120),
+        _whole("startup_timeout", "seconds that a worker may take to load the model", 120),
+        _whole("initial_workers", "workers to start with", 0),
+        replace(_SYNCHRONOUS, schema={"type": "boolean", "default": True}),
+        Parameter("s3_sse_kms", "whether the archive is encrypted by S3's KMS", {"type": "boolean", "default": False}),
+    ),
+    method="POST",
+)
+DESCRIBE = Operation(
+    "describeModel",
+    "A model's options, workers and queue.",
+    {200: _list(_DESCRIBED)},
+    errors=(404, 503, 507),
+    query=(Parameter("customized", "ask the handler for its own description", {"type": "boolean", "default": False}),),
+)
+SCALE = Operation(
+    "setAutoScale",
+    "Set how many workers a model has.",
+    {200: _STATUS, 202: _STATUS},
+    errors=(400, 404, 507),
+    query=(
+        _whole("min_worker", "workers at least", 1),
+        _whole("max_worker", "workers at most; default: min_worker"),
+        _whole("number_gpu", "accepted and not looked at", 0),
+        _SYNCHRONOUS,
+        _IGNORED,
+    ),
+    method="PUT",
+)
+UNREGISTER = Operation(
+    "unregisterModel",
+    "Remove a model, once it has answered what it has accepted.",
+    {200: _STATUS},
+    errors=(403, 404, 405, 408),
+    query=(_SYNCHRONOUS, _IGNORED),
+    method="DELETE",
+)
+SET_DEFAULT = Operation(
+    "setDefault", "Make a version the default of its model.", {200: _STATUS}, errors=(404,), method="PUT"
+)
+_DOWNLOAD = _object(
+    "url", "receivedBytes", "totalBytes", url=TEXT, receivedBytes=_NUMBER,
+    totalBytes={"type": "integer", "nullable": True},
+)  # fmt: skip
+DOWNLOADS = Operation(
+    "downloads",
+    "The archives that are being downloaded, and how far they are; totalBytes is null while it is not known.",
+    {200: _object("downloads", downloads=_list(_DOWNLOAD))},
+)
+MODEL = Operation("modelApiDescription", "How a model is managed.", {200: _DOCUMENT}, errors=(404,))
+TOKEN = Operation(
+    "renewToken",
+    "Make a new key of this kind and write it into the key file. Only where tokens are on.",
+    {200: None},
+    errors=(400, 404),
+    query=(Parameter("type", "the kind", {"type": "string", "enum": ["inference", "management"]}, required=True),),
+)
+
+# ---- metrics
+
+METRICS = Operation(
+    "metrics",
+    "All metrics, or those that name[] names, as Prometheus text.",
+    {200: TEXT},
+    query=(Parameter("name[]", "a metric; may be given several times"),),
+    media="text/plain; version=0.0.4; charset=utf-8",
+)

@@ -1,0 +1,140 @@
+"""TorchServeCodec: TorchServe's wire format. A body is the handler's `body`, or a form whose parts are its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+
+from ....core.errors import BadRequest
+from ....core.payload import Body, Part, Payload, Reply
+from ...message.body import CHECKED, check_json_syntax, is_form, last_of_each, split_body, split_slowly
+from ...message.errors import error_reply
+from ...message.limits import Limits
+from ...message.request import Head, decode_segment, media_type
+from .codec import Decoded, HeadRead
+
+_LONGEST = 2**31 - 1  # ms
+_PRIORITIES = {str(level): level for level in range(-9, 10)}
+_TRANSFER = frozenset(("transfer-encoding", "expect"))  # how the body came: done with once it is here
+_LONGEST_NAME = 1024  # bytes; no model has a longer name
+
+
+@dataclass(frozen=True, slots=True)
+class _Detail:
+    """What is known of the bodies behind a head.
+
+    `headers` are those that the handler sees, `given` the parts that the query has; `kind` is the media type.
+    """
+
+    headers: dict[str, str]
+    has_length: bool
+    content_type: str
+    kind: str
+    check_json: bool
+    given: tuple[Part, ...]
+
+
+class TorchServeCodec:
+    """TorchServe's format, with what differs by its routes.
+
+    A route adds the headers `explain` (if not "") and `url_path` to those that the handler sees and, with `query`, the
+    parameters of the query to its input.
+    """
+
+    def __init__(self, *, explain: str = "", url_path: bool = False, query: bool = False) -> None:
+        self._explain = explain
+        self._url_path = url_path
+        self._query = query
+
+    def read_head(
+        self, head: Head, fields: Mapping[str, str], params: Mapping[str, str], *, check_json: bool
+    ) -> HeadRead:
+        """Read a head. Raises BadRequest."""
+        query = {name: values[-1] for name, values in head.query().items()} if self._query else {}
+        headers = {name: value for name, value in head.headers().items() if name.lower() not in _TRANSFER}
+        if self._explain:
+            headers["explain"] = self._explain
+        if self._url_path:
+            headers["url_path"] = decode_segment(params.get("rest", ""))
+        timeout, priority = wishes(fields)
+        content_type = fields.get("content-type", "")
+        return HeadRead(
+            decode_segment(params.get("model", "")) or query.get("model_name", ""),
+            decode_segment(params["version"]) if "version" in params else None,
+            timeout,
+            priority,
+            _Detail(
+                headers,
+                "content-length" in fields,
+                content_type,
+                media_type(content_type),
+                check_json and "content-encoding" not in fields,
+                tuple(Part(name, "", value.encode("utf-8", "surrogateescape")) for name, value in query.items()),
+            ),
+        )
+
+    def decode(self, read: HeadRead, body: Body, request_id: str, limits: Limits) -> Decoded:
+        """Make the rows of the handler's input of a body. Raises BadRequest."""
+        detail: _Detail = read.detail
+        if detail.given or is_form(detail.kind):
+            parts = split_body(bytes(body), detail.content_type, limits, check_json=detail.check_json)
+            return _decoded(read, body, parts, request_id)
+        if detail.check_json and detail.kind == "application/json" and 0 < len(body) <= CHECKED:
+            check_json_syntax("body", body)
+        headers = detail.headers if detail.has_length else _with_length(detail.headers, body)
+        return read.model, Payload(request_id, (Part("body", detail.kind, body),), headers, read.timeout, read.priority)
+
+    def decode_in_steps(
+        self, read: HeadRead, body: Body, request_id: str, limits: Limits
+    ) -> Generator[None, None, Decoded] | None:
+        """Return the steps to `decode` of a large form, else None. They raise BadRequest."""
+        detail: _Detail = read.detail
+        steps = split_slowly(body, detail.content_type, limits) if is_form(detail.kind) else None
+        return None if steps is None else _decode_slowly(read, body, steps, request_id)
+
+    def encode(self, reply: Reply) -> Reply:
+        """Return the reply: what a handler returns is what is sent."""
+        return reply
+
+    def error(self, error: BaseException) -> Reply:
+        """Return TorchServe's JSON object with code, type and message."""
+        return error_reply(error)
+
+
+def wishes(fields: Mapping[str, str]) -> tuple[float | None, int]:
+    """Return the seconds in which the client needs its answer, if it says, and its priority. Raises BadRequest."""
+    timeout, priority = fields.get("x-request-timeout-ms"), fields.get("x-request-priority")
+    seconds = None
+    if timeout is not None:
+        if not (timeout.isascii() and timeout.isdigit() and 0 < int(timeout[:10]) <= _LONGEST and len(timeout) <= 10):
+            raise BadRequest(f"x-request-timeout-ms must be a whole number from 1 to {_LONGEST}.")
+        seconds = int(timeout) / 1000.0
+    if priority is not None and priority not in _PRIORITIES:
+        raise BadRequest("x-request-priority must be a whole number from -9 (first) to 9 (last); 0 is the default.")
+    return seconds, _PRIORITIES[priority] if priority is not None else 0
+
+
+def _decode_slowly(
+    read: HeadRead, body: Body, steps: Generator[None, None, tuple[Part, ...]], request_id: str
+) -> Generator[None, None, Decoded]:
+    parts = yield from steps
+    return _decoded(read, body, parts, request_id)
+
+
+def _decoded(read: HeadRead, body: Body, parts: tuple[Part, ...], request_id: str) -> Decoded:
+    detail: _Detail = read.detail
+    if detail.given:
+        parts = last_of_each([*detail.given, *parts])
+    headers = detail.headers if detail.has_length else _with_length(detail.headers, body)
+    payload = Payload(request_id, parts, headers, read.timeout, read.priority)
+    return read.model or _named(parts), payload
+
+
+def _named(parts: tuple[Part, ...]) -> str:
+    """Return the model that a form's field names; "" if none does."""
+    return next((str(part.body[:_LONGEST_NAME], "utf-8", "replace") for part in parts if part.name == "model_name"), "")
+
+
+def _with_length(headers: dict[str, str], body: Body) -> dict[str, str]:
+    """Add the body's length, which the head did not say."""
+    return {**headers, "content-length": str(len(body))}

@@ -1,0 +1,239 @@
+"""What happens to a prediction, whichever protocol read it: head -> Payload -> dataplane -> answer bytes -> books.
+
+Nothing here awaits; a Prediction is the dataplane's sink and writes to an Outlet, which a protocol provides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Generator
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+from ...core.errors import ForeignSite, HandlerFailed, ServeError
+from ...core.payload import Body, Payload, Reply
+from ..app_context import Services
+from ..message.ids import fresh_id
+from ..message.reply import BODILESS, Letterhead, reply_head, stream_head, with_scheduling
+from ..message.request import Head
+from .codecs.codec import Decoded
+from .predict_request import SCOPE, PredictRequest, check_size
+
+if TYPE_CHECKING:
+    from ...core.dataplane import Arrival, Ticket
+
+log = logging.getLogger(__name__)
+
+CLIENT_GONE = 499  # in the books only: nobody is left to get an answer
+
+
+class Outlet(Protocol):
+    """Where answer bytes go. `last` comes exactly once; then `keep` says whether the connection may be used again.
+
+    A streamed answer that breaks off ends with no bytes and without `keep`: its client sees the end missing.
+    """
+
+    def send(self, buffers: tuple[Body, ...], *, last: bool, keep: bool) -> None: ...
+
+    @property
+    def more(self) -> bool:
+        """Whether another request is here, behind this one."""
+        ...
+
+    @property
+    def full(self) -> bool:
+        """Whether the client has more to take than a streamed answer may be ahead of it."""
+        ...
+
+    def until_taken(self, remaining: Callable[[], float], go_on: Callable[[], None]) -> None:
+        """Call `go_on` when the client has taken some of that; end it if that takes longer than `remaining` says."""
+
+
+class Prediction:
+    """One prediction. A protocol calls `open`, then `submit` with the whole body, or `fail`; or `abandon` at any time.
+
+    `over` is True once the answer was sent or the client has gone; further calls then do nothing.
+    """
+
+    __slots__ = ("_outlet", "_services", "_started", "_streaming", "_ticket", "id", "over", "request")
+
+    def __init__(self, services: Services, request: PredictRequest, outlet: Outlet) -> None:
+        self._services = services
+        self._outlet = outlet
+        self._ticket: Ticket | None = None
+        self._streaming: int | None = None  # the status that a streamed answer began with
+        self._started = perf_counter()
+        self.request = request
+        self.id = fresh_id()
+        self.over = False
+
+    def open(self, *, unread: bool = False) -> None:
+        """Check the key, and answer at once what is wrong with the head. `unread`: not all of the body is here yet."""
+        error = self.request.refusal
+        guard = self._services.guard
+        try:
+            if guard is not None and not isinstance(error, ForeignSite):
+                guard.check(SCOPE, self.request.fields)
+        except ServeError as refused:
+            error = refused
+        if error is not None:
+            self.fail(error, unread=unread)
+
+    def expect(self) -> Arrival:
+        """Receive a body that is still arriving within this context. Raises ModelNotFound or VersionNotFound."""
+        read = self.request.read
+        return self._services.dataplane.expect(read.model, read.version)
+
+    def room(self, size: int) -> memoryview | None:
+        """Return where to receive that body, if its model has a place for it. Raises as `expect` does."""
+        read = self.request.read
+        return self._services.dataplane.room(read.model, read.version, size) if read.model else None
+
+    def submit(self, body: Body) -> None:
+        """Hand the request to its model."""
+        limits, codec, read = self._services.limits, self.request.codec, self.request.read
+        try:
+            check_size(len(body), limits.max_request_size)
+            steps = codec.decode_in_steps(read, body, self.id, limits)
+            if steps is None:
+                self._hand_on(*codec.decode(read, body, self.id, limits))
+            else:
+                self._decode(steps)
+        except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
+            self.fail(error)
+
+    def _decode(self, steps: Generator[None, None, Decoded]) -> None:
+        """Take one of the steps in a turn of the loop, unless the client has gone."""
+        if self.over:
+            return
+        try:
+            next(steps)
+        except StopIteration as ended:
+            self._hand_on(*ended.value)
+        except Exception as error:  # noqa: BLE001  (as above)
+            self.fail(error)
+        else:
+            asyncio.get_running_loop().call_soon(self._decode, steps)
+
+    def _hand_on(self, model: str, payload: Payload) -> None:
+        services = self._services
+        try:
+            model = model or services.only_model()
+            self._ticket = services.dataplane.submit(model, self.request.read.version, payload, self)
+        except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
+            self.fail(error)
+
+    def abandon(self) -> None:
+        """The client has gone."""
+        if self.over:
+            return
+        if self._ticket is not None:
+            self._ticket.cancel()
+        self._close_books(CLIENT_GONE)
+
+    # ---- the dataplane's sink
+
+    def chunk(self, item: object) -> None:
+        """One piece, a Reply, of a streamed answer."""
+        if self.over or not isinstance(item, Reply):
+            return
+        item = self.request.codec.encode(item)
+        if self._streaming is not None:
+            if len(item.body):  # an empty chunk would end the answer
+                self._outlet.send(self._framed(item.body), last=False, keep=True)
+        elif _sendable(item):
+            self._streaming = item.status
+            head = stream_head(
+                self._explained(item), self.id, keep=self._keep(streamed=True), chunked=self.request.head.http11,
+                letterhead=self._services.letterhead,
+            )  # fmt: skip
+            body = self._framed(item.body) if len(item.body) else ()
+            self._outlet.send((head, *body), last=False, keep=True)
+        else:
+            self.fail(_unsendable(item))
+            return
+        if self._ticket is not None and self._outlet.full:
+            self._outlet.until_taken(self._ticket.hold, self._ticket.release)
+
+    def done(self, item: object) -> None:
+        """The whole answer, a Reply, or the last piece of a streamed one."""
+        if self.over or not isinstance(item, Reply):
+            return
+        if self._streaming is not None:
+            self._end_stream(self.request.codec.encode(item))
+        elif _sendable(item):
+            self._answer(self.request.codec.encode(item), keep=self._keep(), succeeded=True)
+        else:
+            self.fail(_unsendable(item))
+
+    def fail(self, error: BaseException, *, unread: bool = False) -> None:
+        """An error is the answer. `unread`: its body may still be on the way, so the connection ends behind it."""
+        if self.over:
+            return
+        if self._ticket is not None:
+            self._ticket.failed(error)
+        if self._streaming is None:
+            self._answer(self.request.codec.error(error), keep=self._keep() and not unread)
+            return
+        log.warning("a streamed answer of model %s broke off: %s", self.request.read.model, error)
+        self._close_books(500)
+        self._outlet.send((), last=True, keep=False)
+
+    # ---- within
+
+    def _keep(self, *, streamed: bool = False) -> bool:
+        """Whether the connection outlives this answer. HTTP/1.0 knows no chunks: there it ends a streamed answer."""
+        head = self.request.head
+        ends = self._services.draining and not self._outlet.more
+        return head.keep_alive and not ends and (head.http11 or not streamed)
+
+    def _framed(self, body: Body) -> tuple[Body, ...]:
+        return (b"%x\r\n" % len(body), body, b"\r\n") if self.request.head.http11 else (body,)
+
+    def _explained(self, reply: Reply) -> Reply:
+        """With headers that say how it was scheduled, if the settings ask for them and it ran at all."""
+        if not self._services.scheduling_headers or self._ticket is None:
+            return reply
+        scheduled = self._ticket.scheduled()
+        return reply if scheduled is None else with_scheduling(reply, scheduled)
+
+    def _answer(self, reply: Reply, *, keep: bool, succeeded: bool = False) -> None:
+        reply = self._explained(reply)
+        self._close_books(reply.status, succeeded=succeeded)
+        buffers = answer_buffers(reply, self.id, self.request.head, self._services.letterhead, keep=keep)
+        self._outlet.send(buffers, last=True, keep=keep)
+
+    def _end_stream(self, reply: Reply) -> None:
+        self._close_books(self._streaming or 200, succeeded=True)
+        body = self._framed(reply.body) if len(reply.body) else ()
+        tail = (*body, b"0\r\n\r\n") if self.request.head.http11 else body
+        self._outlet.send(tail, last=True, keep=self._keep(streamed=True))
+
+    def _close_books(self, status: int, *, succeeded: bool = False) -> None:
+        self.over = True
+        took = perf_counter() - self._started
+        if self._streaming is not None and self._ticket is not None:
+            self._ticket.release()
+        if succeeded and self._ticket is not None:
+            self._ticket.answered(took)
+        self._ticket = None  # it knows its sink, which is this: a cycle that only the garbage collector would find
+        self._services.answered(self.request.head, status, took, self.id)
+
+
+def answer_buffers(
+    reply: Reply, request_id: str, head: Head, letterhead: Letterhead, *, keep: bool
+) -> tuple[Body, ...]:
+    """Head and body of a whole answer. HEAD gets no body: sent, it would be taken for the next answer (a departure)."""
+    start = reply_head(reply, request_id, keep=keep, letterhead=letterhead)
+    if head.method == "HEAD" or reply.status in BODILESS:
+        return (start,)
+    return (start, reply.body)
+
+
+def _sendable(reply: Reply) -> bool:
+    return 200 <= reply.status <= 599
+
+
+def _unsendable(reply: Reply) -> HandlerFailed:
+    return HandlerFailed(f"The handler set the HTTP status {reply.status}; it must be 200 to 599.", 500)

@@ -1,0 +1,62 @@
+"""Route: one row of the table of everything that is answered, and what an answer may be."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from ...core.payload import Reply
+from ..app_context import Services
+from ..auth import Scope
+from ..message.request import Request
+from ..predict.codecs.codec import Codec
+from .operation import Operation
+
+Face: TypeAlias = Literal["inference", "management", "metrics"]
+Endpoint: TypeAlias = Callable[[Services, Request], Reply | Awaitable[Reply]]
+
+FACES: tuple[Face, ...] = ("inference", "management", "metrics")
+# The key that a face's routes ask for where tokens are on, unless a row says otherwise.
+_FACE_SCOPE: dict[Face, Scope] = {"inference": "inference", "management": "management", "metrics": "open"}
+
+ANY = ""  # TorchServe looks at the path only on these routes: every method works
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentOf:
+    """An OpenAPI document: `make` is called with all routes of the listener that was asked, and the request."""
+
+    make: Callable[[Sequence[Route], Services, Request], Reply]
+
+
+@dataclass(frozen=True, slots=True)
+class PredictRoute:
+    """A prediction: `codec` reads the request and writes the answer, `document` tells OPTIONS how to predict.
+
+    `fast` rows may be read by the fast HTTP path, whose expression is built from them.
+    """
+
+    codec: Codec
+    document: DocumentOf
+    fast: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`path` is literal text, `{name}` for one segment or a part of it, and `{name...}`, last, for all that follow.
+
+    `operation` is what the OpenAPI documents say of the row.
+    """
+
+    face: Face
+    method: str
+    path: str
+    answer: Endpoint | PredictRoute | DocumentOf
+    operation: Operation
+    own_scope: Scope | None = None
+
+    @property
+    def scope(self) -> Scope:
+        """The key that is asked for where tokens are on."""
+        return self.own_scope or _FACE_SCOPE[self.face]

@@ -1,0 +1,88 @@
+"""Table: finds the row that answers a request, by method and path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import TypeAlias
+
+from ...core.errors import MethodNotAllowed, RouteNotFound
+from ..auth import Scope
+from ..message.request import check_percent, decode_segment
+from .route import ANY, DocumentOf, Endpoint, Face, PredictRoute, Route
+
+
+class Table:
+    """The rows of one listener, and the matcher that finds one by method and path."""
+
+    def __init__(self, faces: Iterable[Face], routes: Iterable[Route]) -> None:
+        chosen = set(faces)
+        self.routes = tuple(route for route in routes if route.face in chosen)
+        self.scopes: frozenset[Scope] = frozenset(route.scope for route in self.routes)
+        # Whose rules what is in no row goes by: predictions are the only ones that foreign pages may be let to.
+        self.strictest: Face = min(chosen, key=lambda face: face == "inference")
+        self._rows = _by_first_segment(self.routes)
+
+    def find(self, method: str, path: str) -> tuple[Endpoint, dict[str, str], Route]:
+        """Return the endpoint of a percent-encoded path, the path's decoded parameters, and their row.
+
+        A trailing slash is accepted. A prediction's path is found for OPTIONS alone, which asks how to predict.
+        Raises RouteNotFound, MethodNotAllowed, BrokenEncoding.
+        """
+        check_percent(path)
+        known = False
+        for route, found in _matches(self._rows, path):
+            answer = route.answer
+            if isinstance(answer, PredictRoute):
+                if method != "OPTIONS":
+                    continue
+                answer = answer.document
+            known = True
+            if route.method in {ANY, method}:
+                if isinstance(answer, DocumentOf):
+                    answer = partial(answer.make, self.routes)
+                params = {name: decode_segment(value) for name, value in found.groupdict().items()}
+                return answer, params, route
+        if known:
+            raise MethodNotAllowed
+        raise RouteNotFound
+
+    def find_prediction(self, path: str) -> tuple[PredictRoute, dict[str, str]] | None:
+        """Return the route of a prediction's percent-encoded path and its parameters, not decoded; or None."""
+        for route, found in _matches(self._rows, path):
+            if isinstance(route.answer, PredictRoute):
+                return route.answer, found.groupdict()
+        return None
+
+
+_Rows: TypeAlias = "dict[str, list[tuple[re.Pattern[str], Route]]]"
+
+
+def _by_first_segment(routes: Iterable[Route]) -> _Rows:
+    """Rows that begin with a parameter are filed under ""."""
+    rows: _Rows = {}
+    for route in routes:
+        first = route.path.split("/", 2)[1]
+        rows.setdefault("" if first.startswith("{") else first, []).append((_pattern(route.path), route))
+    return rows
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\{(\w+)(\.\.\.)?\}|([^{]+)", _expression, path))
+
+
+def _expression(piece: re.Match[str]) -> str:
+    name, rest, literal = piece.groups()
+    if literal:
+        return re.escape(literal).replace(":", "(?::|%3[Aa])")
+    return f"(?P<{name}>{'.+' if rest else '[^/]+'})"
+
+
+def _matches(rows: _Rows, path: str) -> Iterator[tuple[Route, re.Match[str]]]:
+    path = path.rstrip("/") or "/"
+    first = path[1:].partition("/")[0]
+    for pattern, route in rows.get(first) or rows.get("", ()):
+        found = pattern.fullmatch(path)
+        if found is not None:
+            yield route, found

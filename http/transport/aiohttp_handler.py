@@ -1,0 +1,282 @@
+"""Door: reads requests from aiohttp and writes answer bytes; what they mean is decided in predict.py and the routes.
+
+A client that leaves shows as the cancellation of its request (aiohttp's handler_cancellation).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Mapping
+from time import perf_counter
+from typing import TYPE_CHECKING, cast
+
+from aiohttp import web
+from aiohttp.streams import StreamReader
+
+from ...core.errors import ServeError, SlowRequest
+from ...core.payload import Body, Reply
+from ..app_context import Services
+from ..cors import is_preflight, preflight
+from ..message.errors import InvalidMessage, error_reply
+from ..message.ids import fresh_id
+from ..message.reply import PLAIN
+from ..message.request import Head, Request, by_lower_name, media_type
+from ..message.unsent_answers import Unsent
+from ..predict.predict_request import PredictRequest, awaits_continue, check_declared, check_size, read_request
+from ..predict.prediction import CLIENT_GONE, Prediction, answer_buffers
+from ..routing.route import Endpoint
+from ..routing.table import Table
+from ..site_policy import Reach
+from .aiohttp_protocol import Connection
+from .response_writer import Sent, half_close
+
+if TYPE_CHECKING:
+    from ...core.dataplane import Arrival
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Door:
+    """Answers the requests of one listener. `active` counts those that have no answer yet."""
+
+    def __init__(self, services: Services, table: Table, reach: Reach) -> None:
+        self._services = services
+        self._reach: Reach = reach
+        self._limits = services.limits
+        self._table = table
+        self._work: set[asyncio.Future[Reply]] = set()
+        self._clocks: set[asyncio.Timeout] = set()  # of the bodies that are on their way
+        self.active = 0
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """aiohttp's request handler."""
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError
+        head = Head(
+            request.method, request.raw_path, request.raw_headers, request.protocol.peername,
+            request.version >= (1, 1), request.keep_alive,
+        )  # fmt: skip
+        connection = cast(Connection, request.protocol)
+        self.active += 1
+        try:
+            found = self._table.find_prediction(head.path()) if head.method != "OPTIONS" else None
+            if found is not None:
+                route, params = found
+                asked = read_request(self._services, head, self._reach, route.codec, params)
+                keep = await self._predict(asked, request.content, connection, transport)
+            else:
+                keep = await self._route(head, request.content, connection, transport)
+            if connection.writing_paused:
+                await request.writer.drain()  # services.unsent ends a client that takes nothing any more
+        finally:
+            self.active -= 1
+        return Sent(keep).as_response()
+
+    def drain(self) -> None:
+        """End the bodies that make no progress sooner: the server is about to stop."""
+        soon = asyncio.get_running_loop().time() + self._limits.drain_idle
+        for clock in self._clocks:
+            if not clock.expired():
+                clock.reschedule(min(clock.when() or soon, soon))
+
+    @property
+    def working(self) -> int:
+        """Management work that goes on although its client has left."""
+        return len(self._work)
+
+    async def _predict(
+        self, asked: PredictRequest, content: StreamReader, connection: Connection, transport: asyncio.Transport
+    ) -> bool:
+        if connection.unsent is None:
+            raise ConnectionResetError
+        outlet = UnsentOutlet(connection, connection.unsent)
+        prediction = Prediction(self._services, asked, outlet)
+        prediction.open(unread=not content.is_eof())
+        try:
+            if not prediction.over:
+                await self._submit(prediction, content, connection, transport)
+            await outlet.ended()
+        except asyncio.CancelledError:
+            prediction.abandon()
+            raise
+        if not outlet.keep:
+            _part(connection, transport, content, asked.fields)
+        return outlet.keep
+
+    async def _submit(
+        self, prediction: Prediction, content: StreamReader, connection: Connection, transport: asyncio.Transport
+    ) -> None:
+        try:
+            if content.is_eof():
+                body = content.read_nowait()
+            else:
+                with prediction.expect() as arrival:
+                    if prediction.request.awaits_continue:
+                        transport.write(_CONTINUE)
+                    body = await self._read_body(content, connection, arrival)
+        except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
+            if transport.is_closing():
+                prediction.abandon()
+                raise ConnectionResetError from None
+            prediction.fail(as_ours(error), unread=True)
+        else:
+            prediction.submit(body)
+
+    async def _route(
+        self, head: Head, content: StreamReader, connection: Connection, transport: asyncio.Transport
+    ) -> bool:
+        unread = not content.is_eof()
+        started = perf_counter()
+        try:
+            fields = by_lower_name(head.headers())
+            endpoint, params = self._find(head, fields)
+            check_declared(fields, self._limits.max_request_size)
+            query = head.query()
+            if unread and awaits_continue(fields):
+                transport.write(_CONTINUE)
+            if unread:
+                with self._services.dataplane.expect("", None) as arrival:
+                    body = await self._read_body(content, connection, arrival)
+            else:
+                body = content.read_nowait()
+            unread = False
+            content_type = media_type(fields.get("content-type", ""))
+            result = endpoint(self._services, Request(head.method, params, query, content_type, body))
+            reply = await self._see_through(result) if inspect.isawaitable(result) else result
+        except asyncio.CancelledError:
+            self._services.answered(head, CLIENT_GONE, perf_counter() - started)
+            raise
+        except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
+            if transport.is_closing():
+                self._services.answered(head, CLIENT_GONE, perf_counter() - started)
+                raise ConnectionResetError from None
+            reply = error_reply(as_ours(error))
+        ends = self._services.draining and not connection.more
+        keep = head.keep_alive and not ends and not unread
+        request_id = fresh_id()
+        self._services.answered(head, reply.status, perf_counter() - started, request_id)
+        buffers = answer_buffers(reply, request_id, head, self._services.letterhead, keep=keep)
+        if connection.unsent is not None:
+            connection.unsent.write(buffers)
+        if not keep:
+            _part(connection, transport, content, by_lower_name(head.headers()))
+        return keep
+
+    def _is_preflight(self, head: Head) -> bool:
+        asked = head.method == "OPTIONS" and self._services.letterhead is not PLAIN
+        return asked and is_preflight(by_lower_name(head.headers()))
+
+    def _find(self, head: Head, fields: Mapping[str, str]) -> tuple[Endpoint, dict[str, str]]:
+        if self._is_preflight(head):
+            return preflight, {}
+        guard = self._services.guard
+        try:
+            endpoint, params, route = self._table.find(head.method, head.path())
+        except ServeError:
+            self._services.admit(head, self._table.strictest, self._reach)
+            if guard is not None:
+                guard.check_any(self._table.scopes, fields)
+            raise
+        self._services.admit(head, route.face, self._reach)
+        if guard is not None:
+            guard.check(route.scope, fields)
+        return endpoint, params
+
+    async def _read_body(self, content: StreamReader, connection: Connection, arrival: Arrival) -> bytes:
+        """Return the rest of a body, which `arrival` counts as it comes.
+
+        Raises TooLarge, ServerFull, SlowRequest, InvalidMessage, and ConnectionError if the client leaves.
+        """
+        loop, limits = asyncio.get_running_loop(), self._limits
+        began = loop.time()
+        pieces: list[bytes] = []
+        size = 0
+        wire = connection.received
+        connection.break_body()
+        clock = asyncio.timeout_at(began + (limits.drain_idle if self._services.draining else limits.body_idle))
+        try:
+            async with clock:
+                self._clocks.add(clock)
+                while not content.at_eof():
+                    piece = await content.readany()
+                    if not piece:
+                        continue
+                    pieces.append(piece)
+                    size += len(piece)
+                    check_size(size, limits.max_request_size)
+                    arrival.grow(len(piece))
+                    if connection.received - wire - size > size // 2 + limits.chunk_slack:
+                        raise InvalidMessage  # a flood of tiny chunks: each costs far more time than its bytes
+                    too_slow = began + limits.body_grace + size / limits.body_rate
+                    idle = limits.drain_idle if self._services.draining else limits.body_idle
+                    clock.reschedule(min(loop.time() + idle, too_slow))
+        except TimeoutError:
+            spent = loop.time() - began
+            raise SlowRequest(f"The request body came too slowly: {size} bytes in {spent:.1f} s.") from None
+        finally:
+            self._clocks.discard(clock)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _see_through(self, work: Awaitable[Reply]) -> Reply:
+        """Management goes on when its client leaves: half a registration would be worse than one nobody reads of."""
+        task = asyncio.ensure_future(work)
+        self._work.add(task)
+        task.add_done_callback(self._worked)
+        return await asyncio.shield(task)
+
+    def _worked(self, task: asyncio.Future[Reply]) -> None:
+        self._work.discard(task)
+        if not task.cancelled():
+            _ = task.exception()  # looked at, so that asyncio does not report it when the client has left
+
+
+class UnsentOutlet:
+    """predict.Outlet of a connection that aiohttp reads. `ended` is awaited until the last bytes are handed over."""
+
+    __slots__ = ("_connection", "_over", "_unsent", "_waiter", "keep", "until_taken")
+
+    def __init__(self, connection: Connection, unsent: Unsent) -> None:
+        self._connection = connection
+        self._unsent = unsent
+        self.until_taken = unsent.until_taken
+        self._waiter: asyncio.Future[None] | None = None
+        self._over = False
+        self.keep = False
+
+    @property
+    def more(self) -> bool:
+        return self._connection.more
+
+    @property
+    def full(self) -> bool:
+        return self._unsent.full
+
+    def send(self, buffers: tuple[Body, ...], *, last: bool, keep: bool) -> None:
+        self._unsent.write(buffers)
+        if last:
+            self._unsent.end_hold()
+            self.keep = keep
+            self._over = True
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(None)
+
+    async def ended(self) -> None:
+        if not self._over:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+
+def _part(
+    connection: Connection, transport: asyncio.Transport, content: StreamReader, fields: Mapping[str, str]
+) -> None:
+    """End our side behind the last answer. A body whose length is not known would only be parsed to be thrown away."""
+    if "content-length" not in fields:
+        connection.refuse()
+    half_close(transport, content)
+
+
+def as_ours(error: Exception) -> Exception:
+    """aiohttp's complaint about a body (a chunk that is none, too few bytes) is ours about the message."""
+    return InvalidMessage() if isinstance(error, (web.RequestPayloadError, web.PayloadAccessError)) else error

@@ -1,0 +1,253 @@
+"""Connection: aiohttp's protocol with our answer to malformed HTTP, one log line for many of them, and a byte count.
+
+The private attributes of aiohttp that are read here are told of in tests/http/test_aiohttp_internals.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Any, TypeAlias, cast
+
+from aiohttp import web
+from aiohttp.http import RawRequestMessage
+
+from ...core.errors import SlowRequest
+from ...core.payload import Reply
+from ..app_context import Services
+from ..message.errors import InvalidMessage, error_reply
+from ..message.ids import fresh_id
+from ..message.request import Head
+from ..message.unsent_answers import Unsent, write
+from ..predict.prediction import answer_buffers
+from .response_writer import Sent
+
+Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+log = logging.getLogger(__name__)
+
+_SLICE = 8 * 1024  # bytes that are parsed at a time: 3 to 9 ms if all of them are chunks of one byte
+_QUIET = 10.0  # seconds between two log lines about malformed messages
+
+
+class Complaints:
+    """What would be a traceback per malformed message: a line at most every ten seconds, with the number since."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._next = 0.0
+
+    def note(self, peer: object, error: BaseException | None) -> None:
+        self._count += 1
+        now = monotonic()
+        if now >= self._next:
+            log.warning(
+                "malformed HTTP: %d message(s) since the last such line, the latest from %s (%s)",
+                self._count, peer, type(error).__name__,
+            )  # fmt: skip
+            self._count = 0
+            self._next = now + _QUIET
+
+
+class Connection(web.RequestHandler):
+    """One connection that aiohttp's parser reads. `received` counts the bytes that it has parsed, framing included.
+
+    Some bytes cost far more time than others: a body in chunks of one byte 0.4 s a MB. So that no packet holds the
+    event loop for long, a packet is parsed in slices, and what is left of it when the turn's time is over waits in
+    `_ahead` for the next turn. The transport reads nothing meanwhile.
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_broken",
+        "_complaints",
+        "_going_on",
+        "_late_head",
+        "_refused",
+        "_services",
+        "received",
+        "unsent",
+    )
+
+    def __init__(self, acceptor: Acceptor, services: Services, complaints: Complaints) -> None:
+        limits = services.limits
+        super().__init__(
+            acceptor,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=limits.keep_alive,
+            access_log=cast(Any, None),
+            max_line_size=limits.max_line,
+            max_field_size=limits.max_header,
+            max_headers=limits.max_headers,
+            lingering_time=limits.linger,
+            auto_decompress=False,  # a small gzip body would freeze the loop and fill the memory
+        )
+        self._services = services
+        self._complaints = complaints
+        self._broken = False
+        self._ahead = b""  # bytes that are not parsed yet
+        self._going_on = False  # whether their turn is scheduled
+        self._refused = False  # whether what comes is of no interest any more
+        self._late_head: asyncio.TimerHandle | None = None
+        self.received = 0
+        self.unsent: Unsent | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # No unsent byte goes unnoticed: `writing_paused` means that the client has not taken its answer yet.
+        self.unsent = Unsent(self._services.unsent, cast(asyncio.Transport, transport))
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self.unsent is not None:
+            self.unsent.close()
+            self.unsent = None
+        self._head_is_whole()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.unsent is not None:
+            self.unsent.pause_writing()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.unsent is not None:
+            self.unsent.resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        if not data:  # aiohttp's way to have its parser go on
+            self._parse(data)
+        elif self._ahead:
+            self._ahead += data
+            super()._pause_transport_reading()
+        elif not self._refused:
+            self._feed(data)
+            if self._messages or not self._between_requests:
+                self._head_is_whole()
+            elif self._late_head is None and data.strip(b"\r\n"):
+                self._late_head = self._loop.call_later(self._services.limits.head, self._refuse_slow_head)
+
+    @property
+    def _between_requests(self) -> bool:
+        """Whether what comes now is a head. aiohttp's `_waiter` is there only where it waits for a request."""
+        return self._waiter is not None or self._request_count == 0
+
+    def _head_is_whole(self) -> None:
+        if self._late_head is not None:
+            self._late_head.cancel()
+            self._late_head = None
+
+    def _refuse_slow_head(self) -> None:
+        self._late_head = None
+        transport = self.transport
+        if transport is None or self._messages or not self._between_requests:
+            return
+        self._complaints.note(self.peername, None)
+        limit = self._services.limits.head
+        error = SlowRequest(f"The head of the request came too slowly: it was not whole after {limit:g} s.")
+        self._answer_no_request(transport, error_reply(error))
+        self.refuse()
+        if transport.can_write_eof():
+            transport.write_eof()
+        self._loop.call_later(self._services.limits.linger, self.force_close)
+
+    def _feed(self, data: bytes) -> None:
+        """Parse `data` as far as this turn's time goes, and aiohttp has room for what comes of it."""
+        end = monotonic() + self._services.limits.turn
+        for at in range(0, len(data), _SLICE):
+            if at and (self._reading_paused or self._buffer_paused or monotonic() >= end):
+                self._ahead = data[at:]
+                super()._pause_transport_reading()
+                if not self._reading_paused and not self._buffer_paused:
+                    self._go_on_soon()
+                return
+            self._parse(data[at : at + _SLICE])
+            if self._refused:
+                return
+
+    def _go_on_soon(self) -> None:
+        if not self._going_on:
+            self._going_on = True
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._going_on = False
+        data, self._ahead = self._ahead, b""
+        if self.transport is not None and not self._refused:
+            self._feed(data)
+        if not self._ahead and not self._reading_paused and not self._buffer_paused:
+            super()._resume_transport_reading()
+
+    def _resume_transport_reading(self) -> None:
+        """Called by aiohttp when it has room again: what is here already comes first."""
+        if self._ahead:
+            self._go_on_soon()
+        else:
+            super()._resume_transport_reading()
+
+    def _parse(self, data: bytes) -> None:
+        self.received += len(data)
+        super().data_received(data)
+        if self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
+            self._broken = self._refused = True
+            self._ahead = b""
+            self.break_body()
+
+    def refuse(self) -> None:
+        """Parse nothing more: the connection ends behind the answer that is being given."""
+        self._refused = True
+        self._ahead = b""
+
+    def break_body(self) -> None:
+        """After the parser gave up, end a body that will never be whole; aiohttp would leave its reader waiting."""
+        request = self._current_request
+        if self._broken and request is not None and not request.content.is_eof():
+            request.content.set_exception(web.RequestPayloadError("malformed body"))
+
+    @property
+    def more(self) -> bool:
+        """Whether another request is here, behind the one that is being answered."""
+        return bool(self._messages) and not self._refused
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is here that has no answer yet; aiohttp's `_waiter` is there only between two requests."""
+        return self.transport is not None and (bool(self._messages) or self._waiter is None or bool(self._ahead))
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """Answer what the parser refused (400), or what aiohttp itself could not finish."""
+        self._complaints.note(self.peername, exc)
+        reply = error_reply(InvalidMessage() if status == 400 else exc or RuntimeError(message))
+        self._answer_no_request(request.transport, reply)
+        return Sent(keep_alive=False).as_response()
+
+    def _answer_no_request(self, transport: asyncio.Transport | None, reply: Reply) -> None:
+        """Write an answer to what could not be read as a request, and the line of the access log for it."""
+        head = Head("GET", "/bad-request", (), self.peername, keep_alive=False)
+        self._services.answered(head, reply.status)
+        if transport is not None:
+            write(transport, answer_buffers(reply, fresh_id(), head, self._services.letterhead, keep=False))
+
+    def log_exception(self, *_args: Any, **kwargs: Any) -> None:
+        self._complaints.note(self.peername, kwargs.get("exc_info"))
+
+
+class Acceptor(web.Server):
+    """Makes a Connection for every client of one listener."""
+
+    def __init__(self, handler: Handler, services: Services) -> None:
+        # handler_cancellation: a client that leaves cancels its request, which takes it out of its model's queue
+        super().__init__(handler, handler_cancellation=True)
+        self._services = services
+        self._complaints = Complaints()
+
+    def __call__(self) -> web.RequestHandler:
+        return Connection(self, self._services, self._complaints)
+
+    @property
+    def busy(self) -> bool:
+        return any(cast(Connection, connection).busy for connection in self.connections)

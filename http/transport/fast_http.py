@@ -1,0 +1,348 @@
+"""Lean: reads the plainest prediction requests without aiohttp, for a fraction of its cost.
+
+Only what is whole, well-formed and unambiguous at a glance is read here. Anything else, malformed requests included,
+goes to aiohttp's protocol with the bytes as they came, and the connection stays there. What a prediction does is
+predict.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from time import monotonic
+from typing import cast
+
+from ...core.errors import ServeError, SlowRequest
+from ...core.payload import Body
+from ..accesslog import peer_text
+from ..app_context import Services
+from ..message.request import Head
+from ..message.unsent_answers import Unsent
+from ..predict.predict_request import PredictRequest, read_request
+from ..predict.prediction import Prediction
+from ..routing.fast_head import fast_head
+from ..routing.table import Table
+from ..site_policy import Reach
+from .arriving_body import ArrivingBody
+
+_FIELD = re.compile(rb"([^:\r\n]+):([^\r\n]*)\r\n")
+_CONNECTION = frozenset((b"close", b"keep-alive"))
+# Fields that change where a body ends, or who speaks next, are aiohttp's to read.
+_NOT_PLAIN = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"trailer", b"te"))
+_LENGTH = re.compile(rb"[0-9]{1,15}")
+_LONGEST_HEAD = 8192
+_LONGEST_LINE = 4096
+_SWEEPS = 4  # looks at each connection per shortest time limit
+
+
+class Lean(asyncio.Protocol):
+    """One connection; also the Outlet of the prediction that it is at."""
+
+    __slots__ = (
+        "_acceptor", "_arrival", "_ended", "_known", "_peer", "_prediction", "_rest", "_since", "_transport", "_unread",
+        "_unsent",
+    )  # fmt: skip
+
+    def __init__(self, acceptor: LeanAcceptor) -> None:
+        self._acceptor = acceptor
+        self._transport: asyncio.Transport | None = None
+        self._prediction: Prediction | None = None
+        self._arrival: ArrivingBody | None = None
+        self._peer: object = None
+        # The latest head, its body's length and what it asks for: most clients send the same head again and again.
+        self._known: tuple[bytes, int, PredictRequest] | None = None
+        self._rest = b""  # what came behind the request that is being answered
+        self._unread = False  # whether bytes of this request, or behind it, may be on the way or in the kernel
+        self._ended = False  # our side is closed; what still comes is of no interest
+        self._since = monotonic()  # when the connection fell idle
+        self._unsent: Unsent | None = None  # there is one as long as there is a transport
+
+    # ---- asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._unsent = Unsent(self._acceptor.services.unsent, self._transport)
+        self._peer = peer_text(transport.get_extra_info("peername"))  # once, for every request's line in the access log
+        self._acceptor.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
+        self._arrived()
+        if self._prediction is not None:
+            prediction, self._prediction = self._prediction, None
+            prediction.abandon()
+
+    def _leave(self) -> None:
+        self._acceptor.connections.discard(self)
+        self._transport = None
+        if self._unsent is not None:
+            self._unsent.close()
+            self._unsent = None
+
+    def pause_writing(self) -> None:
+        if self._unsent is not None:
+            self._unsent.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._unsent is not None:
+            self._unsent.resume_writing()
+            self._go_on()
+
+    def data_received(self, data: bytes) -> None:
+        if self._ended:
+            return
+        # What was sent ahead comes first, and nothing is read while the client leaves answers unread.
+        if self._prediction is not None or self._rest or (self._unsent is not None and self._unsent.waiting):
+            self._rest += data
+            # A client may send its next request early, not its next hundred; in a drain, what is here already.
+            if self._transport is not None and (len(self._rest) > _LONGEST_HEAD or self._acceptor.services.draining):
+                self._transport.pause_reading()
+        else:
+            self._read(data)
+
+    # ---- a request
+
+    def _read(self, data: bytes) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        known = self._known
+        if known is None or not data.startswith(known[0]):
+            known = self._learn(data)
+            if known is None:
+                self._hand_over(transport, data)
+                return
+        head, length, request = known
+        begin = len(head)
+        body = data[begin : begin + length]
+        if len(data) > begin + length:
+            self._rest = data[begin + length :]
+        self._unread = len(body) < length
+        prediction = self._prediction = Prediction(self._acceptor.services, request, self)
+        prediction.open(unread=self._unread)
+        if prediction.over:
+            return
+        if self._unread:
+            self._arrive(prediction, body, length)
+        else:
+            prediction.submit(body)
+
+    def _learn(self, data: bytes) -> tuple[bytes, int, PredictRequest] | None:
+        """Read the head that `data` begins with, and remember it if nothing is wrong with it.
+
+        Returns the head, the length of its body, and what it asks for; None if it is not a plain prediction's.
+        """
+        self._known = None
+        acceptor = self._acceptor
+        plain = read_plain(acceptor.heads, data, self._peer, acceptor.services.limits.max_request_size)
+        if plain is None:
+            return None
+        head, begin, length = plain
+        found = acceptor.table.find_prediction(head.path())
+        if found is None:
+            return None
+        route, params = found
+        learnt = data[:begin], length, read_request(acceptor.services, head, acceptor.reach, route.codec, params)
+        if learnt[2].refusal is None:
+            self._known = learnt
+        return learnt
+
+    def _arrive(self, prediction: Prediction, body: bytes, length: int) -> None:
+        try:
+            arriving = ArrivingBody(self, prediction.expect(), length, prediction.room(length))
+            arriving.begin(body)
+        except ServeError as error:
+            prediction.fail(error, unread=True)
+            return
+        self._arrival = arriving
+        self._listen(arriving)
+
+    def whole(self, body: Body) -> None:
+        """The body that was arriving has come."""
+        self._arrived()
+        if self._prediction is not None:
+            self._prediction.submit(body)
+
+    def refused(self, error: ServeError) -> None:
+        """The body that was arriving will not be read to its end."""
+        self._arrived()
+        if self._prediction is not None:
+            self._prediction.fail(error, unread=True)
+
+    def _arrived(self) -> None:
+        """Nothing arrives any more; what comes is ours to read again."""
+        if self._arrival is not None:
+            arrival, self._arrival = self._arrival, None
+            arrival.end()
+            self._listen(self)
+
+    def _listen(self, protocol: asyncio.BaseProtocol) -> None:
+        """Have what comes go to `protocol`. Transports look at the kind of a protocol when they begin to read."""
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            transport.pause_reading()
+            transport.set_protocol(protocol)
+            transport.resume_reading()
+
+    def _hand_over(self, transport: asyncio.Transport, data: bytes) -> None:
+        """From here on the connection is aiohttp's, which sees the request as it came."""
+        self._leave()
+        transport.resume_reading()
+        protocol = self._acceptor.full()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        cast("asyncio.Protocol", protocol).data_received(data)
+
+    # ---- predict.Outlet
+
+    def send(self, buffers: tuple[Body, ...], *, last: bool, keep: bool) -> None:
+        transport, unsent = self._transport, self._unsent
+        if transport is None or unsent is None:
+            return
+        unsent.write(buffers)
+        if not last:
+            return
+        unsent.end_hold()
+        self._prediction = None
+        if not keep:
+            self._end(transport)
+            return
+        self._since = monotonic()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Read the next request, if one was sent ahead and all answers before it were taken."""
+        if self._rest:
+            # Not at once: answers that need no waiting would go one level deeper for each request sent ahead.
+            asyncio.get_running_loop().call_soon(self._next)
+
+    @property
+    def more(self) -> bool:
+        return bool(self._rest)
+
+    @property
+    def full(self) -> bool:
+        return self._unsent is not None and self._unsent.full
+
+    def until_taken(self, remaining: Callable[[], float], go_on: Callable[[], None]) -> None:
+        if self._unsent is not None:
+            self._unsent.until_taken(remaining, go_on)
+
+    def _end(self, transport: asyncio.Transport) -> None:
+        if self._unread or not transport.is_reading():
+            # Closed at once, a client that still sends would be reset before it had read its answer.
+            if transport.can_write_eof():
+                transport.write_eof()
+            self._ended = True
+            transport.resume_reading()
+            asyncio.get_running_loop().call_later(self._acceptor.services.limits.linger, transport.close)
+        else:
+            transport.close()
+
+    def _next(self) -> None:
+        taken = self._unsent is not None and not self._unsent.waiting
+        if self._prediction is None and self._transport is not None and taken and self._rest:
+            data, self._rest = self._rest, b""
+            if not self._acceptor.services.draining:
+                self._transport.resume_reading()
+            self._read(data)
+
+    # ---- time limits
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request has no answer yet, or the client has not taken all of it."""
+        if self._transport is None:
+            return False
+        return self._prediction is not None or bool(self._rest) or self._transport.get_write_buffer_size() > 0
+
+    def look(self, now: float) -> None:
+        """Called every now and then: end what takes too long."""
+        limits = self._acceptor.services.limits
+        if self._transport is None:
+            return
+        if self._arrival is not None and self._prediction is not None:
+            idle = limits.drain_idle if self._acceptor.services.draining else limits.body_idle
+            late = self._arrival.late(now, limits, idle)
+            if late:
+                self.refused(SlowRequest(late))
+        elif self._prediction is None and now - self._since > limits.keep_alive:
+            self._transport.close()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+class LeanAcceptor:
+    """Makes a Lean for every client of a listener that predicts; `full` makes the protocol that it may hand over to."""
+
+    def __init__(
+        self, full: Callable[[], asyncio.BaseProtocol], services: Services, table: Table, reach: Reach
+    ) -> None:
+        self.full = full
+        self.services = services
+        self.table = table
+        self.heads = fast_head(table.routes)
+        self.reach: Reach = reach
+        self.connections: set[Lean] = set()
+        limits = services.limits
+        self._interval = min(limits.keep_alive, limits.body_idle, limits.body_grace) / _SWEEPS
+        self._timer = asyncio.get_running_loop().call_later(self._interval, self._sweep)
+
+    def __call__(self) -> asyncio.Protocol:
+        return Lean(self)
+
+    @property
+    def busy(self) -> bool:
+        return any(connection.busy for connection in self.connections)
+
+    def drain(self) -> None:
+        """Look more often, as the limit of a body without progress is shorter from now on."""
+        self._interval = min(self._interval, self.services.limits.drain_idle / _SWEEPS)
+        self._timer.cancel()
+        self._sweep()
+
+    def close(self) -> None:
+        self._timer.cancel()
+        for connection in list(self.connections):
+            connection.close()
+
+    def _sweep(self) -> None:
+        now = monotonic()
+        for connection in list(self.connections):
+            connection.look(now)
+        self._timer = asyncio.get_running_loop().call_later(self._interval, self._sweep)
+
+
+def read_plain(heads: re.Pattern[bytes], data: bytes, peer: object, max_length: int) -> tuple[Head, int, int] | None:
+    """Return the head of a plain prediction, where its body begins in `data`, and the body's length; None for others.
+
+    `heads` is what `fast_head` has made.
+    """
+    found = heads.match(data, 0, _LONGEST_HEAD)
+    if found is None or found.start(3) > _LONGEST_LINE:
+        return None
+    fields = [(name, value.strip(b" \t")) for name, value in _FIELD.findall(found[3])]
+    length: int | None = None
+    connection: bytes | None = None
+    hosts = 0
+    for name, value in fields:
+        lower = name.lower()
+        if lower == b"host":
+            hosts += 1
+        elif lower == b"content-length":
+            if length is not None or not _LENGTH.fullmatch(value):
+                return None
+            length = int(value)
+        elif lower == b"connection":
+            if connection is not None or value.lower() not in _CONNECTION:
+                return None
+            connection = value.lower()
+        elif lower in _NOT_PLAIN:
+            return None
+    if hosts != 1 or length is None or length > max_length:
+        return None
+    keep_alive = connection != b"close"
+    return Head(found[1].decode(), found[2].decode(), fields, peer, True, keep_alive), found.end(), length

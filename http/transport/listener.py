@@ -1,0 +1,181 @@
+"""Listener: where a face is served, and the sockets bound there. A unix socket is removed at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import os
+import socket
+import stat
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ...core.errors import InvalidConfig
+from ..site_policy import Reach
+
+BACKLOG = 1024  # connections that the kernel holds until they are accepted
+_HINTS = {
+    errno.EADDRINUSE: "another program listens there; stop it or choose another port",
+    errno.EACCES: "this user may not bind that port; choose one above 1023",
+    errno.EADDRNOTAVAIL: "this machine has no such address",
+}
+_UNIX_HINTS = {
+    errno.EADDRINUSE: "another program listens there; stop it or choose another path",
+    errno.EEXIST: "something that is no socket is there",
+}
+_NO_SUCH_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
+_NOT_OTHERS = 0o660  # to connect is to write: whom the umask lets, but never everybody
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A TCP port, with or without TLS, or the `path` of a unix socket. Port 0 lets the system choose one."""
+
+    host: str
+    port: int
+    tls: bool = False
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http{'s' if self.tls else ''}://{host}:{self.port}"
+
+    def same(self, other: Listener) -> bool:
+        """Whether both mean one socket. What the system chooses is never the same twice."""
+        return self == other and bool(self.port or self.path)
+
+
+class Bound:
+    """The sockets of a listener, listening, for servers to take; `listener` has the port that was chosen."""
+
+    def __init__(self, listener: Listener, sockets: list[socket.socket]) -> None:
+        self.listener = listener
+        self.sockets = sockets
+        self._inode = _inode(listener.path)
+
+    @property
+    def reach(self) -> Reach:
+        """Who can connect."""
+        if self.listener.path:
+            return "unix"
+        hosts = (each.getsockname()[0].partition("%")[0] for each in self.sockets)
+        return "loopback" if all(ipaddress.ip_address(host).is_loopback for host in hosts) else "network"
+
+    def remove(self) -> None:
+        """Delete a unix socket's file, unless it is another server's by now."""
+        path = self.listener.path
+        if self._inode is not None and self._inode == _inode(path):
+            with contextlib.suppress(OSError):
+                Path(path).unlink()
+        self._inode = None
+
+
+async def bind(listener: Listener, keys: str) -> Bound:
+    """Bind. Raises InvalidConfig, naming the settings `keys`, if the address can't be had."""
+    try:
+        if listener.path:
+            return Bound(listener, [_bind_unix(listener.path)])
+        return await _bind_tcp(listener)
+    except (OSError, OverflowError) as error:
+        raise InvalidConfig(f"{keys}: can't listen on {listener}: {_cause(listener, error)}") from None
+
+
+async def _bind_tcp(listener: Listener) -> Bound:
+    """Every address of the host, all with one port."""
+    found = await asyncio.get_running_loop().getaddrinfo(
+        listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    sockets: list[socket.socket] = []
+    port = listener.port
+    missing: OSError | None = None
+    try:
+        for family, _, _, _, address in dict.fromkeys(found):
+            try:
+                sockets.append(_bind_one(family, (address[0], port, *address[2:])))
+            except OSError as error:
+                if error.errno not in _NO_SUCH_FAMILY:
+                    raise
+                missing = error  # as ::1 of localhost, on a machine without IPv6
+            else:
+                port = sockets[-1].getsockname()[1]
+    except BaseException:
+        for each in sockets:
+            each.close()
+        raise
+    if missing is not None and not sockets:
+        raise missing
+    return Bound(replace(listener, port=port), sockets)
+
+
+def _bind_one(family: int, address: tuple[object, ...]) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.setblocking(False)
+        made.bind(address)
+        made.listen(BACKLOG)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _bind_unix(path: str) -> socket.socket:
+    _clear(path)
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        made.setblocking(False)
+        made.bind(path)
+        # Nobody can have connected in between: it does not listen yet.
+        Path(path).chmod(stat.S_IMODE(Path(path).stat().st_mode) & _NOT_OTHERS)
+        made.listen(BACKLOG)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _clear(path: str) -> None:
+    """Remove the socket of a server that was killed: one that nobody listens on."""
+    try:
+        mode = Path(path).lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink(missing_ok=True)
+            return
+        except BlockingIOError:
+            pass  # its queue is full, so that somebody listens
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    if not path:
+        return None
+    try:
+        found = Path(path).lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _cause(listener: Listener, error: Exception) -> str:
+    if isinstance(error, socket.gaierror):
+        return "that host name has no address"
+    if not isinstance(error, OSError) or not error.errno:
+        return str(error)
+    cause = os.strerror(error.errno).lower()
+    hint = (_UNIX_HINTS if listener.path else _HINTS).get(error.errno)
+    return f"{cause} ({hint})" if hint else cause

@@ -1,0 +1,33 @@
+"""Writing answer bytes straight to a transport, past aiohttp's own responses."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+from aiohttp import web
+from aiohttp.streams import StreamReader
+
+
+class Sent:
+    """What aiohttp gets for a response: the bytes are out already, only the connection's fate is left to say."""
+
+    __slots__ = ("keep_alive",)
+
+    def __init__(self, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+
+    def as_response(self) -> web.StreamResponse:
+        return cast(web.StreamResponse, cast(object, self))
+
+    async def prepare(self, _request: web.BaseRequest) -> None:
+        return None
+
+    async def write_eof(self) -> None:
+        return None
+
+
+def half_close(transport: asyncio.Transport, content: StreamReader) -> None:
+    """End our side, so that a client still sending sees its answer; aiohttp reads on for a moment, then closes."""
+    if not content.is_eof() and not transport.is_closing() and transport.can_write_eof():
+        transport.write_eof()

@@ -1,0 +1,157 @@
+"""Gate: accepts the connections of a TLS listener. Who speaks plain HTTP there is told so, in plain HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import socket
+import ssl
+import struct
+import termios
+from collections.abc import Callable
+from typing import cast
+from weakref import WeakSet
+
+from ..app_context import Services
+from ..message.ids import fresh_id
+from ..message.reply import json_reply
+from ..message.request import Head
+from ..predict.prediction import answer_buffers
+
+log = logging.getLogger(__name__)
+
+_HANDSHAKE = b"\x16"  # the first byte of every TLS connection, and of no HTTP request
+_AT_ONCE = 64  # connections accepted before other work has its turn
+_PAUSE = 1.0  # seconds, when there are no more file descriptors
+
+
+class Gate:
+    """One listening socket. `factory` makes the protocol that gets what comes through TLS."""
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        factory: Callable[[], asyncio.BaseProtocol],
+        context: ssl.SSLContext,
+        services: Services,
+    ) -> None:
+        self._listening = listening
+        self._factory = factory
+        self._context = context
+        self._services = services
+        self._loop = asyncio.get_running_loop()
+        self._silent: dict[socket.socket, asyncio.TimerHandle] = {}  # connected, and nothing has come yet
+        self._greeting: set[asyncio.Task[None]] = set()
+        self._through: WeakSet[socket.socket] = WeakSet()
+        self._pause: asyncio.TimerHandle | None = None
+        self._loop.add_reader(listening, self._accept)
+
+    def close(self) -> None:
+        """Accept nothing more; connections that are through stay."""
+        if self._listening.fileno() < 0:
+            return
+        if self._pause is not None:
+            self._pause.cancel()
+        self._loop.remove_reader(self._listening)
+        self._listening.close()
+        for connection in list(self._silent):
+            self._forget(connection)
+            connection.close()
+        for task in self._greeting:
+            task.cancel()
+
+    @property
+    def open(self) -> bool:
+        """Whether a connection through it is not closed yet. One that is being closed may have bytes to send still."""
+        return any(connection.fileno() >= 0 for connection in self._through)
+
+    @property
+    def sending(self) -> bool:
+        """Whether a client has yet to take what was sent. Asked of the kernel, as a TLS transport does not tell."""
+        return any(_unsent(connection) for connection in self._through)
+
+    def _accept(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                connection, _ = self._listening.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                log.error("can't accept a connection, the next try is in %g s: %s", _PAUSE, error.strerror)
+                self._loop.remove_reader(self._listening)
+                self._pause = self._loop.call_later(_PAUSE, self._loop.add_reader, self._listening, self._accept)
+                return
+            connection.setblocking(False)
+            patience = self._services.limits.handshake
+            self._silent[connection] = self._loop.call_later(patience, self._give_up, connection)
+            self._loop.add_reader(connection, self._look, connection)
+
+    def _look(self, connection: socket.socket) -> None:
+        self._forget(connection)
+        try:
+            first = connection.recv(1, socket.MSG_PEEK)
+        except OSError:
+            first = b""
+        if not first:
+            connection.close()
+            return
+        task = self._loop.create_task(self._greet(connection) if first == _HANDSHAKE else self._refuse(connection))
+        self._greeting.add(task)
+        task.add_done_callback(self._greeting.discard)
+
+    async def _greet(self, connection: socket.socket) -> None:
+        limits = self._services.limits
+        self._through.add(connection)
+        try:
+            _ = await self._loop.connect_accepted_socket(
+                self._factory, connection, ssl=self._context,
+                ssl_handshake_timeout=limits.handshake, ssl_shutdown_timeout=limits.write_stall,
+            )  # fmt: skip
+        except (OSError, asyncio.CancelledError) as error:  # ssl.SSLError and TimeoutError are of these
+            log.debug("no TLS connection came about: %s", error)
+            connection.close()
+
+    async def _refuse(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            _ = await self._loop.connect_accepted_socket(lambda: PlainRefusal(self._services), connection)
+
+    def _give_up(self, connection: socket.socket) -> None:
+        self._forget(connection)
+        connection.close()
+
+    def _forget(self, connection: socket.socket) -> None:
+        self._silent.pop(connection).cancel()
+        self._loop.remove_reader(connection)
+
+
+def _unsent(connection: socket.socket) -> int:
+    """Bytes that the other side has not acknowledged."""
+    try:
+        (count,) = struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, b"\0" * 4))
+    except (OSError, ValueError):  # it is closed
+        return 0
+    return count
+
+
+class PlainRefusal(asyncio.Protocol):
+    """TorchServe's answer to plain HTTP where TLS is spoken."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        transport, self._transport = self._transport, None
+        if transport is None:
+            return  # the rest of a request that has its answer
+        head = Head("GET", "/bad-request", (), transport.get_extra_info("peername"), keep_alive=False)
+        reply = json_reply({"status": "This TorchServe instance only accepts HTTPS requests"}, 403)
+        self._services.answered(head, reply.status)
+        transport.writelines(answer_buffers(reply, fresh_id(), head, self._services.letterhead, keep=False))
+        transport.write_eof()
+        _ = asyncio.get_running_loop().call_later(self._services.limits.linger, transport.close)
