@@ -12,7 +12,7 @@ import yarl
 from torchserve.core import errors
 from torchserve.core.controlplane import Outcome
 from torchserve.core.registration import RegisterRequest
-from torchserve.http.management import NUMBERS
+from torchserve.http.api.management import NUMBERS
 
 from .doubles import FakeControlPlane, house
 
