@@ -29,6 +29,7 @@ Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 log = logging.getLogger(__name__)
 
 _SLICE = 8 * 1024  # bytes that are parsed at a time: 3 to 9 ms if all of them are chunks of one byte
+_UNREAD = 64 * 1024  # aiohttp parses no further at twice as many bytes, or a 16th as many chunks, that nobody has read
 _QUIET = 10.0  # seconds between two log lines about malformed messages
 
 
@@ -82,6 +83,7 @@ class Connection(web.RequestHandler):
             max_field_size=limits.max_header,
             max_headers=limits.max_headers,
             lingering_time=limits.linger,
+            read_bufsize=_UNREAD,
             auto_decompress=False,  # a small gzip body would freeze the loop and fill the memory
         )
         self._services = services

@@ -54,6 +54,25 @@ def test_the_headers_of_all_parts_have_a_bound() -> None:
         split_body(multipart(*(named % number + b"y" * 5000 for number in range(14))), MULTIPART, LIMITS)
 
 
+@pytest.mark.parametrize("where", ["preamble", "part"])
+def test_a_boundary_is_searched_for_in_steps(where: str) -> None:
+    """Each step's bytes once, and one that lies across two of them is found."""
+    head = b"content-disposition: form-data; name=a\r\n\r\n"
+    for megabytes in (2, 4):
+        for short in range(8):
+            filling = (b"\r\n--X" * 1024 * 1024)[: megabytes * 1024 * 1024 - 60 - short]
+            body = (
+                filling + b"\r\n--XX\r\n" + head + b"1\r\n--XX--"
+                if where == "preamble"
+                else (b"--XX\r\n" + head + filling + b"\r\n--XX--")
+            )
+            steps = split_slowly(body, MULTIPART, LIMITS, check_json=True)
+            assert steps is not None
+            number, (part,) = counted(steps)
+            assert number == megabytes - 1
+            assert bytes(part.body) == (b"1" if where == "preamble" else filling)
+
+
 # ---- JSON
 
 
@@ -93,13 +112,13 @@ def test_a_prediction_of_large_json_is_not_looked_at() -> None:
 
 def test_a_long_form_is_split_in_steps_of_a_slice() -> None:
     for slices in (4, 8):
-        steps = split_slowly(b"a=" + b"x" * (SLICE * slices - 2), FORM, LIMITS)
+        steps = split_slowly(b"a=" + b"x" * (SLICE * slices - 2), FORM, LIMITS, check_json=True)
         assert steps is not None
         number, parts = counted(steps)
         assert number == 2 * slices, "each byte is looked at once and decoded once"
         assert len(parts[0].body) == SLICE * slices - 2
-    assert split_slowly(b"a=" + b"x" * (SLICE - 2), FORM, LIMITS) is None
-    assert split_slowly(b"x" * SLICE * 2, "text/plain", LIMITS) is None
+    assert split_slowly(b"a=" + b"x" * (SLICE - 2), FORM, LIMITS, check_json=True) is None
+    assert split_slowly(b"x" * SLICE * 2, "text/plain", LIMITS, check_json=True) is None
 
 
 @given(st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=40)), max_size=8), st.integers(3, 12))

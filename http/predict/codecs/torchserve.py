@@ -89,7 +89,9 @@ class TorchServeCodec:
     ) -> Generator[None, None, Decoded] | None:
         """Return the steps to `decode` of a large form, else None. They raise BadRequest."""
         detail: _Detail = read.detail
-        steps = split_slowly(body, detail.content_type, limits) if is_form(detail.kind) else None
+        if not is_form(detail.kind):
+            return None
+        steps = split_slowly(body, detail.content_type, limits, check_json=detail.check_json)
         return None if steps is None else _decode_slowly(read, body, steps, request_id)
 
     def encode(self, reply: Reply) -> Reply:
