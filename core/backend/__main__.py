@@ -113,6 +113,8 @@ def _converse(ends: Ends, kind: str, memory: Sequence[int] | None) -> int:
         else:
             others.predict(frame.message, frame.bodies)
             service.respond(frame.message, frame.bodies)
+            if service.fault:
+                return 1
     return 0
 
 

@@ -27,6 +27,7 @@ from ..payload import Body
 from ..version import __version__
 from ..wire.frames import encode
 from ..wire.messages import CONTINUES_HEADER, DEFAULT_RESULT, Answer, Failure, Load, Loaded, Partial, Predict, Result
+from .device_fault import device_fault
 from .envelopes import enveloped
 from .failure import describe, detail, failure_of, sendable
 from .inputs import decode_rows, request_headers
@@ -53,6 +54,8 @@ class Service:
         self._running: int | None = None
         self._streamed = False  # whether the running batch has sent a piece of its answers
         self._repeating = False  # whether its requests are run again, each alone
+        self.fault = ""
+        """What has killed the device context of this process: nothing more can be answered."""
         self._load: Load
         self._context: Context
         self._entry: EntryPoint
@@ -63,7 +66,7 @@ class Service:
             return self.open(load)
         except BaseException as error:  # noqa: BLE001  whatever a handler raises, SystemExit included, is an answer
             _print_traceback(detail(error))
-            code = 507 if out_of_memory(error) else 500
+            code = 507 if out_of_memory(error) and not device_fault(error) else 500
             failure = failure_of(error, load.model_dir)
             return Loaded(code, sendable(f"{describe(error)}{_where(failure)}"), failure)
 
@@ -177,13 +180,15 @@ class Service:
                 rows = Rows(bodies=[b"error"] * len(predict.rows))
         results = () if all(result is DEFAULT_RESULT for result in rows.results) else tuple(rows.results)
         samples = (*rows.samples, *metrics.take())
-        return Answer(predict.batch, code, message, results, took, samples, failure, repeated), rows.bodies
+        return Answer(predict.batch, code, message, results, took, samples, failure, repeated, self.fault), rows.bodies
 
     def _may_repeat(self, error: BaseException) -> bool:
         """Whether the requests of a batch that ended with `error` may be run again: none has had a piece of its answer,
-        and the handler neither wanted to end the process nor broke its contract for the batch as a whole.
+        the device context lives, and the handler neither wanted to end the process nor broke its contract.
         """
-        return isinstance(error, Exception) and not isinstance(error, InvalidOutput) and not self._streamed
+        if self._streamed or self.fault:
+            return False
+        return isinstance(error, Exception) and not isinstance(error, InvalidOutput)
 
     def _run_alone(self, predict: Predict, bodies: Sequence[Body], refused: tuple[Result, Body], until: float) -> Rows:
         log.warning(
@@ -236,6 +241,10 @@ class Service:
     def _failure(self, error: BaseException) -> tuple[int, str, Failure | None]:
         """Status, text and, unless the handler meant it, what its author should know."""
         code, message = self._verdict(error)
+        if fault := device_fault(error):
+            self.fault = fault
+            message = f"The device context of this process is dead after {fault}"
+            return 500, message, failure_of(error, self._load.model_dir)
         if isinstance(error, PredictionException):
             return code, message, None
         if isinstance(error, InvalidOutput):

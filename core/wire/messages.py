@@ -147,7 +147,7 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
     long the handler took.
 
     `failure` is also there if a request of the batch failed alone. If `repeated`, the requests were run again, each
-    alone.
+    alone. `fault` says what has killed the process's device context: it can answer nothing any more.
     """
 
     batch: int
@@ -158,6 +158,7 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
     samples: tuple[Sample, ...] = ()
     failure: Failure | None = None
     repeated: bool = False
+    fault: str = ""
 
 
 ToBackend = Load | Predict

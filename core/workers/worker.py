@@ -24,6 +24,7 @@ from .back_pressure import BackPressure
 from .load_failed import LoadFailed
 from .observer import WorkerObserver
 from .outcomes import outcomes_of, replies
+from .protocol_error import WorkerProtocolError
 from .run import Run
 from .shared_memory import Requests
 from .spawn_local import LocalProcess, describe_exit
@@ -43,7 +44,7 @@ STOP_GRACE = 2.0  # seconds a worker may take to end after its socket was closed
 
 class Worker(asyncio.BufferedProtocol):
     """A Runner of a ModelScheduler. `ended` resolves to one line that says why the process has gone; `cause` is then
-    one word for it: exited, killed, unresponsive, protocol, gpu_lost, stopped.
+    one word for it: exited, killed, unresponsive, protocol, gpu_lost, device_fault, stopped.
     """
 
     def __init__(
@@ -309,6 +310,10 @@ class Worker(asyncio.BufferedProtocol):
     def _answered(self, answer: Answer, bodies: Sequence[Body]) -> None:
         run = self._expect(answer.batch, (answer.results or bodies) if answer.code == 200 else None, bodies)
         batch = run.batch
+        if answer.fault:  # the end of the process is the answer to what it runs; what it has not begun, another runs
+            self.failed = (time.time(), answer.failure) if answer.failure is not None else self.failed
+            self._kill(f"was ended because its device context is dead after {answer.fault},", "device_fault")
+            return
         self.has_answered = True
         took = time.perf_counter() - run.sent_at
         batch.handler_seconds = answer.handler_ms / 1e3
@@ -387,12 +392,9 @@ class Worker(asyncio.BufferedProtocol):
 
     def _death(self, batch: Batch, code: int, reason: str) -> WorkerDied:
         text = (
-            f"Worker died. {self.name} of model {self._model} {reason} while it ran this request"
-            f" in a batch of {len(batch.jobs)}; it is being restarted. The model log has what it printed."
+            f"Worker died. {self.name} of model {self._model} version {self._load.model_version} {reason}"
+            f" while it ran this request in a batch of {len(batch.jobs)}; it is being restarted."
+            " The model log has what it printed."
         )
         # TorchServe takes a SIGKILL that it did not send itself for the system's out-of-memory killer.
         return WorkerDied(text, out_of_memory=code in _KILLED and self._verdict is None)
-
-
-class WorkerProtocolError(Exception):
-    """The worker said something that the protocol has no place for."""
