@@ -36,6 +36,7 @@ from ..http.transport.cert_reload import Renewal
 from ..http.transport.listener import Listener
 from ..http.transport.tls import Identity, server_context
 from .background import Reporter
+from .descriptors import raise_limit
 from .environment import describe_environment
 from .own_names import own_names
 from .pidfile import PidFile
@@ -67,6 +68,7 @@ def run(
         if log_config is not None:
             log_config.apply()
         configuration.tell()
+        raise_limit()
         guard = _guard(configuration.settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(configuration, snapshots, guard, logs, reporter, companion))

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from operator import itemgetter
 from typing import TYPE_CHECKING, cast
 
 from ..core.errors import InvalidConfig
@@ -20,10 +21,11 @@ from .routes import ROUTES
 from .routing.route import Face
 from .routing.table import Table
 from .site_policy import Hosts, SitePolicy
+from .transport.accepting import PlainServer, most_connections
 from .transport.aiohttp_handler import Door
-from .transport.aiohttp_protocol import Acceptor
-from .transport.fast_http import LeanAcceptor
-from .transport.listener import BACKLOG, Bound, Listener, bind
+from .transport.aiohttp_protocol import Acceptor, Connection
+from .transport.fast_http import Lean, LeanAcceptor
+from .transport.listener import Bound, Listener, bind
 from .transport.tls_listener import Gate
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ class Front:
         self._doors: list[Door] = []
         self._acceptors: list[Acceptor] = []
         self._lean: list[LeanAcceptor] = []
-        self._servers: list[asyncio.Server | Gate] = []
+        self._servers: list[PlainServer | Gate] = []
         self._bound: list[Bound] = []
         self.bound: dict[Face, Listener] = {}
 
@@ -168,20 +170,35 @@ class Front:
             factory = lean = LeanAcceptor(acceptor, self._services, table, bound.reach)
             self._lean.append(lean)
         while bound.sockets:
-            self._servers.append(await self._serve(bound.sockets.pop(), factory, tls=listener.tls))
+            self._servers.append(self._serve(bound.sockets.pop(), factory, tls=listener.tls))
         self.bound.update(dict.fromkeys(faces, bound.listener))
 
-    async def _serve(
+    def _serve(
         self, bound: socket.socket, factory: Callable[[], asyncio.BaseProtocol], *, tls: bool
-    ) -> asyncio.Server | Gate:
-        loop = asyncio.get_running_loop()
+    ) -> PlainServer | Gate:
+        most = most_connections()
         if tls:
             assert self._tls is not None, "an https address needs a context"
-            return Gate(bound, factory, self._tls, self._services)
-        protocol = cast("Callable[[], asyncio.Protocol]", factory)
-        if bound.family == socket.AF_UNIX:
-            return await loop.create_unix_server(protocol, sock=bound, backlog=BACKLOG)
-        return await loop.create_server(protocol, sock=bound, backlog=BACKLOG)
+            return Gate(bound, factory, self._tls, self._services, self, most)
+        return PlainServer(bound, factory, self, most)
+
+    # ---- accepting.Connections
+
+    def open(self) -> int:
+        """Return how many connections there are."""
+        return sum([each.open for each in self._acceptors]) + sum([len(each.connections) for each in self._lean])
+
+    def shed(self, count: int) -> int:
+        """Close at most `count` connections on which nothing is going on, the longest idle first."""
+        found = [
+            (connection.idle_since, connection)
+            for each in (*self._acceptors, *self._lean)
+            for connection in cast("Iterable[Connection | Lean]", each.connections)
+        ]
+        idle = sorted(((since, each) for since, each in found if since is not None), key=itemgetter(0))[:count]
+        for _, connection in idle:
+            connection.close_idle()
+        return len(idle)
 
     def _close_servers(self) -> None:
         for server in self._servers:

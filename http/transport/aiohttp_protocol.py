@@ -65,6 +65,7 @@ class Connection(web.RequestHandler):
         "_broken",
         "_complaints",
         "_going_on",
+        "_heard",
         "_late_head",
         "_refused",
         "_services",
@@ -93,6 +94,7 @@ class Connection(web.RequestHandler):
         self._going_on = False  # whether their turn is scheduled
         self._refused = False  # whether what comes is of no interest any more
         self._late_head: asyncio.TimerHandle | None = None
+        self._heard = monotonic()
         self.received = 0
         self.unsent: Unsent | None = None
 
@@ -191,6 +193,7 @@ class Connection(web.RequestHandler):
 
     def _parse(self, data: bytes) -> None:
         self.received += len(data)
+        self._heard = monotonic()
         super().data_received(data)
         if self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
             self._broken = self._refused = True
@@ -207,6 +210,15 @@ class Connection(web.RequestHandler):
         request = self._current_request
         if self._broken and request is not None and not request.content.is_eof():
             request.content.set_exception(web.RequestPayloadError("malformed body"))
+
+    @property
+    def idle_since(self) -> float | None:
+        """When nothing was going on any more; None if something is."""
+        return None if self.busy or self._late_head is not None else self._heard
+
+    def close_idle(self) -> None:
+        """End the connection, on which nothing is going on."""
+        self.force_close()
 
     @property
     def more(self) -> bool:
@@ -244,8 +256,17 @@ class Acceptor(web.Server):
     def __init__(self, handler: Handler, services: Services) -> None:
         # handler_cancellation: a client that leaves cancels its request, which takes it out of its model's queue
         super().__init__(handler, handler_cancellation=True)
+        self.open = 0  # connections; `connections` makes a list of them
         self._services = services
         self._complaints = Complaints()
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        self.open += 1
+        super().connection_made(handler, transport)
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        self.open -= 1
+        super().connection_lost(handler, exc)
 
     def __call__(self) -> web.RequestHandler:
         return Connection(self, self._services, self._complaints)

@@ -270,6 +270,15 @@ class Lean(asyncio.Protocol):
         elif self._prediction is None and now - self._since > limits.keep_alive:
             self._transport.close()
 
+    @property
+    def idle_since(self) -> float | None:
+        """When nothing was going on any more; None if something is."""
+        return None if self.busy or self._ended else self._since
+
+    def close_idle(self) -> None:
+        """End the connection, on which nothing is going on."""
+        self.close()
+
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()

@@ -19,12 +19,11 @@ from ..message.ids import fresh_id
 from ..message.reply import json_reply
 from ..message.request import Head
 from ..predict.prediction import answer_buffers
+from .accepting import Accepting, Connections
 
 log = logging.getLogger(__name__)
 
 _HANDSHAKE = b"\x16"  # the first byte of every TLS connection, and of no HTTP request
-_AT_ONCE = 64  # connections accepted before other work has its turn
-_PAUSE = 1.0  # seconds, when there are no more file descriptors
 
 
 class Gate:
@@ -36,8 +35,9 @@ class Gate:
         factory: Callable[[], asyncio.BaseProtocol],
         context: ssl.SSLContext,
         services: Services,
+        connections: Connections,
+        most: int,
     ) -> None:
-        self._listening = listening
         self._factory = factory
         self._context = context
         self._services = services
@@ -45,17 +45,11 @@ class Gate:
         self._silent: dict[socket.socket, asyncio.TimerHandle] = {}  # connected, and nothing has come yet
         self._greeting: set[asyncio.Task[None]] = set()
         self._through: WeakSet[socket.socket] = WeakSet()
-        self._pause: asyncio.TimerHandle | None = None
-        self._loop.add_reader(listening, self._accept)
+        self._accepting = Accepting(listening, self._take, connections, most)
 
     def close(self) -> None:
         """Accept nothing more; connections that are through stay."""
-        if self._listening.fileno() < 0:
-            return
-        if self._pause is not None:
-            self._pause.cancel()
-        self._loop.remove_reader(self._listening)
-        self._listening.close()
+        self._accepting.close()
         for connection in list(self._silent):
             self._forget(connection)
             connection.close()
@@ -72,21 +66,10 @@ class Gate:
         """Whether a client has yet to take what was sent. Asked of the kernel, as a TLS transport does not tell."""
         return any(_unsent(connection) for connection in self._through)
 
-    def _accept(self) -> None:
-        for _ in range(_AT_ONCE):
-            try:
-                connection, _ = self._listening.accept()
-            except (BlockingIOError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                log.error("can't accept a connection, the next try is in %g s: %s", _PAUSE, error.strerror)
-                self._loop.remove_reader(self._listening)
-                self._pause = self._loop.call_later(_PAUSE, self._loop.add_reader, self._listening, self._accept)
-                return
-            connection.setblocking(False)
-            patience = self._services.limits.handshake
-            self._silent[connection] = self._loop.call_later(patience, self._give_up, connection)
-            self._loop.add_reader(connection, self._look, connection)
+    def _take(self, connection: socket.socket) -> None:
+        patience = self._services.limits.handshake
+        self._silent[connection] = self._loop.call_later(patience, self._give_up, connection)
+        self._loop.add_reader(connection, self._look, connection)
 
     def _look(self, connection: socket.socket) -> None:
         self._forget(connection)

@@ -219,13 +219,13 @@ async def test_a_client_that_leaves_before_its_first_byte() -> None:
 async def test_without_file_descriptors_it_waits_for_some(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("torchserve.http.transport.tls_listener._PAUSE", 0.05)
+    monkeypatch.setattr("torchserve.http.transport.accepting._PAUSE", 0.05)
     async with tls_house() as h:
         waiting = socket.create_connection(("127.0.0.1", h.port()))
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (waiting.fileno() + 1, hard))
         try:
-            await until(lambda: "can't accept a connection" in caplog.text)
+            await until(lambda: "new connections wait" in caplog.text)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert b"Healthy" in await ping(h, certificates.trusting())
