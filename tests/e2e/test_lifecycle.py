@@ -131,7 +131,9 @@ def test_a_start_in_a_folder_of_modules_that_shadow_pythons_own_and_its_standard
         eventually(lambda: "Model server started." in (tmp_path / "out").read_text())
         eventually(lambda: '"GET /ping HTTP/1.1" 200' in (tmp_path / "out").read_text())
     finally:
-        torchserve(tmp_path, "--stop")
+        stop = [sys.executable, "-P", *COMMAND[1:], "--stop"]  # -P: this command, too, runs among those modules
+        stopped = subprocess.run(stop, cwd=tmp_path, env=environment(tmp_path), timeout=120, check=False)
+    assert stopped.returncode == 0
 
 
 def test_version_and_help_and_usage(tmp_path: Path):
