@@ -74,8 +74,8 @@ def _imports(tree: ast.Module, name: str, path: Path, root: Path, required: froz
             if top in sys.stdlib_module_names or _is_in(top, path.parent) or _is_in(top, root):
                 continue
             if top == "ts":
-                if not _is_there(module):
-                    yield Issue(ERROR, name, node.lineno, f"TorchServe's module {module} is not part of this server")
+                for missing in _missing(module, node):
+                    yield Issue(ERROR, name, node.lineno, f"TorchServe's {missing} is not part of this server")
             elif top.lower().replace("_", "-") not in required and not _is_there(top):
                 text = f"no module {top!r} is installed here, and no requirements.txt of the archive names it"
                 yield Issue(WARNING, name, node.lineno, text)
@@ -83,6 +83,23 @@ def _imports(tree: ast.Module, name: str, path: Path, root: Path, required: froz
 
 def _is_in(top: str, folder: Path) -> bool:
     return (folder / f"{top}.py").is_file() or (folder / top).is_dir()
+
+
+def _missing(module: str, node: ast.stmt) -> list[str]:
+    """Return what an import of one of TorchServe's modules names in vain: the module, or names that it leaves out."""
+    if not _is_there(module):
+        return [f"module {module}"]
+    spec = importlib.util.find_spec(module)
+    source = Path(spec.origin).read_bytes() if spec is not None and spec.origin else b""
+    left_out = {
+        argument.value
+        for call in ast.walk(ast.parse(source))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "left_out"
+        for argument in call.args[1:]
+        if isinstance(argument, ast.Constant)
+    }
+    imported = [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+    return [f"{module}.{each}" for each in imported if each in left_out]
 
 
 def _is_there(module: str) -> bool:

@@ -102,6 +102,7 @@ LIST = Operation(
         _whole("limit", "how many at most, 100 at the most", 100),
         Parameter("next_page_token", "nextPageToken of the page before"),
     ),
+    errors=(400,),
 )
 REGISTER = Operation(
     "registerModel",

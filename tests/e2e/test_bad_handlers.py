@@ -120,7 +120,7 @@ def test_what_costs_its_own_request_only(rascal: LiveServer, text: str, status: 
         ("[b'\\xff']", b"\xff"),
         ("[None]", b"null"),
         ("[7]", b"7"),
-        ("fields()", b'{\n  "1": NaN,\n  "deep": [\n    null,\n    true,\n    [\n      1,\n      2\n    ]\n  ]\n}'),
+        ("fields()", b'{\n  "1": null,\n  "deep": [\n    null,\n    true,\n    [\n      1,\n      2\n    ]\n  ]\n}'),
     ],
 )
 def test_what_may_be_returned(rascal: LiveServer, text: str, body: bytes) -> None:

@@ -22,6 +22,8 @@ from .plain import Namer
 from .steps import Setup
 
 T = TypeVar("T")
+# As it is now: subjects start in threads, while pytest notes in os.environ which test it runs.
+_ENVIRON = dict(os.environ)
 _HIDDEN = ("TS_", "PYTHON", "COVERAGE", "COV_CORE", "VIRTUAL_ENV", "LOG_LOCATION", "METRICS_LOCATION")
 _STARTED = "Model server started."
 
@@ -96,7 +98,7 @@ class Subject:
         return str(self._bin / name)
 
     def environment(self) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(_HIDDEN)}
+        kept = {k: v for k, v in _ENVIRON.items() if not k.startswith(_HIDDEN)}
         own = dict.fromkeys(("TEMP", "TMP", "TMPDIR"), str(self.home / "tmp"))
         own |= dict.fromkeys(("LOG_LOCATION", "METRICS_LOCATION"), str(self.home / "logs"))
         own |= {"PARITY_HOME": str(self.home), "PATH": f"{self._bin}{os.pathsep}{kept.get('PATH', os.defpath)}"}

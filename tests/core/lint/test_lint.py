@@ -87,7 +87,7 @@ HANDLERS = [
     ),
     (
         "from ts.torch_handler.vllm_handler import VLLMHandler\n" + HANDLE,
-        ["error: handler.py:1: TorchServe's module ts.torch_handler.vllm_handler is not part of this server"],
+        ["error: handler.py:1: TorchServe's ts.torch_handler.vllm_handler.VLLMHandler is not part of this server"],
     ),
 ]  # fmt: skip
 
