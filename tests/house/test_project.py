@@ -87,6 +87,12 @@ def test_its_types_are_for_its_users_too(folder: str) -> None:
     assert (REPO / folder / "py.typed").read_bytes() == b""
 
 
+def test_each_path_of_the_makefile_is_there() -> None:
+    named = re.findall(r"\btests/[\w./]+", (REPO / "Makefile").read_text())
+    assert named
+    assert [path for path in named if not (REPO / path).exists()] == []
+
+
 def test_no_link_of_a_page_is_broken() -> None:
     assert links.broken(REPO) == []
 
