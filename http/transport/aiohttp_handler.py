@@ -34,6 +34,8 @@ from .response_writer import Sent, half_close
 if TYPE_CHECKING:
     from ...core.dataplane import Arrival
 
+# aiohttp's parser lets HTTP/0.9 and HTTP/2.0 through as well, and codings in front of `chunked`, which nobody decodes.
+_VERSIONS = frozenset(((1, 0), (1, 1)))
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -54,11 +56,18 @@ class Door:
         transport = request.transport
         if transport is None:
             raise ConnectionResetError
-        head = Head(
-            request.method, request.raw_path, request.raw_headers, request.protocol.peername,
-            request.version >= (1, 1), request.keep_alive,
-        )  # fmt: skip
         connection = cast(Connection, request.protocol)
+        coding = request.headers.get("transfer-encoding")
+        if request.version not in _VERSIONS or (coding is not None and coding.lower() != "chunked"):
+            connection.refuse()
+            refusal = connection.handle_error(request, 400)
+            half_close(transport, request.content)
+            return refusal
+        head = Head(
+            request.method, request.raw_path, request.raw_headers, request.protocol.peername, request.version >= (1, 1),
+            # Chunks are unknown to HTTP/1.0: a proxy in between may see another end of this body.
+            request.keep_alive and (coding is None or request.version >= (1, 1)),
+        )  # fmt: skip
         self.active += 1
         try:
             found = self._table.find_prediction(head.path()) if head.method != "OPTIONS" else None

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 _SLICE = 8 * 1024  # bytes that are parsed at a time: 3 to 9 ms if all of them are chunks of one byte
 _UNREAD = 64 * 1024  # aiohttp parses no further at twice as many bytes, or a 16th as many chunks, that nobody has read
+_EMPTY_LINE = b"\r\n\r\n"
+_SHORTEST_HEAD = len(b"GET / HTTP/1.0\r\n\r\n")
 _QUIET = 10.0  # seconds between two log lines about malformed messages
 
 
@@ -61,17 +63,9 @@ class Connection(web.RequestHandler):
     """
 
     __slots__ = (
-        "_ahead",
-        "_broken",
-        "_complaints",
-        "_going_on",
-        "_heard",
-        "_late_head",
-        "_refused",
-        "_services",
-        "received",
-        "unsent",
-    )
+        "_ahead", "_body_left", "_broken", "_complaints", "_end", "_going_on", "_heard", "_late_head", "_refused",
+        "_services", "received", "unsent",
+    )  # fmt: skip
 
     def __init__(self, acceptor: Acceptor, services: Services, complaints: Complaints) -> None:
         limits = services.limits
@@ -91,6 +85,8 @@ class Connection(web.RequestHandler):
         self._complaints = complaints
         self._broken = False
         self._ahead = b""  # bytes that are not parsed yet
+        self._end = b""  # the last 3 bytes that were parsed
+        self._body_left = 0  # bytes that are known to be of the latest request's body, and not parsed yet
         self._going_on = False  # whether their turn is scheduled
         self._refused = False  # whether what comes is of no interest any more
         self._late_head: asyncio.TimerHandle | None = None
@@ -160,16 +156,36 @@ class Connection(web.RequestHandler):
     def _feed(self, data: bytes) -> None:
         """Parse `data` as far as this turn's time goes, and aiohttp has room for what comes of it."""
         end = monotonic() + self._services.limits.turn
-        for at in range(0, len(data), _SLICE):
+        at = 0
+        while at < len(data):
             if at and (self._reading_paused or self._buffer_paused or monotonic() >= end):
                 self._ahead = data[at:]
                 super()._pause_transport_reading()
                 if not self._reading_paused and not self._buffer_paused:
                     self._go_on_soon()
                 return
-            self._parse(data[at : at + _SLICE])
+            cut = self._next_cut(data, at)
+            self._parse(data[at:cut])
             if self._refused:
                 return
+            at = cut
+
+    def _next_cut(self, data: bytes, at: int) -> int:
+        """Return where the slice of `data` from `at` on ends: behind a body or an empty line, so that it has one head.
+
+        When aiohttp's parser fails at a head, it loses the requests that it has read in the same call; and behind a
+        request that asks for another protocol it loses the rest of what it was given.
+        """
+        if self._body_left:
+            return at + min(self._body_left, _SLICE)
+        if at == 0:  # the head may have begun in an earlier packet, and so may its empty line
+            begin = self._end + data[:_SHORTEST_HEAD]
+            empty = begin.find(_EMPTY_LINE)
+            if empty >= 0:
+                return empty + len(_EMPTY_LINE) - len(self._end)
+        # A body of empty lines must not cost a call each.
+        empty = data.find(_EMPTY_LINE, at + _SHORTEST_HEAD - len(_EMPTY_LINE), at + _SLICE + len(_EMPTY_LINE) - 1)
+        return empty + len(_EMPTY_LINE) if empty >= 0 else at + _SLICE
 
     def _go_on_soon(self) -> None:
         if not self._going_on:
@@ -194,8 +210,17 @@ class Connection(web.RequestHandler):
     def _parse(self, data: bytes) -> None:
         self.received += len(data)
         self._heard = monotonic()
+        self._end = (self._end + data[-3:])[-3:]
+        self._body_left = max(0, self._body_left - len(data))
+        before = len(self._messages)
         super().data_received(data)
-        if self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
+        if len(self._messages) == before:
+            return
+        message, content = self._messages[-1]
+        if isinstance(message, RawRequestMessage):
+            length = message.headers.get("content-length", "")
+            self._body_left = max(0, int(length) - content.total_bytes) if length.isdecimal() else 0
+        else:
             self._broken = self._refused = True
             self._ahead = b""
             self.break_body()

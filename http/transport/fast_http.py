@@ -30,6 +30,10 @@ _FIELD = re.compile(rb"([^:\r\n]+):([^\r\n]*)\r\n")
 _CONNECTION = frozenset((b"close", b"keep-alive"))
 # Fields that change where a body ends, or who speaks next, are aiohttp's to read.
 _NOT_PLAIN = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"trailer", b"te"))
+# Fields that RFC 9110 lets a message have once: of two, aiohttp refuses the request.
+_ONCE = frozenset(
+    (b"content-type", b"content-location", b"content-range", b"etag", b"max-forwards", b"server", b"user-agent")
+)
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 _LONGEST_HEAD = 8192
 _LONGEST_LINE = 4096
@@ -336,6 +340,7 @@ def read_plain(heads: re.Pattern[bytes], data: bytes, peer: object, max_length: 
     fields = [(name, value.strip(b" \t")) for name, value in _FIELD.findall(found[3])]
     length: int | None = None
     connection: bytes | None = None
+    once: set[bytes] = set()
     hosts = 0
     for name, value in fields:
         lower = name.lower()
@@ -349,8 +354,10 @@ def read_plain(heads: re.Pattern[bytes], data: bytes, peer: object, max_length: 
             if connection is not None or value.lower() not in _CONNECTION:
                 return None
             connection = value.lower()
-        elif lower in _NOT_PLAIN:
+        elif lower in _NOT_PLAIN or lower in once:
             return None
+        elif lower in _ONCE:
+            once.add(lower)
     if hosts != 1 or length is None or length > max_length:
         return None
     keep_alive = connection != b"close"
