@@ -64,7 +64,12 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m torchserve.core.backend", description="A model worker's process.")
     parser.add_argument("--fd", type=int, help="number of the inherited, connected stream socket")
-    parser.add_argument("--memory", type=int, nargs=2, help="those of the memory for requests' and results' bodies")
+    parser.add_argument(
+        "--memory",
+        type=int,
+        nargs=2,
+        help="a socket's, which brings requests' memory, and results'",
+    )
     parser.add_argument("--ranks", help="this is one rank of a model of that parallelType, started by torchrun")
     parser.add_argument("--name", required=True, help="the worker's name, for its log lines")
     parser.add_argument("--parent", type=int, help="pid that must be the parent; otherwise it has died already")
@@ -91,7 +96,7 @@ def _converse(ends: Ends, kind: str, memory: Sequence[int] | None) -> int:
             _exit_now(1)
         send(ends.front, buffers)
 
-    inbox, outbox = (Inbox(memory[0]), Outbox(memory[1])) if memory else (None, None)
+    inbox, outbox = (Inbox(socket.socket(fileno=memory[0])), Outbox(memory[1])) if memory else (None, None)
     service = Service(say, outbox)
     others = Others(ends.lines, kind)
     reader: FrameReader[ToBackend] = FrameReader(ToBackend, MAX_FRAME, inbox.view if inbox else None)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
+import socket
 import threading
 from collections.abc import Iterable, Sequence
 
@@ -13,17 +15,33 @@ from ..wire.frames import FrameError
 
 
 class Inbox:
-    """Requests' bodies. The front leaves them alone until their batch is answered."""
+    """Requests' bodies. The front leaves them alone until their batch is answered.
 
-    def __init__(self, descriptor: int) -> None:
-        self._view = memoryview(mmap.mmap(descriptor, os.fstat(descriptor).st_size, prot=mmap.PROT_READ))
-        os.close(descriptor)
+    The front hands over a memory by `control` before it tells of a body there, and now and then a new one, which takes
+    the place of the one before.
+    """
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._control.setblocking(False)
+        self._view = memoryview(b"")
 
     def view(self, offset: int, size: int) -> memoryview:
         """The body that lies there, to be read. Raises FrameError."""
+        self._take_new()
         if offset < 0 or size < 0 or offset + size > len(self._view):
             raise FrameError("a body lies outside of the shared memory")
         return self._view[offset : offset + size]
+
+    def _take_new(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                _, descriptors, _, _ = socket.recv_fds(self._control, 1, 1)  # Python 3.11 takes no flags here
+                if not descriptors:  # the front has closed it
+                    return
+                (descriptor,) = descriptors
+                self._view = memoryview(mmap.mmap(descriptor, os.fstat(descriptor).st_size, prot=mmap.PROT_READ))
+                os.close(descriptor)
 
 
 class Outbox:

@@ -117,6 +117,5 @@ class Launcher:
             load,
             self.options.response_timeout,
             gpus[0].name if gpus else "cpu",
-            self.requests,
         )
         return worker

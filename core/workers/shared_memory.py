@@ -7,6 +7,7 @@ region belongs to whoever has a view of it, however sliced, and is free again wh
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import fcntl
 import logging
@@ -29,6 +30,7 @@ S = TypeVar("S", bound="Shared")
 # Bytes, of which only those cost memory that are in use, or were a moment ago.
 REQUESTS: Final = 1 << 28  # of a model version
 RESULTS: Final = 1 << 27  # of a worker
+F_SEAL_FUTURE_WRITE: Final = 0x10  # of Linux 5.1; Python 3.13 has a name for it
 QUIET: Final = 5.0  # seconds without use, after which the pages are given back; to get new ones takes 0.4 ms a MB
 
 
@@ -44,15 +46,20 @@ class Shared(ABC):
         self._used = False
         if _counts_every_page():
             raise OSError("a page that is not granted when it is touched would end the process")
-        self.descriptor = os.memfd_create("torchserve", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self.descriptor, self._mapping = self._make()
+
+    def _make(self) -> tuple[int, mmap.mmap]:
+        """Return the descriptor and the front's mapping of a new memory. Raises OSError."""
+        descriptor = os.memfd_create("torchserve", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
-            os.ftruncate(self.descriptor, size)
-            # No worker can cut off what the front is reading.
-            fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-            self._mapping = mmap.mmap(self.descriptor, size)
+            os.ftruncate(descriptor, self._size)
+            mapping = mmap.mmap(descriptor, self._size)
+            # No worker can cut off what the front is reading, which would end it by SIGBUS.
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
         except BaseException:
-            os.close(self.descriptor)
+            os.close(descriptor)
             raise
+        return descriptor, mapping
 
     def close(self) -> None:
         if self._mapping is not None:
@@ -93,14 +100,29 @@ class Shared(ABC):
 
 
 class Requests(Shared):
-    """For requests' bodies; written here, and by workers only read."""
+    """For requests' bodies; written here, and by workers only read.
+
+    Once the front has mapped it, it is sealed: nobody, root included, can map it for writing or write to it any more.
+    The same seal forbids to give single pages back. So when nothing lies in it and it is not used, a new memory takes
+    its place, and `generation` counts up; a worker is handed that before it is told of a body there.
+    """
 
     def __init__(self, size: int = REQUESTS) -> None:
+        self._sealed = False
+        self.generation = 0
         super().__init__(size)
         self._allocator = BuddyAllocator(size)
-        # From here on it can be had for reading only. A seal would do as well, but forbids to give pages back.
-        writable, self.descriptor = self.descriptor, os.open(f"/proc/self/fd/{self.descriptor}", os.O_RDONLY)
-        os.close(writable)
+
+    def _make(self) -> tuple[int, mmap.mmap]:
+        writable, mapping = super()._make()
+        try:
+            self._sealed = _seal(writable, F_SEAL_FUTURE_WRITE)
+            if not self._sealed:
+                _say_unsealed()
+            _seal(writable, fcntl.F_SEAL_SEAL)
+            return os.open(f"/proc/self/fd/{writable}", os.O_RDONLY | os.O_CLOEXEC), mapping
+        finally:
+            os.close(writable)
 
     def take(self, size: int) -> memoryview | None:
         """Room for a body; None if it is too small to be worth it, or there is none."""
@@ -145,8 +167,15 @@ class Requests(Shared):
     def _trim(self, mapping: mmap.mmap) -> bool:
         for offset in self._returned():
             self._allocator.free(offset)
-        for offset, free in self._allocator.free_blocks():
-            mapping.madvise(mmap.MADV_REMOVE, offset, free)
+        if not self._sealed:
+            for offset, free in self._allocator.free_blocks():
+                mapping.madvise(mmap.MADV_REMOVE, offset, free)
+        elif not self._allocator.allocated:
+            with contextlib.suppress(OSError):  # without a new one the old one stays
+                descriptor, self._mapping = self._make()
+                os.close(self.descriptor)
+                self.descriptor = descriptor
+                self.generation += 1
         return not self._allocator.allocated
 
 
@@ -155,6 +184,7 @@ class Results(Shared):
 
     def __init__(self, size: int = RESULTS) -> None:
         super().__init__(size)
+        _seal(self.descriptor, fcntl.F_SEAL_SEAL)
         self._lent = 0
         self.busy: Callable[[], bool] = lambda: True  # whether the worker may be writing
 
@@ -179,6 +209,22 @@ class Results(Shared):
             return False
         mapping.madvise(mmap.MADV_REMOVE)
         return True
+
+
+def _seal(descriptor: int, seal: int) -> bool:
+    """Add a seal; False if the kernel does not know it."""
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seal)
+    except OSError:
+        return False
+    return True
+
+
+@cache
+def _say_unsealed() -> None:
+    log.warning(
+        "The kernel is older than 5.1: a worker that means to can write to the bodies of its model's other requests."
+    )
 
 
 def shared(kind: Callable[[], S]) -> S | None:

@@ -19,6 +19,7 @@ from ..bounded_match import TooCostly, matching
 from ..config.parallel import Parallel
 from ..errors import InvalidConfig
 from ..logs.plan import log_folder
+from .lent_requests import LentRequests
 from .shared_memory import Requests, Results, shared
 from .threads import Threads
 from .torchrun import handed_out, torchrun_command
@@ -50,9 +51,11 @@ class LocalProcess:
         *,
         torchrun: bool = False,
         results: Results | None = None,
+        lent: LentRequests | None = None,
     ) -> None:
         self.pid = popen.pid
         self.results = results
+        self.lent = lent
         self._torchrun = torchrun
         self.socket = sock
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -109,6 +112,8 @@ class LocalProcess:
         self.exited.set_result(-signal.SIGKILL)
 
     def _reap(self) -> None:
+        if self.lent is not None:
+            self.lent.close()
         asyncio.get_running_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
         code = self._popen.wait()
@@ -169,34 +174,44 @@ def spawn(
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _AHEAD)
+    results: Results | None = None
+    lent: LentRequests | None = None
     try:
-        with theirs:
+        with theirs, contextlib.ExitStack() as handed:
             if parallel is not None and parallel.ranks:
-                results = None
                 with handed_out(theirs, parallel.ranks) as ends:
                     command = torchrun_command(python, parallel, name, log_folder() / "torchelastic_ts")
                     popen = _popen(command, environment, stdin=ends.fileno())
             else:
                 command = [python, "-P", "-m", "torchserve.core.backend", "--name", name, "--parent", str(os.getpid())]
                 command += ["--fd", str(theirs.fileno())]
-                results = None if requests is None else shared(Results)
-                memory = () if requests is None or results is None else (requests.descriptor, results.descriptor)
-                if memory:
-                    command += ["--memory", *map(str, memory)]
-                popen = _popen(command, environment, pass_fds=(theirs.fileno(), *memory))
+                passed = [theirs.fileno()]
+                if requests is not None and (results := shared(Results)) is not None:
+                    control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                    handed.enter_context(far)
+                    lent = LentRequests(requests, control)
+                    passed += [far.fileno(), results.descriptor]
+                    command += ["--memory", *map(str, passed[1:])]
+                popen = _popen(command, environment, pass_fds=tuple(passed))
     except (OSError, ValueError):
-        ours.close()
+        _close(ours, lent)
         raise
     ours.setblocking(False)
     try:
-        process = LocalProcess(popen, ours, torchrun=parallel is not None and parallel.ranks > 0, results=results)
+        process = LocalProcess(popen, ours, torchrun=bool(parallel and parallel.ranks), results=results, lent=lent)
     except OSError:  # there is no descriptor left to watch it by
-        ours.close()
+        _close(ours, lent)
         with popen:
             popen.kill()
         raise
     process.read_output(sink)
     return process
+
+
+def _close(ours: socket.socket, lent: LentRequests | None) -> None:
+    ours.close()
+    if lent is not None:
+        lent.close()
 
 
 def _popen(

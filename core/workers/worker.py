@@ -26,7 +26,6 @@ from .observer import WorkerObserver
 from .outcomes import outcomes_of, replies
 from .protocol_error import WorkerProtocolError
 from .run import Run
-from .shared_memory import Requests
 from .spawn_local import LocalProcess, describe_exit
 
 log = logging.getLogger(__name__)
@@ -57,11 +56,8 @@ class Worker(asyncio.BufferedProtocol):
         load: Load,
         timeout: float,
         device: str = "cpu",
-        requests: Requests | None = None,
     ) -> None:
-        """`device` names the kind of device that it runs on; the scheduler keeps what batches take by it. `requests` is
-        the memory that the process can read, if it shares any.
-        """
+        """`device` names the kind of device that it runs on; the scheduler keeps what batches take by it."""
         loop = asyncio.get_running_loop()
         self.name = name
         self.device = device
@@ -78,7 +74,7 @@ class Worker(asyncio.BufferedProtocol):
         self._observer = observer
         self._load = load
         self._timeout = timeout
-        self._requests = requests if process.results is not None else None
+        self._requests = process.lent
         self._results = process.results
         if process.results is not None:
             process.results.busy = lambda: bool(self._runs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 
 import pytest
 
@@ -18,6 +19,15 @@ def memory() -> tuple[int, int]:
     descriptor = os.memfd_create("test")
     os.ftruncate(descriptor, SIZE)
     return descriptor, os.dup(descriptor)
+
+
+def handed_over() -> tuple[int, Inbox, socket.socket]:
+    """A memory, an inbox that has been handed it, and the front's end of the socket that it came by."""
+    mine, theirs = memory()
+    front, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    socket.send_fds(front, [b"."], [theirs])
+    os.close(theirs)
+    return mine, Inbox(control), front
 
 
 def test_large_results_go_there_as_long_as_there_is_room() -> None:
@@ -42,18 +52,32 @@ def test_large_results_go_there_as_long_as_there_is_room() -> None:
 
 @pytest.mark.parametrize(("offset", "size"), [(-1, 1), (SIZE, 1), (0, SIZE + 1), (SIZE - 1, 2), (0, -1), (1 << 70, 1)])
 def test_a_place_outside_is_refused(offset: int, size: int) -> None:
-    mine, theirs = memory()
-    inbox = Inbox(theirs)
+    mine, inbox, front = handed_over()
     with pytest.raises(FrameError, match="outside"):
         inbox.view(offset, size)
     os.close(mine)
+    front.close()
 
 
 def test_a_request_is_read_where_it_lies_and_can_not_be_changed() -> None:
-    mine, theirs = memory()
-    inbox = Inbox(theirs)
+    mine, inbox, front = handed_over()
     os.pwrite(mine, b"abc", MIN_BLOCK)
     view = inbox.view(MIN_BLOCK, 3)
     assert view == b"abc"
     assert view.readonly
     os.close(mine)
+    front.close()
+
+
+def test_a_new_memory_takes_the_place_of_the_one_before_and_what_is_read_stays() -> None:
+    mine, inbox, front = handed_over()
+    os.pwrite(mine, b"old", 0)
+    old = inbox.view(0, 3)
+    new, theirs = memory()
+    os.pwrite(new, b"new", 0)
+    socket.send_fds(front, [b"."], [theirs])
+    assert (inbox.view(0, 3), old) == (b"new", b"old")
+    front.close()
+    assert inbox.view(0, 3) == b"new"
+    for descriptor in (mine, new, theirs):
+        os.close(descriptor)
