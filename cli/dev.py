@@ -77,9 +77,9 @@ def _configuration(watch: Watch, port: int, ts_config: Path | None) -> Configura
         Override("load_models", (f"{drafted.name}={drafted.folder}",), "dev"),
         Override("handler_errors_in_response", value=True, flag="dev"),
     ]
-    for offset, face in enumerate(("inference", "management", "metrics")):
+    for offset, api in enumerate(("inference", "management", "metrics")):
         address = Address("127.0.0.1", port + offset if port else 0)
-        given.append(Override(f"{face}_address", address, "--port"))
+        given.append(Override(f"{api}_address", address, "--port"))
     return read_configuration(ts_config, given).check()
 
 

@@ -26,13 +26,13 @@ from ..core.logs.plan import Plan, default_plan
 from ..core.logs.writer import LogWriter
 from ..core.models.snapshot_folder import SnapshotFolder
 from ..core.server import ModelServer
-from ..http.auth import Guard
+from ..http.auth import TokenAuth
 from ..http.cors import Cors
 from ..http.front import Front
 from ..http.message.limits import Limits
-from ..http.routing.route import Face
+from ..http.routing.route import Api
 from ..http.site_policy import Hosts
-from ..http.transport.cert_reload import Renewal
+from ..http.transport.cert_reload import CertReload
 from ..http.transport.listener import Listener
 from ..http.transport.tls import Identity, server_context
 from .background import Reporter
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 Companion = Callable[[ModelServer], Coroutine[Any, Any, None]]
 
-_FACES: tuple[Face, ...] = ("inference", "management", "metrics")
+_APIS: tuple[Api, ...] = ("inference", "management", "metrics")
 DRAIN = 25.0  # seconds that accepted requests may take after a stop signal; Kubernetes and SageMaker kill after 30
 
 
@@ -63,22 +63,22 @@ def run(
     """
     pid_file = PidFile()
     logs = open_logs(_log_plan(configuration.settings, log_config, reporter))
-    guard: Guard | None = None
+    token_auth: TokenAuth | None = None
     try:
         if log_config is not None:
             log_config.apply()
         configuration.tell()
         raise_limit()
-        guard = _guard(configuration.settings)
+        token_auth = _token_auth(configuration.settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(configuration, snapshots, guard, logs, reporter, companion))
+            runner.run(_serve(configuration, snapshots, token_auth, logs, reporter, companion))
     except ServeError as error:
         log.error("%s", error)
         reporter.failed(str(error))
         raise
     finally:
-        if guard is not None:
-            guard.close()
+        if token_auth is not None:
+            token_auth.close()
         logs.close()
         remove_runtime_file()
         pid_file.remove()
@@ -87,7 +87,7 @@ def run(
 async def _serve(
     configuration: Configuration,
     snapshots: SnapshotFolder | None,
-    guard: Guard | None,
+    token_auth: TokenAuth | None,
     logs: LogWriter,
     reporter: Reporter,
     companion: Companion | None,
@@ -97,11 +97,11 @@ async def _serve(
     server = ModelServer(settings, logs.stream, snapshots, configuration.kept())
     server.metrics.read("torchserve_log_lines_lost_total", ("write_failed",), lambda: logs.lost)
     server.metrics.read("torchserve_log_lines_lost_total", ("backlog",), lambda: logs.dropped)
-    _on_signals(stopping, server, guard)
+    _on_signals(stopping, server, token_auth)
     identity = _identity(settings)
     tls = server_context(identity) if any(each.tls for each in _addresses(settings)) else None
-    renewing = asyncio.create_task(Renewal(tls, identity).run()) if tls is not None else None
-    front = _front(settings, server, logs, guard, tls, await _hosts(settings))
+    renewing = asyncio.create_task(CertReload(tls, identity).run()) if tls is not None else None
+    front = _front(settings, server, logs, token_auth, tls, await _hosts(settings))
     try:
         log.info(
             dump(settings, describe_environment(configuration.path, await server.gpus()))
@@ -109,7 +109,7 @@ async def _serve(
         await server.start()
         await front.start()
         await server.started()
-        _announce(front, reporter, guard)
+        _announce(front, reporter, token_auth)
         _settle_memory()
         companion_task = asyncio.create_task(companion(server)) if companion is not None else None
         await stopping.wait()
@@ -129,13 +129,13 @@ async def _serve(
     log.info("Torchserve stopped.")
 
 
-def _guard(settings: Settings) -> Guard | None:
+def _token_auth(settings: Settings) -> TokenAuth | None:
     if not settings.tokens:
         if text := exposure(settings):
             log.warning("%s", text)
         return None
     challenge = settings.token_error_status == 401
-    guard = Guard.set_up(settings.token_expiration_min * 60, Path(), challenge=challenge)
+    token_auth = TokenAuth.set_up(settings.token_expiration_min * 60, Path(), challenge=challenge)
     log.warning(
         "\n######\n"
         "Token authorization is on: a call needs the header Authorization: Bearer <key>; health checks and metrics"
@@ -144,9 +144,9 @@ def _guard(settings: Settings) -> Guard | None:
         "The inference and the management key expire after %g minutes; GET /token?type=... with the API key makes new"
         " ones.\n"
         "######",
-        guard.path, settings.token_expiration_min,
+        token_auth.path, settings.token_expiration_min,
     )  # fmt: skip
-    return guard
+    return token_auth
 
 
 def _log_plan(settings: Settings, log_config: LogConfig | None, reporter: Reporter) -> Plan:
@@ -163,13 +163,13 @@ def _front(
     settings: Settings,
     server: ModelServer,
     logs: LogWriter,
-    guard: Guard | None,
+    token_auth: TokenAuth | None,
     tls: ssl.SSLContext | None,
     hosts: Hosts,
 ) -> Front:
-    listen: dict[Face, Listener] = {
-        face: Listener(each.host, each.port, each.tls, each.path)
-        for face, each in zip(_FACES, _addresses(settings), strict=True)
+    listen: dict[Api, Listener] = {
+        api: Listener(each.host, each.port, each.tls, each.path)
+        for api, each in zip(_APIS, _addresses(settings), strict=True)
     }
     if not settings.enable_metrics_api:
         del listen["metrics"]
@@ -183,7 +183,7 @@ def _front(
         decode_input=settings.decode_input_request,
         scheduling_headers=settings.scheduling_headers,
         model_api=settings.model_api,
-        guard=guard,
+        token_auth=token_auth,
         cors=Cors(
             settings.cors_allowed_origin or "",
             settings.cors_allowed_methods or "",
@@ -210,10 +210,10 @@ def _identity(settings: Settings) -> Identity:
     )
 
 
-def _announce(front: Front, reporter: Reporter, guard: Guard | None) -> None:
-    bound = {face: str(front.bound[face]) for face in _FACES if face in front.bound}
+def _announce(front: Front, reporter: Reporter, token_auth: TokenAuth | None) -> None:
+    bound = {api: str(front.bound[api]) for api in _APIS if api in front.bound}
     try:
-        write_runtime_file(bound, guard.path if guard is not None else None)
+        write_runtime_file(bound, token_auth.path if token_auth is not None else None)
     except OSError as error:
         log.warning("torchserve models and top need --management to find this server: %s", error)
     # Scripts and TorchServe's own tests wait for exactly this line.
@@ -221,13 +221,13 @@ def _announce(front: Front, reporter: Reporter, guard: Guard | None) -> None:
     reporter.ready(bound)
 
 
-def _on_signals(stopping: asyncio.Event, server: ModelServer, guard: Guard | None) -> None:
+def _on_signals(stopping: asyncio.Event, server: ModelServer, token_auth: TokenAuth | None) -> None:
     def stop() -> None:
         if stopping.is_set():
             log.warning("Second signal: ending at once")
             server.abandon()
-            if guard is not None:
-                guard.close()
+            if token_auth is not None:
+                token_auth.close()
             os._exit(1)
         stopping.set()
 

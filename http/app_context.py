@@ -1,4 +1,4 @@
-"""Services: what every route may call, and the one place where an answered request is counted and logged."""
+"""AppContext: what every route may use, and the one place where an answered request is counted and logged."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import BadRequest, ForeignSite
 from .accesslog import Entry, entry
-from .auth import Guard
+from .auth import TokenAuth
 from .message.limits import Limits
-from .message.reply import PLAIN, Letterhead
+from .message.reply import PLAIN, DefaultHeaders
 from .message.request import Head
-from .message.unsent_answers import UnsentTotal
+from .message.unsent_answers import UnsentLimit
 from .refusal_log import Refusals
 from .site_policy import Reach, SitePolicy
 
@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Services:
-    """`access` gets one Entry per request and must not block. `decode_input` is the setting decode_input_request,
-    `scheduling_headers` that of its name; without `model_api` nothing can be registered or removed, without `guard`
-    no key is needed; `sites` says which web pages may call. `draining` closes every connection behind its answer.
+class AppContext:
+    """The planes, settings and policies that every route may use.
+
+    `access` gets one Entry per request and must not block. `decode_input` is the setting decode_input_request,
+    `scheduling_headers` that of its name. Without `model_api` nothing can be registered or removed, without
+    `token_auth` no key is needed; `sites` says which web pages may call. While `draining` every connection closes
+    behind its answer.
     """
 
     dataplane: DataPlane
@@ -38,20 +41,20 @@ class Services:
     decode_input: bool = True
     scheduling_headers: bool = False
     model_api: bool = True
-    guard: Guard | None = None
-    letterhead: Letterhead = PLAIN
+    token_auth: TokenAuth | None = None
+    default_headers: DefaultHeaders = PLAIN
     sites: SitePolicy = SitePolicy()
     draining: bool = False
-    unsent: UnsentTotal = field(init=False)
+    unsent: UnsentLimit = field(init=False)
     _refusals: Refusals = field(default_factory=Refusals)
 
     def __post_init__(self) -> None:
-        self.unsent = UnsentTotal(self.limits)
+        self.unsent = UnsentLimit(self.limits)
 
-    def admit(self, head: Head, face: str, reach: Reach) -> None:
-        """Raise ForeignSite, and log it, if a web page that may not call the API `face` may be behind this head."""
+    def admit(self, head: Head, api: str, reach: Reach) -> None:
+        """Raise ForeignSite, and log it, if a web page that may not call the API `api` may be behind this head."""
         try:
-            self.sites.check(head, face, reach)
+            self.sites.check(head, api, reach)
         except ForeignSite as error:
             self._refusals.note(head.peer, error)
             raise

@@ -1,4 +1,4 @@
-"""Guard: who may call what. Each route of the table names the scope that it needs; the keys are core/tokens.py's."""
+"""TokenAuth: decides by its key what a request may call. Each route names the scope that it needs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _REFUSED = "Token Authorization failed. Token either incorrect, expired, or not 
 _NOT_RENEWED = "Token Authentication failed. Token either incorrect, expired, or not provided correctly"
 
 
-class Guard:
-    """Token authorization that is on; where it is off there is no Guard.
+class TokenAuth:
+    """Token authorization that is on; where it is off there is no TokenAuth.
 
     `challenge` has a refusal be 401 with `WWW-Authenticate`, else it is TorchServe's 400.
     """
@@ -37,11 +37,11 @@ class Guard:
         self._error = Challenged if challenge else InvalidKey
 
     @classmethod
-    def set_up(cls, life: float, folder: Path, *, challenge: bool = False) -> Guard:
+    def set_up(cls, life: float, folder: Path, *, challenge: bool = False) -> TokenAuth:
         """With new keys, written to the key file in `folder`. Raises InvalidConfig."""
-        guard = cls(Tokens.fresh(life, time()), KeyFile(folder), challenge=challenge)
-        guard._file.create(guard._tokens.as_json())
-        return guard
+        token_auth = cls(Tokens.fresh(life, time()), KeyFile(folder), challenge=challenge)
+        token_auth._file.create(token_auth._tokens.as_json())
+        return token_auth
 
     @property
     def path(self) -> Path:

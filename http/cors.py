@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..core.payload import Reply
-from .app_context import Services
+from .app_context import AppContext
 from .message.reply import PHRASES
 from .message.request import Request
 
@@ -29,6 +29,6 @@ def is_preflight(fields: Mapping[str, str]) -> bool:
     return "origin" in fields and "access-control-request-method" in fields
 
 
-def preflight(_services: Services, _request: Request) -> Reply:
+def preflight(_context: AppContext, _request: Request) -> Reply:
     """The answer is in the headers that every answer has."""
     return Reply(body=b"", phrase=PHRASES[200])

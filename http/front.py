@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, cast
 
 from ..core.errors import InvalidConfig
 from .accesslog import Entry
-from .app_context import Services
-from .auth import Guard
+from .app_context import AppContext
+from .auth import TokenAuth
 from .cors import Cors
 from .message.limits import Limits
-from .message.reply import PLAIN, Letterhead
+from .message.reply import PLAIN, DefaultHeaders
 from .routes import ROUTES
-from .routing.route import Face
+from .routing.route import Api
 from .routing.table import Table
 from .site_policy import Hosts, SitePolicy
 from .transport.accepting import PlainServer, most_connections
-from .transport.aiohttp_handler import Door
-from .transport.aiohttp_protocol import Acceptor, Connection
-from .transport.fast_http import Lean, LeanAcceptor
-from .transport.listener import Bound, Listener, bind
-from .transport.tls_listener import Gate
+from .transport.aiohttp_handler import AiohttpHandler
+from .transport.aiohttp_protocol import AiohttpProtocol, AiohttpServer
+from .transport.fast_http import FastHttpFactory, FastHttpProtocol
+from .transport.listener import BoundListener, Listener, bind
+from .transport.tls_listener import TlsListener
 
 if TYPE_CHECKING:
     from ..core.controlplane import ControlPlane
@@ -42,7 +42,7 @@ _POLL = 0.01  # seconds between two looks at whether a drain is done
 class Front:
     """The HTTP side of the server. `start`, then `drain` and `stop`.
 
-    `listen` says where each face is served; faces with equal listeners share one (port 0 is never shared), a face that
+    `listen` says where each api is served; apis with equal listeners share one (port 0 is never shared), a api that
     is left out is not served. `tls` is for the listeners that want it; `hosts` is what the
     server is called. `access` gets an Entry per request, whose text is made by `str`, off the event loop.
     """
@@ -53,43 +53,44 @@ class Front:
         dataplane: DataPlane,
         controlplane: ControlPlane,
         metrics: MetricStore,
-        listen: Mapping[Face, Listener],
+        listen: Mapping[Api, Listener],
         access: Callable[[Entry], None],
         limits: Limits | None = None,
         decode_input: bool = True,
         scheduling_headers: bool = False,
         model_api: bool = True,
-        guard: Guard | None = None,
+        token_auth: TokenAuth | None = None,
         cors: Cors | None = None,
         tls: ssl.SSLContext | None = None,
         hosts: Hosts | None = None,
     ) -> None:
         more = cors.fields() if cors else ()
-        self._services = Services(
+        self._context = AppContext(
             dataplane, controlplane, metrics, access, limits or Limits(),
-            decode_input=decode_input, scheduling_headers=scheduling_headers, model_api=model_api, guard=guard,
-            letterhead=Letterhead(more) if more else PLAIN,
-            sites=SitePolicy(hosts or Hosts(), cors.origin if cors else "", guard is not None),
+            decode_input=decode_input, scheduling_headers=scheduling_headers, model_api=model_api,
+            token_auth=token_auth,
+            default_headers=DefaultHeaders(more) if more else PLAIN,
+            sites=SitePolicy(hosts or Hosts(), cors.origin if cors else "", token_auth is not None),
         )  # fmt: skip
         self._listen = dict(listen)
         self._tls = tls
-        self._doors: list[Door] = []
-        self._acceptors: list[Acceptor] = []
-        self._lean: list[LeanAcceptor] = []
-        self._servers: list[PlainServer | Gate] = []
-        self._bound: list[Bound] = []
-        self.bound: dict[Face, Listener] = {}
+        self._doors: list[AiohttpHandler] = []
+        self._acceptors: list[AiohttpServer] = []
+        self._lean: list[FastHttpFactory] = []
+        self._servers: list[PlainServer | TlsListener] = []
+        self._bound: list[BoundListener] = []
+        self.bound: dict[Api, Listener] = {}
 
     async def start(self) -> None:
         """Listen. Raises InvalidConfig, with nothing left listening, if an address can't be had."""
         try:
-            for listener, faces in self._by_listener():
-                await self._bind(listener, faces)
+            for listener, apis in self._by_listener():
+                await self._bind(listener, apis)
         except InvalidConfig:
             await self.stop()
             raise
-        for face, listener in self.bound.items():
-            log.info("%s API bind to: %s", face.capitalize(), listener)
+        for api, listener in self.bound.items():
+            log.info("%s API bind to: %s", api.capitalize(), listener)
 
     async def drain(self, timeout: float) -> bool:
         """Accept no new connection, answer what has arrived, close each connection behind its last answer.
@@ -98,11 +99,11 @@ class Front:
         was answered within `timeout` seconds. Idle connections stay until `stop`: a request that is on its way on one
         of them is answered too.
         """
-        self._services.draining = True
+        self._context.draining = True
         self._close_servers()
         for each in (*self._doors, *self._lean):
             each.drain()
-        self._services.unsent.drain(self._services.limits.drain_idle)
+        self._context.unsent.drain(self._context.limits.drain_idle)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         while self._busy():
@@ -114,7 +115,7 @@ class Front:
 
     async def stop(self) -> None:
         """Close all listeners and connections. What is unanswered stays so; `drain` comes before."""
-        self._services.draining = True
+        self._context.draining = True
         self._close_servers()
         for lean in self._lean:
             lean.close()
@@ -125,14 +126,14 @@ class Front:
         self._acceptors.clear()
         self._lean.clear()
         self._doors.clear()
-        self._services.unsent.close()
+        self._context.unsent.close()
         self.bound.clear()
 
     async def _see_tls_off(self) -> None:
         """A TLS transport does not tell what it has yet to send; it sends that while it is being closed."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _LAST_BYTES
-        while any(isinstance(each, Gate) and each.open for each in self._servers) and loop.time() < deadline:
+        while any(isinstance(each, TlsListener) and each.open for each in self._servers) and loop.time() < deadline:
             await asyncio.sleep(_POLL)
 
     def _busy(self) -> bool:
@@ -140,46 +141,46 @@ class Front:
         return (
             doors
             or any(acceptor.busy for acceptor in (*self._acceptors, *self._lean))
-            or any(server.sending for server in self._servers if isinstance(server, Gate))
+            or any(server.sending for server in self._servers if isinstance(server, TlsListener))
         )
 
-    def _by_listener(self) -> list[tuple[Listener, list[Face]]]:
-        groups: list[tuple[Listener, list[Face]]] = []
-        for face, listener in self._listen.items():
-            for other, faces in groups:
+    def _by_listener(self) -> list[tuple[Listener, list[Api]]]:
+        groups: list[tuple[Listener, list[Api]]] = []
+        for api, listener in self._listen.items():
+            for other, apis in groups:
                 if listener.port and (other.host, other.port) == (listener.host, listener.port) and other != listener:
                     raise InvalidConfig(
-                        f"{faces[0]}_address={other} and {face}_address={listener} are one port, which has TLS or not"
+                        f"{apis[0]}_address={other} and {api}_address={listener} are one port, which has TLS or not"
                     )
-            shared = next((faces for other, faces in groups if listener.same(other)), None)
+            shared = next((apis for other, apis in groups if listener.same(other)), None)
             if shared is None:
-                groups.append((listener, [face]))
+                groups.append((listener, [api]))
             else:
-                shared.append(face)
+                shared.append(api)
         return groups
 
-    async def _bind(self, listener: Listener, faces: list[Face]) -> None:
-        bound = await bind(listener, ", ".join(f"{face}_address" for face in faces))
+    async def _bind(self, listener: Listener, apis: list[Api]) -> None:
+        bound = await bind(listener, ", ".join(f"{api}_address" for api in apis))
         self._bound.append(bound)
-        table = Table(faces, ROUTES)
-        acceptor = Acceptor(door := Door(self._services, table, bound.reach), self._services)
+        table = Table(apis, ROUTES)
+        acceptor = AiohttpServer(door := AiohttpHandler(self._context, table, bound.reach), self._context)
         self._doors.append(door)
         self._acceptors.append(acceptor)
         factory: Callable[[], asyncio.BaseProtocol] = acceptor
-        if "inference" in faces:
-            factory = lean = LeanAcceptor(acceptor, self._services, table, bound.reach)
+        if "inference" in apis:
+            factory = lean = FastHttpFactory(acceptor, self._context, table, bound.reach)
             self._lean.append(lean)
         while bound.sockets:
             self._servers.append(self._serve(bound.sockets.pop(), factory, tls=listener.tls))
-        self.bound.update(dict.fromkeys(faces, bound.listener))
+        self.bound.update(dict.fromkeys(apis, bound.listener))
 
     def _serve(
         self, bound: socket.socket, factory: Callable[[], asyncio.BaseProtocol], *, tls: bool
-    ) -> PlainServer | Gate:
+    ) -> PlainServer | TlsListener:
         most = most_connections()
         if tls:
             assert self._tls is not None, "an https address needs a context"
-            return Gate(bound, factory, self._tls, self._services, self, most)
+            return TlsListener(bound, factory, self._tls, self._context, self, most)
         return PlainServer(bound, factory, self, most)
 
     # ---- accepting.Connections
@@ -193,7 +194,7 @@ class Front:
         found = [
             (connection.idle_since, connection)
             for each in (*self._acceptors, *self._lean)
-            for connection in cast("Iterable[Connection | Lean]", each.connections)
+            for connection in cast("Iterable[AiohttpProtocol | FastHttpProtocol]", each.connections)
         ]
         idle = sorted(((since, each) for since, each in found if since is not None), key=itemgetter(0))[:count]
         for _, connection in idle:

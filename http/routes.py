@@ -1,4 +1,4 @@
-"""Routes: the table of everything that is answered. A listener mounts the rows of its faces."""
+"""Routes: the table of everything that is answered. A listener mounts the rows of its apis."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from .api import health, inference, management, metrics
 from .openapi import document as openapi
 from .openapi import operations as docs
 from .predict.codecs.torchserve import TorchServeCodec
-from .routing.route import ANY, FACES, DocumentOf, PredictRoute, Route
+from .routing.route import ANY, APIS, DocumentOf, PredictRoute, Route
 
 _SERVER = DocumentOf(openapi.server)
 _MODEL = DocumentOf(openapi.model)
@@ -21,8 +21,8 @@ _SAGEMAKER = PredictRoute(TorchServeCodec(query=True), _PREDICTIONS)
 _LEGACY = PredictRoute(TorchServeCodec(query=True), _PREDICTIONS, fast=False)
 
 ROUTES = (
-    *(Route(face, "OPTIONS", "/", _SERVER, docs.SERVER, "open") for face in FACES),
-    *(Route(face, "GET", "/api-description", _SERVER, docs.SERVER_OLD, "open") for face in FACES),
+    *(Route(api, "OPTIONS", "/", _SERVER, docs.SERVER, "open") for api in APIS),
+    *(Route(api, "GET", "/api-description", _SERVER, docs.SERVER_OLD, "open") for api in APIS),
     Route("inference", ANY, "/ping", inference.ping, docs.PING, "open"),
     Route("inference", ANY, "/health/live", health.live, docs.LIVE, "open"),
     Route("inference", ANY, "/health/ready", health.ready, docs.READY, "open"),

@@ -92,27 +92,27 @@ class SitePolicy:
     cors_origin: str = ""
     tokens: bool = False
 
-    def check(self, head: Head, face: str, reach: Reach) -> None:
-        """Raise ForeignSite unless this request may be made of the API `face`, at a listener that `reach` can reach.
+    def check(self, head: Head, api: str, reach: Reach) -> None:
+        """Raise ForeignSite unless this request may be made of the API `api`, at a listener that `reach` can reach.
 
         An API that is not known here counts as one that commands and asks for no key.
         """
         said = _Said(head)
         if reach != "unix":
             for authority in said.hosts:
-                self._check_host(authority, face, reach)
-        self._check_origin(said, head.method, face)
+                self._check_host(authority, api, reach)
+        self._check_origin(said, head.method, api)
 
-    def _keyed(self, face: str) -> bool:
-        return self.tokens and face in {"inference", "management"}
+    def _keyed(self, api: str) -> bool:
+        return self.tokens and api in {"inference", "management"}
 
-    def _check_host(self, authority: str, face: str, reach: Reach) -> None:
+    def _check_host(self, authority: str, api: str, reach: Reach) -> None:
         parts = _split(authority)
         if parts is not None:
             name, port = parts
-            if self._keyed(face) or self.hosts.known(name, port) or _is_address(name):
+            if self._keyed(api) or self.hosts.known(name, port) or _is_address(name):
                 return
-            further = (reach == "network") + (face == "inference")
+            further = (reach == "network") + (api == "inference")
             if further == 2 or (further and ("." not in name or name.endswith(_PRIVATE))):
                 return
         name = _shown(parts[0] if parts else authority, "that Host")
@@ -121,25 +121,25 @@ class SitePolicy:
             f" If it is a name of this server, set allowed_hosts={name} in its configuration."
         )
 
-    def _check_origin(self, said: _Said, method: str, face: str) -> None:
-        if face == "inference" and said.sites and said.sites <= {"same-origin"}:
+    def _check_origin(self, said: _Said, method: str, api: str) -> None:
+        if api == "inference" and said.sites and said.sites <= {"same-origin"}:
             return  # whatever a proxy has made of Host
         foreign = [origin for origin in said.origins if not self._is_own(origin, said.hosts)]
         if not foreign and said.sites <= _OWN_PAGES:
             return
-        if self._cors_lets(said.origins, method, face):
+        if self._cors_lets(said.origins, method, api):
             return
         origin = _shown(foreign[0], "") if foreign else ""
         raise ForeignSite(
-            f"Web pages of other origins may not call the {face} API{f' ({origin})' if origin else ''}. {_advice(face)}"
+            f"Web pages of other origins may not call the {api} API{f' ({origin})' if origin else ''}. {_advice(api)}"
         )
 
-    def _cors_lets(self, origins: list[str], method: str, face: str) -> bool:
+    def _cors_lets(self, origins: list[str], method: str, api: str) -> bool:
         """`*` is every page; another value only pages that name themselves, which takes a fetch in the mode `cors`."""
         named = bool(origins) and set(origins) == {self.cors_origin.lower()}
-        if face == "inference" or self._keyed(face):
+        if api == "inference" or self._keyed(api):
             return named or self.cors_origin == "*"
-        return named and method in {"GET", "HEAD"} and face in {"management", "metrics"}
+        return named and method in {"GET", "HEAD"} and api in {"management", "metrics"}
 
     def _is_own(self, origin: str, hosts: list[str]) -> bool:
         """Whether a page of `origin` came from where the request goes, or from a name that is configured."""
@@ -173,8 +173,8 @@ class _Said:
             self.hosts.append(re.split(r"[/?#]", head.target.partition("://")[2].lower(), maxsplit=1)[0])
 
 
-def _advice(face: str) -> str:
-    if face == "inference":
+def _advice(api: str) -> str:
+    if api == "inference":
         return "To let one, set cors_allowed_origin; for a proxy's own pages, set allowed_hosts to the proxy's name."
     return "For a proxy's own pages, set allowed_hosts to the proxy's name."
 

@@ -1,15 +1,15 @@
-"""What the inference face answers itself; predictions are predict.py's."""
+"""What the inference api answers itself; predictions are predict.py's."""
 
 from __future__ import annotations
 
 from ...core.payload import Reply
-from ..app_context import Services
+from ..app_context import AppContext
 from ..message.reply import json_reply
 from ..message.request import Request
 
 
-def ping(services: Services, _request: Request) -> Reply:
+def ping(context: AppContext, _request: Request) -> Reply:
     """200 Healthy or 500 Unhealthy."""
-    if services.controlplane.healthy():
+    if context.controlplane.healthy():
         return json_reply({"status": "Healthy"})
     return json_reply({"status": "Unhealthy"}, 500)

@@ -1,4 +1,4 @@
-"""The management face: query or JSON -> the control plane's verbs -> TorchServe's statuses and texts."""
+"""The management api: query or JSON -> the control plane's verbs -> TorchServe's statuses and texts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import orjson
 from ...core.errors import BadRequest, MethodNotAllowed, RouteNotFound, TooLarge
 from ...core.payload import Reply
 from ...core.tokens import renewable
-from ..app_context import Services
+from ..app_context import AppContext
 from ..message.reply import PHRASES, json_reply
 from ..message.request import Request
 
@@ -30,13 +30,13 @@ _DIGITS = 20  # longer texts are not even looked at as numbers
 _PAGE = 100
 
 
-async def register(services: Services, request: Request) -> Reply:
+async def register(context: AppContext, request: Request) -> Reply:
     """POST /models."""
     # Late, because it brings the scheduler with it, which importing http/ must not load.
     from ...core.registration import RegisterRequest
 
-    _check_allowed(services)
-    given = _parameters(services, request)
+    _check_allowed(context)
+    given = _parameters(context, request)
     if "url" not in given:
         raise BadRequest("Parameter url is required.")
     wanted = RegisterRequest(
@@ -52,13 +52,13 @@ async def register(services: Services, request: Request) -> Reply:
         startup_timeout=_whole(given, "startup_timeout"),
         s3_sse_kms=_flag(given, "s3_sse_kms"),
     )
-    return _outcome(await services.controlplane.register(wanted))
+    return _outcome(await context.controlplane.register(wanted))
 
 
-async def scale(services: Services, request: Request) -> Reply:
+async def scale(context: AppContext, request: Request) -> Reply:
     """PUT /models/{model}[/{version}]."""
-    given = _parameters(services, request)
-    outcome = await services.controlplane.scale(
+    given = _parameters(context, request)
+    outcome = await context.controlplane.scale(
         request.params["model"],
         request.params.get("version") or given.get("model_version") or None,
         minimum=_whole(given, "min_worker", 1),
@@ -68,51 +68,51 @@ async def scale(services: Services, request: Request) -> Reply:
     return _outcome(outcome)
 
 
-async def unregister(services: Services, request: Request) -> Reply:
+async def unregister(context: AppContext, request: Request) -> Reply:
     """DELETE /models/{model}[/{version}]."""
-    _check_allowed(services)
-    outcome = await services.controlplane.unregister(request.params["model"], request.params.get("version"))
+    _check_allowed(context)
+    outcome = await context.controlplane.unregister(request.params["model"], request.params.get("version"))
     return _outcome(outcome)
 
 
-async def set_default(services: Services, request: Request) -> Reply:
+async def set_default(context: AppContext, request: Request) -> Reply:
     """PUT /models/{model}/{version}/set-default."""
-    return _outcome(await services.controlplane.set_default(request.params["model"], request.params["version"]))
+    return _outcome(await context.controlplane.set_default(request.params["model"], request.params["version"]))
 
 
-async def describe(services: Services, request: Request) -> Reply:
+async def describe(context: AppContext, request: Request) -> Reply:
     """GET /models/{model}[/{version}|/all]."""
     customized = _flag(_query(request), "customized")
     version = request.params.get("version")
-    return json_reply(await services.controlplane.describe(request.params["model"], version, customized=customized))
+    return json_reply(await context.controlplane.describe(request.params["model"], version, customized=customized))
 
 
-def list_models(services: Services, request: Request) -> Reply:
+def list_models(context: AppContext, request: Request) -> Reply:
     """GET /models. A limit outside 0 to 100 is 100, as in TorchServe."""
     given = _query(request)
     limit = _whole(given, "limit", _PAGE)
     offset = max(0, _whole(given, "next_page_token", 0))
-    return json_reply(services.controlplane.list_models(limit if 0 <= limit <= _PAGE else _PAGE, offset))
+    return json_reply(context.controlplane.list_models(limit if 0 <= limit <= _PAGE else _PAGE, offset))
 
 
-def downloads(services: Services, _request: Request) -> Reply:
+def downloads(context: AppContext, _request: Request) -> Reply:
     """GET /downloads: how far the archives are that are being downloaded."""
-    return json_reply(services.controlplane.downloads())
+    return json_reply(context.controlplane.downloads())
 
 
-async def renew_token(services: Services, request: Request) -> Reply:
+async def renew_token(context: AppContext, request: Request) -> Reply:
     """/token?type=inference|management: a new key, to be read in the key file."""
-    if services.guard is None:
+    if context.token_auth is None:
         raise RouteNotFound
     kind = renewable(_query(request).get("type", ""))
     if kind is None:
         raise BadRequest("Parameter type must be inference or management.")
-    await services.guard.renew(kind)
+    await context.token_auth.renew(kind)
     return Reply(body=b"\n", phrase=PHRASES[200], content_type="application/json")
 
 
-def _check_allowed(services: Services) -> None:
-    if not services.model_api:
+def _check_allowed(context: AppContext) -> None:
+    if not context.model_api:
         raise MethodNotAllowed
 
 
@@ -124,7 +124,7 @@ def _query(request: Request) -> dict[str, str]:
     return {name: values[-1] for name, values in request.query.items()}
 
 
-def _parameters(services: Services, request: Request) -> dict[str, str]:
+def _parameters(context: AppContext, request: Request) -> dict[str, str]:
     """The query's parameters, and over them those of a JSON body; numbers and booleans may be given as text.
 
     What is neither of them, nor text, is no parameter. Raises TooLarge: hundreds of thousands of keys would take a
@@ -133,7 +133,7 @@ def _parameters(services: Services, request: Request) -> dict[str, str]:
     given = _query(request)
     if request.content_type != "application/json" or not request.body:
         return given
-    size, most = len(request.body), services.limits.max_parameters
+    size, most = len(request.body), context.limits.max_parameters
     if size > most:
         raise TooLarge(f"The JSON of a management request has {size} bytes and at most {most} are accepted.")
     try:

@@ -1,20 +1,20 @@
-"""The metrics face: Prometheus text."""
+"""The metrics api: Prometheus text."""
 
 from __future__ import annotations
 
 import asyncio
 
 from ...core.payload import Reply
-from ..app_context import Services
+from ..app_context import AppContext
 from ..message.reply import PHRASES
 from ..message.request import Request
 
 
-async def read(services: Services, request: Request) -> Reply:
+async def read(context: AppContext, request: Request) -> Reply:
     """All metric families, or those named by `name[]`. A thread writes the text: it may be long."""
     names = {name for name in request.query.get("name[]", ()) if name}
     return Reply(
-        body=await asyncio.to_thread(services.metrics.render, names),
+        body=await asyncio.to_thread(context.metrics.render, names),
         phrase=PHRASES[200],
         content_type="text/plain; version=0.0.4; charset=utf-8",
     )

@@ -33,7 +33,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
-class Letterhead:
+class DefaultHeaders:
     """The headers that every answer of a server has: TorchServe's fixed ones, and before them `more`.
 
     They win over a handler's own of the same name.
@@ -54,7 +54,7 @@ class Letterhead:
         return _TOKEN.fullmatch(name) is not None and name.lower() not in self._ours
 
 
-PLAIN = Letterhead()
+PLAIN = DefaultHeaders()
 
 
 def json_reply(value: object, status: int = 200) -> Reply:
@@ -67,13 +67,13 @@ def json_reply(value: object, status: int = 200) -> Reply:
 
 
 def head_fields(
-    reply: Reply, request_id: str, *, keep: bool, length: int | None, letterhead: Letterhead = PLAIN
+    reply: Reply, request_id: str, *, keep: bool, length: int | None, default_headers: DefaultHeaders = PLAIN
 ) -> list[tuple[str, str]]:
     """Header names and values in the order they are sent; no `content-length` when `length` is None.
 
     A handler's header is left out if its name is not one or belongs to the server; control characters become spaces.
     """
-    fields = [("x-request-id", request_id), *letterhead.fields]
+    fields = [("x-request-id", request_id), *default_headers.fields]
     if length is not None and reply.status not in BODILESS:
         fields.append(("content-length", str(length)))
     fields.append(("connection", "keep-alive" if keep else "close"))
@@ -81,7 +81,7 @@ def head_fields(
     if content_type:
         fields.append(("content-type", _CONTROL.sub(" ", content_type)))
     for name, value in reply.headers:
-        if letterhead.lets(name):
+        if default_headers.lets(name):
             fields.append((name, _CONTROL.sub(" ", value).strip()))
     return fields
 
@@ -94,18 +94,20 @@ def encode_head(status: int, phrase: str, fields: Iterable[tuple[str, str]]) -> 
     return "".join(lines).encode("latin-1", "replace")
 
 
-def reply_head(reply: Reply, request_id: str, *, keep: bool, letterhead: Letterhead = PLAIN) -> bytes:
+def reply_head(reply: Reply, request_id: str, *, keep: bool, default_headers: DefaultHeaders = PLAIN) -> bytes:
     """The head of a whole, unstreamed answer."""
     if reply.status == 200 and not reply.headers and not reply.content_type and not reply.phrase:
-        plain = letterhead.plain_keep if keep else letterhead.plain_close
+        plain = default_headers.plain_keep if keep else default_headers.plain_close
         return plain % (request_id.encode(), len(reply.body))
-    fields = head_fields(reply, request_id, keep=keep, length=len(reply.body), letterhead=letterhead)
+    fields = head_fields(reply, request_id, keep=keep, length=len(reply.body), default_headers=default_headers)
     return encode_head(reply.status, reply.phrase, fields)
 
 
-def stream_head(reply: Reply, request_id: str, *, keep: bool, chunked: bool, letterhead: Letterhead = PLAIN) -> bytes:
+def stream_head(
+    reply: Reply, request_id: str, *, keep: bool, chunked: bool, default_headers: DefaultHeaders = PLAIN
+) -> bytes:
     """The head of a streamed answer, made from its first chunk."""
-    fields = head_fields(reply, request_id, keep=keep, length=None, letterhead=letterhead)
+    fields = head_fields(reply, request_id, keep=keep, length=None, default_headers=default_headers)
     fields.append(("ts_stream_next", "true"))
     if chunked:
         fields.append(("transfer-encoding", "chunked"))

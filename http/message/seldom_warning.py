@@ -1,4 +1,4 @@
-"""Seldom: a warning that one client can cause thousands of times, logged at most once a minute."""
+"""SeldomWarning: a warning that one client can cause thousands of times, logged at most once a minute."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from time import monotonic
 _QUIET = 60.0  # seconds
 
 
-class Seldom:
+class SeldomWarning:
     """A kind of warning, of which at most one line in `quiet` seconds goes to `log`."""
 
     def __init__(self, log: logging.Logger, quiet: float = _QUIET) -> None:

@@ -1,7 +1,7 @@
-"""Unsent: what a client has not taken yet of its answers; UnsentTotal: that of all clients, and when it is too much.
+"""UnsentAnswers: what one client has not taken yet of its answers; UnsentLimit: that of all clients, with its bounds.
 
 A transport keeps what the kernel does not take. As its limits are zero here, it says `pause_writing` when that begins
-and `resume_writing` when all of it has gone. A connection in between waits for its client, and UnsentTotal looks at it:
+and `resume_writing` when all of it has gone. A connection in between waits for its client, and UnsentLimit looks at it:
 
 - The client must take something every `write_stall` seconds. What counts is what the client took: an answer that is
   added meanwhile is no sign of life.
@@ -21,8 +21,8 @@ from time import monotonic
 
 from ...core.payload import Body
 from .limits import Limits
-from .seldom_warning import Seldom
-from .worker_hold import Hold
+from .seldom_warning import SeldomWarning
+from .worker_hold import WorkerHold
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _COPY_UNDER = 16 * 1024  # smaller answers go out in one buffer: joining them co
 _LOOKS = 4  # at each waiting connection per write_stall
 
 
-class Unsent:
+class UnsentAnswers:
     """The answers of one connection. Its protocol hands `pause_writing` and `resume_writing` on to this."""
 
     __slots__ = (
@@ -46,7 +46,7 @@ class Unsent:
         "waiting",
     )
 
-    def __init__(self, total: UnsentTotal, transport: asyncio.Transport) -> None:
+    def __init__(self, total: UnsentLimit, transport: asyncio.Transport) -> None:
         self._total = total
         self._transport = transport
         self._since = self._moved = 0.0
@@ -54,7 +54,7 @@ class Unsent:
         self._largest = 0  # of the buffers among them: the transport keeps all of one until its last byte is taken
         self.size = 0  # bytes that it keeps, as of the last look
         self.waiting = False
-        self._hold: Hold | None = None
+        self._hold: WorkerHold | None = None
         self._watch()
 
     def _watch(self) -> None:
@@ -100,9 +100,9 @@ class Unsent:
         return self.waiting and self._transport.get_write_buffer_size() > self._total.limits.max_unsent
 
     def until_taken(self, remaining: Callable[[], float], go_on: Callable[[], None]) -> None:
-        """Have the worker wait until the client has taken some; see Hold."""
+        """Have the worker wait until the client has taken some; see WorkerHold."""
         if self._hold is None:
-            self._hold = Hold(self._transport, self._total.limits, remaining, go_on, self.end)
+            self._hold = WorkerHold(self._transport, self._total.limits, remaining, go_on, self.end)
         else:
             self._hold.look()
 
@@ -154,30 +154,30 @@ class Unsent:
         return f"{self.size} bytes, to {self._transport.get_extra_info('peername')}"
 
 
-class UnsentTotal:
+class UnsentLimit:
     """The answers of all connections that wait for their clients."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._stall = limits.write_stall
-        self._waiting: set[Unsent] = set()
+        self._waiting: set[UnsentAnswers] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._too_much = Seldom(log)
+        self._too_much = SeldomWarning(log)
         self.size = 0  # bytes, as of the last look at each
 
-    def join(self, unsent: Unsent, size: int) -> None:
+    def join(self, unsent: UnsentAnswers, size: int) -> None:
         """Count a connection that begins to wait."""
         self._waiting.add(unsent)
         self.resize(unsent, size)
         self._look_soon()
 
-    def leave(self, unsent: Unsent) -> None:
+    def leave(self, unsent: UnsentAnswers) -> None:
         """Forget a connection that has nothing unsent any more."""
         self._waiting.discard(unsent)
         self.size -= unsent.size
         unsent.size = 0
 
-    def resize(self, unsent: Unsent, size: int) -> None:
+    def resize(self, unsent: UnsentAnswers, size: int) -> None:
         """Count what a connection keeps now; end others, or this one, if that is too much."""
         grown = size - unsent.size
         self.size += grown

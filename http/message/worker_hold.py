@@ -1,4 +1,4 @@
-"""Hold: the worker of a streamed answer waits until its client has taken some of it, for as long as it may."""
+"""WorkerHold: the worker of a streamed answer waits until its client has taken some of it, for as long as it may."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Callable
 from time import monotonic
 
 from .limits import Limits
-from .seldom_warning import Seldom
+from .seldom_warning import SeldomWarning
 
 log = logging.getLogger(__name__)
 
 _STEP = 1 << 20  # bytes that the client has to take before the worker goes on
 _ASKS = 1.0  # seconds between two questions for how long the worker may wait
 
-_slow = Seldom(log)
+_slow = SeldomWarning(log)
 
 
-class Hold:
+class WorkerHold:
     """One wait of a worker for the client behind `transport`, which has more than `max_unsent` bytes to take.
 
     `remaining` holds the worker and says for how many seconds more it may be; `go_on` releases it. `too_slow` is called
@@ -46,7 +46,7 @@ class Hold:
         self.look()
 
     def look(self) -> None:
-        """Hold the worker on, or end the client."""
+        """WorkerHold the worker on, or end the client."""
         left = min(self._remaining(), self._until - monotonic())
         self.end()
         loop = asyncio.get_running_loop()

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from ...core.payload import Reply
 from ...core.version import __version__
-from ..app_context import Services
+from ..app_context import AppContext
 from ..message.reply import PHRASES, json_reply
 from ..message.request import Request
 from ..routing.operation import Operation, Parameter
@@ -34,25 +34,25 @@ _ERROR_ANSWER = {"content": {"application/json": {"schema": {"$ref": "#/componen
 _BODY = {"description": "Whatever the model takes.", "content": {"*/*": {"schema": _TEXT | {"format": "binary"}}}}
 
 
-def server(routes: Sequence[Route], _services: Services, _request: Request) -> Reply:
+def server(routes: Sequence[Route], _context: AppContext, _request: Request) -> Reply:
     """OPTIONS / and GET /api-description: all that this listener answers."""
     return json_reply(document("TorchServe APIs", __version__, routes))
 
 
-def predictions(routes: Sequence[Route], services: Services, request: Request) -> Reply:
+def predictions(routes: Sequence[Route], context: AppContext, request: Request) -> Reply:
     """OPTIONS of any prediction: how this model is asked."""
     params = request.params
-    model = params.get("model") or _last(request.query, "model_name") or services.only_model()
-    version = services.controlplane.version_of(model, params.get("version"))
+    model = params.get("model") or _last(request.query, "model_name") or context.only_model()
+    version = context.controlplane.version_of(model, params.get("version"))
     rows = [route for route in routes if isinstance(route.answer, PredictRoute) and "{model}" in route.path]
     return json_reply(document(f"RESTful API for: {model}", version, rows, model))
 
 
-def model(routes: Sequence[Route], services: Services, request: Request) -> Reply:
+def model(routes: Sequence[Route], context: AppContext, request: Request) -> Reply:
     """OPTIONS /models/{model}[/{version}]: how a model is managed."""
     name = request.params["model"]
-    services.controlplane.version_of(name, request.params.get("version"))
-    rows = [route for route in routes if route.face == "management" and route.path.startswith("/models/{model}")]
+    context.controlplane.version_of(name, request.params.get("version"))
+    rows = [route for route in routes if route.api == "management" and route.path.startswith("/models/{model}")]
     return json_reply(document(f"RESTful Management API for: {name}", __version__, rows))
 
 

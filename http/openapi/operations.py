@@ -19,7 +19,7 @@ _NUMBER: Schema = {"type": "integer"}
 _FLAG: Schema = {"type": "boolean"}
 
 
-# ---- every face
+# ---- every api
 
 _DOCUMENT = _object("openapi", "info", "paths", openapi=TEXT, info={"type": "object"}, paths={"type": "object"})
 SERVER = Operation("apiDescription", "This document.", {200: _DOCUMENT})

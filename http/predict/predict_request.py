@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...core.errors import ServeError, TooLarge
-from ..app_context import Services
+from ..app_context import AppContext
 from ..message.request import Head, by_lower_name, check_percent
 from ..site_policy import Reach
 from .codecs.codec import Codec, HeadRead
@@ -35,15 +35,15 @@ class PredictRequest:
 
 
 def read_request(
-    services: Services, head: Head, reach: Reach, codec: Codec, params: Mapping[str, str]
+    context: AppContext, head: Head, reach: Reach, codec: Codec, params: Mapping[str, str]
 ) -> PredictRequest:
     """Read the head of a prediction whose route has this codec and these path parameters, not decoded."""
     fields = by_lower_name(head.headers())
     try:
-        services.admit(head, SCOPE, reach)
+        context.admit(head, SCOPE, reach)
         check_percent(head.path())
-        check_declared(fields, services.limits.max_request_size)
-        read = codec.read_head(head, fields, params, check_json=services.decode_input)
+        check_declared(fields, context.limits.max_request_size)
+        read = codec.read_head(head, fields, params, check_json=context.decode_input)
     except ServeError as error:
         return PredictRequest(head, fields, codec, refusal=error)
     return PredictRequest(head, fields, codec, read)

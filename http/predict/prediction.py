@@ -1,6 +1,6 @@
 """What happens to a prediction, whichever protocol read it: head -> Payload -> dataplane -> answer bytes -> books.
 
-Nothing here awaits; a Prediction is the dataplane's sink and writes to an Outlet, which a protocol provides.
+Nothing here awaits; a Prediction is the dataplane's sink and writes to an ResponseWriter, which a protocol provides.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from ...core.errors import ForeignSite, HandlerFailed, ServeError
 from ...core.payload import Body, Payload, Reply
-from ..app_context import Services
+from ..app_context import AppContext
 from ..message.ids import fresh_id
-from ..message.reply import BODILESS, Letterhead, reply_head, stream_head, with_scheduling
+from ..message.reply import BODILESS, DefaultHeaders, reply_head, stream_head, with_scheduling
 from ..message.request import Head
 from .codecs.codec import Decoded
 from .predict_request import SCOPE, PredictRequest, check_size
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 CLIENT_GONE = 499  # in the books only: nobody is left to get an answer
 
 
-class Outlet(Protocol):
+class ResponseWriter(Protocol):
     """Where answer bytes go. `last` comes exactly once; then `keep` says whether the connection may be used again.
 
     A streamed answer that breaks off ends with no bytes and without `keep`: its client sees the end missing.
@@ -56,11 +56,11 @@ class Prediction:
     `over` is True once the answer was sent or the client has gone; further calls then do nothing.
     """
 
-    __slots__ = ("_outlet", "_services", "_started", "_streaming", "_ticket", "id", "over", "request")
+    __slots__ = ("_context", "_started", "_streaming", "_ticket", "_writer", "id", "over", "request")
 
-    def __init__(self, services: Services, request: PredictRequest, outlet: Outlet) -> None:
-        self._services = services
-        self._outlet = outlet
+    def __init__(self, context: AppContext, request: PredictRequest, writer: ResponseWriter) -> None:
+        self._context = context
+        self._writer = writer
         self._ticket: Ticket | None = None
         self._streaming: int | None = None  # the status that a streamed answer began with
         self._started = perf_counter()
@@ -71,10 +71,10 @@ class Prediction:
     def open(self, *, unread: bool = False) -> None:
         """Check the key, and answer at once what is wrong with the head. `unread`: not all of the body is here yet."""
         error = self.request.refusal
-        guard = self._services.guard
+        token_auth = self._context.token_auth
         try:
-            if guard is not None and not isinstance(error, ForeignSite):
-                guard.check(SCOPE, self.request.fields)
+            if token_auth is not None and not isinstance(error, ForeignSite):
+                token_auth.check(SCOPE, self.request.fields)
         except ServeError as refused:
             error = refused
         if error is not None:
@@ -83,16 +83,16 @@ class Prediction:
     def expect(self) -> Arrival:
         """Receive a body that is still arriving within this context. Raises ModelNotFound or VersionNotFound."""
         read = self.request.read
-        return self._services.dataplane.expect(read.model, read.version)
+        return self._context.dataplane.expect(read.model, read.version)
 
     def room(self, size: int) -> memoryview | None:
         """Return where to receive that body, if its model has a place for it. Raises as `expect` does."""
         read = self.request.read
-        return self._services.dataplane.room(read.model, read.version, size) if read.model else None
+        return self._context.dataplane.room(read.model, read.version, size) if read.model else None
 
     def submit(self, body: Body) -> None:
         """Hand the request to its model."""
-        limits, codec, read = self._services.limits, self.request.codec, self.request.read
+        limits, codec, read = self._context.limits, self.request.codec, self.request.read
         try:
             check_size(len(body), limits.max_request_size)
             steps = codec.decode_in_steps(read, body, self.id, limits)
@@ -117,10 +117,10 @@ class Prediction:
             asyncio.get_running_loop().call_soon(self._decode, steps)
 
     def _hand_on(self, model: str, payload: Payload) -> None:
-        services = self._services
+        context = self._context
         try:
-            model = model or services.only_model()
-            self._ticket = services.dataplane.submit(model, self.request.read.version, payload, self)
+            model = model or context.only_model()
+            self._ticket = context.dataplane.submit(model, self.request.read.version, payload, self)
         except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
             self.fail(error)
 
@@ -141,20 +141,20 @@ class Prediction:
         item = self.request.codec.encode(item)
         if self._streaming is not None:
             if len(item.body):  # an empty chunk would end the answer
-                self._outlet.send(self._framed(item.body), last=False, keep=True)
+                self._writer.send(self._framed(item.body), last=False, keep=True)
         elif _sendable(item):
             self._streaming = item.status
             head = stream_head(
                 self._explained(item), self.id, keep=self._keep(streamed=True), chunked=self.request.head.http11,
-                letterhead=self._services.letterhead,
+                default_headers=self._context.default_headers,
             )  # fmt: skip
             body = self._framed(item.body) if len(item.body) else ()
-            self._outlet.send((head, *body), last=False, keep=True)
+            self._writer.send((head, *body), last=False, keep=True)
         else:
             self.fail(_unsendable(item))
             return
-        if self._ticket is not None and self._outlet.full:
-            self._outlet.until_taken(self._ticket.hold, self._ticket.release)
+        if self._ticket is not None and self._writer.full:
+            self._writer.until_taken(self._ticket.hold, self._ticket.release)
 
     def done(self, item: object) -> None:
         """The whole answer, a Reply, or the last piece of a streamed one."""
@@ -178,14 +178,14 @@ class Prediction:
             return
         log.warning("a streamed answer of model %s broke off: %s", self.request.read.model, error)
         self._close_books(500)
-        self._outlet.send((), last=True, keep=False)
+        self._writer.send((), last=True, keep=False)
 
     # ---- within
 
     def _keep(self, *, streamed: bool = False) -> bool:
         """Whether the connection outlives this answer. HTTP/1.0 knows no chunks: there it ends a streamed answer."""
         head = self.request.head
-        ends = self._services.draining and not self._outlet.more
+        ends = self._context.draining and not self._writer.more
         return head.keep_alive and not ends and (head.http11 or not streamed)
 
     def _framed(self, body: Body) -> tuple[Body, ...]:
@@ -193,7 +193,7 @@ class Prediction:
 
     def _explained(self, reply: Reply) -> Reply:
         """With headers that say how it was scheduled, if the settings ask for them and it ran at all."""
-        if not self._services.scheduling_headers or self._ticket is None:
+        if not self._context.scheduling_headers or self._ticket is None:
             return reply
         scheduled = self._ticket.scheduled()
         return reply if scheduled is None else with_scheduling(reply, scheduled)
@@ -201,14 +201,14 @@ class Prediction:
     def _answer(self, reply: Reply, *, keep: bool, succeeded: bool = False) -> None:
         reply = self._explained(reply)
         self._close_books(reply.status, succeeded=succeeded)
-        buffers = answer_buffers(reply, self.id, self.request.head, self._services.letterhead, keep=keep)
-        self._outlet.send(buffers, last=True, keep=keep)
+        buffers = answer_buffers(reply, self.id, self.request.head, self._context.default_headers, keep=keep)
+        self._writer.send(buffers, last=True, keep=keep)
 
     def _end_stream(self, reply: Reply) -> None:
         self._close_books(self._streaming or 200, succeeded=True)
         body = self._framed(reply.body) if len(reply.body) else ()
         tail = (*body, b"0\r\n\r\n") if self.request.head.http11 else body
-        self._outlet.send(tail, last=True, keep=self._keep(streamed=True))
+        self._writer.send(tail, last=True, keep=self._keep(streamed=True))
 
     def _close_books(self, status: int, *, succeeded: bool = False) -> None:
         self.over = True
@@ -218,14 +218,14 @@ class Prediction:
         if succeeded and self._ticket is not None:
             self._ticket.answered(took)
         self._ticket = None  # it knows its sink, which is this: a cycle that only the garbage collector would find
-        self._services.answered(self.request.head, status, took, self.id)
+        self._context.answered(self.request.head, status, took, self.id)
 
 
 def answer_buffers(
-    reply: Reply, request_id: str, head: Head, letterhead: Letterhead, *, keep: bool
+    reply: Reply, request_id: str, head: Head, default_headers: DefaultHeaders, *, keep: bool
 ) -> tuple[Body, ...]:
     """Head and body of a whole answer. HEAD gets no body: sent, it would be taken for the next answer (a departure)."""
-    start = reply_head(reply, request_id, keep=keep, letterhead=letterhead)
+    start = reply_head(reply, request_id, keep=keep, default_headers=default_headers)
     if head.method == "HEAD" or reply.status in BODILESS:
         return (start,)
     return (start, reply.body)

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from ...core.payload import Reply
-from ..app_context import Services
+from ..app_context import AppContext
 from ..auth import Scope
 from ..message.request import Request
 from ..predict.codecs.codec import Codec
 from .operation import Operation
 
-Face: TypeAlias = Literal["inference", "management", "metrics"]
-Endpoint: TypeAlias = Callable[[Services, Request], Reply | Awaitable[Reply]]
+Api: TypeAlias = Literal["inference", "management", "metrics"]
+Endpoint: TypeAlias = Callable[[AppContext, Request], Reply | Awaitable[Reply]]
 
-FACES: tuple[Face, ...] = ("inference", "management", "metrics")
-# The key that a face's routes ask for where tokens are on, unless a row says otherwise.
-_FACE_SCOPE: dict[Face, Scope] = {"inference": "inference", "management": "management", "metrics": "open"}
+APIS: tuple[Api, ...] = ("inference", "management", "metrics")
+# The key that a api's routes ask for where tokens are on, unless a row says otherwise.
+_API_SCOPE: dict[Api, Scope] = {"inference": "inference", "management": "management", "metrics": "open"}
 
 ANY = ""  # TorchServe looks at the path only on these routes: every method works
 
@@ -27,7 +27,7 @@ ANY = ""  # TorchServe looks at the path only on these routes: every method work
 class DocumentOf:
     """An OpenAPI document: `make` is called with all routes of the listener that was asked, and the request."""
 
-    make: Callable[[Sequence[Route], Services, Request], Reply]
+    make: Callable[[Sequence[Route], AppContext, Request], Reply]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Route:
     `operation` is what the OpenAPI documents say of the row.
     """
 
-    face: Face
+    api: Api
     method: str
     path: str
     answer: Endpoint | PredictRoute | DocumentOf
@@ -59,4 +59,4 @@ class Route:
     @property
     def scope(self) -> Scope:
         """The key that is asked for where tokens are on."""
-        return self.own_scope or _FACE_SCOPE[self.face]
+        return self.own_scope or _API_SCOPE[self.api]

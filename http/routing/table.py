@@ -10,18 +10,18 @@ from typing import TypeAlias
 from ...core.errors import MethodNotAllowed, RouteNotFound
 from ..auth import Scope
 from ..message.request import check_percent, decode_segment
-from .route import ANY, DocumentOf, Endpoint, Face, PredictRoute, Route
+from .route import ANY, Api, DocumentOf, Endpoint, PredictRoute, Route
 
 
 class Table:
     """The rows of one listener, and the matcher that finds one by method and path."""
 
-    def __init__(self, faces: Iterable[Face], routes: Iterable[Route]) -> None:
-        chosen = set(faces)
-        self.routes = tuple(route for route in routes if route.face in chosen)
+    def __init__(self, apis: Iterable[Api], routes: Iterable[Route]) -> None:
+        chosen = set(apis)
+        self.routes = tuple(route for route in routes if route.api in chosen)
         self.scopes: frozenset[Scope] = frozenset(route.scope for route in self.routes)
         # Whose rules what is in no row goes by: predictions are the only ones that foreign pages may be let to.
-        self.strictest: Face = min(chosen, key=lambda face: face == "inference")
+        self.strictest: Api = min(chosen, key=lambda api: api == "inference")
         self._rows = _by_first_segment(self.routes)
 
     def find(self, method: str, path: str) -> tuple[Endpoint, dict[str, str], Route]:

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
-from ..message.seldom_warning import Seldom
+from ..message.seldom_warning import SeldomWarning
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +58,8 @@ class Accepting:
         self._most = most
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
-        self._closed_idle = Seldom(log)
-        self._none_idle = Seldom(log)
+        self._closed_idle = SeldomWarning(log)
+        self._none_idle = SeldomWarning(log)
         self._loop.add_reader(listening, self._accept)
 
     def close(self) -> None:

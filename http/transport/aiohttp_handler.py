@@ -1,4 +1,4 @@
-"""Door: reads requests from aiohttp and writes answer bytes; what they mean is decided in predict.py and the routes.
+"""AiohttpHandler: reads requests that aiohttp has parsed, bodies included, and writes the answers.
 
 A client that leaves shows as the cancellation of its request (aiohttp's handler_cancellation).
 """
@@ -16,19 +16,19 @@ from aiohttp.streams import StreamReader
 
 from ...core.errors import ServeError, SlowRequest
 from ...core.payload import Body, Reply
-from ..app_context import Services
+from ..app_context import AppContext
 from ..cors import is_preflight, preflight
 from ..message.errors import InvalidMessage, error_reply
 from ..message.ids import fresh_id
 from ..message.reply import PLAIN
 from ..message.request import Head, Request, by_lower_name, media_type
-from ..message.unsent_answers import Unsent
+from ..message.unsent_answers import UnsentAnswers
 from ..predict.predict_request import PredictRequest, awaits_continue, check_declared, check_size, read_request
 from ..predict.prediction import CLIENT_GONE, Prediction, answer_buffers
 from ..routing.route import Endpoint
 from ..routing.table import Table
 from ..site_policy import Reach
-from .aiohttp_protocol import Connection
+from .aiohttp_protocol import AiohttpProtocol
 from .response_writer import Sent, half_close
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ _VERSIONS = frozenset(((1, 0), (1, 1)))
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Door:
+class AiohttpHandler:
     """Answers the requests of one listener. `active` counts those that have no answer yet."""
 
-    def __init__(self, services: Services, table: Table, reach: Reach) -> None:
-        self._services = services
+    def __init__(self, context: AppContext, table: Table, reach: Reach) -> None:
+        self._context = context
         self._reach: Reach = reach
-        self._limits = services.limits
+        self._limits = context.limits
         self._table = table
         self._work: set[asyncio.Future[Reply]] = set()
         self._clocks: set[asyncio.Timeout] = set()  # of the bodies that are on their way
@@ -56,7 +56,7 @@ class Door:
         transport = request.transport
         if transport is None:
             raise ConnectionResetError
-        connection = cast(Connection, request.protocol)
+        connection = cast(AiohttpProtocol, request.protocol)
         coding = request.headers.get("transfer-encoding")
         if request.version not in _VERSIONS or (coding is not None and coding.lower() != "chunked"):
             connection.refuse()
@@ -73,12 +73,12 @@ class Door:
             found = self._table.find_prediction(head.path()) if head.method != "OPTIONS" else None
             if found is not None:
                 route, params = found
-                asked = read_request(self._services, head, self._reach, route.codec, params)
+                asked = read_request(self._context, head, self._reach, route.codec, params)
                 keep = await self._predict(asked, request.content, connection, transport)
             else:
                 keep = await self._route(head, request.content, connection, transport)
             if connection.writing_paused:
-                await request.writer.drain()  # services.unsent ends a client that takes nothing any more
+                await request.writer.drain()  # context.unsent ends a client that takes nothing any more
         finally:
             self.active -= 1
         return Sent(keep).as_response()
@@ -96,26 +96,26 @@ class Door:
         return len(self._work)
 
     async def _predict(
-        self, asked: PredictRequest, content: StreamReader, connection: Connection, transport: asyncio.Transport
+        self, asked: PredictRequest, content: StreamReader, connection: AiohttpProtocol, transport: asyncio.Transport
     ) -> bool:
         if connection.unsent is None:
             raise ConnectionResetError
-        outlet = UnsentOutlet(connection, connection.unsent)
-        prediction = Prediction(self._services, asked, outlet)
+        writer = AiohttpResponseWriter(connection, connection.unsent)
+        prediction = Prediction(self._context, asked, writer)
         prediction.open(unread=not content.is_eof())
         try:
             if not prediction.over:
                 await self._submit(prediction, content, connection, transport)
-            await outlet.ended()
+            await writer.ended()
         except asyncio.CancelledError:
             prediction.abandon()
             raise
-        if not outlet.keep:
+        if not writer.keep:
             _part(connection, transport, content, asked.fields)
-        return outlet.keep
+        return writer.keep
 
     async def _submit(
-        self, prediction: Prediction, content: StreamReader, connection: Connection, transport: asyncio.Transport
+        self, prediction: Prediction, content: StreamReader, connection: AiohttpProtocol, transport: asyncio.Transport
     ) -> None:
         try:
             if content.is_eof():
@@ -134,7 +134,7 @@ class Door:
             prediction.submit(body)
 
     async def _route(
-        self, head: Head, content: StreamReader, connection: Connection, transport: asyncio.Transport
+        self, head: Head, content: StreamReader, connection: AiohttpProtocol, transport: asyncio.Transport
     ) -> bool:
         unread = not content.is_eof()
         started = perf_counter()
@@ -146,27 +146,27 @@ class Door:
             if unread and awaits_continue(fields):
                 transport.write(_CONTINUE)
             if unread:
-                with self._services.dataplane.expect("", None) as arrival:
+                with self._context.dataplane.expect("", None) as arrival:
                     body = await self._read_body(content, connection, arrival)
             else:
                 body = content.read_nowait()
             unread = False
             content_type = media_type(fields.get("content-type", ""))
-            result = endpoint(self._services, Request(head.method, params, query, content_type, body))
+            result = endpoint(self._context, Request(head.method, params, query, content_type, body))
             reply = await self._see_through(result) if inspect.isawaitable(result) else result
         except asyncio.CancelledError:
-            self._services.answered(head, CLIENT_GONE, perf_counter() - started)
+            self._context.answered(head, CLIENT_GONE, perf_counter() - started)
             raise
         except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
             if transport.is_closing():
-                self._services.answered(head, CLIENT_GONE, perf_counter() - started)
+                self._context.answered(head, CLIENT_GONE, perf_counter() - started)
                 raise ConnectionResetError from None
             reply = error_reply(as_ours(error))
-        ends = self._services.draining and not connection.more
+        ends = self._context.draining and not connection.more
         keep = head.keep_alive and not ends and not unread
         request_id = fresh_id()
-        self._services.answered(head, reply.status, perf_counter() - started, request_id)
-        buffers = answer_buffers(reply, request_id, head, self._services.letterhead, keep=keep)
+        self._context.answered(head, reply.status, perf_counter() - started, request_id)
+        buffers = answer_buffers(reply, request_id, head, self._context.default_headers, keep=keep)
         if connection.unsent is not None:
             connection.unsent.write(buffers)
         if not keep:
@@ -174,26 +174,26 @@ class Door:
         return keep
 
     def _is_preflight(self, head: Head) -> bool:
-        asked = head.method == "OPTIONS" and self._services.letterhead is not PLAIN
+        asked = head.method == "OPTIONS" and self._context.default_headers is not PLAIN
         return asked and is_preflight(by_lower_name(head.headers()))
 
     def _find(self, head: Head, fields: Mapping[str, str]) -> tuple[Endpoint, dict[str, str]]:
         if self._is_preflight(head):
             return preflight, {}
-        guard = self._services.guard
+        token_auth = self._context.token_auth
         try:
             endpoint, params, route = self._table.find(head.method, head.path())
         except ServeError:
-            self._services.admit(head, self._table.strictest, self._reach)
-            if guard is not None:
-                guard.check_any(self._table.scopes, fields)
+            self._context.admit(head, self._table.strictest, self._reach)
+            if token_auth is not None:
+                token_auth.check_any(self._table.scopes, fields)
             raise
-        self._services.admit(head, route.face, self._reach)
-        if guard is not None:
-            guard.check(route.scope, fields)
+        self._context.admit(head, route.api, self._reach)
+        if token_auth is not None:
+            token_auth.check(route.scope, fields)
         return endpoint, params
 
-    async def _read_body(self, content: StreamReader, connection: Connection, arrival: Arrival) -> bytes:
+    async def _read_body(self, content: StreamReader, connection: AiohttpProtocol, arrival: Arrival) -> bytes:
         """Return the rest of a body, which `arrival` counts as it comes.
 
         Raises TooLarge, ServerFull, SlowRequest, InvalidMessage, and ConnectionError if the client leaves.
@@ -204,7 +204,7 @@ class Door:
         size = 0
         wire = connection.received
         connection.break_body()
-        clock = asyncio.timeout_at(began + (limits.drain_idle if self._services.draining else limits.body_idle))
+        clock = asyncio.timeout_at(began + (limits.drain_idle if self._context.draining else limits.body_idle))
         try:
             async with clock:
                 self._clocks.add(clock)
@@ -219,7 +219,7 @@ class Door:
                     if connection.received - wire - size > size // 2 + limits.chunk_slack:
                         raise InvalidMessage  # a flood of tiny chunks: each costs far more time than its bytes
                     too_slow = began + limits.body_grace + size / limits.body_rate
-                    idle = limits.drain_idle if self._services.draining else limits.body_idle
+                    idle = limits.drain_idle if self._context.draining else limits.body_idle
                     clock.reschedule(min(loop.time() + idle, too_slow))
         except TimeoutError:
             spent = loop.time() - began
@@ -241,12 +241,12 @@ class Door:
             _ = task.exception()  # looked at, so that asyncio does not report it when the client has left
 
 
-class UnsentOutlet:
-    """predict.Outlet of a connection that aiohttp reads. `ended` is awaited until the last bytes are handed over."""
+class AiohttpResponseWriter:
+    """A ResponseWriter for a connection that aiohttp reads. `ended` is awaited until the last bytes are handed over."""
 
     __slots__ = ("_connection", "_over", "_unsent", "_waiter", "keep", "until_taken")
 
-    def __init__(self, connection: Connection, unsent: Unsent) -> None:
+    def __init__(self, connection: AiohttpProtocol, unsent: UnsentAnswers) -> None:
         self._connection = connection
         self._unsent = unsent
         self.until_taken = unsent.until_taken
@@ -278,7 +278,7 @@ class UnsentOutlet:
 
 
 def _part(
-    connection: Connection, transport: asyncio.Transport, content: StreamReader, fields: Mapping[str, str]
+    connection: AiohttpProtocol, transport: asyncio.Transport, content: StreamReader, fields: Mapping[str, str]
 ) -> None:
     """End our side behind the last answer. A body whose length is not known would only be parsed to be thrown away."""
     if "content-length" not in fields:

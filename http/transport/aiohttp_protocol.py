@@ -1,4 +1,4 @@
-"""Connection: aiohttp's protocol with our answer to malformed HTTP, one log line for many of them, and a byte count.
+"""AiohttpProtocol: aiohttp's protocol with our answer to malformed HTTP, and bounds on what it parses at a time.
 
 The private attributes of aiohttp that are read here are told of in tests/http/test_aiohttp_internals.py.
 """
@@ -16,11 +16,11 @@ from aiohttp.http import RawRequestMessage
 
 from ...core.errors import SlowRequest
 from ...core.payload import Reply
-from ..app_context import Services
+from ..app_context import AppContext
 from ..message.errors import InvalidMessage, error_reply
 from ..message.ids import fresh_id
 from ..message.request import Head
-from ..message.unsent_answers import Unsent, write
+from ..message.unsent_answers import UnsentAnswers, write
 from ..predict.prediction import answer_buffers
 from .response_writer import Sent
 
@@ -35,7 +35,7 @@ _SHORTEST_HEAD = len(b"GET / HTTP/1.0\r\n\r\n")
 _QUIET = 10.0  # seconds between two log lines about malformed messages
 
 
-class Complaints:
+class MalformedRequestLog:
     """What would be a traceback per malformed message: a line at most every ten seconds, with the number since."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Complaints:
             self._next = now + _QUIET
 
 
-class Connection(web.RequestHandler):
+class AiohttpProtocol(web.RequestHandler):
     """One connection that aiohttp's parser reads. `received` counts the bytes that it has parsed, framing included.
 
     Some bytes cost far more time than others: a body in chunks of one byte 0.4 s a MB. So that no packet holds the
@@ -63,12 +63,22 @@ class Connection(web.RequestHandler):
     """
 
     __slots__ = (
-        "_ahead", "_body_left", "_broken", "_complaints", "_end", "_going_on", "_heard", "_late_head", "_refused",
-        "_services", "received", "unsent",
+        "_ahead",
+        "_body_left",
+        "_broken",
+        "_complaints",
+        "_context",
+        "_end",
+        "_going_on",
+        "_heard",
+        "_late_head",
+        "_refused",
+        "received",
+        "unsent",
     )  # fmt: skip
 
-    def __init__(self, acceptor: Acceptor, services: Services, complaints: Complaints) -> None:
-        limits = services.limits
+    def __init__(self, acceptor: AiohttpServer, context: AppContext, complaints: MalformedRequestLog) -> None:
+        limits = context.limits
         super().__init__(
             acceptor,
             loop=asyncio.get_running_loop(),
@@ -81,7 +91,7 @@ class Connection(web.RequestHandler):
             read_bufsize=_UNREAD,
             auto_decompress=False,  # a small gzip body would freeze the loop and fill the memory
         )
-        self._services = services
+        self._context = context
         self._complaints = complaints
         self._broken = False
         self._ahead = b""  # bytes that are not parsed yet
@@ -92,11 +102,11 @@ class Connection(web.RequestHandler):
         self._late_head: asyncio.TimerHandle | None = None
         self._heard = monotonic()
         self.received = 0
-        self.unsent: Unsent | None = None
+        self.unsent: UnsentAnswers | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # No unsent byte goes unnoticed: `writing_paused` means that the client has not taken its answer yet.
-        self.unsent = Unsent(self._services.unsent, cast(asyncio.Transport, transport))
+        self.unsent = UnsentAnswers(self._context.unsent, cast(asyncio.Transport, transport))
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -127,7 +137,7 @@ class Connection(web.RequestHandler):
             if self._messages or not self._between_requests:
                 self._head_is_whole()
             elif self._late_head is None and data.strip(b"\r\n"):
-                self._late_head = self._loop.call_later(self._services.limits.head, self._refuse_slow_head)
+                self._late_head = self._loop.call_later(self._context.limits.head, self._refuse_slow_head)
 
     @property
     def _between_requests(self) -> bool:
@@ -145,17 +155,17 @@ class Connection(web.RequestHandler):
         if transport is None or self._messages or not self._between_requests:
             return
         self._complaints.note(self.peername, None)
-        limit = self._services.limits.head
+        limit = self._context.limits.head
         error = SlowRequest(f"The head of the request came too slowly: it was not whole after {limit:g} s.")
         self._answer_no_request(transport, error_reply(error))
         self.refuse()
         if transport.can_write_eof():
             transport.write_eof()
-        self._loop.call_later(self._services.limits.linger, self.force_close)
+        self._loop.call_later(self._context.limits.linger, self.force_close)
 
     def _feed(self, data: bytes) -> None:
         """Parse `data` as far as this turn's time goes, and aiohttp has room for what comes of it."""
-        end = monotonic() + self._services.limits.turn
+        end = monotonic() + self._context.limits.turn
         at = 0
         while at < len(data):
             if at and (self._reading_paused or self._buffer_paused or monotonic() >= end):
@@ -267,23 +277,23 @@ class Connection(web.RequestHandler):
     def _answer_no_request(self, transport: asyncio.Transport | None, reply: Reply) -> None:
         """Write an answer to what could not be read as a request, and the line of the access log for it."""
         head = Head("GET", "/bad-request", (), self.peername, keep_alive=False)
-        self._services.answered(head, reply.status)
+        self._context.answered(head, reply.status)
         if transport is not None:
-            write(transport, answer_buffers(reply, fresh_id(), head, self._services.letterhead, keep=False))
+            write(transport, answer_buffers(reply, fresh_id(), head, self._context.default_headers, keep=False))
 
     def log_exception(self, *_args: Any, **kwargs: Any) -> None:
         self._complaints.note(self.peername, kwargs.get("exc_info"))
 
 
-class Acceptor(web.Server):
-    """Makes a Connection for every client of one listener."""
+class AiohttpServer(web.Server):
+    """Makes an AiohttpProtocol for every client of one listener."""
 
-    def __init__(self, handler: Handler, services: Services) -> None:
+    def __init__(self, handler: Handler, context: AppContext) -> None:
         # handler_cancellation: a client that leaves cancels its request, which takes it out of its model's queue
         super().__init__(handler, handler_cancellation=True)
         self.open = 0  # connections; `connections` makes a list of them
-        self._services = services
-        self._complaints = Complaints()
+        self._context = context
+        self._complaints = MalformedRequestLog()
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         self.open += 1
@@ -294,8 +304,8 @@ class Acceptor(web.Server):
         super().connection_lost(handler, exc)
 
     def __call__(self) -> web.RequestHandler:
-        return Connection(self, self._services, self._complaints)
+        return AiohttpProtocol(self, self._context, self._complaints)
 
     @property
     def busy(self) -> bool:
-        return any(cast(Connection, connection).busy for connection in self.connections)
+        return any(cast(AiohttpProtocol, connection).busy for connection in self.connections)

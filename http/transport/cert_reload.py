@@ -1,4 +1,4 @@
-"""Renewal: a certificate whose files change is taken anew, by those who connect from then on. No restart, no signal."""
+"""CertReload: loads a certificate again when its files change, for those who connect from then on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 EVERY = 5.0  # seconds between two looks at the files
 
 
-class Renewal:
+class CertReload:
     """Watches the files of `identity` for `context`, which is in use."""
 
     def __init__(self, context: ssl.SSLContext, identity: Identity) -> None:

@@ -1,4 +1,4 @@
-"""Lean: reads the plainest prediction requests without aiohttp, for a fraction of its cost.
+"""FastHttpProtocol: reads the plainest prediction requests without aiohttp, for a fraction of its cost.
 
 Only what is whole, well-formed and unambiguous at a glance is read here. Anything else, malformed requests included,
 goes to aiohttp's protocol with the bytes as they came, and the connection stays there. What a prediction does is
@@ -16,9 +16,9 @@ from typing import cast
 from ...core.errors import ServeError, SlowRequest
 from ...core.payload import Body
 from ..accesslog import peer_text
-from ..app_context import Services
+from ..app_context import AppContext
 from ..message.request import Head
-from ..message.unsent_answers import Unsent
+from ..message.unsent_answers import UnsentAnswers
 from ..predict.predict_request import PredictRequest, read_request
 from ..predict.prediction import Prediction
 from ..routing.fast_head import fast_head
@@ -40,15 +40,15 @@ _LONGEST_LINE = 4096
 _SWEEPS = 4  # looks at each connection per shortest time limit
 
 
-class Lean(asyncio.Protocol):
-    """One connection; also the Outlet of the prediction that it is at."""
+class FastHttpProtocol(asyncio.Protocol):
+    """One connection; also the ResponseWriter of the prediction that it is at."""
 
     __slots__ = (
         "_acceptor", "_arrival", "_ended", "_known", "_peer", "_prediction", "_rest", "_since", "_transport", "_unread",
         "_unsent",
     )  # fmt: skip
 
-    def __init__(self, acceptor: LeanAcceptor) -> None:
+    def __init__(self, acceptor: FastHttpFactory) -> None:
         self._acceptor = acceptor
         self._transport: asyncio.Transport | None = None
         self._prediction: Prediction | None = None
@@ -60,13 +60,13 @@ class Lean(asyncio.Protocol):
         self._unread = False  # whether bytes of this request, or behind it, may be on the way or in the kernel
         self._ended = False  # our side is closed; what still comes is of no interest
         self._since = monotonic()  # when the connection fell idle
-        self._unsent: Unsent | None = None  # there is one as long as there is a transport
+        self._unsent: UnsentAnswers | None = None  # there is one as long as there is a transport
 
     # ---- asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._unsent = Unsent(self._acceptor.services.unsent, self._transport)
+        self._unsent = UnsentAnswers(self._acceptor.context.unsent, self._transport)
         self._peer = peer_text(transport.get_extra_info("peername"))  # once, for every request's line in the access log
         self._acceptor.connections.add(self)
 
@@ -100,7 +100,7 @@ class Lean(asyncio.Protocol):
         if self._prediction is not None or self._rest or (self._unsent is not None and self._unsent.waiting):
             self._rest += data
             # A client may send its next request early, not its next hundred; in a drain, what is here already.
-            if self._transport is not None and (len(self._rest) > _LONGEST_HEAD or self._acceptor.services.draining):
+            if self._transport is not None and (len(self._rest) > _LONGEST_HEAD or self._acceptor.context.draining):
                 self._transport.pause_reading()
         else:
             self._read(data)
@@ -123,7 +123,7 @@ class Lean(asyncio.Protocol):
         if len(data) > begin + length:
             self._rest = data[begin + length :]
         self._unread = len(body) < length
-        prediction = self._prediction = Prediction(self._acceptor.services, request, self)
+        prediction = self._prediction = Prediction(self._acceptor.context, request, self)
         prediction.open(unread=self._unread)
         if prediction.over:
             return
@@ -139,7 +139,7 @@ class Lean(asyncio.Protocol):
         """
         self._known = None
         acceptor = self._acceptor
-        plain = read_plain(acceptor.heads, data, self._peer, acceptor.services.limits.max_request_size)
+        plain = read_plain(acceptor.heads, data, self._peer, acceptor.context.limits.max_request_size)
         if plain is None:
             return None
         head, begin, length = plain
@@ -147,7 +147,7 @@ class Lean(asyncio.Protocol):
         if found is None:
             return None
         route, params = found
-        learnt = data[:begin], length, read_request(acceptor.services, head, acceptor.reach, route.codec, params)
+        learnt = data[:begin], length, read_request(acceptor.context, head, acceptor.reach, route.codec, params)
         if learnt[2].refusal is None:
             self._known = learnt
         return learnt
@@ -198,7 +198,7 @@ class Lean(asyncio.Protocol):
         protocol.connection_made(transport)
         cast("asyncio.Protocol", protocol).data_received(data)
 
-    # ---- predict.Outlet
+    # ---- predict.ResponseWriter
 
     def send(self, buffers: tuple[Body, ...], *, last: bool, keep: bool) -> None:
         transport, unsent = self._transport, self._unsent
@@ -240,7 +240,7 @@ class Lean(asyncio.Protocol):
                 transport.write_eof()
             self._ended = True
             transport.resume_reading()
-            asyncio.get_running_loop().call_later(self._acceptor.services.limits.linger, transport.close)
+            asyncio.get_running_loop().call_later(self._acceptor.context.limits.linger, transport.close)
         else:
             transport.close()
 
@@ -248,7 +248,7 @@ class Lean(asyncio.Protocol):
         taken = self._unsent is not None and not self._unsent.waiting
         if self._prediction is None and self._transport is not None and taken and self._rest:
             data, self._rest = self._rest, b""
-            if not self._acceptor.services.draining:
+            if not self._acceptor.context.draining:
                 self._transport.resume_reading()
             self._read(data)
 
@@ -263,11 +263,11 @@ class Lean(asyncio.Protocol):
 
     def look(self, now: float) -> None:
         """Called every now and then: end what takes too long."""
-        limits = self._acceptor.services.limits
+        limits = self._acceptor.context.limits
         if self._transport is None:
             return
         if self._arrival is not None and self._prediction is not None:
-            idle = limits.drain_idle if self._acceptor.services.draining else limits.body_idle
+            idle = limits.drain_idle if self._acceptor.context.draining else limits.body_idle
             late = self._arrival.late(now, limits, idle)
             if late:
                 self.refused(SlowRequest(late))
@@ -288,24 +288,24 @@ class Lean(asyncio.Protocol):
             self._transport.close()
 
 
-class LeanAcceptor:
-    """Makes a Lean for every client of a listener that predicts; `full` makes the protocol that it may hand over to."""
+class FastHttpFactory:
+    """A factory of protocols for a listener that predicts; `full` makes the protocol that they may hand over to."""
 
     def __init__(
-        self, full: Callable[[], asyncio.BaseProtocol], services: Services, table: Table, reach: Reach
+        self, full: Callable[[], asyncio.BaseProtocol], context: AppContext, table: Table, reach: Reach
     ) -> None:
         self.full = full
-        self.services = services
+        self.context = context
         self.table = table
         self.heads = fast_head(table.routes)
         self.reach: Reach = reach
-        self.connections: set[Lean] = set()
-        limits = services.limits
+        self.connections: set[FastHttpProtocol] = set()
+        limits = context.limits
         self._interval = min(limits.keep_alive, limits.body_idle, limits.body_grace) / _SWEEPS
         self._timer = asyncio.get_running_loop().call_later(self._interval, self._sweep)
 
     def __call__(self) -> asyncio.Protocol:
-        return Lean(self)
+        return FastHttpProtocol(self)
 
     @property
     def busy(self) -> bool:
@@ -313,7 +313,7 @@ class LeanAcceptor:
 
     def drain(self) -> None:
         """Look more often, as the limit of a body without progress is shorter from now on."""
-        self._interval = min(self._interval, self.services.limits.drain_idle / _SWEEPS)
+        self._interval = min(self._interval, self.context.limits.drain_idle / _SWEEPS)
         self._timer.cancel()
         self._sweep()
 

@@ -1,4 +1,4 @@
-"""Listener: where a face is served, and the sockets bound there. A unix socket is removed at the end."""
+"""Listener: where a api is served, and the sockets bound there. A unix socket is removed at the end."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Listener:
         return self == other and bool(self.port or self.path)
 
 
-class Bound:
+class BoundListener:
     """The sockets of a listener, listening, for servers to take; `listener` has the port that was chosen."""
 
     def __init__(self, listener: Listener, sockets: list[socket.socket]) -> None:
@@ -74,17 +74,17 @@ class Bound:
         self._inode = None
 
 
-async def bind(listener: Listener, keys: str) -> Bound:
+async def bind(listener: Listener, keys: str) -> BoundListener:
     """Bind. Raises InvalidConfig, naming the settings `keys`, if the address can't be had."""
     try:
         if listener.path:
-            return Bound(listener, [_bind_unix(listener.path)])
+            return BoundListener(listener, [_bind_unix(listener.path)])
         return await _bind_tcp(listener)
     except (OSError, OverflowError) as error:
         raise InvalidConfig(f"{keys}: can't listen on {listener}: {_cause(listener, error)}") from None
 
 
-async def _bind_tcp(listener: Listener) -> Bound:
+async def _bind_tcp(listener: Listener) -> BoundListener:
     """Every address of the host, all with one port."""
     found = await asyncio.get_running_loop().getaddrinfo(
         listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -108,7 +108,7 @@ async def _bind_tcp(listener: Listener) -> Bound:
         raise
     if missing is not None and not sockets:
         raise missing
-    return Bound(replace(listener, port=port), sockets)
+    return BoundListener(replace(listener, port=port), sockets)
 
 
 def _bind_one(family: int, address: tuple[object, ...]) -> socket.socket:

@@ -1,4 +1,4 @@
-"""Gate: accepts the connections of a TLS listener. Who speaks plain HTTP there is told so, in plain HTTP."""
+"""TlsListener: accepts the connections of a TLS listener. Who speaks plain HTTP there is told so, in plain HTTP."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import cast
 from weakref import WeakSet
 
-from ..app_context import Services
+from ..app_context import AppContext
 from ..message.ids import fresh_id
 from ..message.reply import json_reply
 from ..message.request import Head
@@ -26,21 +26,21 @@ log = logging.getLogger(__name__)
 _HANDSHAKE = b"\x16"  # the first byte of every TLS connection, and of no HTTP request
 
 
-class Gate:
+class TlsListener:
     """One listening socket. `factory` makes the protocol that gets what comes through TLS."""
 
     def __init__(
         self,
         listening: socket.socket,
         factory: Callable[[], asyncio.BaseProtocol],
-        context: ssl.SSLContext,
-        services: Services,
+        tls: ssl.SSLContext,
+        context: AppContext,
         connections: Connections,
         most: int,
     ) -> None:
         self._factory = factory
+        self._tls = tls
         self._context = context
-        self._services = services
         self._loop = asyncio.get_running_loop()
         self._silent: dict[socket.socket, asyncio.TimerHandle] = {}  # connected, and nothing has come yet
         self._greeting: set[asyncio.Task[None]] = set()
@@ -67,7 +67,7 @@ class Gate:
         return any(_unsent(connection) for connection in self._through)
 
     def _take(self, connection: socket.socket) -> None:
-        patience = self._services.limits.handshake
+        patience = self._context.limits.handshake
         self._silent[connection] = self._loop.call_later(patience, self._give_up, connection)
         self._loop.add_reader(connection, self._look, connection)
 
@@ -85,11 +85,11 @@ class Gate:
         task.add_done_callback(self._greeting.discard)
 
     async def _greet(self, connection: socket.socket) -> None:
-        limits = self._services.limits
+        limits = self._context.limits
         self._through.add(connection)
         try:
             _ = await self._loop.connect_accepted_socket(
-                self._factory, connection, ssl=self._context,
+                self._factory, connection, ssl=self._tls,
                 ssl_handshake_timeout=limits.handshake, ssl_shutdown_timeout=limits.write_stall,
             )  # fmt: skip
         except (OSError, asyncio.CancelledError) as error:  # ssl.SSLError and TimeoutError are of these
@@ -98,7 +98,7 @@ class Gate:
 
     async def _refuse(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            _ = await self._loop.connect_accepted_socket(lambda: PlainRefusal(self._services), connection)
+            _ = await self._loop.connect_accepted_socket(lambda: PlainRefusal(self._context), connection)
 
     def _give_up(self, connection: socket.socket) -> None:
         self._forget(connection)
@@ -121,8 +121,8 @@ def _unsent(connection: socket.socket) -> int:
 class PlainRefusal(asyncio.Protocol):
     """TorchServe's answer to plain HTTP where TLS is spoken."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, context: AppContext) -> None:
+        self._context = context
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -134,7 +134,7 @@ class PlainRefusal(asyncio.Protocol):
             return  # the rest of a request that has its answer
         head = Head("GET", "/bad-request", (), transport.get_extra_info("peername"), keep_alive=False)
         reply = json_reply({"status": "This TorchServe instance only accepts HTTPS requests"}, 403)
-        self._services.answered(head, reply.status)
-        transport.writelines(answer_buffers(reply, fresh_id(), head, self._services.letterhead, keep=False))
+        self._context.answered(head, reply.status)
+        transport.writelines(answer_buffers(reply, fresh_id(), head, self._context.default_headers, keep=False))
         transport.write_eof()
-        _ = asyncio.get_running_loop().call_later(self._services.limits.linger, transport.close)
+        _ = asyncio.get_running_loop().call_later(self._context.limits.linger, transport.close)

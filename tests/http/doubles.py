@@ -220,15 +220,15 @@ class House:
     metrics: FakeMetrics
     log: list[Entry]
 
-    def port(self, face: Any = "inference") -> int:
-        return self.front.bound[face].port
+    def port(self, api: Any = "inference") -> int:
+        return self.front.bound[api].port
 
-    def url(self, path: str, face: Any = "inference") -> str:
-        return f"http://127.0.0.1:{self.port(face)}{path}"
+    def url(self, path: str, api: Any = "inference") -> str:
+        return f"http://127.0.0.1:{self.port(api)}{path}"
 
-    async def say(self, raw: bytes, face: Any = "inference", *, timeout: float = SOON) -> bytes:
+    async def say(self, raw: bytes, api: Any = "inference", *, timeout: float = SOON) -> bytes:
         """Send bytes on a new connection and read until the server closes it."""
-        async with connect(self.port(face)) as (reader, writer):
+        async with connect(self.port(api)) as (reader, writer):
             writer.write(raw)
             return await asyncio.wait_for(reader.read(), timeout)
 
@@ -255,7 +255,7 @@ async def house(
     control = control or FakeControlPlane()
     metrics = FakeMetrics()
     log: list[Entry] = []
-    options.setdefault("listen", {face: Listener("127.0.0.1", 0) for face in ("inference", "management", "metrics")})
+    options.setdefault("listen", {api: Listener("127.0.0.1", 0) for api in ("inference", "management", "metrics")})
     options.setdefault("hosts", Hosts(frozenset({"x"})))  # what tests write into Host
     front = Front(
         dataplane=cast(DataPlane, data),

@@ -15,7 +15,7 @@ import pytest
 
 from torchserve.core.key_file import KeyFile
 from torchserve.core.tokens import Tokens
-from torchserve.http.auth import Guard
+from torchserve.http.auth import TokenAuth
 from torchserve.http.front import Listener
 from torchserve.http.message.limits import Limits
 from torchserve.http.routes import ROUTES
@@ -36,16 +36,16 @@ OPEN = {"/", "/api-description", "/ping", "/health/live", "/health/ready", "/met
 
 def listeners(layout: str, free: list[int]) -> dict[Any, Listener]:
     ports = dict(zip("abc", free, strict=True))
-    faces = ("inference", "management", "metrics")
-    return {face: Listener("127.0.0.1", ports[name]) for face, name in zip(faces, LAYOUTS[layout], strict=True)}
+    apis = ("inference", "management", "metrics")
+    return {api: Listener("127.0.0.1", ports[name]) for api, name in zip(apis, LAYOUTS[layout], strict=True)}
 
 
-class Door:
+class AiohttpHandler:
     """A front with tokens: one set of keys that are good, and one whose time is over."""
 
-    def __init__(self, h: House, guard: Guard) -> None:
+    def __init__(self, h: House, token_auth: TokenAuth) -> None:
         self.h = h
-        self.guard = guard
+        self.token_auth = token_auth
         self.client = aiohttp.ClientSession()
 
     def key(self, name: str) -> str | None:
@@ -53,14 +53,14 @@ class Door:
             return None
         if name == "wrong":
             return "abcd1234"
-        tokens = json.loads(self.guard.path.read_bytes())
+        tokens = json.loads(self.token_auth.path.read_bytes())
         return tokens["API" if name == "token" else name]["key"]
 
-    async def ask(self, face: str, method: str, path: str, key: str | None) -> tuple[int, str]:
+    async def ask(self, api: str, method: str, path: str, key: str | None) -> tuple[int, str]:
         """The status, and the type of an error."""
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         data = b"x" if method == "POST" else None
-        async with self.client.request(method, self.h.url(path, face), headers=headers, data=data) as response:
+        async with self.client.request(method, self.h.url(path, api), headers=headers, data=data) as response:
             body = await response.read()
             return response.status, json.loads(body)["type"] if body.startswith(b'{\n  "code"') else ""
 
@@ -68,16 +68,16 @@ class Door:
 @asynccontextmanager
 async def door(
     folder: Path, layout: str = "apart", *, age: float = 0.0, challenge: bool = False, **more: Any
-) -> AsyncIterator[Door]:
+) -> AsyncIterator[AiohttpHandler]:
     file = KeyFile(folder)
     tokens = Tokens.fresh(60.0, time() - age)
     file.create(tokens.as_json())
-    guard = Guard(tokens, file, challenge=challenge)
+    token_auth = TokenAuth(tokens, file, challenge=challenge)
     control = FakeControlPlane(result={})
     with kept_ports(3) as free:
         listen = listeners(layout, free)
-        async with house(Limits(linger=0.05), control=control, listen=listen, guard=guard, **more) as h:
-            made = Door(h, guard)
+        async with house(Limits(linger=0.05), control=control, listen=listen, token_auth=token_auth, **more) as h:
+            made = AiohttpHandler(h, token_auth)
             try:
                 yield made
             finally:
@@ -108,8 +108,8 @@ async def test_every_route_on_every_listener_with_every_key(tmp_path: Path, layo
                     scope = route.scope
                     right = scope if scope != "open" else "none"
                     key = d.key(right if name == "expired" else name)
-                    case = (route.face, method, route.path, name)
-                    found[case] = not refused(await d.ask(route.face, method, path, key))
+                    case = (route.api, method, route.path, name)
+                    found[case] = not refused(await d.ask(route.api, method, path, key))
                     ages = scope != "token"  # the API key does not expire
                     expected[case] = scope == "open" or name == scope or (name == "expired" and not ages)
     assert found == expected
@@ -119,10 +119,10 @@ async def test_every_route_on_every_listener_with_every_key(tmp_path: Path, layo
 @pytest.mark.parametrize("layout", LAYOUTS)
 async def test_what_is_not_there_is_told_to_holders_of_a_key_of_that_listener(tmp_path: Path, layout: str) -> None:
     async with door(tmp_path, layout) as d:
-        for face, path in (("inference", "/nothing"), ("management", "/"), ("inference", "/predictions/%zz")):
+        for api, path in (("inference", "/nothing"), ("management", "/"), ("inference", "/predictions/%zz")):
             for name in ("none", "wrong"):
-                assert refused(await d.ask(face, "DELETE", path, d.key(name))), (face, path, name)
-            assert (await d.ask(face, "DELETE", path, d.key(face)))[0] in {403, 404, 405}
+                assert refused(await d.ask(api, "DELETE", path, d.key(name))), (api, path, name)
+            assert (await d.ask(api, "DELETE", path, d.key(api)))[0] in {403, 404, 405}
         alone = LAYOUTS[layout].count("c") == 1
         assert (await d.ask("metrics", "GET", "/nothing", None))[0] == (404 if alone else 400)
 
@@ -147,11 +147,11 @@ async def test_how_a_key_is_given(tmp_path: Path, header: str, in_: bool, method
 
 async def test_a_refusal_is_torchserves(tmp_path: Path) -> None:
     async with door(tmp_path) as d:
-        for face, path, word in (
+        for api, path, word in (
             ("inference", "/predictions/m", "Authorization"),
             ("management", "/token", "Authentication"),
         ):
-            async with d.client.get(d.h.url(path, face)) as response:
+            async with d.client.get(d.h.url(path, api)) as response:
                 assert response.status == 400
                 assert "WWW-Authenticate" not in response.headers
                 assert await response.json() == {
@@ -164,8 +164,8 @@ async def test_a_refusal_is_torchserves(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["POST", "GET"])
 async def test_a_refusal_can_be_a_challenge(tmp_path: Path, method: str) -> None:
     async with door(tmp_path, challenge=True) as d:
-        for face, path in (("inference", "/predictions/m"), ("management", "/models"), ("management", "/token")):
-            async with d.client.request(method, d.h.url(path, face)) as response:
+        for api, path in (("inference", "/predictions/m"), ("management", "/models"), ("management", "/token")):
+            async with d.client.request(method, d.h.url(path, api)) as response:
                 assert response.status == 401
                 assert response.headers["WWW-Authenticate"] == "Bearer"
                 assert (await response.json())["type"] == "InvalidKeyException"
@@ -174,9 +174,9 @@ async def test_a_refusal_can_be_a_challenge(tmp_path: Path, method: str) -> None
 @pytest.mark.parametrize("method", ["POST", "GET"])
 async def test_a_refused_body_is_neither_read_nor_asked_for(tmp_path: Path, method: str) -> None:
     async with door(tmp_path) as d:
-        for face, path in (("inference", "/predictions/m"), ("management", "/models")):
+        for api, path in (("inference", "/predictions/m"), ("management", "/models")):
             raw = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
-            lines, _ = head_and_body(await d.h.say(raw.encode(), face))
+            lines, _ = head_and_body(await d.h.say(raw.encode(), api))
             assert lines[0] == "HTTP/1.1 400 Bad Request"
             assert "connection: close" in lines
         assert d.h.data.payloads == []
@@ -195,7 +195,7 @@ async def test_a_new_key_replaces_the_old_one_at_once(tmp_path: Path, kind: str)
         assert refused(await d.ask(kind, "GET", path, old))
         assert d.key(kind) != old
         assert (await d.ask(kind, "GET", path, d.key(kind)))[0] == 200
-        assert stat.S_IMODE(d.guard.path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(d.token_auth.path.stat().st_mode) == 0o600
 
 
 async def test_a_key_that_was_good_on_a_connection_is_looked_at_again(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ async def test_a_key_that_was_good_on_a_connection_is_looked_at_again(tmp_path: 
         raw = post("/predictions/m", b"x", f"Authorization: Bearer {d.key('inference')}")
         writer.write(raw + raw)
         assert [(await answer(reader))[0][0].split()[1] for _ in range(2)] == ["200", "200"]
-        await d.guard.renew("inference")
+        await d.token_auth.renew("inference")
         writer.write(raw)
         assert (await answer(reader))[0][0] == "HTTP/1.1 400 Bad Request"
 
@@ -211,9 +211,9 @@ async def test_a_key_that_was_good_on_a_connection_is_looked_at_again(tmp_path: 
 @pytest.mark.parametrize("query", ["", "?type=", "?type=API", "?type=bogus", "?kind=inference"])
 async def test_what_key_to_make_has_to_be_said(tmp_path: Path, query: str) -> None:
     async with door(tmp_path) as d:
-        before = d.guard.path.read_bytes()
+        before = d.token_auth.path.read_bytes()
         assert await d.ask("management", "GET", f"/token{query}", d.key("token")) == (400, "BadRequestException")
-        assert d.guard.path.read_bytes() == before
+        assert d.token_auth.path.read_bytes() == before
 
 
 async def test_expired_keys_are_renewed_with_the_api_key(tmp_path: Path) -> None:
@@ -226,23 +226,23 @@ async def test_expired_keys_are_renewed_with_the_api_key(tmp_path: Path) -> None
 async def test_a_key_that_could_not_be_written_does_not_count(tmp_path: Path) -> None:
     async with door(tmp_path) as d:
         old, api = d.key("inference"), d.key("token")
-        d.guard.path.unlink()
-        d.guard.path.mkdir()
-        (d.guard.path / "x").touch()
+        d.token_auth.path.unlink()
+        d.token_auth.path.mkdir()
+        (d.token_auth.path / "x").touch()
         assert await d.ask("management", "GET", "/token?type=inference", api) == (500, "InternalServerException")
         assert (await d.ask("inference", "POST", "/predictions/m", old))[0] == 200
 
 
 async def test_the_word_token_elsewhere_is_no_call_for_a_token(tmp_path: Path) -> None:
     async with door(tmp_path) as d:
-        before = d.guard.path.read_bytes()
+        before = d.token_auth.path.read_bytes()
         headers = {"Authorization": f"Bearer {d.key('management')}", "Referer": "http://x/token?type=inference"}
         async with d.client.get(d.h.url("/models?next_page_token=/token", "management"), headers=headers) as response:
             assert response.status == 200
         api = {"Authorization": f"Bearer {d.key('token')}", "Referer": "http://x/token?type=inference"}
         async with d.client.get(d.h.url("/models/token", "management"), headers=api) as response:
             assert response.status == 400
-        assert d.guard.path.read_bytes() == before
+        assert d.token_auth.path.read_bytes() == before
 
 
 async def test_without_tokens_there_is_no_token_api() -> None:
@@ -252,8 +252,8 @@ async def test_without_tokens_there_is_no_token_api() -> None:
 
 
 async def test_setting_up_writes_keys_that_open_and_closing_removes_them(tmp_path: Path) -> None:
-    guard = Guard.set_up(60.0, tmp_path)
-    keys = json.loads(guard.path.read_bytes())
-    guard.check("inference", {"authorization": f"Bearer {keys['inference']['key']}"})
-    guard.close()
+    token_auth = TokenAuth.set_up(60.0, tmp_path)
+    keys = json.loads(token_auth.path.read_bytes())
+    token_auth.check("inference", {"authorization": f"Bearer {keys['inference']['key']}"})
+    token_auth.close()
     assert not list(tmp_path.iterdir())

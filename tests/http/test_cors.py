@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from torchserve.core.payload import Payload, Reply
-from torchserve.http.auth import Guard
+from torchserve.http.auth import TokenAuth
 from torchserve.http.cors import Cors
 
 from .doubles import FakeDataPlane, Sink, head_and_body, house
@@ -73,12 +73,12 @@ async def test_without_the_settings_a_handlers_own_are_sent_and_no_others() -> N
 
 
 @pytest.mark.parametrize("path", ["/", "/predictions/m", "/predictions/nobody/1/x", "/models/m", "/nothing"])
-@pytest.mark.parametrize("face", ["inference", "management", "metrics"])
+@pytest.mark.parametrize("api", ["inference", "management", "metrics"])
 async def test_a_preflight_is_answered_everywhere_without_a_key_and_does_nothing(
-    tmp_path: Path, path: str, face: str
+    tmp_path: Path, path: str, api: str
 ) -> None:
-    async with house(cors=CORS, guard=Guard.set_up(60.0, tmp_path)) as h:
-        lines, body = head_and_body(await h.say(request("OPTIONS", path, PREFLIGHT), face))
+    async with house(cors=CORS, token_auth=TokenAuth.set_up(60.0, tmp_path)) as h:
+        lines, body = head_and_body(await h.say(request("OPTIONS", path, PREFLIGHT), api))
         assert (lines[0], body) == ("HTTP/1.1 200 OK", b"")
         assert [line for line in lines if line.startswith("Access-Control")] == LINES
         assert h.data.payloads == h.control.calls == []
@@ -95,7 +95,7 @@ async def test_a_preflight_is_answered_everywhere_without_a_key_and_does_nothing
     ],
 )
 async def test_other_options_need_a_key_as_ever(tmp_path: Path, cors: Cors, more: str, status: str) -> None:
-    async with house(cors=cors, guard=Guard.set_up(60.0, tmp_path)) as h:
+    async with house(cors=cors, token_auth=TokenAuth.set_up(60.0, tmp_path)) as h:
         for path in ("/predictions/m", "/nothing"):
             lines, _ = head_and_body(await h.say(request("OPTIONS", path, more)))
             assert lines[0] == f"HTTP/1.1 {status}"

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from torchserve.core.payload import Reply
-from torchserve.http.limits import Limits
+from torchserve.http.message.limits import Limits
 
 from .doubles import SOON, FakeDataPlane, Sink, answer, connect, house, post, until
 
@@ -89,6 +89,6 @@ async def test_an_answer_that_nobody_takes_is_given_up(method: str) -> None:
     async with house(LIMITS, FakeDataPlane(behave=big)) as h, connect(h.port()) as (reader, writer):
         reader._transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(post("/predictions/m", b"", method=method))
-        await until(lambda: h.front._services.unsent.size)
+        await until(lambda: h.front._context.unsent.size)
         assert await h.front.drain(SOON)
-        assert not h.front._services.unsent.size
+        assert not h.front._context.unsent.size

@@ -106,7 +106,7 @@ async def test_metrics() -> None:
 
 
 @pytest.mark.parametrize(
-    ("face", "method", "path", "status", "kind"),
+    ("api", "method", "path", "status", "kind"),
     [
         ("inference", "GET", "/", 405, "MethodNotAllowedException"),
         ("inference", "GET", "/nothing", 404, "ResourceNotFoundException"),
@@ -123,10 +123,10 @@ async def test_metrics() -> None:
         ("metrics", "GET", "/other", 404, "ResourceNotFoundException"),
     ],
 )  # fmt: skip
-async def test_errors_by_route(face: str, method: str, path: str, status: int, kind: str) -> None:
+async def test_errors_by_route(api: str, method: str, path: str, status: int, kind: str) -> None:
     async with house() as h:
         raw = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
-        lines, body = head_and_body(await h.say(raw, face))
+        lines, body = head_and_body(await h.say(raw, api))
         assert lines[0].split()[1] == str(status)
         assert "content-type: application/json" in lines
         assert list(json.loads(body)) == ["code", "type", "message"]
@@ -179,8 +179,8 @@ async def test_an_unknown_model_is_refused_before_its_body_is_read(method: str) 
 
 async def test_expect_continue_is_honoured() -> None:
     async with house() as h:
-        for face, path in (("inference", "/predictions/m"), ("management", "/models")):
-            async with connect(h.port(face)) as (reader, writer):
+        for api, path in (("inference", "/predictions/m"), ("management", "/models")):
+            async with connect(h.port(api)) as (reader, writer):
                 writer.write(post(path, b"", "Expect: 100-continue", declared=3))
                 assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), SOON) == b"HTTP/1.1 100 Continue\r\n\r\n"
                 writer.write(b"abc")

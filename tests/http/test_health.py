@@ -12,7 +12,7 @@ from .doubles import FakeControlPlane, house
 
 
 @pytest.mark.parametrize(
-    ("face", "path", "well", "status", "body"),
+    ("api", "path", "well", "status", "body"),
     [
         ("inference", "/ping", True, 200, {"status": "Healthy"}),
         ("inference", "/ping", False, 500, {"status": "Unhealthy"}),
@@ -25,9 +25,9 @@ from .doubles import FakeControlPlane, house
         ("management", "/v1/models/m", False, 200, {"name": "m", "ready": False}),
     ],
 )
-async def test_health(face: str, path: str, well: bool, status: int, body: Any) -> None:
+async def test_health(api: str, path: str, well: bool, status: int, body: Any) -> None:
     async with house(control=FakeControlPlane(well=well)) as h, aiohttp.ClientSession() as client:
-        async with client.get(h.url(path, face)) as response:
+        async with client.get(h.url(path, api)) as response:
             assert (response.status, response.content_type) == (status, "application/json")
             assert await response.text() == json.dumps(body, indent=2) + "\n"
 

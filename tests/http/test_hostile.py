@@ -33,9 +33,9 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-async def error_of(h: House, raw: bytes, face: str = "inference") -> tuple[int, str]:
+async def error_of(h: House, raw: bytes, api: str = "inference") -> tuple[int, str]:
     """Status and type of the one answer, after which the server closes."""
-    lines, body = head_and_body(await h.say(raw, face))
+    lines, body = head_and_body(await h.say(raw, api))
     assert "connection: close" in lines
     error = json.loads(body)  # a second answer behind it would not parse
     assert lines[0].split()[1] == str(error["code"])
@@ -54,13 +54,13 @@ async def small_house(limits: Limits = SMALL) -> AsyncIterator[House]:
 # ---- size
 
 
-@pytest.mark.parametrize("face", ["inference", "management"])
+@pytest.mark.parametrize("api", ["inference", "management"])
 @pytest.mark.parametrize("expect", [True, False])
-async def test_a_declared_ten_gigabytes_are_refused_at_once_and_never_asked_for(face: str, expect: bool) -> None:
-    path = "/predictions/m" if face == "inference" else "/models"
+async def test_a_declared_ten_gigabytes_are_refused_at_once_and_never_asked_for(api: str, expect: bool) -> None:
+    path = "/predictions/m" if api == "inference" else "/models"
     headers = ["Content-Length: 10000000000", *(["Expect: 100-continue"] if expect else [])]
     async with small_house(replace(SMALL, linger=600.0)) as h:  # the client sees the end of the answer before that
-        assert await error_of(h, head(path, *headers), face) == (413, OVER)
+        assert await error_of(h, head(path, *headers), api) == (413, OVER)
 
 
 async def test_a_length_beyond_any_integer_is_refused() -> None:
@@ -167,13 +167,13 @@ async def drip(writer: asyncio.StreamWriter, data: bytes) -> None:
 
 
 @WAYS
-@pytest.mark.parametrize("face", ["inference", "management"])
-async def test_half_a_body_is_408(face: str, method: str) -> None:
-    path = "/predictions/m" if face == "inference" else "/models"
+@pytest.mark.parametrize("api", ["inference", "management"])
+async def test_half_a_body_is_408(api: str, method: str) -> None:
+    path = "/predictions/m" if api == "inference" else "/models"
     async with small_house(HASTY) as h:
         raw = head(path, "Content-Length: 100", method=method) + b"half"
-        assert await error_of(h, raw, face) == (408, "RequestTimeoutException")
-        assert h.data.arrivals == (1 if face == "inference" else 0)
+        assert await error_of(h, raw, api) == (408, "RequestTimeoutException")
+        assert h.data.arrivals == (1 if api == "inference" else 0)
 
 
 @WAYS

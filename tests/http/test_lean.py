@@ -13,7 +13,7 @@ import pytest
 
 from torchserve.core.payload import Payload, Reply
 from torchserve.http.message.limits import Limits
-from torchserve.http.transport.fast_http import Lean
+from torchserve.http.transport.fast_http import FastHttpProtocol
 
 from .doubles import SOON, FakeDataPlane, House, Sink, answer, connect, house, post, until
 
@@ -187,7 +187,7 @@ class Wire(asyncio.Transport):
 async def test_what_comes_between_two_requests_waits_for_its_turn() -> None:
     data, sinks = holding()
     async with house(data=data) as h:
-        connection, wire = Lean(h.front._lean[0]), Wire()
+        connection, wire = FastHttpProtocol(h.front._lean[0]), Wire()
         connection.connection_made(wire)
         connection.data_received(post("/predictions/m", b"one") + post("/predictions/m", b"two"))
         sinks[0].done(Reply(b""))

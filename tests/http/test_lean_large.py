@@ -1,4 +1,4 @@
-"""Lean: bodies of many pieces are received into one buffer, which grows with what has come."""
+"""FastHttpProtocol: bodies of many pieces are received into one buffer, which grows with what has come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The management face: what reaches the control plane, and what its outcomes and errors look like outside."""
+"""The management api: what reaches the control plane, and what its outcomes and errors look like outside."""
 
 from __future__ import annotations
 

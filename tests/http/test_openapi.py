@@ -13,7 +13,7 @@ from openapi_spec_validator import validate
 from torchserve.core.version import __version__
 from torchserve.http.openapi.document import document
 from torchserve.http.routes import ROUTES
-from torchserve.http.routing.route import ANY, FACES, Face
+from torchserve.http.routing.route import ANY, APIS, Api
 
 from .doubles import house
 
@@ -43,14 +43,14 @@ metrics GET /metrics metrics name[] 200,500
 """  # fmt: skip
 
 
-def rows(*faces: Face) -> list[Any]:
-    return [route for route in ROUTES if route.face in faces]
+def rows(*apis: Api) -> list[Any]:
+    return [route for route in ROUTES if route.api in apis]
 
 
 @pytest.mark.parametrize("line", TORCHSERVE.strip().splitlines())
 def test_what_torchserve_documents_is_documented(line: str) -> None:
-    face, method, path, operation, parameters, statuses = line.split()
-    shown = document("t", "v", rows(face))["paths"][path][method.lower()]  # type: ignore[arg-type]
+    api, method, path, operation, parameters, statuses = line.split()
+    shown = document("t", "v", rows(api))["paths"][path][method.lower()]  # type: ignore[arg-type]
     if operation != "-":
         assert shown["operationId"] == operation
     if parameters != "-":
@@ -58,34 +58,34 @@ def test_what_torchserve_documents_is_documented(line: str) -> None:
     assert set(shown["responses"]) >= set(statuses.split(","))
 
 
-@pytest.mark.parametrize("faces", [*((face,) for face in FACES), FACES, ("inference", "management")])
-def test_every_document_is_valid_and_has_every_row(faces: tuple[Face, ...]) -> None:
-    made = document("t", "v", rows(*faces))
+@pytest.mark.parametrize("apis", [*((api,) for api in APIS), APIS, ("inference", "management")])
+def test_every_document_is_valid_and_has_every_row(apis: tuple[Api, ...]) -> None:
+    made = document("t", "v", rows(*apis))
     validate(made)
     shown = {(path, method) for path, methods in made["paths"].items() for method in methods}
     documented = re.sub(r"\{(\w+)\}", "{}", json.dumps(sorted(path for path, _ in shown)))
-    for route in rows(*faces):
+    for route in rows(*apis):
         path = re.sub(r"\{[^}]+\}", "{}", route.path)
         assert json.dumps(path) in documented
-    methods = {route.operation.method if route.method == ANY else route.method for route in rows(*faces)}
+    methods = {route.operation.method if route.method == ANY else route.method for route in rows(*apis)}
     assert {method for _, method in shown} == {method.lower() for method in methods}
-    assert len(shown) == len({(route.path, route.method) for route in rows(*faces)})
+    assert len(shown) == len({(route.path, route.method) for route in rows(*apis)})
 
 
-async def fetch(path: str, face: Face = "inference", method: str = "OPTIONS", **options: Any) -> tuple[int, Any]:
+async def fetch(path: str, api: Api = "inference", method: str = "OPTIONS", **options: Any) -> tuple[int, Any]:
     async with house(**options) as h, aiohttp.ClientSession() as client:
-        async with client.request(method, h.url(path, face)) as response:
+        async with client.request(method, h.url(path, api)) as response:
             assert response.content_type == "application/json"
             return response.status, await response.json()
 
 
-@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize(("method", "path"), [("OPTIONS", "/"), ("GET", "/api-description")])
-async def test_a_listener_describes_what_it_answers(face: Face, method: str, path: str) -> None:
-    status, found = await fetch(path, face, method)
+async def test_a_listener_describes_what_it_answers(api: Api, method: str, path: str) -> None:
+    status, found = await fetch(path, api, method)
     assert status == 200
     validate(found)
-    assert found == document("TorchServe APIs", __version__, rows(face))
+    assert found == document("TorchServe APIs", __version__, rows(api))
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ async def test_options_of_a_managed_model(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("face", "path", "status"),
+    ("api", "path", "status"),
     [
         ("inference", "/predictions/nobody", 404),
         ("inference", "/predictions/m/9", 404),
@@ -134,8 +134,8 @@ async def test_options_of_a_managed_model(path: str) -> None:
         ("management", "/predictions/m", 404),
     ],
 )
-async def test_options_of_what_is_not_there(face: Face, path: str, status: int) -> None:
-    found, body = await fetch(path, face)
+async def test_options_of_what_is_not_there(api: Api, path: str, status: int) -> None:
+    found, body = await fetch(path, api)
     assert (found, body["code"]) == (status, status)
 
 

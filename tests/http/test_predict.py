@@ -1,4 +1,4 @@
-"""What happens to a prediction, without any socket: a recording outlet stands where a protocol would."""
+"""What happens to a prediction, without any socket: a recording writer stands where a protocol would."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torchserve.core.errors import HandlerFailed, QueueFull
 from torchserve.core.metrics.store import MetricStore
 from torchserve.core.payload import Body, Payload, Reply
 from torchserve.http.accesslog import Entry
-from torchserve.http.app_context import Services
+from torchserve.http.app_context import AppContext
 from torchserve.http.message.limits import Limits
 from torchserve.http.message.request import Head
 from torchserve.http.predict.predict_request import read_request
@@ -50,7 +50,7 @@ class Desk:
         self.metrics = FakeMetrics()
         self.log: list[Entry] = []
         self.out = Recorder()
-        self.services = Services(
+        self.context = AppContext(
             cast(DataPlane, self.data),
             cast(ControlPlane, FakeControlPlane()),
             cast(MetricStore, self.metrics),
@@ -64,8 +64,8 @@ class Desk:
         found = Table({"inference"}, ROUTES).find_prediction(head.path())
         assert found is not None
         route, params = found
-        request = read_request(self.services, head, "loopback", route.codec, params)
-        prediction = Prediction(self.services, request, self.out)
+        request = read_request(self.context, head, "loopback", route.codec, params)
+        prediction = Prediction(self.context, request, self.out)
         prediction.open(unread=unread)
         return prediction
 
@@ -195,7 +195,7 @@ def test_draining_closes_behind_the_answer() -> None:
     desk = Desk()
     prediction = desk.open()
     prediction.submit(b"")
-    desk.services.draining = True
+    desk.context.draining = True
     prediction.done(Reply(b"x"))
     assert "connection: close" in desk.answer()[0]
     assert desk.out.ends == [False]
@@ -309,7 +309,7 @@ def test_malformed_json_is_refused_unless_it_is_compressed(
 
 def test_bytes_are_not_looked_at_when_handlers_decode() -> None:
     desk = Desk()
-    desk.services.decode_input = False
+    desk.context.decode_input = False
     desk.open("/predictions/m", (b"content-type", b"application/json")).submit(b"{oops")
     assert len(desk.data.payloads) == 1
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from torchserve.http.transport.cert_reload import Renewal
+from torchserve.http.transport.cert_reload import CertReload
 from torchserve.http.transport.tls import Identity, _self_signed, server_context
 
 from .test_tls import ping, tls_house
@@ -31,7 +31,7 @@ def believing(folder: Path) -> ssl.SSLContext:
 async def test_a_replaced_certificate_is_shown_to_those_who_come_then(tmp_path: Path) -> None:
     identity = Identity(*put(tmp_path))
     context = server_context(identity)
-    renewal, old = Renewal(context, identity), believing(tmp_path)
+    renewal, old = CertReload(context, identity), believing(tmp_path)
     async with tls_house(context) as h:
         assert b"Healthy" in await ping(h, old)
         assert not await renewal.look(), "nothing has changed"
@@ -48,7 +48,7 @@ async def test_half_a_pair_leaves_the_old_one_until_the_other_half_is_there(
 ) -> None:
     identity = Identity(*put(tmp_path))
     context = server_context(identity)
-    renewal, old = Renewal(context, identity), believing(tmp_path)
+    renewal, old = CertReload(context, identity), believing(tmp_path)
     async with tls_house(context) as h:
         key = (tmp_path / "key.pem").read_bytes()
         put(tmp_path, only="cert.pem")
@@ -69,7 +69,7 @@ async def test_half_a_pair_leaves_the_old_one_until_the_other_half_is_there(
 async def test_it_looks_again_and_again(tmp_path: Path) -> None:
     identity = Identity(*put(tmp_path))
     context = server_context(identity)
-    running = asyncio.create_task(Renewal(context, identity).run(every=0.001))
+    running = asyncio.create_task(CertReload(context, identity).run(every=0.001))
     async with tls_house(context) as h:
         put(tmp_path)
         client = believing(tmp_path)
@@ -84,5 +84,5 @@ async def test_it_looks_again_and_again(tmp_path: Path) -> None:
 
 
 async def test_a_certificate_that_was_made_has_nothing_to_be_looked_at() -> None:
-    await Renewal(server_context(Identity()), Identity()).run()
+    await CertReload(server_context(Identity()), Identity()).run()
     assert Identity(keystore=Path("a.p12"), certificate_file=Path("b")).files == (Path("a.p12"),)

@@ -1,4 +1,4 @@
-"""Which endpoint answers which method and path, per face."""
+"""Which endpoint answers which method and path, per api."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torchserve.http.api import health, inference, management, metrics
 from torchserve.http.message.request import BrokenEncoding
 from torchserve.http.openapi import document as openapi
 from torchserve.http.routes import ROUTES
-from torchserve.http.routing.route import Face
+from torchserve.http.routing.route import Api
 from torchserve.http.routing.table import Table
 
-ALL: set[Face] = {"inference", "management", "metrics"}
+ALL: set[Api] = {"inference", "management", "metrics"}
 
 
 @pytest.mark.parametrize(
@@ -52,14 +52,14 @@ def test_found(method: str, path: str, endpoint: object, params: dict[str, str])
         ("OPTIONS", "/models/m", openapi.model, {"model": "m"}),
     ],
 )
-@pytest.mark.parametrize("faces", [ALL, {"inference", "management"}])
+@pytest.mark.parametrize("apis", [ALL, {"inference", "management"}])
 def test_a_document_is_made_of_the_rows_of_its_listener(
-    method: str, path: str, document: object, params: dict[str, str], faces: set[Face]
+    method: str, path: str, document: object, params: dict[str, str], apis: set[Api]
 ) -> None:
-    endpoint, found, _ = Table(faces, ROUTES).find(method, path)
+    endpoint, found, _ = Table(apis, ROUTES).find(method, path)
     assert isinstance(endpoint, partial)
     assert (endpoint.func, found) == (document, params)
-    assert endpoint.args == (tuple(route for route in ROUTES if route.face in faces),)
+    assert endpoint.args == (tuple(route for route in ROUTES if route.api in apis),)
 
 
 @pytest.mark.parametrize(
@@ -85,12 +85,12 @@ def test_refused(method: str, path: str, error: type[Exception]) -> None:
         Table(ALL, ROUTES).find(method, path)
 
 
-@pytest.mark.parametrize(("face", "path"), [("inference", "/models"), ("management", "/ping"), ("metrics", "/models")])
-def test_a_face_has_only_its_own_routes(face: Face, path: str) -> None:
+@pytest.mark.parametrize(("api", "path"), [("inference", "/models"), ("management", "/ping"), ("metrics", "/models")])
+def test_a_face_has_only_its_own_routes(api: Api, path: str) -> None:
     with pytest.raises(RouteNotFound):
-        Table({face}, ROUTES).find("GET", path)
+        Table({api}, ROUTES).find("GET", path)
 
 
 def test_every_row_is_documented_and_unique() -> None:
-    assert len({(route.face, route.method, route.path) for route in ROUTES}) == len(ROUTES)
+    assert len({(route.api, route.method, route.path) for route in ROUTES}) == len(ROUTES)
     assert all(route.operation.summary for route in ROUTES)

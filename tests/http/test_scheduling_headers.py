@@ -30,7 +30,7 @@ def told(desk: Desk) -> dict[str, str]:
 
 def asked(*, on: bool = True, scheduled: Scheduled | None = RAN) -> Desk:
     desk = Desk()
-    desk.services.scheduling_headers = on
+    desk.context.scheduling_headers = on
     desk.data.scheduled = scheduled
     return desk
 

@@ -13,7 +13,7 @@ from torchserve.core.errors import ForeignSite
 from torchserve.http.message.request import Head
 from torchserve.http.site_policy import Hosts, Reach, SitePolicy
 
-FACES = ("inference", "management", "metrics", "some later one")
+APIS = ("inference", "management", "metrics", "some later one")
 METHODS = ("GET", "POST", "PUT", "DELETE", "OPTIONS")
 REACHES: tuple[Reach, ...] = ("unix", "loopback", "network")
 HOSTS = Hosts(
@@ -94,28 +94,28 @@ def head(
     return Head(method, target, [*fields, *more])
 
 
-def passes(policy: SitePolicy, given: Head, face: str = "management", reach: Reach = "loopback") -> bool:
+def passes(policy: SitePolicy, given: Head, api: str = "management", reach: Reach = "loopback") -> bool:
     try:
-        policy.check(given, face, reach)
+        policy.check(given, api, reach)
     except ForeignSite:
         return False
     return True
 
 
-@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("reach", REACHES)
-def test_the_table(face: str, reach: Reach) -> None:
+def test_the_table(api: str, reach: Reach) -> None:
     """Whatever the method: a request passes if its Host does, and its Origin, and its Sec-Fetch-Site."""
     for method, host, origin, site in product(METHODS, HOST, (None, *OWN, *FOREIGN), FETCH):
         where = HOST[host]
         host_passes = reach == "unix" or reach in where
-        if face == "inference":  # predictions go one step further
+        if api == "inference":  # predictions go one step further
             host_passes = host_passes or (where is not BROKEN if reach == "network" else where is PRIVATE)
         origin_passes = origin is None or origin in OWN or (origin, host) in SAME
-        if (face, site) == ("inference", "same-origin"):
+        if (api, site) == ("inference", "same-origin"):
             origin_passes = True
         expected = host_passes and origin_passes and FETCH[site]
-        found = passes(PLAIN, head(method, host, origin, site), face, reach)
+        found = passes(PLAIN, head(method, host, origin, site), api, reach)
         assert found == expected, (method, host, origin, site)
 
 
@@ -167,7 +167,7 @@ def test_cors_lets_pages_predict_and_a_named_one_read_and_command_only_with_a_ke
     given = head(method, origin=origin, site=site)
     for tokens in (False, True):
         policy = SitePolicy(HOSTS, setting, tokens)
-        found = {face: passes(policy, given, face) for face in FACES}
+        found = {api: passes(policy, given, api) for api in APIS}
         reads = lets and setting != "*" and method == "GET"
         # Metrics and what is to come ask for no key, tokens or not.
         expected = {"inference": lets, "management": reads or (lets and tokens), "metrics": reads}
@@ -177,7 +177,7 @@ def test_cors_lets_pages_predict_and_a_named_one_read_and_command_only_with_a_ke
 @pytest.mark.parametrize("setting", ["*", "https://app.example"])
 def test_cors_does_not_excuse_a_rebound_name(setting: str) -> None:
     given = head("GET", host="evil.example", origin="https://app.example", site="cross-site")
-    assert not any(passes(SitePolicy(HOSTS, setting), given, face) for face in FACES)
+    assert not any(passes(SitePolicy(HOSTS, setting), given, api) for api in APIS)
 
 
 @pytest.mark.parametrize("host", [host for host, where in HOST.items() if where != EVERYWHERE and "." in host[1:-1]])
@@ -225,7 +225,7 @@ def test_a_name_in_the_target_counts_like_host(target: str, host: str, ok: bool)
 
 
 @pytest.mark.parametrize(
-    ("given", "face", "words"),
+    ("given", "api", "words"),
     [
         (head(host="gpu9.example.com:8082"), "metrics", "set allowed_hosts=gpu9.example.com in"),
         (
@@ -240,16 +240,16 @@ def test_a_name_in_the_target_counts_like_host(target: str, host: str, ok: bool)
         (head(origin="http://<script>"), "inference", "other origins may not call the inference API. To"),
     ],
 )
-def test_a_refusal_says_what_to_set_and_repeats_nothing_strange(given: Head, face: str, words: str) -> None:
+def test_a_refusal_says_what_to_set_and_repeats_nothing_strange(given: Head, api: str, words: str) -> None:
     with pytest.raises(ForeignSite) as caught:
-        PLAIN.check(given, face, "loopback")
+        PLAIN.check(given, api, "loopback")
     assert words in caught.value.message
     assert "<" not in caught.value.message
 
 
 @given(st.text(st.characters(max_codepoint=255)), st.text(st.characters(max_codepoint=255)), st.sampled_from(REACHES))
 def test_whatever_comes_is_let_or_refused(host: str, origin: str, reach: Reach) -> None:
-    for face in FACES:
-        refused = not passes(PLAIN, head(host=host, origin=origin), face, reach)
+    for api in APIS:
+        refused = not passes(PLAIN, head(host=host, origin=origin), api, reach)
         if origin.strip(" \t") and not origin.lower().strip(" \t").startswith("http"):
             assert refused

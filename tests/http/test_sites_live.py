@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from torchserve.http.auth import Guard
+from torchserve.http.auth import TokenAuth
 from torchserve.http.cors import Cors
 from torchserve.http.front import Listener
 from torchserve.http.site_policy import Hosts
@@ -62,7 +62,7 @@ CASES = [
     ("Host: evil.example:8081\r\n", (False, False, False)),
     ("Host: evil.example\r\nOrigin: http://evil.example\r\nSec-Fetch-Site: same-origin\r\n", (False, False, False)),
 ]
-FACES = ("inference", "management", "metrics")
+APIS = ("inference", "management", "metrics")
 HOSTS = Hosts(frozenset({"this-machine"}), ("proxy.example",))
 
 
@@ -71,10 +71,10 @@ def raw(line: str, fields: str, page: str) -> bytes:
     return f"{line} HTTP/1.1\r\nConnection: close\r\n{fields}{page}\r\n{body}".encode()
 
 
-async def refused(h: House, request: bytes, face: str) -> bool:
+async def refused(h: House, request: bytes, api: str) -> bool:
     """Whether a request is answered as a page's; then nothing was done for it."""
     before = len(h.data.payloads) + len(h.control.calls)
-    lines, body = head_and_body(await h.say(request, face))
+    lines, body = head_and_body(await h.say(request, api))
     if lines[0] != "HTTP/1.1 403 Forbidden":
         return False
     assert [*json.loads(body)] == ["code", "type", "message"]
@@ -88,16 +88,16 @@ async def refused(h: House, request: bytes, face: str) -> bool:
 async def test_every_way_in(page: str, passing: tuple[bool | None, ...], shared: bool) -> None:
     control = FakeControlPlane(result={})
     with kept_ports(1) as (port,):
-        listen = {face: Listener("127.0.0.1", port if shared else 0) for face in FACES}
+        listen = {api: Listener("127.0.0.1", port if shared else 0) for api in APIS}
         cors = Cors("https://app.example", "", "")
         async with house(control=control, listen=listen, hosts=HOSTS, cors=cors) as h:
-            for face, line, fields in WAYS:
-                rules = face
+            for api, line, fields in WAYS:
+                rules = api
                 if shared and line.startswith(("GET /nothing", "OPTIONS / ", "GET /api-description")):
                     rules = "management" if "nothing" in line else "inference"
-                passes = passing[FACES.index(rules)]
+                passes = passing[APIS.index(rules)]
                 expected = line.startswith("GET") if passes is None else passes
-                assert await refused(h, raw(line, fields, page), face) is not expected, (line, fields)
+                assert await refused(h, raw(line, fields, page), api) is not expected, (line, fields)
 
 
 @pytest.mark.parametrize(
@@ -114,11 +114,11 @@ async def test_every_way_in(page: str, passing: tuple[bool | None, ...], shared:
 async def test_an_address_answers_to_its_names(bound: str, to: str, host: str) -> None:
     if ":" in bound and not _has_ipv6():
         pytest.skip("this machine has no IPv6")
-    listen: Any = {face: Listener(bound, 0) for face in FACES}
+    listen: Any = {api: Listener(bound, 0) for api in APIS}
     async with house(listen=listen, hosts=Hosts()) as h:
-        for face, line in (("inference", "GET /ping"), ("management", "GET /models"), ("metrics", "GET /metrics")):
-            request = raw(line, "", f"Host: {host}:{h.port(face)}\r\n")
-            streams = await asyncio.open_connection(to, h.port(face))
+        for api, line in (("inference", "GET /ping"), ("management", "GET /models"), ("metrics", "GET /metrics")):
+            request = raw(line, "", f"Host: {host}:{h.port(api)}\r\n")
+            streams = await asyncio.open_connection(to, h.port(api))
             assert b" 403 " not in await exchange(streams, request)
 
 
@@ -143,19 +143,19 @@ async def exchange(streams: tuple[asyncio.StreamReader, asyncio.StreamWriter], r
 
 
 async def test_beyond_loopback_predictions_answer_to_any_name_and_commands_do_not() -> None:
-    listen: Any = {face: Listener("0.0.0.0", 0) for face in FACES}
+    listen: Any = {api: Listener("0.0.0.0", 0) for api in APIS}
     async with house(listen=listen, hosts=Hosts()) as h:
-        for face, line, fields in WAYS:
-            found = await refused(h, raw(line, fields, "Host: models.example.com\r\n"), face)
-            assert found is (face != "inference"), (line, fields)
-            assert await refused(h, raw(line, fields, f"Host: models.example.com\r\n{PAGE}"), face)
+        for api, line, fields in WAYS:
+            found = await refused(h, raw(line, fields, "Host: models.example.com\r\n"), api)
+            assert found is (api != "inference"), (line, fields)
+            assert await refused(h, raw(line, fields, f"Host: models.example.com\r\n{PAGE}"), api)
 
 
 async def test_with_a_key_a_name_is_of_no_interest_and_cors_counts(tmp_path: Path) -> None:
-    guard = Guard.set_up(60.0, tmp_path)
-    keys = {kind: each["key"] for kind, each in json.loads(guard.path.read_bytes()).items()}
+    token_auth = TokenAuth.set_up(60.0, tmp_path)
+    keys = {kind: each["key"] for kind, each in json.loads(token_auth.path.read_bytes()).items()}
     key = f"Authorization: Bearer {keys['management']}\r\n"
-    async with house(guard=guard, hosts=Hosts(), cors=Cors("https://app.example", "", "Authorization")) as h:
+    async with house(token_auth=token_auth, hosts=Hosts(), cors=Cors("https://app.example", "", "Authorization")) as h:
         line, close = "GET /models", "Host: models.example.com\r\n"
         assert b" 200 " in await h.say(raw(line, key, close), "management")
         assert b" 200 " in await h.say(raw(line, key, f"{close}Origin: https://app.example\r\n"), "management")
@@ -166,7 +166,7 @@ async def test_with_a_key_a_name_is_of_no_interest_and_cors_counts(tmp_path: Pat
 
 async def test_a_unix_socket_has_any_name_and_no_foreign_page(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
-    listen: Any = dict.fromkeys(FACES, Listener("", 0, path=path))
+    listen: Any = dict.fromkeys(APIS, Listener("", 0, path=path))
     async with house(listen=listen, hosts=Hosts()) as h:
         for _, line, fields in WAYS:
             for page, wanted in (("Host: proxy.example\r\n", False), (f"Host: proxy.example\r\n{PAGE}", True)):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from torchserve.http.message.limits import Limits
-from torchserve.http.transport.aiohttp_protocol import _SLICE, Acceptor, Connection
+from torchserve.http.transport.aiohttp_protocol import _SLICE, AiohttpProtocol, AiohttpServer
 
 from .doubles import connect, head_and_body, house
 from .test_hostile import SOON, chunk, head
@@ -48,13 +48,13 @@ class Wire(asyncio.Transport):
         self.closing = True
 
 
-def connection(limits: Limits = HASTY) -> tuple[Connection, Wire]:
+def connection(limits: Limits = HASTY) -> tuple[AiohttpProtocol, Wire]:
     async def handler(request: Any) -> Any:
         """Reads nothing, and never answers."""
         await asyncio.get_running_loop().create_future()
 
-    made = Acceptor(handler, Desk(limits).services)()
-    assert isinstance(made, Connection)
+    made = AiohttpServer(handler, Desk(limits).context)()
+    assert isinstance(made, AiohttpProtocol)
     wire = Wire()
     made.connection_made(wire)
     return made, wire

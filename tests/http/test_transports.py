@@ -21,7 +21,7 @@ Dial = Callable[[House], AbstractAsyncContextManager[tuple[asyncio.StreamReader,
 
 
 class Way:
-    """One kind of listener, for all faces, and how to call it."""
+    """One kind of listener, for all apis, and how to call it."""
 
     def __init__(self, kind: str, folder: Path) -> None:
         self.kind = kind

@@ -32,7 +32,7 @@ def hear(reader: asyncio.StreamReader) -> None:
 
 
 def unsent(h: House) -> int:
-    return h.front._services.unsent.size
+    return h.front._context.unsent.size
 
 
 @WAYS
