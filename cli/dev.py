@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from ..core.archive.folder_archive import Draft, draft
+from ..core.archive.folder_archive import FolderArchive, folder_archive
 from ..core.config.address import Address
 from ..core.config.configuration import Configuration, Override, read_configuration
 from ..core.errors import InvalidConfig, ServeError
@@ -71,10 +71,10 @@ def _run(configuration: Configuration, watch: Watch) -> None:
 def _configuration(watch: Watch, port: int, ts_config: Path | None) -> Configuration:
     if ts_config is not None and not ts_config.is_file():
         raise InvalidConfig(f"--ts-config file not found: {ts_config.resolve()}")
-    drafted = watch.draft
+    model = watch.model
     given = [
         Override("model_store", watch.store, "dev"),
-        Override("load_models", (f"{drafted.name}={drafted.folder}",), "dev"),
+        Override("load_models", (f"{model.name}={model.folder}",), "dev"),
         Override("handler_errors_in_response", value=True, flag="dev"),
     ]
     for offset, api in enumerate(("inference", "management", "metrics")):
@@ -93,25 +93,25 @@ class Watch:
     source: Path
     handler: str | None
     store: Path
-    draft: Draft = field(init=False)
+    model: FolderArchive = field(init=False)
     _numbers: count[int] = field(default_factory=count)
     _seen: FileStates = field(init=False)
 
     def __post_init__(self) -> None:
-        self.draft = self._draft()
-        self._seen = file_states(self.draft.watched)
+        self.model = self._lay_out()
+        self._seen = file_states(self.model.watched)
 
-    def _draft(self) -> Draft:
+    def _lay_out(self) -> FolderArchive:
         into = self.store / str(next(self._numbers))
         into.mkdir(parents=True)
-        return draft(self.source, into, handler=self.handler, defaults=_DEFAULTS)
+        return folder_archive(self.source, into, handler=self.handler, defaults=_DEFAULTS)
 
     async def reload_on_change(self, server: ModelServer) -> None:
         """Reload the model whenever its files change, until this coroutine is cancelled."""
-        log.info("%s is served from %s; a change of its files loads it anew", self.draft.name, self.draft.watched)
+        log.info("%s is served from %s; a change of its files loads it anew", self.model.name, self.model.watched)
         while True:
             changed = await self._next_change()
-            log.info("%s changed: %s is loaded anew", ", ".join(changed[:5]), self.draft.name)
+            log.info("%s changed: %s is loaded anew", ", ".join(changed[:5]), self.model.name)
             try:
                 await self._reload(server, changed)
             except ServeError as error:
@@ -126,7 +126,7 @@ class Watch:
         latest = self._seen
         while True:
             await asyncio.sleep(INTERVAL)
-            now = await asyncio.to_thread(file_states, self.draft.watched)
+            now = await asyncio.to_thread(file_states, self.model.watched)
             if now == latest and (changed := changed_files(self._seen, now)):
                 self._seen = now
                 return changed
@@ -135,12 +135,12 @@ class Watch:
     async def _reload(self, server: ModelServer, changed: list[str]) -> None:
         """Start new workers, or register the model again if its options or the list of its files have changed."""
         if not self._needs_registering(changed):
-            await server.controlplane.renew(self.draft.name, GRACE)
-            log.info("%s is loaded", self.draft.name)
+            await server.controlplane.renew(self.model.name, GRACE)
+            log.info("%s is loaded", self.model.name)
             return
-        made = self._draft()  # if this raises, the old model is still served
-        await server.controlplane.unregister(self.draft.name, None)
-        self.draft = made
+        made = self._lay_out()  # if this raises, the old model is still served
+        await server.controlplane.unregister(self.model.name, None)
+        self.model = made
         await server.controlplane.load_at_startup(str(made.folder), made.name, 1)
 
     def _needs_registering(self, changed: list[str]) -> bool:
@@ -148,7 +148,7 @@ class Watch:
         changed.
         """
         top = {name.partition(os.sep)[0] for name in changed}
-        there = {entry.name for entry in self.draft.folder.iterdir()}
-        gone = {name for name in top if not (self.draft.watched / name).exists()}
-        configured = {"model-config.yaml", "MAR-INF", self.draft.manifest.config_file}
+        there = {entry.name for entry in self.model.folder.iterdir()}
+        gone = {name for name in top if not (self.model.watched / name).exists()}
+        configured = {"model-config.yaml", "MAR-INF", self.model.manifest.config_file}
         return bool(top & configured or top - there or gone)

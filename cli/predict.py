@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from ..core.archive.folder_archive import draft
+from ..core.archive.folder_archive import folder_archive
 from ..core.archive.manifest import MANIFEST_PATH
 from ..core.archive.reader import Archive, open_archive
 from ..core.errors import ServeError
@@ -77,7 +77,7 @@ def open_model(model: Path, scratch: Path, handler: str | None) -> Archive:
     Raises InvalidArchive.
     """
     if model.suffix == ".py" or (model.is_dir() and not (model / MANIFEST_PATH).is_file()):
-        model = draft(model, scratch, handler=handler).folder
+        model = folder_archive(model, scratch, handler=handler).folder
     return open_archive(model, scratch)
 
 

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .archive.download_progress import Received
+from .archive.download_progress import DownloadProgress
 from .archive.downloads import Downloads
 from .archive.packages import ModelPython, Packages, default_folder
 from .archive.reader import Archive, open_archive
@@ -96,7 +96,7 @@ class Registration:
             self._downloads.adopt(model.downloaded)
         return model
 
-    def downloads(self) -> list[Received]:
+    def downloads(self) -> list[DownloadProgress]:
         """How far each download is that goes on now."""
         return self._downloads.on_the_way()
 

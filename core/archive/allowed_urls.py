@@ -18,16 +18,16 @@ log = logging.getLogger(__name__)
 
 TORCHSERVE_DEFAULT = ("file://.*", "http(s)?://.*")
 
-# What browsers, regexes and parsers read differently: a backslash, whitespace, control characters.
+# Characters that browsers, regular expressions and parsers of URLs read differently: a backslash, whitespace, controls.
 AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")
 
 
 class AllowedUrls:
-    """The setting allowed_urls: regular expressions, one of which a URL must match in full, in any case.
+    """The setting allowed_urls: regular expressions, one of which a URL must match in full, ignoring case.
 
-    Unset (None, or what TorchServe has by default) it permits http and https to public addresses, and file:// below
-    the model store. An administrator who wrote patterns down has chosen: a matching host may have any address, and
-    s3:// URLs, which are read with the server's own AWS account, may be among them.
+    While the setting is unset (None, or TorchServe's default), it permits http and https to public addresses, and
+    file:// below the model store. Once an administrator has written patterns, a matching host may have any address, and
+    s3:// URLs, which are read with the server's own AWS account, may match too.
     """
 
     def __init__(self, patterns: Sequence[str] | None = None) -> None:
@@ -40,7 +40,7 @@ class AllowedUrls:
             raise InvalidConfig(f"allowed_urls: {error.pattern!r} is no regular expression: {error}") from None
 
     def check(self, url: str, store: Path) -> None:
-        """Raise ArchiveNotFound unless `url` is permitted. Blocks where there are patterns: see `bounded_match`."""
+        """Raise ArchiveNotFound unless `url` is permitted. Blocks if there are patterns: see `bounded_match`."""
         if not self._permits(url, store):
             if self.unset and urlsplit(url).scheme == "s3":
                 raise ArchiveNotFound(f"Model not found at: {url}")
@@ -71,8 +71,11 @@ class AllowedUrls:
             raise ArchiveNotFound(f"Given URL {url} can't be compared with allowed_urls: {error}") from None
 
     def resolve(self, host: str, port: int) -> list[str]:
-        """Return the host's addresses. Raises OSError, and ArchiveNotFound if one of them is a cloud's metadata service
-        or, where only public ones are permitted, isn't public."""
+        """Return the addresses of `host`.
+
+        Raises OSError, and ArchiveNotFound if one of the addresses is a cloud's metadata service or, while the setting
+        is unset, is not public.
+        """
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         for text in addresses:

@@ -1,4 +1,4 @@
-"""replacing(): a file or folder that appears under its final name complete, or not at all."""
+"""atomic_write(): write a file or folder that appears under its final name complete, or not at all."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(target: Path, *, force: bool) -> Iterator[Path]:
-    """A name beside `target` to write to; afterwards it is renamed to `target`, or deleted if anything was raised."""
+def atomic_write(target: Path, *, force: bool) -> Iterator[Path]:
+    """Yield a temporary path beside `target` to write to, and rename it to `target` afterwards.
+
+    If the block raises, what it has written is deleted. An existing file is replaced either way; `force` replaces a
+    folder too, or a file by a folder.
+    """
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
     try:
         yield temporary

@@ -1,4 +1,4 @@
-"""Received: how far a download is: changed by the thread that downloads, read by whoever wants to know."""
+"""DownloadProgress: how much of a download has come. The downloading thread changes it; any other may read it."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from typing import IO
 
 
 @dataclass(slots=True)
-class Received:
-    """`count` bytes of `total`, which is None until it is known, or if the source does not tell."""
+class DownloadProgress:
+    """The progress of one download: `count` of `total` bytes; `total` is None while it is unknown."""
 
     url: str
     count: int = 0
     total: int | None = None
 
 
-class Receiving:
-    """A file that is written to, and counted."""
+class CountedFile:
+    """A file to download to, which counts the bytes that are written to it."""
 
-    def __init__(self, file: IO[bytes], received: Received) -> None:
+    def __init__(self, file: IO[bytes], progress: DownloadProgress) -> None:
         self._file = file
-        self._received = received
+        self._progress = progress
 
     def expect(self, total: int | None) -> None:
-        self._received.total = total
+        self._progress.total = total
 
     def write(self, data: bytes, /) -> int:
         written = self._file.write(data)
-        self._received.count += written
+        self._progress.count += written
         return written
 
     def begin_again(self) -> None:
-        """Empty the file for another attempt."""
+        """Empty the file, and its count, for another attempt."""
         self._file.seek(0)
         self._file.truncate()
-        self._received.count, self._received.total = 0, None
+        self._progress.count, self._progress.total = 0, None

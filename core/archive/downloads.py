@@ -1,6 +1,7 @@
-"""Downloads: who uses which downloaded archive. One URL asked for several times at once is fetched once.
+"""Downloads: counts the users of each downloaded archive. A URL that several ask for at once is fetched once.
 
-A file leaves the model store with the last model that came from it. To be used from one event loop.
+A file is deleted from the model store when the last model that came from it is removed. Must be called from one event
+loop.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from ..errors import ArchiveExists
 from .allowed_urls import AllowedUrls
-from .download_progress import Received
+from .download_progress import DownloadProgress
 from .fetch import fetch, file_name
 from .limits import DownloadLimits
 from .store import Located, is_fetched, locate, required
@@ -23,15 +24,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class _Shared:
-    """A download on its way, or there; `users` wait for it or have it."""
+    """A download that is under way or complete; `users` is the number of those who wait for it or have it."""
 
     task: asyncio.Task[Path] | None = None
     users: int = 0
-    received: Received | None = None
+    progress: DownloadProgress | None = None
 
 
 class Downloads:
-    """Finds archives; blocking work is done in threads."""
+    """A finder of archives, which downloads them where necessary. Blocking work is done in threads."""
 
     def __init__(
         self, store: Path | None, allowed_urls: Sequence[str] | None, limits: DownloadLimits | None = None
@@ -43,9 +44,10 @@ class Downloads:
         self._there: dict[Path, _Shared] = {}
 
     async def locate(self, url: str, *, signed: bool = False, reuse: bool = False) -> Located:
-        """Find the archive at `url`; `release` is due for one that is downloaded. Raises as `store.locate` and `fetch`.
+        """Find the archive at `url`. If it is `downloaded`, the caller must `release` it.
 
-        With `reuse`, a file of the store that has the download's name is taken instead.
+        With `reuse`, a file in the store that already has the download's name is taken instead. Raises what
+        `store.locate` and `fetch` raise.
         """
         if not is_fetched(url):
             return await asyncio.to_thread(locate, url, self._store)
@@ -64,22 +66,22 @@ class Downloads:
         self._there.setdefault(path, _Shared()).users += 1
 
     async def release(self, path: Path) -> None:
-        """A user less; the last one takes the file along."""
+        """Count one user less of `path`, and delete the file after the last one."""
         shared = self._there[path]
         shared.users -= 1
         if not shared.users:
             del self._there[path]
             await asyncio.to_thread(path.unlink, missing_ok=True)
 
-    def on_the_way(self) -> list[Received]:
-        """How far each download is that goes on now."""
-        return [shared.received for shared in self._on_the_way.values() if shared.received is not None]
+    def on_the_way(self) -> list[DownloadProgress]:
+        """Return the progress of each download that is under way."""
+        return [shared.progress for shared in self._on_the_way.values() if shared.progress is not None]
 
     async def _fetch(self, url: str, signed: bool) -> Path:
         key = url, signed
         shared = self._on_the_way.get(key)
         if shared is None:
-            shared = self._on_the_way[key] = _Shared(received=Received(url))
+            shared = self._on_the_way[key] = _Shared(progress=DownloadProgress(url))
             shared.task = asyncio.create_task(self._run(key, shared))
         shared.users += 1
         assert shared.task is not None
@@ -93,13 +95,13 @@ class Downloads:
         try:
             allowed = AllowedUrls(self._allowed_urls)
             path = await asyncio.to_thread(
-                fetch, key[0], required(self._store), allowed, self._limits, signed=key[1], received=shared.received
+                fetch, key[0], required(self._store), allowed, self._limits, signed=key[1], progress=shared.progress
             )
         finally:
             del self._on_the_way[key]
         if shared.users:
             self._there[path] = shared
-        else:  # all who asked for it have gone
+        else:  # every caller was cancelled meanwhile
             await asyncio.to_thread(path.unlink, missing_ok=True)
         return path
 

@@ -24,7 +24,7 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 from ..errors import ArchiveExists, ArchiveNotFound, DownloadFailed
 from ..version import __version__
 from .allowed_urls import AMBIGUOUS, AllowedUrls
-from .download_progress import Received, Receiving
+from .download_progress import CountedFile, DownloadProgress
 from .limits import DownloadLimits
 from .retrying import MayPass, asked_pause, cause_of, status_may_pass, try_again
 from .s3 import copy_from_s3, signed_headers
@@ -36,7 +36,7 @@ _FAILURES = (OSError, http.client.HTTPException, ValueError)
 
 
 def file_name(url: str) -> str:
-    """The name of the file that `url` is stored as. Raises ArchiveNotFound when it has none that is fit."""
+    """Return the name of the file that `url` is stored as. Raises ArchiveNotFound if it has none that is safe."""
     name = unquote(urlsplit(url).path.rpartition("/")[2])
     if not name or name.startswith(".") or "/" in name or AMBIGUOUS.search(name) or len(os.fsencode(name)) > 200:
         raise ArchiveNotFound(f"Model not found at: {url}")
@@ -50,21 +50,21 @@ def fetch(
     limits: DownloadLimits | None = None,
     *,
     signed: bool = False,
-    received: Received | None = None,
+    progress: DownloadProgress | None = None,
 ) -> Path:
-    """Copies what `url` (http, https, file or s3) leads to into the store, and returns the new file's path.
+    """Copy what `url` (http, https, file or s3) leads to into the store, and return the new file's path.
 
-    `signed`: the requests carry the signature of the AWS account in the environment, as S3 wants it. `received` tells
-    how far it is. What fails for a cause that may pass is tried again. Raises ArchiveNotFound (not permitted),
-    ArchiveExists, DownloadFailed; nothing is left then.
+    With `signed`, requests carry the signature of the AWS account in the environment, as S3 expects. `progress` is
+    updated as bytes come. A failure whose cause may pass is retried. Raises ArchiveNotFound (not permitted),
+    ArchiveExists or DownloadFailed; no file is left behind then.
     """
     limits = limits or DownloadLimits()
     allowed.check(url, store)
     target = store / file_name(url)
-    shown = url.partition("?")[0]  # in a query there may be a signature
+    shown = url.partition("?")[0]  # the query may hold a signature, which must not be logged
     try:
         with _new_file(target) as file:
-            out = Receiving(file, received or Received(url))
+            out = CountedFile(file, progress or DownloadProgress(url))
             scheme = urlsplit(url).scheme
             if scheme == "file":
                 _copy_local(Path(unquote(urlsplit(url).path)), out, limits)
@@ -80,7 +80,7 @@ def fetch(
 
 @contextmanager
 def _new_file(target: Path) -> Iterator[IO[bytes]]:
-    """A hidden file that becomes `target` at the end, if that doesn't exist by then, or is deleted."""
+    """Yield a hidden file, which becomes `target` at the end unless that exists by then; delete it on an exception."""
     if os.path.lexists(target):
         raise ArchiveExists(f"Model file already exists {target.name}")
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
@@ -99,8 +99,8 @@ def _new_file(target: Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
-def _copy_local(path: Path, out: Receiving, limits: DownloadLimits) -> None:
-    # Not blocking: a FIFO would hang in open().
+def _copy_local(path: Path, out: CountedFile, limits: DownloadLimits) -> None:
+    # O_NONBLOCK: without it, open() would wait for the writer of a FIFO.
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as source:
         status = os.fstat(source.fileno())
         if not stat.S_ISREG(status.st_mode):
@@ -112,7 +112,9 @@ def _copy_local(path: Path, out: Receiving, limits: DownloadLimits) -> None:
 
 
 class _Download:
-    """One download over HTTP. A timer cuts the connection when the total time is over: a slow drip beats timeouts."""
+    """A download over HTTP. A timer shuts the connection down at the total time limit, which no socket timeout enforces
+    against a peer that sends a byte now and then.
+    """
 
     def __init__(self, store: Path, allowed: AllowedUrls, limits: DownloadLimits, *, signed: bool) -> None:
         self._store: Path = store
@@ -122,8 +124,8 @@ class _Download:
         self._socket: socket.socket | None = None
         self._expired: threading.Event = threading.Event()
 
-    def run(self, url: str, out: Receiving, left: float) -> None:
-        """Download within `left` seconds."""
+    def run(self, url: str, out: CountedFile, left: float) -> None:
+        """Download `url` to `out` within `left` seconds."""
         timer = threading.Timer(left, self._expire)
         timer.daemon = True
         timer.start()
@@ -136,14 +138,14 @@ class _Download:
             timer.cancel()
         self._check_time(None)
 
-    def _follow(self, url: str, out: Receiving) -> None:
+    def _follow(self, url: str, out: CountedFile) -> None:
         first = urlsplit(url)
         for _ in range(self._limits.redirects + 1):
             if len(url) > LONGEST_URL:
                 raise ValueError(f"a redirect to a URL of {len(url)} characters")
             self._allowed.check(url, self._store)
             parts = urlsplit(url)
-            # A signature is for the host it was asked for; S3 itself redirects to other names of its own.
+            # A signature must reach only the host it was made for; S3 itself redirects to other names of its own.
             own = parts.netloc == first.netloc or (_of_amazon(parts) and _of_amazon(first))
             extra = signed_headers(_as_sent(parts)) if self._signed and own else {}
             with self._connect(parts) as sock, closing(_request(sock, parts, extra)) as response:
@@ -185,7 +187,7 @@ class _Download:
                 return sock
         raise error
 
-    def _receive(self, response: http.client.HTTPResponse, out: Receiving) -> None:
+    def _receive(self, response: http.client.HTTPResponse, out: CountedFile) -> None:
         if response.status != http.client.OK:
             message = f"the server answered {response.status} {response.reason}"
             if status_may_pass(response.status):
@@ -208,7 +210,7 @@ class _Download:
     def _expire(self) -> None:
         self._expired.set()
         if self._socket is not None:
-            # The plain method: that of a TLS socket would drop the session under the reading thread.
+            # Not SSLSocket.shutdown: it would discard the TLS session while another thread reads by it.
             with suppress(OSError):
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
@@ -222,7 +224,7 @@ def _of_amazon(parts: SplitResult) -> bool:
 
 
 def _as_sent(parts: SplitResult) -> SplitResult:
-    """The URL as it goes out: escaped, without a fragment."""
+    """Return the URL as it is sent: escaped, without a fragment."""
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
     return parts._replace(path=path, query=quote(parts.query, safe="/%:@!$&'()*+,;=~-._?"), fragment="")
 

@@ -1,4 +1,6 @@
-"""draft(): a folder or a handler's file as a model that can be served unpacked: links, manifest, yaml."""
+"""folder_archive(): turns a folder, or a handler's file, into an unpacked model: links to its files, a manifest, a
+yaml.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,8 @@ _OTHERS = frozenset({"source_vocab.pt"})
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """`folder` is what the server loads; `watched` what its author changes."""
+class FolderArchive:
+    """A model made from a folder. The server loads `folder`; its author changes the files in `watched`."""
 
     name: str
     folder: Path
@@ -29,12 +31,16 @@ class Draft:
     manifest: Manifest
 
 
-def draft(source: Path, into: Path, *, handler: str | None = None, defaults: dict[str, object] | None = None) -> Draft:
-    """Lay the model out in a new folder of `into`. A folder that has a manifest keeps it; otherwise the handler is the
-    file that was named, or the only one that defines an entry point, the weights are the only file of that kind, and
-    model.py has the model's class. `defaults` are for the yaml, where that says nothing.
+def folder_archive(
+    source: Path, into: Path, *, handler: str | None = None, defaults: dict[str, object] | None = None
+) -> FolderArchive:
+    """Lay out the model at `source` in a new folder below `into`.
 
-    Raises InvalidArchive that says what could not be found out.
+    A folder that has a manifest keeps it. Otherwise the handler is the file that was named, or the only one that
+    defines an entry point; the weights are the only file of that kind; and model.py has the model's class. `defaults`
+    are keys for model-config.yaml, used where it does not set them.
+
+    Raises InvalidArchive, saying what could not be determined.
     """
     if not source.exists():
         raise InvalidArchive(f"{source}: there is no such file or folder")
@@ -61,11 +67,11 @@ def draft(source: Path, into: Path, *, handler: str | None = None, defaults: dic
     document = manifest.to_dict()
     document["model"] = {**_mapping(document["model"]), "modelName": name, "configFile": CONFIG}
     path.write_bytes(Manifest.from_dict(document).to_json())
-    return Draft(name, folder, watched, manifest)
+    return FolderArchive(name, folder, watched, manifest)
 
 
 def _name(source: Path) -> str:
-    """The file's, or the folder's, also of a handler.py in it."""
+    """Return the model's name: that of the file, or of the folder, also for the handler.py in it."""
     if source.is_file() and source.name != "handler.py":
         return default_name(source.with_suffix(""))
     return default_name(source if source.is_dir() else source.parent)

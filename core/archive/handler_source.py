@@ -1,4 +1,6 @@
-"""What a handler's file defines, read and never run: its functions, and the classes that the server would take."""
+"""HandlerSource: what a handler's file defines: its functions, and the classes that can be handlers. It is parsed,
+never run.
+"""
 
 from __future__ import annotations
 
@@ -18,25 +20,25 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True, slots=True)
 class HandlerSource:
-    """A parsed file."""
+    """A parsed Python file."""
 
     tree: ast.Module
 
     @classmethod
     def read(cls, path: Path) -> HandlerSource:
-        """Raises SyntaxError, ValueError (null bytes) and OSError."""
+        """Parse the file at `path`. Raises SyntaxError, ValueError (null bytes) and OSError."""
         return cls(ast.parse(path.read_bytes(), str(path)))
 
     def function(self, name: str) -> Function | None:
-        """The module's function of this name."""
+        """Return the module's function of this name, None if there is none."""
         return next((each for each in self.tree.body if isinstance(each, Function) and each.name == name), None)
 
     def binds(self, name: str) -> bool:
-        """Whether the module has something of this name that it does not define as a function or class."""
+        """Return whether the module binds `name` other than by defining a function or class."""
         return any(name in _bound(node) for node in self.tree.body)
 
     def handlers(self) -> list[ast.ClassDef]:
-        """The classes that have a `handle`, of their own or by a base that is known to."""
+        """Return the classes that have a `handle`: their own, or one of a base class known to have it."""
         found: dict[str, ast.ClassDef] = {}
         for node in self.tree.body:
             if isinstance(node, ast.ClassDef) and (
@@ -57,13 +59,13 @@ def method(cls: ast.ClassDef, name: str) -> Function | None:
 
 
 def find_handler(folder: Path) -> list[str]:
-    """The files of a folder that could be its handler: `handler.py`, or all that define an entry point."""
+    """Return the files of a folder that could be its handler: `handler.py`, or all that define an entry point."""
     found: list[str] = []
     for path in sorted(folder.glob("*.py")):
         try:
             is_handler = HandlerSource.read(path).has_entry_point()
         except (SyntaxError, ValueError, OSError):
-            is_handler = path.name == "handler.py"  # its error belongs to who asked for it
+            is_handler = path.name == "handler.py"  # a syntax error in it is reported by the caller, who loads it
         if is_handler:
             found.append(path.name)
     return ["handler.py"] if "handler.py" in found else found

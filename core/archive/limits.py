@@ -1,6 +1,6 @@
-"""Limits: what an archive may cost at most. An archive is code somebody sent; it must not fill a disk or the memory.
+"""Limits: the most that opening an archive may cost. Archives come from others, and must not fill a disk or the memory.
 
-DownloadLimits say the same of its way here.
+DownloadLimits bound its download.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Caps for opening an archive; sizes in bytes.
+    """The caps for opening an archive; sizes are in bytes.
 
-    Beyond `ratio_floor` unpacked bytes, an archive may unpack to `ratio` times its own size. `free_bytes` stay free on
-    the disk it is unpacked to. `entries` counts files and folders together. `yaml_expanded` is the size of
+    Beyond `ratio_floor` unpacked bytes, an archive may unpack to at most `ratio` times its own size. `free_bytes` stay
+    free on the disk it is unpacked to. `entries` counts files and folders together. `yaml_expanded` is the size of
     model-config.yaml with every alias written out.
     """
 
@@ -32,10 +32,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class DownloadLimits:
-    """Caps of one download: bytes, seconds without a byte, seconds in all, redirects.
+    """The caps of one download: bytes, seconds without a byte, seconds in all, and redirects.
 
-    It is tried `attempts` times while the cause may pass, with `pause` seconds before the second and four times as many
-    before each further one.
+    A download is tried up to `attempts` times while the cause of its failure may pass, with `pause` seconds before the
+    second attempt and four times as many before each further one.
     """
 
     max_bytes: int = 256 << 30

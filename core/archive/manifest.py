@@ -1,6 +1,6 @@
 """Manifest: what MAR-INF/MANIFEST.json says about a model. Shared by the front and the backend; standard library only.
 
-Unknown keys are kept and given back; old spellings are understood; no manifest at all is a manifest of defaults.
+Unknown keys are kept and written back; old spellings are understood; a missing file is a manifest of defaults.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RUNTIMES = ("python", "python3", "LSP")
 DEFAULT_VERSION = "1.0"
 MAX_BYTES = 1 << 20
 
-# field, key: in the order in which the archiver writes them
+# (field, key), in the order in which the archiver writes the keys
 _MODEL_KEYS = (
     ("model_name", "modelName"),
     ("serialized_file", "serializedFile"),
@@ -35,7 +35,7 @@ _OLD_ARCHIVER_KEYS = ("modelServerVersion", "implementationVersion", "specificat
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A model's manifest. None means that the key is absent; `extra` is the document as it was read."""
+    """The manifest of a model. A field is None if its key is absent; `extra` is the document as it was read."""
 
     model_name: str | None = None
     model_version: str = DEFAULT_VERSION
@@ -51,7 +51,7 @@ class Manifest:
 
     @classmethod
     def parse(cls, data: bytes) -> Manifest:
-        """Reads the JSON text of a manifest. Raises InvalidArchive, naming the key."""
+        """Return the manifest in the JSON text `data`. Raises InvalidArchive, naming the key."""
         try:
             document = cast("object", json.loads(data))
         except RecursionError:
@@ -64,7 +64,7 @@ class Manifest:
 
     @classmethod
     def read(cls, model_dir: Path, max_bytes: int = MAX_BYTES) -> Manifest:
-        """The manifest of an unpacked model; the default one when there is none. Raises InvalidArchive, OSError."""
+        """Return the manifest of an unpacked model, the default one if it has none. Raises InvalidArchive, OSError."""
         path = model_dir / MANIFEST_PATH
         if not path.is_file():
             return cls()
@@ -76,7 +76,7 @@ class Manifest:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, object]) -> Manifest:
-        """Takes what it knows from a parsed manifest. Raises InvalidArchive, naming the key."""
+        """Return the manifest in a parsed document. Raises InvalidArchive, naming the key."""
         model = document.get("model")
         if model is None:
             model = {}
@@ -102,7 +102,9 @@ class Manifest:
         )
 
     def to_dict(self) -> dict[str, object]:
-        """The document in the archiver's order of keys, unknown keys last: what a handler sees as context.manifest."""
+        """Return the document that handlers see as context.manifest: the archiver's keys in its order, then unknown
+        ones.
+        """
         model: dict[str, object] = {}
         for name, key in _MODEL_KEYS:
             value = cast("str | None", getattr(self, name))
@@ -123,7 +125,7 @@ class Manifest:
         return document | {k: v for k, v in self.extra.items() if k not in own}
 
     def to_json(self) -> bytes:
-        """The text of MAR-INF/MANIFEST.json."""
+        """Return the text of MAR-INF/MANIFEST.json."""
         return json.dumps(self.to_dict(), indent=2).encode()
 
 

@@ -1,4 +1,4 @@
-"""Reading model-config.yaml, which is whatever the archive's author wrote."""
+"""Parses model-config.yaml, which may hold anything its author wrote."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .limits import Limits
 
 
 def parse_mapping(data: bytes, limits: Limits | None = None) -> dict[str, object]:
-    """The mapping that a YAML file holds; {} for an empty file. Raises InvalidArchive with the cause."""
+    """Return the mapping that a YAML file holds, {} for an empty file. Raises InvalidArchive with the cause."""
     limits = limits or Limits()
     bounds = YamlLimits(limits.yaml_bytes, limits.yaml_depth, limits.yaml_expanded, limits.yaml_plain_scalar)
     try:

@@ -1,7 +1,7 @@
-"""Packages: the Python packages of a model's own, in an environment that is made once and kept.
+"""Packages: installs a model's own Python packages into an environment that is made once and kept.
 
-An environment sees the server's own packages behind its own. Its key is the text of requirements.txt, what that names
-of the archive's files, and the interpreter. A lock makes sure that nobody removes it while a server uses it.
+An environment sees the server's packages behind its own. Its key is made of the text of requirements.txt, the archive's
+files which that names, and the interpreter. A shared lock keeps other servers from removing it while this one uses it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from .reader import Archive
 
 log = logging.getLogger(__name__)
 
-UNUSED = 30 * 86400.0  # seconds after which an environment that nobody uses is removed
-_POLL = 0.1  # seconds between two looks whether another server has finished the same environment
+UNUSED = 30 * 86400.0  # seconds after which an environment that no server uses is removed
+_POLL = 0.1  # seconds between checks whether another server has finished the same environment
 _DONE = "complete"
 _SITES = "import json, sys; print(json.dumps([p for p in sys.path if p.endswith(('site-packages', 'dist-packages'))]))"
 _WORD = re.compile(r"[\s=,;\"']+")
@@ -38,13 +38,13 @@ _WORD = re.compile(r"[\s=,;\"']+")
 
 @dataclass(frozen=True, slots=True)
 class ModelPython:
-    """What a model's workers run in: an interpreter, None for the server's choice; and folders ahead of its own."""
+    """The interpreter of a model's workers, None for the server's choice, and folders to import from before its own."""
 
     interpreter: str | None = None
     path: tuple[str, ...] = ()
 
     def extend(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """`environment` with these folders on PYTHONPATH."""
+        """Return `environment` with these folders on PYTHONPATH."""
         if not self.path:
             return dict(environment)
         folders = [*self.path, *filter(None, [environment.get("PYTHONPATH")])]
@@ -52,23 +52,28 @@ class ModelPython:
 
 
 def default_folder() -> Path:
-    """In the user's cache folder."""
+    """Return the place of the environments in the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torchserve" / "packages"
 
 
 class Packages:
-    """`install`: whether requirements are installed at all. `environment` is what pip sees of the server's."""
+    """The environments of models' packages. `install` says whether requirements are installed at all; `environment`
+    holds the environment variables that pip gets.
+    """
 
     def __init__(self, folder: Path, python: str | None, environment: Mapping[str, str], *, install: bool) -> None:
         self._folder = folder
         self._python = python or sys.executable
         self._environment = dict(environment)
         self._install = install
-        self._locks: dict[str, int] = {}  # shared ones, until the process ends
+        self._locks: dict[str, int] = {}  # shared locks' descriptors by key, held until the process ends
         self._gates: dict[str, asyncio.Lock] = {}
 
     async def prepare(self, archive: Archive, model: str, *, use_venv: bool) -> ModelPython:
-        """Install what the archive asks for, unless that is there. Raises PackagesFailed with all that pip said."""
+        """Install the packages that the archive requires, unless they are installed already.
+
+        Raises PackagesFailed with pip's whole output.
+        """
         name = archive.manifest.requirements_file
         requirements = archive.model_dir / name if name else None
         if requirements is not None and not self._install:
@@ -116,7 +121,7 @@ class Packages:
         return venv
 
     def _check(self, folder: Path) -> None:
-        """Raise _Failed unless what lies in `folder` was put there by us or root: the workers run it."""
+        """Raise _Failed unless `folder` and its files are ours or root's: the workers run what lies in it."""
         try:
             check_folder(folder)
         except NotTrusted as error:
@@ -130,7 +135,7 @@ class Packages:
         await self._run([self._python, "-P", "-m", "venv", "--without-pip", str(venv)], folder)
         told = await self._run([self._python, "-P", "-c", _SITES], folder)
         (own,) = _sites(venv)
-        # As a site's folder, so that its .pth files count too: packages installed as editable are found by one.
+        # addsitedir reads the folder's .pth files too, by which packages installed as editable are found.
         lines = [f"import site; site.addsitedir({path!r})\n" for path in json.loads(told)]
         (own / "zz_server_packages.pth").write_text("".join(lines))
         if requirements is not None:
@@ -140,7 +145,10 @@ class Packages:
         (venv / _DONE).touch()
 
     async def _run(self, command: Sequence[str], folder: Path) -> str:
-        """Its output; raises _Failed with that if it fails. It ends with us, and with whoever waits for it."""
+        """Run `command` and return its output. Raises _Failed with that output if it fails.
+
+        The process is killed if this call is cancelled or the server ends.
+        """
         process = await asyncio.create_subprocess_exec(
             *command,
             cwd=folder,
@@ -163,7 +171,7 @@ class Packages:
         return text
 
     def sweep(self, now: float) -> None:
-        """Remove environments that were last used long ago and that no server uses. `now` is Unix time."""
+        """Remove environments that no server uses and that were last used UNUSED seconds before `now` (Unix time)."""
         for done in self._folder.glob(f"*/{_DONE}"):
             with contextlib.suppress(OSError):
                 if now - done.stat().st_mtime < UNUSED:
@@ -174,11 +182,11 @@ class Packages:
 
 
 class _Failed(Exception):
-    """A command ended with an error; the text is all that it said."""
+    """A failure of a command; the text is all of its output."""
 
 
 def environment_key(requirements: Path | None, folder: Path, python: str) -> str:
-    """The name of the environment for these requirements; `folder` is the model's. Raises OSError."""
+    """Return the key of the environment for these requirements; `folder` is the model's. Raises OSError."""
     digest = hashlib.sha256(f"{Path(python).absolute()}\0{os.path.realpath(python)}\0".encode())
     if requirements is not None:
         for path in _named(requirements, folder):
@@ -188,7 +196,9 @@ def environment_key(requirements: Path | None, folder: Path, python: str) -> str
 
 
 def _named(requirements: Path, folder: Path) -> Iterator[Path]:
-    """requirements.txt and the archive's own files that it names, as `-r more.txt`, a wheel, or a folder of wheels."""
+    """Yield requirements.txt and those of the archive's files that it names: `-r more.txt`, a wheel, a folder of
+    wheels.
+    """
     yield requirements
     for word in sorted(set(_WORD.split(requirements.read_text("utf-8", "replace")))):
         path = (folder / word.removeprefix("file:")) if word not in {"", ".", "/"} else folder

@@ -1,7 +1,8 @@
-"""Which addresses an archive may be fetched from: a table of our own, so that every version of Python decides alike.
+"""The addresses that an archive may be fetched from, as a table of our own, so that every version of Python decides
+alike.
 
-IANA's special-purpose addresses, and the metadata services of clouds, some of which look public (Python 3.11 lets
-168.63.129.16 and 3fff::/20 through as global). An IPv4 address inside of an IPv6 one is judged, too.
+The table holds IANA's special-purpose addresses, and the metadata services of clouds, some of which Python takes for
+global ones (3.11: 168.63.129.16 and 3fff::/20). An IPv4 address within an IPv6 address is checked as well.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _NOT_PUBLIC_4 = tuple(
         ),
     )
 )
-_UNICAST_6 = IPv6Network("2000::/3")  # all that is assigned for the internet; ::/96, fc00::/7, fe80::/10, … are outside
+_UNICAST_6 = IPv6Network("2000::/3")  # all that is assigned for the internet: not ::/96, fc00::/7, fe80::/10, …
 _NOT_PUBLIC_6 = tuple(
     map(
         IPv6Network,
@@ -79,7 +80,7 @@ _ISATAP = (0x00005EFE, 0x02005EFE)  # the upper half of an interface identifier,
 
 
 def is_public(address: _Address) -> bool:
-    """Whether `address` is one of the internet, and carries none that isn't. Metadata services never are."""
+    """Return whether `address`, and every address that it carries, is on the internet. Metadata services never are."""
     if is_metadata(address):
         return False
     if isinstance(address, IPv4Address):
@@ -92,16 +93,18 @@ def is_public(address: _Address) -> bool:
 
 
 def is_metadata(address: _Address) -> bool:
-    """Whether a cloud tells a machine its credentials at `address`, or at an address that it carries."""
+    """Return whether `address`, or an address that it carries, is a cloud's metadata service, which gives out
+    credentials.
+    """
     if isinstance(address, IPv4Address):
         return any(address in network for network in _METADATA_4)
-    # A scope (fe80::…%eth0) makes an address unequal to all that a network holds.
+    # An address with a scope (fe80::…%eth0) is in no network.
     bare = IPv6Address(int(address))
     return any(bare in network for network in _METADATA_6) or any(map(is_metadata, _carried(bare)))
 
 
 def _carried(address: IPv6Address) -> Iterator[IPv4Address]:
-    """The IPv4 addresses that an IPv6 address carries by a form that some host or router may act on."""
+    """Yield the IPv4 addresses that an IPv6 address carries in a form that some host or router may act on."""
     number = int(address)
     last = IPv4Address(number & 0xFFFFFFFF)
     if address.ipv4_mapped is not None or any(

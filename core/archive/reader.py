@@ -1,6 +1,7 @@
-"""Opening a model archive: .mar, .tar.gz or a plain folder, into an Archive that the rest of the server can trust.
+"""open_archive(): opens a .mar, a .tar.gz or a plain folder as an Archive that the rest of the server can trust.
 
-Packed archives go into a fresh private directory, which is gone again if anything is wrong; folders are used in place.
+A packed archive is unpacked into a fresh private directory, which is removed again if anything is wrong; a folder is
+used in place.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from .unzip import unzip
 log = logging.getLogger(__name__)
 
 _GZIP = b"\x1f\x8b"
-# What the standard library lets out on broken archives. RuntimeError: NotImplementedError and RecursionError included.
+# What the standard library raises on broken archives. RuntimeError includes NotImplementedError and RecursionError.
 _WRONG = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -45,9 +46,9 @@ _WRONG = (
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """An opened archive. `config` is model-config.yaml, None when the manifest names none.
+    """An opened archive. `config` is model-config.yaml, None if the manifest names none.
 
-    `unpacked` is the directory that was made for it, None for a folder of the user's.
+    `unpacked` is the directory that was made for it, None for a user's own folder.
     """
 
     source: Path
@@ -56,19 +57,14 @@ class Archive:
     config: dict[str, object] | None
     unpacked: Path | None
 
-    @property
-    def owned(self) -> bool:
-        """Whether remove() deletes anything."""
-        return self.unpacked is not None
-
     def remove(self) -> None:
-        """Deletes what was unpacked, never a user's folder. Twice is fine."""
+        """Delete what was unpacked; a user's own folder stays. May be called again."""
         if self.unpacked is not None:
             _delete(self.unpacked)
 
 
 def open_archive(path: Path, into: Path, *, limits: Limits | None = None) -> Archive:
-    """Opens the archive or folder `path`; blocks. A packed one is unpacked into a fresh directory (0700) in `into`.
+    """Open the archive or folder at `path`; blocks. A packed one is unpacked into a fresh directory (0700) in `into`.
 
     Raises InvalidArchive, naming the file and the cause; nothing is left behind then.
     """
@@ -108,7 +104,7 @@ def _open_packed(path: Path, into: Path, limits: Limits) -> Archive:
 def _describe(source: Path, model_dir: Path, unpacked: Path | None, limits: Limits) -> Archive:
     manifest = Manifest.read(model_dir, limits.manifest_bytes)
     if manifest.requirements_file is not None:
-        _inside(model_dir, "requirementsFile", manifest.requirements_file, limits)  # it may be missing if not installed
+        _inside(model_dir, "requirementsFile", manifest.requirements_file, limits)  # it may be absent if not installed
     return Archive(
         source=source,
         manifest=manifest,
@@ -119,7 +115,7 @@ def _describe(source: Path, model_dir: Path, unpacked: Path | None, limits: Limi
 
 
 def _model_root(folder: Path) -> Path:
-    """The folder itself, or its only sub-folder where it holds nothing else: a .tar.gz has one folder at its top."""
+    """Return the model's folder: `folder`, or its only sub-folder if it holds nothing else, as in a .tar.gz."""
     if (folder / MANIFEST_PATH).is_file():
         return folder
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
@@ -149,7 +145,7 @@ def _inside(model_dir: Path, key: str, name: str, limits: Limits) -> Path:
 
 
 def _cause(error: Exception) -> str:
-    # EINVAL: zipfile seeks to where a corrupt directory points.
+    # EINVAL is no fault of the disk: zipfile seeks to wherever a corrupt directory points.
     if isinstance(error, OSError) and error.strerror and error.errno != errno.EINVAL:
         return error.strerror
     return f"it is corrupt or cut short: {' '.join(str(error).split()) or type(error).__name__}"

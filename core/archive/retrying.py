@@ -1,4 +1,4 @@
-"""Trying a download again: which failures may pass by themselves, and how long to wait for that."""
+"""try_again(): retries a download while the cause of its failure may pass, and decides how long to wait."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import ssl
 import time
 from collections.abc import Callable
 
-from .download_progress import Receiving
+from .download_progress import CountedFile
 from .limits import DownloadLimits
 
 log = logging.getLogger(__name__)
 
-_STEP = 4.0  # each pause is so many times as long as the one before
-_LONGEST = 30.0  # seconds; also of what a server asks for with Retry-After
+_STEP = 4.0  # each pause is this many times as long as the one before
+_LONGEST = 30.0  # seconds; the longest pause, also if a server asks for more by Retry-After
 _UNREACHABLE = frozenset(
     (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.ENETRESET)
 )
-_UNSUPPORTED = frozenset((501, 505))  # of the server's own errors, those that stay
+_UNSUPPORTED = frozenset((501, 505))  # the statuses from 500 on that a retry does not change
 
 
 class MayPass(ValueError):
-    """A download failed for a cause that may pass. `after`: the seconds that the server asked to wait."""
+    """A failure of a download whose cause may pass. `after` is the seconds that the server asked to wait."""
 
     def __init__(self, message: str, after: float = 0.0) -> None:
         super().__init__(message)
@@ -32,7 +32,9 @@ class MayPass(ValueError):
 
 
 def status_may_pass(status: int) -> bool:
-    """Whether an answer with this HTTP status may be another one soon: a timeout, a rate limit, a server's trouble."""
+    """Return whether a request answered with this HTTP status may soon succeed: a timeout, a rate limit, a server's
+    error.
+    """
     return status in {408, 429} or (status >= 500 and status not in _UNSUPPORTED)
 
 
@@ -44,12 +46,14 @@ def asked_pause(retry_after: str | None) -> float:
 def try_again(
     source: str,
     attempt: Callable[[float], None],
-    out: Receiving,
+    out: CountedFile,
     limits: DownloadLimits,
     causes: tuple[type[Exception], ...],
 ) -> None:
-    """Call `attempt` with the seconds it may take until it returns, up to `limits.attempts` times while what it raises
-    may pass. All attempts and pauses together take at most `limits.total_timeout`. `source` is for the log.
+    """Call `attempt` with the seconds it may take, up to `limits.attempts` times while what it raises may pass.
+
+    All attempts and pauses together take at most `limits.total_timeout`. `source` names the download in the log;
+    `causes` are the exceptions that are judged, others are raised at once.
     """
     end = time.monotonic() + limits.total_timeout
     for number in range(1, limits.attempts + 1):
@@ -83,7 +87,7 @@ def _pause(error: BaseException, number: int, limits: DownloadLimits) -> float:
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Whether the network or the other side failed, and not our disk, a certificate or the URL."""
+    """Return whether the network or the other side failed, rather than our disk, a certificate or the URL."""
     if isinstance(error, socket.gaierror):
         return error.errno == socket.EAI_AGAIN
     if isinstance(error, ssl.SSLError):

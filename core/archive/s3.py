@@ -11,14 +11,14 @@ from contextlib import closing
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
-from .download_progress import Receiving
+from .download_progress import CountedFile
 from .limits import DownloadLimits
 from .retrying import MayPass, status_may_pass
 
 _CHUNK = 64 << 10
 
 
-def copy_from_s3(url: str, out: Receiving, limits: DownloadLimits, left: float) -> None:
+def copy_from_s3(url: str, out: CountedFile, limits: DownloadLimits, left: float) -> None:
     """Copy the object that `url` names within `left` seconds. Raises ValueError (MayPass) or OSError with the cause."""
     parts = urlsplit(url)
     end = time.monotonic() + left
@@ -38,7 +38,7 @@ def _may_pass(error: Any, botocore: Any) -> bool:
     return isinstance(error, passing) and not isinstance(error, botocore.SSLError)
 
 
-def _copy(body: Any, length: int, out: Receiving, limits: DownloadLimits, end: float) -> None:
+def _copy(body: Any, length: int, out: CountedFile, limits: DownloadLimits, end: float) -> None:
     with closing(body):
         if length > limits.max_bytes:
             raise ValueError(f"it has {length} bytes, and at most {limits.max_bytes} are accepted")
@@ -50,7 +50,7 @@ def _copy(body: Any, length: int, out: Receiving, limits: DownloadLimits, end: f
 
 
 def signed_headers(url: SplitResult) -> dict[str, str]:
-    """The headers that make a GET of this very URL one of the AWS account in the environment."""
+    """Return the headers by which a GET of this very URL is made with the AWS account in the environment."""
     session = _library("boto3").session.Session()
     credentials = session.get_credentials()
     if credentials is None:

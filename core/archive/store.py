@@ -1,4 +1,4 @@
-"""Finding the archive that a registration's `url` names: in the model store, as a folder, or at an allowed URL."""
+"""Finds the archive that a registration's `url` names: in the model store, as a folder, or at an allowed URL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ _SUFFIXES = (".mar", ".model", ".tar.gz")
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """Where an archive is. `downloaded`: it was put into the store for this registration and goes with it.
+    """An archive's place. `downloaded` says that it was put into the store for this registration and is removed with
+    it.
 
     `name` finds it again without a download.
     """
@@ -28,9 +29,9 @@ class Located:
 
 
 def is_fetched(url: str) -> bool:
-    """Whether `url` has to be downloaded. Raises ArchiveNotFound for what is never read.
+    """Return whether `url` has to be downloaded. Raises ArchiveNotFound for what is never read.
 
-    That comes before anything is read: a refusal must not leave a trace, nor tell whether a file exists.
+    This must be called before anything is read: a refusal must not tell whether a file exists.
     """
     if not url.strip():
         raise ArchiveNotFound("empty url")
@@ -42,10 +43,10 @@ def is_fetched(url: str) -> bool:
 
 
 def locate(url: str, store: Path | None) -> Located:
-    """Finds an archive that need not be downloaded; blocks. Raises ArchiveNotFound."""
+    """Find an archive that need not be downloaded; blocks. Raises ArchiveNotFound."""
     try:
         path = _on_disk(Path(url), store)
-    except (OSError, ValueError):  # a name too long, or with a NUL
+    except (OSError, ValueError):  # the name is too long, or has a NUL
         path = None
     if path is None:
         raise ArchiveNotFound(f"Model not found at: {url}")
@@ -53,9 +54,9 @@ def locate(url: str, store: Path | None) -> Located:
 
 
 def list_store(store: Path) -> tuple[str, ...]:
-    """What `--models all` loads, as names in the store: every archive and folder that isn't hidden. Raises OSError.
+    """Return the names in the store that `--models all` loads: every archive and folder that isn't hidden.
 
-    `lost+found` is the file system's own: a store may be the root of a volume.
+    `lost+found` is left out, which a file system has if the store is the root of a volume. Raises OSError.
     """
     return tuple(
         sorted(
@@ -69,7 +70,7 @@ def list_store(store: Path) -> tuple[str, ...]:
 
 
 def default_name(path: Path) -> str:
-    """The name of a model whose manifest gives none, made from its file's name."""
+    """Return the name of a model whose manifest gives none, made from the archive's file name."""
     name = path.name
     for suffix in _SUFFIXES:
         name = name.removesuffix(suffix)
@@ -77,7 +78,7 @@ def default_name(path: Path) -> str:
 
 
 def required(store: Path | None) -> Path:
-    """The model store. Raises ArchiveNotFound if there is none."""
+    """Return the model store. Raises ArchiveNotFound if there is none."""
     if store is None:
         raise ArchiveNotFound("Model store has not been configured.")
     return store

@@ -1,6 +1,7 @@
 """Unpacker: writes an archive's entries into one fresh directory, and nothing anywhere else.
 
-Entries are written by hand, one by one: names are checked as text, every file is created anew, links don't exist.
+Entries are written one by one instead of by the standard library's extraction: names are checked as text, every file is
+created anew, links are refused.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _MAX_PATH = 1024
 
 
 def safe_parts(name: str, depth: int) -> tuple[str, ...]:
-    """The components of an entry's name, relative to the archive's root; () is the root itself.
+    """Return the components of an entry's name, relative to the archive's root; () is the root itself.
 
     Raises InvalidArchive for a name that any system could take for a place outside the root.
     """
@@ -48,7 +49,7 @@ def safe_parts(name: str, depth: int) -> tuple[str, ...]:
 
 
 class Unpacker:
-    """Fills `root`, which must be empty and private. `packed` is the archive's own size in bytes."""
+    """A writer of entries into `root`, which must be empty and private. `packed` is the archive's own size in bytes."""
 
     def __init__(self, root: Path, packed: int, limits: Limits) -> None:
         self.limits = limits
@@ -61,13 +62,13 @@ class Unpacker:
         self.require_free(packed)
 
     def require_free(self, count: int) -> None:
-        """Raises InvalidArchive unless `count` bytes fit on the disk."""
+        """Raise InvalidArchive unless `count` bytes fit on the disk."""
         free = shutil.disk_usage(self._root).free
         if free - self.limits.free_bytes < count:
             raise InvalidArchive(f"no space left to unpack it: {free} bytes are free, {count} more are needed")
 
     def spend(self, count: int) -> None:
-        """Accounts for `count` unpacked bytes, before they are written. Raises InvalidArchive beyond a cap."""
+        """Account for `count` unpacked bytes, before they are written. Raises InvalidArchive beyond a cap."""
         limits = self.limits
         self._bytes += count
         if self._bytes > limits.total_bytes:
@@ -79,11 +80,11 @@ class Unpacker:
             self.require_free(_FREE_CHECK_EVERY)
 
     def folder(self, name: str) -> None:
-        """Creates the folder `name`, and those above it; one that exists already is fine."""
+        """Create the folder `name`, and those above it. It may exist already."""
         self._make_folders(safe_parts(name, self.limits.depth), name)
 
     def file(self, name: str, chunks: Iterable[bytes], *, executable: bool) -> int:
-        """Writes a new file and returns its size. Raises InvalidArchive when the name is taken."""
+        """Write a new file and return its size. Raises InvalidArchive if the name is taken."""
         parts = safe_parts(name, self.limits.depth)
         if not parts:
             raise InvalidArchive(f"entry name {name!r} names no file")

@@ -1,4 +1,4 @@
-"""Unpacking a .tar.gz, as one forward pass. The standard library parses headers; it never writes a file here."""
+"""Unpacks a .tar.gz in one forward pass. The standard library parses headers; it never writes a file here."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _HEADER_BYTES = 1 << 20
 
 
 def untar(file: IO[bytes], unpacker: Unpacker) -> None:
-    """Unpacks the gzipped tar `file`. Raises InvalidArchive, or what tarfile and gzip raise on broken data."""
+    """Unpack the gzipped tar `file`. Raises InvalidArchive, or what tarfile and gzip raise on broken data."""
     with gzip.GzipFile(fileobj=file, mode="rb") as unzipped:
         stream = _Stream(unzipped, unpacker)
         with tarfile.TarFile(fileobj=cast("IO[bytes]", cast("object", stream)), mode="r") as archive:
             while (member := archive.next()) is not None:
                 stream.header_ends()
                 _write(archive, member, unpacker)
-                # TarFile remembers every header it saw, and a hostile header is large.
+                # TarFile keeps every header it has read, and hostile headers are large.
                 archive.members = []  # pyright: ignore[reportAttributeAccessIssue]
                 archive.pax_headers = {}
                 stream.header_begins()
@@ -48,8 +48,8 @@ def _chunks(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes
 class _Stream:
     """The unzipped bytes as TarFile reads them: forward only, each one accounted for, headers of bounded size.
 
-    TarFile takes the sizes in headers at their word: a long name of 8 GiB would be read into memory, and a negative
-    size would make it read the same place for ever.
+    TarFile trusts the sizes in headers: it would read a long name of 8 GiB into memory, and with a negative size read
+    the same place for ever.
     """
 
     def __init__(self, unzipped: gzip.GzipFile, unpacker: Unpacker) -> None:
@@ -59,11 +59,11 @@ class _Stream:
         self._header_end: int | None = _HEADER_BYTES
 
     def header_begins(self) -> None:
-        """From here on TarFile reads the padding of a file, and the next header."""
+        """Bound the reads that follow: TarFile reads the padding of a file, and the next header."""
         self._header_end = self._position + _HEADER_BYTES
 
     def header_ends(self) -> None:
-        """From here on what is read is a file's content."""
+        """Count the reads that follow as a file's content."""
         self._header_end = None
 
     def tell(self) -> int:
@@ -87,7 +87,7 @@ class _Stream:
         return data
 
     def drain(self) -> None:
-        """Reads on to the end, where gzip checks its checksum. TarFile takes a bad header for the end."""
+        """Read to the end, where gzip verifies its checksum: TarFile takes a bad header for the end."""
         self.header_ends()
         while data := self.read(CHUNK):
             if data.strip(b"\0"):

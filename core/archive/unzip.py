@@ -1,4 +1,4 @@
-"""Unpacking a .mar: a zip of plain files, stored or deflated. Anything cleverer is refused."""
+"""Unpacks a .mar: a zip of plain files, stored or deflated. Every other feature of the format is refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PLAIN = (0, stat.S_IFREG, stat.S_IFDIR)
 
 
 def unzip(file: IO[bytes], unpacker: Unpacker) -> None:
-    """Unpacks the zip `file`. Raises InvalidArchive, or what zipfile and zlib raise on broken data."""
+    """Unpack the zip `file`. Raises InvalidArchive, or what zipfile and zlib raise on broken data."""
     _bound_directory(file, unpacker.limits.entries)
     with zipfile.ZipFile(file) as archive:
         infos = archive.infolist()
@@ -44,7 +44,7 @@ def unzip(file: IO[bytes], unpacker: Unpacker) -> None:
 
 
 def _bound_directory(file: IO[bytes], entries: int) -> None:
-    # zipfile makes an object of half a kilobyte of each entry before anybody can count them: so they are counted here.
+    # The entries are counted here, because zipfile makes an object of half a kilobyte of each before it returns.
     size = file.seek(0, 2)
     start = max(0, size - _END_SIZE - _MAX_COMMENT - _END_64_SIZES)
     file.seek(start)
@@ -69,7 +69,7 @@ def _bound_directory(file: IO[bytes], entries: int) -> None:
 
 
 def _check(info: zipfile.ZipInfo, depth: int) -> None:
-    # The raw name too: zipfile cuts it at a NUL, and newer versions replace it by a name from an extra field.
+    # zipfile cuts the raw name at a NUL, and newer versions replace it by a name from an extra field: both are checked.
     safe_parts(info.orig_filename, depth)
     safe_parts(info.filename, depth)
     kind = stat.S_IFMT(info.external_attr >> 16)
@@ -77,7 +77,7 @@ def _check(info: zipfile.ZipInfo, depth: int) -> None:
         raise InvalidArchive(f"entry {info.filename!r} is a link or a device")
     if info.flag_bits & _ENCRYPTED:
         raise InvalidArchive(f"entry {info.filename!r} is encrypted")
-    # The others are unpacked by the standard library without a bound on what one read may become.
+    # The standard library decompresses the other methods without a bound on what one read may become.
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise InvalidArchive(f"entry {info.filename!r} is neither stored nor deflated")
 

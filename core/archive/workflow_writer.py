@@ -1,4 +1,4 @@
-"""pack_workflow(): makes a workflow archive with the layout of torch-workflow-archiver, entries in a fixed order."""
+"""pack_workflow(): writes a workflow archive with the layout of torch-workflow-archiver, entries in a fixed order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..version import __version__
-from .atomic_write import replacing
+from .atomic_write import atomic_write
 from .writer import PackError
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-.]*")
 
 @dataclass(frozen=True, slots=True)
 class WorkflowRecipe:
-    """What goes into a workflow archive; paths are relative to the working directory, `extra_files` are plain files."""
+    """The contents of a workflow archive. Paths are relative to the working directory; `extra_files` are plain files.
+    """
 
     workflow_name: str
     spec_file: str
@@ -32,7 +33,7 @@ class WorkflowRecipe:
 
 
 def pack_workflow(recipe: WorkflowRecipe, export_path: Path, *, force: bool = False) -> Path:
-    """Writes NAME.war into the folder `export_path` and returns its path.
+    """Write NAME.war into the folder `export_path` and return its path.
 
     Raises PackError for a bad name, a missing file or folder, or an existing output without `force`; OSError.
     """
@@ -46,7 +47,10 @@ def pack_workflow(recipe: WorkflowRecipe, export_path: Path, *, force: bool = Fa
             raise PackError(f"{target} already exists; use --force or -f to overwrite it")
         log.warning("Overwriting %s", target)
     files = dict(_files(recipe))
-    with replacing(target, force=force) as temporary, zipfile.ZipFile(temporary, "x", zipfile.ZIP_DEFLATED) as archive:
+    with (
+        atomic_write(target, force=force) as temporary,
+        zipfile.ZipFile(temporary, "x", zipfile.ZIP_DEFLATED) as archive,
+    ):
         for name, source in files.items():
             archive.write(source, name)
         archive.writestr(WORKFLOW_MANIFEST_PATH, _manifest(recipe))

@@ -1,6 +1,6 @@
-"""pack(): makes a model archive with the layout of torch-model-archiver 0.12, entries in a fixed order.
+"""pack(): writes a model archive with the layout of torch-model-archiver 0.12, entries in a fixed order.
 
-What is written appears under its final name complete, or not at all. Standard library only.
+The archive appears under its final name complete, or not at all. Standard library only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Literal, cast
 
 from ..model_name import why_not
 from ..version import __version__
-from .atomic_write import replacing
+from .atomic_write import atomic_write
 from .manifest import MANIFEST_PATH, Manifest
 
 log = logging.getLogger(__name__)
@@ -47,12 +47,12 @@ _WILDCARD = re.compile(r"[*?\[]")
 
 
 class PackError(Exception):
-    """The archive can't be made; the text is one line that names the flag's value and the cause."""
+    """An archive that can't be made; the text is one line that names the flag's value and the cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What goes into an archive. Paths are relative to the working directory.
+    """The contents of an archive. Paths are relative to the working directory.
 
     `handler` is a built-in name, a .py file, or `file:function`, with the file's suffix or without. `extra_files` are
     files, folders (their contents go to the archive's root) and wildcards.
@@ -70,7 +70,7 @@ class Recipe:
 
 
 def pack(recipe: Recipe, export_path: Path, *, archive_format: ArchiveFormat = "default", force: bool = False) -> Path:
-    """Writes the archive into the folder `export_path`, which is made if missing, and returns its path.
+    """Write the archive into the folder `export_path`, which is made if missing, and return its path.
 
     Raises PackError for a bad name or version, a missing file, or an existing output without `force`; OSError.
     """
@@ -86,7 +86,7 @@ def pack(recipe: Recipe, export_path: Path, *, archive_format: ArchiveFormat = "
     if not export_path.exists():
         export_path.mkdir(parents=True)
         log.warning("Created the export path %s", export_path)
-    with replacing(target, force=force) as temporary:
+    with atomic_write(target, force=force) as temporary:
         if archive_format == "no-archive":
             _write_folder(temporary, files, manifest)
         elif archive_format == "tgz":
@@ -130,7 +130,7 @@ def _manifest(recipe: Recipe, handler: str) -> Manifest:
 
 
 def _collect(recipe: Recipe) -> tuple[str, list[tuple[str, Path]]]:
-    """The manifest's handler, and what the archive holds: (name in the archive, file), sorted by name."""
+    """Return the manifest's handler, and what the archive holds: (name in the archive, file), sorted by name."""
     files: dict[str, Path] = {}
     for extra in recipe.extra_files:
         for name, path in _expand(extra.strip()):
@@ -153,7 +153,7 @@ def _add(files: dict[str, Path], name: str, path: Path) -> None:
 
 
 def _handler(recipe: Recipe) -> tuple[str, str | None]:
-    """The manifest's value, and the file to copy, None for a built-in one."""
+    """Return the manifest's value, and the file to copy, None for a built-in handler."""
     if recipe.handler in BUILT_IN_HANDLERS:
         return recipe.handler, None
     suffix = ".so" if recipe.runtime == "LSP" else ".py"
@@ -163,7 +163,7 @@ def _handler(recipe: Recipe) -> tuple[str, str | None]:
     stem = file.removesuffix(suffix)
     if not Path(stem).name:
         raise PackError(f"The handler {recipe.handler!r} names no file")
-    # Upstream's archiver fails on "file.py:function", so "file:function" is the form that every server knows.
+    # torch-model-archiver fails on "file.py:function"; "file:function" is the form that every server knows.
     value = f"{Path(stem).name}:{function}" if colon else Path(file).name
     return value, stem + suffix
 
@@ -188,7 +188,7 @@ def _expand(extra: str) -> Iterator[tuple[str, Path]]:
 
 
 def _walk(folder: Path, prefix: str = "", above: tuple[Path, ...] = ()) -> Iterator[tuple[str, Path]]:
-    """The files below `folder`, through links, but not round a circle of them."""
+    """Yield the files below `folder`, also through links, but not round a circle of them."""
     here = folder.resolve()
     if here in above:
         return

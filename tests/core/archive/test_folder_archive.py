@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from torchserve.core.archive.folder_archive import draft
+from torchserve.core.archive.folder_archive import folder_archive
 from torchserve.core.archive.handler_source import HandlerSource, find_handler
 from torchserve.core.archive.reader import open_archive
 from torchserve.core.errors import InvalidArchive
@@ -25,7 +25,7 @@ def lay_out(folder: Path, **files: str) -> Path:
 
 
 def opened(tmp_path: Path, source: Path, **options):
-    made = draft(source, tmp_path / "into", **options)
+    made = folder_archive(source, tmp_path / "into", **options)
     return made, open_archive(made.folder, tmp_path / "scratch")
 
 
@@ -76,9 +76,9 @@ def test_the_yaml_wins_over_the_defaults(tmp_path: Path) -> None:
 
 def test_twice_is_anew(tmp_path: Path) -> None:
     folder = lay_out(tmp_path / "cats", handler__py=FUNCTION)
-    draft(folder, tmp_path / "into")
+    folder_archive(folder, tmp_path / "into")
     (folder / "later.txt").write_text("x")
-    assert (draft(folder, tmp_path / "into").folder / "later.txt").read_text() == "x"
+    assert (folder_archive(folder, tmp_path / "into").folder / "later.txt").read_text() == "x"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_twice_is_anew(tmp_path: Path) -> None:
 def test_what_can_not_be_found_out_is_asked_for(tmp_path: Path, files: dict[str, str], name: str, text: str) -> None:
     folder = lay_out(tmp_path / "cats", **files)
     with pytest.raises(InvalidArchive, match=text):
-        draft(folder / name, tmp_path / "into")
+        folder_archive(folder / name, tmp_path / "into")
 
 
 @pytest.mark.parametrize(

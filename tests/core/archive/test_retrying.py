@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from torchserve.core.archive.download_progress import Received, Receiving
+from torchserve.core.archive.download_progress import CountedFile, DownloadProgress
 from torchserve.core.archive.limits import DownloadLimits
 from torchserve.core.archive.retrying import MayPass, asked_pause, try_again
 from torchserve.core.errors import DownloadFailed
@@ -103,12 +103,12 @@ def test_a_server_that_is_not_up_yet(store: Path, caplog: pytest.LogCaptureFixtu
 
 
 def test_what_was_received_before_is_not_counted(server: Server, store: Path) -> None:
-    received = Received("u")
-    out = Receiving(io.BytesIO(), received)
+    progress = DownloadProgress("u")
+    out = CountedFile(io.BytesIO(), progress)
     out.expect(10)
     out.write(b"half")
     out.begin_again()
-    assert (received.count, received.total) == (0, None)
+    assert (progress.count, progress.total) == (0, None)
 
 
 @pytest.mark.parametrize(
@@ -173,5 +173,5 @@ def failing(error: Exception) -> tuple[Callable[[float], None], list[float]]:
     return attempt, left
 
 
-def receiving() -> Receiving:
-    return Receiving(io.BytesIO(), Received("u"))
+def receiving() -> CountedFile:
+    return CountedFile(io.BytesIO(), DownloadProgress("u"))
