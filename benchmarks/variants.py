@@ -26,7 +26,7 @@ def bare() -> None:
     """Remove the counting. What the worker measures about its handler is still sent to the front."""
     MetricStore.request = _nothing
     LogWriter.access = _nothing
-    for name in ("requested", "answered", "batch_answered", "samples"):
+    for name in ("requested", "succeeded", "batch_finished", "samples"):
         setattr(ModelMetrics, name, _nothing)
 
 

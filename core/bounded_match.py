@@ -1,7 +1,7 @@
-"""Matching regular expressions of the configuration with a bound on what that costs.
+"""Matches regular expressions of the configuration within a bound on their cost.
 
-Python's `re` backtracks: an ambiguous pattern, as `(a+)+b`, takes time exponential in the text, and holds the lock of
-the interpreter all the while, so that no thread of this process could end it. The patterns are those of Java, which
+Python's `re` backtracks: an ambiguous pattern, such as `(a+)+b`, takes time exponential in the text, and holds the
+interpreter's lock meanwhile, so that no thread of this process could end the match. The patterns are Java's, which
 users bring along from TorchServe; an engine of linear time would refuse some of them (lookaheads, back references). So
 the match runs in a process of its own, which the kernel ends after SECONDS of processor time.
 """
@@ -30,15 +30,15 @@ print(json.dumps(sorted(matched)))
 
 
 class TooCostly(ValueError):
-    """A pattern that takes longer than SECONDS; the text names it."""
+    """A pattern that takes longer than SECONDS to match; the text names it."""
 
 
 def matching(
     patterns: Sequence[str], texts: Collection[str], *, any_case: bool = False, seconds: float = SECONDS
 ) -> list[str]:
-    """Return those of `texts` that one of `patterns` matches in full; blocks for the start of a process, about 20 ms.
+    """Return those of `texts` that one of `patterns` matches in full.
 
-    Raises TooCostly; OSError if no process can be had.
+    Blocks while a process is started, about 20 ms. Raises TooCostly, and OSError if no process can be started.
     """
     listed = list(texts)
     if not patterns or not listed:

@@ -1,9 +1,9 @@
-"""YAML, whoever wrote it: safe tags only, and a bound on every cost.
+"""load_yaml(): parses YAML from anybody, with safe tags only and a bound on every cost.
 
-Aliases are measured written out in full before anything is built, so that a small file can't become a large object.
-Numbers have at most 64 bits: PyYAML reads base 60 ("1:30:00") in quadratic time, also in a quoted value with the tag
-`!!int`; and the hash of an integer is its remainder by 2^61 - 1, so that keys of any size could all collide (1 MB of
-such keys took 9.8 s, and is refused after 0.4 s).
+Aliases are measured as if written out in full before anything is built, so that a small file can't become a large
+object. Numbers have at most 64 bits: PyYAML reads base 60 ("1:30:00") in quadratic time, also in a quoted value with
+the tag `!!int`; and the hash of an integer is its remainder by 2^61 - 1, so that keys of any size could all collide (1
+MB of such keys took 9.8 s, and is refused after 0.4 s).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import yaml
 
-# What is raised for YAML that can't be used: PyYAML's constructors let out more than YAMLError on bad scalars, as on
+# The errors of YAML that can't be used: PyYAML's constructors raise more than YAMLError on bad scalars, as on
 # "!!int ''", "!!bool maybe" and "!!timestamp x".
 YAML_ERRORS = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
@@ -24,12 +24,14 @@ _BASE_60 = 12  # parts: more than 64 bits
 
 
 class YamlRefused(ValueError):
-    """YAML that costs more than its limits allow."""
+    """A YAML text that costs more than its limits allow."""
 
 
 @dataclass(frozen=True, slots=True)
 class YamlLimits:
-    """`size` in bytes; `expanded` in characters, with each alias written out; `plain` is of one unquoted value."""
+    """The limits of a YAML text: its `size` in bytes, `expanded` in characters with each alias written out, and
+    `plain`, the characters of one unquoted value.
+    """
 
     size: int = 1 << 20
     depth: int = 50
@@ -41,7 +43,7 @@ _LIMITS = YamlLimits()
 
 
 def load_yaml(data: bytes, limits: YamlLimits = _LIMITS) -> Any:
-    """Return what the one document of `data` holds, None for an empty one. Raises YAML_ERRORS."""
+    """Return the value of the one document in `data`, None for an empty one. Raises YAML_ERRORS."""
     if len(data) > limits.size:
         raise YamlRefused(f"the YAML is larger than {limits.size} bytes")
     _measure(data, limits)
@@ -89,7 +91,7 @@ def _measure(data: bytes, limits: YamlLimits) -> None:
                 anchors[anchor] = total - before
         elif isinstance(event, yaml.ScalarEvent):
             text = cast("str", event.value)
-            # A plain scalar is matched with the patterns of numbers and dates.
+            # Only plain scalars are bounded: they are matched against the patterns of numbers and dates.
             if not event.style and len(text) > limits.plain:
                 raise YamlRefused(f"an unquoted YAML value is longer than {limits.plain} characters")
             total += 1 + len(text)

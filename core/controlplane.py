@@ -1,4 +1,4 @@
-"""ControlPlane: registering, scaling, describing and removing models. What management's front doors call."""
+"""ControlPlane: registers, scales, describes and removes models, for the front doors of management."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What management answers; not `done` means that the work goes on after the answer."""
+    """The answer of a management call. Unless `done`, the work goes on after the answer."""
 
     message: str
     done: bool = True
@@ -37,9 +37,10 @@ async def _nothing() -> None:
 
 
 class ControlPlane:
-    """All methods raise ServeErrors. `begin_drain` makes the server unhealthy for good.
+    """The management of models. All its methods raise ServeErrors.
 
-    `changed` is awaited after each change that succeeded, before it is answered.
+    `changed` is awaited after each change that succeeded, before the call returns. After `begin_drain` the server is
+    unhealthy for good.
     """
 
     def __init__(
@@ -57,27 +58,27 @@ class ControlPlane:
         self._changed = changed
         self._registration = Registration(settings, registry, metrics, gpu_allocator, work)
         self._left_out = LeftOut()
-        self._on_trial: set[Model] = set()  # registered, and removed again if their workers don't come up
+        self._on_trial: set[Model] = set()  # to be removed again if their workers don't come up
         self._background: set[asyncio.Task[None]] = set()
         self._unbreakable: set[asyncio.Task[None]] = set()
-        self._leaving: dict[Model, asyncio.Task[None]] = {}  # those that are being removed
+        self._leaving: dict[Model, asyncio.Task[None]] = {}  # the models that are being removed
         self._draining = False
         self._closed = False
 
     # ---- health
 
     def healthy(self) -> bool:
-        """Whether no model's default version has lost its workers for good, and no drain has begun."""
+        """Return whether every model's default version has workers that serve or may come back, and no drain has begun."""
         return not self._draining and not any(model.failed for model in self._registry.defaults())
 
     def missing(self) -> list[str]:
-        """Why the server should get no traffic yet, or no more; empty when it should."""
+        """Return the reasons why the server should get no traffic yet, or no more; empty if it should."""
         lacking = [model.lacking for model in self._registry if model.at_startup and model.lacking]
         lacking += self._left_out
         return ["The server is stopping.", *lacking] if self._draining else lacking
 
     def ready(self, name: str) -> bool:
-        """Whether the default version of a model has its workers, and at least one. Raises ModelNotFound."""
+        """Return whether the default version of a model has its workers, and at least one. Raises ModelNotFound."""
         try:
             model = self._registry.get(name)
         except ModelNotFound as error:
@@ -85,7 +86,7 @@ class ControlPlane:
         return model.unloaded or (model.pool.ready > 0 and not model.lacking)
 
     def version_of(self, name: str, version: str | None = None) -> str:
-        """The version asked for, or the default one. Raises ModelNotFound, VersionNotFound."""
+        """Return the version asked for, or the default one. Raises ModelNotFound, VersionNotFound."""
         return self._registry.get(name, version).version
 
     def model_names(self) -> list[str]:
@@ -95,7 +96,7 @@ class ControlPlane:
         self._draining = True
 
     async def close(self, grace: float, *, keep_downloads: bool = False) -> None:
-        """Serve what has been accepted for at most `grace` seconds, end all workers, remove what was unpacked."""
+        """Serve the accepted requests for at most `grace` seconds, end all workers, and remove what was unpacked."""
         self._closed = True
         for task in list(self._background):
             task.cancel()
@@ -105,7 +106,7 @@ class ControlPlane:
     # ---- registration
 
     async def register(self, request: RegisterRequest) -> Outcome:
-        """Register a model version; waits for its workers if `synchronous`. Nothing stays behind on failure."""
+        """Register a model version; if `synchronous`, wait for its workers. Nothing is left behind on failure."""
         model = await self._registration.admit(request)
         if self._closed:
             await self._dispose(model, 0.0)
@@ -117,15 +118,15 @@ class ControlPlane:
             await self._changed()
             return Outcome(f"{label}. Use scale workers API to add workers for the model.")
         if not request.synchronous:
-            self._in_background(self._start_and_tell(model))
+            self._in_background(self._then_report(self._start(model), also_failed=True))
             return Outcome("Processing worker updates...", done=False)
-        await self._start_or_remove(model)
+        await self._then_report(self._start(model, or_remove=True))
         return Outcome(label)
 
     async def load_at_startup(self, url: str, name: str | None, workers: int) -> Model:
-        """Register a model and begin to start its workers; those that fail are tried again with back-off.
+        """Register a model and begin to start its workers; failed starts are retried with back-off.
 
-        Raises ServeError when the archive can't be had or used.
+        Raises ServeError if the archive can't be fetched or used.
         """
         request = RegisterRequest(url=url, model_name=name, initial_workers=workers)
         model = await self._registration.admit(request, at_startup=True)
@@ -133,11 +134,13 @@ class ControlPlane:
         return model
 
     def leave_out(self, url: str, error: Exception) -> None:
-        """The server starts without this archive, and is not ready until a model is registered from it."""
+        """Record that an archive could not be loaded at start: the server is not ready until a model is registered from
+        it.
+        """
         self._left_out.add(url, error)
 
     def settle_defaults(self, models: Iterable[Model]) -> None:
-        """Of versions loaded together, the configured one is the default, else the one that was named first."""
+        """Set the default version of each model among `models`: the configured one, else the one that was named first."""
         chosen: dict[str, Model] = {}
         for model in models:
             configured = self._settings.models and self._settings.models.find(model.name, model.version).default
@@ -147,7 +150,7 @@ class ControlPlane:
             self._registry.set_default(model.name, model.version)
 
     async def restore(self, models: SavedModels) -> None:
-        """Bring back what a snapshot holds; what is registered already stays as it is. Raises InvalidConfig."""
+        """Register the models of a snapshot, except for those that are registered already. Raises InvalidConfig."""
         await asyncio.gather(*(self._restore(models, name) for name in dict.fromkeys(model.name for model in models)))
 
     async def _restore(self, models: SavedModels, name: str) -> None:
@@ -176,7 +179,7 @@ class ControlPlane:
         self._begin(model)
 
     def saved(self) -> SavedModels:
-        """What a restart needs to bring the models back as they are. Those whose workers never came up are left out."""
+        """Return what a restart needs to restore the models. A model whose workers are on trial is left out."""
         defaults = {(model.name, model.version) for model in self._registry.defaults()}
         return SavedModels(
             model.saved(default=(model.name, model.version) in defaults)
@@ -189,34 +192,33 @@ class ControlPlane:
         log.info("Model %s version %s from %s: starting %d workers", model.name, model.version, model.url, count)
         self._in_background(self._start(model))
 
-    async def _start(self, model: Model) -> None:
-        await self._scale(model, model.options.min_workers, model.options.max_workers)
+    async def _start(self, model: Model, *, or_remove: bool = False) -> None:
+        """Start the workers that the options ask for. With `or_remove`, remove the model if one doesn't come up.
 
-    async def _start_and_tell(self, model: Model) -> None:
-        """For a registration that nobody waits for: workers that fail are tried again with back-off."""
+        Raises WorkersFailed; unless the model is removed, what could not be started is tried again with back-off.
+        """
+        if or_remove:
+            self._on_trial.add(model)
         try:
-            await self._start(model)
-        finally:
-            await self._changed()
-
-    async def _start_or_remove(self, model: Model) -> None:
-        self._on_trial.add(model)
-        try:
-            await self._start(model)
+            await self._scale(model, model.options.min_workers, model.options.max_workers)
         except BaseException:
-            self._registry.discard(model)
-            await self._dispose(model, 0.0)
+            if or_remove:
+                self._registry.discard(model)
+                await self._dispose(model, 0.0)
             raise
         finally:
             self._on_trial.discard(model)
-        await self._changed()
 
     # ---- the life of a registered model
 
     async def scale(
         self, name: str, version: str | None, *, minimum: int = 1, maximum: int | None = None, synchronous: bool = False
     ) -> Outcome:
-        """Bring the number of workers into minimum…maximum; maximum defaults to minimum."""
+        """Bring the number of workers into minimum…maximum; `maximum` defaults to `minimum`.
+
+        Unless `synchronous`, return before the workers have started. Raises ModelNotFound, VersionNotFound,
+        WorkersFailed, BadRequest.
+        """
         model = self._registry.get(name, version)
         if minimum < 0:
             raise WorkersFailed(
@@ -228,14 +230,11 @@ class ControlPlane:
         if maximum < minimum:
             raise BadRequest("max_worker cannot be less than min_worker.")
         if not synchronous:
-            self._in_background(self._scale_and_tell(model, minimum, maximum))
+            self._in_background(self._then_report(self._scale(model, minimum, maximum)))
             return Outcome("Processing worker updates...", done=False)
-        await self._whole(self._scale_and_tell(model, minimum, maximum))
+        await self._whole(self._then_report(self._scale(model, minimum, maximum)))
         suffix = f", version: {version}" if version else ""
         return Outcome(f"Workers scaled to {len(model.pool.slots)} for model: {name}{suffix}")
-
-    async def _scale_and_tell(self, model: Model, minimum: int, maximum: int) -> None:
-        await self._then_tell(self._scale(model, minimum, maximum))
 
     async def _scale(self, model: Model, minimum: int, maximum: int) -> None:
         try:
@@ -245,19 +244,25 @@ class ControlPlane:
             raise WorkersFailed(f"{text} {error}", out_of_memory=error.out_of_memory, brief=text) from error
 
     async def unregister(self, name: str, version: str | None) -> Outcome:
-        """Remove a version. What it has accepted is served first, within unregister_model_timeout."""
+        """Remove a version, after serving what it has accepted, within unregister_model_timeout."""
         model = self._registry.remove(name, version)
-        await self._whole(self._then_tell(self._removal(model, self._settings.unregister_model_timeout)))
+        await self._whole(self._then_report(self._removal(model, self._settings.unregister_model_timeout)))
         return Outcome(f'Model "{name}" unregistered')
 
-    async def _then_tell(self, work: Awaitable[None]) -> None:
-        await work
+    async def _then_report(self, work: Awaitable[None], *, also_failed: bool = False) -> None:
+        """Do `work`, then call `changed`. With `also_failed`, call it even if `work` raises."""
+        try:
+            await work
+        except BaseException:
+            if also_failed:
+                await self._changed()
+            raise
         await self._changed()
 
     async def renew(self, name: str, grace: float) -> None:
         """Replace the workers of the default version by new ones, which load its files as they are now.
 
-        A batch that still runs may take `grace` seconds. Raises WorkersFailed when one does not load.
+        A running batch may take `grace` seconds. Raises WorkersFailed if a worker does not load.
         """
         await self._registry.get(name).pool.renew(grace)
 
@@ -267,8 +272,10 @@ class ControlPlane:
         return Outcome(f'Default version successfully updated for model "{name}" to "{version}"')
 
     async def _dispose(self, model: Model, grace: float, *, keep_download: bool = False) -> None:
-        """Remove a model with its workers and files, and return when all of it is gone. One that is being removed is
-        given `grace` seconds at most from now on. A caller that is cancelled only stops waiting.
+        """Remove a model with its workers and files, and return when all of it is gone.
+
+        A removal that is under way already is given at most `grace` seconds from now on. If this call is cancelled, the
+        removal still goes on.
         """
         hasten = model in self._leaving
         removal = self._removal(model, grace, keep_download=keep_download)
@@ -277,7 +284,7 @@ class ControlPlane:
         await asyncio.shield(removal)
 
     def _removal(self, model: Model, grace: float, *, keep_download: bool = False) -> asyncio.Task[None]:
-        """The task that removes `model`: begun now, or before."""
+        """Return the task that removes `model`, started now unless it is running already."""
         removal = self._leaving.get(model)
         if removal is None:
             removal = asyncio.create_task(self._remove(model, grace, keep_download=keep_download))
@@ -296,7 +303,9 @@ class ControlPlane:
     # ---- what there is
 
     async def describe(self, name: str, version: str | None, *, customized: bool = False) -> list[dict[str, Any]]:
-        """One entry per version asked for: the default one, a named one, or `all`."""
+        """Return one entry per version: of the default one, a named one, or `all`. Raises ModelNotFound,
+        VersionNotFound.
+        """
         try:
             models = self._registry.versions(name) if version == "all" else [self._registry.get(name, version)]
         except ModelNotFound as error:
@@ -307,7 +316,7 @@ class ControlPlane:
         return entries
 
     def list_models(self, limit: int, offset: int) -> dict[str, Any]:
-        """A page of the default versions, by name; nextPageToken is there when more follow."""
+        """Return a page of the default versions, by name; it has nextPageToken if more follow."""
         models = self._registry.defaults()
         end = offset + limit
         page: dict[str, Any] = {"nextPageToken": str(end)} if end < len(models) else {}
@@ -315,7 +324,7 @@ class ControlPlane:
         return page
 
     def downloads(self) -> dict[str, Any]:
-        """What is downloaded now, for a registration or at the start; totalBytes is None while it is not known."""
+        """Return the downloads that are under way, for registrations or at start; totalBytes is None while unknown."""
         return {
             "downloads": [
                 {"url": each.url, "receivedBytes": each.count, "totalBytes": each.total}
@@ -324,22 +333,22 @@ class ControlPlane:
         }
 
     async def _whole(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do all of `work`, even if the client that it is done for leaves in the middle."""
-        await asyncio.shield(_kept(self._unbreakable, asyncio.create_task(work)))
+        """Complete `work` even if this call is cancelled because its client has gone."""
+        await asyncio.shield(_hold(self._unbreakable, asyncio.create_task(work)))
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        _kept(self._background, asyncio.create_task(_logged(work)))
+        _hold(self._background, asyncio.create_task(_log_failure(work)))
 
 
-def _kept(tasks: set[asyncio.Task[None]], task: asyncio.Task[None]) -> asyncio.Task[None]:
-    """Keep a task until it is done: the event loop itself may forget it."""
+def _hold(tasks: set[asyncio.Task[None]], task: asyncio.Task[None]) -> asyncio.Task[None]:
+    """Keep a reference to a task until it is done; the event loop itself keeps only a weak one."""
     tasks.add(task)
     task.add_done_callback(tasks.discard)
     return task
 
 
-async def _logged(work: Coroutine[Any, Any, None]) -> None:
-    """For work that nobody waits for: its failure is for the log."""
+async def _log_failure(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work`, which no caller waits for, and log its failure."""
     try:
         await work
     except WorkersFailed as error:

@@ -1,4 +1,4 @@
-"""DataPlane: a prediction's way from a front door to the scheduler of the model version that it names."""
+"""DataPlane: takes predictions from the front doors to the scheduler of the model version that each names."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from .workers.back_pressure import Holds
 
 
 class Ticket:
-    """A request on its way. Its front door reports its end by exactly one of `answered`, `failed` and `cancel`."""
+    """A request that has been submitted. Its front door must report its end by one of `succeeded`, `failed`, `cancel`."""
 
     __slots__ = ("_job", "_model", "_named", "_pending", "_size")
 
-    def __init__(self, model: Model, job: Job, pending: Pending, size: int, *, named: bool) -> None:
+    def __init__(self, model: Model, job: Job, pending: PendingBytes, size: int, *, named: bool) -> None:
         self._model = model
         self._job = job
         self._named = named
         self._pending = pending
         self._size = size
 
-    def answered(self, seconds: float) -> None:
-        """It succeeded, `seconds` after its head was read."""
+    def succeeded(self, seconds: float) -> None:
+        """Record that the request succeeded, `seconds` after its head was read."""
         self._pending.held -= self._size
         job = self._job
         queued = 0.0 if job.started is None else job.started - job.arrived
-        self._model.metrics.answered(seconds, queued, named=self._named)
+        self._model.metrics.succeeded(seconds, queued, named=self._named)
 
     def scheduled(self) -> Scheduled | None:
-        """When it ran, where, and in what company; None if it didn't."""
+        """Return when and where the request ran and in which batch, None if it has not run."""
         job = self._job
         batch, started = job.batch, job.started
         if batch is None or started is None:
@@ -49,30 +49,32 @@ class Ticket:
         )
 
     def hold(self) -> float:
-        """Have its worker wait, as its client has too much to take. Return for how many seconds more it may."""
+        """Have the worker wait because the client reads slowly. Return for how many more seconds it may wait."""
         batch = self._job.batch
         return batch.runner.hold(self._job) if batch is not None and isinstance(batch.runner, Holds) else math.inf
 
     def release(self) -> None:
-        """Have its worker wait no more."""
+        """Let the worker go on after `hold`."""
         batch = self._job.batch
         if batch is not None and isinstance(batch.runner, Holds):
             batch.runner.release(self._job)
 
     def failed(self, error: BaseException) -> None:
-        """An error was the answer."""
+        """Record that the request failed with `error`."""
         self._pending.held -= self._size
         self._model.metrics.failed(error)
 
     def cancel(self) -> None:
-        """The client has gone: drop it if it still waits; if it runs, its result goes nowhere."""
+        """Record that the client has gone, and cancel the job: a queued one is dropped, a running one's result is
+        discarded.
+        """
         self._pending.held -= self._size
         self._model.metrics.cancelled(running=self._job.started is not None)
         self._model.scheduler.cancel(self._job)
 
 
-class Pending:
-    """Bytes of the bodies of all requests that have no answer yet, those included that are still arriving."""
+class PendingBytes:
+    """A count of the bytes in the bodies of all unanswered requests, those still arriving included."""
 
     __slots__ = ("held", "most")
 
@@ -81,24 +83,24 @@ class Pending:
         self.most = most
 
     def hold(self, size: int, own: int = 0) -> None:
-        """Count `size` bytes more of a request of which `own` bytes are counted. Raises ServerFull."""
+        """Count `size` more bytes of a request, `own` of whose bytes are counted already. Raises ServerFull."""
         others = self.held - own
-        # One request by itself is bounded by max_request_size.
+        # A request is never refused for its own bytes alone, which max_request_size bounds.
         if others and self.held + size > self.most:
             raise ServerFull(
                 f"The server holds {others} bytes of requests and this one has {own + size}, which is more than"
                 f" {self.most} (max_pending_bytes). Send it again later.",
-                retry_after=1.0,  # any answer, of any model, makes room
+                retry_after=1.0,  # each answer, of any model, makes room
             )
         self.held += size
 
 
 class Arrival:
-    """A context within which a request has its head here and its body on the way; `grow` counts what has come."""
+    """A context in which the body of a request arrives after its head. `grow` counts the bytes that have come."""
 
     __slots__ = ("_model", "_named", "_own", "_pending")
 
-    def __init__(self, pending: Pending, model: Model | None, *, named: bool) -> None:
+    def __init__(self, pending: PendingBytes, model: Model | None, *, named: bool) -> None:
         self._pending = pending
         self._model = model
         self._named = named
@@ -110,7 +112,7 @@ class Arrival:
         return self
 
     def grow(self, size: int) -> None:
-        """Count `size` bytes more that are held for it. Raises ServerFull."""
+        """Count `size` more bytes that are held for this request. Raises ServerFull."""
         try:
             self._pending.hold(size, self._own)
         except ServerFull as error:
@@ -127,27 +129,32 @@ class Arrival:
 
 
 class DataPlane:
-    """All a front door needs for predictions. Every call is synchronous and cheap."""
+    """The interface through which front doors make predictions. Every call is synchronous and cheap."""
 
     def __init__(self, registry: Registry, max_pending: int) -> None:
         """`max_pending` is in bytes."""
         self._registry = registry
-        self._pending = Pending(max_pending)
+        self._pending = PendingBytes(max_pending)
 
     def startup_model(self) -> str | None:
-        """The only model that was loaded at start, for requests that name none; None if there isn't just one."""
+        """Return the only model that was loaded at start, for requests that name none; None unless there is exactly
+        one.
+        """
         names = {model.name for model in self._registry if model.at_startup}
         return names.pop() if len(names) == 1 else None
 
     def expect(self, model: str, version: str | None) -> Arrival:
-        """Receive a body that is still arriving within this context: the batcher of its model knows of it, and what has
-        come of it counts. Without a `model` it counts only. Raises ModelNotFound, VersionNotFound.
+        """Return a context in which to receive a body: its model's batcher knows of it, and its bytes are counted.
+
+        If `model` is empty, the bytes are only counted. Raises ModelNotFound, VersionNotFound.
         """
         found = self._registry.get(model, version) if model else None
         return Arrival(self._pending, found, named=version is not None)
 
     def room(self, model: str, version: str | None, size: int) -> memoryview | None:
-        """Where a body of that size that is still arriving is best received; None: wherever its reader likes."""
+        """Return the memory to receive a body of `size` bytes into, None if the reader may choose. Raises
+        ModelNotFound, VersionNotFound.
+        """
         return self._registry.get(model, version).room(size)
 
     def submit(self, model: str, version: str | None, payload: Payload, sink: Sink) -> Ticket:

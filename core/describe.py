@@ -1,4 +1,4 @@
-"""What `GET /models/{model}` shows of a model version: TorchServe's keys in TorchServe's order, and the last errors."""
+"""describe_model(): what `GET /models/{model}` shows of a version: TorchServe's keys in its order, and the last errors."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .workers.memory import resident
 from .workers.pool import Slot, SlotState
 
 _MESSAGE = 2000  # characters of an exception's text, or of a note, that are shown
-_LINES = 40  # of its traceback; the end tells most
+_LINES = 40  # the last lines of a traceback that are shown
 
 
 def describe_model(model: Model) -> dict[str, Any]:
-    """The entry of one version. Keys without a value are left out."""
+    """Return the entry of one version. Keys without a value are left out."""
     options, queued = model.options, model.scheduler.queued
     minimum, maximum = model.workers_wanted
     entry: dict[str, Any] = {
@@ -90,7 +90,7 @@ def _describe_worker(slot: Slot) -> dict[str, Any]:
 
 
 def _describe_failure(when: float, failure: Failure) -> dict[str, Any]:
-    """What the handler raised last, while it loaded or in a request."""
+    """Return the entry of the last exception that the handler raised, at load or in a request."""
     entry: dict[str, Any] = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(when)),
         "kind": failure.kind,
@@ -102,13 +102,13 @@ def _describe_failure(when: float, failure: Failure) -> dict[str, Any]:
 
 
 class _Metadata:
-    """Sink of a describe job."""
+    """The sink of a describe job: its answer, as a future."""
 
     def __init__(self) -> None:
         self.answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
     def chunk(self, item: object) -> None:
-        """A handler that streams has nothing to say to describe."""
+        """Ignore a chunk of a handler that streams."""
 
     def done(self, item: object) -> None:
         assert isinstance(item, Reply)
@@ -121,7 +121,11 @@ class _Metadata:
 
 
 async def describe_customized(model: Model) -> dict[str, Any]:
-    """The handler's own description, {} if it gives none: asked by one empty row with the header `describe`."""
+    """Return the handler's own description, {} if it gives none.
+
+    The handler is asked by a batch of one empty row with the header `describe`. Raises NoWorker, and what the job fails
+    with.
+    """
     sink = _Metadata()
     row = Payload(str(uuid.uuid4()), (), {"describe": "True"})
     try:

@@ -1,7 +1,8 @@
-"""Every error the server answers with, as one tree. No status codes: each front door owns its own table.
+"""The errors that the server answers with, as one tree. They have no status codes: each front door has a table of its
+own.
 
-An error says what happened, to which model, version and worker, why, and what to do about it. `kind` is what a front
-door without a finer entry goes by.
+A message says what happened, to which model, version and worker, why, and what to do about it. A front door that has no
+entry for a class falls back on `kind`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Kind = Literal["not_found", "invalid", "conflict", "denied", "too_large", "overl
 
 
 class ServeError(Exception):
-    """Base of the tree; `message` is what the client reads."""
+    """The base of the tree; `message` is the text for the client."""
 
     kind: ClassVar[Kind] = "broken"
 
@@ -46,14 +47,14 @@ class VersionNotFound(NotFound):
 
 
 class DefaultNotFound(VersionNotFound):
-    """The same of a version that is to become the default, in TorchServe's words for it."""
+    """A version that is not there and was to become the default, told in TorchServe's words."""
 
     def __init__(self, model: str, version: str) -> None:
         NotFound.__init__(self, f"Model version {version} does not exist for model {model}")
 
 
 class ArchiveNotFound(NotFound):
-    """The url of a registration names nothing that may be read."""
+    """A registration's url that names nothing which may be read."""
 
 
 class RouteNotFound(NotFound):
@@ -74,11 +75,11 @@ class InvalidArchive(Invalid):
 
 
 class PackagesFailed(Invalid):
-    """The Python packages of a model could not be installed; the text has all that pip said."""
+    """A failure to install a model's Python packages; the text has all of pip's output."""
 
 
 class DownloadFailed(Invalid):
-    """The archive's url was allowed and could not be fetched."""
+    """A failure to fetch an archive from a url that is allowed."""
 
 
 class InvalidConfig(Invalid):
@@ -95,7 +96,7 @@ class AlreadyRegistered(Conflict):
 
 
 class ArchiveExists(Conflict):
-    """A download would overwrite a file of the model store."""
+    """A download that would overwrite a file of the model store."""
 
 
 class DefaultVersionInUse(Conflict):
@@ -113,11 +114,11 @@ class MethodNotAllowed(Denied):
 
 
 class InvalidKey(Denied):
-    """The request has no key that opens what it asks for."""
+    """A request without a key for what it asks for."""
 
 
 class ForeignSite(Denied):
-    """A web page of another server may be behind the request; the text names the setting that would let it."""
+    """A request that another server's web page may have made; the text names the setting that would allow it."""
 
 
 class TooLarge(ServeError):
@@ -125,9 +126,9 @@ class TooLarge(ServeError):
 
 
 class Overloaded(ServeError):
-    """A refusal of what the server can't take on now.
+    """A refusal of a request that the server can't take on now.
 
-    `retry_after` is in how many seconds the same request may be taken, if the cause passes by itself, and else None.
+    `retry_after` is the seconds after which the same request may succeed, None if the cause does not pass by itself.
     """
 
     kind = "overloaded"
@@ -138,27 +139,27 @@ class Overloaded(ServeError):
 
 
 class QueueFull(Overloaded):
-    """The model's job queue is at `job_queue_size`."""
+    """A refusal because the model's job queue holds `job_queue_size` requests."""
 
 
 class ServerFull(QueueFull):
-    """The bodies of all requests that the server has taken on are at `max_pending_bytes`."""
+    """A refusal because the bodies of all accepted requests have reached `max_pending_bytes`."""
 
 
 class NoWorker(Overloaded):
-    """The model has no worker that serves, or could soon."""
+    """A refusal because the model has no worker that serves, or could soon."""
 
 
 class NoTicket(NoWorker):
-    """The model takes only what a worker is free for (useJobTicket), and none is."""
+    """A refusal because no worker is free, and the model keeps no queue (useJobTicket)."""
 
 
 class NotInTime(Overloaded):
-    """The answer would come after the request's deadline."""
+    """A refusal because the answer would come after the request's deadline."""
 
 
 class Draining(Overloaded):
-    """The server or the model version is shutting down and takes no new work."""
+    """A refusal because the server or the model version is shutting down."""
 
 
 class Expired(ServeError):
@@ -166,11 +167,11 @@ class Expired(ServeError):
 
 
 class SlowRequest(Expired):
-    """The client sent its body too slowly."""
+    """A request whose client sent its body too slowly."""
 
 
 class RequestExpired(Expired):
-    """The request waited in the queue for longer than its client, or clientTimeoutInMills, allows."""
+    """A request that waited in the queue for longer than its client, or clientTimeoutInMills, allows."""
 
 
 class Broken(ServeError):
@@ -178,7 +179,7 @@ class Broken(ServeError):
 
 
 class HandlerFailed(Broken):
-    """The handler raised or broke its contract. `status` is the HTTP status that the handler contract assigns."""
+    """A handler that raised or broke its contract. `status` is the HTTP status that this contract assigns."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -186,7 +187,7 @@ class HandlerFailed(Broken):
 
 
 class WorkerDied(Broken):
-    """The backend process ended, hung or broke the protocol while it ran this request's batch."""
+    """A backend process that ended, hung or broke the protocol while it ran the request's batch."""
 
     def __init__(self, message: str, *, out_of_memory: bool = False) -> None:
         super().__init__(message)
@@ -194,7 +195,7 @@ class WorkerDied(Broken):
 
 
 class WorkersFailed(Broken):
-    """Workers could not be started for a model. `brief` is what the log says, where their errors stand already."""
+    """A failure to start a model's workers. `brief` is the log's text, since their errors have been logged already."""
 
     def __init__(self, message: str, *, out_of_memory: bool = False, brief: str = "") -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""KeyFile: where the tokens are written down for those who may read them: the owner of the server alone."""
+"""KeyFile: the file that tells the server's tokens to its owner, and to nobody else."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ NAME = "key_file.json"
 
 
 class KeyFile:
-    """`key_file.json` in a folder. It is replaced as a whole and never readable by others, not for a moment."""
+    """The file `key_file.json` in a folder. It is replaced as a whole, and other users can't read it at any time."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
         self._written = b""
 
     def write(self, text: bytes) -> None:
-        """Raises OSError, and the file is then as it was."""
+        """Replace the file. Raises OSError; the file is then unchanged."""
         replace_file(self.path, text)
         self._written = text
 
     def create(self, text: bytes) -> None:
-        """The first `write`. Raises InvalidConfig."""
+        """Write the file for the first time. Raises InvalidConfig."""
         try:
             self.write(text)
         except OSError as error:
@@ -34,7 +34,7 @@ class KeyFile:
             ) from None
 
     def remove(self) -> None:
-        """Delete it, unless another server has put its own keys there meanwhile."""
+        """Delete the file, unless another server has put its own keys there meanwhile."""
         with contextlib.suppress(OSError):
             if self._written and read_trusted(self.path) == self._written:
                 self.path.unlink()

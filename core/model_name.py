@@ -1,7 +1,7 @@
 """The grammar of model names and versions, wherever they come from: an archive, a registration, a flag, a snapshot.
 
-A name goes into paths of URLs and files, arguments of processes, lines of logs and labels of metrics; what would mean
-something else in one of them is refused. All that torch-model-archiver accepts as a name is legal.
+A name becomes part of URL paths, file names, process arguments, log lines and metric labels; a character that has a
+meaning of its own in one of them is refused. All that torch-model-archiver accepts as a name is legal.
 """
 
 from __future__ import annotations

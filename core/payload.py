@@ -1,6 +1,6 @@
-"""What a request carries and what comes back, whatever its front door. Bodies are buffers, never copied here.
+"""The request and the reply, independent of any front door. Bodies are buffers, which are never copied here.
 
-Structs, as each request makes several: a frozen dataclass takes five times as long to make.
+They are msgspec Structs because each request makes several: a frozen dataclass takes five times as long to make.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ Body: TypeAlias = "bytes | bytearray | memoryview"
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One named value of a request: the raw body is the part named `body`; a multipart field has its own name.
+    """A named value of a request: the raw body is the part named `body`; a multipart field has its own name.
 
-    `content_type` decides in the backend what the handler sees: `application/json` is parsed, `text/*` becomes str,
-    anything else ("" included) a bytearray.
+    `content_type` decides what the handler gets: `application/json` is parsed, `text/*` becomes str, anything else (""
+    included) a bytearray.
     """
 
     name: str
@@ -25,9 +25,9 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Payload(msgspec.Struct, frozen=True):
-    """One request: its parts, and the headers the handler may ask its context for.
+    """A request: its parts, and the headers that the handler may ask its context for.
 
-    `timeout` is the seconds in which its client needs the answer; of two `priority`s the lower is served first.
+    `timeout` is the seconds within which the client needs the answer. A request of lower `priority` is served first.
     """
 
     request_id: str
@@ -38,9 +38,9 @@ class Payload(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """The answer to one request, or one chunk of a streamed answer.
+    """A reply to one request, or one chunk of a streamed reply.
 
-    `content_type` and `headers` are the handler's own; None and empty when it set none.
+    `content_type` and `headers` are the handler's own; None and empty if it set none.
     """
 
     body: Body
@@ -51,9 +51,9 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Scheduled(msgspec.Struct, frozen=True):
-    """How a request came to be answered: the seconds that it waited, and the batch that it ran in.
+    """An account of how a request was run: the seconds that it waited, and the batch that it ran in.
 
-    `handler` is the handler's own time for that batch, in s; None while it is not known.
+    `handler` is the handler's time for that batch in seconds, None while unknown.
     """
 
     queued: float

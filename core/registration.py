@@ -1,4 +1,4 @@
-"""Registration: makes a Model of a request, or of what a snapshot saved of one, without workers yet."""
+"""Registration: makes a Model, without workers yet, from a registration or from a snapshot's entry."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RUNTIMES = ("python", "python3", "LSP")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterRequest:
-    """A registration; None leaves a value to the archive and the settings. Delay in ms, timeouts in s."""
+    """A request to register a model; None leaves a value to the archive and the settings. Delay in ms, timeouts in s."""
 
     url: str
     model_name: str | None = None
@@ -49,7 +49,7 @@ class RegisterRequest:
 
 
 class Registration:
-    """Raises ServeErrors, and leaves nothing behind then."""
+    """A maker of registered models. Its methods raise ServeErrors, and leave nothing behind then."""
 
     def __init__(
         self, settings: Settings, registry: Registry, metrics: MetricStore, gpu_allocator: GpuAllocator, work: Path
@@ -70,11 +70,11 @@ class Registration:
         self._numbers = WorkerIds(settings.initial_worker_port)
 
     async def admit(self, request: RegisterRequest, *, at_startup: bool = False) -> Model:
-        """Find, unpack and register the archive."""
+        """Find, unpack and register the archive. With `at_startup`, a file of the store may stand in for a download."""
         if request.runtime is not None and request.runtime not in RUNTIMES:
             raise BadRequest(f"Invalid RuntimeType value: {request.runtime}")
         if request.model_name:
-            check_name(request.model_name)  # before anything is downloaded for it
+            check_name(request.model_name)  # before anything is downloaded
         located = await self._downloads.locate(request.url, signed=request.s3_sse_kms, reuse=at_startup)
         try:
             return await self._open(request, located, at_startup=at_startup)
@@ -84,7 +84,7 @@ class Registration:
             raise
 
     async def restore(self, saved: SavedModel) -> Model:
-        """Bring back a version with the source, options and workers it had."""
+        """Register a version with the source, options and workers that a snapshot holds."""
         located = await self._downloads.locate(saved.archive)
         in_store = self._settings.model_store is not None and located.path.parent == self._settings.model_store
         located = replace(located, url=saved.url or located.url, downloaded=saved.downloaded and in_store)
@@ -97,11 +97,11 @@ class Registration:
         return model
 
     def downloads(self) -> list[DownloadProgress]:
-        """How far each download is that goes on now."""
+        """Return the progress of each download that is under way."""
         return self._downloads.on_the_way()
 
     async def release(self, model: Model) -> None:
-        """Remove what was downloaded for a model that has gone."""
+        """Delete the downloaded archive of a removed model, unless other models use it."""
         if model.downloaded is not None:
             await self._downloads.release(model.downloaded)
 
@@ -111,7 +111,7 @@ class Registration:
         opening = asyncio.create_task(asyncio.to_thread(open_archive, located.path, self._work))
         try:
             archive = await asyncio.shield(opening)
-        except asyncio.CancelledError:  # the thread goes on, and what it unpacks nobody else would remove
+        except asyncio.CancelledError:  # the thread goes on unpacking: delete its result then
             opening.add_done_callback(self._remove_opened)
             raise
         try:
@@ -142,7 +142,7 @@ class Registration:
     ) -> Model:
         version = archive.manifest.model_version
         configured = self._settings.models.find(name, version) if self._settings.models else ConfiguredModel()
-        if not at_startup:  # as in TorchServe: how many workers a registration gets, it says itself
+        if not at_startup:  # as in TorchServe, `models` gives no workers to what is registered over the API
             configured = replace(configured, min_workers=None, max_workers=None)
         try:
             options = _options(request, archive, self._settings, configured)
@@ -191,7 +191,7 @@ def _options(
 
 
 def _as_saved(options: ModelOptions, saved: SavedModel, settings: Settings) -> ModelOptions:
-    """What was in force when the snapshot was taken beats what the archive says."""
+    """Return `options` with the values of the snapshot, which take precedence over the archive's."""
     check_workers(settings, ("model_snapshot: minWorkers", saved.min_workers), ("maxWorkers", saved.max_workers))
     minimum = options.min_workers if saved.min_workers is None else saved.min_workers
     maximum = options.max_workers if saved.max_workers is None else saved.max_workers

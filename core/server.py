@@ -1,4 +1,4 @@
-"""ModelServer: the planes and what they share, put together; the front doors get this one object."""
+"""ModelServer: the one object that front doors get: both planes and what they share, put together."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ log = logging.getLogger(__name__)
 
 
 class ModelServer:
-    """Everything behind the front doors. Without `snapshots` none are written; `kept` is the configuration in them."""
+    """The server behind the front doors.
+
+    If `snapshots` is None, none are written. `kept` is the configuration that each snapshot holds; `put` takes the
+    lines of ts_metrics.log and model_metrics.log.
+    """
 
     def __init__(
         self,
@@ -40,7 +44,6 @@ class ModelServer:
         snapshots: SnapshotFolder | None = None,
         kept: Mapping[str, str] | None = None,
     ) -> None:
-        """`put` takes the lines of ts_metrics.log and model_metrics.log."""
         keep_freed_memory()
         self.settings = settings
         self.metrics = MetricStore(
@@ -69,9 +72,9 @@ class ModelServer:
     async def start(self) -> None:
         """Register the models to load at start; their workers load in the background.
 
-        A model that was named and can't be registered is a ServeError; of `all`, one is logged and left out, and the
-        server is not ready without it.
-        What is named and is in the model_snapshot too is loaded as that has it.
+        A model that was named and can't be registered raises ServeError. With `all`, a failure is logged and the server
+        is not ready without that model. A model that is in the model_snapshot too is loaded with the snapshot's
+        options.
         """
         if not self.settings.disable_system_metrics:
             sampler = SystemSampler(self.metrics, self._gpu_allocator.visible)
@@ -91,7 +94,7 @@ class ModelServer:
         await self.controlplane.restore(saved)
 
     async def started(self) -> None:
-        """To be called once the front doors are open: what is served now is worth a snapshot."""
+        """Take the first snapshot. This must be called once the front doors are open."""
         self._started = True
         if self._snapshots is not None:
             await self._snapshots.save("startup")
@@ -108,7 +111,7 @@ class ModelServer:
             return await self.controlplane.load_at_startup(url, name, workers)
         except (ServeError, OSError) as error:
             log.error("Failed to load model %s: %s", url, error)
-            if not isinstance(error, AlreadyRegistered):  # of two archives of one model version, the other is served
+            if not isinstance(error, AlreadyRegistered):  # else another archive of this model version is served
                 self.controlplane.leave_out(url, error)
             return None
 
@@ -130,11 +133,11 @@ class ModelServer:
         self._work.remove()
 
     def abandon(self) -> None:
-        """Leave at once: only what outlives the process is removed. Workers end with their parent."""
+        """Remove what would outlive this process, which is about to exit at once. Workers end with their parent."""
         self._work.remove()
 
     async def gpus(self) -> int:
-        """How many GPUs workers may be placed on."""
+        """Return how many GPUs workers may be placed on."""
         try:
             return len(await self._gpu_allocator.visible())
         except TimeoutError:
@@ -143,7 +146,7 @@ class ModelServer:
 
 
 def _metrics_spec(path: Path | None) -> MetricsSpec:
-    """What the file declares; a file that can't be used is an error in the log, and no reason not to serve."""
+    """Return the metrics that the file declares. If it can't be used, log an error and return the default ones."""
     if path is not None:
         try:
             return read_spec(path)
@@ -157,7 +160,7 @@ def _holds(saved: SavedModels, name: str | None, url: str) -> bool:
 
 
 def split_model(entry: str) -> tuple[str | None, str]:
-    """`name=url` or `url`; an `=` inside a URL's query is no name."""
+    """Return the name, if there is one, and the url of `name=url` or `url`; an `=` in a URL's query separates no name."""
     name, separator, url = entry.partition("=")
     if separator and "/" not in name and ":" not in name:
         return name.strip() or None, url.strip()

@@ -1,4 +1,4 @@
-"""Tokens: the keys that open the faces, how long they live and how a new one is made. Pure: `now` is an argument."""
+"""Tokens: the keys that open the APIs, how long they live and how a new one is made. Pure: `now` is an argument."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ Renewable: TypeAlias = Literal["management", "inference"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 RENEWABLE: tuple[Renewable, ...] = get_args(Renewable)
-_BYTES = 24  # of randomness; the API key never expires, and TorchServe's six would not stand a patient search
+_BYTES = 24  # of randomness; TorchServe's 6 could be guessed, given the time that a key without an end allows
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A key, and the second since the epoch from which it opens nothing any more; None: it always does."""
+    """A key. `expires` is the second since the epoch from which it is no longer valid, None if it stays valid."""
 
     key: str
     expires: float | None
 
     def opens(self, given: str, now: float) -> bool:
-        """Whether `given` is this key and its time has not come. Takes the same time for every wrong key."""
-        same = given.isascii() and hmac.compare_digest(given, self.key)  # of other text it would raise
+        """Return whether `given` is this key and it has not expired. Takes the same time for every wrong key."""
+        same = given.isascii() and hmac.compare_digest(given, self.key)  # which raises TypeError for other text
         return same and (self.expires is None or now < self.expires)
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """One token of each kind. `life` is seconds; the key of the token API does not expire."""
+    """A set of one token of each kind. `life` is in seconds; the key of the token API does not expire."""
 
     life: float
     by_kind: Mapping[Kind, Token]
@@ -46,17 +46,17 @@ class Tokens:
         return self.by_kind[kind].opens(given, now)
 
     def renewed(self, kind: Renewable, now: float) -> Tokens:
-        """The same with a new key of one kind."""
+        """Return these tokens with a new key of one kind."""
         return Tokens(self.life, {**self.by_kind, kind: _make(now + self.life)})
 
     def as_json(self) -> bytes:
-        """The key file's text, in TorchServe's shape."""
+        """Return the text of the key file, in TorchServe's format."""
         shown = {kind: _shown(self.by_kind[kind]) for kind in KINDS}
         return json.dumps(shown, indent=2).encode() + b"\n"
 
 
 def renewable(text: str) -> Renewable | None:
-    """The kind that `text` names, if its key can be renewed."""
+    """Return the kind that `text` names if its key can be renewed, else None."""
     return cast(Renewable, text) if text in RENEWABLE else None
 
 

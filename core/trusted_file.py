@@ -1,7 +1,7 @@
-"""Files that may be believed: ours or root's, regular, and not for others to write. Else NotTrusted says what to do.
+"""Opens files only if they can be trusted: ours or root's, regular, and not writable by others. Else raises NotTrusted.
 
 Other users of a machine can lay a file, a link or a FIFO where we look. Opening here never waits for the other end of a
-FIFO, and it is the opened file that is judged: nothing can be put in its place between a look and a read.
+FIFO, and the opened file itself is checked, so that nothing can be put in its place between the check and the read.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _TYPES = (
 
 
 class NotTrusted(PermissionError):
-    """A file or folder is there and is not believed. `strerror` says why, as text follows the path."""
+    """A file or folder that exists and can't be trusted. `strerror` is the reason, as text that follows the path."""
 
 
 def distrust(found: os.stat_result, *, folder: bool = False) -> str:
-    """Return why what was found is not to be believed, "" if it is.
+    """Return why what was found can't be trusted, "" if it can.
 
     A group may write if it is root's or one of this process: umask 002 and the volumes of containers make such files.
     """
@@ -49,9 +49,9 @@ def distrust(found: os.stat_result, *, folder: bool = False) -> str:
 
 
 def open_trusted(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
-    """Return a descriptor of a file that may be believed. Raises NotTrusted; FileNotFoundError and other OSErrors.
+    """Return a descriptor of a file that can be trusted. Raises NotTrusted; FileNotFoundError and other OSErrors.
 
-    `flags` may create the file, with `mode`, but not truncate it: that would come before the look at it.
+    `flags` may create the file, with `mode`, but must not truncate it, which would happen before the check.
     """
     assert not flags & os.O_TRUNC
     try:
@@ -61,7 +61,7 @@ def open_trusted(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> int
             raise
         why = ""
         with contextlib.suppress(OSError):
-            why = distrust(path.lstat())  # a link, a folder, a FIFO that nobody reads, or not ours to open
+            why = distrust(path.lstat())  # a link, a folder, a FIFO without a reader, or not ours to open
         if not why:
             raise
         raise NotTrusted(errno.EPERM, why, str(path)) from None
@@ -79,7 +79,7 @@ def open_trusted(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> int
 
 
 def read_trusted(path: Path, limit: int = READABLE) -> bytes:
-    """Return the bytes of a file that may be believed. Raises NotTrusted, also beyond `limit` bytes; OSError."""
+    """Return the content of a file that can be trusted. Raises NotTrusted, also beyond `limit` bytes; OSError."""
     with os.fdopen(open_trusted(path), "rb") as file:
         data = file.read(limit + 1)
     if len(data) > limit:
@@ -88,7 +88,7 @@ def read_trusted(path: Path, limit: int = READABLE) -> bytes:
 
 
 def follow(path: Path) -> Path:
-    """Return what a symbolic link of ours or root's names, `path` itself if it is no link.
+    """Return the target of a symbolic link that is ours or root's, or `path` itself if it is no link.
 
     Raises NotTrusted for a link of another user; OSError.
     """
@@ -111,10 +111,11 @@ def check_links(folder: Path) -> None:
 
 
 def open_appending(path: Path) -> int:
-    """Return a descriptor of a log file to append to, made if it isn't there. Raises NotTrusted, OSError.
+    """Return a descriptor of a log file to append to, created if it doesn't exist. Raises NotTrusted, OSError.
 
-    Whose file it is does not matter, since nothing of it is believed, nor that it is a device or a FIFO that somebody
-    reads. But another user's link, at any place of the path, would have us write to a file of that user's choice.
+    The file may belong to anybody and may be a device or a FIFO that has a reader, since it is never read here. But it
+    must not be reached by another user's link, at any place of the path, which would have us write to a file of that
+    user's choice.
     """
     check_links(path.parent)
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
@@ -139,7 +140,7 @@ def check_folder(path: Path) -> None:
 
 
 def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Write a file that appears under its name whole. Nothing that is in its place is followed. Raises OSError."""
+    """Write a file that appears under its name complete. A link in its place is replaced, not followed. Raises OSError."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
@@ -153,7 +154,7 @@ def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def user(uid: int) -> str:
-    """Return a user's name for messages, with its number."""
+    """Return a user's name and number, for messages."""
     try:
         return f"user {pwd.getpwuid(uid).pw_name} ({uid})"
     except KeyError:

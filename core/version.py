@@ -1,3 +1,3 @@
-"""The one place that says which version this is."""
+"""The only place that holds the version of this package."""
 
 __version__ = "0.13.0"

@@ -1,4 +1,4 @@
-"""The server's private folder for unpacked archives: made at start, removed at the end, swept after a kill."""
+"""WorkDir: the server's private folder for unpacked archives: made at start, removed at the end, swept after a kill."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOCK = "owner.lock"
 
 
 class WorkDir:
-    """A 0700 folder under the temp dir, held by a lock that ends with this process. Raises InvalidConfig."""
+    """A 0700 folder in the temporary directory, locked until this process ends. Raises InvalidConfig."""
 
     def __init__(self) -> None:
         try:
@@ -33,7 +33,7 @@ class WorkDir:
 
 
 def sweep() -> None:
-    """Remove the folders of servers that were killed before they could do it: ours, and with a lock nobody holds."""
+    """Remove this user's folders of servers that were killed: those whose lock no process holds."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
             if folder.is_symlink() or folder.stat().st_uid != os.geteuid():

@@ -23,8 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-.]*")
 
 @dataclass(frozen=True, slots=True)
 class WorkflowRecipe:
-    """The contents of a workflow archive. Paths are relative to the working directory; `extra_files` are plain files.
-    """
+    """The contents of a workflow archive. Paths are relative to the working folder; `extra_files` are plain files."""
 
     workflow_name: str
     spec_file: str

@@ -97,7 +97,7 @@ class ModelMetrics:
         (self._ts.get(named) or self._bind_ts(named))[0](1.0)
         self._total(1.0)
 
-    def answered(self, seconds: float, queued: float, *, named: bool) -> None:
+    def succeeded(self, seconds: float, queued: float, *, named: bool) -> None:
         """A prediction succeeded; `queued` is how many of the seconds it waited for a worker."""
         self._answers[named].append((seconds, queued))
         if not self._gathers:
@@ -118,11 +118,11 @@ class ModelMetrics:
 
     # ---- batches and workers
 
-    def batch_answering(self) -> None:
-        """Answers follow, up to `batch_answered`, which counts them: all in one go cost half as much."""
+    def batch_finishing(self) -> None:
+        """Answers follow, up to `batch_finished`, which counts them: all in one go cost half as much."""
         self._gathers = True
 
-    def batch_answered(self, size: int, formed_in: float, took: float, handler: float) -> None:
+    def batch_finished(self, size: int, formed_in: float, took: float, handler: float) -> None:
         """Seconds: from its oldest request until it was handed over, then until it was back, and in the handler."""
         self._gathers = False
         self._count()

@@ -17,7 +17,7 @@ class ModelObserver:
 
     def __init__(self, metrics: ModelMetrics) -> None:
         self._metrics = metrics
-        self._unanswered = 0
+        self._overdue = 0
 
     def printed(self, worker: str, stream: str, line: str, requests: str) -> None:
         log_worker_line(worker, stream, line, requests)
@@ -26,14 +26,14 @@ class ModelObserver:
         log.info("%s has loaded its model in %.0f ms", worker, milliseconds)
         self._metrics.worker_loaded(worker, milliseconds)
 
-    def answering(self) -> None:
-        self._metrics.batch_answering()
+    def batch_finishing(self) -> None:
+        self._metrics.batch_finishing()
 
-    def answered(self, worker: str, batch: Batch, milliseconds: float, answer: Answer) -> None:
-        self._unanswered = 0
+    def batch_finished(self, worker: str, batch: Batch, milliseconds: float, answer: Answer) -> None:
+        self._overdue = 0
         jobs = batch.jobs
         formed_in = batch.formed - jobs[0].arrived if jobs else 0.0
-        self._metrics.batch_answered(len(jobs), formed_in, milliseconds / 1e3, answer.handler_ms / 1e3)
+        self._metrics.batch_finished(len(jobs), formed_in, milliseconds / 1e3, answer.handler_ms / 1e3)
         self._metrics.batch_ran(batch.reason.value, batch.runner.device)
         if answer.samples:
             self._metrics.samples(answer.samples, [job.id for job in jobs])
@@ -41,6 +41,6 @@ class ModelObserver:
     def restarting(self, worker: str, cause: str) -> None:
         self._metrics.worker_restarted(cause)
 
-    def unanswered(self, worker: str) -> None:
-        self._unanswered += 1
-        log.error("%s: Number or consecutive unsuccessful inference %d", worker, self._unanswered)
+    def batch_overdue(self, worker: str) -> None:
+        self._overdue += 1
+        log.error("%s: Number or consecutive unsuccessful inference %d", worker, self._overdue)

@@ -226,7 +226,7 @@ class Worker(asyncio.BufferedProtocol):
             run.stop(self._loop.time())
 
     def _overdue(self, batch: Batch) -> None:
-        self._observer.unanswered(self.name)
+        self._observer.batch_overdue(self.name)
         reason = f"did not answer within {self._timeout:g} s (responseTimeout)"
         if not self._load.asynchronous or time.perf_counter() - self._heard_at >= self._timeout:
             self._kill(reason, "unresponsive")
@@ -294,7 +294,7 @@ class Worker(asyncio.BufferedProtocol):
                     del self._given_up[message.batch]
                 return
         if isinstance(message, Answer):
-            self._answered(message, frame.bodies)
+            self._finish(message, frame.bodies)
         elif isinstance(message, Partial):
             batch = self._expect(message.batch, message.results, frame.bodies).batch
             self._scheduler.chunk(batch, replies(message.results, frame.bodies))
@@ -303,7 +303,7 @@ class Worker(asyncio.BufferedProtocol):
         else:
             raise WorkerProtocolError("a second Loaded")
 
-    def _answered(self, answer: Answer, bodies: Sequence[Body]) -> None:
+    def _finish(self, answer: Answer, bodies: Sequence[Body]) -> None:
         run = self._expect(answer.batch, (answer.results or bodies) if answer.code == 200 else None, bodies)
         batch = run.batch
         if answer.fault:  # the end of the process is the answer to what it runs; what it has not begun, another runs
@@ -313,14 +313,14 @@ class Worker(asyncio.BufferedProtocol):
         self.has_answered = True
         took = time.perf_counter() - run.sent_at
         batch.handler_seconds = answer.handler_ms / 1e3
-        self._observer.answering()
+        self._observer.batch_finishing()
         if answer.code == 200:
             outcomes = outcomes_of(self._load, batch.jobs, replies(answer.results, bodies))
             seconds = max(0.0, batch.handler_seconds - run.waited) + HANDING_OVER
             self._end(batch, outcomes, seconds, typical=not answer.repeated)
         else:
             self._end(batch, [HandlerFailed(answer.message, answer.code)] * len(batch.jobs))
-        self._observer.answered(self.name, batch, took * 1000.0, answer)
+        self._observer.batch_finished(self.name, batch, took * 1000.0, answer)
         if answer.failure is not None:
             self.failed = (time.time(), answer.failure)
 

@@ -216,7 +216,7 @@ class Prediction:
         if self._streaming is not None and self._ticket is not None:
             self._ticket.release()
         if succeeded and self._ticket is not None:
-            self._ticket.answered(took)
+            self._ticket.succeeded(took)
         self._ticket = None  # it knows its sink, which is this: a cycle that only the garbage collector would find
         self._context.answered(self.request.head, status, took, self.id)
 

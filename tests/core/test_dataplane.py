@@ -27,7 +27,7 @@ def payload(*sizes: int) -> Payload:
 
 
 @pytest.mark.parametrize(
-    "end", [lambda ticket: ticket.answered(0.1), lambda ticket: ticket.failed(HandlerFailed("x", 503)), Ticket.cancel]
+    "end", [lambda ticket: ticket.succeeded(0.1), lambda ticket: ticket.failed(HandlerFailed("x", 503)), Ticket.cancel]
 )
 async def test_exactly_the_excess_is_refused_and_an_end_makes_room(end: Callable[[Ticket], None]) -> None:
     data = plane(100)

@@ -68,7 +68,7 @@ class Served:
         ticket = self.submit(body, sink)
         await asyncio.wait_for(sink.told.wait(), 60)
         if isinstance(sink.outcome, Reply):
-            ticket.answered(0.0)
+            ticket.succeeded(0.0)
             return sink.outcome.body
         ticket.failed(sink.outcome)
         return sink.outcome

@@ -11,7 +11,7 @@ from .tree import FOLDERS, REPO, plant, python_files
 
 HELD = ("scheduler", "kernels", "cli", "ts", "model_archiver", "core/archive", "core/handlers", "core/wire")
 # Folder -> faults that were left when the number was last lowered. Mend some, and lower it; at 0 the folder goes to HELD.
-LEFT = {"core": 281, "http": 106, "benchmarks": 20}
+LEFT = {"core": 230, "http": 106, "benchmarks": 20}
 
 
 def found(*folders: str) -> list[str]:

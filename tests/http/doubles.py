@@ -34,7 +34,7 @@ class FakeTicket:
     def __init__(self, plane: FakeDataPlane) -> None:
         self._plane = plane
 
-    def answered(self, seconds: float) -> None:
+    def succeeded(self, seconds: float) -> None:
         self._plane.ends.append(seconds)
 
     def scheduled(self) -> Scheduled | None:

@@ -18,11 +18,11 @@ def eventful() -> MetricStore:
     store.read("torchserve_log_lines_lost_total", ("backlog",), lambda: 3)
     for named in (False, True):
         model.requested(named=named)
-        model.answered(0.25, 0.125, named=named)
+        model.succeeded(0.25, 0.125, named=named)
     model.failed(QueueFull(""))
     model.failed(HandlerFailed("", 503))
     model.cancelled(running=False)
-    model.batch_answered(2, 0.5, 0.25, 0.125)
+    model.batch_finished(2, 0.5, 0.25, 0.125)
     model.batch_ran("full", "cpu")
     model.worker_loaded("W-9000-m_1.0", 1234.0)
     model.worker_restarted("killed")

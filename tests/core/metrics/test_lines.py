@@ -43,8 +43,8 @@ def busy(mode: str) -> tuple[MetricStore, Log]:
     model = store.of_model("m", "1.0")
     model.worker_loaded("W-9000-m_1.0", 1234.0)
     model.requested(named=False)
-    model.answered(0.25, 0.125, named=False)
-    model.batch_answered(2, 0.0, 0.5, 0.25)
+    model.succeeded(0.25, 0.125, named=False)
+    model.batch_finished(2, 0.0, 0.5, 0.25)
     model.samples(
         [
             Sample("PredictionTime", "Milliseconds", "GAUGE", 7.5, LEVEL),
@@ -103,15 +103,15 @@ def test_what_comes_between_two_rounds_of_the_log_is_one_line_with_its_sum() -> 
     store = MetricStore(mode="log", put=log)
     model = store.of_model("m", "1.0")
     for seconds in (0.5, 0.25):
-        model.answered(seconds, 0.125, named=False)
-        model.batch_answered(1, 0.0, 0.5, 0.25)
+        model.succeeded(seconds, 0.125, named=False)
+        model.batch_finished(1, 0.0, 0.5, 0.25)
     assert len(log.put) == 1
     latency, waited, queue_time, _ = log.write().lines[TS_METRICS]
     assert latency.startswith("ts_inference_latency_microseconds.Microseconds:750000.0|")
     assert waited.startswith("ts_queue_latency_microseconds.Microseconds:250000.0|")
     assert queue_time.startswith("QueueTime.Milliseconds:125.0|")
-    model.answered(1.0, 0.0, named=False)
-    model.batch_answered(1, 0.0, 0.5, 0.25)
+    model.succeeded(1.0, 0.0, named=False)
+    model.batch_finished(1, 0.0, 0.5, 0.25)
     assert [line.partition("|")[0] for line in log.write().lines[TS_METRICS][4:]] == [
         "ts_inference_latency_microseconds.Microseconds:1000000.0", "QueueTime.Milliseconds:0.0",
         "WorkerThreadTime.Milliseconds:250.0",
@@ -155,8 +155,8 @@ def test_a_model_that_is_registered_again_goes_on_where_its_counters_were() -> N
     store = MetricStore(mode="log", put=log)
     for seconds in (0.5, 0.25):
         model = store.of_model("m", "1.0")
-        model.answered(seconds, 0.0, named=False)
-        model.batch_answered(1, 0.0, 0.5, 0.25)
+        model.succeeded(seconds, 0.0, named=False)
+        model.batch_finished(1, 0.0, 0.5, 0.25)
         store.forget(model)
         log.write()
     lines = [line for line in log.lines[TS_METRICS] if line.startswith("ts_inference_latency")]

@@ -74,7 +74,7 @@ def test_clients_that_left(store: MetricStore, model: ModelMetrics) -> None:
 
 def test_times_are_in_seconds(store: MetricStore, model: ModelMetrics) -> None:
     model.requested(named=False)
-    model.answered(0.3, 0.2, named=False)
+    model.succeeded(0.3, 0.2, named=False)
     assert lines(store, "requests_total") == [f"torchserve_requests_total{{{LABELS}}}=1.0"]
     for name, total in (("request", "0.3"), ("queue", "0.2")):
         shown = lines(store, f"{name}_duration_seconds")
@@ -87,15 +87,15 @@ def test_the_answers_of_a_batch_are_counted_with_it_and_others_at_once(store: Me
     def answers() -> str:
         return lines(store, "request_duration_seconds")[-2].partition("_count")[2].rpartition("=")[2]
 
-    model.answered(0.1, 0.1, named=False)
+    model.succeeded(0.1, 0.1, named=False)
     assert answers() == "1.0"
-    model.batch_answering()
-    model.answered(0.1, 0.1, named=False)
-    model.answered(0.1, 0.1, named=True)
+    model.batch_finishing()
+    model.succeeded(0.1, 0.1, named=False)
+    model.succeeded(0.1, 0.1, named=True)
     assert answers() == "1.0"
-    model.batch_answered(2, 0.0, 0.1, 0.1)
+    model.batch_finished(2, 0.0, 0.1, 0.1)
     assert answers() == "3.0"
-    model.answered(0.1, 0.1, named=True)
+    model.succeeded(0.1, 0.1, named=True)
     assert answers() == "4.0"
 
 

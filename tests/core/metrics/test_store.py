@@ -67,8 +67,8 @@ def test_what_the_configuration_leaves_out_is_not_there() -> None:
     store.request(200)
     model = store.of_model("m", "1.0")
     model.requested(named=False)
-    model.answered(1.0, 0.5, named=False)
-    model.batch_answered(1, 0.0, 2.0, 1.0)
+    model.succeeded(1.0, 0.5, named=False)
+    model.batch_finished(1, 0.0, 2.0, 1.0)
     model.worker_loaded("W-9000-m_1.0", 3.0)
     store.forget(model)
     assert {line.partition("{")[0] for line in lines(store)} == set()
@@ -88,9 +88,9 @@ def test_the_configuration_chooses_kind_unit_and_names_of_labels(caplog: pytest.
         )
     )
     model = store.of_model("m", "1.0")
-    model.answered(1.0, 0.002, named=False)
-    model.answered(1.0, 0.004, named=False)
-    model.batch_answered(2, 0.0, 2.0, 1.0)
+    model.succeeded(1.0, 0.002, named=False)
+    model.succeeded(1.0, 0.004, named=False)
+    model.batch_finished(2, 0.0, 2.0, 1.0)
     assert store.render(["QueueTime"]).startswith(
         b"# HELP QueueTime Torchserve prometheus histogram metric with unit: ms"
     )
@@ -110,8 +110,8 @@ def test_predictions_are_summed_by_the_version_that_was_named() -> None:
     model = store.of_model("m", "1.0")
     for named, seconds, queued in ((False, 0.001, 0.00025), (False, 0.0005, 0.00005), (True, 0.25, 0.0)):
         model.requested(named=named)
-        model.answered(seconds, queued, named=named)
-    model.batch_answered(3, 0.0, 1.0, 1.0)
+        model.succeeded(seconds, queued, named=named)
+    model.batch_finished(3, 0.0, 1.0, 1.0)
     model.requested(named=True)  # and no answer yet
     default, named = (
         f'{{model_name="m",model_version="{version}",hostname="{HOST}",}}' for version in ("default", "1.0")
@@ -129,10 +129,10 @@ def test_predictions_are_summed_by_the_version_that_was_named() -> None:
 def test_gauges_show_the_last_value() -> None:
     store = MetricStore()
     model = store.of_model("m", "1.0")
-    model.answered(1.0, 0.003, named=False)
-    model.answered(1.0, 0.0015, named=False)
-    model.batch_answered(1, 0.0, 0.0045, 0.001)
-    model.batch_answered(1, 0.0, 0.001, 0.00125)  # two clocks that disagree by a hair
+    model.succeeded(1.0, 0.003, named=False)
+    model.succeeded(1.0, 0.0015, named=False)
+    model.batch_finished(1, 0.0, 0.0045, 0.001)
+    model.batch_finished(1, 0.0, 0.001, 0.00125)  # two clocks that disagree by a hair
     model.worker_loaded("W-9000-m_1.0", 1234.0)
     assert lines(store, "QueueTime", "WorkerThreadTime", "WorkerLoadTime") == [
         f"QueueTime{OF_HOST} 1.5",
@@ -145,10 +145,10 @@ def touched(store: MetricStore, name: str, version: str = "1.0"):
     model = store.of_model(name, version)
     model.watch(depth=lambda: 1, in_flight=lambda: 2, workers=lambda state: len(state), memory=lambda: 4)
     model.requested(named=False)
-    model.answered(1.0, 0.5, named=False)
+    model.succeeded(1.0, 0.5, named=False)
     model.failed(RuntimeError())
     model.cancelled(running=True)
-    model.batch_answered(1, 0.5, 1.0, 0.5)
+    model.batch_finished(1, 0.5, 1.0, 0.5)
     model.worker_loaded(f"W-9000-{name}_{version}", 1.0)
     model.worker_restarted("killed")
     model.samples(
@@ -193,7 +193,7 @@ def test_a_version_registered_anew_while_the_old_one_drains_keeps_its_own() -> N
     old = touched(store, "m")
     new = touched(store, "m")
     before = lines(store, "torchserve_*")
-    old.answered(1.0, 0.5, named=False)
+    old.succeeded(1.0, 0.5, named=False)
     store.forget(old)
     assert lines(store, "torchserve_*") == before != []
     store.forget(new)

@@ -27,10 +27,10 @@ def test_answers_and_loads_are_measured(caplog: pytest.LogCaptureFixture) -> Non
         observer.loaded("W-9000-m_1.0", 1234.4)
     assert caplog.messages == ["W-9000-m_1.0 has loaded its model in 1234 ms"]
     assert shown(metrics, "WorkerLoadTime")[0].endswith(" 1234.4")
-    observer.answered("W-9000-m_1.0", BATCH, 12.0, Answer(1, 200, "", (), 10.0))
+    observer.batch_finished("W-9000-m_1.0", BATCH, 12.0, Answer(1, 200, "", (), 10.0))
     assert shown(metrics, "WorkerThreadTime")[0].endswith(" 2.0")
     samples = (Sample("Mine", "ms", "GAUGE", 3.0, (("Level", "Model"),)),)
-    observer.answered("W-9000-m_1.0", BATCH, 12.0, Answer(1, 200, "", (), 10.0, samples))
+    observer.batch_finished("W-9000-m_1.0", BATCH, 12.0, Answer(1, 200, "", (), 10.0, samples))
     assert shown(metrics, "Mine") == [f'Mine{{Level="Model",Hostname="{HOST}",}} 3.0']
 
 
@@ -38,7 +38,7 @@ def test_a_batch_is_measured_from_its_oldest_request() -> None:
     metrics = MetricStore()
     jobs = tuple(Job(str(number), None, Sink(), 1.0 + number) for number in range(3))
     batch = Batch(1, jobs, ReleaseReason.FULL, 5.0, Nobody())
-    ModelObserver(metrics.of_model("m", "1.0")).answered("W", batch, 250.0, Answer(1, 200, "", (), 125.0))
+    ModelObserver(metrics.of_model("m", "1.0")).batch_finished("W", batch, 250.0, Answer(1, 200, "", (), 125.0))
     labels = '{model_name="m",model_version="1.0",}'
     for name, total in (
         ("torchserve_batch_size", "3.0"),
@@ -62,9 +62,9 @@ def test_restarts_are_counted_by_cause() -> None:
 def test_unanswered_batches_are_counted_until_one_is_answered(caplog: pytest.LogCaptureFixture) -> None:
     observer = ModelObserver(MetricStore().of_model("m", "1.0"))
     for _ in range(2):
-        observer.unanswered("W-9000-m_1.0")
-    observer.answered("W-9000-m_1.0", BATCH, 1.0, Answer(1, 200, "", (), 1.0))
-    observer.unanswered("W-9000-m_1.0")
+        observer.batch_overdue("W-9000-m_1.0")
+    observer.batch_finished("W-9000-m_1.0", BATCH, 1.0, Answer(1, 200, "", (), 1.0))
+    observer.batch_overdue("W-9000-m_1.0")
     assert caplog.messages == [
         f"W-9000-m_1.0: Number or consecutive unsuccessful inference {number}" for number in (1, 2, 1)
     ]
