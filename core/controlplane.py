@@ -68,7 +68,7 @@ class ControlPlane:
     # ---- health
 
     def healthy(self) -> bool:
-        """Return whether every model's default version has workers that serve or may come back, and no drain has begun."""
+        """Return whether every default version has workers that serve or may come back, and no drain has begun."""
         return not self._draining and not any(model.failed for model in self._registry.defaults())
 
     def missing(self) -> list[str]:
@@ -140,7 +140,7 @@ class ControlPlane:
         self._left_out.add(url, error)
 
     def settle_defaults(self, models: Iterable[Model]) -> None:
-        """Set the default version of each model among `models`: the configured one, else the one that was named first."""
+        """Set the default version of each model in `models`: the configured one, else the first that was named."""
         chosen: dict[str, Model] = {}
         for model in models:
             configured = self._settings.models and self._settings.models.find(model.name, model.version).default

@@ -14,7 +14,7 @@ from .workers.back_pressure import Holds
 
 
 class Ticket:
-    """A request that has been submitted. Its front door must report its end by one of `succeeded`, `failed`, `cancel`."""
+    """A submitted request. Its front door must report its end by exactly one of `succeeded`, `failed` and `cancel`."""
 
     __slots__ = ("_job", "_model", "_named", "_pending", "_size")
 

@@ -1,4 +1,4 @@
-"""describe_model(): what `GET /models/{model}` shows of a version: TorchServe's keys in its order, and the last errors."""
+"""describe_model(): what `GET /models/{model}` shows of a version: TorchServe's keys, in its order, and more."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ RUNTIMES = ("python", "python3", "LSP")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterRequest:
-    """A request to register a model; None leaves a value to the archive and the settings. Delay in ms, timeouts in s."""
+    """A request to register a model; None leaves a value to the archive and the settings. Delay in ms, others in s."""
 
     url: str
     model_name: str | None = None

@@ -160,7 +160,7 @@ def _holds(saved: SavedModels, name: str | None, url: str) -> bool:
 
 
 def split_model(entry: str) -> tuple[str | None, str]:
-    """Return the name, if there is one, and the url of `name=url` or `url`; an `=` in a URL's query separates no name."""
+    """Return the name (None if there is none) and the url of `name=url`; an `=` in a URL's query splits no name off."""
     name, separator, url = entry.partition("=")
     if separator and "/" not in name and ":" not in name:
         return name.strip() or None, url.strip()

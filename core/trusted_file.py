@@ -140,7 +140,7 @@ def check_folder(path: Path) -> None:
 
 
 def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Write a file that appears under its name complete. A link in its place is replaced, not followed. Raises OSError."""
+    """Write a file that appears under its name complete; a link there is replaced, not followed. Raises OSError."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:

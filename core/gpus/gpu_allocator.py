@@ -75,7 +75,7 @@ class PlacementRequest:
 
 @dataclass(frozen=True, slots=True)
 class _Requirement:
-    """What a worker needs on each of `count` GPUs; `key` is the one under which its footprint is kept."""
+    """The memory that a worker needs on each of `count` GPUs; `key` is the one under which its footprint is kept."""
 
     key: str
     need: Need
@@ -117,7 +117,7 @@ class GpuAllocator:
         self._watching: asyncio.Task[None] | None = None
 
     async def visible(self) -> tuple[Gpu, ...]:
-        """The GPUs as they are now, at most number_of_gpu of them. Raises TimeoutError if NVML does not answer."""
+        """Return the GPUs as they are now, at most number_of_gpu. Raises TimeoutError if NVML does not answer."""
         if self._limit == 0:
             return ()
         gpus = await self._probe.gpus()

@@ -27,7 +27,9 @@ class Postponed(Exception):
 
 
 class Room(Enum):
-    """What came of asking for room. COMING: those that would have to go are busy, or have only just come."""
+    """An outcome of asking for room. COMING means that the workers which would have to go are busy or have only just
+    come.
+    """
 
     MADE = "made"
     COMING = "coming"

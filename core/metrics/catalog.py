@@ -1,6 +1,6 @@
-"""OWN: the metrics that TorchServe does not have, in base units; the table that makes them and documents them.
+"""OWN: the metrics that TorchServe does not have, in base units. This table both makes and documents them.
 
-Labels are bounded: what a client sends never becomes one.
+The values of labels are bounded: no text from a client becomes one.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from .family import Family
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 MODEL = ("model_name", "model_version")
-GPU = ("gpu",)  # its number among those that this server sees
+GPU = ("gpu",)  # the GPU's number among those that this server sees
 
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """One metric: `meaning` is its HELP line and its line in the documentation."""
+    """A metric of our own: `meaning` is its HELP line and its line in the documentation."""
 
     kind: str
     name: str

@@ -1,4 +1,4 @@
-"""Emitted: the metrics of models: what the configuration declares and handlers emit, or what is detected by itself."""
+"""CustomMetrics: the metrics of models, which the configuration declares or, with auto-detection, handlers emit."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .spec import Declared
 
 log = logging.getLogger(__name__)
 
-MAX_FAMILIES = 1000  # metrics that are detected, or named in the log for not being: handlers may make up names
+MAX_FAMILIES = 1000  # metrics that are kept, or logged as dropped: handlers may make up names
 MAX_SERIES = 10_000  # series of one metric: handlers may put anything into a dimension
 
 
 class ModelMetric:
-    """A family with the series of each set of dimensions that was emitted."""
+    """A family of a model metric, with a series for each set of dimensions that was emitted."""
 
     __slots__ = ("_bound", "_host", "_told", "family", "unit")
 
@@ -30,7 +30,7 @@ class ModelMetric:
         self._told = False
 
     def update(self, sample: Sample) -> bool:
-        """False if the sample does not fit and is dropped."""
+        """Count a sample. Return False if it does not fit the metric and is dropped."""
         series = self._bound.get(sample.dimensions) or self._bind(sample.dimensions)
         value, kind = sample.value, self.family.kind
         if series is None or (kind == "counter" and not value >= 0) or (kind == "histogram" and math.isnan(value)):
@@ -39,7 +39,7 @@ class ModelMetric:
         return True
 
     def forget(self, model: str) -> None:
-        """Drop the last values of a model that is gone; sums stay."""
+        """Drop the gauges of an unregistered model; its counters and histograms stay."""
         if self.family.kind == "gauge":
             for dimensions in [key for key in self._bound if ("ModelName", model) in key]:
                 del self._bound[dimensions]
@@ -66,8 +66,8 @@ class ModelMetric:
             log.warning("Values of the model metric %s are dropped: " + why, self.family.name, *details)  # noqa: G003
 
 
-class Emitted:
-    """All model metrics. `taken` are sample names that belong to others."""
+class CustomMetrics:
+    """A set of all models' metrics. `taken` holds the sample names that belong to other metrics."""
 
     def __init__(self, declared: Iterable[Declared], taken: set[str], host: str, *, detect: bool) -> None:
         self._host = host
@@ -82,7 +82,7 @@ class Emitted:
         return [metric.family for metric in list(self._metrics.values())]
 
     def update(self, samples: Sequence[Sample]) -> list[tuple[Sample, str]]:
-        """Count a batch's samples; returns those that were counted, each with its unit."""
+        """Count a batch's samples. Return those that were counted, each with its unit."""
         counted: list[tuple[Sample, str]] = []
         for sample in samples:
             metric = self._metrics.get(sample.name) or self._found(sample)

@@ -1,4 +1,4 @@
-"""Family: one metric with all its series, and its Prometheus text 0.0.4 to the letter that TorchServe writes it."""
+"""Family: one metric with all its series, and its Prometheus text 0.0.4, byte for byte as TorchServe writes it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Shown: TypeAlias = Counter | Gauge | Reading | Histogram
 
 
 class Family:
-    """Raises ValueError for a name, label or kind that the text format can't carry."""
+    """A metric with all its series. Raises ValueError for a name, label or kind that the text format can't carry."""
 
     __slots__ = ("_bounds", "_edges", "_head", "_series", "kind", "labels", "name")
 
@@ -41,13 +41,13 @@ class Family:
 
     @property
     def sample_names(self) -> tuple[str, ...]:
-        """The names that its lines begin with."""
+        """The names that the metric's lines begin with."""
         if self.kind == "histogram":
             return (self.name, f"{self.name}_bucket", f"{self.name}_count", f"{self.name}_sum")
         return (self.name,)
 
     def series(self, *values: str) -> Shown:
-        """The series under these label values, made at its first use."""
+        """Return the series under these label values, created at its first use."""
         found = self._series.get(values)
         if found is not None:
             return found[1]
@@ -64,7 +64,7 @@ class Family:
         self._series.pop(values, None)
 
     def text(self) -> str:
-        """Comments and lines. May be called from any thread."""
+        """Return the comments and lines. May be called from any thread."""
         lines = [self._head]
         for labels, series in list(self._series.values()):
             if isinstance(series, Histogram):
@@ -78,7 +78,7 @@ class Family:
         name, total = self.name, 0
         counts = list(series.counts)
         if not any(counts):
-            return  # many models are never asked: their empty buckets would be most of the text
+            return  # else the empty buckets of models without requests would be most of the text
         for edge, total in zip(self._edges, accumulate(counts), strict=True):
             lines.append(f'{name}_bucket{{{labels}le="{edge}",}} {total}.0\n')
         braced = f"{{{labels}}}" if labels else ""
@@ -97,7 +97,7 @@ class Family:
 
 
 def java_double(value: float) -> str:
-    """A number as Java prints a double, and Prometheus reads it: 3.0, 1.5447791192E7, 1.0E-5, NaN, +Inf."""
+    """Return a number as Java prints a double and Prometheus reads it: 3.0, 1.5447791192E7, 1.0E-5, NaN, +Inf."""
     if 1e-3 <= abs(value) < 1e7 or value == 0:
         return repr(float(value))
     if not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""Lines of ts_metrics.log and model_metrics.log, as TorchServe writes them; the thread that writes makes the text."""
+"""The lines of ts_metrics.log and model_metrics.log, in TorchServe's format. The log's thread makes their text."""
 
 from __future__ import annotations
 
@@ -15,18 +15,22 @@ TS_METRICS, MODEL_METRICS = "TS_METRICS", "MODEL_METRICS"
 
 
 class Lines(Protocol):
-    """What is put: `take` gives each line's seconds since the epoch, text and request ids, and gives it once."""
+    """An entry of one or more lines for the log: `take` yields each line's seconds since the epoch, text and request
+    ids.
+
+    A line is yielded once: a second `take` yields only what is new.
+    """
 
     def take(self) -> Iterator[tuple[float, str, str]]: ...
 
 
-Put = Callable[[str, Lines], bool]  # False: it was not accepted, and may be put again
+Put = Callable[[str, Lines], bool]  # returns False if the entry was not accepted; it may be put again
 
 
 class ServerLines:
-    """The server's series with new values that are not written yet: each once, however often it has changed since.
+    """The server's series with new values that have not been written, each once, however often it has changed.
 
-    So a busy server writes a few lines a round of the log, not seven for each request, and their sums are the same.
+    A busy server so writes a few lines per round of the log instead of seven per request, and their sums are the same.
     """
 
     __slots__ = ("_put", "_waiting", "asked")
@@ -34,7 +38,7 @@ class ServerLines:
     def __init__(self, put: Put) -> None:
         self._put = put
         self._waiting: deque[Logged] = deque()
-        self.asked = False  # whether the log has been told to come and take
+        self.asked = False  # whether this entry is in the log's queue
 
     def add(self, logged: Logged) -> None:
         if not logged.waits:
@@ -44,19 +48,19 @@ class ServerLines:
             self.asked = self._put(TS_METRICS, self)
 
     def take(self) -> Iterator[tuple[float, str, str]]:
-        """Called by the log's thread, while the event loop goes on counting."""
+        """Yield the lines. The log's thread calls this while the event loop goes on counting."""
         self.asked = False
         at = time()
         while self._waiting:
             logged = self._waiting.popleft()
-            logged.waits = False  # before it is read: what comes behind that is a line of its own
+            logged.waits = False  # before the value is read: a later change has to become a line of its own
             text = logged.text(at)
             if text:
                 yield at, text, ""
 
 
 class ModelLines:
-    """Values that a handler emitted, each for the request that it named or for all of the batch."""
+    """The values that a handler emitted, each for the request that it named or for all of the batch."""
 
     __slots__ = ("_at", "_counted", "_host", "_request_ids")
 
@@ -80,7 +84,7 @@ class ModelLines:
 
 
 class Logged:
-    """A series whose last value is written down too, under its family's labels except the host's."""
+    """A series whose last value is also written to the log, under its family's labels except the host's."""
 
     __slots__ = ("_after", "_before", "_last", "_lines", "_series", "waits")
 
@@ -112,7 +116,7 @@ class Logged:
             self._lines.add(self)
 
     def text(self, at: float) -> str:
-        """The line of what is new; nothing if another line has said it already."""
+        """Return the line of the new value, "" if another line has told it already."""
         return self._line(self._last, at)
 
     def _line(self, value: float, at: float) -> str:
@@ -120,7 +124,7 @@ class Logged:
 
 
 class LoggedCounter(Logged):
-    """Its line says what it has grown by since its last one."""
+    """A counter whose line tells by how much it has grown since its previous line."""
 
     __slots__ = ("_counter", "_written")
 
@@ -129,7 +133,7 @@ class LoggedCounter(Logged):
     ) -> None:
         super().__init__(counter, family, unit, values, host, lines)
         self._counter = counter
-        self._written = counter.value  # the log thread's: what lines have said, this one's and those before it
+        self._written = counter.value  # the total that lines have told; used by the log's thread alone
 
     def update(self, value: float, /) -> None:
         self._counter.value += value

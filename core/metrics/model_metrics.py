@@ -1,4 +1,4 @@
-"""ModelMetrics: all that is counted for one model version, bound to its series once, so that counting is cheap."""
+"""ModelMetrics: what is counted for one model version. Each series is looked up once, so that counting is cheap."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ UpdateAll = Callable[[Sequence[float]], None]
 
 
 class Books(Protocol):
-    """What a ModelMetrics needs of the store."""
+    """The part of the store that a ModelMetrics uses."""
 
     queue_time: Series
     thread_time: Series
@@ -51,7 +51,9 @@ class Books(Protocol):
 
 
 class ModelMetrics:
-    """`named` says whether a request named the version; TorchServe's own metrics count those apart."""
+    """The counts of one model version. `named` says whether a request named the version, as TorchServe's metrics count
+    such requests apart.
+    """
 
     def __init__(self, books: Books, model: str, version: str, host: str) -> None:
         self.model = model
@@ -60,7 +62,7 @@ class ModelMetrics:
         self._bound: set[tuple[Family, tuple[str, ...]]] = set()
         self._over = False
         self._host = host
-        # Of what every request and every batch counts the bound methods are kept.
+        # Bound methods are kept for what every request and every batch counts.
         self._ts: dict[bool, tuple[Update, UpdateAll, UpdateAll]] = {}
         self._answers: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
         self._gathers = False
@@ -83,7 +85,7 @@ class ModelMetrics:
         workers: Callable[[str], float],
         memory: Callable[[], float],
     ) -> None:
-        """Where the gauges are read when they are shown; `workers` is asked for each of WORKER_STATES."""
+        """Set the functions that gauges are read from when shown; `workers` is called with each of WORKER_STATES."""
         self._attach("torchserve_queue_depth", depth)
         self._attach("torchserve_requests_in_flight", in_flight)
         self._attach("torchserve_workers_memory_bytes", memory)
@@ -93,18 +95,18 @@ class ModelMetrics:
     # ---- requests
 
     def requested(self, *, named: bool) -> None:
-        """A prediction was asked for, whatever becomes of it."""
+        """Count a prediction that was asked for, whatever its outcome."""
         (self._ts.get(named) or self._bind_ts(named))[0](1.0)
         self._total(1.0)
 
     def succeeded(self, seconds: float, queued: float, *, named: bool) -> None:
-        """A prediction succeeded; `queued` is how many of the seconds it waited for a worker."""
+        """Count a prediction that succeeded after `seconds`, `queued` of which it waited for a worker."""
         self._answers[named].append((seconds, queued))
         if not self._gathers:
             self._count()
 
     def failed(self, error: BaseException) -> None:
-        """A prediction was refused, or failed."""
+        """Count a prediction that was refused or failed with `error`."""
         reason = REFUSED.get(type(error))
         if reason is not None:
             self._series("torchserve_requests_refused_total", reason).update(1.0)
@@ -112,18 +114,22 @@ class ModelMetrics:
             self._series("torchserve_requests_failed_total", FAILED.get(type(error), "internal")).update(1.0)
 
     def cancelled(self, *, running: bool) -> None:
-        """The client has gone before its answer came."""
+        """Count a prediction whose client left before the answer."""
         reason = "client_left_running" if running else "client_left_queued"
         self._series("torchserve_requests_cancelled_total", reason).update(1.0)
 
     # ---- batches and workers
 
     def batch_finishing(self) -> None:
-        """Answers follow, up to `batch_finished`, which counts them: all in one go cost half as much."""
+        """Gather the successes that follow until `batch_finished` counts them all at once, at half the cost."""
         self._gathers = True
 
     def batch_finished(self, size: int, formed_in: float, took: float, handler: float) -> None:
-        """Seconds: from its oldest request until it was handed over, then until it was back, and in the handler."""
+        """Count a batch of `size` requests.
+
+        In seconds: `formed_in` from the arrival of its oldest request until a worker got it, `took` until its answers
+        were back, `handler` in the handler.
+        """
         self._gathers = False
         self._count()
         self._thread_time(max(0.0, (took - handler) * 1e3))
@@ -133,14 +139,14 @@ class ModelMetrics:
         self._handler(handler)
 
     def batch_ran(self, cause: str, device: str) -> None:
-        """A batch was answered: why it was released, and the kind of device that ran it."""
+        """Count a batch by why it was released and the kind of device that ran it."""
         count = self._batches.get((cause, device))
         if count is None:
             count = self._batches[cause, device] = self._series("torchserve_batches_total", cause, device).update
         count(1.0)
 
     def samples(self, emitted: Sequence[Sample], request_ids: Sequence[str]) -> None:
-        """Values that the handler emitted for a batch of these requests."""
+        """Count the values that the handler emitted for a batch of these requests."""
         self._books.samples(emitted, request_ids)
 
     def worker_loaded(self, worker: str, milliseconds: float) -> None:
@@ -164,7 +170,7 @@ class ModelMetrics:
     # ---- its series
 
     def unbind(self) -> None:
-        """Take the series of this version out of the families; TorchServe's counters stay."""
+        """Remove the series of this version from the families; TorchServe's counters stay."""
         self._over = True
         for family, values in self._bound:
             family.forget(*values)

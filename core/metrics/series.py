@@ -1,6 +1,6 @@
-"""Series: the numbers behind one line of metrics: Counter, Gauge, Reading, and Histogram behind several lines.
+"""The series behind the lines of metrics: Counter, Gauge, Reading, and Histogram, which has several lines.
 
-Plain numbers without locks: they are changed on the event loop only, and may be read from any thread.
+They are plain numbers without locks: changed on the event loop only, and readable from any thread.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Protocol
 
 
 class Series(Protocol):
-    """What a family can show; `update` does what the kind of metric does with a new value, `update_all` with some."""
+    """A series of a family; `update` does what its kind of metric does with a new value, `update_all` with several."""
 
     def update(self, value: float, /) -> None: ...
     def update_all(self, values: Sequence[float], /) -> None: ...
 
 
 class Counter:
-    """A sum. `update` adds; the caller sees to it that it never falls."""
+    """A sum. `update` adds to it; the caller must not add negative values."""
 
     __slots__ = ("value",)
 
@@ -33,7 +33,7 @@ class Counter:
 
 
 class Gauge:
-    """The last value."""
+    """A series that holds the last value."""
 
     __slots__ = ("value",)
 
@@ -48,7 +48,7 @@ class Gauge:
 
 
 class Reading:
-    """A gauge that is read when it is shown, and costs nothing before."""
+    """A gauge whose value is read by a function when it is shown."""
 
     __slots__ = ("_read",)
 
@@ -60,14 +60,14 @@ class Reading:
         return self._read()
 
     def update(self, value: float, /) -> None:
-        """A reading has no value of its own."""
+        """Do nothing: the value is read, never set."""
 
     def update_all(self, values: Sequence[float], /) -> None:
-        """As above."""
+        """Do nothing, as `update`."""
 
 
 class Histogram:
-    """How many values fell into each bucket, and their sum. `bounds` are the upper ends, ascending, without +Inf."""
+    """A count of the values in each bucket, and their sum. `bounds` are the upper ends, ascending, without +Inf."""
 
     __slots__ = ("_bounds", "counts", "sum")
 
@@ -88,15 +88,15 @@ class Histogram:
 
 
 class Nothing:
-    """In place of a series that the metrics configuration leaves out."""
+    """A stand-in for a series that the metrics configuration leaves out."""
 
     __slots__ = ()
 
     def update(self, value: float, /) -> None:
-        """It is not counted."""
+        """Do nothing."""
 
     def update_all(self, values: Sequence[float], /) -> None:
-        """As above."""
+        """Do nothing."""
 
 
 NOTHING = Nothing()

@@ -1,4 +1,4 @@
-"""MetricsSpec: which metrics exist, as a metrics configuration (TorchServe's metrics.yaml) declares them."""
+"""MetricsSpec: the metrics that a metrics configuration (TorchServe's metrics.yaml) declares."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KINDS = ("counter", "gauge", "histogram")
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """One metric. `kind` is counter, gauge or histogram; a model metric's `dimensions` do not name Hostname."""
+    """A declared metric. `kind` is counter, gauge or histogram; a model metric's `dimensions` leave out Hostname."""
 
     kind: str
     name: str
@@ -34,7 +34,7 @@ class MetricsSpec:
 
 
 def read_spec(path: Path = DEFAULT) -> MetricsSpec:
-    """Raises InvalidConfig naming the file, and the entry that is wrong."""
+    """Read a metrics configuration. Raises InvalidConfig naming the file and the entry that is wrong."""
     try:
         found = load_yaml(path.read_bytes())
     except (OSError, *YAML_ERRORS) as error:

@@ -1,4 +1,4 @@
-"""MetricStore: every metric of the server, TorchServe's and our own, and their Prometheus text."""
+"""MetricStore: all metrics of the server, TorchServe's and our own, and their Prometheus text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cache
 
 from ..wire.messages import Metric, Sample
 from .catalog import OWN
-from .custom_metrics import Emitted
+from .custom_metrics import CustomMetrics
 from .family import Family
 from .lines import MODEL_METRICS, Logged, LoggedCounter, ModelLines, Put, ServerLines
 from .model_metrics import TS, ModelMetrics
@@ -28,16 +28,16 @@ OWN_GPU_METRICS = (
 
 @cache
 def default_spec() -> MetricsSpec:
-    """The metrics that exist when the configuration names no file."""
+    """Return the metrics that are declared when the configuration names no file."""
     return read_spec()
 
 
 class MetricStore:
-    """Counts on the event loop; `render` may be called from any thread.
+    """The store of all metrics. It counts on the event loop; `render` may be called from any thread.
 
-    `mode` is metrics_mode: unless it is prometheus, new values go to `put` as lines too; with legacy, the three that
-    TorchServe 0.6 had in Prometheus are shown of TorchServe's metrics, and only the others are written down.
-    `detect`: model metrics that `spec` does not list are taken too. `declared` are those it lists, for the handlers.
+    `mode` is metrics_mode: unless it is prometheus, new values go to `put` as log lines too. In legacy mode, the three
+    metrics that TorchServe 0.6 had in Prometheus are shown, and TorchServe's others are only logged. With `detect`,
+    model metrics that `spec` does not declare are taken too. `declared` holds the declared ones, for handlers.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class MetricStore:
         self._own = {each.name: each.family() for each in OWN}
         taken = {name for family in self._own.values() for name in family.sample_names}
         self._server = _server_families(spec.server, taken)
-        self._emitted = Emitted(spec.model, taken, HOST, detect=detect)
+        self._custom = CustomMetrics(spec.model, taken, HOST, detect=detect)
         self.declared = tuple(Metric(each.name, each.unit, each.kind.upper(), each.dimensions) for each in spec.model)
         self._requests = [self.server(f"Requests{number}XX", *_OF_HOST) for number in (2, 4, 5)]
         self.queue_time = self.server("QueueTime", *_OF_HOST)
@@ -63,18 +63,18 @@ class MetricStore:
     # ---- what is counted
 
     def request(self, status: int) -> None:
-        """A request of any route was answered."""
+        """Count a request of any route that was answered with `status`."""
         self._requests[0 if 200 <= status < 300 else 1 if 400 <= status < 500 else 2].update(1.0)
 
     def of_model(self, name: str, version: str) -> ModelMetrics:
-        """The metrics of a model version that is being registered."""
+        """Return new metrics for a model version that is being registered."""
         self._end(name, version)
         made = self._models[name, version] = ModelMetrics(self, name, version, HOST)
         return made
 
     def forget(self, metrics: ModelMetrics) -> None:
-        """A model version was unregistered: its gauges and our own series go, TorchServe's counters stay."""
-        if self._models.get((metrics.model, metrics.version)) is metrics:  # not one registered anew meanwhile
+        """Remove the gauges and our own series of an unregistered version; TorchServe's counters stay."""
+        if self._models.get((metrics.model, metrics.version)) is metrics:  # else the version has been registered anew
             self._end(metrics.model, metrics.version)
 
     def _end(self, name: str, version: str) -> None:
@@ -88,10 +88,13 @@ class MetricStore:
             if family is not None:
                 family.forget(*values)
         if not any(model == name for model, _ in self._models):
-            self._emitted.forget(name)
+            self._custom.forget(name)
 
     def system(self, host: Iterable[tuple[str, float]], gpus: Iterable[tuple[str, str, float]]) -> None:
-        """The machine was measured: name and value; for GPUs the device first. A GPU that is not among them is gone."""
+        """Set the machine's metrics, from pairs of name and value; for GPUs the device comes first.
+
+        A GPU that is not among `gpus` is no longer shown.
+        """
         for name, value in host:
             self.server(name, *_OF_HOST).update(value)
         seen: set[str] = set()
@@ -111,7 +114,7 @@ class MetricStore:
     # ---- what a ModelMetrics needs
 
     def server(self, name: str, *values: str) -> Series:
-        """A series of TorchServe's metrics; one that counts nothing where the configuration has left that out."""
+        """Return a series of TorchServe's metrics, or NOTHING if the configuration leaves the metric out."""
         family = self._server.get(name)
         if family is None or len(family.labels) != len(values):
             return NOTHING
@@ -126,11 +129,11 @@ class MetricStore:
         return self._own[name]
 
     def read(self, name: str, values: tuple[str, ...], value: Callable[[], float]) -> None:
-        """Show under one of our own metrics what `value` returns when it is asked for, from any thread."""
+        """Show, under one of our own metrics, the result of `value`, which may be called from any thread."""
         self._own[name].attach(values, Reading(value))
 
     def samples(self, emitted: Sequence[Sample], request_ids: Sequence[str]) -> None:
-        counted = self._emitted.update(emitted)
+        counted = self._custom.update(emitted)
         if self._put is not None and counted:
             self._put(MODEL_METRICS, ModelLines(counted, HOST, request_ids))
 
@@ -141,18 +144,18 @@ class MetricStore:
     # ---- what is shown
 
     def render(self, names: Collection[str] = ()) -> bytes:
-        """Prometheus text 0.0.4 of all families, or of those named; a `*` in a name stands for anything."""
+        """Return the Prometheus text 0.0.4 of all families, or of those named; a `*` in a name matches anything."""
         if self._legacy:
             families = [family for name, family in self._server.items() if name in TS]
         else:
-            families = [*self._server.values(), *self._emitted.families()]
+            families = [*self._server.values(), *self._custom.families()]
         families += self._own.values()
         chosen = [family for family in families if not names or any(fnmatchcase(family.name, name) for name in names)]
         return "".join([family.text() for family in chosen]).encode()
 
 
 def _server_families(declared: Iterable[Declared], taken: set[str]) -> dict[str, Family]:
-    """One family for each declared metric that can be shown; their names are added to `taken`."""
+    """Return a family for each declared metric that can be shown; add its sample names to `taken`."""
     families: dict[str, Family] = {}
     for each in declared:
         help_text = f"Torchserve prometheus {each.kind} metric with unit: {each.unit}"

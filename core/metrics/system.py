@@ -1,4 +1,4 @@
-"""SystemSampler: measures the machine, host and GPUs, every so often and never on the event loop."""
+"""SystemSampler: measures the host and its GPUs at intervals, off the event loop."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ OWN_USED, OWN_TOTAL, OWN_BUSY = OWN_GPU_METRICS
 
 
 class SystemSampler:
-    """`gpus` tells the GPUs as they are now; `host` measures the rest, in a thread."""
+    """A periodic measurement of the machine. `gpus` returns the GPUs as they are now; `host` measures the rest, in a
+    thread.
+    """
 
     def __init__(
         self,
@@ -33,13 +35,13 @@ class SystemSampler:
         self._failing = ""
 
     async def run(self, interval: float) -> None:
-        """Measure now, and again every `interval` seconds, whatever goes wrong meanwhile."""
+        """Measure now and then every `interval` seconds, whatever fails meanwhile."""
         while True:
             await self.sample()
             await asyncio.sleep(interval)
 
     async def sample(self) -> None:
-        """Measure once. What can't be measured is missing, and named in the log when that begins."""
+        """Measure once. What can't be measured is left out, and logged when the failure begins."""
         host: list[tuple[str, float]] = []
         gpus: Iterable[Gpu] = ()
         failing = ""
@@ -55,7 +57,7 @@ class SystemSampler:
 
 
 def measure_host() -> list[tuple[str, float]]:
-    """CPU, memory and disk, under TorchServe's names; the CPU since the last call."""
+    """Return CPU, memory and disk figures under TorchServe's names; the CPU's is since the last call."""
     memory, disk = psutil.virtual_memory(), psutil.disk_usage(DISK)
     return [
         ("CPUUtilization", psutil.cpu_percent()),
@@ -69,7 +71,7 @@ def measure_host() -> list[tuple[str, float]]:
 
 
 def of_gpus(gpus: Iterable[Gpu]) -> Iterator[tuple[str, str, float]]:
-    """Device, name and value; what the driver does not say is left out."""
+    """Yield device, name and value of each figure that the driver tells."""
     share, used, busy = GPU_METRICS
     for gpu in gpus:
         device = str(gpu.index)

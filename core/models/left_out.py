@@ -12,14 +12,14 @@ _LONGEST = 300  # characters of a reason that the readiness answer shows; the lo
 
 
 class NotLoaded(ModelNotFound):
-    """A model that is not there because its archive could not be loaded at start; the text says why."""
+    """A lookup of a model whose archive could not be loaded at start; the text says why."""
 
     def __init__(self, model: str, reason: str) -> None:
         NotFound.__init__(self, f"Model not found: {model}. {reason}")
 
 
 class LeftOut:
-    """Why each archive was left out, by its name in the model store, until a model is registered from it."""
+    """The reasons why archives were left out, by name in the model store, until a model is registered from them."""
 
     def __init__(self) -> None:
         self._reasons: dict[str, str] = {}
@@ -41,5 +41,5 @@ class LeftOut:
         return error if found is None else NotLoaded(model, found)
 
     def __iter__(self) -> Iterator[str]:
-        """The reasons, in the order of the archives' names."""
+        """Yield the reasons, in the order of the archives' names."""
         return iter([self._reasons[name] for name in sorted(self._reasons)])

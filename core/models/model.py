@@ -1,4 +1,6 @@
-"""Model, one version of a model: archive, options, the scheduler its requests wait in and the pool that serves them."""
+"""Model: one version of a model: its archive and options, the scheduler that queues its requests, the pool of its
+workers.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +38,12 @@ from .worker_ids import WorkerIds
 
 log = logging.getLogger(__name__)
 
-# Seconds that a refused client is asked to wait: where nothing is known, and at most.
+# Seconds that a refused client is asked to wait: the default, and the most.
 _SOON, _LONGEST_RETRY = 1.0, 30.0
 
 
 class Model:
-    """What requests of this version need, and what management shows of it."""
+    """A registered version of a model: the side that requests use, and the one that management shows and changes."""
 
     def __init__(
         self,
@@ -103,7 +105,10 @@ class Model:
         )
 
     def submit(self, payload: Payload, sink: Sink, *, named_version: bool, exclusive: bool = False) -> Job:
-        """Queue a request. Raises NoWorker, QueueFull, NotInTime or Draining, with the true reason."""
+        """Queue a request and return its job.
+
+        Raises NoWorker, NoTicket, QueueFull, NotInTime or Draining.
+        """
         self.scaler.arrived += 1
         unloaded = self.unloaded
         if not (unloaded or self.pool.may_serve):
@@ -159,26 +164,26 @@ class Model:
         return job
 
     def room(self, size: int) -> memoryview | None:
-        """Where a body that is still arriving can be received, so that a worker reads it there."""
+        """Return memory for a body of `size` bytes, which workers can read in place; None if there is none."""
         return None if self._requests is None else self._requests.take(size)
 
     @property
     def unloaded(self) -> bool:
-        """An onDemand model without workers now; its next request brings them back."""
+        """Whether this is an onDemand model without workers, which its next request brings back."""
         return self.on_demand is not None and self.pool.unloaded
 
     @property
     def lacking(self) -> str:
-        """What this version lacks of the workers asked for, "" when they all serve."""
+        """A sentence on the workers that are missing to the minimum, "" if none are."""
         minimum, _ = self.workers_wanted
         if self.on_demand is not None:
             return ""
         return "" if self.pool.ready >= minimum else f"{self._label} has {self.pool.ready} of {minimum} workers."
 
     async def scale(self, minimum: int, maximum: int) -> None:
-        """Bring the number of workers into minimum…maximum, where it goes by the load from then on.
+        """Bring the number of workers into minimum…maximum, within which it follows the load from then on.
 
-        Raises WorkersFailed; what could not be started is tried again with back-off.
+        Raises WorkersFailed; what could not be started is retried with back-off.
         """
         try:
             await self.pool.scale(minimum, maximum)
@@ -187,7 +192,7 @@ class Model:
                 self.scaler.follow()
 
     async def drain(self, grace: float) -> None:
-        """Serve what is queued and running for at most `grace` seconds, then end all workers."""
+        """Serve queued and running requests for at most `grace` seconds, then end all workers."""
         self.scaler.stop()
         if self.pool.promising:
             await self.scheduler.drain(grace)
@@ -201,20 +206,20 @@ class Model:
 
     @property
     def failed(self) -> bool:
-        """Fewer workers than asked for are, or may soon be, in service."""
+        """Whether fewer workers serve, or may soon, than were asked for."""
         if self.on_demand is not None:
             return self.pool.in_state("given_up") > 0
         return self.pool.promising < self.pool.minimum
 
     @property
     def workers_wanted(self) -> tuple[int, int]:
-        """The least and the most workers, as the last scaling says, or, before the first, the options."""
+        """The minimum and maximum of workers: those of the last scaling, or the options' before the first."""
         if self.pool.scaled:
             return self.pool.minimum, self.pool.maximum
         return self.options.min_workers, self.options.max_workers
 
     def saved(self, *, default: bool) -> SavedModel:
-        """What a snapshot keeps of this version."""
+        """Return the entry of this version in a snapshot."""
         options = self.options
         minimum, maximum = self.workers_wanted
         return SavedModel(
@@ -235,7 +240,8 @@ class Model:
         )
 
     def _limits(self, timeout: float | None) -> tuple[float | None, float | None]:
-        """Return by when a request must have begun, and be answered, on the scheduler's clock; None: at any time."""
+        """Return when a request must begin, and be answered, at the latest, by the scheduler's clock; None is no limit.
+        """
         begun, done = self._begun_in, self._done_in
         if timeout is not None:
             begun, done = min(begun, timeout), min(done, timeout)
@@ -261,13 +267,13 @@ class Model:
         )
 
     def _queue_time(self) -> float:
-        """Return in how many seconds the jobs that wait now will have been served, as far as that is known."""
+        """Return the estimated seconds in which the queued jobs will have been served."""
         scheduler = self.scheduler
         seconds = scheduler.seconds_per_job * scheduler.queued / max(1, scheduler.runners)
         return min(max(_SOON, seconds), _LONGEST_RETRY)
 
     def _memory(self) -> float:
-        """Asked by the thread that writes metrics down."""
+        """Return the bytes of host memory in use by the workers. The metrics' thread calls this."""
         workers = [slot.worker for slot in list(self.pool.slots)]
         return sum(resident(pid) for worker in workers if worker is not None for pid in worker.process.pids)
 
@@ -308,7 +314,7 @@ def _order(
     settings: Settings,
     metrics: MetricStore,
 ) -> Load:
-    """What every worker is told to load."""
+    """Return the message by which every worker loads this version."""
     return Load(
         model_name=name,
         model_version=version,

@@ -1,4 +1,4 @@
-"""ModelObserver: turns what a model's workers report into metrics and log lines."""
+"""ModelObserver: turns the reports of a model version's workers into metrics and log lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OnDemandModel: a model version that goes when its GPU memory is needed, and comes back with its next request."""
+"""OnDemandModel: a model version that is unloaded when its GPU memory is needed, and reloaded by its next request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class OnDemandModel:
-    """What on_demand_eviction knows of the model; `called` brings it back."""
+    """An onDemand model as OnDemandEviction sees it."""
 
     def __init__(self, name: str, scheduler: ModelScheduler, pool: Pool, residency: float) -> None:
         """It stays for at least `residency` seconds, once it serves, whatever other onDemand models want."""
@@ -50,7 +50,7 @@ class OnDemandModel:
             self._return()
 
     def called(self) -> None:
-        """A request has come for it."""
+        """Record a request, and reload the model if it is unloaded."""
         self.used = asyncio.get_running_loop().time()
         self._return()
 
@@ -70,5 +70,5 @@ class OnDemandModel:
             log.error("%s could not come back for its requests: %s", self.name, error)
         finally:
             self._coming = None
-            if self._scheduler.queued:  # it was put off in the moment before this came
+            if self._scheduler.queued:  # the load was postponed, and a request came meanwhile
                 self._return()

@@ -1,4 +1,4 @@
-"""Registry: all model versions by name, and which version of each is the default."""
+"""Registry: all model versions by name, and the default version of each model."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class _Versions:
 
 
 class Registry:
-    """Lookups raise ModelNotFound or VersionNotFound."""
+    """The model versions that are registered. Lookups raise ModelNotFound or VersionNotFound."""
 
     def __init__(self) -> None:
         self._models: dict[str, _Versions] = {}
         self._claims: set[tuple[str, str]] = set()
 
     def get(self, name: str, version: str | None = None) -> Model:
-        """The version asked for, or the default one."""
+        """Return the version asked for, or the default one."""
         versions = self._models.get(name)
         if versions is None:
             raise ModelNotFound(name)
@@ -33,13 +33,13 @@ class Registry:
         return model
 
     def versions(self, name: str) -> list[Model]:
-        """All versions, the oldest registration first."""
+        """Return all versions, in the order of their registration."""
         if name not in self._models:
             raise ModelNotFound(name)
         return list(self._models[name].by_version.values())
 
     def defaults(self) -> list[Model]:
-        """The default version of every model, by name."""
+        """Return the default version of every model, by name."""
         return [self._models[name].by_version[self._models[name].default] for name in sorted(self._models)]
 
     def __iter__(self) -> Iterator[Model]:
@@ -47,7 +47,7 @@ class Registry:
             yield from list(versions.by_version.values())
 
     def claim(self, name: str, version: str) -> None:
-        """Reserve a name and version while it is being prepared. Raises AlreadyRegistered."""
+        """Reserve a name and version while the model is prepared. Raises AlreadyRegistered."""
         versions = self._models.get(name)
         if (name, version) in self._claims or (versions is not None and version in versions.by_version):
             raise AlreadyRegistered(name, version)
@@ -57,13 +57,13 @@ class Registry:
         self._claims.discard((name, version))
 
     def add(self, model: Model) -> None:
-        """Make a claimed version known; the first version of a model is its default."""
+        """Add a version that was claimed. The first version of a model is its default."""
         self._claims.discard((model.name, model.version))
         versions = self._models.setdefault(model.name, _Versions(model.version))
         versions.by_version[model.version] = model
 
     def set_default(self, name: str, version: str) -> None:
-        """Raises ModelNotFound, DefaultNotFound."""
+        """Make `version` the default. Raises ModelNotFound, DefaultNotFound."""
         versions = self._models.get(name)
         if versions is None:
             raise ModelNotFound(name)
@@ -72,7 +72,7 @@ class Registry:
         versions.default = version
 
     def remove(self, name: str, version: str | None) -> Model:
-        """Forget a version, so that no new request finds it. Raises DefaultVersionInUse while others exist."""
+        """Remove a version, so that no new request finds it. Raises DefaultVersionInUse while there are others."""
         model = self.get(name, version)
         versions = self._models[name]
         if model.version == versions.default and len(versions.by_version) > 1:
@@ -81,7 +81,7 @@ class Registry:
         return model
 
     def discard(self, model: Model) -> None:
-        """Forget this very model, if it is still known; another version becomes the default where it was that."""
+        """Remove this very model, if it is still there. If it was the default, another version becomes that."""
         versions = self._models.get(model.name)
         if versions is None or versions.by_version.get(model.version) is not model:
             return

@@ -1,4 +1,4 @@
-"""Scaler: asks once a second how many workers a model should have, and has its pool see to it."""
+"""Scaler: decides once a second how many workers a model version should have, and has its pool change their number."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ INTERVAL = 1.0  # seconds
 
 
 class Scaler:
-    """Of one model version. It looks only while the pool's maximum is above its minimum."""
+    """The autoscaling of one model version. It runs only while the pool's maximum is above its minimum."""
 
     def __init__(self, label: str, scheduler: ModelScheduler, pool: Pool, down_after: float) -> None:
-        self.arrived = 0  # requests; the model counts them here
-        self.turned_away = 0  # of them, for want of a free worker, since the last look (useJobTicket)
+        self.arrived = 0  # requests so far, counted by the model
+        self.turned_away = 0  # requests refused since the last decision for want of a free worker (useJobTicket)
         self._label = label
         self._scheduler = scheduler
         self._pool = pool
@@ -29,12 +29,12 @@ class Scaler:
         self._changes: set[asyncio.Task[None]] = set()
 
     def follow(self) -> None:
-        """The pool may have new bounds."""
+        """Begin to follow the load if the pool's bounds leave a choice. This must be called after they have changed."""
         if self._pool.maximum > self._pool.minimum and self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"scale {self._label}")
 
     def stop(self) -> None:
-        """From now on the number of workers is others' affair."""
+        """Stop deciding, and abandon the changes under way."""
         for task in (self._task, *self._changes):
             if task is not None:
                 task.cancel()
@@ -65,12 +65,12 @@ class Scaler:
             maximum=pool.maximum,
         )
         wanted = decides.wanted(observed, scheduler.now())
-        if wanted != max(workers, pool.minimum):  # what lacks of the minimum is the pool's own affair
+        if wanted != max(workers, pool.minimum):  # the pool itself restores its minimum
             log.info(
                 "%s: %d workers become %d; its load is %.2f workers, and %d requests wait",
                 *(self._label, workers, wanted, decides.load, scheduler.queued),
             )
-            # A worker may take minutes to load; meanwhile there may be reason to do without it.
+            # Not awaited: a worker may take minutes to load, and the next decision may be to do without it.
             task = asyncio.create_task(self._change(wanted))
             self._changes.add(task)
             task.add_done_callback(self._changes.discard)

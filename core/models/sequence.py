@@ -1,5 +1,7 @@
-"""Which sequence a request belongs to: TorchServe's headers for stateful models, in whatever case the client writes,
-and with hyphens too, as many proxies drop headers with underscores.
+"""SequenceKeys: reads which sequence a request belongs to.
+
+TorchServe's headers for stateful models are found in any case, and with hyphens, since many proxies drop headers with
+underscores.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from ..config.settings import Settings
 
 
 class SequenceKeys(NamedTuple):
-    """Names of the headers for a sequence's id, its beginning and its end."""
+    """The names of the headers for a sequence's id, its beginning and its end."""
 
     id: str
     start: str
@@ -28,7 +30,7 @@ class SequenceKeys(NamedTuple):
 
     @property
     def environment(self) -> dict[str, str]:
-        """How a worker's context learns them."""
+        """The environment variables by which a worker's context learns these names."""
         return {
             "TS_REQUEST_SEQUENCE_ID": self.id,
             "TS_REQUEST_SEQUENCE_START": self.start,
@@ -36,8 +38,9 @@ class SequenceKeys(NamedTuple):
         }
 
     def read(self, headers: Mapping[str, str]) -> tuple[str, bool, dict[str, str]]:
-        """The id, whether the sequence ends with this request, and the headers with the three under their own names,
-        for the handler. A request that names no sequence begins one of its own.
+        """Return the sequence's id, whether it ends with this request, and the headers for the handler.
+
+        These have the three headers under their configured names. A request that names no sequence begins a new one.
         """
         given = {key: value for key in self if (value := _found(headers, key)) is not None}
         if self.id not in given:

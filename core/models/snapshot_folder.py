@@ -1,4 +1,4 @@
-"""SnapshotFolder: the snapshot files on the disk. A file has its name only once it is whole; blocks."""
+"""SnapshotFolder: the snapshot files on the disk. A file gets its name once it is complete. All methods block."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from .snapshot import NAME, Kind, Snapshot, created_at, is_whole, name_of
 
 KEEP = 20  # files; the older ones are removed
 _TEMPORARY = ".writing-"
-_STALE = 60.0  # seconds without a change after which a temporary file belongs to nobody
+_STALE = 60.0  # seconds without a change after which a temporary file is deleted
 
 
 class SnapshotFolder:
-    """A folder, which need not exist yet."""
+    """A folder of snapshots, which need not exist yet."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.distrusted: list[str] = []
 
     def newest(self) -> Path | None:
-        """The whole snapshot that was taken last; None if there is none. Files that can't be read don't count.
+        """Return the latest complete snapshot, None if there is none. Files that can't be read don't count.
 
-        Nor do those that are not to be believed, since a snapshot has code run: `distrusted` says which, and why.
+        Neither do files that can't be trusted, since a snapshot can have code run: `distrusted` says which these are,
+        and why.
         """
         self.distrusted.clear()
         for _, path in self._by_age(self.distrusted):
@@ -37,7 +38,7 @@ class SnapshotFolder:
     def write(self, snapshot: Snapshot, kind: Kind, now: int) -> Path:
         """Add a file, on the disk when this returns, and remove the oldest beyond KEEP. Raises OSError.
 
-        It counts as newer than all that are there, even if the clock was set back since.
+        The new file counts as the newest, even if the clock has been set back.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         check_links(self.path)
@@ -52,7 +53,7 @@ class SnapshotFolder:
     def _place(self, data: bytes, target: Path) -> None:
         temporary = self.path / f"{_TEMPORARY}{secrets.token_hex(8)}"
         try:
-            # It may hold passwords of the configuration, so it is never written to what somebody has put there.
+            # O_EXCL and O_NOFOLLOW: the text may hold passwords, which must not go to another user's file.
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
@@ -65,12 +66,15 @@ class SnapshotFolder:
             raise
         folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(folder)  # the name, too
+            os.fsync(folder)  # so that the name is on the disk too
         finally:
             os.close(folder)
 
     def _by_age(self, distrusted: list[str] | None = None) -> list[tuple[int, Path]]:
-        """(created, path) of each file with a snapshot's name, the newest first; `distrusted` gets the others."""
+        """Return (created, path) of each file with a snapshot's name, the newest first.
+
+        Files that can't be trusted are left out, and their reasons appended to `distrusted`.
+        """
         found: list[tuple[int, Path]] = []
         with contextlib.suppress(OSError):
             for path in self.path.iterdir():

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class SnapshotWriter:
-    """`take` tells the state. Changes that come while a write runs share the next one."""
+    """A writer of snapshots; `take` returns the state. Changes that come during a write are saved by the next one."""
 
     def __init__(self, folder: SnapshotFolder, take: Callable[[], Snapshot]) -> None:
         self._folder = folder
@@ -25,9 +25,11 @@ class SnapshotWriter:
         self._failing = False
 
     async def save(self, kind: Kind = "snapshot") -> None:
-        """Returns when the state, as it is now or later, is on the disk, or when that failed, which is logged."""
+        """Save the state, as it is now or later, and return once it is on the disk or the write has failed, which is
+        logged.
+        """
         self._asked += 1
-        # A caller that is cancelled must not let a second write start beside its own.
+        # Shielded, since a cancelled caller must not release the lock while its write still runs.
         await asyncio.shield(asyncio.create_task(self._save(kind, self._asked)))
 
     async def _save(self, kind: Kind, asked: int) -> None:

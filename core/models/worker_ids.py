@@ -1,4 +1,4 @@
-"""WorkerIds: the numbers in the workers' names, never used twice while the server lives."""
+"""WorkerIds: the numbers in workers' names, never used twice while the server runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 
 
 class WorkerIds:
-    """Counts from the setting initial_worker_port, as TorchServe's ports did."""
+    """A counter from the setting initial_worker_port on, as TorchServe's worker ports."""
 
     def __init__(self, first: int) -> None:
         self._count = itertools.count(first)

@@ -1,4 +1,4 @@
-"""WorkerObserver: what workers tell whoever keeps the metrics and logs."""
+"""WorkerObserver: what workers report to the keeper of metrics and logs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from ..wire.messages import Answer
 
 
 class WorkerObserver(Protocol):
-    """All calls are made on the event loop and must be quick. The answers of a batch go out between `batch_finishing` and
-    `batch_finished`.
+    """An observer of a model version's workers.
+
+    Every call is made on the event loop and must return quickly. The replies of a batch are delivered between
+    `batch_finishing` and `batch_finished`; `batch_overdue` reports a batch that has exceeded responseTimeout.
     """
 
     def printed(self, worker: str, stream: str, line: str, requests: str) -> None: ...

@@ -9,9 +9,21 @@ import pytest
 from . import docstrings
 from .tree import FOLDERS, REPO, plant, python_files
 
-HELD = ("scheduler", "kernels", "cli", "ts", "model_archiver", "core/archive", "core/handlers", "core/wire")
+HELD = (
+    "scheduler",
+    "kernels",
+    "cli",
+    "ts",
+    "model_archiver",
+    "core/archive",
+    "core/gpus",
+    "core/handlers",
+    "core/metrics",
+    "core/models",
+    "core/wire",
+)
 # Folder -> faults that were left when the number was last lowered. Mend some, and lower it; at 0 the folder goes to HELD.
-LEFT = {"core": 230, "http": 106, "benchmarks": 20}
+LEFT = {"core": 157, "http": 106, "benchmarks": 20}
 
 
 def found(*folders: str) -> list[str]:
