@@ -22,7 +22,7 @@ from ..core.config.settings import Settings
 from ..core.errors import ServeError
 from ..core.logs.config import LogConfig
 from ..core.logs.install import open_logs
-from ..core.logs.plan import Plan, default_plan
+from ..core.logs.plan import LogPlan, default_plan
 from ..core.logs.writer import LogWriter
 from ..core.models.snapshot_folder import SnapshotFolder
 from ..core.server import ModelServer
@@ -149,7 +149,7 @@ def _token_auth(settings: Settings) -> TokenAuth | None:
     return token_auth
 
 
-def _log_plan(settings: Settings, log_config: LogConfig | None, reporter: Reporter) -> Plan:
+def _log_plan(settings: Settings, log_config: LogConfig | None, reporter: Reporter) -> LogPlan:
     if log_config is None or log_config.plan is None:
         return default_plan(console=reporter.console, as_json=settings.log_format == "json")
     return log_config.plan if reporter.console else log_config.plan.without_console()

@@ -1,4 +1,4 @@
-"""Address, where a listener binds: `http://host[:port]`, `https://host[:port]` or `unix:/path`."""
+"""Address: where a listener binds: `http://host[:port]`, `https://host[:port]` or `unix:/path`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-_LONGEST_PATH = 107  # bytes: what the kernel takes for a unix socket
+_LONGEST_PATH = 107  # bytes: the kernel's limit for a unix socket
 TLS_PORTS = {80: 443, 8081: 8444, 8082: 8445}  # by the default port without TLS, as TorchServe has them
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A host and a TCP port, with or without TLS; port 0 lets the system choose one. Or the `path` of a unix socket."""
+    """A host and a TCP port, with or without TLS, or the `path` of a unix socket. Port 0 is any free one."""
 
     host: str
     port: int
@@ -21,7 +21,7 @@ class Address:
 
     @property
     def loopback(self) -> bool:
-        """Whether nothing beyond this machine can reach it."""
+        """Whether only this machine can reach the address."""
         if self.path or self.host == "localhost":
             return True
         try:
@@ -37,7 +37,7 @@ class Address:
 
 
 def parse_address(text: str, default_port: int = 80) -> Address:
-    """An address; `default_port` is the one without TLS. Raises ValueError saying what is wrong."""
+    """Return the address in `text`; `default_port` is the one without TLS. Raises ValueError with the cause."""
     text = text.strip()
     if text.lower().startswith("unix:"):
         return _unix(text)

@@ -1,6 +1,7 @@
-"""Configuration: Settings as the file, the command line and the environment make them, and where each value is from.
+"""Configuration: the Settings that the file, the command line and the environment make, and the origin of each value.
 
-Later ones win: defaults, the file with its `$$VARIABLE$$`s, the command line, the environment (where the file lets it).
+Later layers win: defaults, the file with its `$$VARIABLE$$`s, the command line, the environment (if the file allows
+it).
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from .settings import NOT_YET, WITHOUT_EFFECT, Settings
 
 log = logging.getLogger(__name__)
 
-# What a flag unlocks, it unlocks for one run: a snapshot does not keep it.
+# Flags that unlock something unlock it for one run: a snapshot does not keep them.
 FOR_ONE_RUN = ("disable_token_authorization", "enable_model_api", "allow_unauthenticated_model_api")
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a value comes from: `kind` is default, file, command line or environment."""
+    """The origin of a value: `kind` is default, file, command line or environment."""
 
     kind: str = "default"
     name: str = ""
@@ -38,7 +39,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """What a flag of the command line says about a key; the value is of the key's type."""
+    """A value that a flag of the command line gives a key; it is of the key's type."""
 
     key: str
     value: Any
@@ -47,26 +48,26 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What there is to say about a configuration; `level` is logging's: INFO, WARNING or ERROR."""
+    """A remark on a configuration; `level` is logging's: INFO, WARNING or ERROR."""
 
     level: int
     message: str
 
     @property
     def name(self) -> str:
-        """error, warning or note."""
+        """The level as a word: error, warning or note."""
         return {logging.ERROR: "error", logging.WARNING: "warning"}.get(self.level, "note")
 
 
 @dataclass(slots=True)
 class Configuration:
-    """What was read. `settings` may be used once `check` has not raised."""
+    """The result of reading a configuration. `settings` may be used once `check` has not raised."""
 
     path: Path | None = None
     settings: Settings = field(default_factory=Settings)
     origins: dict[str, Origin] = field(default_factory=dict[str, Origin])
     findings: list[Finding] = field(default_factory=list[Finding])
-    texts: dict[str, str] = field(default_factory=dict[str, str])  # what the file says, unread
+    texts: dict[str, str] = field(default_factory=dict[str, str])  # the file's values by key, unparsed
 
     def origin(self, key: str) -> Origin:
         return self.origins.get(key, Origin())
@@ -82,7 +83,7 @@ class Configuration:
         return self
 
     def kept(self) -> dict[str, str]:
-        """The properties that a snapshot keeps: the file's as they are written, and over them the command line's."""
+        """Return the properties that a snapshot keeps: the file's as written, overridden by the command line's."""
         flags = {
             key: as_text(getattr(self.settings, key))
             for key, origin in self.origins.items()
@@ -92,7 +93,7 @@ class Configuration:
         return self.texts | flags | source
 
     def tell(self) -> None:
-        """Log what was found, as a start does. Reading came before the log was open."""
+        """Log the findings. Reading a configuration can't log them, since the log is opened by it."""
         if self.settings.allowed_urls == KEYS["allowed_urls"].default:
             log.warning(
                 "allowed_urls is not limited: archives are loaded from any public URL. Limit it for production."
@@ -107,7 +108,11 @@ def find_config(
     *,
     snapshot: Callable[[], Path | None] = lambda: None,
 ) -> Path | None:
-    """The properties file: TS_CONFIG_FILE, else the one given, the snapshot, ./config.properties, or none."""
+    """Return the path of the properties file, None if there is none.
+
+    The first of these is taken: TS_CONFIG_FILE, `given`, the snapshot, ./config.properties. Raises InvalidConfig if a
+    file that was named does not exist.
+    """
     from_environment = environment.get("TS_CONFIG_FILE")
     path = Path(from_environment) if from_environment else given
     if path is None:
@@ -121,7 +126,9 @@ def find_config(
 
 
 def is_unasked(given: Path | None, environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether `find_config` takes what lies in the working folder, which may be anybody's: nobody has named a file."""
+    """Return whether no file was named, so that `find_config` takes one from the working folder, which may be
+    anybody's.
+    """
     return given is None and not environment.get("TS_CONFIG_FILE")
 
 
@@ -132,8 +139,10 @@ def read_configuration(
     *,
     unasked: bool = False,
 ) -> Configuration:
-    """All layers put together; what is wrong is among the findings. Raises InvalidConfig if the file can't be read, or
-    was found `unasked`, as `is_unasked` says, and may not be believed.
+    """Read all layers of the configuration; faults are among its findings.
+
+    `unasked` is the result of `is_unasked`. Raises InvalidConfig if the file can't be read, or was found unasked and
+    can't be trusted.
     """
     reading = _Reading(Configuration(path))
     if path is not None:
@@ -148,7 +157,7 @@ class _Reading:
     def __init__(self, found: Configuration) -> None:
         self._found = found
         self._values: dict[str, Any] = {}
-        self._wrong: dict[str, str] = {}  # what each key's last value suffers from
+        self._wrong: dict[str, str] = {}  # by key: the fault of its last value
         self._idle: dict[str, None] = {}
 
     def finish(self) -> Configuration:

@@ -1,4 +1,4 @@
-"""ConfiguredModels: the key `models`, JSON that says how model versions are run, however they come to be loaded."""
+"""ConfiguredModels: the key `models`, JSON with settings of model versions, however these come to be loaded."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any
 from ..model_name import why_not
 from .version_numbers import KEYS, VersionNumbers
 
-# Accepted: the archive is named by who loads it, there is one runtime, and torchrun is not there yet.
+# Keys that are accepted without effect, except for defaultVersion: archive and runtime are given by the load request.
 _OTHERS = ("defaultVersion", "marName", "runtimeType", "parallelLevel")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfiguredModel(VersionNumbers):
-    """One version's settings. `default`: of the versions loaded at start this is the default one."""
+    """The settings of one version. `default`: it is the default among the versions loaded at start."""
 
     default: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredModels:
-    """By name and version; `remarks` are warnings about what was read. As a text, the JSON it was."""
+    """The settings by name and version. `remarks` are warnings about the text; str() returns that text."""
 
     text: str
     entries: Mapping[tuple[str, str], ConfiguredModel]
@@ -38,7 +38,7 @@ class ConfiguredModels:
 
     @classmethod
     def parse(cls, text: str) -> ConfiguredModels:
-        """Raises ValueError naming model, version and key."""
+        """Parse the JSON `text`. Raises ValueError naming model, version and key."""
         try:
             document = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -75,7 +75,10 @@ def _object(value: object, label: str) -> Mapping[str, Any]:
 
 
 def _number(value: object, label: str) -> int | None:
-    """A whole number, also as a text or with a zero behind the point, as TorchServe takes it; 0 or less is None."""
+    """Return a whole number, also from a text or a float such as 2.0, as TorchServe does; None for 0 or less.
+
+    Raises ValueError, naming `label`.
+    """
     if value is None:
         return None
     try:

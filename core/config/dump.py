@@ -1,4 +1,4 @@
-"""The dump of the configuration that a start logs: TorchServe's names in TorchServe's order, as one text."""
+"""dump(): the text of the configuration that a start logs, with TorchServe's names in TorchServe's order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NONE = "N/A"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What a start finds out for itself; `gpus` are those that workers may be placed on."""
+    """The facts that a start finds out for itself; `gpus` are those that workers may be placed on."""
 
     version: str
     home: Path
@@ -29,7 +29,7 @@ class Surroundings:
 
 
 def dump(settings: Settings, found: Surroundings) -> str:
-    """`Name: value`, a line each, after an empty first line. What this version has no setting for is N/A."""
+    """Return `Name: value` lines after an empty first line. A name for which there is no setting has the value N/A."""
 
     def of(key: str, absent: str = _NONE) -> str:
         return KEYS[key].shown(getattr(settings, key)) or absent if key in KEYS else absent

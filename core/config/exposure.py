@@ -1,4 +1,4 @@
-"""Exposure: which APIs anybody who reaches this machine may use without a key, and what that lets them do."""
+"""exposure(): which APIs can be used from other machines without a key, and what that permits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _REGISTER = "and register models, WHICH RUNS ANY CODE as the user of this server
 
 
 def check_exposure(settings: Settings) -> None:
-    """Raise InvalidConfig if anybody could register models over the network and no setting says that this is meant."""
+    """Raise InvalidConfig if anybody could register models over the network and no setting permits that."""
     if settings.allow_unauthenticated_model_api or not _commands(settings):
         return
     raise InvalidConfig(
@@ -25,7 +25,7 @@ def check_exposure(settings: Settings) -> None:
 
 
 def exposure(settings: Settings) -> str:
-    """One line for the log: what is open beyond this machine because tokens are off; "" if nothing is."""
+    """Return a line for the log on what other machines may use because tokens are off; "" if nothing."""
     if settings.tokens:
         return ""
     found: list[str] = []
@@ -46,5 +46,5 @@ def exposure(settings: Settings) -> str:
 
 
 def _commands(settings: Settings) -> bool:
-    """Whether models can be registered from other machines without a key."""
+    """Return whether models can be registered from other machines without a key."""
     return settings.model_api and not settings.tokens and not settings.management_address.loopback

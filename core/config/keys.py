@@ -1,4 +1,4 @@
-"""The table of Settings, row by row: what reads it, shows it and documents it goes by these rows."""
+"""The table of Settings as rows, by which keys are read, shown and documented."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key: how its text becomes a value, and what there is to say about it. `variable` None: none overrides it."""
+    """A key: how its text becomes a value, and its documentation. If `variable` is None, no variable overrides it."""
 
     name: str
     default: Any
@@ -37,12 +37,12 @@ class Key:
     secret: bool
 
     def shown(self, value: object) -> str:
-        """A value as it may be shown to anybody."""
+        """Return a value as anybody may see it."""
         return HIDDEN if self.secret and value is not None else as_text(value)
 
 
 def as_text(value: object) -> str:
-    """A value as a properties file would give it; nothing is the empty text."""
+    """Return a value as a properties file would give it; None is the empty text."""
     if value is None:
         return ""
     if isinstance(value, bool):

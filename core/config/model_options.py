@@ -1,4 +1,4 @@
-"""ModelOptions: how one model version is batched, timed and placed, from its model-config.yaml and its registration."""
+"""ModelOptions: how a model version is batched, timed and placed, from its model-config.yaml and its registration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Stateful:
-    """Sequences at a time, requests waiting in each; ms without a request, and in all, until one ends (0: for ever)."""
+    """The limits of sequences: `most` at a time, `queue_size` requests waiting in each.
+
+    A sequence ends after `idle` ms without a request, and after `life` ms in all; 0 is no limit.
+    """
 
     most: int = 1
     queue_size: int = 1
@@ -29,8 +32,10 @@ class Stateful:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOptions:
-    """Units are TorchServe's own, as its API shows them: batch delay, client timeout and latency SLO in ms, other
-    timeouts in s. GPU memory is in bytes.
+    """The options of one model version.
+
+    Units are TorchServe's own, as its API shows them: batch delay, client timeout and latency SLO in ms, other timeouts
+    in s. GPU memory is in bytes.
     """
 
     min_workers: int = 0
@@ -65,7 +70,7 @@ class ModelOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requested:
-    """What a registration asks for; None leaves it to the archive and the settings."""
+    """The options that a registration gives; None leaves one to the archive and the settings."""
 
     batch_size: int | None = None
     max_batch_delay: int | None = None
@@ -90,10 +95,10 @@ _WHOLE_KEYS = {
     "minResidency": ("residency", 0),
     "threads": ("threads", 1),
 }
-_MOST = {"threads": 4096}  # of the others it is what 32 bits hold, and of workers max_workers_per_model
+_MOST = {"threads": 4096}  # others: 2^31 - 1, and for workers max_workers_per_model
 POLICIES = ("adaptive", "eager", "fixed")
 _MEMORY = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([KMGT]i?B?)\s*")
-# The same of stateful models.
+# The same for stateful models.
 _SEQUENCE_KEYS = {
     "maxNumSequence": ("most", 1),
     "maxSequenceJobQueueSize": ("queue_size", 1),
@@ -105,11 +110,11 @@ _SEQUENCE_KEYS = {
 def resolve_options(
     config: Mapping[str, Any], asked: Requested, settings: Settings, configured: ConfiguredModel | None = None
 ) -> ModelOptions:
-    """Merge the archive's model-config.yaml, the registration, the key `models` and the settings. The first wins:
+    """Merge the archive's model-config.yaml, the registration, the key `models` and the settings.
 
-    batch size and delay: registration, yaml, `models`; timeouts: yaml, registration, `models`; workers: yaml when it
-    has a whole minWorkers/maxWorkers pair, `models` (for what is loaded at start), registration. A yaml value of the
-    wrong type is warned about and not used. Raises BadRequest for more workers than max_workers_per_model.
+    The first of these wins. Batch size and delay: registration, yaml, `models`. Timeouts: yaml, registration, `models`.
+    Workers: yaml if it has both minWorkers and maxWorkers, `models` (for what is loaded at start), registration. A yaml
+    value of the wrong type is logged and not used. Raises BadRequest for more workers than max_workers_per_model.
     """
     plain, said = ModelOptions(), configured or ConfiguredModel()
     from_yaml = _read_yaml(config)
@@ -157,7 +162,7 @@ def check_workers(settings: Settings, *asked: tuple[str, int | None]) -> None:
 
 
 def _at_least(low: int, value: int | None, default: int) -> int:
-    """What was asked for; the default if that is nothing, or out of range."""
+    """Return `value`, or the default if it is None or below `low`."""
     return default if value is None or value < low else value
 
 
@@ -188,7 +193,7 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
     found["continuous"] = _read_switch(config, "continuousBatching")
     if _read_switch(config, "sequenceBatching"):
         found["stateful"] = _read_stateful(config)
-        # A worker that goes would take the state of its sequences along.
+        # A worker that was scaled away would take the state of its sequences along.
         found["autoscale"] = False
         if found["on_demand"]:
             log.warning("model-config.yaml: onDemand is ignored with sequenceBatching")
@@ -276,7 +281,7 @@ def _read_gpu_memory(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_choice(config: Mapping[str, Any], key: str, name: str, legal: Sequence[str]) -> dict[str, Any]:
-    """The first of the legal ones is the default."""
+    """Return {name: value} if the yaml's value is among the legal ones, the first of which is the default."""
     value = config.get(key)
     if value in legal:
         return {name: value}
@@ -289,7 +294,9 @@ def _read_choice(config: Mapping[str, Any], key: str, name: str, legal: Sequence
 
 
 def _size(value: object) -> int | None:
-    """Bytes: of a number of MiB, or of a text with a unit, of which KB, MB and GB are powers of 1000."""
+    """Return bytes from a number of MiB, or a text with a unit, where KB, MB and GB are powers of 1000; None if
+    invalid.
+    """
     if isinstance(value, bool):
         return None
     if isinstance(value, int):

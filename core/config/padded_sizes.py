@@ -1,4 +1,4 @@
-"""The sizes to which a model's batches are padded: `paddedBatchSizes` of its yaml, as front and worker read it."""
+"""The sizes to which a model's batches are padded: `paddedBatchSizes` of its yaml, which front and worker read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 def padded_sizes(config: Mapping[str, Any]) -> tuple[int, ...]:
-    """() if there are none, or anything but a list of ascending whole numbers from 1 on."""
+    """Return the ascending sizes, () if there are none or the value is not such a list."""
     sizes = config.get("paddedBatchSizes")
     if not isinstance(sizes, list) or not all(type(size) is int and 0 < size < 2**31 for size in sizes):
         return ()
@@ -19,7 +19,7 @@ def padded_sizes(config: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def read_padded_sizes(config: Mapping[str, Any]) -> tuple[int, ...]:
-    """The same, with a warning about anything else."""
+    """Return `padded_sizes`, and log a warning if the value is of any other kind."""
     sizes, said = padded_sizes(config), config.get("paddedBatchSizes")
     if said is not None and not sizes:
         log.warning(
@@ -30,7 +30,7 @@ def read_padded_sizes(config: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def within_padding(batch_size: int, sizes: Sequence[int]) -> int:
-    """At most the largest size: a batch beyond it would be one that the model was not made for."""
+    """Return `batch_size`, but at most the largest size: the model was not made for a larger batch."""
     if not sizes or batch_size <= sizes[-1]:
         return batch_size
     log.warning(

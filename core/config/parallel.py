@@ -1,4 +1,4 @@
-"""Parallel, a model that one process or one GPU can't hold: parallelType, parallelLevel and torchrun of its yaml."""
+"""Parallel: a model that needs several processes or GPUs: parallelType, parallelLevel and torchrun of its yaml."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parallel:
-    """`kind` is pp, tp or pptp, whose `level` processes torchrun starts on this host, or custom: one process. Either
-    way a worker gets `level` GPUs. The rest is torchrun's, None where its own default is meant.
+    """The layout of a parallel model.
+
+    If `kind` is pp, tp or pptp, torchrun starts `level` processes on this host; if it is custom, there is one process.
+    Either way a worker gets `level` GPUs. The other fields are torchrun's; None is its own default.
     """
 
     kind: str
@@ -28,12 +30,12 @@ class Parallel:
 
     @property
     def ranks(self) -> int:
-        """How many processes run the handler; 0 where torchrun has no part in it."""
+        """The number of processes that run the handler under torchrun; 0 without torchrun."""
         return 0 if self.kind == "custom" else self.level
 
 
-MOST_LEVEL = 127  # as many ranks as can be handed the ends of each other's sockets in one message
-_MOST = {"level": MOST_LEVEL, "threads": 4096}  # by field; of the others it is what 32 bits hold
+MOST_LEVEL = 127  # ranks: one message can't carry the sockets of more
+_MOST = {"level": MOST_LEVEL, "threads": 4096}  # by field; of the others 2^31 - 1
 _KINDS = ("pp", "tp", "pptp", "custom")
 # torchrun's key in the yaml -> field, its type and its smallest value
 _TORCHRUN: dict[str, tuple[str, type, int]] = {
@@ -49,7 +51,7 @@ _TORCHRUN: dict[str, tuple[str, type, int]] = {
 
 
 def read_parallel(config: Mapping[str, Any]) -> Parallel | None:
-    """None for a model that isn't parallel. What has the wrong type is warned about and not used."""
+    """Return the layout, None for a model that isn't parallel. A value of the wrong type is logged and not used."""
     said = config.get("parallelType")
     if not said:
         return None

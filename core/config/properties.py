@@ -1,4 +1,4 @@
-"""Reading a `config.properties`: the Java properties grammar, as text values with their lines."""
+"""Reads `config.properties` by the grammar of Java's properties files, as text values with their lines."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ class Property:
 
 
 def read_properties(path: Path, *, unasked: bool = False) -> list[Property]:
-    """What the file says, in its order. UTF-8, or Latin-1 (Java's encoding for these files) where it is no UTF-8.
+    """Return the properties of the file in its order. It is read as UTF-8, or as Latin-1 (Java's encoding) if it is not
+    UTF-8.
 
     `unasked` says that nobody has named the file. Raises InvalidConfig, naming the file, if it can't be read, is no
-    properties file, or was found unasked and may not be believed.
+    properties file, or was found unasked and can't be trusted.
     """
     try:
         data = read_trusted(follow(path)) if unasked else path.read_bytes()
@@ -56,7 +57,7 @@ def read_properties(path: Path, *, unasked: bool = False) -> list[Property]:
 
 
 def fill_in(text: str, environment: Mapping[str, str]) -> str:
-    """The text with each `$$NAME$$` replaced by that environment variable. Raises ValueError naming one not set."""
+    """Return `text` with environment variables in place of each `$$NAME$$`. Raises ValueError naming one not set."""
 
     def look_up(found: re.Match[str]) -> str:
         value = environment.get(found[1])

@@ -1,4 +1,4 @@
-"""The reference page of all keys, made from their table: `python -m torchserve.core.config.reference` prints it."""
+"""Makes the reference page of all keys from their table: `python -m torchserve.core.config.reference` prints it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ TorchServe's keys for what this version does not do; a start warns of those it f
 
 
 def reference() -> str:
-    """The whole page."""
+    """Return the whole page."""
     keys = [
         (
             f"`{key.name}`",

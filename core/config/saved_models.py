@@ -1,4 +1,4 @@
-"""SavedModels: the models of a `model_snapshot`, which brings them back at a start; to and from its JSON."""
+"""SavedModels: the models of a `model_snapshot`, which a start brings back; to and from its JSON."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 from .version_numbers import KEYS, VersionNumbers
 
-# Fields that make no sense at 0; what is smaller than it may be is left to the archive.
+# Fields that must be above 0; a value that is too small is left to the archive.
 _POSITIVE = frozenset({"batch_size", "response_timeout"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedModel(VersionNumbers):
-    """One version. `archive` is what a registration would name; None leaves a value to the archive.
+    """A version in a snapshot. `archive` is the url to register it by; None leaves a value to the archive.
 
-    `url`, `handler` and `downloaded` are additions to what TorchServe saves: the url of the registration where the
-    archive is no longer had from there, the handler where the registration chose one, and whether the archive was
-    downloaded into the model store, and so leaves it with the model.
+    `url`, `handler` and `downloaded` are additions to what TorchServe saves: the registration's url if the archive is
+    no longer fetched from there, the handler if the registration chose one, and whether the archive was downloaded into
+    the model store, from which it is then removed with the model.
     """
 
     name: str
@@ -33,7 +33,7 @@ class SavedModel(VersionNumbers):
 
 
 class SavedModels(tuple[SavedModel, ...]):
-    """As a text, the JSON that `parse` reads."""
+    """The versions in a snapshot; str() returns the JSON that `parse` reads."""
 
     __slots__ = ()
 
@@ -42,7 +42,7 @@ class SavedModels(tuple[SavedModel, ...]):
 
     @classmethod
     def parse(cls, text: str) -> SavedModels:
-        """Raises ValueError saying what is wrong with which model."""
+        """Parse the JSON `text`. Raises ValueError naming the model and what is wrong with it."""
         try:
             document = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -56,7 +56,7 @@ class SavedModels(tuple[SavedModel, ...]):
 
 
 def as_json(models: Iterable[SavedModel]) -> dict[str, dict[str, dict[str, Any]]]:
-    """{name: {version: entry}} with TorchServe's keys, in the order given."""
+    """Return {name: {version: entry}} with TorchServe's keys, in the order given."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for model in models:
         found.setdefault(model.name, {})[model.version] = _entry(model)
@@ -108,6 +108,6 @@ def _number(entry: Mapping[str, Any], key: str, low: int, label: str) -> int | N
     if value is None:
         return None
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (numeric and -(2**31) < value < 2**31 and value == int(value)):  # not-a-number fails the first of the two
+    if not (numeric and -(2**31) < value < 2**31 and value == int(value)):  # NaN fails the range
         raise ValueError(f"{label}: {key} must be a whole number below 2^31, not {json.dumps(value)[:80]}")
     return int(value) if value >= low else None

@@ -1,6 +1,6 @@
-"""Settings: every key of `config.properties` in one table with its type, default and meaning; frozen once read.
+"""Settings: all keys of `config.properties` in one table with type, default and meaning; frozen once read.
 
-A field of Settings is a key; its metadata holds the parser, the documentation line and what `_key` says.
+A field of Settings is a key; its metadata holds the parser, the documentation line and the other arguments of `_key`.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ def _key(
     env: str | None = "",
     secret: bool = False,
 ) -> Any:
-    """A key. `env` names the variable that overrides it: "" is `TS_` and the key in capitals, None is no variable.
+    """Return a field for a key. `env` names the variable that overrides it: "" is `TS_` and the key in capitals, None
+    is none.
 
-    `unit` is what a number counts; the value of a `secret` is shown nowhere.
+    `unit` is the unit of a number; the value of a `secret` is never shown.
     """
     return field(default=default, metadata={"parse": parse, "doc": doc, "unit": unit, "env": env, "secret": secret})
 
 
 def _flag(text: str) -> bool:
-    """As Java reads a boolean: anything but `true` is false."""
+    """Return the boolean in `text` as Java reads it: anything but `true` is False."""
     return text.strip().lower() == "true"
 
 
@@ -90,7 +91,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _metrics_mode(text: str) -> str:
-    """As TorchServe reads it: what it does not know is log."""
+    """Return the mode in `text` as TorchServe reads it: an unknown one is log."""
     mode = text.strip().lower()
     return mode if mode in {"prometheus", "legacy"} else "log"
 
@@ -134,7 +135,7 @@ def _address(default_port: int) -> Callable[[str], Address]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the server was told, by key. Times are seconds, sizes bytes."""
+    """The server's settings, by key. Times are in seconds, sizes in bytes, unless a key has another `unit`."""
 
     inference_address: Address = _key(Address("127.0.0.1", 8080), _address(80), "where predictions are served")
     management_address: Address = _key(Address("127.0.0.1", 8081), _address(8081), "where models are managed")
@@ -301,14 +302,14 @@ class Settings:
 
     @property
     def tokens(self) -> bool:
-        """Whether a key is asked for."""
+        """Whether requests need a key."""
         if self.disable_token_authorization is not None:
             return not self.disable_token_authorization
         return not (self.inference_address.loopback and self.management_address.loopback)
 
     @property
     def most_workers(self) -> int:
-        """How many workers a model version may be given. GPUs count by the cores that their host has for them."""
+        """The most workers of a model version, by default 64, or 8 per core if those are more."""
         return self.max_workers_per_model or max(64, 8 * (os.cpu_count() or 1))
 
     @property
@@ -317,7 +318,7 @@ class Settings:
         return self.management_address.loopback if self.enable_model_api is None else self.enable_model_api
 
 
-# Keys of TorchServe that are accepted, change nothing here, and are named once in the log; and why.
+# TorchServe's keys that are accepted without effect, by the reason; they are named once in the log.
 WITHOUT_EFFECT = {
     "vmargs": "there is no JVM",
     "number_of_netty_threads": "one event loop reads all requests",
@@ -334,7 +335,7 @@ WITHOUT_EFFECT = {
     "version": "snapshots write it for the reader",
     "tsConfigFile": "snapshots write it for the reader",
 }
-# Keys of TorchServe that this version does not act on yet, by what is missing; saying so beats silence.
+# TorchServe's keys that this version does not implement, by what is missing; the log warns of each.
 NOT_YET = {
     "grpc_inference_address": "gRPC",
     "grpc_management_address": "gRPC",

@@ -1,4 +1,4 @@
-"""VersionNumbers: the six numbers of a model version that both the key `models` and a snapshot may give."""
+"""VersionNumbers: the numbers of a model version that both the key `models` and a snapshot may give."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEYS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionNumbers:
-    """None says nothing. In TorchServe's units: the delay is in ms, the timeouts are in s."""
+    """The numbers of a model version; None leaves one out. In TorchServe's units: delay in ms, timeouts in s."""
 
     min_workers: int | None = None
     max_workers: int | None = None

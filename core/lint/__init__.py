@@ -1,1 +1,1 @@
-"""What would fail or is dangerous in a model's archive, found by reading it; nothing of it is run."""
+"""lint: finds what would fail or is dangerous in a model's archive. The files are read, never run."""

@@ -1,4 +1,4 @@
-"""lint(): all that can be known of an archive by reading it."""
+"""lint(): checks an opened archive by reading its files."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ KEYS = (
 _WEIGHTS = (".pt", ".pth")
 _PICKLES = (".pkl", ".pickle", ".joblib", ".dill")
 _USELESS = frozenset({"__pycache__", ".git", ".venv", "venv", ".ipynb_checkpoints", "node_modules"})
-_MOST = 10_000  # files and folders of one folder that are looked at
+_MOST = 10_000  # entries of one folder that are checked
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def lint(archive: Archive) -> list[Issue]:
-    """Errors first, then by file and line."""
+    """Return the issues, errors first, then by file and line."""
     found = {*_of_manifest(archive), *_of_config(archive.config or {}), *_of_files(archive)}
     if archive.manifest.handler is not None:
         is_asynchronous = (archive.config or {}).get("asyncCommunication") is True
@@ -100,7 +100,7 @@ def _of_files(archive: Archive) -> Iterator[Issue]:
 
 
 def _inside(root: Path) -> Iterator[Path]:
-    """All that is in the folder, and in folders that it links to, as a folder without a manifest is laid out."""
+    """Yield all files and folders below `root`, also below folders that it links to, which folder_archive makes."""
     for top in sorted(root.iterdir()):
         yield top
         if top.is_dir():
@@ -179,7 +179,7 @@ def _fits(contents: Contents, name: str, *, has_class: bool) -> Iterator[Issue]:
 
 
 def _loads_by_base(root: Path, handler: str) -> bool:
-    """Whether the handler's class leaves the loading to BaseHandler."""
+    """Return whether the handler's class leaves loading the model to BaseHandler."""
     file = handler.partition(":")[0]
     try:
         source = HandlerSource.read(root / (file if file.endswith(".py") else f"{file}.py"))
@@ -191,7 +191,7 @@ def _loads_by_base(root: Path, handler: str) -> bool:
 
 @contextmanager
 def _warnings(name: str) -> Iterator[list[str]]:
-    """What is logged below `name` meanwhile, and goes nowhere else."""
+    """Collect what is logged below `name` within this context, instead of logging it."""
     told: list[str] = []
 
     class Keep(logging.Handler):

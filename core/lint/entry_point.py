@@ -1,4 +1,4 @@
-"""The handler that a manifest names: whether it is there, and can be called as the server calls it."""
+"""check_entry_point(): checks that a manifest's handler exists and can be called as the server calls it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BUILT_IN = "ts.torch_handler."
 
 
 def check_entry_point(handler: str, root: Path, *, asynchronous: bool) -> Iterator[Issue]:
-    """`asynchronous` is what the yaml says of asyncCommunication."""
+    """Yield the issues of the handler's entry point; `asynchronous` is the yaml's asyncCommunication."""
     file, _, function = handler.partition(":")
     path = root / (file if file.endswith(".py") else f"{file}.py")
     name = str(path.relative_to(root))
@@ -26,7 +26,7 @@ def check_entry_point(handler: str, root: Path, *, asynchronous: bool) -> Iterat
     try:
         source = HandlerSource.read(path)
     except (SyntaxError, ValueError):
-        return  # told with the other files
+        return  # its syntax error is reported with the other files
     wanted = function or "handle"
     found = source.function(wanted)
     if found is not None:

@@ -1,4 +1,4 @@
-"""Issue: one thing that is wrong, or that somebody should know, with its place."""
+"""Issue: a fault or a remark, with its place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ ERROR, WARNING = "error", "warning"
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """An error will fail; a warning may, or is dangerous. `file` is below the model's folder; line 0: all of it."""
+    """An issue in an archive. An error will fail; a warning may fail, or is dangerous.
+
+    `file` is relative to the model's folder; line 0 is the whole file.
+    """
 
     level: str
     file: str

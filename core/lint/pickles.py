@@ -1,4 +1,4 @@
-"""What a file of torch.save or of pickle refers to: read from its opcodes, never unpickled."""
+"""read_contents(): what a file of torch.save or pickle refers to, read from its opcodes without unpickling it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_MOST = 64 << 20  # bytes of a pickle that are read; the numbers are kept beside it, so that it is small
-# What torch.load reads with weights_only=True, and what runs at once if it is called while a pickle is read.
+_MOST = 64 << 20  # bytes of a pickle that are read; tensors' data lie in other files, so that it is small
+# Names that torch.load accepts with weights_only=True, and modules whose functions act at once when unpickled.
 _PLAIN = frozenset({"collections.OrderedDict", "collections.Counter", "collections.defaultdict", "_codecs.encode"})
 _RUNNING = frozenset({
     "os", "posix", "nt", "subprocess", "pty", "runpy", "shutil", "socket", "sys", "importlib", "webbrowser", "code",
@@ -20,8 +20,9 @@ _RUNNING_BUILTINS = frozenset({"eval", "exec", "compile", "getattr", "setattr", 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """`kind` is script (TorchScript), state (torch.save), program (.pt2), or other. `refers` are names of classes and
-    functions, as module.name.
+    """The contents of a file. `kind` is script (TorchScript), state (torch.save), program (.pt2) or other.
+
+    `refers` are the names of classes and functions, as module.name.
     """
 
     kind: str
@@ -29,17 +30,17 @@ class Contents:
 
     @property
     def objects(self) -> list[str]:
-        """What is no plain data: torch.load refuses it with weights_only=True."""
+        """The names that are no plain data, which torch.load refuses with weights_only=True."""
         return sorted(name for name in self.refers if not (name.startswith("torch.") or name in _PLAIN))
 
     @property
     def runs(self) -> list[str]:
-        """What does something as soon as the file is read."""
+        """The names that act as soon as the file is unpickled."""
         return [name for name in self.objects if _does_something(name)]
 
 
 def read_contents(path: Path) -> Contents:
-    """Of a file that may be anything. Raises OSError."""
+    """Read the contents of any file. Raises OSError."""
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
             return Contents("other", frozenset(_names(file.read(_MOST))))
@@ -64,7 +65,7 @@ def _does_something(name: str) -> bool:
 
 
 def _names(data: bytes) -> Iterator[str]:
-    """The globals of a pickle, as far as it is one."""
+    """Yield the globals of a pickle, up to the point where it stops being one."""
     texts: list[str] = []
     memo: dict[int, str] = {}
     try:
@@ -82,4 +83,4 @@ def _names(data: bytes) -> Iterator[str]:
             elif opcode.name in {"BINGET", "LONG_BINGET"} and isinstance(argument, int):
                 texts.append(memo.get(argument, ""))
     except (ValueError, IndexError, KeyError, UnicodeDecodeError, OverflowError, AttributeError):
-        return  # no pickle, or not to its end
+        return  # it is no pickle, or is cut short

@@ -1,4 +1,4 @@
-"""Python files of an archive: what they import that is not there, and calls that surprise whoever serves them."""
+"""check_source(): finds missing imports in an archive's Python files, and calls with surprising effects in a server."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _STARTS = frozenset({"run", "Popen", "call", "check_call", "check_output"})
 
 
 def check_source(path: Path, root: Path, required: frozenset[str]) -> Iterator[Issue]:
-    """`required` are the packages of requirements.txt, in lower case."""
+    """Yield the issues of a Python file; `required` are the packages of requirements.txt, in lower case."""
     name = str(path.relative_to(root))
     try:
         tree = ast.parse(path.read_bytes(), name)
@@ -62,7 +62,10 @@ def check_source(path: Path, root: Path, required: frozenset[str]) -> Iterator[I
 
 
 def _imports(tree: ast.Module, name: str, path: Path, root: Path, required: frozenset[str]) -> Iterator[Issue]:
-    """Of the module's own level: what is imported in a try or a function may be missing on purpose."""
+    """Yield the imports at module level that are not available.
+
+    An import within a try or a function may be missing on purpose.
+    """
     for node in tree.body:
         modules: list[str] = []
         if isinstance(node, ast.Import):
@@ -110,7 +113,7 @@ def _is_there(module: str) -> bool:
 
 
 def _aliases(tree: ast.Module) -> dict[str, str]:
-    """What each imported name stands for."""
+    """Return the qualified name of each imported name."""
     found: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

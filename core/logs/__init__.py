@@ -1,1 +1,1 @@
-"""The server's logs: what is logged where, in which shape, and the one thread that writes it."""
+"""The server's logs: what is logged where, in which format, and the one thread that writes it."""

@@ -1,4 +1,4 @@
-"""`--log-config`: log4j2.xml, log4j's properties, or a Python dictConfig in YAML or JSON."""
+"""Reads `--log-config`: log4j2.xml, log4j's properties, or a Python dictConfig in YAML or JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..bounded_yaml import YAML_ERRORS, load_yaml
 from ..errors import InvalidConfig
 from .log4j import interpret
 from .log4j_properties import as_tree
-from .plan import Plan
+from .plan import LogPlan
 
 log = logging.getLogger(__name__)
 
@@ -23,16 +23,19 @@ _WRONG = (OSError, ImportError, ElementTree.ParseError, *YAML_ERRORS)
 
 @dataclass(frozen=True, slots=True)
 class LogConfig:
-    """What the file says: a `plan` in place of the default one, or a dictConfig on top of it."""
+    """The content of a --log-config file: a `plan` in place of the default one, or a dictConfig on top of it."""
 
     path: Path
-    plan: Plan | None = None
+    plan: LogPlan | None = None
     on_top: Mapping[str, Any] | None = None
 
     def apply(self) -> None:
-        """With the log open: what is on top of it, and what there is to say. Raises InvalidConfig."""
+        """Apply the dictConfig, if there is one, and log the plan's warnings.
+
+        This must be called once the log is open. Raises InvalidConfig.
+        """
         if self.on_top is not None:
-            # Incremental where it names no handlers: a whole dictConfig ends those that there are.
+            # Incremental unless it names handlers: a complete dictConfig removes the existing ones.
             defaults = {"version": 1, "incremental": "handlers" not in self.on_top, "disable_existing_loggers": False}
             try:
                 logging.config.dictConfig(defaults | dict(self.on_top))
@@ -43,7 +46,7 @@ class LogConfig:
 
 
 def read_log_config(path: Path) -> LogConfig:
-    """Raises InvalidConfig naming the file and what is wrong with it."""
+    """Read the file at `path`. Raises InvalidConfig naming the file and what is wrong with it."""
     try:
         if path.suffix in {".yaml", ".yml", ".json"}:
             return LogConfig(path, on_top=_mapping(load_yaml(path.read_bytes())))
@@ -66,8 +69,11 @@ def _mapping(config: object) -> Mapping[str, Any]:
 
 
 def _refuse_entities(text: bytes) -> bytes:
-    """No document type, no entities: nothing can be made to grow or to be read from elsewhere."""
-    # With a NUL it is UTF-16 or -32, where `<!` looks otherwise.
+    """Return `text` unless it declares a document type or entities, which could expand or read other files.
+
+    Raises ValueError.
+    """
+    # A NUL means UTF-16 or UTF-32, in which the bytes of `<!` differ.
     if b"<!" in text.replace(b"<!--", b"") or b"\0" in text:
         raise ValueError("document types and entities are not accepted, nor encodings other than UTF-8")
     return text

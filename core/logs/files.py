@@ -1,4 +1,4 @@
-"""Where a sink's text ends up. Only the writer's thread calls this, and nothing that a disk does is raised."""
+"""The destinations of log lines. Only the writer's thread uses them, and no failure of a disk is raised."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TextIO
 
 from ..trusted_file import open_appending
-from .plan import Sink
+from .plan import Appender
 from .rotation import Rotation
 
 
 class Console:
     """A stream that the process was started with. `lost` and `cause` are as LogFile's.
 
-    Once nobody can read it any more, as a closed terminal or a pipe whose reader has ended, it drops lines silently: a
-    server in the background outlives the terminal that it was started from.
+    Once the stream can't be read any more, since the terminal is closed or a pipe's reader has ended, lines are dropped
+    silently: a server in the background outlives its terminal.
     """
 
     name = "the console"
@@ -48,15 +48,14 @@ class Console:
             self.cause = ""
 
     def close(self) -> None:
-        """It isn't ours to close."""
+        """Do nothing: the stream belongs to the process."""
 
 
 class LogFile:
-    """A file, put aside as its Rotation says. `lost` counts the lines that the disk did not take; `cause` is why it
-    took the latest ones not, or "".
+    """A log file, put aside as its Rotation says.
 
-    The file is written without a buffer: what a buffer kept of a failed write would be written later, though it was
-    counted as lost.
+    `lost` counts the lines that could not be written; `cause` is why the latest ones could not, "" if they were. The
+    file is unbuffered: a buffer would write the lines of a failed write later, though they were counted as lost.
     """
 
     def __init__(self, path: Path, rotation: Rotation | None = None) -> None:
@@ -64,14 +63,14 @@ class LogFile:
         self._rotation = rotation
         self._file: FileIO | None = None
         self._size = 0
-        self._last = 0.0  # when it was last written, in seconds since the epoch
-        self._torn = False  # whether the file ends in a part of a line
+        self._last = 0.0  # when the file was last written, in seconds since the epoch
+        self._torn = False  # whether the file ends in an incomplete line
         self.name = str(path)
         self.lost = 0
         self.cause = ""
 
     def create(self) -> None:
-        """Have the file there before its first line, as TorchServe has; what can't be is found out by `write`."""
+        """Create the file before its first line, as TorchServe does. Failures are left to `write` to find."""
         with contextlib.suppress(OSError):
             self._open()
 
@@ -84,7 +83,7 @@ class LogFile:
             file = self._file or self._open()
             if self._rotation is not None and self._rotation.due(self._size, self._last, now):
                 file = self._put_aside(file, self._rotation, now)
-            while taken < len(data):  # a disk that is nearly full takes a part, and the next call says why
+            while taken < len(data):  # on a nearly full disk a write is short, and the next one raises
                 taken += file.write(data[taken:]) or 0
         except OSError as error:  # a full or read-only disk costs log lines, never a request
             self._failed(error, texts, taken - len(begin))
@@ -100,13 +99,13 @@ class LogFile:
             self._file = None
 
     def _failed(self, error: OSError, texts: Sequence[str], taken: int) -> None:
-        """Count the texts that are not within the first `taken` bytes. The file is opened anew for the next lines."""
+        """Count the texts that are not within the first `taken` bytes, and close the file until the next lines."""
         whole, end = 0, 0
         for size in (len(_encoded(text)) for text in texts):
             if end + size > taken:
                 break
             whole, end = whole + 1, end + size
-        if taken >= 0:  # else even the line break behind a torn line was not taken
+        if taken >= 0:  # else not even the line break after an incomplete line was written
             self._torn = taken > end
         self.lost += len(texts) - whole
         self.cause = _cause(error)
@@ -125,17 +124,17 @@ class LogFile:
             aside.parent.mkdir(parents=True, exist_ok=True)
             self._path.replace(aside)
         except OSError:
-            self._size, self._last = 0, now  # it goes on as it is, and is tried again much later
+            self._size, self._last = 0, now  # the file is continued, and put aside when it is due again
             return file
         self.close()
-        # Compressing takes seconds, which the lines behind must not wait for.
+        # In a thread of its own, since compressing takes seconds and the next lines must not wait.
         threading.Thread(target=rotation.settle, args=(aside,), name="log-rotation", daemon=True).start()
         return self._open()
 
 
-def destination(sink: Sink) -> Console | LogFile:
-    """What writes a sink's text."""
-    return Console(sys.stdout) if sink.path is None else LogFile(sink.path, sink.rotation)
+def destination(appender: Appender) -> Console | LogFile:
+    """Return what writes the text of `appender`."""
+    return Console(sys.stdout) if appender.path is None else LogFile(appender.path, appender.rotation)
 
 
 def _encoded(text: str) -> bytes:

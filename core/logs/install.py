@@ -1,4 +1,4 @@
-"""What the server logs, sent to a LogWriter: Python's logging, and the lines that workers print."""
+"""open_logs(): sends Python's logging, and the lines that workers print, to a LogWriter."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 from ..trusted_file import NotTrusted, open_appending
 from .line import Line
-from .plan import ACCESS, MODEL, MODEL_METRICS, ROOT, TS_METRICS, Plan
+from .plan import ACCESS, MODEL, MODEL_METRICS, ROOT, TS_METRICS, LogPlan
 from .printable import indented
 from .writer import LogWriter
 
 log = logging.getLogger(__name__)
 
-_STREAMS = frozenset({ACCESS, TS_METRICS, MODEL_METRICS})  # no loggers of Python: their entries go to the writer itself
+_STREAMS = frozenset({ACCESS, TS_METRICS, MODEL_METRICS})  # not Python loggers: their entries go to the writer directly
 
 
 class _ToWriter(logging.Handler):
@@ -43,36 +43,36 @@ class _ToWriter(logging.Handler):
 
 
 def _message(record: logging.LogRecord) -> str:
-    """The message. Line breaks of the format are its author's; one that has more has them from what was filled in."""
+    """Return the record's message. If its arguments have added line breaks, indent the lines after the first."""
     text = record.getMessage()
     return text if text.count("\n") == str(record.msg).count("\n") else indented(text)
 
 
-def open_logs(plan: Plan) -> LogWriter:
-    """Send everything that is logged where `plan` says."""
+def open_logs(plan: LogPlan) -> LogWriter:
+    """Send everything that is logged where `plan` says. Return the writer, which must be closed."""
     writer = LogWriter(plan)
     logging.basicConfig(level=plan.routes[ROOT].level, handlers=[_ToWriter(writer)], force=True)
     for name, route in plan.routes.items():
         if name not in _STREAMS and name != ROOT:
             logging.getLogger(name).setLevel(route.level)
     logging.captureWarnings(True)
-    for path in dict.fromkeys(sink.path for sink in plan.sinks() if sink.path is not None):
+    for path in dict.fromkeys(appender.path for appender in plan.appenders() if appender.path is not None):
         _say_if_refused(path)
     return writer
 
 
 def _say_if_refused(path: Path) -> None:
-    """The writer's thread counts the lines of such a file as lost, without a word to those who miss them."""
+    """Log a warning if `path` can't be trusted; the writer's thread only counts the lines it loses."""
     try:
         os.close(open_appending(path))
     except NotTrusted as error:
         log.warning("Nothing is logged to %s: %s: %s", path, error.filename, error.strerror)
     except OSError:
-        pass  # a folder that the writer has not made yet, or a disk that takes nothing
+        pass  # the writer has not made the folder yet, or will report the disk's failure
 
 
 def log_worker_line(worker: str, stream: str, line: str, request_id: str) -> None:
-    """One line that a worker printed: stdout as INFO, stderr as WARN, under the worker's name."""
+    """Log a line that a worker printed: stdout as INFO, stderr as WARN, under the worker's name."""
     level = logging.INFO if stream == "stdout" else logging.WARNING
     extra = {"worker": f"{worker}-{stream}", "request_id": request_id}
     logging.getLogger(MODEL).log(level, "%s", line, extra=extra)

@@ -1,4 +1,4 @@
-"""Layouts, a Line's shape: log4j's conversion patterns, and JSON lines. The text of one line, with its newline."""
+"""Layouts: functions that turn a Line into its text with a newline, by log4j's conversion patterns or as JSON."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .printable import indented, lines, one_line
 
 Layout = Callable[[Line], str]
 
-TS_PATTERN = "%d{ISO8601} [%-5p] %t %c - %m%n"  # TorchServe's, of ts_log, model_log and the console
-PLAIN_PATTERN = "%d{ISO8601} - %m%n"  # TorchServe's, of access_log and the metrics
+TS_PATTERN = "%d{ISO8601} [%-5p] %t %c - %m%n"  # TorchServe's for ts_log, model_log and the console
+PLAIN_PATTERN = "%d{ISO8601} - %m%n"  # TorchServe's for access_log and the metrics
 
 _LEVELS = {10: "DEBUG", 20: "INFO", 30: "WARN", 40: "ERROR", 50: "FATAL"}
 _PADDED = {level: name.ljust(5) for level, name in _LEVELS.items()}
@@ -34,12 +34,12 @@ _DATES = (
 
 
 def level_name(level: int) -> str:
-    """log4j's name of the nearest level that is not above `level`."""
+    """Return log4j's name of the nearest level that is not above `level`."""
     return _LEVELS.get(level // 10 * 10, "FATAL" if level > 50 else "TRACE")
 
 
 def json_layout(line: Line) -> str:
-    """One JSON object: timestamp (UTC, RFC 3339), level, thread, logger, message, and request_id if there is one."""
+    """Return JSON with timestamp (UTC, RFC 3339), level, thread, logger, message, and request_id if there is one."""
     milliseconds = int(line.at % 1 * 1000)
     fields = {
         "timestamp": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(line.at))}.{milliseconds:03d}Z",
@@ -56,7 +56,7 @@ def json_layout(line: Line) -> str:
 
 
 def pattern_layout(pattern: str) -> Layout:
-    """The layout of a log4j conversion pattern. Raises ValueError naming a conversion that is not known here."""
+    """Return the layout of a log4j conversion pattern. Raises ValueError naming an unknown conversion."""
     ready = _READY.get(pattern)
     if ready is not None:
         return ready
@@ -89,23 +89,23 @@ def _full(line: Line) -> str:
 
 
 def _trace(trace: str) -> str:
-    """The lines of a traceback: the exception's own text, at its end, may be anybody's."""
+    """Return a traceback as indented lines, since its last ones, the exception's text, may come from anybody."""
     return f"    {indented(lines(trace))}\n"
 
 
 def between(layout: Layout, level: int, thread: str, logger: str) -> str | None:
-    """What stands between a timestamp and its message in all lines of a logger; None if `layout` isn't so simple."""
+    """Return the text between timestamp and message in all lines of a logger; None if `layout` is not that simple."""
     if layout is _plain:
         return " - "
     return f" [{level_name(level):<5}] {thread} {logger} - " if layout is _full else None
 
 
-# TorchServe's own two, without the generality: each request writes them several times.
+# TorchServe's own two patterns as plain functions, since each request writes several such lines.
 _READY: dict[str, Layout] = {PLAIN_PATTERN: _plain, TS_PATTERN: _full}
 
 
 def date_format(java: str) -> str:
-    """strftime's format of a SimpleDateFormat pattern; `\\1` stands for milliseconds. Raises ValueError."""
+    r"""Return strftime's format for a SimpleDateFormat pattern; `\1` stands for milliseconds. Raises ValueError."""
     rest, format_ = java, ""
     while rest:
         known = next(((word, code) for word, code in _DATES if rest.startswith(word)), None)
@@ -137,7 +137,7 @@ def _piece(word: str, option: str | None) -> str | Layout:
     if word == "d":
         return _date(option or "ISO8601")
     if word == "X" and option not in _REQUEST_IDS:
-        return ""  # a context that nobody fills is empty in log4j too
+        return ""  # in log4j, too, a context without a value is empty
     return {
         "p": lambda line: level_name(line.level),
         "t": lambda line: one_line(line.thread),

@@ -1,4 +1,4 @@
-"""Line, one event of a log before it has a shape."""
+"""Line: one event of a log before it is formatted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 
 class Line(NamedTuple):
-    """`at` is seconds since the epoch, `level` logging's number; `trace` follows the line as it is."""
+    """An event of a log. `at` is seconds since the epoch, `level` logging's number; `trace` follows the line."""
 
     at: float
     level: int
@@ -21,7 +21,7 @@ class Line(NamedTuple):
 
 
 class Entry(Protocol):
-    """What a stream takes besides Lines: something whose text is made by the thread that writes."""
+    """An event of a stream whose text is made by the writer's thread."""
 
     @property
     def at(self) -> float: ...
@@ -31,17 +31,17 @@ class Entry(Protocol):
 
 
 class Several(Protocol):
-    """An entry of many lines: `take` gives each line's `at`, text and request ids, and gives it once."""
+    """An entry of many lines: `take` yields each line's `at`, text and request ids, and yields it once."""
 
     def take(self) -> Iterator[tuple[float, str, str]]: ...
 
 
 def timestamp(seconds: float) -> str:
-    """`2026-11-22T10:32:52,046`, in local time, from seconds since the epoch."""
+    """Return `2026-11-22T10:32:52,046` in local time from seconds since the epoch."""
     return _millisecond(int(seconds * 1000))
 
 
-@lru_cache(maxsize=64)  # a busy server has dozens of lines in one, each in several files
+@lru_cache(maxsize=64)  # a busy server writes dozens of lines per second, each to several files
 def _millisecond(number: int) -> str:
     seconds, rest = divmod(number, 1000)
     return f"{_second(seconds)},{rest:03d}"

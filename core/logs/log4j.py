@@ -1,4 +1,4 @@
-"""A log4j2 configuration, as a tree of elements -> Plan. What is in it and not known here is named in its warnings."""
+"""interpret(): turns a log4j2 configuration, a tree of elements, into a LogPlan. Its warnings name what is unknown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from .layout import PLAIN_PATTERN, TS_PATTERN, Layout, json_layout, pattern_layout
-from .plan import ROOT, Plan, Route, Sink
+from .plan import ROOT, Appender, LogPlan, Route
 from .rotation import Rotation
 
 LEVELS = {
@@ -18,7 +18,7 @@ LEVELS = {
     "ERROR": logging.ERROR, "FATAL": logging.CRITICAL, "OFF": logging.CRITICAL + 10,
 }  # fmt: skip
 _OURS = {"org.pytorch.serve": "torchserve", "org.pytorch": "torchserve", "root": ROOT}
-_JVM = ("io.", "org.", "com.", "java", "sun.", "net.")  # loggers of libraries that are not here
+_JVM = ("io.", "org.", "com.", "java", "sun.", "net.")  # loggers of Java libraries
 _FILES = frozenset({"file", "randomaccessfile", "rollingfile", "rollingrandomaccessfile"})
 _JSON = frozenset({"jsonlayout", "jsontemplatelayout", "jsonpatternlayout"})
 _LOGGERS = frozenset({"logger", "asynclogger", "root", "asyncroot"})
@@ -27,8 +27,8 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]?)B?", re.IGNORECASE)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
-def interpret(root: Element, environment: Mapping[str, str] = os.environ) -> Plan:
-    """The plan of a configuration. Raises ValueError for a level, size or pattern that can't be read."""
+def interpret(root: Element, environment: Mapping[str, str] = os.environ) -> LogPlan:
+    """Return the plan of a configuration. Raises ValueError for a level, size or pattern that can't be read."""
     return _Reading(root, environment).plan()
 
 
@@ -43,35 +43,35 @@ class _Reading:
                 (node.text or "").strip()
             )
 
-    def plan(self) -> Plan:
-        sinks: dict[str, tuple[Sink, ...]] = {}
+    def plan(self) -> LogPlan:
+        appenders: dict[str, tuple[Appender, ...]] = {}
         for section in _find(self._root, "appenders"):
             for node in section:
-                sinks[self._get(node, "name")] = self._sinks(node, sinks)
+                appenders[self._get(node, "name")] = self._appenders(node, appenders)
         loggers = [node for section in _find(self._root, "loggers") for node in section]
         roots = [node for node in loggers if _tag(node) in {"root", "asyncroot"}]
-        base = self._route(roots[0], sinks, Route(logging.ERROR, ())) if roots else Route(logging.ERROR, ())
+        base = self._route(roots[0], appenders, Route(logging.ERROR, ())) if roots else Route(logging.ERROR, ())
         routes = {ROOT: base}
         for node in loggers:
             name = self._logger(node)
             if name:
-                routes[name] = self._route(node, sinks, base)
-        return Plan(routes, tuple(self._warnings))
+                routes[name] = self._route(node, appenders, base)
+        return LogPlan(routes, tuple(self._warnings))
 
     # ---- appenders
 
-    def _sinks(self, node: Element, known: Mapping[str, tuple[Sink, ...]]) -> tuple[Sink, ...]:
+    def _appenders(self, node: Element, known: Mapping[str, tuple[Appender, ...]]) -> tuple[Appender, ...]:
         kind = _tag(node)
         if kind == "async":
             return self._referred(node, known)
         if kind == "console":
             self._leave_out(node, {"layout"})
-            return (Sink(self._layout(node)),)
+            return (Appender(self._layout(node)),)
         if kind in _FILES:
             path = self._get(node, "filename")
             if not path:
                 raise ValueError(f"the appender {self._get(node, 'name')!r} has no fileName")
-            return (Sink(self._layout(node), Path(path).absolute(), self._rotation(node, path)),)
+            return (Appender(self._layout(node), Path(path).absolute(), self._rotation(node, path)),)
         self._warn(f"appender {self._get(node, 'name')!r}: {node.tag} is not known here and is left out")
         return ()
 
@@ -108,22 +108,22 @@ class _Reading:
 
     # ---- loggers
 
-    def _route(self, node: Element, sinks: Mapping[str, tuple[Sink, ...]], base: Route) -> Route:
+    def _route(self, node: Element, appenders: Mapping[str, tuple[Appender, ...]], base: Route) -> Route:
         text = self._get(node, "level")
         level = LEVELS.get(text.upper()) if text else base.level
         if level is None:
             raise ValueError(f"{text!r} is no log4j2 level")
-        own = self._referred(node, sinks)
-        inherited = () if self._get(node, "additivity").lower() == "false" else base.sinks
+        own = self._referred(node, appenders)
+        inherited = () if self._get(node, "additivity").lower() == "false" else base.appenders
         return Route(level, tuple(dict.fromkeys((*own, *inherited))))
 
-    def _referred(self, node: Element, sinks: Mapping[str, tuple[Sink, ...]]) -> tuple[Sink, ...]:
-        found: list[Sink] = []
+    def _referred(self, node: Element, appenders: Mapping[str, tuple[Appender, ...]]) -> tuple[Appender, ...]:
+        found: list[Appender] = []
         for child in node:
             name = self._get(child, "ref")
-            if _tag(child) == "appenderref" and name not in sinks:
+            if _tag(child) == "appenderref" and name not in appenders:
                 self._warn(f"there is no appender {name!r}")
-            found += sinks.get(name, ())
+            found += appenders.get(name, ())
         return tuple(found)
 
     def _logger(self, node: Element) -> str:

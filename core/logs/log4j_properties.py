@@ -1,4 +1,4 @@
-"""log4j's properties files, of version 2 and of version 1, as the tree of elements that the XML form is."""
+"""as_tree(): turns log4j's properties files, of versions 2 and 1, into the tree of elements of the XML form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CLASSES = {
 
 
 def as_tree(text: str) -> Element:
-    """Raises ValueError if it holds no logger at all, or is no properties file."""
+    """Return the root element. Raises ValueError if the text declares no logger or is no properties file."""
     values = javaproperties.loads(text)
     first = {key: value for key, value in values.items() if key.startswith("log4j.")}
     root = _version_1(first) if first else _version_2(values)
@@ -70,7 +70,7 @@ def _scalar(value: str | Tree) -> str:
 
 
 def _element(name: str, part: str | Tree) -> Element:
-    """A component: its `type` is the element, its values are attributes, what has values of its own are children."""
+    """Return the element of a component: its `type` is the tag, values are attributes, nested components children."""
     if isinstance(part, str):
         return Element(name, value=part)
     node = Element(_scalar(part.get("type", name)))
@@ -98,7 +98,7 @@ def _logger(tag: str, part: str | Tree) -> Element:
 
 
 def _short(tag: str, text: str) -> Element:
-    """`INFO, console, file`: a level, which may be left out, and appenders."""
+    """Return the element of `INFO, console, file`: a level, which may be left out, and appenders."""
     level, *names = [word.strip() for word in text.split(",")]
     node = Element(tag, level=level) if level else Element(tag)
     for name in filter(None, names):

@@ -1,4 +1,4 @@
-"""Losses: what the log's destinations did not take, and what the log itself says of it."""
+"""Losses: which log lines could not be written, and what the log itself says about it."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ METRIC = "torchserve_log_lines_lost_total"
 
 
 class Losses:
-    """News of destinations that fail, and work again. `voices` are those of the lines that tell it.
+    """The reports about destinations that fail, and that work again.
 
-    A failure is told at once, for the voices that still work, and its end when all voices work: each once.
+    `voices` are the destinations of the reports. A failure is reported at once to the voices that still work; its end
+    is reported when all voices work. Each is reported once.
     """
 
     def __init__(self, destinations: Collection[Console | LogFile], voices: Collection[Console | LogFile]) -> None:
         self._destinations = destinations
         self._voices = voices
-        self._failing: set[Console | LogFile] = set()  # those whose failure has been told
-        self._told: dict[Console | LogFile, int] = {}  # how many lost lines have been told, by destination
+        self._failing: set[Console | LogFile] = set()  # whose failure has been reported
+        self._told: dict[Console | LogFile, int] = {}  # lost lines that have been reported, by destination
 
     @property
     def lost(self) -> int:
-        """How many lines were not taken so far. May be read from any thread."""
+        """The number of lines that were not written so far. May be read from any thread."""
         return sum(each.lost for each in self._destinations)
 
     @property
     def waiting(self) -> bool:
-        """Whether there is news."""
+        """Whether there is anything to report."""
         return any(True for _ in self._found())
 
     def news(self) -> list[tuple[int, str]]:
-        """Return level and text of each piece of news, and forget it."""
+        """Return level and text of each report that is due, and mark them as reported."""
         texts: list[tuple[int, str]] = []
         for each in list(self._found()):
             if each.cause:

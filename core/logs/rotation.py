@@ -1,4 +1,4 @@
-"""Rotation: when a log file is put aside, how it is then called, and which of the old ones are kept."""
+"""Rotation: when a log file is put aside, what its new name is, and which old files are kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _COUNT = re.compile(r"%\d*i")
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """`size` in bytes. `pattern` is log4j's filePattern: `%d{dd-MMM}` is a date, `%i` a number, `.gz` compresses."""
+    """A rule for putting a log file aside: beyond `size` bytes, or daily.
+
+    `pattern` is log4j's filePattern: `%d{dd-MMM}` is a date, `%i` a number, `.gz` compresses.
+    """
 
     pattern: str
     size: int | None = 100 * 1024 * 1024
@@ -27,13 +30,13 @@ class Rotation:
     keep: int = 5
 
     def due(self, size: int, last: float, now: float) -> bool:
-        """Whether a file of `size` bytes, last written at `last`, is to be put aside before a line of `now`."""
+        """Return whether a file of `size` bytes, last written at `last`, must be put aside before a line of `now`."""
         if self.size is not None and size > self.size:
             return True
         return self.daily and size > 0 and _date(last) != _date(now)
 
     def name(self, at: float, number: int) -> Path:
-        """The `number`th name, from 1, of a file whose last line is of `at`; not compressed yet."""
+        """Return the `number`th name, from 1, for a file whose last line is of `at`, before it is compressed."""
         text = _DATE.sub(lambda found: time.strftime(date_format(found[1]), time.localtime(at)), self.pattern)
         return Path(_numbered(text, str(number)).removesuffix(".gz"))
 
@@ -42,7 +45,7 @@ class Rotation:
         return self.pattern.endswith(".gz")
 
     def free_name(self, at: float) -> Path:
-        """The first name that no file has. Raises FileExistsError if there is none."""
+        """Return the first name that no file has. Raises FileExistsError if there is none."""
         for number in range(1, 10_000):
             name = self.name(at, number)
             if not name.exists() and not _packed(name).exists():
@@ -50,7 +53,7 @@ class Rotation:
         raise FileExistsError(f"no free name for {self.pattern}")
 
     def settle(self, aside: Path) -> None:
-        """Compress what was put aside and remove the oldest over the number that is kept."""
+        """Compress the file that was put aside, and remove the oldest ones beyond `keep`."""
         with contextlib.suppress(OSError):
             if self.packs:
                 _compress(aside)
@@ -65,7 +68,7 @@ class Rotation:
 
 
 def _numbered(path: str, number: str) -> str:
-    """With the number where `%i` is; without one in the pattern it comes before the suffix, from the second on."""
+    """Return `path` with the number in place of `%i`, or else before the suffix, from 2 on."""
     if _COUNT.search(path):
         return _COUNT.sub(number, path)
     if number == "1":

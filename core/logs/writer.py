@@ -1,4 +1,4 @@
-"""LogWriter: takes lines from the event loop and writes them from its own thread: no request waits on a disk."""
+"""LogWriter: takes lines from the event loop and writes them in its own thread, so that no request waits for a disk."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from .files import LogFile, destination
 from .layout import between
 from .line import Entry, Line, Several, timestamp
 from .losses import Losses
-from .plan import ACCESS, ROOT, Plan, Sink
+from .plan import ACCESS, ROOT, Appender, LogPlan
 from .printable import one_line
 
-BACKLOG = 100_000  # entries kept for a disk that does not keep up; what comes on top is dropped and counted
-# Seconds from the first line of a round until it is written. A quiet log is written at once, so that whoever had an
-# answer finds its lines; a busy one in rounds, short ones, so that formatting never holds the interpreter for long.
+BACKLOG = 100_000  # entries kept for a disk that does not keep up; further ones are dropped and counted
+# Seconds from the first line of a round until it is written. A quiet log is written at once, so that a client that has
+# its answer finds its lines; a busy one in short rounds, so that formatting never holds the interpreter for long.
 QUIET, BUSY = 0.001, 0.02
 PACE = 0.0005  # seconds more for each entry of the round before: above 2,000 entries/s rounds grow from QUIET to BUSY
 
 
-_THREAD = "main"  # as the lines of streams have it
+_THREAD = "main"  # the thread's name in the lines of streams
 
 
 class LogWriter:
-    """`put` never blocks; an entry becomes text in the writer's thread."""
+    """A writer of logs with a thread of its own, which formats the entries. `put` never blocks."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: LogPlan) -> None:
         self._plan = plan
-        self._destinations = {sink: destination(sink) for sink in plan.sinks()}
-        voices = [self._destinations[sink] for sink in plan.route(ROOT).sinks]
+        self._destinations = {appender: destination(appender) for appender in plan.appenders()}
+        voices = [self._destinations[appender] for appender in plan.route(ROOT).appenders]
         self._losses = Losses(self._destinations.values(), voices)
-        self._muted = {name for name, route in plan.routes.items() if route.level > logging.INFO or not route.sinks}
+        self._muted = {name for name, route in plan.routes.items() if route.level > logging.INFO or not route.appenders}
         self._mutes_access = ACCESS in self._muted
         self._entries: deque[Any] = deque()  # (logger, Line | Entry | Several), or an Entry alone, of ACCESS_LOG
         self._awake = threading.Event()
         self._ended = False
         self.dropped = 0
-        self._told = 0  # how many of those the log itself has been told of
+        self._told = 0  # dropped entries that the log has reported
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
     @property
     def lost(self) -> int:
-        """How many lines a file or the console did not take. May be read from any thread."""
+        """The number of lines that a file or the console could not take. May be read from any thread."""
         return self._losses.lost
 
     def put(self, logger: str, entry: Line | Entry | Several) -> bool:
-        """Add a line of a logger or an entry of a stream; False if there is no room for it."""
+        """Add a line of a logger or an entry of a stream. Return False if there is no room for it."""
         if len(self._entries) >= BACKLOG:
             self.dropped += 1
             return False
@@ -59,11 +59,14 @@ class LogWriter:
         return True
 
     def stream(self, name: str, entry: Entry | Several) -> bool:
-        """Add an entry of ACCESS_LOG, TS_METRICS or MODEL_METRICS, unless the plan wants none of its lines."""
+        """Add an entry of ACCESS_LOG, TS_METRICS or MODEL_METRICS, unless the plan routes its lines nowhere.
+
+        Return False if there is no room for it.
+        """
         return name in self._muted or self.put(name, entry)
 
     def access(self, entry: Entry) -> None:
-        """Add an entry of ACCESS_LOG: `stream` without a detour, for what every request does."""
+        """Add an entry of ACCESS_LOG, as `stream` does but with fewer calls, since every request has one."""
         if self._mutes_access:
             return
         if len(self._entries) >= BACKLOG:
@@ -74,7 +77,7 @@ class LogWriter:
             self._awake.set()
 
     def close(self) -> None:
-        """Write what is left and end the thread."""
+        """Write the remaining entries and end the thread."""
         self._ended = True
         self._awake.set()
         self._thread.join(timeout=5)
@@ -93,12 +96,12 @@ class LogWriter:
             self._awake.clear()
             entries = self._drain()
         self._drain()
-        self._drain()  # what became of the last lines
+        self._drain()  # reports on the lines of the last round
 
     def _drain(self) -> int:
-        """Write what there is; how many entries that was."""
+        """Write the entries that there are. Return their number."""
         entries = 0
-        gathered: dict[Sink, list[str]] = {}
+        gathered: dict[Appender, list[str]] = {}
         access = Pages(ACCESS, self._plan, gathered)
         into = {ACCESS: access}
         while self._entries:
@@ -120,29 +123,29 @@ class LogWriter:
             self._tell_of_dropped(gathered, now)
         for level, text in self._losses.news():
             self._say(gathered, now, level, text)
-        for sink, texts in gathered.items():
+        for appender, texts in gathered.items():
             if texts:
-                self._destinations[sink].write(texts, now)
+                self._destinations[appender].write(texts, now)
         if self._losses.waiting:
             self._awake.set()
         return entries
 
-    def _tell_of_dropped(self, gathered: dict[Sink, list[str]], now: float) -> None:
+    def _tell_of_dropped(self, gathered: dict[Appender, list[str]], now: float) -> None:
         missing, self._told = self.dropped - self._told, self.dropped
         self._say(gathered, now, logging.WARNING, f"{missing} lines of the logs are missing here")
 
-    def _say(self, gathered: dict[Sink, list[str]], now: float, level: int, text: str) -> None:
+    def _say(self, gathered: dict[Appender, list[str]], now: float, level: int, text: str) -> None:
         line = Line(now, level, "log-writer", __name__, text)
-        for sink in self._plan.route(ROOT).sinks:
-            gathered.setdefault(sink, []).append(sink.layout(line))
+        for appender in self._plan.route(ROOT).appenders:
+            gathered.setdefault(appender, []).append(appender.layout(line))
 
 
 class Pages:
-    """Where the lines of one logger or stream go in this round, one page for each of its sinks."""
+    """The texts of one logger or stream in a round: a page for each of its appenders."""
 
-    def __init__(self, name: str, plan: Plan, gathered: dict[Sink, list[str]]) -> None:
+    def __init__(self, name: str, plan: LogPlan, gathered: dict[Appender, list[str]]) -> None:
         self._name = name
-        self._pages = [(sink.layout, gathered.setdefault(sink, [])) for sink in plan.route(name).sinks]
+        self._pages = [(appender.layout, gathered.setdefault(appender, [])) for appender in plan.route(name).appenders]
         simple = [(between(layout, logging.INFO, _THREAD, name), page.append) for layout, page in self._pages]
         self._simple = [(middle, add) for middle, add in simple if middle is not None]
         self._all_simple = len(self._simple) == len(self._pages)
@@ -157,7 +160,7 @@ class Pages:
                 self._text(at, text, request_id)
 
     def entry(self, entry: Entry) -> None:
-        """`add` without a detour, for what every request does."""
+        """Add an entry, as `add` does but with fewer calls, since every request has one."""
         self._text(entry.at, entry.text(), entry.request_id)
 
     def _line(self, line: Line) -> None:

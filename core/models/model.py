@@ -240,8 +240,7 @@ class Model:
         )
 
     def _limits(self, timeout: float | None) -> tuple[float | None, float | None]:
-        """Return when a request must begin, and be answered, at the latest, by the scheduler's clock; None is no limit.
-        """
+        """Return when a request must begin and be answered at the latest, by the scheduler's clock; None: any time."""
         begun, done = self._begun_in, self._done_in
         if timeout is not None:
             begun, done = min(begun, timeout), min(done, timeout)

@@ -16,14 +16,17 @@ HELD = (
     "ts",
     "model_archiver",
     "core/archive",
+    "core/config",
     "core/gpus",
     "core/handlers",
+    "core/lint",
+    "core/logs",
     "core/metrics",
     "core/models",
     "core/wire",
 )
 # Folder -> faults that were left when the number was last lowered. Mend some, and lower it; at 0 the folder goes to HELD.
-LEFT = {"core": 157, "http": 106, "benchmarks": 20}
+LEFT = {"core": 65, "http": 106, "benchmarks": 20}
 
 
 def found(*folders: str) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from torchserve.core.logs.install import open_logs
-from torchserve.core.logs.plan import Plan, default_plan
+from torchserve.core.logs.plan import LogPlan, default_plan
 from torchserve.core.logs.writer import LogWriter
 
 NAMES = ("torchserve", "MODEL_LOG", "torchserve.http", "mine")
@@ -30,7 +30,7 @@ def logging_to() -> Logging:
     """open_logs for the time of a `with`; what was logged is in its files behind it."""
 
     @contextmanager
-    def opened(plan: Plan | None = None) -> Iterator[LogWriter]:
+    def opened(plan: LogPlan | None = None) -> Iterator[LogWriter]:
         root = logging.getLogger()
         handlers, level = root.handlers[:], root.level
         levels = {name: logging.getLogger(name).level for name in NAMES}

@@ -20,7 +20,7 @@ from torchserve.core.logs.config import read_log_config
 from torchserve.core.logs.layout import PLAIN_PATTERN, TS_PATTERN, between, json_layout, level_name, pattern_layout
 from torchserve.core.logs.line import Line, timestamp
 from torchserve.core.logs.log4j import interpret
-from torchserve.core.logs.plan import Plan
+from torchserve.core.logs.plan import LogPlan
 
 from .conftest import Logging
 
@@ -108,7 +108,7 @@ log4j.logger.mine = ERROR
 """
 
 
-def plan_of(path: Path) -> Plan:
+def plan_of(path: Path) -> LogPlan:
     plan = read_log_config(path).plan
     assert plan is not None
     return plan
@@ -124,10 +124,10 @@ def test_the_three_forms_say_the_same(tmp_path: Path, name: str, text: str) -> N
     assert {each: route.level for each, route in plan.routes.items()} == {
         "": logging.WARNING, "ACCESS_LOG": logging.INFO, "torchserve": logging.DEBUG, "mine": logging.ERROR,
     }  # fmt: skip
-    console, ts_log = plan.route("").sinks
-    (access,) = plan.route("ACCESS_LOG").sinks
+    console, ts_log = plan.route("").appenders
+    (access,) = plan.route("ACCESS_LOG").appenders
     assert (console.path, ts_log.path, access.path) == (None, tmp_path / "ts_log.log", tmp_path / "access_log.log")
-    assert set(plan.route("torchserve.http.front").sinks) == set(plan.route("mine").sinks) == {console, ts_log}
+    assert set(plan.route("torchserve.http.front").appenders) == set(plan.route("mine").appenders) == {console, ts_log}
     assert console.layout(LINE)[19:] == ",046 [WARN ] W-9000 torchserve.core - hello\n"
     assert orjson.loads(ts_log.layout(LINE))["request_id"] == "id-1"
     assert ts_log.rotation is None

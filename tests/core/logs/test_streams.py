@@ -21,7 +21,7 @@ from torchserve.core.logs.line import Line
 from torchserve.core.logs.plan import (
     MODEL_METRICS,
     TS_METRICS,
-    Plan,
+    LogPlan,
     Route,
     default_plan,
     log_folder,
@@ -155,13 +155,15 @@ def test_the_console_hears_it_as_well(tmp_path: Path, logging_to: Logging, capsy
     said = capsys.readouterr().out.splitlines(keepends=True)
     assert said[0] == (tmp_path / "ts_log.log").read_text()
     assert said[1].endswith(" [INFO ] main ACCESS_LOG - one request\n")
-    assert default_plan(console=True).without_console().sinks() != default_plan(console=True).sinks()
-    assert all(sink.path for sink in default_plan(console=True).without_console().sinks())
+    assert default_plan(console=True).without_console().appenders() != default_plan(console=True).appenders()
+    assert all(appender.path for appender in default_plan(console=True).without_console().appenders())
 
 
 def test_a_stream_that_nobody_reads_takes_nothing(tmp_path: Path) -> None:
     plan = default_plan(console=False)
-    writer = LogWriter(Plan({**plan.routes, "ACCESS_LOG": Route(logging.ERROR, plan.routes["ACCESS_LOG"].sinks)}))
+    writer = LogWriter(
+        LogPlan({**plan.routes, "ACCESS_LOG": Route(logging.ERROR, plan.routes["ACCESS_LOG"].appenders)})
+    )
     writer.access(Said("one request"))
     writer.close()
     assert (tmp_path / "access_log.log").read_text() == ""
