@@ -1,6 +1,6 @@
 """torchrun as a child of the front: `python -m torchserve.core.backend.agent PARENT_PID OPTIONS…`.
 
-It dies with its parent, and its ranks with it, as every backend does with the process that started it.
+Like every backend, it dies with the process that started it, and its ranks die with it.
 """
 
 from __future__ import annotations

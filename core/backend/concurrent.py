@@ -1,4 +1,4 @@
-"""An asynchronous handler: its requests run side by side on one event loop, while a thread reads what comes."""
+"""converse(): runs the requests of an asynchronous handler side by side on one event loop, while a thread reads."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .stream import receive
 def converse(
     front: socket.socket, reader: FrameReader[ToBackend], service: Service, loop: asyncio.AbstractEventLoop
 ) -> None:
-    """Answer every batch as soon as it is ready, until the front ends the stream. Raises what reading raises."""
+    """Answer every batch as soon as it is ready, until the front closes the connection. Raises what reading raises."""
     ended: asyncio.Future[None] = loop.create_future()
     running: set[asyncio.Task[None]] = set()
 
     def begin(frame: Frame[ToBackend]) -> None:
-        assert isinstance(frame.message, Predict)  # a model is loaded once
+        assert isinstance(frame.message, Predict)  # the only Load has come before
         task = loop.create_task(service.fork().respond_soon(frame.message, frame.bodies))
         running.add(task)
         task.add_done_callback(finished)
@@ -28,7 +28,7 @@ def converse(
     def finished(task: asyncio.Task[None]) -> None:
         running.discard(task)
         if not task.cancelled() and (error := task.exception()) and not ended.done():
-            ended.set_exception(error)  # it could not send its answer
+            ended.set_exception(error)  # the answer could not be sent
 
     def read() -> None:
         try:

@@ -11,7 +11,7 @@ from .loader import EntryPoint
 
 
 class BaseEnvelope(abc.ABC):
-    """A subclass takes the inputs out of what came with `parse_input`, and wraps the answers with `format_output`."""
+    """A base for envelopes: `parse_input` takes the inputs out of a request, `format_output` wraps the answers."""
 
     def __init__(self, handle_fn: EntryPoint) -> None:
         self._handle_fn = handle_fn

@@ -1,5 +1,6 @@
-"""Request envelopes (`service_envelope`): what a protocol wraps around the inputs is taken off before the handler and
-its answers are wrapped again. An envelope holds no state, so that a batch that fails leaves nothing for the next one.
+"""Request envelopes (`service_envelope`): unwrap the inputs of a protocol for the handler, and wrap its answers.
+
+An envelope holds no state, so that a batch that fails leaves nothing for the next one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _DATATYPES = {"bool": "BOOL", "float16": "FP16", "float32": "FP32", "float64": "
 
 
 def enveloped(envelope: str, handle: EntryPoint) -> EntryPoint:
-    """The entry point behind an envelope. Raises ValueError for an unknown one."""
+    """Return `handle` with an envelope around it. Raises ValueError for an unknown envelope."""
     if envelope not in ENVELOPES:
         raise ValueError(f"service_envelope {envelope!r} is unknown: it is one of {', '.join(ENVELOPES)}")
     around = ENVELOPES[envelope]
@@ -25,12 +26,15 @@ def enveloped(envelope: str, handle: EntryPoint) -> EntryPoint:
 
 
 def _content(row: Mapping[str, Any]) -> Any:
-    """A request's body or `data` field; JSON is parsed where its content type did not ask for that."""
+    """Return a request's `data` field or its body, decoded as its content type asked."""
     return row.get("data") or row.get("body")
 
 
 def _mapping(row: Mapping[str, Any], wanted: str) -> dict[str, Any]:
-    """A request's JSON object, which must hold the list `wanted`."""
+    """Return a request's JSON object, which must hold a list under `wanted`. Raises PredictionException.
+
+    JSON is parsed here if the request's content type did not ask for that.
+    """
     content = _content(row)
     if isinstance(content, (bytes, bytearray, str)):
         try:
@@ -44,11 +48,11 @@ def _mapping(row: Mapping[str, Any], wanted: str) -> dict[str, Any]:
 
 
 def _regrouped(output: Any, counts: Sequence[int]) -> list[Any]:
-    """The handler's elements, divided among the requests; one request gets them all, however many they are."""
+    """Return the handler's elements, divided by request; a single request gets whatever was returned."""
     if len(counts) == 1:
         return [output]
     if not isinstance(output, list) or len(output) != sum(counts):
-        return output  # a wrong count: the service says so
+        return output  # the service reports the wrong count
     ends = [sum(counts[: index + 1]) for index in range(len(counts))]
     return [output[end - count : end] for end, count in zip(ends, counts, strict=True)]
 
@@ -71,7 +75,7 @@ def _json(data: Sequence[Mapping[str, Any]], context: Context, handle: EntryPoin
 
 
 def _decoded(instance: Any) -> Any:
-    """`{"b64": …}` as bytes, by itself or as a column of the instance."""
+    """Return bytes for `{"b64": …}`, whether it is the instance itself or a column of it."""
     if not isinstance(instance, dict):
         return instance
     if list(instance) == ["b64"]:

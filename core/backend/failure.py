@@ -1,4 +1,4 @@
-"""failure_of(): what a handler raised, told so that its author finds the place: kind, text, file, line, traceback."""
+"""failure_of(): describes what a handler raised, so that its author finds the place: kind, text, line, traceback."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 
 from ..wire.messages import Failure
 
-_TAIL = 8000  # characters of a traceback that are kept; its end tells most
+_TAIL = 8000  # the last characters of a traceback that are kept
 
 
 def failure_of(error: BaseException, model_dir: str) -> Failure:
-    """Never raises, whatever the exception's own methods do."""
+    """Return the description of `error`. Never raises, whatever the exception's own methods do."""
     file, line = place(error, model_dir)
     return Failure(type(error).__name__, sendable(_text_of(error))[:_TAIL], sendable(file), line, tail(detail(error)))
 
 
 def place(error: BaseException, model_dir: str) -> tuple[str, int]:
-    """The innermost line of the model's own code that was reached, as (file in the model's folder, line); ("", 0)."""
+    """Return (file in the model's folder, line) of the innermost frame in the model's own code; ("", 0) if none."""
     if isinstance(error, SyntaxError) and error.filename and _inside(error.filename, model_dir):
         return os.path.relpath(error.filename, model_dir), error.lineno or 0
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if _inside(frame.filename, model_dir)]
@@ -26,7 +26,7 @@ def place(error: BaseException, model_dir: str) -> tuple[str, int]:
 
 
 def detail(error: BaseException) -> str:
-    """The traceback as Python prints it."""
+    """Return the traceback as Python prints it."""
     try:
         return "".join(traceback.format_exception(error))
     except Exception:  # noqa: BLE001  (an exception whose __str__ or __cause__ is broken)
@@ -34,7 +34,7 @@ def detail(error: BaseException) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """One line: the type and the text."""
+    """Return one line with the type and the text."""
     text = " ".join(_text_of(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

@@ -1,4 +1,4 @@
-"""What the handler sees of a batch: a dict for each request, and its headers. Decoded as TorchServe does."""
+"""Decodes a batch into what the handler gets: a dict and headers for each request, as TorchServe does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ log = logging.getLogger(__name__)
 
 
 def decode_rows(rows: Sequence[Row], bodies: Sequence[Body], *, decode: bool) -> list[dict[str, Any]]:
-    """One dict per row: part name to value, the last of a name wins. Without `decode` every value is a bytearray."""
+    """Return a dict per row from part name to value; the last part of a name wins.
+
+    Without `decode`, every value is a bytearray.
+    """
     data: list[dict[str, Any]] = []
     at = 0
     for row in rows:
@@ -29,7 +32,10 @@ def decode_rows(rows: Sequence[Row], bodies: Sequence[Body], *, decode: bool) ->
 
 
 def decode_value(body: Body, content_type: str) -> Any:
-    """`application/json` is parsed, `text/*` becomes str, anything else, or what can't be decoded, a bytearray."""
+    """Return the value of a body: parsed for `application/json`, str for `text/*`, else a bytearray.
+
+    A body that can't be decoded is a bytearray, too.
+    """
     kind = media_type(content_type)
     if kind == "application/json":
         return _json(body)
@@ -42,17 +48,17 @@ def decode_value(body: Body, content_type: str) -> Any:
 
 
 def own(body: Body) -> bytearray:
-    """The body as a bytearray that the handler may change. A large one came as such: it is the handler's, uncopied."""
+    """Return the body as a bytearray that the handler may change. A large body already is one, and is not copied."""
     return body if isinstance(body, bytearray) else bytearray(body)
 
 
 def media_type(content_type: str) -> str:
-    """The type without its parameters, in the case the client wrote."""
+    """Return the type without its parameters, in the case that the client wrote."""
     return content_type.partition(";")[0].rstrip() if ";" in content_type else content_type
 
 
 def request_headers(row: Row) -> dict[str, Any]:
-    """The client's headers, and under each part's name its content type, as TorchServe has them."""
+    """Return the client's headers and, as in TorchServe, the content type of each part under the part's name."""
     headers: dict[str, Any] = {part.name: {"content-type": media_type(part.content_type)} for part in row.parts}
     headers.update(row.headers)
     return headers
@@ -60,12 +66,12 @@ def request_headers(row: Row) -> dict[str, Any]:
 
 def _json(body: Body) -> Any:
     try:
-        # Unlike orjson it keeps integers of more than 64 bits exact.
+        # Unlike orjson, msgspec keeps integers of more than 64 bits exact.
         return msgspec.json.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         pass
     try:
-        # What the standard library alone takes: NaN, Infinity, lone surrogates, numbers beyond a double.
+        # Only the standard library accepts NaN, Infinity, lone surrogates and numbers beyond a double.
         return json.loads(str(body, "utf-8"))
     except (ValueError, RecursionError) as error:
         log.warning("Failed json decoding of input data. Forwarding encoded payload: %s", error)

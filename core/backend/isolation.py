@@ -1,8 +1,8 @@
 """Isolation: one request of a batch fails, and the others are answered.
 
-There are two ways. A handler returns an exception in the place of a request's result: `failed_row` is that request's
-answer. Or the handler raises, which fails all of a batch; with isolateErrors in model-config.yaml the requests are then
-run once more, each alone (`run_alone`): a handler says by this option that it may be asked again.
+There are two ways. A handler returns an exception in the place of a request's result; `failed_row` is that request's
+answer. Or the handler raises, which fails the whole batch; with isolateErrors in model-config.yaml, by which its author
+permits repetition, the requests are then run once more, each alone (`run_alone`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from msgspec.structs import replace
 from ..payload import Body
 from ..wire.messages import DEFAULT_RESULT, Answer, Failure, Predict, Result, Row, Sample
 
-_NO_TEXT = "Prediction failed"  # in place of an empty text, which would be no error
+_NO_TEXT = "Prediction failed"  # a Result with an empty error would be a success
 
 
 @dataclass(slots=True)
 class Rows:
-    """The answers of a batch, request by request. `failure` is what its author should know of the first that failed."""
+    """The answers of a batch, request by request. `failure` describes the first request that failed, for the handler's
+    author.
+    """
 
     results: list[Result] = field(default_factory=list[Result])
     bodies: list[Body] = field(default_factory=list[Body])
@@ -42,7 +44,7 @@ def failed_row(code: int, message: str) -> tuple[Result, Body]:
 
 
 def repeatable(bodies: Sequence[Body]) -> list[Body]:
-    """Return the bodies as handlers get copies of them: one that is handed over as it is may be changed there."""
+    """Return the bodies such that handlers get copies of them, since a body that is handed over may be changed."""
     return [memoryview(body) if isinstance(body, bytearray) else body for body in bodies]
 
 
@@ -53,8 +55,9 @@ def run_alone(
     refused: tuple[Result, Body],
     until: float,
 ) -> Rows:
-    """Run each request of a batch that failed by itself with `predict`. Those whose turn comes after `until`, by
-    `time.perf_counter`, get `refused`.
+    """Run each request of a failed batch by itself with `predict`.
+
+    A request whose turn comes after `until`, by `time.perf_counter`, gets `refused`.
     """
     rows = Rows()
     at = 0

@@ -1,6 +1,7 @@
-"""JSON indented by 2, byte for byte what json.dumps(value, indent=2) gives where that is valid, several times as fast.
+"""JSON indented by 2, byte for byte as json.dumps(value, indent=2) writes it where that is valid JSON, but several
+times as fast.
 
-The standard library has its C encoder only without indentation, so here it writes the innermost containers, with
+The standard library uses its C encoder only without indentation, so here it writes just the innermost containers, with
 the line breaks as its separators.
 """
 
@@ -58,10 +59,10 @@ def _dump(value: Any, depth: int) -> str:
 
 
 def _leaf(value: Any, kinds: set[type], depth: int) -> str:
-    """What stands between the brackets of a container of scalars."""
+    """Return the text between the brackets of a container of scalars."""
     if kinds <= _NUMBERS and type(value) is not dict:
         body = f",{_break(depth)}".join(map(repr, value))
-        if "n" not in body:  # as in nan and inf, which JSON spells otherwise
+        if "n" not in body:  # else nan or inf may be in it, which JSON has no literals for
             return body
     return _leaf_encoder(depth).encode(value)[1:-1]
 
@@ -79,5 +80,5 @@ def _break(depth: int) -> str:
 
 @functools.lru_cache(64)
 def _leaf_encoder(depth: int) -> json.JSONEncoder:
-    # What it is given holds only scalars, so there is no circle to look for.
+    # The encoder gets scalars only, so there is no circle to look for.
     return json.JSONEncoder(separators=(f",{_break(depth)}", ": "), check_circular=False, allow_nan=False)

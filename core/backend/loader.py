@@ -1,4 +1,4 @@
-"""Finds a handler's entry point: what runs `handle(data, context)` for each batch of a model."""
+"""Finds a handler's entry point: the function `handle(data, context)` that is called for each batch."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def load_entry_point(handler: str, context: Context) -> EntryPoint:
 
 
 def _settle(service: Any, context: Context) -> None:
-    # A class that isn't a BaseHandler may have anything by that name; where none is loaded there is none to ask.
+    # Only a BaseHandler's attributes have this meaning; if its module is not loaded, the handler can't be one.
     base = sys.modules.get(f"{Context.__module__.rpartition('.')[0]}.base")
     if base is not None and isinstance(service, base.BaseHandler):
         service.settle(context)
@@ -64,7 +64,7 @@ def _import_handler(name: str) -> tuple[ModuleType, bool]:
     try:
         return importlib.import_module(module_name), False
     except ModuleNotFoundError as error:
-        # A module that the handler itself lacks is its own fault, and must not be reported as a missing handler.
+        # A module that the handler itself imports in vain must not be reported as a missing handler.
         if error.name != module_name and not module_name.startswith(f"{error.name}."):
             raise
     _refuse_left_out(module_name)
@@ -100,7 +100,7 @@ def _only_class(module: ModuleType, *, builtin: bool, handler: str) -> Any:
 
 
 def _default_handler(module: ModuleType, classes: list[Any]) -> Any:
-    # The files under ts only re-export, so a class is known by the module's name: image_classifier, ImageClassifier.
+    # The modules of ts only re-export, so a class is found by the module's name: image_classifier, ImageClassifier.
     wanted = module.__name__.rpartition(".")[2].replace("_", "")
     for cls in classes:
         if cls.__name__.lower() == wanted:

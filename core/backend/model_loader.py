@@ -1,4 +1,4 @@
-"""ModelLoader: loads a handler in the process of a script or test, without a server. Names are TorchServe's."""
+"""ModelLoader: loads a handler in the process of a script or test, without a server. The names are TorchServe's."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Service:
 
     @property
     def context(self) -> Context:
-        """What the handler is given beside its data."""
+        """The handler's context."""
         return self._context
 
     @staticmethod
@@ -58,7 +58,7 @@ class Service:
     def predict(self, batch: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Run the handler on requests as `retrieve_data_for_inference` takes them; return its answers.
 
-        TorchServe returns the bytes for its front end here. Raises whatever the handler raises.
+        TorchServe returns bytes for its front end here. Raises whatever the handler raises.
         """
         headers, rows, ids = self.retrieve_data_for_inference(batch)
         if self._entry_point is None:
@@ -85,7 +85,7 @@ class ModelLoader:
     ) -> Service:
         """Load the model in the folder `model_dir` and initialise its handler, the manifest's if None is given.
 
-        The folder is added to sys.path. Raises ValueError where there is no handler, and whatever it raises.
+        The folder is added to sys.path. Raises ValueError if there is no handler, and whatever the handler raises.
         """
         service = Service(
             model_name, model_dir, None, None, gpu_id, batch_size, limit_max_image_pixels,
@@ -102,7 +102,7 @@ class ModelLoader:
 
 
 class ModelLoaderFactory:
-    """The place where scripts get a loader from."""
+    """A namespace from which scripts get a loader."""
 
     @staticmethod
     def get_model_loader() -> ModelLoader:

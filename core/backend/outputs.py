@@ -1,4 +1,4 @@
-"""What a handler returned, as bodies and Results. torch is used only where the handler has loaded it."""
+"""Encodes what a handler returned as bodies and Results. torch is used only if the handler has loaded it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ log = logging.getLogger(__name__)
 
 
 class UnsupportedOutput(Exception):
-    """An element that no rule turns into bytes."""
+    """An element of the output that no rule turns into bytes."""
 
 
 def encode_value(value: Any, *, literal_non_finite: bool = False) -> Body:
-    """str as UTF-8, bytes as they are, a tensor by torch.save, anything else as JSON indented by 2.
+    """Return `value` as bytes: str as UTF-8, bytes unchanged, tensors by torch.save, anything else as JSON indented by
+    2.
 
     `literal_non_finite` is json_text.dumps' own. Raises UnsupportedOutput.
     """
@@ -37,9 +38,9 @@ def encode_value(value: Any, *, literal_non_finite: bool = False) -> Body:
 
 
 def make_result(processor: RequestProcessor, body: Body, max_size: int, fallback: int = 200) -> tuple[Result, Body]:
-    """The Result of one request from what the handler set in its context; `fallback` is the status if it set none.
+    """Return the Result of one request and its body, by what the handler set in its context.
 
-    A body over `max_size` bytes fails this request alone.
+    `fallback` is the status if it set none. A body over `max_size` bytes fails this request alone.
     """
     if len(body) > max_size:
         message = f"The response of {len(body)} bytes is over max_response_size, which is {max_size}"
@@ -61,7 +62,7 @@ def make_result(processor: RequestProcessor, body: Body, max_size: int, fallback
 
 
 def http_status(code: Any) -> int:
-    """The handler's status if HTTP has room for it, else 500."""
+    """Return the handler's status if it is one of HTTP, else 500."""
     try:
         number = int(code)
     except (TypeError, ValueError, OverflowError):
@@ -73,7 +74,7 @@ def http_status(code: Any) -> int:
 
 
 def clean(value: Any) -> str:
-    """`value` as text that fits a header line: encodable, and without control characters."""
+    """Return `value` as text that fits a header line: encodable, and without control characters."""
     text = value if isinstance(value, str) else str(value)
     if text.isascii() and text.isprintable():
         return text

@@ -1,4 +1,7 @@
-"""Values that handlers return and JSON has no text for, as values that it has: numpy's, torch's, bytes, dates, NaN."""
+"""plain(): turns values that handlers return and JSON has no text for into values that it has.
+
+These are numpy's, torch's, bytes, dates and NaN.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def plain(value: Any, *, literal_non_finite: bool = False) -> Any:
 
 
 def _unwrapped(value: Any) -> Any:
-    """Return the simpler value that stands for `value`; it may have to be unwrapped again."""
+    """Return the simpler value that stands for `value`, which may have to be unwrapped again."""
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -51,14 +54,14 @@ def _unwrapped(value: Any) -> Any:
     if isinstance(value, _AS_TEXT):
         return str(value)
     if _is_array(value):
-        return value.tolist()  # a number where the array has no dimension
+        return value.tolist()  # a number if the array has no dimension
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
 def _is_array(value: Any) -> bool:
-    """Whether `value` is numpy's or torch's. Neither is imported: what a handler returns of theirs it has loaded."""
+    """Return whether `value` is numpy's or torch's, without importing either: its handler has loaded that."""
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
         return not isinstance(value, numpy.generic) or not isinstance(value.item(), (complex, numpy.generic))

@@ -1,6 +1,6 @@
-"""A parallel model's ranks: rank 0 talks to the front and passes on what the others must hear; they answer nobody.
+"""The ranks of a parallel model: rank 0 talks to the front, and sends the others what they must run, without an answer.
 
-What a rank is handed lies on its standard input (core.workers.torchrun).
+A rank receives its sockets over its standard input (core.workers.torchrun).
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from ..wire.frames import FrameReader, encode
 from ..wire.messages import Load, Loaded, ToBackend
 from .stream import MAX_FRAME, receive, send
 
-_MOST_ENDS = 250  # the kernel passes 253 files at once
-_DETAIL = 16_000  # characters: what two ranks send at once must not be torn
+_MOST_ENDS = 250  # the kernel passes at most 253 descriptors at once
+_DETAIL = 16_000  # characters: two ranks may write to one socket, so that a frame must fit into one write
 
 
 class RankDied(Exception):
-    """The line to another rank has ended; torchrun ends this one as well."""
+    """A loss of the connection to another rank; torchrun ends this rank as well."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """`front` is the worker's conversation with the front. For rank 0 `lines` lead to the others in order, for another
-    the only one leads to rank 0.
+    """The sockets of a rank. `front` is the worker's connection to the front.
+
+    Rank 0 has a line to each of the other ranks, in their order; each of these has one line, to rank 0.
     """
 
     rank: int
@@ -37,7 +38,7 @@ class Ends:
 
 
 def take_ends() -> Ends:
-    """This rank's own out of its helping; the others' are closed, so that a rank's death is the end of its line."""
+    """Receive this rank's sockets, and close the others', so that a rank's death closes its line."""
     rank = int(os.environ["LOCAL_RANK"])
     with socket.socket(fileno=os.dup(0)) as stdin:
         _, numbers, _, _ = socket.recv_fds(stdin, 16, _MOST_ENDS, socket.MSG_CMSG_CLOEXEC)
@@ -54,24 +55,24 @@ def take_ends() -> Ends:
 
 
 def for_rank(load: Load, rank: int) -> Load:
-    """A rank's device is the one of its own number, among those that the worker can see."""
+    """Return `load` with the rank's own device: the one of its number, among those that the worker sees."""
     return load if load.gpu_id is None else msgspec.structs.replace(load, gpu_id=rank)
 
 
 class Others:
-    """The other ranks, as rank 0 sees them. In pp each gets its work from the rank before it, and not from here."""
+    """The other ranks, as rank 0 sees them. With pp, each gets its work from the previous rank and not from here."""
 
     def __init__(self, lines: Sequence[socket.socket], kind: str) -> None:
         self._lines = lines
         self._share = kind != "pp"
 
     def load(self, load: Load) -> None:
-        """Have all of them load the model. They do it while this rank does: most meet each other in it."""
+        """Have all other ranks load the model while this one does too: in most models the ranks meet while they load."""
         for rank, line in enumerate(self._lines, 1):
             send(line, encode(for_rank(load, rank)))
 
     def loaded(self) -> Loaded | None:
-        """Wait until all of them have loaded. What went wrong, if one has ended instead; None if all is well."""
+        """Wait until all other ranks have loaded. Return None, or the failure if one has ended."""
         for rank, line in enumerate(self._lines, 1):
             reader: FrameReader[Loaded] = FrameReader(Loaded, MAX_FRAME)
             if receive(line, reader) is None:
@@ -79,7 +80,7 @@ class Others:
         return None
 
     def predict(self, message: ToBackend, bodies: Sequence[Any]) -> None:
-        """Have them run a batch as well, if that is how this model is divided. Raises RankDied."""
+        """Have the other ranks run a batch as well, unless the model is divided by pp. Raises RankDied."""
         if not self._share:
             return
         try:
@@ -90,7 +91,10 @@ class Others:
 
 
 def follow(ends: Ends, service: Any) -> int:
-    """Do what rank 0 says until it ends; the exit code. Of this rank the front hears only why it could not load."""
+    """Do what rank 0 sends until it ends. Return the exit code.
+
+    This rank sends the front only why it could not load.
+    """
     (line,) = ends.lines
     reader: FrameReader[ToBackend] = FrameReader(ToBackend, MAX_FRAME)
     while (frame := receive(line, reader)) is not None:

@@ -1,4 +1,4 @@
-"""One batch in the foreground: `python -m torchserve.core.backend.run_once`, what `torchserve predict` runs.
+"""Runs one batch in the foreground: `python -m torchserve.core.backend.run_once`, for `torchserve predict`.
 
 The handler has the terminal, so that breakpoint() works; with --pdb an exception opens the debugger at its line.
 """
@@ -22,7 +22,7 @@ from .stream import MAX_FRAME
 
 
 class _Open(Service):
-    """A service whose handler's exceptions come through."""
+    """A service that lets the handler's exceptions through."""
 
     def _failure(self, error: BaseException) -> tuple[int, str, Failure | None]:
         raise error
@@ -31,7 +31,7 @@ class _Open(Service):
 def main() -> int:
     options = _parse()
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
-    with contextlib.redirect_stdout(sys.stderr):  # standard output is for the answers
+    with contextlib.redirect_stdout(sys.stderr):  # standard output is for answers only
         results, bodies = _run(options)
     for file, result, body in zip(options.file if results else (), results, bodies, strict=True):
         _show(file, result, body, options.output)
@@ -51,7 +51,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace) -> tuple[Sequence[Result], list[Body]]:
-    """The results and their bodies; none of a model that does not load, or a batch that failed, which is told."""
+    """Return the results and their bodies, none if the model does not load or the batch fails, which is printed."""
     service = (_Open if options.pdb else Service)(_show_partial)
     load = Load(**json.loads(options.load))
     rows = tuple(

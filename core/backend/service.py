@@ -1,4 +1,4 @@
-"""Service, the backend without its socket: messages in, messages out, a handler between them.
+"""Service: the backend without its socket: messages in, messages out, and a handler between them.
 
 Whatever a handler does, short of ending the process, becomes an answer.
 """
@@ -42,12 +42,13 @@ Send = Callable[[list[Body]], None]
 
 
 class Service:
-    """One model. `send` writes a frame's buffers to the front; it is called by the thread that runs the batch, and by
-    any thread of the handler that streams, one at a time.
+    """A model with its handler.
+
+    `send` writes a frame's buffers to the front. It is called by the thread that runs the batch, and by any thread of
+    the handler that streams, one at a time. Large results go to the `outbox`, if there is one and while it has room.
     """
 
     def __init__(self, send: Send, outbox: Outbox | None = None) -> None:
-        """Large results go to the `outbox`, if there is one and as far as it has room."""
         self._send = send
         self._outbox = outbox
         self._lock = threading.Lock()
@@ -71,7 +72,7 @@ class Service:
             return Loaded(code, sendable(f"{describe(error)}{_where(failure)}"), failure)
 
     def open(self, load: Load) -> Loaded:
-        """Load the model. Raises what that raises."""
+        """Load the model. Raises whatever the handler raises."""
         os.environ.update(load.environment)
         add_model_path(load.model_dir, load.handler)
         manifest = read_manifest(load.model_dir)
@@ -94,7 +95,7 @@ class Service:
         return Loaded(200, f"Model {load.model_name} loaded.", notes=notes)
 
     def fork(self) -> Service:
-        """One of its own for a batch that runs beside others: same model, same front, its own context."""
+        """Return a service of the same model and front, with its own context, for a batch that runs beside others."""
         made = copy.copy(self)
         made._context = copy.copy(self._context)  # noqa: SLF001
         made._context.metrics = self._context.metrics.fork()  # noqa: SLF001
@@ -105,7 +106,7 @@ class Service:
         self._conclude(*self.predict(predict, bodies))
 
     async def respond_soon(self, predict: Predict, bodies: Sequence[Body]) -> None:
-        """`respond` for a handler that may be asynchronous."""
+        """Run a batch and send its Answer, awaiting what an asynchronous handler returns."""
         steps = self._steps(predict, bodies)
         try:
             output = next(steps)
@@ -141,7 +142,10 @@ class Service:
         raise AssertionError("a batch has two steps")
 
     def _steps(self, predict: Predict, bodies: Sequence[Body]) -> Generator[Any, Any, tuple[Answer, list[Body]]]:
-        """A batch up to what the handler returned, which is yielded, and, sent what came of that, to its Answer."""
+        """Run a batch as a generator: yield what the handler returned, be sent its result, and return the Answer.
+
+        The caller so decides whether to await what is yielded.
+        """
         if self._outbox is not None:
             self._outbox.give(predict.free)
         context = self._context
@@ -171,7 +175,7 @@ class Service:
         except BaseException as error:  # noqa: BLE001  whatever a handler raises, SystemExit included, is an answer
             code, message, failure = self._failure(error)
             if isolates and self._may_repeat(error):
-                metrics.take()  # what the batch has counted is counted again
+                metrics.take()  # drop the batch's samples, which the repetition counts again
                 until = started + self._load.isolate_within
                 rows = self._run_alone(predict, bodies, failed_row(code, message), until)
                 took = (time.perf_counter() - started) * 1000.0
@@ -183,8 +187,10 @@ class Service:
         return Answer(predict.batch, code, message, results, took, samples, failure, repeated, self.fault), rows.bodies
 
     def _may_repeat(self, error: BaseException) -> bool:
-        """Whether the requests of a batch that ended with `error` may be run again: none has had a piece of its answer,
-        the device context lives, and the handler neither wanted to end the process nor broke its contract.
+        """Return whether the requests of a batch that ended with `error` may be run again.
+
+        None may have had a piece of its answer, and the handler neither asked to end the process nor broke its contract
+        for the batch as a whole.
         """
         if self._streamed or self.fault:
             return False
@@ -214,7 +220,7 @@ class Service:
         return self._encode(output, 200)
 
     def _mark_steps(self, output: Sequence[Any]) -> None:
-        """Tell the front which requests go on: those whose criterion, if the handler has any, is not to stop yet."""
+        """Tell the front which requests continue: those whose criterion, if the handler has one, is not to stop yet."""
         criteria = self._context.stopping_criteria
         for index, processor in enumerate(self._context.request_processor):
             if isinstance(output[index], Exception):
@@ -239,7 +245,7 @@ class Service:
         return rows
 
     def _failure(self, error: BaseException) -> tuple[int, str, Failure | None]:
-        """Status, text and, unless the handler meant it, what its author should know."""
+        """Return status, text and, unless the handler meant to fail, the description for its author."""
         code, message = self._verdict(error)
         if fault := device_fault(error):
             self.fault = fault
@@ -290,7 +296,7 @@ class Service:
 
 
 class InvalidOutput(Exception):
-    """The handler returned something that is no answer to its batch; `reason` is for the log."""
+    """An output that is no answer to its batch; `reason` is for the log."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -298,7 +304,7 @@ class InvalidOutput(Exception):
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """True for MemoryError, torch's OutOfMemoryError, and anything whose text speaks of CUDA, as TorchServe judges."""
+    """Return True for MemoryError, torch's OutOfMemoryError, and, as TorchServe, any text that mentions CUDA."""
     if isinstance(error, MemoryError) or any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__):
         return True
     return isinstance(error, Exception) and "CUDA" in str(error)
@@ -309,20 +315,20 @@ def _where(failure: Failure) -> str:
 
 
 def _print_traceback(text: str) -> None:
-    # A handler may have replaced or closed stderr, which must not cost the answer.
+    # The handler may have replaced or closed stderr; the answer must be sent all the same.
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(sendable(text))
         sys.stderr.flush()
 
 
 def read_manifest(model_dir: str) -> dict[str, Any]:
-    """Return the manifest of an unpacked model; one that says nothing where there is none."""
+    """Return the manifest of an unpacked model, {"model": {}} if it has none."""
     path = Path(model_dir, "MAR-INF", "MANIFEST.json")
     return json.loads(path.read_bytes()) if path.exists() else {"model": {}}
 
 
 def read_yaml_config(model_dir: str, manifest: dict[str, Any]) -> dict[str, Any]:
-    """Return what the configFile of a manifest says; nothing where it names none."""
+    """Return the content of a manifest's configFile, {} if it names none."""
     name = manifest.get("model", {}).get("configFile")
     if not name:
         return {}

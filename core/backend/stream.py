@@ -11,16 +11,16 @@ from ..wire.frames import Frame, FrameError, FrameReader
 
 M = TypeVar("M")
 
-MAX_FRAME = 1 << 36  # the front limits requests; this only tells a frame from garbage
+MAX_FRAME = 1 << 36  # bytes; the front limits requests, this only detects garbage
 _MAX_BUFFERS = 1024  # IOV_MAX
 
 
 class StreamCut(FrameError):
-    """The stream ended within a frame."""
+    """An end of the stream within a frame."""
 
 
 def send(sock: socket.socket, buffers: Sequence[Body]) -> None:
-    """Write the buffers in order. Raises OSError, BrokenPipeError if nobody reads any more."""
+    """Write the buffers in order. Raises OSError, such as BrokenPipeError if the front has closed the connection."""
     views = [memoryview(buffer).cast("B") for buffer in buffers]
     first = 0
     while first < len(views):
@@ -33,7 +33,7 @@ def send(sock: socket.socket, buffers: Sequence[Body]) -> None:
 
 
 def receive(sock: socket.socket, reader: FrameReader[M]) -> Frame[M] | None:
-    """The next frame, None at the end of the stream. Raises FrameError for garbage, StreamCut."""
+    """Return the next frame, None at the end of the stream. Raises FrameError for garbage, StreamCut."""
     while (frame := reader.next_frame()) is None:
         received = sock.recv_into(reader.get_buffer())
         if received == 0:

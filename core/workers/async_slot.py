@@ -1,4 +1,4 @@
-"""AsyncSlot: what a scheduler knows of a worker with an asynchronous handler, which runs many batches side by side."""
+"""AsyncSlot: the runner that a scheduler sees of a worker with an asynchronous handler, which runs many batches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Many(Protocol):
 
 
 class AsyncSlot:
-    """Room for one more batch in such a worker; the scheduler's runner of that batch alone."""
+    """A runner with room for one batch in such a worker; the worker attaches another one for the next batch."""
 
     __slots__ = ("_worker", "device", "name")
 
@@ -38,7 +38,7 @@ class AsyncSlot:
         return self._worker.hold(job)
 
     def release(self, job: Job) -> None:
-        """Have the worker wait for it no more."""
+        """Stop waiting for the client of `job`."""
         self._worker.release(job)
 
     def batch_started(self, batch: Batch) -> None:

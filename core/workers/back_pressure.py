@@ -1,10 +1,10 @@
-"""BackPressure: a worker that makes more of a streamed answer than its client takes waits for the client.
+"""BackPressure: stops reading from a worker that streams faster than a client reads.
 
-While a job is held, nothing is read from its worker's socket; as soon as that is full, the handler waits where it
-streams. But the worker answers all requests of a batch over that socket, and one with an asynchronous handler all of
-its batches, so that the others wait too. Each of them waits for slow readers for at most PATIENCE seconds in all:
-`hold` says how much of that is left, and when it is used up the front door ends the slow reader. A job that its worker
-runs alone makes nobody wait but the queue, and may be held for as long as its client takes enough of its answer.
+While a job is held, nothing is read from its worker's socket; once that is full, the handler blocks where it streams.
+The worker answers all requests of a batch over that socket, and one with an asynchronous handler all of its batches, so
+that those wait too. Each of them waits for slow readers at most PATIENCE seconds in all: `hold` returns how much of
+that is left, and when it is used up the front door ends the slow reader. A job that its worker runs alone delays only
+the queue, and may be held for as long as its client reads fast enough.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ PATIENCE: Final = 10.0  # seconds
 
 @runtime_checkable
 class Holds(Protocol):
-    """A runner that can be made to wait."""
+    """A runner that can be made to wait for a client."""
 
     def hold(self, job: Job) -> float:
-        """Wait for the client of `job`, or go on waiting. Return for how many seconds more it may be."""
+        """Wait for the client of `job`, or go on waiting. Return for how many more seconds that is allowed."""
         ...
 
     def release(self, job: Job) -> None:
-        """Wait for the client of `job` no more. May be called for a job that isn't held."""
+        """Stop waiting for the client of `job`. May be called for a job that isn't held."""
 
 
 class BackPressure:
     """The jobs for whose clients a worker waits. Pure: `now` is the time in seconds on any clock."""
 
     def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
-        """`pause` stops reading from the worker, `resume` reads on."""
+        """`pause` is called to stop reading from the worker, `resume` to read on."""
         self._pause = pause
         self._resume = resume
         self._held: set[Job] = set()
-        self._slow: set[Job] = set()  # those that were held at some time since reading was paused
+        self._slow: set[Job] = set()  # the jobs that were held at some time since reading was paused
         self._since = 0.0
-        self._waited: dict[Job, float] = {}  # seconds that a job has waited for others, before this pause
+        self._waited: dict[Job, float] = {}  # seconds that a job waited for others before this pause
 
     @property
     def waiting(self) -> bool:
@@ -48,7 +48,7 @@ class BackPressure:
         return bool(self._held)
 
     def hold(self, job: Job, company: Iterable[Job], now: float) -> float:
-        """Hold `job`, one of the `company` that the worker runs; return the seconds that the others leave it."""
+        """Hold `job`, one of the `company` that the worker runs. Return the seconds that the others still allow it."""
         if not self._held:
             self._since = now
             self._slow.clear()
@@ -60,7 +60,7 @@ class BackPressure:
         return PATIENCE - max(others) if others else math.inf
 
     def release(self, job: Job, company: Iterable[Job], now: float) -> None:
-        """Let go of `job`; with the last one, read on."""
+        """Let go of `job`; after the last one, read on."""
         if job not in self._held:
             return
         self._held.discard(job)

@@ -1,4 +1,4 @@
-"""LoadFailed: why a worker doesn't serve."""
+"""LoadFailed: a failure to start a worker."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from ..wire.messages import Failure
 
 
 class LoadFailed(Exception):
-    """The worker could not load its model; the traceback, if there is one, is in the model log."""
+    """A failure to load the model; the traceback, if there is one, is in the model log."""
 
     def __init__(
         self, message: str, *, out_of_memory: bool = False, brief: str = "", failure: Failure | None = None
     ) -> None:
-        """`brief` is what the log says, where the traceback stands already."""
+        """`brief` is the text for the log, which has the traceback already."""
         super().__init__(message)
         self.out_of_memory = out_of_memory
         self.brief = brief or message

@@ -1,4 +1,4 @@
-"""How much memory of the host a process has."""
+"""resident(): how much of the host's memory a process has."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import psutil
 
 
 def resident(pid: int) -> int:
-    """Bytes; 0 if it has gone."""
+    """Return the bytes of memory that the process `pid` has, 0 if it has ended."""
     try:
         return psutil.Process(pid).memory_info().rss
     except psutil.Error:

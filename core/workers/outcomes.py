@@ -1,4 +1,4 @@
-"""What a worker answered, as the outcomes that a scheduler gives to its jobs."""
+"""Turns a worker's answer into the outcomes that a scheduler gives to its jobs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..wire.messages import CONTINUES_HEADER, Load, Result
 
 
 def replies(results: Sequence[Result], bodies: Sequence[Body]) -> list[Reply | HandlerFailed]:
-    """Return each request's reply, or the failure that is its alone. No `results`: all are DEFAULT_RESULT."""
+    """Return each request's reply, or its failure. Without `results`, all are DEFAULT_RESULT."""
     if not results:
         return [Reply(body) for body in bodies]
     return [
@@ -23,7 +23,8 @@ def replies(results: Sequence[Result], bodies: Sequence[Body]) -> list[Reply | H
 
 
 def outcomes_of(load: Load, jobs: Sequence[Job], replied: Sequence[Reply | HandlerFailed]) -> Sequence[object]:
-    """Return the outcomes that the scheduler gets: `replied`, with the parts of a continuous batch that go on marked.
+    """Return the outcomes for the scheduler: `replied`, with a Continue for each request of a continuous batch that
+    goes on.
 
     For a stateful model, also set `ends` of the jobs whose answer has the header for it: the handler may end a sequence
     as well as the client.

@@ -1,7 +1,8 @@
-"""How many threads a worker computes with, and how they wait, so that workers and front end don't fight over the cores.
+"""How many threads a worker computes with, and how they wait, so that workers and front end don't compete for cores.
 
-OpenMP's threads spin while they wait for each other: where another process has one of two cores, a model that computes
-with both becomes forty times slower. So a worker begins with what the front end leaves, and its threads sleep soon.
+OpenMP's threads spin while they wait for each other: if another process has one of two cores, a model that computes
+with both becomes forty times slower. So a worker starts with the cores that the front end leaves, and its threads soon
+sleep.
 """
 
 from __future__ import annotations
@@ -14,21 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of this container, where control groups v2 are in use
-# How often a thread looks before it sleeps: 20 us or so. It costs nothing on an idle machine, and a model that shares
-# its cores takes 30 ms where it takes 500 with libgomp's own 300,000.
+# How often a thread checks before it sleeps, about 20 us. That costs nothing on an idle machine, and a model on shared
+# cores takes 30 ms, instead of 500 ms with libgomp's own 300,000.
 _SPINS = "5000"
 
 
 @dataclass(frozen=True, slots=True)
 class Threads:
-    """Of one worker: `few` leave a core to the front end, `most` are its whole share of the cores."""
+    """The thread counts of a worker: `few` leave a core to the front end, `most` are its whole share of the cores."""
 
     few: int
     most: int
 
     def variables(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """What to add to a worker's environment: to compute with few, and to know of the others. What is set there
-        already is somebody's wish.
+        """Return the variables to add to a worker's environment, so that it computes with `few` and knows `most`.
+
+        Variables that are set already are left to whoever set them.
         """
         added: dict[str, str] = {}
         if "OMP_NUM_THREADS" not in environment:
@@ -39,13 +41,13 @@ class Threads:
 
 
 def threads_per_worker(workers: int, cores: float) -> Threads:
-    """Equal shares; at least 1."""
+    """Return equal shares of the cores, at least 1 for each worker."""
     workers = max(1, workers)
     return Threads(max(1, math.floor(cores - 1) // workers), max(1, math.floor(cores) // workers))
 
 
 def available_cores() -> float:
-    """Cores this process may use, by its affinity and by its container's quota, which may be a fraction."""
+    """Return the cores that this process may use, by its affinity and its container's quota; maybe a fraction."""
     cores = float(len(os.sched_getaffinity(0)))
     with suppress(OSError, ValueError):
         cores = min(cores, parse_quota(_QUOTA.read_text()))
@@ -53,7 +55,7 @@ def available_cores() -> float:
 
 
 def parse_quota(text: str) -> float:
-    """Cores out of cpu.max: `200000 100000` is 2, `max 100000` is no limit. Raises ValueError."""
+    """Return the cores in the text of cpu.max: `200000 100000` is 2, `max 100000` is no limit. Raises ValueError."""
     quota, _, period = text.partition(" ")
     if quota == "max":
         return math.inf

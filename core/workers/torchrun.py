@@ -1,7 +1,8 @@
-"""What starts the ranks of a parallel worker: the command line of torchrun, and the sockets that its ranks inherit.
+"""Starts the ranks of a parallel worker: torchrun's command line, and the sockets that its ranks inherit.
 
-torchrun gives its children none of our files but standard input. So that is a socket on which, once for each rank, lie
-the ends of all others: each rank takes one helping (core.backend.ranks), whichever, and keeps what is its own.
+torchrun passes its children no descriptor but standard input. So standard input is a socket that holds one message per
+rank, each with the sockets of all ranks: every rank receives any one of these messages, and keeps its own sockets
+(core.backend.ranks).
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from ..config.parallel import Parallel
 
 
 def torchrun_command(python: str, parallel: Parallel, name: str, logs: Path) -> list[str]:
-    """The agent of one worker; all of its ranks run the backend. A rank that dies ends them all: it is the pool that
-    starts the worker anew.
+    """Return the command of one worker's agent, whose ranks all run the backend.
+
+    A rank that dies ends them all, and torchrun does not restart them: the pool starts the worker anew.
     """
     endpoint = parallel.rdzv_endpoint
     if endpoint is None and parallel.nodes == 1 and parallel.rdzv_backend == "c10d":
-        endpoint = "localhost:0"  # torchrun's default is one port for all workers of the host
+        endpoint = "localhost:0"  # a free port: torchrun's default is one port for all workers of the host
     options: list[tuple[str, object]] = [
         ("nnodes", parallel.nodes),
         ("nproc-per-node", parallel.level),
@@ -42,8 +44,9 @@ def torchrun_command(python: str, parallel: Parallel, name: str, logs: Path) -> 
 
 @contextlib.contextmanager
 def handed_out(front: socket.socket, ranks: int) -> Iterator[socket.socket]:
-    """A socket with a helping for each rank: the front's conversation, then rank 0's end of the line to every other
-    rank, then the others' ends. Raises OSError.
+    """Yield a socket that holds one message per rank, each with all sockets. Raises OSError.
+
+    The sockets are the connection to the front, rank 0's ends of the lines to every other rank, and those ranks' ends.
     """
     with contextlib.ExitStack() as ends:
         ours, theirs = (ends.enter_context(end) for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))

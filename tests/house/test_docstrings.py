@@ -26,7 +26,7 @@ HELD = (
     "core/wire",
 )
 # Folder -> faults that were left when the number was last lowered. Mend some, and lower it; at 0 the folder goes to HELD.
-LEFT = {"core": 65, "http": 106, "benchmarks": 20}
+LEFT = {"core": 30, "http": 106, "benchmarks": 20}
 
 
 def found(*folders: str) -> list[str]:
