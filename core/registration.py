@@ -22,6 +22,7 @@ from .gpus.gpu_allocator import GpuAllocator
 from .metrics.store import MetricStore
 from .model_name import check_name, check_version
 from .models.model import Model
+from .models.model_spec import ModelSpec, SharedParts
 from .models.registry import Registry
 from .models.worker_ids import WorkerIds
 from .workers.spawn_local import visible
@@ -48,6 +49,16 @@ class RegisterRequest:
     s3_sse_kms: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An archive that has been opened, the name that it is registered under, and its installed packages."""
+
+    name: str
+    located: Located
+    archive: Archive
+    python: ModelPython
+
+
 class Registration:
     """A maker of registered models. Its methods raise ServeErrors, and leave nothing behind then."""
 
@@ -56,8 +67,7 @@ class Registration:
     ) -> None:
         self._settings = settings
         self._registry = registry
-        self._metrics = metrics
-        self._gpu_allocator = gpu_allocator
+        self._parts = SharedParts(settings, gpu_allocator, WorkerIds(settings.initial_worker_port), metrics)
         self._work = work
         self._downloads = Downloads(settings.model_store, settings.allowed_urls)
         self._packages = Packages(
@@ -67,7 +77,6 @@ class Registration:
             install=settings.install_py_dep_per_model,
         )
         self._removals: set[asyncio.Task[None]] = set()
-        self._numbers = WorkerIds(settings.initial_worker_port)
 
     async def admit(self, request: RegisterRequest, *, at_startup: bool = False) -> Model:
         """Find, unpack and register the archive. With `at_startup`, a file of the store may stand in for a download."""
@@ -119,7 +128,8 @@ class Registration:
             check_version(archive.manifest.model_version)
             use_venv = (archive.config or {}).get("useVenv") is True
             python = await self._packages.prepare(archive, name, use_venv=use_venv)
-            return self._register(request, name, located, archive, python, saved, at_startup)
+            opened = _Opened(name, located, archive, python)
+            return self._register(request, opened, saved, at_startup=at_startup)
         except BaseException:
             await asyncio.to_thread(archive.remove)
             raise
@@ -131,15 +141,9 @@ class Registration:
             removal.add_done_callback(self._removals.discard)
 
     def _register(
-        self,
-        request: RegisterRequest,
-        name: str,
-        located: Located,
-        archive: Archive,
-        python: ModelPython,
-        saved: SavedModel | None,
-        at_startup: bool,
+        self, request: RegisterRequest, opened: _Opened, saved: SavedModel | None, *, at_startup: bool
     ) -> Model:
+        name, archive = opened.name, opened.archive
         version = archive.manifest.model_version
         configured = self._settings.models.find(name, version) if self._settings.models else ConfiguredModel()
         if not at_startup:  # as in TorchServe, `models` gives no workers to what is registered over the API
@@ -152,22 +156,19 @@ class Registration:
             raise BadRequest(f"Model {name} version {version}: {error.message}") from None
         self._registry.claim(name, version)
         try:
-            model = Model(
+            spec = ModelSpec(
                 name=name,
                 version=version,
-                located=located,
+                located=opened.located,
                 archive=archive,
                 handler=_handler(request, archive, self._settings, name),
                 chosen_handler=request.handler,
                 runtime=request.runtime or archive.manifest.runtime,
                 options=options,
-                settings=self._settings,
-                gpu_allocator=self._gpu_allocator,
-                numbers=self._numbers,
-                metrics=self._metrics,
-                python=python,
+                python=opened.python,
                 at_startup=at_startup,
             )
+            model = Model(spec, self._parts)
             self._registry.add(model)
             if at_startup and saved is None and configured.default:
                 self._registry.set_default(name, version)

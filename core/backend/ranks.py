@@ -67,7 +67,7 @@ class Others:
         self._share = kind != "pp"
 
     def load(self, load: Load) -> None:
-        """Have all other ranks load the model while this one does too: in most models the ranks meet while they load."""
+        """Have all other ranks load the model while this one does too: most models' ranks meet while they load."""
         for rank, line in enumerate(self._lines, 1):
             send(line, encode(for_rank(load, rank)))
 

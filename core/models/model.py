@@ -14,27 +14,18 @@ from ...scheduler.errors import JobExpired, QueueClosed, SchedulerError, Sequenc
 from ...scheduler.errors import QueueFull as JobQueueFull
 from ...scheduler.job import Job, Sink
 from ...scheduler.model_scheduler import ModelScheduler
-from ...scheduler.policy import BatchPolicy, SequencePolicy
-from ..archive.packages import ModelPython
-from ..archive.reader import Archive
-from ..archive.store import Located
-from ..config.model_options import ModelOptions
 from ..config.saved_models import SavedModel
-from ..config.settings import Settings
 from ..errors import Draining, NoTicket, NotInTime, NoWorker, QueueFull, RequestExpired, ServeError
-from ..gpus.gpu_allocator import GpuAllocator
-from ..metrics.store import MetricStore
 from ..payload import Payload
-from ..wire.messages import Load
 from ..workers.launcher import Launcher
 from ..workers.memory import resident
 from ..workers.pool import Pool
 from ..workers.shared_memory import Requests, shared
+from .model_spec import ModelSpec, SharedParts, batch_policy, load_message
 from .observer import ModelObserver
 from .on_demand import OnDemandModel
 from .scaler import Scaler
 from .sequence import SequenceKeys
-from .worker_ids import WorkerIds
 
 log = logging.getLogger(__name__)
 
@@ -45,52 +36,37 @@ _SOON, _LONGEST_RETRY = 1.0, 30.0
 class Model:
     """A registered version of a model: the side that requests use, and the one that management shows and changes."""
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        version: str,
-        located: Located,
-        archive: Archive,
-        handler: str,
-        runtime: str,
-        options: ModelOptions,
-        settings: Settings,
-        gpu_allocator: GpuAllocator,
-        numbers: WorkerIds,
-        metrics: MetricStore,
-        python: ModelPython | None = None,
-        chosen_handler: str | None = None,
-        at_startup: bool = False,
-    ) -> None:
-        self.name = name
-        self.version = version
-        self.url = located.url
-        self.runtime = runtime
-        self.archive = archive
+    def __init__(self, spec: ModelSpec, parts: SharedParts) -> None:
+        options, gpu_allocator = spec.options, parts.gpu_allocator
+        self.name = spec.name
+        self.version = spec.version
+        self.url = spec.located.url
+        self.runtime = spec.runtime
+        self.archive = spec.archive
         self.options = options
-        self.downloaded = located.path if located.downloaded else None
+        self.downloaded = spec.located.path if spec.located.downloaded else None
         self._begun_in = options.client_timeout / 1000.0 or math.inf
         self._done_in = options.latency_slo / 1000.0 or math.inf
-        self._label = f'Model "{name}" version {version}'
-        self.at_startup = at_startup
-        self._archive_name = located.name
-        self._sequence_keys = SequenceKeys.of(settings)
-        self._chosen_handler = chosen_handler
-        self.scheduler = ModelScheduler(_policy(options), refused=self._refused, clock=time.monotonic)
-        self.metrics = metrics.of_model(name, version)
+        self._label = f'Model "{spec.name}" version {spec.version}'
+        self.at_startup = spec.at_startup
+        self._archive_name = spec.located.name
+        self._sequence_keys = SequenceKeys.of(parts.settings)
+        self._chosen_handler = spec.chosen_handler
+        self.scheduler = ModelScheduler(batch_policy(spec.options), refused=self._refused, clock=time.monotonic)
+        self.metrics = parts.metrics.of_model(spec.name, spec.version)
         self._requests: Requests | None = None if options.parallel and options.parallel.ranks else shared(Requests)
         launcher = Launcher(
-            load=_order(name, version, archive, handler, options, settings, metrics),
+            load=load_message(spec, parts),
             options=options,
-            settings=settings,
-            python=python or ModelPython(),
+            settings=parts.settings,
+            python=spec.python,
             gpu_allocator=gpu_allocator,
             scheduler=self.scheduler,
             observer=ModelObserver(self.metrics),
             requests=self._requests,
         )
-        self.pool = Pool(launcher, f"{name}_{version}", numbers.next, options.max_retry_timeout, self._hopeless)
+        label = f"{spec.name}_{spec.version}"
+        self.pool = Pool(launcher, label, parts.worker_ids.next, options.max_retry_timeout, self._hopeless)
         self.scaler = Scaler(self._label, self.scheduler, self.pool, options.scale_down_after)
         self.on_demand: OnDemandModel | None = None
         if options.on_demand:
@@ -287,48 +263,3 @@ class Model:
         )
         errors = [slot.last_error for slot in self.pool.slots if slot.last_error]
         return f"{text} Its workers were given up; the last error: {errors[-1]}" if errors else text
-
-
-def _policy(options: ModelOptions) -> BatchPolicy:
-    sequences = None
-    if state := options.stateful:
-        sequences = SequencePolicy(state.most, state.queue_size, state.idle / 1000.0, state.life / 1000.0)
-    return BatchPolicy(
-        batch_size=1 if options.asynchronous else options.batch_size,
-        max_batch_delay=options.max_batch_delay / 1000.0,
-        queue_size=options.job_queue_size,
-        rule=options.batch_policy,
-        padded_sizes=options.padded_batch_sizes,
-        continuous=options.continuous,
-        sequences=sequences,
-    )
-
-
-def _order(
-    name: str,
-    version: str,
-    archive: Archive,
-    handler: str,
-    options: ModelOptions,
-    settings: Settings,
-    metrics: MetricStore,
-) -> Load:
-    """Return the message by which every worker loads this version."""
-    return Load(
-        model_name=name,
-        model_version=version,
-        model_dir=str(archive.model_dir),
-        handler=handler,
-        batch_size=options.batch_size,
-        envelope=settings.service_envelope,
-        limit_max_image_pixels=settings.limit_max_image_pixels,
-        decode_input_request=settings.decode_input_request,
-        max_response_size=settings.max_response_size,
-        metrics=metrics.declared,
-        errors_in_response=settings.handler_errors_in_response,
-        isolate_within=options.response_timeout / 2 if options.isolate_errors else 0.0,
-        literal_non_finite=settings.json_non_finite == "literal",
-        asynchronous=options.asynchronous,
-        continuous=options.continuous,
-        environment=SequenceKeys.of(settings).environment if options.stateful else {},
-    )

@@ -18,6 +18,7 @@ from torchserve.core.config.settings import Settings
 from torchserve.core.gpus.gpu_allocator import GpuAllocator
 from torchserve.core.metrics.store import MetricStore
 from torchserve.core.models.model import Model
+from torchserve.core.models.model_spec import ModelSpec, SharedParts
 from torchserve.core.models.worker_ids import WorkerIds
 from torchserve.core.payload import Payload, Reply
 from torchserve.core.workers.pool import Slot, SlotState
@@ -97,7 +98,7 @@ class Answering:
 
 def model(name: str = "m", version: str = "1.0", *, settings: Settings = CPU_ONLY, **options: Any) -> Model:
     """A model without workers; needs a running loop."""
-    return Model(
+    spec = ModelSpec(
         name=name,
         version=version,
         located=Located(f"{name}.mar", Path(f"{name}.mar"), f"{name}.mar"),
@@ -105,11 +106,8 @@ def model(name: str = "m", version: str = "1.0", *, settings: Settings = CPU_ONL
         handler="handler.py",
         runtime="python",
         options=ModelOptions(**options),
-        settings=settings,
-        gpu_allocator=GpuAllocator(0),
-        numbers=WorkerIds(9000),
-        metrics=MetricStore(),
     )
+    return Model(spec, SharedParts(settings, GpuAllocator(0), WorkerIds(9000), MetricStore()))
 
 
 def slot(

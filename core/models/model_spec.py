@@ -1,0 +1,85 @@
+"""ModelSpec: describes one version of a model; what its scheduler and its workers are told is made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...scheduler.policy import BatchPolicy, SequencePolicy
+from ..archive.packages import ModelPython
+from ..archive.reader import Archive
+from ..archive.store import Located
+from ..config.model_options import ModelOptions
+from ..config.settings import Settings
+from ..gpus.gpu_allocator import GpuAllocator
+from ..metrics.store import MetricStore
+from ..wire.messages import Load
+from .sequence import SequenceKeys
+from .worker_ids import WorkerIds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """A description of one version of a model: what is served under which name, how, and where it is from.
+
+    `chosen_handler` is the one that the registration named, None if `handler` is the archive's or the settings'.
+    """
+
+    name: str
+    version: str
+    located: Located
+    archive: Archive
+    handler: str
+    runtime: str
+    options: ModelOptions
+    python: ModelPython = ModelPython()
+    chosen_handler: str | None = None
+    at_startup: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SharedParts:
+    """The parts of a server that all of its models share."""
+
+    settings: Settings
+    gpu_allocator: GpuAllocator
+    worker_ids: WorkerIds
+    metrics: MetricStore
+
+
+def batch_policy(options: ModelOptions) -> BatchPolicy:
+    """Return the options that a version's scheduler goes by; its times are in seconds."""
+    sequences = None
+    if state := options.stateful:
+        sequences = SequencePolicy(state.most, state.queue_size, state.idle / 1000.0, state.life / 1000.0)
+    return BatchPolicy(
+        batch_size=1 if options.asynchronous else options.batch_size,
+        max_batch_delay=options.max_batch_delay / 1000.0,
+        queue_size=options.job_queue_size,
+        rule=options.batch_policy,
+        padded_sizes=options.padded_batch_sizes,
+        continuous=options.continuous,
+        sequences=sequences,
+    )
+
+
+def load_message(spec: ModelSpec, parts: SharedParts) -> Load:
+    """Return the message by which every worker loads this version."""
+    options, settings = spec.options, parts.settings
+    return Load(
+        model_name=spec.name,
+        model_version=spec.version,
+        model_dir=str(spec.archive.model_dir),
+        handler=spec.handler,
+        batch_size=options.batch_size,
+        envelope=settings.service_envelope,
+        limit_max_image_pixels=settings.limit_max_image_pixels,
+        decode_input_request=settings.decode_input_request,
+        max_response_size=settings.max_response_size,
+        metrics=parts.metrics.declared,
+        errors_in_response=settings.handler_errors_in_response,
+        isolate_within=options.response_timeout / 2 if options.isolate_errors else 0.0,
+        literal_non_finite=settings.json_non_finite == "literal",
+        asynchronous=options.asynchronous,
+        continuous=options.continuous,
+        environment=SequenceKeys.of(settings).environment if options.stateful else {},
+    )
