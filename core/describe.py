@@ -14,7 +14,7 @@ from .models.model import Model
 from .payload import Payload, Reply
 from .wire.messages import Failure
 from .workers.memory import resident
-from .workers.pool import Slot, SlotState
+from .workers.pool import SlotState, WorkerSlot
 
 _MESSAGE = 2000  # characters of an exception's text, or of a note, that are shown
 _LINES = 40  # the last lines of a traceback that are shown
@@ -68,7 +68,7 @@ def _device_type(model: Model) -> str:
     return "gpu" if any(slot.gpus for slot in model.pool.slots) else "cpu"
 
 
-def _describe_worker(slot: Slot) -> dict[str, Any]:
+def _describe_worker(slot: WorkerSlot) -> dict[str, Any]:
     worker = slot.worker
     started = time.gmtime(worker.started_at if worker else time.time())
     entry: dict[str, Any] = {

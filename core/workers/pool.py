@@ -1,26 +1,27 @@
-"""A pool keeps the wanted number of workers of one model version alive, and replaces those that die.
+"""Pool: keeps the wanted number of workers of one model version alive, and replaces those that die.
 
-The life of a slot. A slot is the place of one worker: its name and number stay while processes come and go. One task
-for each slot, `Pool._keep`, takes it from state to state:
+A slot is the place of one worker: its name and number stay while processes come and go. One task for each slot,
+`Pool._keep`, takes it from state to state:
 
   _add ──► LOADING ──────────── the model has loaded ────────────► READY
             ▲    │                                                   │
             │    └─ it could not be loaded ─► WAITING ◄─ it ended ───┘
             └──────── back-off is over ──────────┘
 
-  LOADING ─► GIVEN_UP   its loads have failed for maxRetryTimeoutInSec: the slot stays, to tell why, without a task
-  LOADING ─► removed    Postponed: an onDemand model without room and without requests (or, of these, GIVEN_UP)
+  LOADING ─► GIVEN_UP   its loads have failed for maxRetryTimeoutInSec: the slot stays, without a task, to tell why
+  LOADING ─► removed    Postponed: an onDemand model without room and without requests; for such a model also instead
+                        of GIVEN_UP if it ran out of memory
   any     ─► STOPPING   a command wants fewer workers ─► removed, once the process is gone
 
-Commands (scale, resize, rest, rise, renew) come one after the other, under a lock; `stop` comes at once and for good.
-Each may find a slot in each state, and may itself be cancelled, as its client may leave. No process is forgotten,
+Commands (scale, resize, unload, reload, renew) run one after the other, under a lock; `stop` runs at once and for good.
+Each may find a slot in any state, and may itself be cancelled, since its client may leave. No process is forgotten,
 because
 
-1. Launcher.launch either returns a worker or has ended whatever it began, however it is left. So a slot without a
+1. Launcher.launch either returns a worker or has ended whatever it began, even if it is cancelled. So a slot without a
    worker is ended by cancelling its task, and one with a worker by Worker.stop, after which the task returns;
-2. a slot leaves `slots` only when its process is gone: what management describes, by `slots`, is every process;
-3. a command that is cancelled stops waiting, while the endings that it began go on as tasks of the pool;
-4. after `stop` nothing is added, whoever still waits for the lock.
+2. a slot leaves `slots`, which management describes, only when its process is gone, so that every process is shown;
+3. a command that is cancelled stops waiting, while the endings that it began continue as tasks of the pool;
+4. after `stop` no slot is added, even by a command that was waiting for the lock.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ STOP_WAIT = 30.0  # seconds a worker may take to finish its batch when the pool 
 
 
 class SlotState(Enum):
-    """Where a worker's place stands."""
+    """The state of a slot, as drawn above."""
 
     LOADING = "loading"
     READY = "ready"
@@ -60,7 +61,7 @@ _WITHOUT_HOPE = frozenset({SlotState.STOPPING, SlotState.GIVEN_UP})
 
 
 @dataclass(slots=True, eq=False)
-class Slot:
+class WorkerSlot:
     """A worker's place: the worker may die and be replaced, the name and number stay."""
 
     number: int
@@ -78,12 +79,12 @@ class Slot:
 
     @property
     def last_failure(self) -> tuple[float, Failure] | None:
-        """Of its worker or, where that has none, of those before it."""
+        """The latest failure of this slot's worker, or of its predecessors if it has none yet."""
         return (self.worker.failed if self.worker is not None else None) or self.failed
 
 
 class Pool:
-    """All slots of a model version. `hopeless` is called when the last slot has been given up."""
+    """The slots of one model version. `hopeless` is called when the last slot has been given up."""
 
     def __init__(
         self,
@@ -93,11 +94,11 @@ class Pool:
         max_retry: float,
         hopeless: Callable[[], None],
     ) -> None:
-        self.slots: list[Slot] = []
+        self.slots: list[WorkerSlot] = []
         self.minimum = 0
         self.maximum = 0
         self.ready_since = 0.0  # when the last worker began to serve, on the event loop's clock
-        self.scaled = False  # whether anybody has said yet how many workers there should be
+        self.scaled = False  # whether `scale` has been called yet
         self._launcher = launcher
         self._label = label
         self._next_number = next_number
@@ -113,7 +114,7 @@ class Pool:
 
     @property
     def may_serve(self) -> bool:
-        """Whether any worker is `promising`. Each request asks."""
+        """Whether any worker is `promising`. Each request asks for this."""
         for slot in self.slots:  # noqa: SIM110  a generator for `any` costs three times as much
             if slot.state not in _WITHOUT_HOPE:
                 return True
@@ -121,18 +122,18 @@ class Pool:
 
     @property
     def promising(self) -> int:
-        """How many workers serve, or may serve soon."""
+        """The number of workers that serve, or may serve soon."""
         return sum(slot.state not in _WITHOUT_HOPE for slot in self.slots)
 
     def in_state(self, state: str) -> int:
-        """How many slots are in the SlotState of this value."""
+        """Return how many slots are in the SlotState with this value."""
         return sum(slot.state.value == state for slot in self.slots)
 
     async def scale(self, minimum: int, maximum: int) -> None:
-        """Bring the number of workers into minimum…maximum; return when every new one has loaded.
+        """Bring the number of workers into minimum…maximum; return once every new one has loaded.
 
-        Raises WorkersFailed if one could not; it stays in place and is tried again with back-off. Raises Draining if
-        the pool has been stopped.
+        Raises WorkersFailed if one could not; its slot stays and is tried again with back-off. Raises Draining if the
+        pool has been stopped.
         """
         async with self._scaling:
             if self._stopped:
@@ -146,10 +147,10 @@ class Pool:
         await self._loaded(added)
 
     async def resize(self, count: int) -> None:
-        """Bring the number of workers to `count`, within the bounds of the last `scale`; return when every new one has
-        loaded.
+        """Bring the number of workers to `count`, within the bounds of the last `scale`.
 
-        Raises WorkersFailed if one could not: those that don't serve are not kept then. Of too many the idle go.
+        Returns once every new worker has loaded. Idle workers are the first to be removed. Raises WorkersFailed if a
+        new one could not load; those that don't serve are then removed.
         """
         async with self._scaling:
             count = min(max(count, self.minimum), self.maximum)
@@ -167,26 +168,26 @@ class Pool:
 
     @property
     def unloaded(self) -> bool:
-        """Whether the pool may have workers, and has none or none that stays: an onDemand model, until `reload`."""
+        """Whether an onDemand model is unloaded: the pool may have workers, and has none that stays."""
         return self.maximum > 0 and not self._staying()
 
     async def unload(self, agreed: Callable[[], bool]) -> None:
-        """End all workers, if `agreed` still holds; the bounds stay."""
+        """End all workers if `agreed` still returns True once no other command runs; the bounds stay."""
         async with self._scaling:
             if agreed():
                 await self._remove(self._staying(), STOP_WAIT)
 
     async def reload(self) -> None:
-        """Start workers after a `rest`: the minimum, and one at least. Raises WorkersFailed as `scale` does."""
+        """Start workers after an `unload`: the minimum, but at least one. Raises WorkersFailed as `scale` does."""
         async with self._scaling:
             await self._remove([], STOP_WAIT)
             added = self._add(min(max(1, self.minimum), self.maximum)) if self.unloaded else []
         await self._loaded(added)
 
     async def renew(self, grace: float) -> None:
-        """Replace every worker by a new one, which loads the model's files as they are now; requests wait for it.
+        """Replace every worker by a new one, which loads the model's files as they are now; requests wait meanwhile.
 
-        A batch that still runs may take `grace` seconds. Raises WorkersFailed as `scale` does.
+        A running batch may take `grace` seconds. Raises WorkersFailed as `scale` does.
         """
         async with self._scaling:
             leaving = self._staying()
@@ -195,32 +196,32 @@ class Pool:
         await self._loaded(added)
 
     async def stop(self, grace: float) -> None:
-        """End all workers for good. A batch that still runs may take `grace` seconds, whatever other commands allow."""
+        """End all workers for good. A running batch may take `grace` seconds, whatever other commands allow."""
         self._stopped = True
         self.minimum = self.maximum = 0
         await self._remove(list(self.slots), grace)
 
-    async def _loaded(self, added: list[Slot]) -> None:
+    async def _loaded(self, added: list[WorkerSlot]) -> None:
         results = await asyncio.gather(*(asyncio.shield(slot.first_start) for slot in added), return_exceptions=True)
         failed = [result for result in results if isinstance(result, LoadFailed)]
         if failed:
             raise WorkersFailed(self._launcher.told(failed[0]), out_of_memory=failed[0].out_of_memory)
 
-    def _staying(self) -> list[Slot]:
+    def _staying(self) -> list[WorkerSlot]:
         return [slot for slot in self.slots if slot.state is not SlotState.STOPPING]
 
-    def _add(self, count: int) -> list[Slot]:
-        added: list[Slot] = []
+    def _add(self, count: int) -> list[WorkerSlot]:
+        added: list[WorkerSlot] = []
         for _ in range(0 if self._stopped else count):
             number = self._next_number()
-            slot = Slot(number, f"W-{number}-{self._label}", asyncio.get_running_loop().create_future())
+            slot = WorkerSlot(number, f"W-{number}-{self._label}", asyncio.get_running_loop().create_future())
             slot.first_start.add_done_callback(_retrieve)
             slot.task = asyncio.create_task(self._keep(slot), name=slot.name)
             added.append(slot)
         self.slots += added
         return added
 
-    async def _remove(self, slots: list[Slot], grace: float) -> None:
+    async def _remove(self, slots: list[WorkerSlot], grace: float) -> None:
         """End the workers of `slots`, and return when these and all that were being ended before are gone."""
         for slot in slots:
             slot.state = SlotState.STOPPING
@@ -228,18 +229,18 @@ class Pool:
             self._endings.add(ending)
             ending.add_done_callback(self._endings.discard)
         if self._endings:
-            await asyncio.wait(list(self._endings))  # which a cancellation of this command leaves alone
+            await asyncio.wait(list(self._endings))  # wait() does not cancel them if this command is cancelled
 
-    async def _end(self, slot: Slot, grace: float) -> None:
+    async def _end(self, slot: WorkerSlot, grace: float) -> None:
         assert slot.task is not None
         if slot.worker is not None:
             await slot.worker.stop(grace)  # the slot's task returns then
-        elif not slot.task.cancelling():  # a second one would cut short what the first has it clean up
+        elif not slot.task.cancelling():  # a second cancellation would interrupt the clean-up after the first
             slot.task.cancel()
         await asyncio.wait([slot.task])
         self._withdraw(slot)
 
-    async def _keep(self, slot: Slot) -> None:
+    async def _keep(self, slot: WorkerSlot) -> None:
         """Take a slot from state to state, as drawn above, until it is stopped, given up or withdrawn."""
         backoff = Backoff(self._max_retry)
         while True:
@@ -259,7 +260,7 @@ class Pool:
             _tell(slot, loaded=loaded)
             if delay is None:
                 self._give_up(slot)
-                if slot.out_of_memory and self._launcher.options.on_demand:  # there may be room at its next request
+                if slot.out_of_memory and self._launcher.options.on_demand:  # there may be room at the next request
                     self._withdraw(slot)
                 return
             slot.state = SlotState.WAITING
@@ -268,8 +269,8 @@ class Pool:
             slot.state = SlotState.LOADING
             self._launcher.observer.restarting(slot.name, cause)
 
-    async def _load(self, slot: Slot) -> bool:
-        """LOADING: start a worker. Return whether it serves now. Raises Postponed."""
+    async def _load(self, slot: WorkerSlot) -> bool:
+        """Start a worker for a slot that is LOADING. Return whether it serves now. Raises Postponed."""
         began = asyncio.get_running_loop().time()
         try:
             worker, gpus = await self._launcher.launch(slot.name, len(self.slots))
@@ -283,7 +284,7 @@ class Pool:
             self._failed(slot, LoadFailed(f"{slot.name} could not be started: {type(error).__name__}: {error}"))
             return False
         slot.worker, slot.gpus = worker, gpus
-        if slot.state is SlotState.STOPPING:  # something on the way has swallowed the cancellation
+        if slot.state is SlotState.STOPPING:  # the cancellation was swallowed on the way
             await worker.stop(0.0)
             return True
         slot.state = SlotState.READY
@@ -297,7 +298,7 @@ class Pool:
             slot.first_start.set_result(None)
         return True
 
-    def _failed(self, slot: Slot, error: LoadFailed) -> None:
+    def _failed(self, slot: WorkerSlot, error: LoadFailed) -> None:
         slot.last_error, slot.brief_error = str(error), error.brief
         slot.out_of_memory = error.out_of_memory
         if error.failure is not None:
@@ -305,9 +306,11 @@ class Pool:
         if not slot.first_start.done():
             slot.first_start.set_exception(error)
 
-    async def _serve(self, slot: Slot) -> tuple[str, bool]:
-        """READY: wait until the worker has ended. Return the cause in one word, and whether its successor may be
-        started at once: where the end was not the model's fault, or the model has worked before.
+    async def _serve(self, slot: WorkerSlot) -> tuple[str, bool]:
+        """Wait until the worker of a READY slot has ended.
+
+        Return the cause in one word, and whether its successor may be started at once: if the end was not the model's
+        fault, or the model has worked before.
         """
         worker = slot.worker
         assert worker is not None
@@ -318,14 +321,14 @@ class Pool:
         slot.last_error = f"{slot.name} {reason}"
         return worker.cause, worker.has_answered or worker.cause == "gpu_lost"
 
-    def _give_up(self, slot: Slot) -> None:
+    def _give_up(self, slot: WorkerSlot) -> None:
         slot.state = SlotState.GIVEN_UP
         log.error("%s is given up: it could not be started for %g s (maxRetryTimeoutInSec)", slot.name, self._max_retry)
         if not self.promising:
             self._hopeless()
 
-    def _withdraw(self, slot: Slot) -> None:
-        """Take a slot without a process out of the pool; whoever waits for its first start need not wait longer."""
+    def _withdraw(self, slot: WorkerSlot) -> None:
+        """Take a slot without a process out of the pool, and release those who wait for its first start."""
         slot.state = SlotState.STOPPING
         if slot in self.slots:
             self.slots.remove(slot)
@@ -333,13 +336,13 @@ class Pool:
             slot.first_start.set_result(None)
 
 
-def _worth(slot: Slot) -> tuple[bool, bool, int]:
-    """Those that are missed least come first: they don't serve, are idle, are new."""
+def _worth(slot: WorkerSlot) -> tuple[bool, bool, int]:
+    """Return the order in which slots are removed: first those that don't serve, then idle ones, then new ones."""
     return slot.state is SlotState.READY, slot.worker is not None and slot.worker.busy, -slot.number
 
 
-def _tell(slot: Slot, *, loaded: bool) -> None:
-    """In the words that TorchServe's log has for it, which people's searches and alerts look for."""
+def _tell(slot: WorkerSlot, *, loaded: bool) -> None:
+    """Log the end of a worker in TorchServe's words, which people's searches and alerts look for."""
     if loaded:
         log.error("Backend worker error: %s", slot.last_error)
         log.info("%s Worker disconnected.", slot.name)
@@ -353,6 +356,6 @@ def _tell(slot: Slot, *, loaded: bool) -> None:
 
 
 def _retrieve(future: asyncio.Future[None]) -> None:
-    """Mark a failure as seen, so that a start nobody waited for does not warn when it is collected."""
+    """Mark a failure as seen, so that asyncio does not warn of it if no caller waits for the start."""
     if not future.cancelled():
         future.exception()

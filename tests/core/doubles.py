@@ -21,7 +21,7 @@ from torchserve.core.models.model import Model
 from torchserve.core.models.model_spec import ModelSpec, SharedParts
 from torchserve.core.models.worker_ids import WorkerIds
 from torchserve.core.payload import Payload, Reply
-from torchserve.core.workers.pool import Slot, SlotState
+from torchserve.core.workers.pool import SlotState, WorkerSlot
 from torchserve.core.workers.worker import Worker
 from torchserve.scheduler.devices import Gpu
 from torchserve.scheduler.job import Batch
@@ -119,9 +119,9 @@ def slot(
     started_at: float | None = None,
     pid: int | None = None,
     notes: dict[str, str] | None = None,
-) -> Slot:
+) -> WorkerSlot:
     """A worker's place; with `started_at` a worker is in it, which is this very process unless `pid` says otherwise."""
-    made = Slot(number, f"W-{number}-m_1.0", asyncio.get_running_loop().create_future(), state)
+    made = WorkerSlot(number, f"W-{number}-m_1.0", asyncio.get_running_loop().create_future(), state)
     made.last_error = last_error
     made.gpus = (gpu,) if gpu is not None else ()
     if started_at is not None:
