@@ -83,7 +83,7 @@ class DownloadFailed(Invalid):
 
 
 class InvalidConfig(Invalid):
-    """A setting the server can't start with; the text names the key, the value and where it came from."""
+    """A setting that the server can't start with; the text names the key, the value and its origin."""
 
 
 class Conflict(ServeError):

@@ -1,4 +1,4 @@
-"""KeyFile: the file that tells the server's tokens to its owner, and to nobody else."""
+"""KeyFile: the file that tells the server's tokens to its owner alone."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class GpuProbe:
                 await process.stdin.drain()
             if line := await process.stdout.readline():
                 return json.loads(line)
-            self._kill()  # somebody killed it; once more with a new one
+            self._kill()  # the process was killed from outside: ask once more, with a new one
         log.warning("No GPU can be used: the process that asks the driver ends without an answer")
         return {"gpus": [], "xids": [], "log": []}
 

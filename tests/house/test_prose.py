@@ -22,7 +22,7 @@ def test_sizes() -> None:
 
 
 def test_few_parameters() -> None:
-    assert prose.parameters(REPO, ("scheduler", "core/wire")) == []
+    assert prose.parameters(REPO, ("scheduler", "core", "ts", "model_archiver", "benchmarks")) == []
 
 
 def test_every_excuse_has_a_reason() -> None:
