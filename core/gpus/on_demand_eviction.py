@@ -1,7 +1,7 @@
 """OnDemandEviction: ends workers of onDemand models so that a worker that finds no GPU memory gets some.
 
-A worker of a model that is not onDemand gets the memory of idle models at once. A worker of an onDemand model gets that of
-idle models that have had their minimum residency and, once it has waited PATIENCE, that of busy ones as well.
+A worker of a model that is not onDemand gets the memory of idle models at once. A worker of an onDemand model gets that
+of idle models that have had their minimum residency and, once it has waited PATIENCE, that of busy ones as well.
 """
 
 from __future__ import annotations
