@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,6 +13,7 @@ from torchserve.core.wire.buddy_allocator import MIN_BLOCK
 from torchserve.core.wire.frames import FrameError
 
 SIZE = 4 * MIN_BLOCK
+Handed = tuple[int, Inbox, socket.socket]
 
 
 def memory() -> tuple[int, int]:
@@ -21,13 +23,16 @@ def memory() -> tuple[int, int]:
     return descriptor, os.dup(descriptor)
 
 
-def handed_over() -> tuple[int, Inbox, socket.socket]:
+@pytest.fixture
+def handed_over() -> Iterator[Handed]:
     """A memory, an inbox that has been handed it, and the front's end of the socket that it came by."""
     mine, theirs = memory()
     front, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    socket.send_fds(front, [b"."], [theirs])
-    os.close(theirs)
-    return mine, Inbox(control), front
+    with front, control:
+        socket.send_fds(front, [b"."], [theirs])
+        os.close(theirs)
+        yield mine, Inbox(control), front
+    os.close(mine)
 
 
 def test_large_results_go_there_as_long_as_there_is_room() -> None:
@@ -51,33 +56,28 @@ def test_large_results_go_there_as_long_as_there_is_room() -> None:
 
 
 @pytest.mark.parametrize(("offset", "size"), [(-1, 1), (SIZE, 1), (0, SIZE + 1), (SIZE - 1, 2), (0, -1), (1 << 70, 1)])
-def test_a_place_outside_is_refused(offset: int, size: int) -> None:
-    mine, inbox, front = handed_over()
+def test_a_place_outside_is_refused(offset: int, size: int, handed_over: Handed) -> None:
+    _, inbox, _ = handed_over
     with pytest.raises(FrameError, match="outside"):
         inbox.view(offset, size)
-    os.close(mine)
-    front.close()
 
 
-def test_a_request_is_read_where_it_lies_and_can_not_be_changed() -> None:
-    mine, inbox, front = handed_over()
+def test_a_request_is_read_where_it_lies_and_can_not_be_changed(handed_over: Handed) -> None:
+    mine, inbox, _ = handed_over
     os.pwrite(mine, b"abc", MIN_BLOCK)
     view = inbox.view(MIN_BLOCK, 3)
     assert view == b"abc"
     assert view.readonly
-    os.close(mine)
-    front.close()
 
 
-def test_a_new_memory_takes_the_place_of_the_one_before_and_what_is_read_stays() -> None:
-    mine, inbox, front = handed_over()
+def test_a_new_memory_takes_the_place_of_the_one_before_and_what_is_read_stays(handed_over: Handed) -> None:
+    mine, inbox, front = handed_over
     os.pwrite(mine, b"old", 0)
     old = inbox.view(0, 3)
     new, theirs = memory()
     os.pwrite(new, b"new", 0)
     socket.send_fds(front, [b"."], [theirs])
     assert (inbox.view(0, 3), old) == (b"new", b"old")
-    front.close()
     assert inbox.view(0, 3) == b"new"
-    for descriptor in (mine, new, theirs):
+    for descriptor in (new, theirs):
         os.close(descriptor)
