@@ -1,6 +1,6 @@
-"""The backend process: `python -m torchserve.core.backend --fd N --name W-9000-m_1.0`. The only socket of this room.
+"""The backend process: `python -m torchserve.core.backend --fd N --name W-9000-m_1.0`.
 
-Ends at the end of the stream, and with its parent.
+It ends when the front closes the connection, and when its parent dies. No other module of this folder opens a socket.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> int:
     keep_freed_memory()
     _prepare_output()
     if not sys.flags.safe_path:
-        del sys.path[0]  # the front's working folder, where a stray json.py would otherwise be imported
+        del sys.path[0]  # the front's working folder: a stray json.py there would be imported
     if arguments.ranks is None:
         ends = Ends(0, socket.socket(fileno=arguments.fd), ())
         ends.front.set_inheritable(False)
@@ -104,7 +104,7 @@ def _converse(ends: Ends, kind: str, memory: Sequence[int] | None) -> int:
         if isinstance(frame.message, Load):
             loop = asyncio.new_event_loop() if frame.message.asynchronous else None
             if loop is not None:
-                asyncio.set_event_loop(loop)  # the handler may ask for it while it loads
+                asyncio.set_event_loop(loop)  # for a handler that asks for the loop while it loads
             others.load(frame.message)
             loaded = service.load(frame.message)
             if loaded.code == 200:
@@ -124,9 +124,9 @@ def _converse(ends: Ends, kind: str, memory: Sequence[int] | None) -> int:
 
 
 def _exit_now(code: int) -> NoReturn:
-    """End although the handler may have left threads running that nobody will stop."""
+    """Exit at once, even if the handler has left threads running that would keep the process alive."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # the handler may have closed it
+        with contextlib.suppress(OSError, ValueError):  # the handler may have closed the stream
             stream.flush()
     os._exit(code)
 

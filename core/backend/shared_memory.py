@@ -1,4 +1,4 @@
-"""A worker's side of the memory that it shares with the front: requests' bodies to read, results' bodies to write."""
+"""The worker's side of the memory shared with the front: it reads requests' bodies there and writes results' bodies."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ..wire.frames import FrameError
 
 
 class Inbox:
-    """Requests' bodies. The front leaves them alone until their batch is answered.
+    """The memory of requests' bodies. The front does not change a body until its batch is answered.
 
-    The front hands over a memory by `control` before it tells of a body there, and now and then a new one, which takes
-    the place of the one before.
+    The front sends the memory's descriptor by `control` before the frame of the first body in it, and sometimes a new
+    one, which replaces the previous memory.
     """
 
     def __init__(self, control: socket.socket) -> None:
@@ -27,7 +27,7 @@ class Inbox:
         self._view = memoryview(b"")
 
     def view(self, offset: int, size: int) -> memoryview:
-        """The body that lies there, to be read. Raises FrameError."""
+        """Return the body at `offset`, read-only. Raises FrameError if it lies outside of the memory."""
         self._take_new()
         if offset < 0 or size < 0 or offset + size > len(self._view):
             raise FrameError("a body lies outside of the shared memory")
@@ -37,7 +37,7 @@ class Inbox:
         with contextlib.suppress(BlockingIOError):
             while True:
                 _, descriptors, _, _ = socket.recv_fds(self._control, 1, 1)  # Python 3.11 takes no flags here
-                if not descriptors:  # the front has closed it
+                if not descriptors:  # the front has closed the socket
                     return
                 (descriptor,) = descriptors
                 self._view = memoryview(mmap.mmap(descriptor, os.fstat(descriptor).st_size, prot=mmap.PROT_READ))
@@ -45,7 +45,7 @@ class Inbox:
 
 
 class Outbox:
-    """Results' bodies. For any thread."""
+    """The memory of results' bodies. May be used by any thread."""
 
     def __init__(self, descriptor: int) -> None:
         size = os.fstat(descriptor).st_size
@@ -55,7 +55,7 @@ class Outbox:
         os.close(descriptor)
 
     def place(self, bodies: Sequence[Body]) -> dict[int, int]:
-        """Copies large bodies there, as far as there is room; their offsets, by their index."""
+        """Copy large bodies into the memory while there is room. Return their offsets by index."""
         places: dict[int, int] = {}
         for index, body in enumerate(bodies):
             size = len(body)
@@ -69,7 +69,7 @@ class Outbox:
         return places
 
     def give(self, offsets: Iterable[int]) -> None:
-        """The front is done with what lies there."""
+        """Free the regions that the front has finished reading."""
         with self._lock:
             for offset in offsets:
                 self._allocator.free(offset)

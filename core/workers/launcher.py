@@ -1,4 +1,4 @@
-"""Launcher: starts a worker of one model version: where, with which environment, and with what order to load."""
+"""Launcher: starts a worker of one model version: places it, spawns its process and has it load the model."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from .shared_memory import Requests
 from .spawn_local import spawn, worker_environment
 from .threads import available_cores, threads_per_worker
 from .worker import Worker
+from .worker_spec import WorkerSpec
 
 _ADVICE = (
     ". Free memory there, or say in the model's model-config.yaml what it needs (gpuMemory) or what to do instead"
@@ -31,7 +32,7 @@ _ADVICE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launcher:
-    """What all workers of a model version have in common."""
+    """A starter of one model version's workers, with what all of them have in common."""
 
     load: Load
     options: ModelOptions
@@ -43,13 +44,13 @@ class Launcher:
     requests: Requests | None = None
 
     async def launch(self, name: str, workers: int) -> tuple[Worker, tuple[Gpu, ...]]:
-        """Start a worker; return it, once it has loaded the model and serves the scheduler, and its GPUs.
+        """Start a worker. Return it, once it has loaded the model and serves the scheduler, and its GPUs.
 
-        `workers` is how many share the machine's cores, this one included. Raises LoadFailed, Postponed. Left in any
-        way but by returning, cancelled at any point, it has ended the process and given up the GPUs.
+        `workers` is how many share the machine's cores, this one included. Raises LoadFailed, Postponed. Unless this
+        returns, and also if it is cancelled at any point, the process has been ended and the GPUs given up.
         """
         try:
-            gpus = await self._seat(name)
+            gpus = await self._allocate(name)
             worker = self._start(name, gpus, workers)
             try:
                 await worker.load(self.options.startup_timeout)
@@ -64,12 +65,12 @@ class Launcher:
         return worker, gpus
 
     def told(self, error: LoadFailed) -> str:
-        """What a client reads of a failed load: one line, and the traceback if the settings say so."""
+        """Return what a client reads of a failed load: one line, and the traceback if the settings say so."""
         if error.failure is None or not self.settings.handler_errors_in_response:
             return str(error)
         return f"{error}\n{error.failure.traceback}"
 
-    async def _seat(self, name: str) -> tuple[Gpu, ...]:
+    async def _allocate(self, name: str) -> tuple[Gpu, ...]:
         try:
             return await self.gpu_allocator.allocate(
                 PlacementRequest(name, self.load.model_name, Path(self.load.model_dir), self.options)
@@ -106,16 +107,9 @@ class Launcher:
             process = spawn(name, self.python.extend(environment), printed, interpreter, parallel, self.requests)
         except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
             raise LoadFailed(f"{name} could not be started: {error}") from error
-        # With its GPUs alone made visible, the first of them is number 0 for the handler.
+        # Only its own GPUs are visible to the worker, so that the first of them has number 0 there.
         load = msgspec.structs.replace(self.load, gpu_id=0) if gpus else self.load
-        worker = Worker(
-            name,
-            self.load.model_name,
-            process,
-            self.scheduler,
-            self.observer,
-            load,
-            self.options.response_timeout,
-            gpus[0].name if gpus else "cpu",
-        )
+        device = gpus[0].name if gpus else "cpu"
+        spec = WorkerSpec(name, load, self.options.response_timeout, device)
+        worker = Worker(spec, process, self.scheduler, self.observer)
         return worker

@@ -1,4 +1,4 @@
-"""LentRequests: the requests' memory as one worker knows it, which is handed each new memory before a body in it."""
+"""LentRequests: the requests' memory as one worker knows it, which is sent each new memory before a body in it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from .shared_memory import Requests
 
 
 class LentRequests:
-    """`control` is the front's end of a socket by which descriptors go to the worker."""
+    """The lending of a model's requests' memory to one worker. `control` is the front's end of a socket for
+    descriptors.
+    """
 
     def __init__(self, requests: Requests, control: socket.socket) -> None:
         self._requests = requests
         self._control = control
         self._control.setblocking(False)
-        self._generation = -1  # of the memory that the worker has been handed last
+        self._generation = -1  # of the memory that was last sent to the worker
 
     def place(self, bodies: Sequence[Body]) -> tuple[dict[int, int], list[memoryview]]:
-        """As Requests.place. If the worker can't be handed the memory, nothing is placed: bodies go by its socket."""
+        """Place bodies as Requests.place does. If the descriptor can't be sent, none are placed: they go by the
+        worker's socket.
+        """
         places, kept = self._requests.place(bodies)
         if places and self._generation != self._requests.generation:
             try:

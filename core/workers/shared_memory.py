@@ -1,7 +1,7 @@
-"""The front's side of the memory that it shares with workers: large bodies lie there instead of going over the socket.
+"""The front's side of the memory shared with workers, where large bodies lie instead of going over the socket.
 
-It has no name: workers are handed its descriptor. Nobody waits for room in it: what finds none goes over the socket. A
-region belongs to whoever has a view of it, however sliced, and is free again when the last view has gone.
+It has no name: workers get its descriptor. A body never waits for room: if there is none, it goes over the socket. A
+region is in use while there is a view of it, however sliced, and is free again once the last view is gone.
 """
 
 from __future__ import annotations
@@ -27,22 +27,25 @@ log = logging.getLogger(__name__)
 
 S = TypeVar("S", bound="Shared")
 
-# Bytes, of which only those cost memory that are in use, or were a moment ago.
+# Sizes in bytes; only pages in use, or used within QUIET seconds, cost memory.
 REQUESTS: Final = 1 << 28  # of a model version
 RESULTS: Final = 1 << 27  # of a worker
 F_SEAL_FUTURE_WRITE: Final = 0x10  # of Linux 5.1; Python 3.13 has a name for it
-QUIET: Final = 5.0  # seconds without use, after which the pages are given back; to get new ones takes 0.4 ms a MB
+QUIET: Final = 5.0  # seconds without use until pages are given back; getting new ones takes 0.4 ms per MB
 
 
 class Shared(ABC):
-    """One such memory, mapped. `close` lets go of it; views of it stay good, and the last takes it along."""
+    """A memory that is shared with workers, mapped.
+
+    After `close`, views of it stay valid, and the last one releases the memory.
+    """
 
     def __init__(self, size: int) -> None:
-        """Raises OSError if the system has none to give."""
+        """Raise OSError if the system grants no such memory."""
         self._mapping: mmap.mmap | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._size = size
-        self._back: list[int] = []  # offsets of regions that have gone, noted by whatever thread dropped the last view
+        self._back: list[int] = []  # offsets of free regions, appended by the thread that dropped the last view
         self._used = False
         if _counts_every_page():
             raise OSError("a page that is not granted when it is touched would end the process")
@@ -54,7 +57,7 @@ class Shared(ABC):
         try:
             os.ftruncate(descriptor, self._size)
             mapping = mmap.mmap(descriptor, self._size)
-            # No worker can cut off what the front is reading, which would end it by SIGBUS.
+            # A worker must not shorten the file: the front would be killed by SIGBUS while it reads.
             fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
         except BaseException:
             os.close(descriptor)
@@ -96,15 +99,15 @@ class Shared(ABC):
 
     @abstractmethod
     def _trim(self, mapping: mmap.mmap) -> bool:
-        """Give back pages that nobody needs; whether that were all."""
+        """Give back pages that are not in use. Return whether no other pages remain."""
 
 
 class Requests(Shared):
-    """For requests' bodies; written here, and by workers only read.
+    """A memory for requests' bodies, which the front writes and workers only read.
 
-    Once the front has mapped it, it is sealed: nobody, root included, can map it for writing or write to it any more.
-    The same seal forbids to give single pages back. So when nothing lies in it and it is not used, a new memory takes
-    its place, and `generation` counts up; a worker is handed that before it is told of a body there.
+    Once the front has mapped it, it is sealed: nobody, not even root, can map it for writing or write to it any more.
+    The same seal forbids giving back single pages. So once it is empty and unused, a new memory replaces it, and
+    `generation` counts up; a worker is sent the new memory before it is told of a body in it.
     """
 
     def __init__(self, size: int = REQUESTS) -> None:
@@ -125,7 +128,7 @@ class Requests(Shared):
             os.close(writable)
 
     def take(self, size: int) -> memoryview | None:
-        """Room for a body; None if it is too small to be worth it, or there is none."""
+        """Return memory for a body, None if there is no room or the body is too small to be worth it."""
         if size < MIN_BLOCK or self._mapping is None:
             return None
         for offset in self._returned():
@@ -134,9 +137,9 @@ class Requests(Shared):
         return None if offset is None else self._region(self._mapping, offset, size)
 
     def place(self, bodies: Sequence[Body]) -> tuple[dict[int, int], list[memoryview]]:
-        """The offsets of large bodies, by their index, and what must be kept until their reader is done.
+        """Return the offsets of large bodies by index, and the views to keep until the worker has read them.
 
-        One that does not lie here yet is copied, which costs a third of sending it.
+        A body that does not lie here yet is copied, which costs a third of sending it.
         """
         places: dict[int, int] = {}
         kept: list[memoryview] = []
@@ -171,7 +174,7 @@ class Requests(Shared):
             for offset, free in self._allocator.free_blocks():
                 mapping.madvise(mmap.MADV_REMOVE, offset, free)
         elif not self._allocator.allocated:
-            with contextlib.suppress(OSError):  # without a new one the old one stays
+            with contextlib.suppress(OSError):  # if there is no new memory, the old one stays
                 descriptor, self._mapping = self._make()
                 os.close(self.descriptor)
                 self.descriptor = descriptor
@@ -180,7 +183,7 @@ class Requests(Shared):
 
 
 class Results(Shared):
-    """For one worker's results; written by the worker, which is told what it may use again."""
+    """A memory for one worker's results. The worker writes it, and is told which regions are free again."""
 
     def __init__(self, size: int = RESULTS) -> None:
         super().__init__(size)
@@ -189,7 +192,7 @@ class Results(Shared):
         self.busy: Callable[[], bool] = lambda: True  # whether the worker may be writing
 
     def lend(self, offset: int, size: int) -> memoryview:
-        """The body that the worker has put there. Raises FrameError."""
+        """Return a view of the body that the worker has put there. Raises FrameError."""
         taken = block_size(size)
         if self._mapping is None or size < 1 or offset < 0 or offset % taken or offset + taken > self._size:
             raise FrameError("a body lies outside of the shared memory")
@@ -197,7 +200,7 @@ class Results(Shared):
         return self._region(self._mapping, offset, size)
 
     def returned(self) -> tuple[int, ...]:
-        """Where nobody reads any more; said once."""
+        """Return the offsets of regions that have become free since the last call."""
         if not self._back:
             return ()
         offsets = self._returned()
@@ -212,7 +215,7 @@ class Results(Shared):
 
 
 def _seal(descriptor: int, seal: int) -> bool:
-    """Add a seal; False if the kernel does not know it."""
+    """Add a seal. Return False if the kernel does not know it."""
     try:
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seal)
     except OSError:
@@ -228,7 +231,7 @@ def _say_unsealed() -> None:
 
 
 def shared(kind: Callable[[], S]) -> S | None:
-    """One of its kind; None, which the log says, where the system has no such memory."""
+    """Return a new memory, or None, logging why, if the system grants none."""
     try:
         return kind()
     except OSError as error:
@@ -238,7 +241,7 @@ def shared(kind: Callable[[], S]) -> S | None:
 
 @cache
 def _region_of(taken: int) -> Any:
-    """The kind of a region of that many bytes."""
+    """Return the class of a region of `taken` bytes."""
 
     class Region(ctypes.c_ubyte * taken):
         offset: int
@@ -252,7 +255,7 @@ def _region_of(taken: int) -> Any:
 
 @cache
 def _counts_every_page() -> bool:
-    """Whether the system refuses pages of a memory that it has granted (vm.overcommit_memory=2)."""
+    """Return whether the system may refuse pages of a memory that it has granted (vm.overcommit_memory=2)."""
     try:
         return Path("/proc/sys/vm/overcommit_memory").read_text(encoding="ascii").strip() == "2"
     except OSError:

@@ -1,4 +1,6 @@
-"""Starting a backend process on this host: a socketpair to talk over, pipes for its prints, a pidfd for its death."""
+"""Starts a backend process on this host, with a socketpair to talk over, pipes for its output and a pidfd for its
+death.
+"""
 
 from __future__ import annotations
 
@@ -28,20 +30,22 @@ log = logging.getLogger(__name__)
 
 LINE_LIMIT = 16_384  # bytes; a longer line is logged in pieces, so that a handler printing megabytes costs no memory
 
-# Bytes that one side may be ahead of the other. With the system's 208 KiB a body of 1 MB costs five changes between the
-# processes; it may allow less than this, silently.
+# Bytes that one side may send ahead of the other's reading. With the system's default of 208 KiB, a body of 1 MB costs
+# five switches between the processes. The system may silently allow less than this.
 _AHEAD = 1 << 20
 
-# Seconds that a process may take to end after SIGKILL. One that hangs in a driver takes for ever, and is left behind.
+# Seconds that a process may take to end after SIGKILL. One that hangs in a driver may never end, and is abandoned.
 KILL_WAIT = 10.0
 
-LineSink = Callable[[str, str], None]  # (stream: "stdout" or "stderr", line)
+OnLine = Callable[[str, str], None]  # (stream: "stdout" or "stderr", line)
 
 
 class LocalProcess:
-    """A backend process. `socket` is the front's end of the conversation; `exited` resolves to the return code
-    (negative: the signal that killed it) as soon as it is dead, or KILL_WAIT seconds after `kill` was called. With
-    `results` it has the requests' memory, too.
+    """A backend process.
+
+    `socket` is the front's end of the connection. `exited` resolves to the return code (negative: the signal that
+    killed it) as soon as the process is dead, or KILL_WAIT seconds after `kill` was called. With `results`, the process
+    has the requests' memory, too.
     """
 
     def __init__(
@@ -60,25 +64,25 @@ class LocalProcess:
         self.socket = sock
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._popen = popen
-        self._groups = [popen.pid]  # of processes that end with this one; a torchrun's ranks have one each
+        self._groups = [popen.pid]  # process groups that end with this process; each rank of torchrun has its own
         self._pipes: list[asyncio.ReadTransport] = []
         self._reading: asyncio.Task[None] | None = None
         self._killed: asyncio.TimerHandle | None = None
         self._pidfd = os.pidfd_open(popen.pid)
         asyncio.get_running_loop().add_reader(self._pidfd, self._reap)
 
-    def read_output(self, sink: LineSink) -> None:
-        """Begin to pass on what it prints."""
-        self._reading = asyncio.get_running_loop().create_task(self._connect_pipes(sink))
+    def read_output(self, on_line: OnLine) -> None:
+        """Begin to pass on the lines that the process prints."""
+        self._reading = asyncio.get_running_loop().create_task(self._connect_pipes(on_line))
 
-    async def _connect_pipes(self, sink: LineSink) -> None:
+    async def _connect_pipes(self, on_line: OnLine) -> None:
         loop = asyncio.get_running_loop()
         for stream, pipe in (("stdout", self._popen.stdout), ("stderr", self._popen.stderr)):
-            transport, _ = await loop.connect_read_pipe(lambda stream=stream: _Lines(stream, sink), pipe)
+            transport, _ = await loop.connect_read_pipe(lambda stream=stream: _Lines(stream, on_line), pipe)
             self._pipes.append(transport)
 
     def settle(self) -> None:
-        """All the processes it needs are there: remember the groups that a torchrun's ranks have for themselves."""
+        """Remember the process groups of torchrun's ranks. This must be called once all ranks have started."""
         if not self._torchrun:
             return
         with contextlib.suppress(psutil.Error):
@@ -86,11 +90,13 @@ class LocalProcess:
 
     @property
     def pids(self) -> list[int]:
-        """Of the processes that run the handler: of a torchrun's ranks in their order, once settled, or its own."""
+        """The pids of the processes that run the handler: torchrun's ranks in their order, once settled, or the only
+        one.
+        """
         return self._groups[1:] or [self.pid] if self._torchrun else [self.pid]
 
     def kill(self) -> None:
-        """SIGKILL it and whatever it started; nothing happens if it has gone already."""
+        """Send SIGKILL to the process and whatever it started. Nothing happens if it has ended already."""
         if not self.exited.done():
             self.settle()
             self._kill_groups()
@@ -103,7 +109,9 @@ class LocalProcess:
                 os.killpg(group, signal.SIGKILL)
 
     def _forsake(self) -> None:
-        """Count it as dead although it is not: nobody shall wait for it for ever. It is reaped if it ends after all."""
+        """Count the process as dead although it has not ended, so that no caller waits for ever. It is still reaped if
+        it ends.
+        """
         log.error(
             "The process %d was killed %g s ago and has not ended: it hangs in the kernel, most often in a driver. What"
             " it holds, GPU memory included, is free when it ends or the host is started anew.",
@@ -117,12 +125,12 @@ class LocalProcess:
         asyncio.get_running_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
         code = self._popen.wait()
-        self._kill_groups()  # children that the handler left in them
+        self._kill_groups()  # children that the handler has left behind
         if self._killed is not None:
             self._killed.cancel()
         if not self.exited.done():
             self.exited.set_result(code)
-        # The pipes end by themselves, unless a stray grandchild in a session of its own holds them open.
+        # The pipes reach their end by themselves, unless a grandchild in a session of its own holds them open.
         asyncio.get_running_loop().call_later(1.0, self._close_pipes)
 
     def _close_pipes(self) -> None:
@@ -131,11 +139,11 @@ class LocalProcess:
 
 
 class _Lines(asyncio.Protocol):
-    """Cuts a stream of bytes into lines."""
+    """A protocol that cuts a stream of bytes into lines."""
 
-    def __init__(self, stream: str, sink: LineSink) -> None:
+    def __init__(self, stream: str, on_line: OnLine) -> None:
         self._stream = stream
-        self._sink = sink
+        self._on_line = on_line
         self._rest = b""
 
     def data_received(self, data: bytes) -> None:
@@ -153,22 +161,22 @@ class _Lines(asyncio.Protocol):
 
     def _emit(self, line: bytes) -> None:
         for start in range(0, len(line) or 1, LINE_LIMIT):
-            self._sink(self._stream, line[start : start + LINE_LIMIT].decode("utf-8", "replace").rstrip("\r"))
+            self._on_line(self._stream, line[start : start + LINE_LIMIT].decode("utf-8", "replace").rstrip("\r"))
 
 
 def spawn(
     name: str,
     environment: Mapping[str, str],
-    sink: LineSink,
+    on_line: OnLine,
     python: str | None = None,
     parallel: Parallel | None = None,
     requests: Requests | None = None,
 ) -> LocalProcess:
-    """Start `python -m torchserve.core.backend` for the worker `name`, by torchrun if it has ranks; these share no
-    memory with the front. Raises OSError if the system refuses, ValueError for a NUL in an argument;
-    nothing has been started then.
+    """Start `python -m torchserve.core.backend` for the worker `name`, by torchrun if it has ranks.
 
-    It doesn't wait for anything, so that no cancellation can fall between the start and the caller, who must end it.
+    Ranks share no memory with the front. Raises OSError if the system refuses, ValueError for a NUL in an argument; no
+    process has been started then. This is not a coroutine, so that no cancellation can come between the start and the
+    caller, who must end the process.
     """
     python = python or sys.executable
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -199,12 +207,12 @@ def spawn(
     ours.setblocking(False)
     try:
         process = LocalProcess(popen, ours, torchrun=bool(parallel and parallel.ranks), results=results, lent=lent)
-    except OSError:  # there is no descriptor left to watch it by
+    except OSError:  # there is no descriptor left for the pidfd
         _close(ours, lent)
         with popen:
             popen.kill()
         raise
-    process.read_output(sink)
+    process.read_output(on_line)
     return process
 
 
@@ -221,7 +229,7 @@ def _popen(
     stdin: int = subprocess.DEVNULL,
     pass_fds: tuple[int, ...] = (),
 ) -> subprocess.Popen[bytes]:
-    # Blocks for the milliseconds of a vfork and an exec; asyncio's own way would put a thread behind each child.
+    # Blocks for the milliseconds of a vfork and an exec; asyncio's subprocesses would need a thread for each child.
     return subprocess.Popen(
         command,
         env=dict(environment),
@@ -236,10 +244,10 @@ def _popen(
 def worker_environment(
     base: Mapping[str, str], *, hidden: str | None, gpus: Sequence[str], threads: Threads
 ) -> dict[str, str]:
-    """A worker's environment: the server's, less the names that match `hidden` in full, with its GPUs (uuids) made
+    """Return a worker's environment: the server's, less the names that match `hidden`, with only `gpus` (uuids)
     visible.
 
-    `threads` is what OpenMP, and so torch and numpy, compute with, unless it is said there already.
+    `threads` is what OpenMP, and so torch and numpy, compute with, unless the environment says so already.
     """
     environment = visible(base, hidden)
     environment |= threads.variables(environment)
@@ -266,7 +274,7 @@ def _matching(pattern: str, names: frozenset[str]) -> frozenset[str]:
 
 
 def describe_exit(code: int) -> str:
-    """What became of a process with that return code."""
+    """Return what a process with that return code did: exited, or was killed by a signal."""
     if code >= 0:
         return f"exited with code {code}"
     try:

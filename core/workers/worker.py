@@ -1,4 +1,4 @@
-"""Worker, one backend process and the conversation with it: loads the model, runs one batch at a time, tells its end.
+"""Worker: one backend process and the connection to it: loads the model, runs batches, and reports its end.
 
 A ModelScheduler hands it batches (`run`). Each ends in exactly one call of the scheduler's `finish`, `fail` or
 `requeue`, whatever the process does.
@@ -18,7 +18,7 @@ from ...scheduler.model_scheduler import ModelScheduler
 from ..errors import HandlerFailed, WorkerDied
 from ..payload import Body, Payload
 from ..wire.frames import Frame, FrameError, FrameReader, encode
-from ..wire.messages import Answer, Failure, Load, Loaded, PartHead, Partial, Predict, Row, ToFront
+from ..wire.messages import Answer, Failure, Loaded, PartHead, Partial, Predict, Row, ToFront
 from .async_slot import AsyncSlot
 from .back_pressure import BackPressure
 from .load_failed import LoadFailed
@@ -27,40 +27,34 @@ from .outcomes import outcomes_of, replies
 from .protocol_error import WorkerProtocolError
 from .run import Run
 from .spawn_local import LocalProcess, describe_exit
+from .worker_spec import WorkerSpec
 
 log = logging.getLogger(__name__)
 
-_KILLED = frozenset((-signal.SIGKILL, 128 + signal.SIGKILL))  # the second is how a shell between us tells it
+_KILLED = frozenset((-signal.SIGKILL, 128 + signal.SIGKILL))  # the second is the code of a shell in between
 
 FRAME_OVERHEAD = 1 << 20  # bytes allowed for heads, headers and metric samples beside the bodies of a frame
-EVACUATION = 10.0  # seconds that a batch may still take on a GPU that is lost; most often it hangs
-# Seconds that a batch costs the two processes beside the handler's time. What passes here until the answer is read is
-# no measure: under load it is the front's own work, of which fewer and larger batches make less.
+EVACUATION = 10.0  # seconds that a batch may still take on a lost GPU, where most batches hang
+# Seconds that a batch costs the two processes beside the handler's time. It is not measured, since the time until the
+# answer is read is, under load, the front's other work, which fewer and larger batches reduce.
 HANDING_OVER = 1.5e-4
 MOST_RUNS = 1000  # requests at a time in one worker with an asynchronous handler; the others wait in the queue
 STOP_GRACE = 2.0  # seconds a worker may take to end after its socket was closed, before it is killed
 
 
 class Worker(asyncio.BufferedProtocol):
-    """A Runner of a ModelScheduler. `ended` resolves to one line that says why the process has gone; `cause` is then
-    one word for it: exited, killed, unresponsive, protocol, gpu_lost, device_fault, stopped.
+    """A Runner of a ModelScheduler.
+
+    `ended` resolves to one line that says why the process has ended; `cause` is then one word for it: exited, killed,
+    unresponsive, protocol, gpu_lost, device_fault, stopped.
     """
 
     def __init__(
-        self,
-        name: str,
-        model: str,
-        process: LocalProcess,
-        scheduler: ModelScheduler,
-        observer: WorkerObserver,
-        load: Load,
-        timeout: float,
-        device: str = "cpu",
+        self, spec: WorkerSpec, process: LocalProcess, scheduler: ModelScheduler, observer: WorkerObserver
     ) -> None:
-        """`device` names the kind of device that it runs on; the scheduler keeps what batches take by it."""
         loop = asyncio.get_running_loop()
-        self.name = name
-        self.device = device
+        self.name = spec.name
+        self.device = spec.device
         self.process = process
         self.ended: asyncio.Future[str] = loop.create_future()
         self.started_at = time.time()
@@ -68,31 +62,31 @@ class Worker(asyncio.BufferedProtocol):
         self.has_answered = False
         self.cause = ""
         self.failed: tuple[float, Failure] | None = None  # the handler's last failure, and when (Unix time)
-        self._model = model
+        self._model = spec.load.model_name
         self._loop = loop
         self._scheduler = scheduler
         self._observer = observer
-        self._load = load
-        self._timeout = timeout
+        self._load = spec.load
+        self._timeout = spec.timeout
         self._requests = process.lent
         self._results = process.results
         if process.results is not None:
             process.results.busy = lambda: bool(self._runs)
         self._reader: FrameReader[ToFront] = FrameReader(
             ToFront,
-            load.max_response_size * load.batch_size + FRAME_OVERHEAD,
+            spec.load.max_response_size * spec.load.batch_size + FRAME_OVERHEAD,
             process.results.lend if process.results is not None else None,
         )
         self._transport: asyncio.Transport | None = None
         self._pressure = BackPressure(self._stop_reading, self._read_on)
         self._connecting = False
         self._loaded: asyncio.Future[Loaded] = loop.create_future()
-        # By the batch's number, in the order in which they were sent. An asynchronous handler runs many at a time; of
-        # another the second waits in the socket, so that no time is lost between the two.
+        # By the batch's number, in the order of sending. An asynchronous handler runs many batches at a time; for any
+        # other, the second one waits in the socket, so that no time is lost between the two.
         self._runs: dict[int, Run] = {}
-        self._given_up: dict[int, Run] = {}  # those whose answer nobody waits for; it may still read their bodies
+        self._given_up: dict[int, Run] = {}  # timed out; the process may still read their bodies
         self.notes: dict[str, str] = {}
-        """What the handler says was chosen while it loaded."""
+        """The choices that the handler has made while it loaded, by subject."""
         self._latest: Sequence[str] = ()
         self._opening: Runner = self
         self._heard_at = 0.0
@@ -104,8 +98,9 @@ class Worker(asyncio.BufferedProtocol):
     # ---- life
 
     async def load(self, timeout: float) -> None:
-        """Connect and have the process load the model, within `timeout` seconds. Raises LoadFailed. `open` comes next,
-        or, after any exception, `discard`.
+        """Connect and have the process load the model, within `timeout` seconds.
+
+        Raises LoadFailed. Then `open` must be called or, after any exception, `discard`.
         """
         self._connecting = True
         await self._loop.create_unix_connection(lambda: self, sock=self.process.socket)
@@ -126,13 +121,14 @@ class Worker(asyncio.BufferedProtocol):
         self.process.settle()
 
     def open(self) -> None:
-        """Have the scheduler hand it batches from now on. Nothing happens if the process has ended already."""
+        """Have the scheduler hand over batches from now on. Nothing happens if the process has ended already."""
         if not self.ended.done():
             self._open()
 
     async def discard(self, *, at_once: bool) -> None:
-        """End a process that doesn't serve yet, and return when it is gone. Unless `at_once` it may say first what went
-        wrong: what could not load its model ends by itself.
+        """End a process that doesn't serve yet, and return when it has ended.
+
+        Unless `at_once`, it may first report what went wrong: a process that could not load its model ends by itself.
         """
         self.stopping = True
         if at_once:
@@ -140,9 +136,9 @@ class Worker(asyncio.BufferedProtocol):
         await self._wait_for_end()
 
     async def stop(self, grace: float) -> None:
-        """Take no more work, let the running batch finish for at most `grace` seconds, then end the process.
+        """Take no more batches, let the running one finish for at most `grace` seconds, then end the process.
 
-        It may be called again, for a shorter `grace`.
+        May be called again, with a shorter `grace`.
         """
         self.stopping = True
         self._scheduler.detach(self._opening)
@@ -159,10 +155,13 @@ class Worker(asyncio.BufferedProtocol):
         _, late = await asyncio.wait([self.ended], timeout=STOP_GRACE)
         if late:
             self._kill("did not end when it was told to")
-            await asyncio.wait([self.ended])  # awaited alone, a cancellation of this would cancel the future
+            await asyncio.wait([self.ended])  # `await self.ended` would cancel the future if this is cancelled
 
     def evacuate(self, reason: str) -> None:
-        """Its GPU is lost: take no more work, and end once the running batch has, or EVACUATION seconds are over."""
+        """Take no more batches since the GPU is lost, and end the process once the running one has ended.
+
+        The process ends after EVACUATION seconds at the latest.
+        """
         log.error("%s leaves its GPU: %s", self.name, reason)
         self._scheduler.detach(self._opening)
         self._leaving = reason
@@ -177,8 +176,10 @@ class Worker(asyncio.BufferedProtocol):
 
     @property
     def requests(self) -> str:
-        """The ids of the batch that it runs or, as what it printed may come behind its answer, ran last; by comma.
-        None where there are several batches, as nobody knows which of them has printed.
+        """The request ids, joined by commas, of the running batch, or of the last one, whose output may come after its
+        answer.
+
+        It is "" if several batches run, since any of them may have printed.
         """
         if self._load.asynchronous and len(self._runs) > 1:
             return ""
@@ -187,7 +188,7 @@ class Worker(asyncio.BufferedProtocol):
     # ---- the scheduler's side
 
     def _open(self) -> None:
-        """Take a batch, or one more of those that an asynchronous handler runs side by side."""
+        """Attach a runner to the scheduler: this worker or, for an asynchronous handler, a slot for one more batch."""
         if self._load.asynchronous:
             self._opening = AsyncSlot(self)
         self._scheduler.attach(self._opening)
@@ -231,16 +232,16 @@ class Worker(asyncio.BufferedProtocol):
         if not self._load.asynchronous or time.perf_counter() - self._heard_at >= self._timeout:
             self._kill(reason, "unresponsive")
             return
-        # It answers others: only this request is stuck.
+        # The process still answers other batches: only this request is stuck.
         self._given_up[batch.id] = self._runs[batch.id]
         self._end(batch, [HandlerFailed(f"{self.name} of model {self._model} {reason}", 500)])
 
     def hold(self, job: Job) -> float:
-        """Wait for the client of `job`, which has too much to take; see back_pressure.Holds."""
+        """Wait for the client of `job`, which reads slowly; see back_pressure.Holds."""
         return self._pressure.hold(job, self._company(), self._loop.time())
 
     def release(self, job: Job) -> None:
-        """Wait for the client of `job` no more."""
+        """Stop waiting for the client of `job`."""
         self._pressure.release(job, self._company(), self._loop.time())
 
     def _company(self) -> list[Job]:
@@ -278,11 +279,11 @@ class Worker(asyncio.BufferedProtocol):
             self._kill(f"broke the protocol: {error}", "protocol")
 
     def eof_received(self) -> bool:
-        return False  # the pidfd tells the rest of the story; the transport may close itself
+        return False  # the transport may close itself; the pidfd reports the process's end
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.process.exited.done() and not self.stopping:
-            # It closed its socket and may be on its way out, with a code worth waiting for; a live one is no use.
+            # The process may be about to exit, with a code worth waiting for; if it lives on, it is useless.
             self._loop.call_later(STOP_GRACE, self._kill, "closed its connection", "protocol")
 
     def _receive(self, frame: Frame[ToFront]) -> None:
@@ -306,7 +307,7 @@ class Worker(asyncio.BufferedProtocol):
     def _finish(self, answer: Answer, bodies: Sequence[Body]) -> None:
         run = self._expect(answer.batch, (answer.results or bodies) if answer.code == 200 else None, bodies)
         batch = run.batch
-        if answer.fault:  # the end of the process is the answer to what it runs; what it has not begun, another runs
+        if answer.fault:  # running batches fail when the process ends; those not begun are requeued
             self.failed = (time.time(), answer.failure) if answer.failure is not None else self.failed
             self._kill(f"was ended because its device context is dead after {answer.fault},", "device_fault")
             return
@@ -327,7 +328,7 @@ class Worker(asyncio.BufferedProtocol):
     def _end(
         self, batch: Batch, outcomes: Sequence[object], seconds: float | None = None, *, typical: bool = True
     ) -> None:
-        """The outcomes of a batch that runs; then there is room for another, or, if it was the last, for the end."""
+        """Deliver the outcomes of a running batch, and take another one or, if the worker is leaving, end."""
         for job in batch.jobs:
             self.release(job)
         full = len(self._runs) == MOST_RUNS
@@ -368,7 +369,7 @@ class Worker(asyncio.BufferedProtocol):
         self.cause = self.cause or ("killed" if code < 0 else "exited")
         if self._transport is not None:
             self._transport.close()
-        elif not self._connecting:  # otherwise a transport is about to be made of it, and closed then
+        elif not self._connecting:  # else the socket is about to get a transport, which is then closed
             self.process.socket.close()
         if not self._loaded.done():
             self._loaded.set_result(Loaded(507 if code in _KILLED else 500, f"Worker died. {self.name} {reason}"))

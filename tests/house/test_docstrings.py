@@ -9,24 +9,9 @@ import pytest
 from . import docstrings
 from .tree import FOLDERS, REPO, plant, python_files
 
-HELD = (
-    "scheduler",
-    "kernels",
-    "cli",
-    "ts",
-    "model_archiver",
-    "core/archive",
-    "core/config",
-    "core/gpus",
-    "core/handlers",
-    "core/lint",
-    "core/logs",
-    "core/metrics",
-    "core/models",
-    "core/wire",
-)
+HELD = ("scheduler", "kernels", "cli", "ts", "model_archiver", "core")
 # Folder -> faults that were left when the number was last lowered. Mend some, and lower it; at 0 the folder goes to HELD.
-LEFT = {"core": 30, "http": 106, "benchmarks": 20}
+LEFT = {"http": 106, "benchmarks": 20}
 
 
 def found(*folders: str) -> list[str]:

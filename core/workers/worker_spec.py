@@ -1,0 +1,20 @@
+"""WorkerSpec: describes one worker to be started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..wire.messages import Load
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """A worker's name, the message by which it loads its model, and its responseTimeout in seconds.
+
+    `device` names the kind of device that it runs on; the scheduler keeps the time that batches take by this name.
+    """
+
+    name: str
+    load: Load
+    timeout: float
+    device: str = "cpu"
