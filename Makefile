@@ -14,7 +14,7 @@ COVERAGE := build/coverage
 FAST := $(COVERING) tests/house tests/core/config tests/http/test_body.py tests/http/test_routes.py \
     tests/core/archive/test_manifest.py tests/core/archive/test_model_yaml.py
 
-.PHONY: demo test test-fast check lint types covered rest coverage constraints release bench parity clean
+.PHONY: demo test test-fast check lint types docs covered rest coverage constraints release bench parity clean
 
 demo: .venv/installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/digits/pack.sh $(DEMO)/model_store
@@ -36,7 +36,7 @@ test-fast: .venv/installed-dev
 	$(PYTEST) $(FAST) $(PYTEST_ARGS)
 
 # All of it, each test once: what CI runs.
-check: lint types covered rest
+check: lint types docs covered rest
 
 covered: .venv/installed-dev
 	rm -rf $(COVERAGE) && mkdir -p $(COVERAGE)
@@ -60,6 +60,10 @@ lint: .venv/installed-dev
 
 types: .venv/installed-dev
 	$(BIN)/basedpyright
+
+# The site of docs/, in build/site: fails for a broken link, a missing heading, a page that the navigation leaves out.
+docs: .venv/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 # The versions that CI installs, from those that are installed here: make it anew once `make check` passes with newer ones.
 constraints: .venv/installed-bench

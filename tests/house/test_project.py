@@ -17,7 +17,7 @@ from packaging.version import Version
 
 from torchserve.core.version import __version__
 
-from . import links
+from . import links, navigation
 from .tree import FOLDERS, REPO, plant
 
 PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
@@ -57,7 +57,7 @@ def test_the_constraints_name_each_direct_need_in_a_version_that_it_allows() -> 
     lines = (REPO / "constraints.txt").read_text().splitlines()
     pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
     needs = [Requirement(text) for text in PROJECT["dependencies"]]
-    for extra in ("dev", "bench", "vision", "explain", "onnx", "s3", "tls", "train"):
+    for extra in ("dev", "bench", "vision", "explain", "onnx", "s3", "tls", "train", "docs"):
         needs += [Requirement(text) for text in PROJECT["optional-dependencies"][extra]]
     wrong = [
         f"{need}: {pinned.get(canonicalize_name(need.name))}"
@@ -114,3 +114,23 @@ def test_a_planted_link_is_seen(tmp_path: Path, text: str, seen: list[str]) -> N
     plant(tmp_path, "page.md", f"# Page\n{text}\n")
     plant(tmp_path, "other.md", "# Other\n## Two words\n### `code`, and more\n")
     assert links.broken(tmp_path) == seen
+
+
+def test_the_navigation_has_each_page() -> None:
+    assert navigation.faults(REPO) == []
+
+
+@pytest.mark.parametrize(
+    ("nav", "seen"),
+    [
+        ("[a.md, {B: [b.md, repository/c.md]}]", []),
+        ("[a.md, repository/c.md]", ["docs/b.md: not in the navigation"]),
+        ("[a.md, b.md, {Again: a.md}]", ["a.md: named twice"]),
+        ("[a.md, b.md, c.md, repository/b.md]", ["c.md: not there", "repository/b.md: not there"]),
+    ],
+)
+def test_a_planted_gap_in_the_navigation_is_seen(tmp_path: Path, nav: str, seen: list[str]) -> None:
+    for path in ("docs/a.md", "docs/b.md", "c.md"):
+        plant(tmp_path, path, "# Page\n")
+    plant(tmp_path, "mkdocs.yml", f"nav: {nav}\n")
+    assert navigation.faults(tmp_path) == seen
