@@ -62,8 +62,9 @@ types: .venv/installed-dev
 	$(BIN)/basedpyright
 
 # The site of docs/, in build/site: fails for a broken link, a missing heading, a page that the navigation leaves out.
+# Not with --quiet: mkdocs counts only the warnings that it shows.
 docs: .venv/installed-dev
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # The versions that CI installs, from those that are installed here: make it anew once `make check` passes with newer ones.
 constraints: .venv/installed-bench

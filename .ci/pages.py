@@ -1,8 +1,8 @@
 """Hooks of mkdocs: pages from outside docs/ join the site, and links between all pages hold.
 
-A page that the navigation of mkdocs.yml names as `repository/PATH` is the repository's PATH. On GitHub pages link to each
-other by their places in the repository; here those links are rewritten to places in the site. A link to a file that is no
-page, such as a source file, becomes a link into `repo_url` if mkdocs.yml has one, and else its text alone.
+A page that the navigation of mkdocs.yml names as `repository/PATH` is the repository's PATH. On GitHub pages link to
+each other by their places in the repository; here those links are rewritten to places in the site. A link to a file
+that is no page, such as a source file, becomes a link into `repo_url` if mkdocs.yml has one, and else its text alone.
 """
 
 from __future__ import annotations
