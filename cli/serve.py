@@ -29,11 +29,11 @@ from ..core.server import ModelServer
 from ..http.auth import TokenAuth
 from ..http.cors import Cors
 from ..http.front import Front
+from ..http.front_config import FrontConfig
 from ..http.message.limits import Limits
 from ..http.routing.route import Api
 from ..http.site_policy import Hosts
 from ..http.transport.cert_reload import CertReload
-from ..http.transport.listener import Listener
 from ..http.transport.tls import Identity, server_context
 from .background import Reporter
 from .descriptors import raise_limit
@@ -167,19 +167,12 @@ def _front(
     tls: ssl.SSLContext | None,
     hosts: Hosts,
 ) -> Front:
-    listen: dict[Api, Listener] = {
-        api: Listener(each.host, each.port, each.tls, each.path)
-        for api, each in zip(_APIS, _addresses(settings), strict=True)
-    }
+    listen: dict[Api, Address] = dict(zip(_APIS, _addresses(settings), strict=True))
     if not settings.enable_metrics_api:
         del listen["metrics"]
-    return Front(
-        dataplane=server.dataplane,
-        controlplane=server.controlplane,
-        metrics=server.metrics,
-        listen=listen,
-        access=logs.access,
-        limits=Limits(max_request_size=settings.max_request_size, max_unsent_total=settings.max_unsent_bytes),
+    config = FrontConfig(
+        listen,
+        Limits(max_request_size=settings.max_request_size, max_unsent_total=settings.max_unsent_bytes),
         decode_input=settings.decode_input_request,
         scheduling_headers=settings.scheduling_headers,
         model_api=settings.model_api,
@@ -191,6 +184,13 @@ def _front(
         ),
         tls=tls,
         hosts=hosts,
+    )
+    return Front(
+        config,
+        dataplane=server.dataplane,
+        controlplane=server.controlplane,
+        metrics=server.metrics,
+        access=logs.access,
     )
 
 

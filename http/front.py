@@ -5,27 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import TYPE_CHECKING, cast
 
+from ..core.config.address import Address
 from ..core.errors import InvalidConfig
 from .accesslog import Entry
 from .app_context import AppContext
-from .auth import TokenAuth
-from .cors import Cors
-from .message.limits import Limits
+from .front_config import FrontConfig
 from .message.reply import PLAIN, DefaultHeaders
 from .routes import ROUTES
 from .routing.route import Api
 from .routing.table import Table
-from .site_policy import Hosts, SitePolicy
+from .site_policy import SitePolicy
 from .transport.accepting import PlainServer, most_connections
 from .transport.aiohttp_handler import AiohttpHandler
 from .transport.aiohttp_protocol import AiohttpProtocol, AiohttpServer
 from .transport.fast_http import FastHttpFactory, FastHttpProtocol
-from .transport.listener import BoundListener, Listener, bind
+from .transport.listener import BoundListener, bind, same_socket
 from .transport.tls_listener import TlsListener
 
 if TYPE_CHECKING:
@@ -40,57 +38,47 @@ _POLL = 0.01  # seconds between two looks at whether a drain is done
 
 
 class Front:
-    """The HTTP side of the server. `start`, then `drain` and `stop`.
+    """The HTTP side of the server: `start` it, then `drain` and `stop` it.
 
-    `listen` says where each api is served; apis with equal listeners share one (port 0 is never shared), a api that
-    is left out is not served. `tls` is for the listeners that want it; `hosts` is what the
-    server is called. `access` gets an Entry per request, whose text is made by `str`, off the event loop.
+    `access` gets an Entry per answered request and must not block; whoever writes the entry makes its text, off the
+    event loop.
     """
 
     def __init__(
         self,
+        config: FrontConfig,
         *,
         dataplane: DataPlane,
         controlplane: ControlPlane,
         metrics: MetricStore,
-        listen: Mapping[Api, Listener],
         access: Callable[[Entry], None],
-        limits: Limits | None = None,
-        decode_input: bool = True,
-        scheduling_headers: bool = False,
-        model_api: bool = True,
-        token_auth: TokenAuth | None = None,
-        cors: Cors | None = None,
-        tls: ssl.SSLContext | None = None,
-        hosts: Hosts | None = None,
     ) -> None:
-        more = cors.fields() if cors else ()
+        cors_headers = config.cors.fields()
+        self._config = config
         self._context = AppContext(
-            dataplane, controlplane, metrics, access, limits or Limits(),
-            decode_input=decode_input, scheduling_headers=scheduling_headers, model_api=model_api,
-            token_auth=token_auth,
-            default_headers=DefaultHeaders(more) if more else PLAIN,
-            sites=SitePolicy(hosts or Hosts(), cors.origin if cors else "", token_auth is not None),
+            dataplane, controlplane, metrics, access, config.limits,
+            decode_input=config.decode_input, scheduling_headers=config.scheduling_headers,
+            model_api=config.model_api, token_auth=config.token_auth,
+            default_headers=DefaultHeaders(cors_headers) if cors_headers else PLAIN,
+            sites=SitePolicy(config.hosts, config.cors.origin, config.token_auth is not None),
         )  # fmt: skip
-        self._listen = dict(listen)
-        self._tls = tls
-        self._doors: list[AiohttpHandler] = []
-        self._acceptors: list[AiohttpServer] = []
-        self._lean: list[FastHttpFactory] = []
+        self._handlers: list[AiohttpHandler] = []
+        self._aiohttp_servers: list[AiohttpServer] = []
+        self._fast_factories: list[FastHttpFactory] = []
         self._servers: list[PlainServer | TlsListener] = []
         self._bound: list[BoundListener] = []
-        self.bound: dict[Api, Listener] = {}
+        self.bound: dict[Api, Address] = {}
 
     async def start(self) -> None:
         """Listen. Raises InvalidConfig, with nothing left listening, if an address can't be had."""
         try:
-            for listener, apis in self._by_listener():
-                await self._bind(listener, apis)
+            for address, apis in self._by_address():
+                await self._bind(address, apis)
         except InvalidConfig:
             await self.stop()
             raise
-        for api, listener in self.bound.items():
-            log.info("%s API bind to: %s", api.capitalize(), listener)
+        for api, address in self.bound.items():
+            log.info("%s API bind to: %s", api.capitalize(), address)
 
     async def drain(self, timeout: float) -> bool:
         """Accept no new connection, answer what has arrived, close each connection behind its last answer.
@@ -101,7 +89,7 @@ class Front:
         """
         self._context.draining = True
         self._close_servers()
-        for each in (*self._doors, *self._lean):
+        for each in (*self._handlers, *self._fast_factories):
             each.drain()
         self._context.unsent.drain(self._context.limits.drain_idle)
         loop = asyncio.get_running_loop()
@@ -117,15 +105,15 @@ class Front:
         """Close all listeners and connections. What is unanswered stays so; `drain` comes before."""
         self._context.draining = True
         self._close_servers()
-        for lean in self._lean:
-            lean.close()
-        _ = await asyncio.gather(*(acceptor.shutdown(0.1) for acceptor in self._acceptors))
+        for factory in self._fast_factories:
+            factory.close()
+        _ = await asyncio.gather(*(server.shutdown(0.1) for server in self._aiohttp_servers))
         await self._see_tls_off()
         self._servers.clear()
         self._bound.clear()
-        self._acceptors.clear()
-        self._lean.clear()
-        self._doors.clear()
+        self._aiohttp_servers.clear()
+        self._fast_factories.clear()
+        self._handlers.clear()
         self._context.unsent.close()
         self.bound.clear()
 
@@ -137,63 +125,65 @@ class Front:
             await asyncio.sleep(_POLL)
 
     def _busy(self) -> bool:
-        doors = any(door.active or door.working for door in self._doors)
+        handling = any(handler.active or handler.working for handler in self._handlers)
         return (
-            doors
-            or any(acceptor.busy for acceptor in (*self._acceptors, *self._lean))
+            handling
+            or any(each.busy for each in (*self._aiohttp_servers, *self._fast_factories))
             or any(server.sending for server in self._servers if isinstance(server, TlsListener))
         )
 
-    def _by_listener(self) -> list[tuple[Listener, list[Api]]]:
-        groups: list[tuple[Listener, list[Api]]] = []
-        for api, listener in self._listen.items():
+    def _by_address(self) -> list[tuple[Address, list[Api]]]:
+        groups: list[tuple[Address, list[Api]]] = []
+        for api, address in self._config.listen.items():
             for other, apis in groups:
-                if listener.port and (other.host, other.port) == (listener.host, listener.port) and other != listener:
+                if address.port and (other.host, other.port) == (address.host, address.port) and other != address:
                     raise InvalidConfig(
-                        f"{apis[0]}_address={other} and {api}_address={listener} are one port, which has TLS or not"
+                        f"{apis[0]}_address={other} and {api}_address={address} are one port, which has TLS or not"
                     )
-            shared = next((apis for other, apis in groups if listener.same(other)), None)
+            shared = next((apis for other, apis in groups if same_socket(address, other)), None)
             if shared is None:
-                groups.append((listener, [api]))
+                groups.append((address, [api]))
             else:
                 shared.append(api)
         return groups
 
-    async def _bind(self, listener: Listener, apis: list[Api]) -> None:
-        bound = await bind(listener, ", ".join(f"{api}_address" for api in apis))
+    async def _bind(self, address: Address, apis: list[Api]) -> None:
+        bound = await bind(address, ", ".join(f"{api}_address" for api in apis))
         self._bound.append(bound)
         table = Table(apis, ROUTES)
-        acceptor = AiohttpServer(door := AiohttpHandler(self._context, table, bound.reach), self._context)
-        self._doors.append(door)
-        self._acceptors.append(acceptor)
-        factory: Callable[[], asyncio.BaseProtocol] = acceptor
+        handler = AiohttpHandler(self._context, table, bound.reach)
+        server = AiohttpServer(handler, self._context)
+        self._handlers.append(handler)
+        self._aiohttp_servers.append(server)
+        factory: Callable[[], asyncio.BaseProtocol] = server
         if "inference" in apis:
-            factory = lean = FastHttpFactory(acceptor, self._context, table, bound.reach)
-            self._lean.append(lean)
+            factory = fast = FastHttpFactory(server, self._context, table, bound.reach)
+            self._fast_factories.append(fast)
         while bound.sockets:
-            self._servers.append(self._serve(bound.sockets.pop(), factory, tls=listener.tls))
-        self.bound.update(dict.fromkeys(apis, bound.listener))
+            self._servers.append(self._serve(bound.sockets.pop(), factory, tls=address.tls))
+        self.bound.update(dict.fromkeys(apis, bound.address))
 
     def _serve(
         self, bound: socket.socket, factory: Callable[[], asyncio.BaseProtocol], *, tls: bool
     ) -> PlainServer | TlsListener:
         most = most_connections()
         if tls:
-            assert self._tls is not None, "an https address needs a context"
-            return TlsListener(bound, factory, self._tls, self._context, self, most)
+            assert self._config.tls is not None, "an https address needs a context"
+            return TlsListener(bound, factory, self._config.tls, self._context, self, most)
         return PlainServer(bound, factory, self, most)
 
     # ---- accepting.Connections
 
     def open(self) -> int:
         """Return how many connections there are."""
-        return sum([each.open for each in self._acceptors]) + sum([len(each.connections) for each in self._lean])
+        fast = sum([len(each.connections) for each in self._fast_factories])
+        return fast + sum([each.open for each in self._aiohttp_servers])
 
     def shed(self, count: int) -> int:
         """Close at most `count` connections on which nothing is going on, the longest idle first."""
         found = [
             (connection.idle_since, connection)
-            for each in (*self._acceptors, *self._lean)
+            for each in (*self._aiohttp_servers, *self._fast_factories)
             for connection in cast("Iterable[AiohttpProtocol | FastHttpProtocol]", each.connections)
         ]
         idle = sorted(((since, each) for since, each in found if since is not None), key=itemgetter(0))[:count]

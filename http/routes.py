@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .api import health, inference, management, metrics
+from .api import health, inference, kserve_v1, management, metrics
 from .openapi import document as openapi
 from .openapi import operations as docs
 from .predict.codecs.torchserve import TorchServeCodec
@@ -40,8 +40,8 @@ ROUTES = (
     Route("inference", ANY, "/models/{model}/invoke", _SAGEMAKER, docs.INVOKE),
     Route("inference", ANY, "/{model}/predict", _LEGACY, docs.LEGACY_PREDICT),
     Route("inference", ANY, "/{model}/{version}/predict", _LEGACY, docs.LEGACY_PREDICT.of_version),
-    Route("management", "GET", "/v1/models", health.models, docs.KSERVE_MODELS),
-    Route("management", "GET", "/v1/models/{model}", health.model, docs.KSERVE_READY),
+    Route("management", "GET", "/v1/models", kserve_v1.models, docs.KSERVE_MODELS),
+    Route("management", "GET", "/v1/models/{model}", kserve_v1.model, docs.KSERVE_READY),
     Route("management", "GET", "/models", management.list_models, docs.LIST),
     Route("management", "POST", "/models", management.register, docs.REGISTER),
     Route("management", "GET", "/models/{model}", management.describe, docs.DESCRIBE),

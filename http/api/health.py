@@ -1,7 +1,4 @@
-"""Whether the server and its models can serve, told truthfully: for Kubernetes' probes and KServe's clients.
-
-TorchServe's own word on it, `/ping`, is inference.py's.
-"""
+"""Whether the server and its models can serve, for Kubernetes' probes. TorchServe's `/ping` is in inference.py."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from ..message.request import Request
 
 
 def live(_context: AppContext, _request: Request) -> Reply:
-    """GET /health/live: who can answer this is alive."""
+    """GET /health/live: a server that answers is alive."""
     return json_reply({"live": True})
 
 
@@ -22,14 +19,3 @@ def ready(context: AppContext, _request: Request) -> Reply:
     if missing:
         return json_reply({"ready": False, "missing": missing}, 503)
     return json_reply({"ready": True})
-
-
-def models(context: AppContext, _request: Request) -> Reply:
-    """GET /v1/models."""
-    return json_reply({"models": context.controlplane.model_names()})
-
-
-def model(context: AppContext, request: Request) -> Reply:
-    """GET /v1/models/{model}."""
-    name = request.params["model"]
-    return json_reply({"name": name, "ready": context.controlplane.ready(name)})

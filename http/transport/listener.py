@@ -1,4 +1,4 @@
-"""Listener: where a api is served, and the sockets bound there. A unix socket is removed at the end."""
+"""Bind an address: TCP sockets or a unix socket, listening. The file of a unix socket is removed at the end."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import ipaddress
 import os
 import socket
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from ...core.config.address import Address
 from ...core.errors import InvalidConfig
 from ..site_policy import Reach
 
@@ -29,73 +30,58 @@ _NO_SUCH_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 _NOT_OTHERS = 0o660  # to connect is to write: whom the umask lets, but never everybody
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """A TCP port, with or without TLS, or the `path` of a unix socket. Port 0 lets the system choose one."""
-
-    host: str
-    port: int
-    tls: bool = False
-    path: str = ""
-
-    def __str__(self) -> str:
-        if self.path:
-            return f"unix:{self.path}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http{'s' if self.tls else ''}://{host}:{self.port}"
-
-    def same(self, other: Listener) -> bool:
-        """Whether both mean one socket. What the system chooses is never the same twice."""
-        return self == other and bool(self.port or self.path)
+def same_socket(one: Address, other: Address) -> bool:
+    """Return whether both addresses mean one socket. Port 0 never does: the system chooses another port each time."""
+    return one == other and bool(one.port or one.path)
 
 
 class BoundListener:
-    """The sockets of a listener, listening, for servers to take; `listener` has the port that was chosen."""
+    """The listening sockets of an address, for servers to take; `address` has the port that was chosen."""
 
-    def __init__(self, listener: Listener, sockets: list[socket.socket]) -> None:
-        self.listener = listener
+    def __init__(self, address: Address, sockets: list[socket.socket]) -> None:
+        self.address = address
         self.sockets = sockets
-        self._inode = _inode(listener.path)
+        self._inode = _inode(address.path)
 
     @property
     def reach(self) -> Reach:
         """Who can connect."""
-        if self.listener.path:
+        if self.address.path:
             return "unix"
         hosts = (each.getsockname()[0].partition("%")[0] for each in self.sockets)
         return "loopback" if all(ipaddress.ip_address(host).is_loopback for host in hosts) else "network"
 
     def remove(self) -> None:
         """Delete a unix socket's file, unless it is another server's by now."""
-        path = self.listener.path
+        path = self.address.path
         if self._inode is not None and self._inode == _inode(path):
             with contextlib.suppress(OSError):
                 Path(path).unlink()
         self._inode = None
 
 
-async def bind(listener: Listener, keys: str) -> BoundListener:
-    """Bind. Raises InvalidConfig, naming the settings `keys`, if the address can't be had."""
+async def bind(address: Address, keys: str) -> BoundListener:
+    """Bind `address` and listen. Raises InvalidConfig, naming the settings `keys`, if the address can't be had."""
     try:
-        if listener.path:
-            return BoundListener(listener, [_bind_unix(listener.path)])
-        return await _bind_tcp(listener)
+        if address.path:
+            return BoundListener(address, [_bind_unix(address.path)])
+        return await _bind_tcp(address)
     except (OSError, OverflowError) as error:
-        raise InvalidConfig(f"{keys}: can't listen on {listener}: {_cause(listener, error)}") from None
+        raise InvalidConfig(f"{keys}: can't listen on {address}: {_cause(address, error)}") from None
 
 
-async def _bind_tcp(listener: Listener) -> BoundListener:
-    """Every address of the host, all with one port."""
+async def _bind_tcp(address: Address) -> BoundListener:
+    """Bind every address of the host, all with one port."""
     found = await asyncio.get_running_loop().getaddrinfo(
-        listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     sockets: list[socket.socket] = []
-    port = listener.port
+    port = address.port
     missing: OSError | None = None
     try:
-        for family, _, _, _, address in dict.fromkeys(found):
+        for family, _, _, _, place in dict.fromkeys(found):
             try:
-                sockets.append(_bind_one(family, (address[0], port, *address[2:])))
+                sockets.append(_bind_one(family, (place[0], port, *place[2:])))
             except OSError as error:
                 if error.errno not in _NO_SUCH_FAMILY:
                     raise
@@ -108,7 +94,7 @@ async def _bind_tcp(listener: Listener) -> BoundListener:
         raise
     if missing is not None and not sockets:
         raise missing
-    return BoundListener(replace(listener, port=port), sockets)
+    return BoundListener(replace(address, port=port), sockets)
 
 
 def _bind_one(family: int, address: tuple[object, ...]) -> socket.socket:
@@ -171,11 +157,11 @@ def _inode(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _cause(listener: Listener, error: Exception) -> str:
+def _cause(address: Address, error: Exception) -> str:
     if isinstance(error, socket.gaierror):
         return "that host name has no address"
     if not isinstance(error, OSError) or not error.errno:
         return str(error)
     cause = os.strerror(error.errno).lower()
-    hint = (_UNIX_HINTS if listener.path else _HINTS).get(error.errno)
+    hint = (_UNIX_HINTS if address.path else _HINTS).get(error.errno)
     return f"{cause} ({hint})" if hint else cause

@@ -77,13 +77,13 @@ TABLE: dict[str, Row] = {
     "core.handlers.metrics": _row("core.errors core.metrics.spec core.wire.messages", "psutil yaml"),
     "core.backend": _row(f"{_MEETING} core.handlers kernels", _HANDLING),
     "http": _row(
-        f"{_BASE} core.tokens core.key_file core.dataplane core.registration core.controlplane core.metrics.store core.server",
+        f"{_BASE} core.config.address core.tokens core.key_file core.dataplane core.registration core.controlplane core.metrics.store core.server",
         "aiohttp grpc multidict yarl orjson msgspec",
     ),
     "http.transport.tls": _row("core.errors", "cryptography"),
     "cli": _row(
         f"{_BASE} core.server core.config core.archive core.lint core.logs core.models.snapshot_folder http.auth http.cors http.front http.message.limits"
-        " http.transport.listener http.transport.cert_reload http.routing.route http.site_policy http.transport.tls",
+        " http.front_config http.transport.cert_reload http.routing.route http.site_policy http.transport.tls",
         "click rich uvloop",
     ),
     "cli.loadgen": _row("core.config.address", "uvloop"),

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
+from torchserve.core.config.address import Address
 from torchserve.core.controlplane import ControlPlane, Outcome
 from torchserve.core.dataplane import DataPlane
 from torchserve.core.errors import ModelNotFound, ServerFull, VersionNotFound
@@ -15,7 +16,8 @@ from torchserve.core.metrics.store import MetricStore
 from torchserve.core.payload import Payload, Reply, Scheduled
 from torchserve.core.registration import RegisterRequest
 from torchserve.http.accesslog import Entry
-from torchserve.http.front import Front, Listener
+from torchserve.http.front import Front
+from torchserve.http.front_config import FrontConfig
 from torchserve.http.message.limits import Limits
 from torchserve.http.site_policy import Hosts
 
@@ -255,15 +257,14 @@ async def house(
     control = control or FakeControlPlane()
     metrics = FakeMetrics()
     log: list[Entry] = []
-    options.setdefault("listen", {api: Listener("127.0.0.1", 0) for api in ("inference", "management", "metrics")})
+    options.setdefault("listen", {api: Address("127.0.0.1", 0) for api in ("inference", "management", "metrics")})
     options.setdefault("hosts", Hosts(frozenset({"x"})))  # what tests write into Host
     front = Front(
+        FrontConfig(limits=limits or Limits(), **options),
         dataplane=cast(DataPlane, data),
         controlplane=cast(ControlPlane, control),
         metrics=cast(MetricStore, metrics),
         access=log.append,
-        limits=limits,
-        **options,
     )
     await front.start()
     try:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from torchserve.core.config.address import Address
 from torchserve.core.payload import Payload, Reply
-from torchserve.http.front import Listener
 from torchserve.http.routes import ROUTES
 from torchserve.http.routing.fast_head import fast_head
 from torchserve.http.transport.fast_http import read_plain
@@ -131,7 +131,7 @@ async def test_a_model_that_the_query_names_knows_of_a_body_on_its_way() -> None
 
 async def test_a_merged_port_tells_predictions_from_management() -> None:
     with kept_ports(1) as (port,):
-        one = Listener("127.0.0.1", port)
+        one = Address("127.0.0.1", port)
         async with house(listen=dict.fromkeys(("inference", "management", "metrics"), one)) as h:
             for path in ("/models/m/invoke", "/v1/models/m:predict", "/m/predict"):
                 assert await ask(h, "POST", path) == 200

@@ -13,10 +13,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from torchserve.core.config.address import Address
 from torchserve.core.key_file import KeyFile
 from torchserve.core.tokens import Tokens
 from torchserve.http.auth import TokenAuth
-from torchserve.http.front import Listener
 from torchserve.http.message.limits import Limits
 from torchserve.http.routes import ROUTES
 from torchserve.http.routing.route import ANY, Route
@@ -34,10 +34,10 @@ KEYS = ("none", "wrong", "expired", "inference", "management", "token")
 OPEN = {"/", "/api-description", "/ping", "/health/live", "/health/ready", "/metrics", "/metrics/{rest...}"}
 
 
-def listeners(layout: str, free: list[int]) -> dict[Any, Listener]:
+def listeners(layout: str, free: list[int]) -> dict[Any, Address]:
     ports = dict(zip("abc", free, strict=True))
     apis = ("inference", "management", "metrics")
-    return {api: Listener("127.0.0.1", ports[name]) for api, name in zip(apis, LAYOUTS[layout], strict=True)}
+    return {api: Address("127.0.0.1", ports[name]) for api, name in zip(apis, LAYOUTS[layout], strict=True)}
 
 
 class AiohttpHandler:

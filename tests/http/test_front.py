@@ -13,9 +13,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from torchserve.core.config.address import Address
 from torchserve.core.errors import InvalidConfig, QueueFull
 from torchserve.core.payload import Payload, Reply
-from torchserve.http.front import Listener
 from torchserve.http.message.limits import Limits
 
 from ..ports import kept_ports
@@ -301,7 +301,7 @@ async def test_a_request_that_was_only_just_parsed_counts_as_unanswered() -> Non
     async with house() as h, connect(h.port()) as (reader, writer):
         writer.write(GET_PING)
         await answer(reader)
-        (connection,) = h.front._acceptors[0].connections
+        (connection,) = h.front._aiohttp_servers[0].connections
         connection.data_received(GET_PING)
         drain = asyncio.ensure_future(h.front.drain(SOON))
         await asyncio.sleep(0)
@@ -325,8 +325,8 @@ async def test_a_drain_is_bounded(method: str) -> None:
 
 async def test_faces_with_one_address_share_it() -> None:
     with kept_ports(1) as (port,):
-        shared = Listener("127.0.0.1", port)
-        listen = {"inference": shared, "management": shared, "metrics": Listener("127.0.0.1", 0)}
+        shared = Address("127.0.0.1", port)
+        listen = {"inference": shared, "management": shared, "metrics": Address("127.0.0.1", 0)}
         async with house(listen=listen) as h, aiohttp.ClientSession() as client:
             assert h.port("inference") == h.port("management") == port != h.port("metrics")
             h.control.result = {"models": []}
@@ -336,7 +336,7 @@ async def test_faces_with_one_address_share_it() -> None:
 
 
 async def test_a_face_that_is_left_out_is_not_served() -> None:
-    async with house(listen={"inference": Listener("127.0.0.1", 0)}) as h:
+    async with house(listen={"inference": Address("127.0.0.1", 0)}) as h:
         assert set(h.front.bound) == {"inference"}
 
 
@@ -345,8 +345,8 @@ async def test_an_address_that_can_not_be_had_is_one_clear_line(what: str) -> No
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
-        taken = Listener("127.0.0.1", holder.getsockname()[1]) if what == "taken" else Listener("192.0.2.1", 8080)
-        free = Listener("127.0.0.1", 0)
+        taken = Address("127.0.0.1", holder.getsockname()[1]) if what == "taken" else Address("192.0.2.1", 8080)
+        free = Address("127.0.0.1", 0)
         running: list[House] = []
         with pytest.raises(InvalidConfig) as caught:
             async with house(listen={"inference": free, "management": taken}) as h:

@@ -235,7 +235,7 @@ async def test_the_last_kilobytes_are_watched_as_well() -> None:
             reader._transport.pause_reading()  # type: ignore[attr-defined]
             writer.write(head("/predictions/m", "Content-Length: 0", method="GET"))
             await until(lambda: sinks)
-            (connection,) = h.front._acceptors[0].connections
+            (connection,) = h.front._aiohttp_servers[0].connections
             assert connection.transport is not None
             while not connection.transport.get_write_buffer_size():
                 sinks[0].chunk(Reply(bytes(1000)))

@@ -25,12 +25,12 @@ MB = 1_000_000
 
 def lean(h: House) -> int:
     """How many connections are read by the lean protocol."""
-    return len(h.front._lean[0].connections)
+    return len(h.front._fast_factories[0].connections)
 
 
 def arrived(h: House) -> int:
     """Bytes of the one body that is on its way."""
-    (connection,) = h.front._lean[0].connections
+    (connection,) = h.front._fast_factories[0].connections
     return connection._arrival.received if connection._arrival else 0
 
 
@@ -61,7 +61,7 @@ async def test_a_head_in_two_pieces_is_read_all_the_same(cut: int) -> None:
     raw = post("/predictions/m", b"")
     async with house() as h, connect(h.port()) as (reader, writer):
         writer.write(raw[:cut])
-        await until(lambda: not lean(h) and h.front._acceptors[0].connections)
+        await until(lambda: not lean(h) and h.front._aiohttp_servers[0].connections)
         writer.write(raw[cut:] + post("/predictions/m", b"next"))
         assert [(await answer(reader))[1] for _ in range(2)] == [b"", b"next"]
 
@@ -123,7 +123,7 @@ async def test_in_the_middle_of_a_connection(kind: str, at_once: bool) -> None:
         assert bodies[:2] + bodies[3:] == [b"one", b"two", b"three"]
         assert expected in bodies[2]
         assert lean(h) == 0
-        assert len(h.front._acceptors[0].connections) == 1
+        assert len(h.front._aiohttp_servers[0].connections) == 1
 
 
 async def test_to_a_client_that_waits_for_a_go_ahead() -> None:
@@ -187,7 +187,7 @@ class Wire(asyncio.Transport):
 async def test_what_comes_between_two_requests_waits_for_its_turn() -> None:
     data, sinks = holding()
     async with house(data=data) as h:
-        connection, wire = FastHttpProtocol(h.front._lean[0]), Wire()
+        connection, wire = FastHttpProtocol(h.front._fast_factories[0]), Wire()
         connection.connection_made(wire)
         connection.data_received(post("/predictions/m", b"one") + post("/predictions/m", b"two"))
         sinks[0].done(Reply(b""))
@@ -205,7 +205,7 @@ async def test_a_client_that_sends_far_ahead_is_held_back_and_loses_nothing() ->
         body = b"x" * 50_000
         writer.write(b"".join(post("/predictions/m", body) for _ in range(200)))
         await until(lambda: sinks)
-        (connection,) = h.front._lean[0].connections
+        (connection,) = h.front._fast_factories[0].connections
         await until(lambda: connection._transport and not connection._transport.is_reading())
         assert len(connection._rest) < MB
         for i in range(200):
@@ -368,7 +368,7 @@ async def test_a_stop_ends_them_all() -> None:
         writer.write(post("/predictions/m", b"x"))
         other.write(post("/predictions/m", b"x", declared=10))
         await until(lambda: sinks and data.arriving)
-        acceptor = h.front._lean[0]
+        acceptor = h.front._fast_factories[0]
         await h.front.stop()
         for reader in (idle, busy, half):
             assert await asyncio.wait_for(reader.read(), SOON) == b""

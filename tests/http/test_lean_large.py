@@ -16,7 +16,7 @@ async def test_a_large_body_is_one_buffer_whatever_its_pieces_were(length: int) 
             await writer.drain()
             assert (await answer(reader))[1] == sent
             assert (await answer(reader))[1] == b"small"
-        assert len(h.front._lean[0].connections) == 1
+        assert len(h.front._fast_factories[0].connections) == 1
         assert isinstance(h.data.payloads[0].parts[0].body, bytearray)
 
 
@@ -35,5 +35,5 @@ async def test_a_length_that_is_only_said_costs_no_memory() -> None:
     async with house() as h, connect(h.port()) as (_, writer):
         writer.write(post("/predictions/m", b"abc", declared=6_000_000))
         await until(lambda: h.data.arriving)
-        (connection,) = h.front._lean[0].connections
+        (connection,) = h.front._fast_factories[0].connections
         assert len(connection._arrival._body) <= 4096

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from torchserve.core.config.address import Address
 from torchserve.core.errors import InvalidConfig
-from torchserve.http.transport.listener import Listener, bind
+from torchserve.http.transport.listener import bind, same_socket
 
 
 @pytest.fixture
@@ -32,42 +33,42 @@ def connects(path: Path) -> bool:
 
 
 async def test_every_address_of_a_host_has_the_same_port() -> None:
-    bound = await bind(Listener("localhost", 0), "x")
+    bound = await bind(Address("localhost", 0), "x")
     try:
-        assert {each.getsockname()[1] for each in bound.sockets} == {bound.listener.port}
+        assert {each.getsockname()[1] for each in bound.sockets} == {bound.address.port}
         assert len({each.family for each in bound.sockets}) == len(bound.sockets) >= 1
     finally:
         close(bound)
 
 
 @pytest.mark.parametrize(
-    ("listener", "text"),
+    ("address", "text"),
     [
-        (Listener("h", 1), "http://h:1"), (Listener("::1", 1, tls=True), "https://[::1]:1"),
-        (Listener("", 0, path="/s"), "unix:/s"),
+        (Address("h", 1), "http://h:1"), (Address("::1", 1, tls=True), "https://[::1]:1"),
+        (Address("", 0, path="/s"), "unix:/s"),
     ],
 )  # fmt: skip
-def test_how_it_is_shown(listener: Listener, text: str) -> None:
-    assert str(listener) == text
+def test_how_it_is_shown(address: Address, text: str) -> None:
+    assert str(address) == text
 
 
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
-        (Listener("h", 1), Listener("h", 1), True), (Listener("h", 0), Listener("h", 0), False),
-        (Listener("h", 1), Listener("h", 1, tls=True), False), (Listener("h", 1), Listener("g", 1), False),
-        (Listener("", 0, path="/s"), Listener("", 0, path="/s"), True),
-        (Listener("", 0, path="/s"), Listener("", 0, path="/t"), False),
+        (Address("h", 1), Address("h", 1), True), (Address("h", 0), Address("h", 0), False),
+        (Address("h", 1), Address("h", 1, tls=True), False), (Address("h", 1), Address("g", 1), False),
+        (Address("", 0, path="/s"), Address("", 0, path="/s"), True),
+        (Address("", 0, path="/s"), Address("", 0, path="/t"), False),
     ],
 )  # fmt: skip
-def test_which_faces_share(one: Listener, other: Listener, same: bool) -> None:
-    assert one.same(other) is same
+def test_which_addresses_mean_one_socket(one: Address, other: Address, same: bool) -> None:
+    assert same_socket(one, other) is same
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o640), (0o007, 0o660), (0o077, 0o600), (0, 0o660)])
 async def test_a_unix_socket_is_never_everybodys(tmp_path: Path, umask: object, mask: int, mode: int) -> None:
     umask(mask)  # type: ignore[operator]
-    bound = await bind(Listener("", 0, path=str(tmp_path / "s")), "x")
+    bound = await bind(Address("", 0, path=str(tmp_path / "s")), "x")
     assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == mode
     close(bound)
     assert not (tmp_path / "s").exists()
@@ -80,7 +81,7 @@ async def test_the_socket_of_a_killed_server_is_replaced(tmp_path: Path) -> None
     left.listen()
     left.close()
     assert path.is_socket()
-    bound = await bind(Listener("", 0, path=str(path)), "x")
+    bound = await bind(Address("", 0, path=str(path)), "x")
     assert connects(path)
     close(bound)
 
@@ -91,7 +92,7 @@ async def test_a_socket_that_somebody_listens_on_stays(tmp_path: Path) -> None:
         other.bind(str(path))
         other.listen()
         with pytest.raises(InvalidConfig, match=f"^x: can't listen on unix:{path}: .*another program listens there"):
-            await bind(Listener("", 0, path=str(path)), "x")
+            await bind(Address("", 0, path=str(path)), "x")
         assert connects(path)
 
 
@@ -106,7 +107,7 @@ async def test_a_busy_socket_counts_as_listened_on(tmp_path: Path, backlog: int)
             caller.setblocking(False)
             caller.connect_ex(str(path))
         with pytest.raises(InvalidConfig, match="another program listens there"):
-            await bind(Listener("", 0, path=str(path)), "x")
+            await bind(Address("", 0, path=str(path)), "x")
         for caller in callers:
             caller.close()
 
@@ -121,18 +122,18 @@ async def test_what_is_no_socket_is_left_alone(tmp_path: Path, what: str) -> Non
     else:
         path.symlink_to(tmp_path / "nowhere")
     with pytest.raises(InvalidConfig, match="something that is no socket is there"):
-        await bind(Listener("", 0, path=str(path)), "x")
+        await bind(Address("", 0, path=str(path)), "x")
     assert os.path.lexists(path)
 
 
 async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfig, match="no such file or directory"):
-        await bind(Listener("", 0, path=str(tmp_path / "gone" / "s")), "x")
+        await bind(Address("", 0, path=str(tmp_path / "gone" / "s")), "x")
 
 
 async def test_another_servers_socket_is_not_removed(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    bound = await bind(Listener("", 0, path=str(path)), "x")
+    bound = await bind(Address("", 0, path=str(path)), "x")
     path.unlink()
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(path))
@@ -141,16 +142,16 @@ async def test_another_servers_socket_is_not_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("listener", "why"),
+    ("address", "why"),
     [
-        (Listener("192.0.2.1", 0), "this machine has no such address"),
-        (Listener("no-such-host.invalid", 0), "that host name has no address"),
-        (Listener("127.0.0.1", 70000), "."),
+        (Address("192.0.2.1", 0), "this machine has no such address"),
+        (Address("no-such-host.invalid", 0), "that host name has no address"),
+        (Address("127.0.0.1", 70000), "."),
     ],
 )
-async def test_what_can_not_be_had_is_one_line(listener: Listener, why: str) -> None:
-    with pytest.raises(InvalidConfig, match=f"^the_address: can't listen on {listener}: .*{why}") as caught:
-        await bind(listener, "the_address")
+async def test_what_can_not_be_had_is_one_line(address: Address, why: str) -> None:
+    with pytest.raises(InvalidConfig, match=f"^the_address: can't listen on {address}: .*{why}") as caught:
+        await bind(address, "the_address")
     assert "\n" not in caught.value.message
 
 
@@ -159,4 +160,4 @@ async def test_a_taken_port() -> None:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         with pytest.raises(InvalidConfig, match="another program listens there; stop it or choose another port"):
-            await bind(Listener("127.0.0.1", holder.getsockname()[1]), "x")
+            await bind(Address("127.0.0.1", holder.getsockname()[1]), "x")

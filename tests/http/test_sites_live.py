@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from torchserve.core.config.address import Address
 from torchserve.http.auth import TokenAuth
 from torchserve.http.cors import Cors
-from torchserve.http.front import Listener
 from torchserve.http.site_policy import Hosts
 
 from ..ports import kept_ports
@@ -88,7 +88,7 @@ async def refused(h: House, request: bytes, api: str) -> bool:
 async def test_every_way_in(page: str, passing: tuple[bool | None, ...], shared: bool) -> None:
     control = FakeControlPlane(result={})
     with kept_ports(1) as (port,):
-        listen = {api: Listener("127.0.0.1", port if shared else 0) for api in APIS}
+        listen = {api: Address("127.0.0.1", port if shared else 0) for api in APIS}
         cors = Cors("https://app.example", "", "")
         async with house(control=control, listen=listen, hosts=HOSTS, cors=cors) as h:
             for api, line, fields in WAYS:
@@ -114,7 +114,7 @@ async def test_every_way_in(page: str, passing: tuple[bool | None, ...], shared:
 async def test_an_address_answers_to_its_names(bound: str, to: str, host: str) -> None:
     if ":" in bound and not _has_ipv6():
         pytest.skip("this machine has no IPv6")
-    listen: Any = {api: Listener(bound, 0) for api in APIS}
+    listen: Any = {api: Address(bound, 0) for api in APIS}
     async with house(listen=listen, hosts=Hosts()) as h:
         for api, line in (("inference", "GET /ping"), ("management", "GET /models"), ("metrics", "GET /metrics")):
             request = raw(line, "", f"Host: {host}:{h.port(api)}\r\n")
@@ -143,7 +143,7 @@ async def exchange(streams: tuple[asyncio.StreamReader, asyncio.StreamWriter], r
 
 
 async def test_beyond_loopback_predictions_answer_to_any_name_and_commands_do_not() -> None:
-    listen: Any = {api: Listener("0.0.0.0", 0) for api in APIS}
+    listen: Any = {api: Address("0.0.0.0", 0) for api in APIS}
     async with house(listen=listen, hosts=Hosts()) as h:
         for api, line, fields in WAYS:
             found = await refused(h, raw(line, fields, "Host: models.example.com\r\n"), api)
@@ -166,7 +166,7 @@ async def test_with_a_key_a_name_is_of_no_interest_and_cors_counts(tmp_path: Pat
 
 async def test_a_unix_socket_has_any_name_and_no_foreign_page(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
-    listen: Any = dict.fromkeys(APIS, Listener("", 0, path=path))
+    listen: Any = dict.fromkeys(APIS, Address("", 0, path=path))
     async with house(listen=listen, hosts=Hosts()) as h:
         for _, line, fields in WAYS:
             for page, wanted in (("Host: proxy.example\r\n", False), (f"Host: proxy.example\r\n{PAGE}", True)):

@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509 import load_pem_x509_certificate
 
+from torchserve.core.config.address import Address
 from torchserve.core.errors import InvalidConfig
-from torchserve.http.front import Listener
 from torchserve.http.message.limits import Limits
 from torchserve.http.transport.tls import Identity, server_context
 
@@ -36,7 +36,7 @@ GET_PING = b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 @asynccontextmanager
 async def tls_house(context: ssl.SSLContext | None = None, **options: Any) -> AsyncIterator[House]:
-    listen = {"inference": Listener("127.0.0.1", 0, tls=True)}
+    listen = {"inference": Address("127.0.0.1", 0, tls=True)}
     async with house(listen=listen, tls=context or certificates.context(), **options) as h:
         yield h
 
@@ -172,7 +172,7 @@ def test_no_key_is_left_in_an_open_file(tmp_path: Path) -> None:
 
 
 async def test_one_port_is_not_both_with_and_without_tls() -> None:
-    listen = {"inference": Listener("127.0.0.1", 8080, tls=True), "metrics": Listener("127.0.0.1", 8080)}
+    listen = {"inference": Address("127.0.0.1", 8080, tls=True), "metrics": Address("127.0.0.1", 8080)}
     with pytest.raises(InvalidConfig, match=r"inference_address=https://.* and metrics_address=http://.* are one port"):
         async with house(listen=listen, tls=certificates.context()):
             pass

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from torchserve.core.config.address import Address
 from torchserve.core.payload import Payload, Reply
-from torchserve.http.front import Listener
 from torchserve.http.message.limits import Limits
 
 from . import certificates
@@ -29,9 +29,9 @@ class Way:
 
     def house(self, **options: Any) -> AbstractAsyncContextManager[House]:
         listener = {
-            "tcp": Listener("127.0.0.1", 0),
-            "tls": Listener("127.0.0.1", 0, tls=True),
-            "unix": Listener("", 0, path=self.path),
+            "tcp": Address("127.0.0.1", 0),
+            "tls": Address("127.0.0.1", 0, tls=True),
+            "unix": Address("", 0, path=self.path),
         }[self.kind]
         tls = certificates.context() if self.kind == "tls" else None
         return house(listen={"inference": listener}, tls=tls, **options)
