@@ -1,4 +1,4 @@
-"""AppContext: what every route may use, and the one place where an answered request is counted and logged."""
+"""AppContext: what every route may use. `AppContext.answered` counts and logs each answered request."""
 
 from __future__ import annotations
 
@@ -67,8 +67,9 @@ class AppContext:
         return name
 
     def answered(self, head: Head, status: int, took: float = 0.0, request_id: str = "") -> None:
-        """Count and log a request that has its answer, `took` seconds after its head was read; `request_id` is what the
-        answer says in x-request-id.
+        """Count and log a request that was answered `took` seconds after its head was read.
+
+        `request_id` is the answer's x-request-id.
         """
         self.metrics.request(status)
         self.access(entry((time(), head.peer, head.method, head.target, status, took, head.http11, request_id)))

@@ -1,4 +1,4 @@
-"""TokenAuth: decides by its key what a request may call. Each route names the scope that it needs."""
+"""TokenAuth: decides by a request's key what it may call. Each route names the scope that it needs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _NOT_RENEWED = "Token Authentication failed. Token either incorrect, expired, or
 
 
 class TokenAuth:
-    """Token authorization that is on; where it is off there is no TokenAuth.
+    """The token authorization of a server. Where it is off there is no TokenAuth.
 
-    `challenge` has a refusal be 401 with `WWW-Authenticate`, else it is TorchServe's 400.
+    With `challenge` a refusal is 401 with `WWW-Authenticate`, else TorchServe's 400.
     """
 
     def __init__(self, tokens: Tokens, file: KeyFile, *, challenge: bool = False) -> None:
@@ -38,7 +38,7 @@ class TokenAuth:
 
     @classmethod
     def set_up(cls, life: float, folder: Path, *, challenge: bool = False) -> TokenAuth:
-        """With new keys, written to the key file in `folder`. Raises InvalidConfig."""
+        """Make new keys and write them to the key file in `folder`. Raises InvalidConfig."""
         token_auth = cls(Tokens.fresh(life, time()), KeyFile(folder), challenge=challenge)
         token_auth._file.create(token_auth._tokens.as_json())
         return token_auth
@@ -51,7 +51,7 @@ class TokenAuth:
         """Raise InvalidKey unless these headers, by lower-case name, hold a key for `scope`."""
         if scope == "open":
             return
-        # Nearly every request has its key written like this; the rest is told apart at leisure.
+        # Nearly every request spells its header like this; `_opens` reads all other spellings.
         given, (usual, expires) = fields.get("authorization", ""), self._usual[scope]
         if given.isascii() and compare_digest(given, usual) and time() < expires:
             return
@@ -59,13 +59,16 @@ class TokenAuth:
             raise self._error(_NOT_RENEWED if scope == "token" else _REFUSED)
 
     def check_any(self, scopes: Collection[Scope], fields: Mapping[str, str]) -> None:
-        """What is nowhere in the table is told to those only who hold one of the listener's keys."""
+        """Raise InvalidKey unless these headers hold a key for any of `scopes`.
+
+        A path or method that is in no row of the table is reported only to a client with one of the listener's keys.
+        """
         keys = set(scopes) - {"open"}
         if keys and not any(self._opens(scope, fields) for scope in keys):
             raise self._error(_REFUSED)
 
     async def renew(self, kind: Renewable) -> None:
-        """Replace a key: first in the file, so that a key which nobody could read never counts."""
+        """Replace a key, first in the file: a key that nobody could read must never be valid. Raises Broken."""
         async with self._renewing:
             tokens = self._tokens.renewed(kind, time())
             try:
@@ -87,7 +90,7 @@ class TokenAuth:
 
 
 def _usual(tokens: Tokens) -> dict[Scope, tuple[str, float]]:
-    """The header that opens a scope, as clients write it, and until when it does."""
+    """Return by scope the usual spelling of its `Authorization` header, and when the key expires."""
     usual: dict[Scope, tuple[str, float]] = {}
     for scope, kind in _KINDS.items():
         token = tokens.by_kind[kind]

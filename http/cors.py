@@ -1,4 +1,4 @@
-"""Cors: what browsers are told about pages that other origins served, on every answer and when they ask beforehand."""
+"""Cors: the headers that tell browsers which pages of other origins may read answers; and preflight requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .message.request import Request
 
 @dataclass(frozen=True, slots=True)
 class Cors:
-    """The three settings, sent as they are; one that is "" is left out."""
+    """The three CORS settings, which are sent as they are; a setting that is "" is left out."""
 
     origin: str = ""
     methods: str = ""
@@ -25,10 +25,10 @@ class Cors:
 
 
 def is_preflight(fields: Mapping[str, str]) -> bool:
-    """Whether this OPTIONS is a browser's asking if it may send a request: without a key, and not to predict."""
+    """Return whether an OPTIONS request is a browser's preflight. It has no key, and is no request to predict."""
     return "origin" in fields and "access-control-request-method" in fields
 
 
 def preflight(_context: AppContext, _request: Request) -> Reply:
-    """The answer is in the headers that every answer has."""
+    """Answer a preflight. What it asks for is in the headers that every answer has."""
     return Reply(body=b"", phrase=PHRASES[200])

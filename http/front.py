@@ -1,4 +1,4 @@
-"""Front: binds the listeners, and ends them without losing a request. The one name that the composition root needs."""
+"""Front: binds the listeners, drains them without losing a request, and ends them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Front:
         self.bound: dict[Api, Address] = {}
 
     async def start(self) -> None:
-        """Listen. Raises InvalidConfig, with nothing left listening, if an address can't be had."""
+        """Listen on all addresses. Raises InvalidConfig, with nothing left listening, if one can't be bound."""
         try:
             for address, apis in self._by_address():
                 await self._bind(address, apis)
@@ -81,11 +81,11 @@ class Front:
             log.info("%s API bind to: %s", api.capitalize(), address)
 
     async def drain(self, timeout: float) -> bool:
-        """Accept no new connection, answer what has arrived, close each connection behind its last answer.
+        """Accept no new connection, answer what has arrived, and close each connection behind its last answer.
 
-        A body, or an answer, that makes no progress for `drain_idle` seconds is given up meanwhile. Returns whether all
-        was answered within `timeout` seconds. Idle connections stay until `stop`: a request that is on its way on one
-        of them is answered too.
+        Returns whether all requests were answered within `timeout` seconds. A body or an answer that makes no progress
+        for `drain_idle` seconds is given up. Idle connections stay until `stop`, so that a request that is on its way
+        on one of them is answered too.
         """
         self._context.draining = True
         self._close_servers()
@@ -102,7 +102,7 @@ class Front:
         return True
 
     async def stop(self) -> None:
-        """Close all listeners and connections. What is unanswered stays so; `drain` comes before."""
+        """Close all listeners and connections. Requests without an answer get none: call `drain` before."""
         self._context.draining = True
         self._close_servers()
         for factory in self._fast_factories:
@@ -118,7 +118,7 @@ class Front:
         self.bound.clear()
 
     async def _see_tls_off(self) -> None:
-        """A TLS transport does not tell what it has yet to send; it sends that while it is being closed."""
+        """Wait until TLS transports have closed: they send their last bytes meanwhile, and don't say how many."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _LAST_BYTES
         while any(isinstance(each, TlsListener) and each.open for each in self._servers) and loop.time() < deadline:

@@ -1,4 +1,4 @@
-"""What the inference api answers itself; predictions are predict.py's."""
+"""The endpoints of the inference API, without predictions, which are in http/predict."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..message.request import Request
 
 
 def ping(context: AppContext, _request: Request) -> Reply:
-    """200 Healthy or 500 Unhealthy."""
+    """Answer /ping: 200 Healthy, or 500 Unhealthy."""
     if context.controlplane.healthy():
         return json_reply({"status": "Healthy"})
     return json_reply({"status": "Unhealthy"}, 500)

@@ -1,4 +1,4 @@
-"""The management api: query or JSON -> the control plane's verbs -> TorchServe's statuses and texts."""
+"""The endpoints of the management API: a query or JSON -> a call of the control plane -> TorchServe's answer."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from ...core.controlplane import Outcome
 
 _WHOLE = re.compile(r"[+-]?[0-9]+", re.ASCII)
-# The numbers of the API and the least that each may be; what is less means the default, as in TorchServe. How many
-# workers there may be is for the control plane to say, and of `limit` more than _PAGE mean _PAGE.
+# The numeric parameters and the least value of each, which error messages name. The control plane says how many
+# workers there may be.
 NUMBERS = {
     "batch_size": 1, "max_batch_delay": 0, "initial_workers": 0, "response_timeout": 1, "startup_timeout": 0,
     "min_worker": 0, "max_worker": 0, "limit": 0, "next_page_token": 0,
 }  # fmt: skip
 _MOST = 2**31 - 1
-_DIGITS = 20  # longer texts are not even looked at as numbers
+_DIGITS = 20  # of a text that is converted: converting takes quadratic time
 _PAGE = 100
 
 
 async def register(context: AppContext, request: Request) -> Reply:
-    """POST /models."""
-    # Late, because it brings the scheduler with it, which importing http/ must not load.
+    """Answer POST /models: register a model."""
+    # Imported here: it imports the scheduler, which importing http/ must not load.
     from ...core.registration import RegisterRequest
 
     _check_allowed(context)
@@ -56,7 +56,7 @@ async def register(context: AppContext, request: Request) -> Reply:
 
 
 async def scale(context: AppContext, request: Request) -> Reply:
-    """PUT /models/{model}[/{version}]."""
+    """Answer PUT /models/{model}[/{version}]: set how many workers a model has."""
     given = _parameters(context, request)
     outcome = await context.controlplane.scale(
         request.params["model"],
@@ -69,26 +69,26 @@ async def scale(context: AppContext, request: Request) -> Reply:
 
 
 async def unregister(context: AppContext, request: Request) -> Reply:
-    """DELETE /models/{model}[/{version}]."""
+    """Answer DELETE /models/{model}[/{version}]: remove a model."""
     _check_allowed(context)
     outcome = await context.controlplane.unregister(request.params["model"], request.params.get("version"))
     return _outcome(outcome)
 
 
 async def set_default(context: AppContext, request: Request) -> Reply:
-    """PUT /models/{model}/{version}/set-default."""
+    """Answer PUT /models/{model}/{version}/set-default: make a version the default of its model."""
     return _outcome(await context.controlplane.set_default(request.params["model"], request.params["version"]))
 
 
 async def describe(context: AppContext, request: Request) -> Reply:
-    """GET /models/{model}[/{version}|/all]."""
+    """Answer GET /models/{model}[/{version}|/all]: describe a model, or all versions of it."""
     customized = _flag(_query(request), "customized")
     version = request.params.get("version")
     return json_reply(await context.controlplane.describe(request.params["model"], version, customized=customized))
 
 
 def list_models(context: AppContext, request: Request) -> Reply:
-    """GET /models. A limit outside 0 to 100 is 100, as in TorchServe."""
+    """Answer GET /models: list the models in pages. A limit outside 0 to 100 is 100, as in TorchServe."""
     given = _query(request)
     limit = _whole(given, "limit", _PAGE)
     offset = max(0, _whole(given, "next_page_token", 0))
@@ -96,12 +96,12 @@ def list_models(context: AppContext, request: Request) -> Reply:
 
 
 def downloads(context: AppContext, _request: Request) -> Reply:
-    """GET /downloads: how far the archives are that are being downloaded."""
+    """Answer GET /downloads: list the archives that are being downloaded, and how far each is."""
     return json_reply(context.controlplane.downloads())
 
 
 async def renew_token(context: AppContext, request: Request) -> Reply:
-    """/token?type=inference|management: a new key, to be read in the key file."""
+    """Answer /token?type=inference|management: write a new key into the key file."""
     if context.token_auth is None:
         raise RouteNotFound
     kind = renewable(_query(request).get("type", ""))
@@ -125,10 +125,10 @@ def _query(request: Request) -> dict[str, str]:
 
 
 def _parameters(context: AppContext, request: Request) -> dict[str, str]:
-    """The query's parameters, and over them those of a JSON body; numbers and booleans may be given as text.
+    """Return the parameters of the query and of a JSON body, as text; the body's win.
 
-    What is neither of them, nor text, is no parameter. Raises TooLarge: hundreds of thousands of keys would take a
-    second to read.
+    A value of the body that is neither text, number nor boolean is left out. Raises BadRequest, and TooLarge for a
+    body over `max_parameters` bytes: hundreds of thousands of keys would take a second to read.
     """
     given = _query(request)
     if request.content_type != "application/json" or not request.body:
@@ -154,9 +154,9 @@ def _whole(given: Mapping[str, str], name: str, default: int) -> int: ...
 @overload
 def _whole(given: Mapping[str, str], name: str, default: None = None) -> int | None: ...
 def _whole(given: Mapping[str, str], name: str, default: int | None = None) -> int | None:
-    """Return a parameter's whole number. What is none falls back to the default, as in TorchServe.
+    """Return a parameter as a whole number, or `default` if its text is no whole number, as in TorchServe.
 
-    Raises BadRequest for one that 32 bits don't hold.
+    Raises BadRequest for a number that 32 bits don't hold.
     """
     text = given.get(name, "")
     if not _WHOLE.fullmatch(text):

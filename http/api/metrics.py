@@ -1,4 +1,4 @@
-"""The metrics api: Prometheus text."""
+"""The endpoint of the metrics API: Prometheus text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..message.request import Request
 
 
 async def read(context: AppContext, request: Request) -> Reply:
-    """All metric families, or those named by `name[]`. A thread writes the text: it may be long."""
+    """Answer with all metric families, or those that `name[]` names. A thread writes the text, as it may be long."""
     names = {name for name in request.query.get("name[]", ()) if name}
     return Reply(
         body=await asyncio.to_thread(context.metrics.render, names),

@@ -1,1 +1,1 @@
-"""What arrives and what goes back, free of the library that read it: heads, bodies, replies, errors, limits."""
+"""Requests and answers as such, whatever library reads the connection: heads, bodies, replies, errors, limits."""

@@ -1,6 +1,6 @@
-"""A body's bytes and content type -> Parts. Every part of a form is a slice of the body, never a copy of it.
+"""Split a body into Parts by its content type. A multipart form's parts are slices of the body, never copies.
 
-JSON and text are left to the backend to decode; here JSON is only looked through, so that what can't be parsed is 400.
+The backend decodes JSON and text. Here JSON is only checked, so that malformed JSON is answered with 400.
 """
 
 from __future__ import annotations
@@ -19,18 +19,27 @@ from .urlencoded import SLICE, split_form
 
 _LOOK = msgspec.json.Decoder(msgspec.Raw).decode
 _SMALL = 64 * 1024
-CHECKED = 1024 * 1024  # bytes of JSON that are looked at in one request: 1 to 10 ms
+CHECKED = 1024 * 1024  # bytes of JSON that are checked per request: 1 to 10 ms
 _HEADER_BLOCK = 8192  # bytes of one part's headers
-_SEARCHED = 1024 * 1024  # bytes that are searched for a boundary at a time: 0.3 ms, 10 where all of them nearly are it
-_ALL_HEADERS = 64 * 1024  # bytes of those of all parts together; `;a=b` costs 80 ms a MB
-# Linear: a quote that nothing closes is the last one there is.
+_SEARCHED = (
+    1024 * 1024
+)  # bytes that are searched for a boundary at a time: 0.3 ms, or 10 ms of text that nearly matches it
+_ALL_HEADERS = 64 * 1024  # bytes of all parts' headers together; parsing `;a=b` over and over takes 80 ms a MB
+# Takes linear time: a quote that is not closed can only be the last one.
 _PARAMETER = re.compile(r';\s*([\w!#$%&\'*+.^`|~-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]*))', re.ASCII)
 _ESCAPED = re.compile(r"\\(.)")
-_PYTHON_ONLY = (b"NaN", b"Infinity", b"\\ud", b"\\uD", b"\0", b"\xef\xbb\xbf")  # JSON that json.loads takes alone
+_PYTHON_ONLY = (
+    b"NaN",
+    b"Infinity",
+    b"\\ud",
+    b"\\uD",
+    b"\0",
+    b"\xef\xbb\xbf",
+)  # marks of JSON that json.loads reads and msgspec does not
 
 
 def split_body(body: bytes, content_type: str, limits: Limits, *, check_json: bool = True) -> tuple[Part, ...]:
-    """The parts of a request; of several with one name only the last. Raises BadRequest."""
+    """Return the parts of a request; of several parts with one name only the last. Raises BadRequest."""
     if not content_type:
         return (Part("body", "", body),)
     kind = media_type(content_type)
@@ -45,7 +54,7 @@ def split_body(body: bytes, content_type: str, limits: Limits, *, check_json: bo
 def split_slowly(
     body: Body, content_type: str, limits: Limits, *, check_json: bool
 ) -> Generator[None, None, tuple[Part, ...]] | None:
-    """Return the steps to split a form that may hold the loop for long; None for a body that split_body is for."""
+    """Return the steps to split a form that may hold the event loop for long; None for any other body."""
     if len(body) <= SLICE or not is_form(media_type(content_type)):
         return None
     return _split_form(bytes(body), content_type, limits, check_json=check_json)
@@ -64,7 +73,7 @@ def _split_form(
 
 
 def _run(steps: Generator[None, None, tuple[Part, ...]]) -> tuple[Part, ...]:
-    """Take all steps at once, and return their result."""
+    """Take all steps in one go, and return their result."""
     while True:
         try:
             next(steps)
@@ -81,7 +90,7 @@ def _check_json(parts: tuple[Part, ...]) -> None:
 
 
 def is_form(kind: str) -> bool:
-    """Whether bodies of this media type have several parts."""
+    """Return whether bodies of this media type have several parts."""
     return kind in {"multipart/form-data", "application/x-www-form-urlencoded"}
 
 
@@ -89,10 +98,10 @@ def check_json_syntax(name: str, body: Body) -> None:
     """Raise BadRequest, naming the place, if `body` is not JSON.
 
     A departure: TorchServe hands such a body to the handler as a bytearray. msgspec's skipping decoder builds no
-    objects (0.1 µs for 40 bytes, 0.5 ms for 600 KB of floats), so bodies of up to 1 MiB are looked at: nothing could be
-    done meanwhile. Of a larger one the handler sees what TorchServe would have given it. The decoder is stricter
-    than the backend's json.loads (NaN, UTF-16, lone surrogates), which therefore has the last word: by being asked if
-    the body is small, else by the body going through whenever it holds anything the two differ in.
+    objects (0.1 µs for 40 bytes, 0.5 ms for 600 KB of floats). Callers check bodies of up to CHECKED bytes only, as the
+    event loop stands still meanwhile; the handler gets a larger malformed body as TorchServe's would. msgspec is
+    stricter than the backend's json.loads (NaN, UTF-16, lone surrogates), and json.loads decides: a small body that
+    msgspec refuses is parsed by json.loads, and a large one passes if it holds anything in which the two differ.
     """
     try:
         _LOOK(body)
@@ -115,7 +124,7 @@ def check_json_syntax(name: str, body: Body) -> None:
 
 
 def last_of_each(parts: list[Part]) -> tuple[Part, ...]:
-    """Of several parts with one name only the last."""
+    """Return the parts; of several with one name only the last."""
     return tuple({part.name: part for part in parts}.values())
 
 
@@ -127,7 +136,7 @@ def _boundary(content_type: str) -> bytes:
 
 
 def _find(body: bytes, delimiter: bytes, start: int) -> Generator[None, None, int]:
-    """Return where `delimiter` is, from `start` on, or -1. Nearly all that a hostile body has is a delimiter nearly."""
+    """Return the index of `delimiter` from `start` on, or -1. Yields often: a hostile body nearly matches all over."""
     while True:
         end = start + _SEARCHED
         found = body.find(delimiter, start, end + len(delimiter) - 1)
@@ -142,7 +151,7 @@ def _multipart(body: bytes, boundary: bytes, max_parts: int) -> Generator[None, 
     if body.startswith(delimiter[2:]):
         end = len(delimiter) - 2
     else:
-        found = yield from _find(body, delimiter, 0)  # a preamble, which RFC 2046 allows, is skipped
+        found = yield from _find(body, delimiter, 0)  # skips a preamble, which RFC 2046 allows
         if found < 0:
             raise BadRequest("Malformed multipart body: the boundary that the content type names is not in it.")
         end = found + len(delimiter)
@@ -166,7 +175,7 @@ def _multipart(body: bytes, boundary: bytes, max_parts: int) -> Generator[None, 
 
 
 def _line_end(body: bytes, at: int) -> int:
-    """The index behind the line break that ends a delimiter; spaces and tabs may stand before it."""
+    """Return the index behind the line break of a delimiter's line; spaces and tabs may stand before the line break."""
     end = body.find(b"\r\n", at, at + 80)
     if end < 0 or body[at:end].strip(b" \t"):
         raise BadRequest(f"Malformed multipart body: no line break behind the boundary at byte {at}.")
@@ -194,7 +203,7 @@ def _part(body: bytes, view: memoryview, start: int, stop: int) -> tuple[Part, i
     if "name" not in parameters:
         raise BadRequest(f"Malformed multipart body: the part at byte {start} has no name.")
     is_file = "filename" in parameters or "filename*" in parameters
-    # A plain field's content type is disregarded, as TorchServe does: its value is always bytes for the handler.
+    # A plain field's content type is ignored, as in TorchServe: the handler always gets its value as bytes.
     kind = (media_type(content_type) or "application/octet-stream") if is_file else ""
     return Part(parameters["name"], kind, view[data : max(data, stop)]), data
 

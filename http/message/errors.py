@@ -1,6 +1,6 @@
-"""The table that gives every error its HTTP status and TorchServe's name for it, and the JSON body of an error.
+"""The table of each error's HTTP status and TorchServe's name for it, and the JSON answer to an error.
 
-Knows core's errors only; how an answer is written is reply.py's.
+reply.py writes an answer as HTTP.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ _CHALLENGE = (("WWW-Authenticate", "Bearer"),)
 
 
 class Challenged(InvalidKey):
-    """The same, told by HTTP's own status for it: where token_error_status is 401."""
+    """An InvalidKey that is answered with 401, HTTP's own status for it: for servers with token_error_status=401."""
 
 
-# An error without a row of its own goes by its nearest base that has one, then by its kind.
+# An error without a row takes the row of its nearest base that has one, else that of its kind in KINDS.
 _ROWS: dict[type[ServeError], tuple[int, str]] = {
     ModelNotFound: (404, "ModelNotFoundException"),
     ArchiveNotFound: (404, "ModelNotFoundException"),
@@ -82,14 +82,14 @@ KINDS: dict[Kind, tuple[int, str]] = {
 
 
 class InvalidMessage(BadRequest):
-    """What came is not HTTP. The text names no cause: that would send the attacker's own bytes back."""
+    """An error for bytes that are not HTTP. The text names no cause, as that would send an attacker's bytes back."""
 
     def __init__(self) -> None:
         super().__init__("Invalid HTTP message.")
 
 
 def row(error: ServeError) -> tuple[int, str]:
-    """Status and TorchServe's type of an error."""
+    """Return the HTTP status of an error and TorchServe's name for its type."""
     if isinstance(error, HandlerFailed):
         return (error.status if 200 <= error.status <= 599 else 500), _INTERNAL
     if isinstance(error, (WorkerDied, WorkersFailed)):
@@ -102,19 +102,22 @@ def row(error: ServeError) -> tuple[int, str]:
 
 
 def error_reply(error: BaseException) -> Reply:
-    """The answer to a request that ended with `error`; one that is none of ours is logged and its text kept back."""
+    """Return the answer to a request that failed with `error`.
+
+    An error that is no ServeError is logged, and the client is not told its text.
+    """
     if not isinstance(error, ServeError):
         incident = secrets.token_hex(4)
         log.error("incident %s: unexpected error while answering a request", incident, exc_info=error)
         message = f"Internal server error. The server's log has the details under incident {incident}."
         return _reply(500, _INTERNAL, message)
     status, name = row(error)
-    if status == 200:  # a handler's PredictionException with such a code: TorchServe answers these bytes
+    if status == 200:  # a handler raised PredictionException(code=200): TorchServe answers with these bytes
         return Reply(body=b"error", status=status)
     reply = _reply(status, name, error.message)
     if isinstance(error, Challenged):
         return replace(reply, headers=_CHALLENGE)
-    if isinstance(error, Overloaded) and error.retry_after is not None:  # whole seconds are all that HTTP knows
+    if isinstance(error, Overloaded) and error.retry_after is not None:  # HTTP has whole seconds only
         return replace(reply, headers=(("Retry-After", str(max(1, math.ceil(error.retry_after)))),))
     return reply
 

@@ -10,7 +10,7 @@ _RUN = 256  # ids with the same beginning
 
 
 def _ids() -> Iterator[str]:
-    """The first 16 of 28 random digits are drawn anew for each run of ids; the last 12 begin at random and count up."""
+    """Yield ids in runs: 24 characters are drawn once a run, the last 12 digits count up from a random one."""
     while True:
         drawn = UUID(bytes=os.urandom(16), version=4)
         begin, first = str(drawn)[:24], drawn.node
@@ -19,4 +19,4 @@ def _ids() -> Iterator[str]:
 
 
 fresh_id = _ids().__next__
-"""A new UUID4 as text. Not for use after a fork: both sides would hand out the same ids."""
+"""Returns a new UUID4 as text. After a fork both processes would return the same ids."""

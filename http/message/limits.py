@@ -1,4 +1,4 @@
-"""Limits: what one client may cost. Plain numbers, so that a test can make every one of them small."""
+"""Limits: what one client may cost. All are plain numbers, so that a test can make each of them small."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Sizes are bytes, times seconds, rates bytes per second."""
+    """The limits on clients. Sizes are in bytes, times in seconds, rates in bytes per second."""
 
     max_request_size: int = 6_553_500  # exactly this much is still accepted
     max_line: int = 4096  # request line

@@ -1,4 +1,4 @@
-"""Reply -> bytes: the status line and headers in TorchServe's order, safe against what a handler puts into them."""
+"""Write a Reply as bytes: status line and headers in TorchServe's order, whatever a handler has put into them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _FIXED = (
     ("Cache-Control", "no-cache; no-store, must-revalidate, private"),
     ("Expires", "Thu, 01 Jan 1970 00:00:00 UTC"),
 )
-# A handler must not choose where its answer ends, nor what becomes of the connection; the rest of these is set by the
-# server on every answer, and TorchServe's own values win as well.
+# A handler's headers of these names are left out. A handler must not choose where its answer ends, nor what becomes of
+# the connection; the others are set by the server on every answer, as TorchServe does.
 _OURS = frozenset(
     (
         "content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "trailer", "te",
@@ -50,7 +50,7 @@ class DefaultHeaders:
         self.plain_close = plain + b"connection: close\r\n\r\n"
 
     def lets(self, name: str) -> bool:
-        """Whether a handler may set this header."""
+        """Return whether a handler may set this header."""
         return _TOKEN.fullmatch(name) is not None and name.lower() not in self._ours
 
 
@@ -58,10 +58,10 @@ PLAIN = DefaultHeaders()
 
 
 def json_reply(value: object, status: int = 200) -> Reply:
-    """An answer of the server itself: JSON, two spaces, a newline at the end, keys in their order."""
+    """Return an answer of the server itself: JSON, indented by two spaces, with a newline at its end."""
     try:
         body = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
-    except TypeError:  # a lone surrogate, or an integer over 64 bits: the standard library writes those
+    except TypeError:  # a lone surrogate, or an integer over 64 bits, which the standard library can write
         body = json.dumps(value, indent=2, default=str).encode() + b"\n"
     return Reply(body=body, status=status, phrase=PHRASES.get(status, ""), content_type="application/json")
 
@@ -69,9 +69,9 @@ def json_reply(value: object, status: int = 200) -> Reply:
 def head_fields(
     reply: Reply, request_id: str, *, keep: bool, length: int | None, default_headers: DefaultHeaders = PLAIN
 ) -> list[tuple[str, str]]:
-    """Header names and values in the order they are sent; no `content-length` when `length` is None.
+    """Return header names and values in the order in which they are sent; no `content-length` if `length` is None.
 
-    A handler's header is left out if its name is not one or belongs to the server; control characters become spaces.
+    A handler's header is left out if its name is malformed or the server's; control characters become spaces.
     """
     fields = [("x-request-id", request_id), *default_headers.fields]
     if length is not None and reply.status not in BODILESS:
@@ -87,7 +87,7 @@ def head_fields(
 
 
 def encode_head(status: int, phrase: str, fields: Iterable[tuple[str, str]]) -> bytes:
-    """The status line and headers as bytes; a character beyond Latin-1 becomes a question mark, as in TorchServe."""
+    """Return the head as bytes. A character beyond Latin-1 becomes a question mark, as in TorchServe."""
     lines = [f"HTTP/1.1 {status} {_CONTROL.sub(' ', phrase)}\r\n"]
     lines += [f"{name}: {value}\r\n" for name, value in fields]
     lines.append("\r\n")
@@ -95,7 +95,7 @@ def encode_head(status: int, phrase: str, fields: Iterable[tuple[str, str]]) -> 
 
 
 def reply_head(reply: Reply, request_id: str, *, keep: bool, default_headers: DefaultHeaders = PLAIN) -> bytes:
-    """The head of a whole, unstreamed answer."""
+    """Return the head of an answer that is not streamed."""
     if reply.status == 200 and not reply.headers and not reply.content_type and not reply.phrase:
         plain = default_headers.plain_keep if keep else default_headers.plain_close
         return plain % (request_id.encode(), len(reply.body))
@@ -106,7 +106,7 @@ def reply_head(reply: Reply, request_id: str, *, keep: bool, default_headers: De
 def stream_head(
     reply: Reply, request_id: str, *, keep: bool, chunked: bool, default_headers: DefaultHeaders = PLAIN
 ) -> bytes:
-    """The head of a streamed answer, made from its first chunk."""
+    """Return the head of a streamed answer, of which `reply` is the first chunk."""
     fields = head_fields(reply, request_id, keep=keep, length=None, default_headers=default_headers)
     fields.append(("ts_stream_next", "true"))
     if chunked:
@@ -115,7 +115,7 @@ def stream_head(
 
 
 def with_scheduling(reply: Reply, scheduled: Scheduled) -> Reply:
-    """The reply with headers that tell how it came about. A handler's own of these names are left out."""
+    """Return the reply with headers that say how it was scheduled. A handler's headers of these names are left out."""
     fields = [
         ("x-torchserve-queue-ms", f"{scheduled.queued * 1e3:.3f}"),
         ("x-torchserve-batch-size", str(scheduled.batch_size)),

@@ -1,4 +1,4 @@
-"""Head and Request: what arrived, free of the library that read it."""
+"""Head and Request: a request as it arrived, whatever library read it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 class BrokenEncoding(BadRequest):
-    """A path or query with a percent sign that two hex digits don't follow."""
+    """An error for a path or query in which two hex digits don't follow a percent sign."""
 
     def __init__(self, index: int) -> None:
         super().__init__(f"Invalid percent-encoding in the request target at index {index}.")
@@ -21,7 +21,10 @@ class BrokenEncoding(BadRequest):
 
 @dataclass(slots=True, eq=False)
 class Head:
-    """A request's first line and headers, as they came. `target` is the path and query, percent-encoded."""
+    """A request's first line and headers, as they came. `target` is path and query, percent-encoded.
+
+    `peer` is the client's address, or its text; `keep_alive` is what the client asked for.
+    """
 
     method: str
     target: str
@@ -31,11 +34,11 @@ class Head:
     keep_alive: bool = True
 
     def headers(self) -> dict[str, str]:
-        """Values by name as the client wrote it; of several with one name the last. Latin-1, which never fails."""
+        """Return values by name as the client spelt it; of several with one name the last. Latin-1 fits any bytes."""
         return {name.decode("latin-1"): value.decode("latin-1") for name, value in self.raw_headers}
 
     def path(self) -> str:
-        """The target without query and fragment, still percent-encoded."""
+        """Return the target without query and fragment, still percent-encoded."""
         target = self.target
         if not target.startswith("/"):
             target = _origin_form(target)
@@ -44,7 +47,7 @@ class Head:
         return target
 
     def query(self) -> dict[str, list[str]]:
-        """The query's values, decoded. Raises BadRequest."""
+        """Return the query's decoded values by name. Raises BadRequest."""
         text = self.target.partition("?")[2].partition("#")[0]
         values: dict[str, list[str]] = {}
         if text:
@@ -60,7 +63,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A whole request, for the routes that are not predictions. `content_type` has no parameters, in lower case."""
+    """A whole request to a route that does not predict. `content_type` is in lower case, without parameters."""
 
     method: str
     params: Mapping[str, str]
@@ -70,28 +73,28 @@ class Request:
 
 
 def by_lower_name(headers: Mapping[str, str]) -> dict[str, str]:
-    """The same headers under lower-case names, to look things up by."""
+    """Return these headers under lower-case names."""
     return {name.lower(): value for name, value in headers.items()}
 
 
 def media_type(value: str) -> str:
-    """`application/json` out of `Application/JSON; charset=utf-8`."""
+    """Return the media type of a content type: `application/json` of `Application/JSON; charset=utf-8`."""
     return value.partition(";")[0].strip().lower()
 
 
 def decode_segment(text: str) -> str:
-    """One segment of a path that check_percent has seen, percent-decoded."""
+    """Return a segment of a path, percent-decoded. `check_percent` must have passed the path before."""
     return unquote(text, errors="replace") if "%" in text else text
 
 
 def check_percent(text: str) -> None:
-    """Raise BrokenEncoding for a percent sign that is none of an encoding."""
+    """Raise BrokenEncoding if two hex digits don't follow a percent sign."""
     broken = _BROKEN_PERCENT.search(text)
     if broken is not None:
         raise BrokenEncoding(broken.start())
 
 
 def _origin_form(target: str) -> str:
-    """`/path` out of `http://host/path`, which proxies send; what has no path (`*`, `host:443`) stays as it is."""
+    """Return `/path` of `http://host/path`, which proxies send. A target without a scheme is returned as it is."""
     _, scheme, rest = target.partition("://")
     return "/" + rest.partition("/")[2] if scheme else target

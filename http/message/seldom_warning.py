@@ -18,7 +18,7 @@ class SeldomWarning:
         self._next = 0.0
 
     def warn(self, text: str, *values: object) -> None:
-        """Log the line, with how many there were since the last one, or only count it."""
+        """Log the warning, with the number of warnings since the last line, or only count it."""
         self._count += 1
         now = monotonic()
         if now >= self._next:

@@ -1,13 +1,14 @@
-"""UnsentAnswers: what one client has not taken yet of its answers; UnsentLimit: that of all clients, with its bounds.
+"""UnsentAnswers: the bytes of its answers that one client has not taken yet. UnsentLimit: those of all clients.
 
-A transport keeps what the kernel does not take. As its limits are zero here, it says `pause_writing` when that begins
-and `resume_writing` when all of it has gone. A connection in between waits for its client, and UnsentLimit looks at it:
+A transport keeps the bytes that the kernel does not take. As its limits are zero here, it calls `pause_writing` at the
+first such byte and `resume_writing` when none is left. In between the connection waits for its client, and UnsentLimit
+looks at it:
 
-- The client must take something every `write_stall` seconds. What counts is what the client took: an answer that is
-  added meanwhile is no sign of life.
-- All of them together may keep `max_unsent_total` bytes. Beyond that the connection whose unread answers have cost
-  most, in bytes times seconds, is ended, and so on until the rest fits: a client that does not read at all goes before
-  one that reads slowly, and one that has just got its answer goes last.
+- The client must take at least a byte every `write_stall` seconds. An answer that is added meanwhile does not count as
+  progress.
+- All connections together may keep `max_unsent_total` bytes. Beyond that the connection whose unread answers have cost
+  most, in bytes times seconds, is ended, and so on until the rest fits: a client that does not read at all is ended
+  before one that reads slowly, and one that has just got its answer is ended last.
 
 A connection reads no further request while it waits, so that it keeps one answer at most.
 """
@@ -31,7 +32,11 @@ _LOOKS = 4  # at each waiting connection per write_stall
 
 
 class UnsentAnswers:
-    """The answers of one connection. Its protocol hands `pause_writing` and `resume_writing` on to this."""
+    """The answers of one connection, whose protocol must hand on its calls of `pause_writing` and `resume_writing`.
+
+    `size` is the number of bytes that are kept, as of the last look. `waiting` says whether the client has some of its
+    answers to take; then the connection must read no further request.
+    """
 
     __slots__ = (
         "_hold",
@@ -50,21 +55,21 @@ class UnsentAnswers:
         self._total = total
         self._transport = transport
         self._since = self._moved = 0.0
-        self._written = self._taken = 0  # bytes, since it began to wait
-        self._largest = 0  # of the buffers among them: the transport keeps all of one until its last byte is taken
-        self.size = 0  # bytes that it keeps, as of the last look
+        self._written = self._taken = 0  # bytes, since the connection began to wait
+        self._largest = 0  # bytes of the largest buffer: a transport keeps a whole buffer until its last byte is taken
+        self.size = 0
         self.waiting = False
         self._hold: WorkerHold | None = None
         self._watch()
 
     def _watch(self) -> None:
-        """Have the transport tell of the first byte that is unsent, and of the last."""
-        # A TLS transport with limits of zero would say that it is full when it is empty.
+        """Have the transport report when the first byte is unsent, and when none is."""
+        # With a limit of zero a TLS transport would call itself full when it is empty.
         tls = self._transport.get_extra_info("sslcontext") is not None
         self._transport.set_write_buffer_limits(high=1 if tls else 0, low=0)
 
     def pause_writing(self) -> None:
-        """Note that the kernel has not taken all."""
+        """Note that the kernel has not taken all bytes."""
         if self.waiting:
             return
         self.waiting = True
@@ -74,7 +79,7 @@ class UnsentAnswers:
         self._total.join(self, self._written)
 
     def resume_writing(self) -> None:
-        """Note that all has gone or, while a worker waits for the client, enough of it."""
+        """Note that all bytes are sent or, while a worker waits for the client, enough of them."""
         hold = self._hold
         self.end_hold()
         if self.waiting and not (hold is not None and self._transport.get_write_buffer_size()):
@@ -84,7 +89,7 @@ class UnsentAnswers:
             hold.taken()
 
     def close(self) -> None:
-        """Note that the connection is lost, or is another protocol's."""
+        """Note that the connection is lost, or handed over to another protocol."""
         if self._hold is not None:
             self._hold.end()
             self._hold = None
@@ -96,27 +101,27 @@ class UnsentAnswers:
 
     @property
     def full(self) -> bool:
-        """Whether the client has more to take than a stream may be ahead of it."""
+        """Whether the client has more bytes to take than a streamed answer may be ahead of it (`max_unsent`)."""
         return self.waiting and self._transport.get_write_buffer_size() > self._total.limits.max_unsent
 
     def until_taken(self, remaining: Callable[[], float], go_on: Callable[[], None]) -> None:
-        """Have the worker wait until the client has taken some; see WorkerHold."""
+        """Have the worker wait until the client has taken some of its answer; see WorkerHold."""
         if self._hold is None:
             self._hold = WorkerHold(self._transport, self._total.limits, remaining, go_on, self.end)
         else:
             self._hold.look()
 
     def end_hold(self) -> None:
-        """Watch the transport for its last byte again: the stream goes on, or has ended."""
+        """End the worker's wait: the streamed answer goes on, or has ended. The transport's limits are zero again."""
         if self._hold is not None:
             self._hold.end()
             self._hold = None
             self._watch()
 
-    # ----
+    # ---- bytes
 
     def write(self, buffers: tuple[Body, ...]) -> None:
-        """Write a piece of an answer."""
+        """Write a piece of an answer, and count what the transport keeps of it."""
         waited = self.waiting
         write(self._transport, buffers)
         if not self.waiting:
@@ -130,7 +135,7 @@ class UnsentAnswers:
         self._total.resize(self, self._kept(self._transport.get_write_buffer_size()))
 
     def look(self, now: float) -> float:
-        """Return for how many seconds the client has taken nothing."""
+        """Count what the transport keeps now, and return for how many seconds the client has taken nothing."""
         left = self._transport.get_write_buffer_size()
         if self._written - left > self._taken:
             self._taken, self._moved = self._written - left, now
@@ -142,11 +147,11 @@ class UnsentAnswers:
         return min(self._written, left + self._largest)
 
     def cost(self, now: float) -> float:
-        """Return what it has cost to keep this, in bytes times seconds."""
+        """Return what it has cost to keep these answers, in bytes times seconds."""
         return self.size * (now - self._since)
 
     def end(self) -> None:
-        """End the connection at once, and give up what the client has not taken."""
+        """End the connection at once, and drop the bytes that the client has not taken."""
         self.close()
         self._transport.abort()
 
@@ -155,7 +160,7 @@ class UnsentAnswers:
 
 
 class UnsentLimit:
-    """The answers of all connections that wait for their clients."""
+    """The answers of all connections that wait for their clients. `size` is their bytes as of the last look."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -163,7 +168,7 @@ class UnsentLimit:
         self._waiting: set[UnsentAnswers] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._too_much = SeldomWarning(log)
-        self.size = 0  # bytes, as of the last look at each
+        self.size = 0
 
     def join(self, unsent: UnsentAnswers, size: int) -> None:
         """Count a connection that begins to wait."""
@@ -172,13 +177,13 @@ class UnsentLimit:
         self._look_soon()
 
     def leave(self, unsent: UnsentAnswers) -> None:
-        """Forget a connection that has nothing unsent any more."""
+        """Forget a connection that has no unsent bytes any more."""
         self._waiting.discard(unsent)
         self.size -= unsent.size
         unsent.size = 0
 
     def resize(self, unsent: UnsentAnswers, size: int) -> None:
-        """Count what a connection keeps now; end others, or this one, if that is too much."""
+        """Count what a connection keeps now. If all keep too much, end the dearest ones, which may be this one."""
         grown = size - unsent.size
         self.size += grown
         unsent.size = size
@@ -188,7 +193,7 @@ class UnsentLimit:
     def _make_room(self) -> None:
         now = monotonic()
         for each in list(self._waiting):
-            each.look(now)  # shrinks only: nothing was written that is not counted
+            each.look(now)  # can only lower the sizes: each write is counted at once
         while self._waiting and self.size > self.limits.max_unsent_total:
             most = max(self._waiting, key=lambda each: each.cost(now))
             self._too_much.warn(
@@ -212,20 +217,20 @@ class UnsentLimit:
             self._look_soon()
 
     def drain(self, stall: float) -> None:
-        """From now on have each client take something every `stall` seconds."""
+        """Require of each client, from now on, that it takes a byte every `stall` seconds."""
         self._stall = min(self._stall, stall)
         if self._timer is not None:
             self._timer.cancel()
             self._look()
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop looking at connections."""
         if self._timer is not None:
             self._timer.cancel()
 
 
 def write(transport: asyncio.Transport, buffers: tuple[Body, ...]) -> None:
-    """Queue bytes for sending; a client that has gone makes this do nothing."""
+    """Queue bytes for sending. Nothing happens if the client has left."""
     if transport.is_closing():
         return
     if len(buffers) == 1:

@@ -1,4 +1,4 @@
-"""WorkerHold: the worker of a streamed answer waits until its client has taken some of it, for as long as it may."""
+"""WorkerHold: has the worker of a streamed answer wait until the client has taken some of the answer."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .seldom_warning import SeldomWarning
 
 log = logging.getLogger(__name__)
 
-_STEP = 1 << 20  # bytes that the client has to take before the worker goes on
-_ASKS = 1.0  # seconds between two questions for how long the worker may wait
+_STEP = 1 << 20  # bytes that the client must take before the worker goes on
+_ASKS = 1.0  # seconds between two calls of `remaining`
 
 _slow = SeldomWarning(log)
 
 
 class WorkerHold:
-    """One wait of a worker for the client behind `transport`, which has more than `max_unsent` bytes to take.
+    """A wait of a worker for the client behind `transport`, which has more than `max_unsent` bytes to take.
 
-    `remaining` holds the worker and says for how many seconds more it may be; `go_on` releases it. `too_slow` is called
-    if the client does not take a step within that, or within `worker_wait` seconds.
+    `remaining` holds the worker, and returns for how many seconds more it may be held. `go_on` releases the worker.
+    `too_slow` is called if the client does not take _STEP bytes within that time, or within `worker_wait` seconds.
     """
 
     __slots__ = ("_go_on", "_remaining", "_timer", "_too_slow", "_transport", "_until")
@@ -46,7 +46,7 @@ class WorkerHold:
         self.look()
 
     def look(self) -> None:
-        """WorkerHold the worker on, or end the client."""
+        """Hold the worker on, or end the client's connection if it had its time."""
         left = min(self._remaining(), self._until - monotonic())
         self.end()
         loop = asyncio.get_running_loop()
@@ -60,11 +60,11 @@ class WorkerHold:
         self._timer = loop.call_soon(self._too_slow)
 
     def taken(self) -> None:
-        """Note that the client has taken a step."""
+        """Note that the client has taken enough: the worker goes on."""
         self.end()
         self._go_on()
 
     def end(self) -> None:
-        """Watch no more."""
+        """Stop watching the client."""
         if self._timer is not None:
             self._timer.cancel()

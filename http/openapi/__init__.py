@@ -1,1 +1,1 @@
-"""The OpenAPI documents, made from the rows of the table."""
+"""The OpenAPI documents, made from the table of routes."""

@@ -1,4 +1,4 @@
-"""The OpenAPI documents, made from the rows that a listener answers: so they list what is there, and all of it."""
+"""The OpenAPI documents. They are made of the routes that a listener answers, so that none is missing in them."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _BODY = {"description": "Whatever the model takes.", "content": {"*/*": {"schema
 
 
 def server(routes: Sequence[Route], _context: AppContext, _request: Request) -> Reply:
-    """OPTIONS / and GET /api-description: all that this listener answers."""
+    """Answer OPTIONS / and GET /api-description: describe all routes of this listener."""
     return json_reply(document("TorchServe APIs", __version__, routes))
 
 
 def predictions(routes: Sequence[Route], context: AppContext, request: Request) -> Reply:
-    """OPTIONS of any prediction: how this model is asked."""
+    """Answer OPTIONS of a prediction's path: describe how to predict with this model."""
     params = request.params
     model = params.get("model") or _last(request.query, "model_name") or context.only_model()
     version = context.controlplane.version_of(model, params.get("version"))
@@ -49,7 +49,7 @@ def predictions(routes: Sequence[Route], context: AppContext, request: Request) 
 
 
 def model(routes: Sequence[Route], context: AppContext, request: Request) -> Reply:
-    """OPTIONS /models/{model}[/{version}]: how a model is managed."""
+    """Answer OPTIONS /models/{model}[/{version}]: describe how to manage a model."""
     name = request.params["model"]
     context.controlplane.version_of(name, request.params.get("version"))
     rows = [route for route in routes if route.api == "management" and route.path.startswith("/models/{model}")]
@@ -57,7 +57,7 @@ def model(routes: Sequence[Route], context: AppContext, request: Request) -> Rep
 
 
 def document(title: str, version: str, routes: Iterable[Route], model: str | None = None) -> dict[str, Any]:
-    """A document of these rows; with `model` its name stands in the paths in place of their parameter."""
+    """Return the document of these routes. With `model` the paths have its name in place of their parameter."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         path = route.path.replace("{model}", quote(model, safe="")) if model is not None else route.path

@@ -1,4 +1,4 @@
-"""Operations: what the OpenAPI documents say of each route, in TorchServe's operation ids. Data only."""
+"""Operations: what the OpenAPI documents say of each route, under TorchServe's operation ids. Data only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NUMBER: Schema = {"type": "integer"}
 _FLAG: Schema = {"type": "boolean"}
 
 
-# ---- every api
+# ---- every API
 
 _DOCUMENT = _object("openapi", "info", "paths", openapi=TEXT, info={"type": "object"}, paths={"type": "object"})
 SERVER = Operation("apiDescription", "This document.", {200: _DOCUMENT})

@@ -1,4 +1,4 @@
-"""PredictRequest: what the head of a prediction asks for. Many requests share one, so nothing of it may be changed."""
+"""PredictRequest: what the head of a prediction asks for. Requests with the same head share one, so it is frozen."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ _NOTHING = HeadRead("", None)
 
 @dataclass(frozen=True, slots=True)
 class PredictRequest:
-    """`fields` are the head's headers by lower-case name; `read` is what `codec` has read in it.
+    """The head of a prediction, and what it asks for.
 
-    `refusal` is what is wrong with the head: the answer then, and the codec has read nothing.
+    `fields` are the headers under lower-case names, and `read` is what `codec` has read in the head. If the head is
+    refused, `refusal` is the error to answer with, and `read` is empty.
     """
 
     head: Head
@@ -37,7 +38,7 @@ class PredictRequest:
 def read_request(
     context: AppContext, head: Head, reach: Reach, codec: Codec, params: Mapping[str, str]
 ) -> PredictRequest:
-    """Read the head of a prediction whose route has this codec and these path parameters, not decoded."""
+    """Read the head of a prediction whose route has this codec. `params` are the path's parameters, not decoded."""
     fields = by_lower_name(head.headers())
     try:
         context.admit(head, SCOPE, reach)
@@ -50,7 +51,7 @@ def read_request(
 
 
 def check_declared(fields: Mapping[str, str], limit: int) -> None:
-    """Raise TooLarge for a body that says it is over `limit` bytes, before any of it is read."""
+    """Raise TooLarge, before a body is read, if its content-length is over `limit` bytes."""
     declared = fields.get("content-length")
     if declared is not None and declared.isdigit():
         check_size(int(declared), limit)

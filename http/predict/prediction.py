@@ -1,6 +1,7 @@
-"""What happens to a prediction, whichever protocol read it: head -> Payload -> dataplane -> answer bytes -> books.
+"""Prediction: takes one prediction from its head to its answer, whichever protocol read it.
 
-Nothing here awaits; a Prediction is the dataplane's sink and writes to an ResponseWriter, which a protocol provides.
+It makes a Payload of the body, submits that to the dataplane with itself as the sink, writes the answer to the
+ResponseWriter that the protocol provides, and counts and logs it. Nothing here awaits.
 """
 
 from __future__ import annotations
@@ -25,35 +26,36 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CLIENT_GONE = 499  # in the books only: nobody is left to get an answer
+CLIENT_GONE = 499  # in metrics and the access log only: nothing is sent
 
 
 class ResponseWriter(Protocol):
-    """Where answer bytes go. `last` comes exactly once; then `keep` says whether the connection may be used again.
+    """An interface to write the bytes of an answer to a connection.
 
-    A streamed answer that breaks off ends with no bytes and without `keep`: its client sees the end missing.
+    `send` is called with `last` exactly once; then `keep` says whether the connection may be used again. A streamed
+    answer that breaks off ends with no bytes and without `keep`, so that the client sees its end missing.
     """
 
     def send(self, buffers: tuple[Body, ...], *, last: bool, keep: bool) -> None: ...
 
     @property
     def more(self) -> bool:
-        """Whether another request is here, behind this one."""
+        """Whether another request has arrived behind this one."""
         ...
 
     @property
     def full(self) -> bool:
-        """Whether the client has more to take than a streamed answer may be ahead of it."""
+        """Whether the client has more bytes to take than a streamed answer may be ahead of it."""
         ...
 
     def until_taken(self, remaining: Callable[[], float], go_on: Callable[[], None]) -> None:
-        """Call `go_on` when the client has taken some of that; end it if that takes longer than `remaining` says."""
+        """Call `go_on` when the client has taken some of its answer; end one that takes longer than `remaining`."""
 
 
 class Prediction:
-    """One prediction. A protocol calls `open`, then `submit` with the whole body, or `fail`; or `abandon` at any time.
+    """A prediction. A protocol calls `open`, then `submit` with the whole body or `fail`, and `abandon` at any time.
 
-    `over` is True once the answer was sent or the client has gone; further calls then do nothing.
+    `over` is True once the answer was sent or the client has left; further calls then do nothing.
     """
 
     __slots__ = ("_context", "_started", "_streaming", "_ticket", "_writer", "id", "over", "request")
@@ -69,7 +71,7 @@ class Prediction:
         self.over = False
 
     def open(self, *, unread: bool = False) -> None:
-        """Check the key, and answer at once what is wrong with the head. `unread`: not all of the body is here yet."""
+        """Check the key, and answer at once if the head is refused. `unread`: not all of the body has arrived."""
         error = self.request.refusal
         token_auth = self._context.token_auth
         try:
@@ -81,17 +83,17 @@ class Prediction:
             self.fail(error, unread=unread)
 
     def expect(self) -> Arrival:
-        """Receive a body that is still arriving within this context. Raises ModelNotFound or VersionNotFound."""
+        """Return the context within which to receive a body. Raises ModelNotFound or VersionNotFound."""
         read = self.request.read
         return self._context.dataplane.expect(read.model, read.version)
 
     def room(self, size: int) -> memoryview | None:
-        """Return where to receive that body, if its model has a place for it. Raises as `expect` does."""
+        """Return memory shared with the workers for a body of `size` bytes, or None. Raises as `expect` does."""
         read = self.request.read
         return self._context.dataplane.room(read.model, read.version, size) if read.model else None
 
     def submit(self, body: Body) -> None:
-        """Hand the request to its model."""
+        """Decode the body, and submit the request to its model."""
         limits, codec, read = self._context.limits, self.request.codec, self.request.read
         try:
             check_size(len(body), limits.max_request_size)
@@ -104,7 +106,7 @@ class Prediction:
             self.fail(error)
 
     def _decode(self, steps: Generator[None, None, Decoded]) -> None:
-        """Take one of the steps in a turn of the loop, unless the client has gone."""
+        """Take one step of decoding per turn of the loop, unless the client has left."""
         if self.over:
             return
         try:
@@ -125,7 +127,7 @@ class Prediction:
             self.fail(error)
 
     def abandon(self) -> None:
-        """The client has gone."""
+        """Take the request out of its model's queue: the client has left."""
         if self.over:
             return
         if self._ticket is not None:
@@ -135,7 +137,7 @@ class Prediction:
     # ---- the dataplane's sink
 
     def chunk(self, item: object) -> None:
-        """One piece, a Reply, of a streamed answer."""
+        """Send one piece, a Reply, of a streamed answer."""
         if self.over or not isinstance(item, Reply):
             return
         item = self.request.codec.encode(item)
@@ -157,7 +159,7 @@ class Prediction:
             self._writer.until_taken(self._ticket.hold, self._ticket.release)
 
     def done(self, item: object) -> None:
-        """The whole answer, a Reply, or the last piece of a streamed one."""
+        """Send the whole answer, a Reply, or the last piece of a streamed answer."""
         if self.over or not isinstance(item, Reply):
             return
         if self._streaming is not None:
@@ -168,7 +170,7 @@ class Prediction:
             self.fail(_unsendable(item))
 
     def fail(self, error: BaseException, *, unread: bool = False) -> None:
-        """An error is the answer. `unread`: its body may still be on the way, so the connection ends behind it."""
+        """Answer with an error. With `unread` the body may still be arriving, so the connection ends then."""
         if self.over:
             return
         if self._ticket is not None:
@@ -180,10 +182,10 @@ class Prediction:
         self._close_books(500)
         self._writer.send((), last=True, keep=False)
 
-    # ---- within
+    # ---- the answer
 
     def _keep(self, *, streamed: bool = False) -> bool:
-        """Whether the connection outlives this answer. HTTP/1.0 knows no chunks: there it ends a streamed answer."""
+        """Return whether the connection outlives this answer. HTTP/1.0 has no chunks: closing ends a stream."""
         head = self.request.head
         ends = self._context.draining and not self._writer.more
         return head.keep_alive and not ends and (head.http11 or not streamed)
@@ -192,7 +194,7 @@ class Prediction:
         return (b"%x\r\n" % len(body), body, b"\r\n") if self.request.head.http11 else (body,)
 
     def _explained(self, reply: Reply) -> Reply:
-        """With headers that say how it was scheduled, if the settings ask for them and it ran at all."""
+        """Add headers that say how the request was scheduled, if the settings ask for them and it ran at all."""
         if not self._context.scheduling_headers or self._ticket is None:
             return reply
         scheduled = self._ticket.scheduled()
@@ -217,14 +219,19 @@ class Prediction:
             self._ticket.release()
         if succeeded and self._ticket is not None:
             self._ticket.succeeded(took)
-        self._ticket = None  # it knows its sink, which is this: a cycle that only the garbage collector would find
+        self._ticket = (
+            None  # the ticket refers to its sink, this object: the cycle would wait for the garbage collector
+        )
         self._context.answered(self.request.head, status, took, self.id)
 
 
 def answer_buffers(
     reply: Reply, request_id: str, head: Head, default_headers: DefaultHeaders, *, keep: bool
 ) -> tuple[Body, ...]:
-    """Head and body of a whole answer. HEAD gets no body: sent, it would be taken for the next answer (a departure)."""
+    """Return head and body of a whole answer.
+
+    A departure: HEAD gets no body, which a client would take for the next answer.
+    """
     start = reply_head(reply, request_id, keep=keep, default_headers=default_headers)
     if head.method == "HEAD" or reply.status in BODILESS:
         return (start,)

@@ -91,7 +91,8 @@ class FastHttpProtocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         if self._unsent is not None:
             self._unsent.resume_writing()
-            self._go_on()
+            if self._rest:
+                self._go_on()
 
     def data_received(self, data: bytes) -> None:
         if self._ended:
@@ -213,13 +214,15 @@ class FastHttpProtocol(asyncio.Protocol):
             self._end(transport)
             return
         self._since = monotonic()
-        self._go_on()
+        if self._rest:
+            self._go_on()
 
     def _go_on(self) -> None:
-        """Read the next request, if one was sent ahead and all answers before it were taken."""
-        if self._rest:
-            # Not at once: answers that need no waiting would go one level deeper for each request sent ahead.
-            asyncio.get_running_loop().call_soon(self._next)
+        """Read the request that was sent ahead, in the next turn of the loop.
+
+        Reading it at once would go one level deeper into the stack for each request that is answered without waiting.
+        """
+        asyncio.get_running_loop().call_soon(self._next)
 
     @property
     def more(self) -> bool:

@@ -1,11 +1,11 @@
-"""Codec: what a wire format of predictions has to do. A format knows nothing of queues, batches and connections.
+"""Codec: the interface of a wire format for predictions. A codec knows nothing of queues, batches and connections.
 
-A request is read in two steps. Its head is read once for all requests that send the same bytes, as most clients do
-again and again on a connection; that step finds model, version, deadline and priority, and keeps whatever else the
-format wants to know of the head in `detail`. Its body is read for each request.
+A request is read in two steps. `read_head` finds model, version, deadline and priority, and keeps in `detail` whatever
+else the codec needs of the head. It is called once for a head that comes again on a connection, as most heads do.
+`decode` is called for the body of each request.
 
-An answer is a Reply: status, headers and body, which http/message/reply.py writes as HTTP. A format that streams frames
-each piece in `encode`, before HTTP's own chunks are put around it.
+An answer is a Reply (status, headers, body), which http/message/reply.py writes as HTTP. A codec that frames the pieces
+of a streamed answer does it in `encode`; HTTP's chunks are put around the result.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from ....core.payload import Body, Payload, Reply
 from ...message.limits import Limits
 from ...message.request import Head
 
-# The model that a request names, "" if none, and what the dataplane gets.
+# The model that a request names ("" if none), and the payload for the dataplane.
 Decoded: TypeAlias = tuple[str, Payload]
 
 
 @dataclass(frozen=True, slots=True)
 class HeadRead:
-    """What a codec reads in a head. `model` is "" where the body may name it, or nobody needs to.
+    """The result of `Codec.read_head`.
 
-    `timeout` is the seconds in which the client needs its answer, if it says; of two priorities the lower is first.
+    `model` is "" if the head names none: then the body may, and else the only model that was loaded at start is meant.
+    `timeout` is the number of seconds in which the client needs its answer, or None. A lower priority goes first.
     """
 
     model: str
@@ -37,27 +38,28 @@ class HeadRead:
 
 
 class Codec(Protocol):
-    """One wire format. An object serves all requests of a route, so it keeps nothing of any of them."""
+    """A wire format. One object serves all requests of a route, so it must keep no state of a request."""
 
     def read_head(
         self, head: Head, fields: Mapping[str, str], params: Mapping[str, str], *, check_json: bool
     ) -> HeadRead:
-        """Read a head whose route has these path parameters, not decoded; `fields` are its headers in lower case.
+        """Read a head. Raises ServeError, which is then answered.
 
-        Raises ServeError for what is wrong with it; that is the answer then.
+        `params` are the path's parameters, not decoded; `fields` are the headers under lower-case names. With
+        `check_json` a body of JSON is to be checked (decode_input_request).
         """
         ...
 
     def decode(self, read: HeadRead, body: Body, request_id: str, limits: Limits) -> Decoded:
-        """Make a payload of a whole body. Raises BadRequest."""
+        """Return the model that is named, and the payload that a whole body makes. Raises BadRequest."""
         ...
 
     def decode_in_steps(
         self, read: HeadRead, body: Body, request_id: str, limits: Limits
     ) -> Generator[None, None, Decoded] | None:
-        """Return the steps to `decode` of a body that would hold the event loop for long, else None.
+        """Return the steps that `decode` a body which would hold the event loop for long, or None for any other body.
 
-        Each step takes a turn of the loop. They raise BadRequest.
+        Each step is taken in a turn of the loop. The steps raise BadRequest.
         """
         ...
 

@@ -21,21 +21,23 @@ _LONGEST_NAME = 1024  # bytes; no model has a longer name
 
 @dataclass(frozen=True, slots=True)
 class _Detail:
-    """What is known of the bodies behind a head.
+    """The part of a head that says what its bodies are.
 
-    `headers` are those that the handler sees, `given` the parts that the query has; `kind` is the media type.
+    `headers` are those that the handler sees. `given` are the parts that the query has. `kind` is the media type, and
+    `form` says whether a body of that type has several parts.
     """
 
     headers: dict[str, str]
     has_length: bool
     content_type: str
     kind: str
+    form: bool
     check_json: bool
     given: tuple[Part, ...]
 
 
 class TorchServeCodec:
-    """TorchServe's format, with what differs by its routes.
+    """The codec of TorchServe's format, with what differs by its routes.
 
     A route adds the headers `explain` (if not "") and `url_path` to those that the handler sees and, with `query`, the
     parameters of the query to its input.
@@ -49,7 +51,7 @@ class TorchServeCodec:
     def read_head(
         self, head: Head, fields: Mapping[str, str], params: Mapping[str, str], *, check_json: bool
     ) -> HeadRead:
-        """Read a head. Raises BadRequest."""
+        """Read what a head asks for. Raises BadRequest."""
         query = {name: values[-1] for name, values in head.query().items()} if self._query else {}
         headers = {name: value for name, value in head.headers().items() if name.lower() not in _TRANSFER}
         if self._explain:
@@ -58,6 +60,7 @@ class TorchServeCodec:
             headers["url_path"] = decode_segment(params.get("rest", ""))
         timeout, priority = wishes(fields)
         content_type = fields.get("content-type", "")
+        kind = media_type(content_type)
         return HeadRead(
             decode_segment(params.get("model", "")) or query.get("model_name", ""),
             decode_segment(params["version"]) if "version" in params else None,
@@ -67,16 +70,17 @@ class TorchServeCodec:
                 headers,
                 "content-length" in fields,
                 content_type,
-                media_type(content_type),
+                kind,
+                is_form(kind),
                 check_json and "content-encoding" not in fields,
                 tuple(Part(name, "", value.encode("utf-8", "surrogateescape")) for name, value in query.items()),
             ),
         )
 
     def decode(self, read: HeadRead, body: Body, request_id: str, limits: Limits) -> Decoded:
-        """Make the rows of the handler's input of a body. Raises BadRequest."""
+        """Return the model that is named, and the payload that a whole body makes. Raises BadRequest."""
         detail: _Detail = read.detail
-        if detail.given or is_form(detail.kind):
+        if detail.given or detail.form:
             parts = split_body(bytes(body), detail.content_type, limits, check_json=detail.check_json)
             return _decoded(read, body, parts, request_id)
         if detail.check_json and detail.kind == "application/json" and 0 < len(body) <= CHECKED:
@@ -87,15 +91,15 @@ class TorchServeCodec:
     def decode_in_steps(
         self, read: HeadRead, body: Body, request_id: str, limits: Limits
     ) -> Generator[None, None, Decoded] | None:
-        """Return the steps to `decode` of a large form, else None. They raise BadRequest."""
+        """Return the steps that `decode` a large form, or None for any other body. The steps raise BadRequest."""
         detail: _Detail = read.detail
-        if not is_form(detail.kind):
+        if not detail.form:
             return None
         steps = split_slowly(body, detail.content_type, limits, check_json=detail.check_json)
         return None if steps is None else _decode_slowly(read, body, steps, request_id)
 
     def encode(self, reply: Reply) -> Reply:
-        """Return the reply: what a handler returns is what is sent."""
+        """Return `reply` unchanged: what a handler returns is what is sent."""
         return reply
 
     def error(self, error: BaseException) -> Reply:
