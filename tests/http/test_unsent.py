@@ -116,19 +116,20 @@ async def test_a_worker_waits_for_a_slow_reader_and_its_stream_is_whole(method: 
     limits = Limits(max_unsent=3 * MB)
     sinks: list[Sink] = []
     async with house(limits, FakeDataPlane(behave=lambda payload, sink: sinks.append(sink))) as h:
-        async with connect(h.port()) as (reader, writer):
+        async with connect(h.port(), limit=100 * MB) as (reader, writer):  # it takes all that comes while it hears
             deaf(reader)
             writer.write(post("/predictions/m", b"", method=method))
             await until(lambda: sinks)
             sent = 0
             for _ in range(3):  # times that the worker is stopped, and goes on
                 while not h.data.held_up:
+                    assert not h.log, "its client was ended"
                     sinks[0].chunk(Reply(b"%d" % (sent % 10) * 100_000))
                     sent += 1
                     await asyncio.sleep(0)
                 assert unsent(h) <= limits.max_unsent + 300_000
                 hear(reader)
-                await until(lambda: not h.data.held_up)
+                await until(lambda: h.log or not h.data.held_up)
                 deaf(reader)
             sinks[0].done(Reply(b""))
             hear(reader)
