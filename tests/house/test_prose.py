@@ -23,7 +23,9 @@ def test_sizes() -> None:
 
 def test_few_parameters() -> None:
     torchserves = ("core/backend/model_loader.py", "core/handlers/context.py")
-    assert prose.parameters(REPO, ("scheduler", "core", "http", "ts", "model_archiver", "benchmarks"), torchserves) == []
+    assert (
+        prose.parameters(REPO, ("scheduler", "core", "http", "ts", "model_archiver", "benchmarks"), torchserves) == []
+    )
 
 
 def test_every_excuse_has_a_reason() -> None:
