@@ -14,7 +14,7 @@ _QUIET = 60.0  # seconds between two log lines
 
 
 class Refusals:
-    """Counts what SitePolicy refuses, and says so at most once a minute, with what to set if it was meant."""
+    """A counter of what SitePolicy refuses, which says so at most once a minute, with what to set if it was meant."""
 
     __slots__ = ("_count", "_next")
 

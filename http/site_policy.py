@@ -64,7 +64,7 @@ _SHOWN = re.compile(r"[a-z0-9+:/._\[\]-]{1,253}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """What this server is called: `names` of the machine and of its addresses, and what allowed_hosts lists: `name`,
+    """The names of this server: `names` of the machine and of its addresses, and what allowed_hosts lists: `name`,
     `name:port`, `*.domain`, or `*` for every name.
     """
 
@@ -72,7 +72,7 @@ class Hosts:
     allowed: tuple[str, ...] = ()
 
     def known(self, name: str, port: int | None) -> bool:
-        """Whether a request for `name` is for this server."""
+        """Return whether a request for `name` is for this server."""
         if name in self.names or name == "localhost" or name.endswith(".localhost"):
             return True
         if name in self.allowed or f"{name}:{port}" in self.allowed:
@@ -80,13 +80,13 @@ class Hosts:
         return any(each == "*" or (each.startswith("*.") and name.endswith(each[1:])) for each in self.allowed)
 
     def serves_pages(self, name: str, port: int, usual: int) -> bool:
-        """Whether pages of this very name are the server's own: without a listed port, those at the `usual` one."""
+        """Return whether pages of this name are the server's own: without a listed port, those at the `usual` one."""
         return f"{name}:{port}" in self.allowed or (port == usual and name in self.allowed)
 
 
 @dataclass(frozen=True, slots=True)
 class SitePolicy:
-    """Which pages may call which API. `cors_origin` is cors_allowed_origin; with `tokens` keys are asked for."""
+    """A policy: which pages may call which API. `cors_origin` is cors_allowed_origin; `tokens`: keys are needed."""
 
     hosts: Hosts = Hosts()
     cors_origin: str = ""
@@ -135,14 +135,17 @@ class SitePolicy:
         )
 
     def _cors_lets(self, origins: list[str], method: str, api: str) -> bool:
-        """`*` is every page; another value only pages that name themselves, which takes a fetch in the mode `cors`."""
+        """Return whether CORS lets these pages call.
+
+        `*` is every page; another value only pages that name themselves, which takes a fetch in the mode `cors`.
+        """
         named = bool(origins) and set(origins) == {self.cors_origin.lower()}
         if api == "inference" or self._keyed(api):
             return named or self.cors_origin == "*"
         return named and method in {"GET", "HEAD"} and api in {"management", "metrics"}
 
     def _is_own(self, origin: str, hosts: list[str]) -> bool:
-        """Whether a page of `origin` came from where the request goes, or from a name that is configured."""
+        """Return whether a page of `origin` came from where the request goes, or from a name that is configured."""
         found = _ORIGIN.fullmatch(origin)
         parts = _split(found[2]) if found is not None else None
         if found is None or parts is None or found[1] not in _PORTS:
@@ -156,7 +159,7 @@ class SitePolicy:
 
 
 class _Said:
-    """What a head says of where it comes from and goes to, in lower case; of each header every value that came."""
+    """The headers that say where a request comes from and goes to, in lower case; of each every value that came."""
 
     __slots__ = ("hosts", "origins", "sites")
 
@@ -180,7 +183,7 @@ def _advice(api: str) -> str:
 
 
 def _split(authority: str) -> tuple[str, int | None] | None:
-    """(name without its final dot, port) of a Host in lower case; None for what is none. IPv6 keeps its brackets."""
+    """Return (name without final dot, port) of a Host in lower case; None for what is none. IPv6 keeps its brackets."""
     found = _AUTHORITY.fullmatch(authority)
     if found is None:
         return None
@@ -198,5 +201,5 @@ def _is_address(name: str) -> bool:
 
 
 def _shown(text: str, otherwise: str) -> str:
-    """What may stand in an answer and in a log."""
+    """Return `text` if it may stand in an answer and in a log, else `otherwise`."""
     return text if _SHOWN.fullmatch(text) else otherwise

@@ -22,7 +22,9 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`answers` are the successes with the schema of their JSON, None where the body is none of ours; `errors` have
+    """An operation of the API.
+
+    `answers` are the successes with the schema of their JSON, None where the body is none of ours; `errors` have
     the usual body. `method` is the one shown for a route that takes every method. `takes_body`: any body at all.
     """
 
@@ -42,5 +44,5 @@ class Operation:
         return replace(self, id=f"version_{self.id}", summary=f"{self.summary} For a version that the path names.")
 
     def named(self, id: str, summary: str, *query: Parameter) -> Operation:  # noqa: A002 - it is Operation.id
-        """The same under another path."""
+        """Return the same for another path."""
         return replace(self, id=id, summary=summary, query=query)

@@ -44,7 +44,9 @@ class PredictRoute:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`path` is literal text, `{name}` for one segment or a part of it, and `{name...}`, last, for all that follow.
+    """A row of the table.
+
+    `path` is literal text, `{name}` for one segment or a part of it, and `{name...}`, last, for all that follow.
 
     `operation` is what the OpenAPI documents say of the row.
     """

@@ -60,7 +60,7 @@ _Rows: TypeAlias = "dict[str, list[tuple[re.Pattern[str], Route]]]"
 
 
 def _by_first_segment(routes: Iterable[Route]) -> _Rows:
-    """Rows that begin with a parameter are filed under ""."""
+    """File rows by the first segment of their path, those that begin with a parameter under ""."""
     rows: _Rows = {}
     for route in routes:
         first = route.path.split("/", 2)[1]

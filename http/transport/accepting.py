@@ -47,7 +47,7 @@ def most_connections() -> int:
 
 
 class Accepting:
-    """One listening socket, each of whose connections `take` gets. `close` ends it."""
+    """A listening socket, each of whose connections `take` gets. `close` ends it."""
 
     def __init__(
         self, listening: socket.socket, take: Callable[[socket.socket], None], connections: Connections, most: int
@@ -104,7 +104,7 @@ class Accepting:
 
 
 class PlainServer:
-    """One listening socket without TLS. `factory` makes the protocol of each connection."""
+    """A listening socket without TLS. `factory` makes the protocol of each connection."""
 
     def __init__(
         self,

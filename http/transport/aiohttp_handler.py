@@ -40,7 +40,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class AiohttpHandler:
-    """Answers the requests of one listener. `active` counts those that have no answer yet."""
+    """A handler of the requests of one listener. `active` counts those that have no answer yet."""
 
     def __init__(self, context: AppContext, table: Table, reach: Reach) -> None:
         self._context = context
@@ -287,5 +287,5 @@ def _part(
 
 
 def as_ours(error: Exception) -> Exception:
-    """aiohttp's complaint about a body (a chunk that is none, too few bytes) is ours about the message."""
+    """Return InvalidMessage for aiohttp's errors about a body (a chunk that is none, too few bytes), else `error`."""
     return InvalidMessage() if isinstance(error, (web.RequestPayloadError, web.PayloadAccessError)) else error

@@ -36,7 +36,7 @@ _QUIET = 10.0  # seconds between two log lines about malformed messages
 
 
 class MalformedRequestLog:
-    """What would be a traceback per malformed message: a line at most every ten seconds, with the number since."""
+    """A log of malformed messages: one line at most every ten seconds, with the number since."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -55,7 +55,7 @@ class MalformedRequestLog:
 
 
 class AiohttpProtocol(web.RequestHandler):
-    """One connection that aiohttp's parser reads. `received` counts the bytes that it has parsed, framing included.
+    """A connection that aiohttp's parser reads. `received` counts the bytes that it has parsed, framing included.
 
     Some bytes cost far more time than others: a body in chunks of one byte 0.4 s a MB. So that no packet holds the
     event loop for long, a packet is parsed in slices, and what is left of it when the turn's time is over waits in
@@ -211,7 +211,7 @@ class AiohttpProtocol(web.RequestHandler):
             super()._resume_transport_reading()
 
     def _resume_transport_reading(self) -> None:
-        """Called by aiohttp when it has room again: what is here already comes first."""
+        """Read on, now that aiohttp has room again: what is here already comes first."""
         if self._ahead:
             self._go_on_soon()
         else:
@@ -286,7 +286,7 @@ class AiohttpProtocol(web.RequestHandler):
 
 
 class AiohttpServer(web.Server):
-    """Makes an AiohttpProtocol for every client of one listener."""
+    """A factory of AiohttpProtocols for the clients of one listener."""
 
     def __init__(self, handler: Handler, context: AppContext) -> None:
         # handler_cancellation: a client that leaves cancels its request, which takes it out of its model's queue

@@ -16,7 +16,7 @@ EVERY = 5.0  # seconds between two looks at the files
 
 
 class CertReload:
-    """Watches the files of `identity` for `context`, which is in use."""
+    """A watch over the files of `identity` for `context`, which is in use."""
 
     def __init__(self, context: ssl.SSLContext, identity: Identity) -> None:
         self._context = context
@@ -24,7 +24,7 @@ class CertReload:
         self._seen = _marks(identity.files)
 
     async def run(self, every: float = EVERY) -> None:
-        """Until it is cancelled; at once over if there are no files."""
+        """Watch until cancelled; return at once if there are no files."""
         while self._identity.files:
             await asyncio.sleep(every)
             await self.look()
@@ -48,7 +48,7 @@ class CertReload:
 
 
 def _marks(files: tuple[Path, ...]) -> list[tuple[int, int, int] | None]:
-    """What changes when a file does; None where there is none. Follows links, as mounted secrets are ones."""
+    """Return what changes when a file does; None where there is none. Follows links, as mounted secrets are ones."""
     marks: list[tuple[int, int, int] | None] = []
     for file in files:
         try:

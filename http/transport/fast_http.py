@@ -41,7 +41,7 @@ _SWEEPS = 4  # looks at each connection per shortest time limit
 
 
 class FastHttpProtocol(asyncio.Protocol):
-    """One connection; also the ResponseWriter of the prediction that it is at."""
+    """A connection; also the ResponseWriter of the prediction that it is at."""
 
     __slots__ = (
         "_acceptor", "_arrival", "_ended", "_known", "_peer", "_prediction", "_rest", "_since", "_transport", "_unread",
@@ -164,19 +164,19 @@ class FastHttpProtocol(asyncio.Protocol):
         self._listen(arriving)
 
     def whole(self, body: Body) -> None:
-        """The body that was arriving has come."""
+        """Submit the body that was arriving: it is whole."""
         self._arrived()
         if self._prediction is not None:
             self._prediction.submit(body)
 
     def refused(self, error: ServeError) -> None:
-        """The body that was arriving will not be read to its end."""
+        """Answer with `error`: the body that was arriving will not be read to its end."""
         self._arrived()
         if self._prediction is not None:
             self._prediction.fail(error, unread=True)
 
     def _arrived(self) -> None:
-        """Nothing arrives any more; what comes is ours to read again."""
+        """End the arrival: what comes is read by this protocol again."""
         if self._arrival is not None:
             arrival, self._arrival = self._arrival, None
             arrival.end()
@@ -191,7 +191,7 @@ class FastHttpProtocol(asyncio.Protocol):
             transport.resume_reading()
 
     def _hand_over(self, transport: asyncio.Transport, data: bytes) -> None:
-        """From here on the connection is aiohttp's, which sees the request as it came."""
+        """Give the connection to aiohttp for good, which sees the request as it came."""
         self._leave()
         transport.resume_reading()
         protocol = self._acceptor.full()
@@ -265,7 +265,7 @@ class FastHttpProtocol(asyncio.Protocol):
         return self._prediction is not None or bool(self._rest) or self._transport.get_write_buffer_size() > 0
 
     def look(self, now: float) -> None:
-        """Called every now and then: end what takes too long."""
+        """End what takes too long. Called every now and then."""
         limits = self._acceptor.context.limits
         if self._transport is None:
             return

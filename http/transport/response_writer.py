@@ -10,7 +10,7 @@ from aiohttp.streams import StreamReader
 
 
 class Sent:
-    """What aiohttp gets for a response: the bytes are out already, only the connection's fate is left to say."""
+    """A stand-in for a response: the bytes are out already; aiohttp learns only whether the connection stays."""
 
     __slots__ = ("keep_alive",)
 

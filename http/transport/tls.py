@@ -26,7 +26,7 @@ _WEAK = frozenset({"EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK"})  #
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """TorchServe's settings of these names. A keystore goes before PEM files; without either a certificate is made."""
+    """The settings of these names. A keystore goes before PEM files; without either a certificate is made."""
 
     certificate_file: Path | None = None
     private_key_file: Path | None = None
@@ -43,7 +43,7 @@ class Identity:
 
 
 def server_context(identity: Identity) -> ssl.SSLContext:
-    """TLS 1.2 and newer, with Python's choice of ciphers. Raises InvalidConfig naming the setting and the file."""
+    """Return a context for TLS 1.2 and newer. Raises InvalidConfig naming the setting and the file."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])

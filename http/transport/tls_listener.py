@@ -27,7 +27,7 @@ _HANDSHAKE = b"\x16"  # the first byte of every TLS connection, and of no HTTP r
 
 
 class TlsListener:
-    """One listening socket. `factory` makes the protocol that gets what comes through TLS."""
+    """A listening socket. `factory` makes the protocol that gets what comes through TLS."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class TlsListener:
 
 
 def _unsent(connection: socket.socket) -> int:
-    """Bytes that the other side has not acknowledged."""
+    """Return the bytes that the other side has not acknowledged."""
     try:
         (count,) = struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, b"\0" * 4))
     except (OSError, ValueError):  # it is closed
@@ -119,7 +119,7 @@ def _unsent(connection: socket.socket) -> int:
 
 
 class PlainRefusal(asyncio.Protocol):
-    """TorchServe's answer to plain HTTP where TLS is spoken."""
+    """A protocol that gives TorchServe's answer to plain HTTP where TLS is spoken."""
 
     def __init__(self, context: AppContext) -> None:
         self._context = context

@@ -9,9 +9,9 @@ import pytest
 from . import docstrings
 from .tree import FOLDERS, REPO, plant, python_files
 
-HELD = ("scheduler", "kernels", "cli", "ts", "model_archiver", "core")
+HELD = ("scheduler", "kernels", "cli", "ts", "model_archiver", "core", "http")
 # Folder -> faults that were left when the number was last lowered. Mend some, and lower it; at 0 the folder goes to HELD.
-LEFT = {"http": 106, "benchmarks": 20}
+LEFT = {"benchmarks": 20}
 
 
 def found(*folders: str) -> list[str]:
