@@ -91,7 +91,7 @@ async def test_nobody_waits_for_ever_for_a_process_that_does_not_die(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(spawn_local, "KILL_WAIT", 0.02)
-    process, _ = started("input()", Unkillable)
+    process, _ = started("import signal; signal.pause()", Unkillable)
     assert isinstance(process, Unkillable)
     process.kill()
     assert await asyncio.wait_for(asyncio.shield(process.exited), 60) == -signal.SIGKILL
