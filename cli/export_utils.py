@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import cast
 
 from ..core.archive.manifest import Manifest
-from ..core.archive.writer import MODEL_NAME, SUFFIXES, ArchiveFormat, describe_recipe
+from ..core.archive.writer import SUFFIXES, ArchiveFormat, check_model_name, check_overwrite, describe_recipe
 from .archiver import main as archiver
 from .main import main as torchserve
 from .option_grammar import argument_parser
@@ -45,8 +44,8 @@ class ModelExportUtils:
         """Return the export folder, the current one if None. Raises ModelArchiverError for an archive in the way."""
         folder = export_file_path or str(Path.cwd())
         target = ModelExportUtils.get_archive_export_path(folder, model_name, archive_format)
-        if Path(target).exists() and not overwrite:
-            raise ModelArchiverError(f"{target} already exists; use --force or -f to overwrite it")
+        if not overwrite:
+            check_overwrite(Path(target), force=False)
         return folder
 
     @staticmethod
@@ -81,8 +80,7 @@ class ModelExportUtils:
     @staticmethod
     def check_model_name_regex_or_exit(model_name: str) -> None:
         """Raise ModelArchiverError for a name that an archive can't have."""
-        if not re.fullmatch(MODEL_NAME, model_name):
-            raise ModelArchiverError(f"Model name {model_name!r} does not match {MODEL_NAME}")
+        check_model_name(model_name)
 
     @staticmethod
     def validate_inputs(model_name: str, export_path: str) -> None:

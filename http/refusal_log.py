@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import logging
-from time import monotonic
 
 from ..core.errors import ForeignSite
 from .accesslog import peer_text
+from .message.seldom_warning import SeldomLine
 
 log = logging.getLogger(__name__)
-
-_QUIET = 60.0  # seconds between two log lines
 
 
 class Refusals:
     """A counter of what SitePolicy refuses, which says so at most once a minute, with what to set if it was meant."""
 
-    __slots__ = ("_count", "_next")
+    __slots__ = ("_line",)
 
     def __init__(self) -> None:
-        self._count = 0
-        self._next = 0.0
+        self._line = SeldomLine()
 
     def note(self, peer: object, error: ForeignSite) -> None:
-        self._count += 1
-        now = monotonic()
-        if now >= self._next:
+        """Count a refused request, and log it if a line is due."""
+        if count := self._line.due():
             log.warning(
-                "403 for %d request(s) since the last such line, the latest from %s: %s",
-                self._count, peer_text(peer), error,
-            )  # fmt: skip
-            self._count = 0
-            self._next = now + _QUIET
+                "403 for %d request(s) since the last such line, the latest from %s: %s", count, peer_text(peer), error
+            )

@@ -74,13 +74,14 @@ def pack(recipe: Recipe, export_path: Path, *, archive_format: ArchiveFormat = "
 
     Raises PackError for a bad name or version, a missing file, or an existing output without `force`; OSError.
     """
-    if not re.fullmatch(MODEL_NAME, recipe.model_name):
-        raise PackError(f"Model name {recipe.model_name!r} does not match {MODEL_NAME}")
+    check_model_name(recipe.model_name)
     wrong = why_not(recipe.version)
     if wrong:
         raise PackError(f"Model version {recipe.version!r} can't be registered: {wrong}")
     target = export_path / (recipe.model_name + SUFFIXES[archive_format])
-    _check_target(export_path, target, force=force)
+    if export_path.exists() and not export_path.is_dir():
+        raise PackError(f"The export path {export_path} is not a folder")
+    check_overwrite(target, force=force)
     handler, files = _collect(recipe)
     manifest = _manifest(recipe, handler).to_json()
     if not export_path.exists():
@@ -101,9 +102,14 @@ def describe_recipe(recipe: Recipe) -> Manifest:
     return _manifest(recipe, _handler(recipe)[0])
 
 
-def _check_target(export_path: Path, target: Path, *, force: bool) -> None:
-    if export_path.exists() and not export_path.is_dir():
-        raise PackError(f"The export path {export_path} is not a folder")
+def check_model_name(name: str) -> None:
+    """Raise PackError for a name that torch-model-archiver refuses."""
+    if not re.fullmatch(MODEL_NAME, name):
+        raise PackError(f"Model name {name!r} does not match {MODEL_NAME}")
+
+
+def check_overwrite(target: Path, *, force: bool) -> None:
+    """Raise PackError for an archive that is in the way, or warn of it with `force`."""
     if not target.exists():
         return
     if not force:

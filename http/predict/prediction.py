@@ -219,9 +219,8 @@ class Prediction:
             self._ticket.release()
         if succeeded and self._ticket is not None:
             self._ticket.succeeded(took)
-        self._ticket = (
-            None  # the ticket refers to its sink, this object: the cycle would wait for the garbage collector
-        )
+        # The ticket refers to its sink, this object: the cycle would wait for the garbage collector.
+        self._ticket = None
         self._context.answered(self.request.head, status, took, self.id)
 
 

@@ -138,8 +138,8 @@ class AiohttpHandler:
     ) -> bool:
         unread = not content.is_eof()
         started = perf_counter()
+        fields = by_lower_name(head.headers())
         try:
-            fields = by_lower_name(head.headers())
             endpoint, params = self._find(head, fields)
             check_declared(fields, self._limits.max_request_size)
             query = head.query()
@@ -170,15 +170,11 @@ class AiohttpHandler:
         if connection.unsent is not None:
             connection.unsent.write(buffers)
         if not keep:
-            _part(connection, transport, content, by_lower_name(head.headers()))
+            _part(connection, transport, content, fields)
         return keep
 
-    def _is_preflight(self, head: Head) -> bool:
-        asked = head.method == "OPTIONS" and self._context.default_headers is not PLAIN
-        return asked and is_preflight(by_lower_name(head.headers()))
-
     def _find(self, head: Head, fields: Mapping[str, str]) -> tuple[Endpoint, dict[str, str]]:
-        if self._is_preflight(head):
+        if head.method == "OPTIONS" and self._context.default_headers is not PLAIN and is_preflight(fields):
             return preflight, {}
         token_auth = self._context.token_auth
         try:

@@ -20,6 +20,7 @@ from ..app_context import AppContext
 from ..message.errors import InvalidMessage, error_reply
 from ..message.ids import fresh_id
 from ..message.request import Head
+from ..message.seldom_warning import SeldomLine
 from ..message.unsent_answers import UnsentAnswers, write
 from ..predict.prediction import answer_buffers
 from .response_writer import Sent
@@ -39,19 +40,15 @@ class MalformedRequestLog:
     """A log of malformed messages: one line at most every ten seconds, with the number since."""
 
     def __init__(self) -> None:
-        self._count = 0
-        self._next = 0.0
+        self._line = SeldomLine(_QUIET)
 
     def note(self, peer: object, error: BaseException | None) -> None:
-        self._count += 1
-        now = monotonic()
-        if now >= self._next:
+        """Count a malformed message, and log it if a line is due."""
+        if count := self._line.due():
             log.warning(
                 "malformed HTTP: %d message(s) since the last such line, the latest from %s (%s)",
-                self._count, peer, type(error).__name__,
+                count, peer, type(error).__name__,
             )  # fmt: skip
-            self._count = 0
-            self._next = now + _QUIET
 
 
 class AiohttpProtocol(web.RequestHandler):
