@@ -10,6 +10,7 @@ from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..config.envelope_names import envelope_name
 from ..handlers.context import Context
 from ..handlers.prediction_exception import PredictionException
 from .loader import EntryPoint
@@ -19,9 +20,7 @@ _DATATYPES = {"bool": "BOOL", "float16": "FP16", "float32": "FP32", "float64": "
 
 def enveloped(envelope: str, handle: EntryPoint) -> EntryPoint:
     """Return `handle` with an envelope around it. Raises ValueError for an unknown envelope."""
-    if envelope not in ENVELOPES:
-        raise ValueError(f"service_envelope {envelope!r} is unknown: it is one of {', '.join(ENVELOPES)}")
-    around = ENVELOPES[envelope]
+    around = ENVELOPES[envelope_name(envelope)]
     return lambda data, context: around(data, context, handle) if data else handle(data, context)
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from .address import Address, parse_address
 from .configured_models import ConfiguredModels
+from .envelope_names import envelope_name
 from .saved_models import SavedModels
 
 T = TypeVar("T")
@@ -208,7 +209,7 @@ class Settings:
     limit_max_image_pixels: bool = _key(True, _flag, "keep Pillow's limit on the pixels of an image")
     decode_input_request: bool = _key(True, _flag, "parse JSON and text bodies before the handler sees them")
     service_envelope: str | None = _key(
-        None, str.strip, "request envelope for all models: body, json, kserve or kservev2"
+        None, envelope_name, "request envelope for all models: body, json, kserve or kservev2"
     )
     default_service_handler: str | None = _key(None, str.strip, "handler of an archive that names none")
     allowed_urls: tuple[str, ...] = _key(

@@ -34,9 +34,7 @@ _SHELF = f"{_BASE} core.config core.archive core.metrics core.wire core.logs cor
 _WORKERS = f"{_SHELF} core.gpus core.workers"
 _MODELS = f"{_WORKERS} core.models"
 _PLANES = f"{_MODELS} core.describe core.dataplane core.registration core.controlplane"
-_MEETING = (
-    f"{_BASE} core.wire core.config.model_options core.config.padded_sizes core.archive.manifest core.metrics.spec"
-)
+_MEETING = f"{_BASE} core.wire core.config.model_options core.config.padded_sizes core.config.envelope_names core.archive.manifest core.metrics.spec"
 _PLAIN = "yaml psutil msgspec orjson uvloop javaproperties"
 _HANDLING = (
     "onnxruntime torch torchvision numpy PIL simplejpeg captum transformers yaml orjson msgspec psutil packaging"

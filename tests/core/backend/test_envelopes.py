@@ -9,6 +9,7 @@ import pytest
 
 from torchserve.core.backend import envelope_classes
 from torchserve.core.backend.envelopes import ENVELOPES, enveloped
+from torchserve.core.config.envelope_names import ENVELOPE_NAMES
 from torchserve.core.handlers.prediction_exception import PredictionException
 
 
@@ -125,6 +126,10 @@ def test_tensors_that_do_not_agree(bad: Any) -> None:
 
 def test_nothing_to_serve_goes_through() -> None:
     assert all(enveloped(name, lambda data, context: "loaded")(None, FakeContext()) == "loaded" for name in ENVELOPES)
+
+
+def test_each_name_has_its_envelope() -> None:
+    assert tuple(ENVELOPES) == ENVELOPE_NAMES
 
 
 def test_an_unknown_envelope() -> None:
