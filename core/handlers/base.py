@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -36,6 +37,8 @@ from .timer import timed
 
 log = logging.getLogger(__name__)
 
+_NOTHING: Any = MappingProxyType({})  # of no instance, so that none can write into it
+
 
 class BaseHandler:
     """A handler that subclasses adapt by overriding any of its methods without an underscore."""
@@ -47,19 +50,33 @@ class BaseHandler:
     _frozen_model: Frozen | None = None
     _graphed: Graphed | None = None
 
+    # Many handlers don't call super().__init__(), so what the methods here read must not depend on it. `model` has no
+    # default: handlers that load it at the first request ask whether the attribute is there.
+    mapping: dict[str, str] | None = None
+    device: Any = None
+    initialized = False
+    context: Any = None
+    model_pt_path: str | None = None
+    manifest: Any = None
+    map_location: str | None = None
+    explain = False
+    target: Any = 0
+    model_yaml_config: dict[str, Any] = _NOTHING
+    profiler_args: dict[str, Any] = _NOTHING
+
     def __init__(self) -> None:
         self.model: Any = None
-        self.mapping: dict[str, str] | None = None
-        self.device: Any = None
+        self.mapping = None
+        self.device = None
         self.initialized = False
-        self.context: Any = None
-        self.model_pt_path: str | None = None
-        self.manifest: Any = None
-        self.map_location: str | None = None
+        self.context = None
+        self.model_pt_path = None
+        self.manifest = None
+        self.map_location = None
         self.explain = False
-        self.target: Any = 0
-        self.profiler_args: dict[str, Any] = {}
-        self.model_yaml_config: dict[str, Any] = {}
+        self.target = 0
+        self.profiler_args = {}
+        self.model_yaml_config = {}
 
     def initialize(self, context: Context) -> None:
         """Load the model onto its device. Raises RuntimeError if the archive has no weights that this

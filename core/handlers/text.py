@@ -21,12 +21,10 @@ log = logging.getLogger(__name__)
 class TextHandler(BaseHandler):
     """A handler of texts. Subclasses use `source_vocab`, which maps tokens to numbers."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.source_vocab: Any = None
-        self.tokenizer: Any = tokenizer.get_tokenizer("basic_english")
-        self.input_text: Any = None
-        self._lig: Any = None
+    source_vocab: Any = None
+    tokenizer: Any = staticmethod(tokenizer.basic_english)
+    input_text: Any = None
+    _lig: Any = None
 
     def initialize(self, context: Context) -> None:
         """Load the model and its vocabulary. Raises RuntimeError, which says why, if the vocabulary can't be loaded."""
