@@ -76,7 +76,7 @@ TABLE: dict[str, Row] = {
     "core.backend": _row(f"{_MEETING} core.handlers kernels", _HANDLING),
     "http": _row(
         f"{_BASE} core.config.address core.tokens core.key_file core.dataplane core.registration core.controlplane core.metrics.store core.server",
-        "aiohttp grpc multidict yarl orjson msgspec",
+        "aiohttp grpc hpack multidict yarl orjson msgspec",
     ),
     "http.transport.tls": _row("core.errors", "cryptography"),
     "cli": _row(
