@@ -31,9 +31,9 @@ entry = partial(tuple.__new__, Entry)
 
 
 def peer_text(peer: object) -> str:
-    """Return `127.0.0.1:51234`, or the name of a client without a port; such a text is returned as it is."""
+    """Return `127.0.0.1:51234`, `[::1]:51234`, or the name of a client without a port, which is returned as it is."""
     if isinstance(peer, (tuple, list)) and len(peer) >= 2:
-        return f"{peer[0]}:{peer[1]}"
+        return f"[{peer[0]}]:{peer[1]}" if ":" in str(peer[0]) else f"{peer[0]}:{peer[1]}"
     return str(peer or "unknown")
 
 

@@ -136,10 +136,8 @@ class Front:
         groups: list[tuple[Address, list[Api]]] = []
         for api, address in self._config.listen.items():
             for other, apis in groups:
-                if address.port and (other.host, other.port) == (address.host, address.port) and other != address:
-                    raise InvalidConfig(
-                        f"{apis[0]}_address={other} and {api}_address={address} are one port, which has TLS or not"
-                    )
+                if address.port and other.port == address.port:
+                    _check_port(f"{apis[0]}_address={other} and {api}_address={address}", other, address)
             shared = next((apis for other, apis in groups if same_socket(address, other)), None)
             if shared is None:
                 groups.append((address, [api]))
@@ -196,3 +194,14 @@ class Front:
             server.close()
         for bound in self._bound:
             bound.remove()
+
+
+def _check_port(keys: str, one: Address, other: Address) -> None:
+    """Raise InvalidConfig if two addresses with one port can't be had beside each other."""
+    if one.place == other.place and one.tls != other.tls:
+        raise InvalidConfig(f"{keys} are one port, which has TLS or not")
+    if one.everywhere != other.everywhere:
+        raise InvalidConfig(
+            f"{keys} are one port: {one if one.everywhere else other} is every address of this machine. Choose another"
+            " port for one of them, or the same address for both"
+        )

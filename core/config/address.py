@@ -29,6 +29,19 @@ class Address:
         except ValueError:
             return False
 
+    @property
+    def everywhere(self) -> bool:
+        """Whether this is 0.0.0.0 or [::], which both mean every address of the machine, of either IP version."""
+        try:
+            return not self.path and ipaddress.ip_address(self.host).is_unspecified
+        except ValueError:
+            return False
+
+    @property
+    def place(self) -> tuple[str, int, str]:
+        """The host, port and path, the same for all spellings of every address."""
+        return "*" if self.everywhere else self.host, self.port, self.path
+
     def __str__(self) -> str:
         if self.path:
             return f"unix:{self.path}"
@@ -51,7 +64,7 @@ def parse_address(text: str, default_port: int = 80) -> Address:
         raise ValueError(f"Invalid port in binding address: {text}") from None
     if port is None:
         port = TLS_PORTS.get(default_port, default_port) if tls else default_port
-    return Address(parts.hostname, port, tls)
+    return Address(parts.hostname.replace("%25", "%"), port, tls)  # RFC 6874: the zone of fe80::1%25eth0
 
 
 def _unix(text: str) -> Address:

@@ -138,7 +138,9 @@ def _address(default_port: int) -> Callable[[str], Address]:
 class Settings:
     """The server's settings, by key. Times are in seconds, sizes in bytes, unless a key has another `unit`."""
 
-    inference_address: Address = _key(Address("127.0.0.1", 8080), _address(80), "where predictions are served")
+    inference_address: Address = _key(
+        Address("127.0.0.1", 8080), _address(80), "where predictions are served; 0.0.0.0 is every address, of IPv6 too"
+    )
     management_address: Address = _key(Address("127.0.0.1", 8081), _address(8081), "where models are managed")
     metrics_address: Address = _key(Address("127.0.0.1", 8082), _address(8082), "where metrics are read")
     enable_metrics_api: bool = _key(True, _flag, "whether metrics_address is opened")

@@ -9,8 +9,10 @@ import ipaddress
 import os
 import socket
 import stat
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ...core.config.address import Address
 from ...core.errors import InvalidConfig
@@ -26,13 +28,15 @@ _UNIX_HINTS = {
     errno.EADDRINUSE: "another program listens there; stop it or choose another path",
     errno.EEXIST: "something that is no socket is there",
 }
+_EVERYWHERE = ((socket.AF_INET, ("0.0.0.0", 0)), (socket.AF_INET6, ("::", 0, 0, 0)))  # noqa: S104
+_ATTEMPTS = 16  # to find a port that is free in both IP versions
 _NO_SUCH_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 _NOT_OTHERS = 0o660  # to connect is to write: whom the umask lets, but never everybody
 
 
 def same_socket(one: Address, other: Address) -> bool:
     """Return whether both addresses mean one socket. Port 0 never does: the system chooses another port each time."""
-    return one == other and bool(one.port or one.path)
+    return one.place == other.place and one.tls == other.tls and bool(one.port or one.path)
 
 
 class BoundListener:
@@ -71,20 +75,38 @@ async def bind(address: Address, keys: str) -> BoundListener:
 
 
 async def _bind_tcp(address: Address) -> BoundListener:
-    """Bind every address of the host, all with one port."""
-    found = await asyncio.get_running_loop().getaddrinfo(
-        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
+    """Bind every address of the host, all with one port.
+
+    0.0.0.0 takes IPv6 connections as well, as in Java, whose sockets serve both; so does [::] those of IPv4.
+    """
+    if address.everywhere:
+        places = _EVERYWHERE
+    else:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        places = tuple(dict.fromkeys((family, place) for family, _, _, _, place in found))
+    attempts = 1 if address.port else _ATTEMPTS
+    while True:
+        attempts -= 1
+        try:
+            return _bind_places(address, places)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not attempts:
+                raise  # else the port that the system chose for the first place is taken at the next one
+
+
+def _bind_places(address: Address, places: Iterable[tuple[int, tuple[Any, ...]]]) -> BoundListener:
     sockets: list[socket.socket] = []
     port = address.port
     missing: OSError | None = None
     try:
-        for family, _, _, _, place in dict.fromkeys(found):
+        for family, place in places:
             try:
                 sockets.append(_bind_one(family, (place[0], port, *place[2:])))
             except OSError as error:
                 if error.errno not in _NO_SUCH_FAMILY:
-                    raise
+                    raise OSError(error.errno, error.strerror, place[0]) from None
                 missing = error  # as ::1 of localhost, on a machine without IPv6
             else:
                 port = sockets[-1].getsockname()[1]
@@ -92,8 +114,10 @@ async def _bind_tcp(address: Address) -> BoundListener:
         for each in sockets:
             each.close()
         raise
-    if missing is not None and not sockets:
-        raise missing
+    if not sockets:
+        raise missing or OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+    if missing is not None and address.everywhere:  # so that whoever is told the address can connect to it
+        address = replace(address, host=sockets[0].getsockname()[0])
     return BoundListener(replace(address, port=port), sockets)
 
 
@@ -163,5 +187,7 @@ def _cause(address: Address, error: Exception) -> str:
     if not isinstance(error, OSError) or not error.errno:
         return str(error)
     cause = os.strerror(error.errno).lower()
+    if error.filename and error.filename != address.host and not address.path:
+        cause = f"{error.filename}: {cause}"
     hint = (_UNIX_HINTS if address.path else _HINTS).get(error.errno)
     return f"{cause} ({hint})" if hint else cause

@@ -26,7 +26,7 @@ def test_the_shape_of_a_line() -> None:
 
 @pytest.mark.parametrize(
     ("peer", "shown"),
-    [(("::1", 5, 0, 0), "/::1:5 "), (None, "/unknown "), ("", "/unknown "), ("/run/x.sock", "//run/x.sock ")],
+    [(("::1", 5, 0, 0), "/[::1]:5 "), (None, "/unknown "), ("", "/unknown "), ("/run/x.sock", "//run/x.sock ")],
 )
 def test_peers_of_all_kinds(peer: object, shown: str) -> None:
     assert Entry(0.0, peer, "GET", "/", 200, 0.0, http11=False).text() == f'{shown}"GET / HTTP/1.0" 200 0'

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from torchserve.core.config.address import Address
 from torchserve.core.errors import InvalidConfig
-from torchserve.http.transport.listener import bind, same_socket
+from torchserve.http.transport.listener import _bind_places, bind, same_socket
 
 
 @pytest.fixture
@@ -57,6 +60,8 @@ def test_how_it_is_shown(address: Address, text: str) -> None:
     [
         (Address("h", 1), Address("h", 1), True), (Address("h", 0), Address("h", 0), False),
         (Address("h", 1), Address("h", 1, tls=True), False), (Address("h", 1), Address("g", 1), False),
+        (Address("0.0.0.0", 1), Address("::", 1), True), (Address("0.0.0.0", 0), Address("::", 0), False),
+        (Address("::1", 1), Address("::", 1), False),
         (Address("", 0, path="/s"), Address("", 0, path="/s"), True),
         (Address("", 0, path="/s"), Address("", 0, path="/t"), False),
     ],
@@ -161,3 +166,98 @@ async def test_a_taken_port() -> None:
         holder.listen()
         with pytest.raises(InvalidConfig, match="another program listens there; stop it or choose another port"):
             await bind(Address("127.0.0.1", holder.getsockname()[1]), "x")
+
+
+# ---- both IP versions, in namespaces of networks in which IPv6 is as the row says
+
+_HOSTS = "127.0.0.1 localhost two\n::1 localhost two six\n"
+_BIND = """
+import asyncio, socket, sys
+from torchserve.core.config.address import parse_address
+from torchserve.core.errors import InvalidConfig
+from torchserve.http.transport.listener import bind
+
+async def main():
+    try:
+        bound = await bind(parse_address(sys.argv[1]), "x")
+    except InvalidConfig as error:
+        return print(error)
+    reached = []
+    for host in ("127.0.0.1", "::1"):
+        try:
+            with socket.create_connection((host, bound.address.port), 60):
+                reached.append(host)
+        except OSError:
+            pass
+    print(bound.address.host, bound.reach, *reached)
+
+asyncio.run(main())
+"""
+
+
+def in_network(hosts: Path, ipv6: bool, script: str, *arguments: str) -> str:
+    """What `script` prints in a network of its own, with its own /etc/hosts. Skips where namespaces can't be had."""
+    prepare = f"mount --bind {hosts} /etc/hosts && ip link set lo up"
+    if not ipv6:
+        prepare += " && echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6"
+    command = ["unshare", *([] if os.geteuid() == 0 else ["-r"]), "-n", "-m", "sh", "-c"]
+    if (
+        not (shutil.which("unshare") and shutil.which("ip"))
+        or subprocess.run([*command, prepare], check=False).returncode
+    ):
+        pytest.skip("this system lets nobody make a namespace")
+    run = f'{prepare} && exec "$@"'
+    done = subprocess.run(
+        [*command, run, "sh", sys.executable, "-c", script, *arguments],
+        check=True, stdout=subprocess.PIPE, text=True, timeout=120,
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("address", "ipv6", "printed"),
+    [
+        ("http://0.0.0.0:0", True, "0.0.0.0 network 127.0.0.1 ::1"),
+        ("http://[::]:0", True, ":: network 127.0.0.1 ::1"),
+        ("http://localhost:0", True, "localhost loopback 127.0.0.1 ::1"),
+        ("http://two:0", True, "two loopback 127.0.0.1 ::1"),
+        ("http://six:0", True, "six loopback ::1"),
+        ("http://127.0.0.1:0", True, "127.0.0.1 loopback 127.0.0.1"),
+        ("http://[::1]:0", True, "::1 loopback ::1"),
+        ("http://0.0.0.0:0", False, "0.0.0.0 network 127.0.0.1"),
+        ("http://localhost:0", False, "localhost loopback 127.0.0.1"),
+        ("http://two:0", False, "two loopback 127.0.0.1"),
+        ("http://[::1]:0", False, "x: can't listen on http://[::1]:0: cannot assign requested address (this machine"
+         " has no such address)"),
+    ],
+)  # fmt: skip
+def test_who_reaches_an_address(tmp_path: Path, address: str, ipv6: bool, printed: str) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text(_HOSTS)
+    assert in_network(hosts, ipv6, _BIND, address) == printed
+
+
+async def test_a_kernel_without_a_family() -> None:
+    """As IPv6 is to a kernel started with ipv6.disable=1: there is no such socket. Family 99 is nobody's."""
+    unknown = (99, ("::", 0, 0, 0))
+    bound = _bind_places(Address("::", 0), [unknown, (socket.AF_INET, ("0.0.0.0", 0))])
+    assert [each.family for each in bound.sockets] == [socket.AF_INET]
+    assert bound.address.host == "0.0.0.0", "its starter connects to the address that it is told"
+    close(bound)
+    with pytest.raises(OSError, match="not supported"):
+        _bind_places(Address("::1", 0), [unknown])
+
+
+async def test_a_port_that_is_taken_in_the_other_ip_version_is_named() -> None:
+    with socket.socket(socket.AF_INET6) as holder:
+        try:
+            holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            holder.bind(("::", 0))
+        except OSError:
+            pytest.skip("no IPv6 here")
+        holder.listen()
+        port = holder.getsockname()[1]
+        with pytest.raises(
+            InvalidConfig, match=f"^x: can't listen on http://0.0.0.0:{port}: ::: address already in use"
+        ):
+            await bind(Address("0.0.0.0", port), "x")

@@ -178,6 +178,17 @@ async def test_one_port_is_not_both_with_and_without_tls() -> None:
             pass
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "127.0.0.1"), ("0.0.0.0", "::1"), ("localhost", "0.0.0.0")],
+)
+async def test_every_address_has_no_room_for_one_of_them(one: str, other: str) -> None:
+    listen = {"inference": Address(one, 8080), "metrics": Address(other, 8080)}
+    with pytest.raises(InvalidConfig, match=r"are one port: .* is every address of this machine"):
+        async with house(listen=listen):
+            pass
+
+
 # ---- those who don't speak TLS
 
 

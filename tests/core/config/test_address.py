@@ -20,6 +20,7 @@ from torchserve.core.config.address import Address, parse_address
         ("http://host:0", "host", 0),
         ("http://host:65535", "host", 65535),
         ("HTTP://Host:80", "host", 80),
+        ("http://[fe80::1%25eth0]:80", "fe80::1%eth0", 80),
     ],
 )
 def test_accepted(text: str, host: str, port: int) -> None:
@@ -104,3 +105,16 @@ def test_any_text_is_an_address_or_a_value_error(text: str) -> None:
         assert address.host or address.path
     except ValueError:
         pass
+
+
+@pytest.mark.parametrize(
+    ("text", "everywhere"),
+    [
+        ("http://0.0.0.0:1", True), ("http://[::]:1", True), ("http://[0:0:0:0:0:0:0:0]:1", True),
+        ("http://127.0.0.1:1", False), ("http://[::1]:1", False), ("http://localhost:1", False), ("unix:/s", False),
+    ],
+)  # fmt: skip
+def test_which_addresses_mean_every_address(text: str, everywhere: bool) -> None:
+    address = parse_address(text)
+    assert address.everywhere is everywhere
+    assert (address.place == parse_address("http://0.0.0.0:1").place) is everywhere
