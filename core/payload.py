@@ -24,10 +24,50 @@ class Part(msgspec.Struct, frozen=True):
     body: Body
 
 
+Parameters: TypeAlias = "dict[str, bool | int | float | str]"
+
+
+class TensorHead(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """A tensor of the Open Inference Protocol without its elements, which are the body of a part.
+
+    They are raw bytes, or with `json` the JSON list that the client sent.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    json: bool = False
+    parameters: Parameters = {}
+
+
+class WantedOutput(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """An output that a client asks for: as raw bytes behind the JSON of the answer if `binary`, else in it."""
+
+    name: str
+    binary: bool = False
+    parameters: Parameters = {}
+
+
+class Infer(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """A request of the Open Inference Protocol: what it says beside the elements of its tensors.
+
+    The payload's parts are the elements of `inputs`, one by one. With `whole` its only part is a JSON document that the
+    worker has yet to read, as it is long. Without `outputs` all are wanted, in binary form if `binary`.
+    """
+
+    inputs: tuple[TensorHead, ...] = ()
+    outputs: tuple[WantedOutput, ...] = ()
+    binary: bool = False
+    id: str = ""
+    parameters: Parameters = {}
+    whole: bool = False
+
+
 class Payload(msgspec.Struct, frozen=True):
     """A request: its parts, and the headers that the handler may ask its context for.
 
     `timeout` is the seconds within which the client needs the answer. A request of lower `priority` is served first.
+    `infer` is there if the parts are tensors.
     """
 
     request_id: str
@@ -35,6 +75,7 @@ class Payload(msgspec.Struct, frozen=True):
     headers: dict[str, str] = {}
     timeout: float | None = None
     priority: int = 0
+    infer: Infer | None = None
 
 
 class Reply(msgspec.Struct, frozen=True):

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import msgspec
 
+from ..payload import Infer
+
 CONTINUES_HEADER = "ts_stream_next"  # the response header that is "true" while a request of a continuous batch goes on
 
 
@@ -22,12 +24,13 @@ class PartHead(msgspec.Struct, frozen=True, array_like=True):
     content_type: str
 
 
-class Row(msgspec.Struct, frozen=True, array_like=True):
-    """A request of a batch."""
+class Row(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """A request of a batch. With `infer` its parts are tensors."""
 
     request_id: str
     parts: tuple[PartHead, ...]
     headers: dict[str, str]
+    infer: Infer | None = None
 
 
 class Metric(msgspec.Struct, frozen=True, array_like=True):

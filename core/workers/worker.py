@@ -208,7 +208,7 @@ class Worker(asyncio.BufferedProtocol):
             assert isinstance(payload, Payload)
             parts = () if job.resumed else payload.parts
             heads = tuple([PartHead(part.name, part.content_type) for part in parts])
-            rows.append(Row(payload.request_id, heads, payload.headers))
+            rows.append(Row(payload.request_id, heads, payload.headers, payload.infer))
             bodies.extend([part.body for part in parts])
         places: dict[int, int] = {}
         if self._requests is not None:

@@ -30,11 +30,13 @@ def _row(ours: str = "", outside: str = "") -> Row:
 
 
 _BASE = "core.errors core.payload core.version core.trusted_file core.bounded_yaml core.bounded_match core.model_name"
-_SHELF = f"{_BASE} core.config core.archive core.metrics core.wire core.logs core.tokens core.workdir scheduler"
+_SHELF = (
+    f"{_BASE} core.oip core.config core.archive core.metrics core.wire core.logs core.tokens core.workdir scheduler"
+)
 _WORKERS = f"{_SHELF} core.gpus core.workers"
 _MODELS = f"{_WORKERS} core.models"
 _PLANES = f"{_MODELS} core.describe core.dataplane core.registration core.controlplane"
-_MEETING = f"{_BASE} core.wire core.config.model_options core.config.padded_sizes core.config.envelope_names core.archive.manifest core.metrics.spec"
+_MEETING = f"{_BASE} core.oip core.wire core.config.model_options core.config.padded_sizes core.config.envelope_names core.archive.manifest core.metrics.spec"
 _PLAIN = "yaml psutil msgspec orjson uvloop javaproperties"
 _HANDLING = (
     "onnxruntime torch torchvision numpy PIL simplejpeg captum transformers yaml orjson msgspec psutil packaging"
@@ -60,6 +62,7 @@ TABLE: dict[str, Row] = {
     "core.archive": _row(_BASE, _PLAIN),
     "core.archive.s3": _row(_BASE, "boto3 botocore"),
     "core.wire": _row(_BASE, "msgspec"),
+    "core.oip": _row(_BASE, "msgspec"),
     "core.metrics": _row(f"{_BASE} scheduler core.wire.messages", _PLAIN),
     "core.metrics.spec": _row(_BASE, "yaml"),
     "core.gpus": _row(_SHELF, _PLAIN),
@@ -75,7 +78,7 @@ TABLE: dict[str, Row] = {
     "core.handlers.metrics": _row("core.errors core.metrics.spec core.wire.messages", "psutil yaml"),
     "core.backend": _row(f"{_MEETING} core.handlers kernels", _HANDLING),
     "http": _row(
-        f"{_BASE} core.config.address core.tokens core.key_file core.dataplane core.registration core.controlplane core.metrics.store core.server",
+        f"{_BASE} core.oip core.config.address core.tokens core.key_file core.dataplane core.registration core.controlplane core.metrics.store core.server",
         "aiohttp grpc hpack multidict yarl orjson msgspec",
     ),
     "http.transport.tls": _row("core.errors", "cryptography"),

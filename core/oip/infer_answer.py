@@ -1,0 +1,101 @@
+"""InferAnswer: a model's answer to a request of the Open Inference Protocol, as its reply carries it.
+
+The reply's body is an answer of the protocol's REST half: JSON, and behind it the raw bytes of those outputs that were
+wanted in binary form. Where there are any, a header of the reply says how long the JSON is. REST passes it on as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from ..errors import HandlerFailed
+from ..payload import Body, Parameters, Reply
+from .infer_request import Tensor
+from .rest import LENGTH_HEADER
+
+
+@dataclass(frozen=True, slots=True)
+class InferAnswer:
+    """An answer. An output with `json` has its values as the text of a JSON list, the others have raw bytes."""
+
+    model: str
+    version: str
+    id: str
+    outputs: tuple[Tensor, ...]
+    parameters: Parameters = field(default_factory=dict[str, "bool | int | float | str"])
+
+
+class _Output(msgspec.Struct):
+    name: str
+    datatype: str
+    shape: list[int]
+    data: msgspec.Raw = msgspec.Raw(b"")
+    parameters: dict[str, bool | int | float | str] = {}
+
+
+class _Answer(msgspec.Struct, omit_defaults=True):
+    model_name: str = ""
+    model_version: str = ""
+    id: str = ""
+    outputs: list[_Output] = []
+    parameters: dict[str, bool | int | float | str] = {}
+
+
+_DECODER = msgspec.json.Decoder(_Answer)
+
+
+def read_answer(reply: Reply) -> InferAnswer:
+    """Return the answer that a reply carries; its tensors are views of the reply's body.
+
+    Raises HandlerFailed for a reply without one, such as that of a handler that streams.
+    """
+    length = next((value for name, value in reply.headers if name == LENGTH_HEADER), None)
+    view = memoryview(reply.body)
+    at = len(view) if length is None else int(length)
+    try:
+        read = _DECODER.decode(view[:at])
+    except msgspec.MsgspecError as error:
+        raise HandlerFailed(f"The model's answer holds no tensors: {error}.", 500) from None
+    outputs: list[Tensor] = []
+    for each in read.outputs:
+        size = each.parameters.pop("binary_data_size", None)
+        data: Body = memoryview(each.data)
+        if size is not None:
+            data, at = view[at : at + int(size)], at + int(size)
+        outputs.append(Tensor(each.name, each.datatype, tuple(each.shape), data, size is None, each.parameters))
+    return InferAnswer(read.model_name, read.model_version, read.id, tuple(outputs), read.parameters)
+
+
+def write_answer(answer: InferAnswer) -> tuple[bytes, int | None]:
+    """Return an answer's body, and the length of its JSON if raw bytes follow that."""
+    outputs: list[dict[str, Any]] = []
+    tail: list[Body] = []
+    for each in answer.outputs:
+        entry: dict[str, Any] = {"name": each.name, "datatype": each.datatype, "shape": each.shape}
+        parameters = dict(each.parameters)
+        if each.json:
+            entry["data"] = msgspec.Raw(each.data)
+        else:
+            parameters["binary_data_size"] = len(each.data)
+            tail.append(each.data)
+        if parameters:
+            entry["parameters"] = parameters
+        outputs.append(entry)
+    head: dict[str, Any] = {"model_name": answer.model, "model_version": answer.version}
+    if answer.id:
+        head["id"] = answer.id
+    if answer.parameters:
+        head["parameters"] = answer.parameters
+    document = msgspec.json.encode(head | {"outputs": outputs})
+    return b"".join((document, *tail)), len(document) if tail else None
+
+
+def reply_of(answer: InferAnswer) -> Reply:
+    """Return the reply that carries an answer."""
+    body, length = write_answer(answer)
+    if length is None:
+        return Reply(body, content_type="application/json")
+    return Reply(body, content_type="application/octet-stream", headers=((LENGTH_HEADER, str(length)),))
