@@ -11,7 +11,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-
 COVERED := torchserve.scheduler,torchserve.core.wire
 COVERING := tests/scheduler tests/core/wire
 COVERAGE := build/coverage
-FAST := $(COVERING) tests/house tests/core/config tests/http/test_body.py tests/http/test_routes.py \
+FAST := $(COVERING) tests/house tests/core/config tests/http/message/test_body.py tests/http/test_routes.py \
     tests/core/archive/test_manifest.py tests/core/archive/test_model_yaml.py
 
 .PHONY: demo test test-fast check lint types docs covered rest coverage constraints release bench parity clean

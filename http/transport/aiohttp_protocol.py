@@ -1,6 +1,6 @@
 """AiohttpProtocol: aiohttp's protocol with our answer to malformed HTTP, and bounds on what it parses at a time.
 
-The private attributes of aiohttp that are read here are told of in tests/http/test_aiohttp_internals.py.
+The private attributes of aiohttp that are read here are told of in tests/http/transport/test_aiohttp_internals.py.
 """
 
 from __future__ import annotations

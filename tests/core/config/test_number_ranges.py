@@ -1,5 +1,5 @@
 """Every number that a model's options may be given has a range, and what is outside of it is told by key, value and range.
-Those of the management API are in tests/http/test_management.py, and of config.properties in test_settings.py.
+Those of the management API are in tests/http/api/test_management.py, and of config.properties in test_settings.py.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from torchserve.http.routes import ROUTES
 from torchserve.http.routing.fast_head import fast_head
 from torchserve.http.transport.fast_http import read_plain
 
-from ..ports import kept_ports
-from .doubles import SOON, FakeDataPlane, House, Sink, connect, head_and_body, house
+from ...ports import kept_ports
+from ..doubles import SOON, FakeDataPlane, House, Sink, connect, head_and_body, house
 
 HEADS = fast_head(ROUTES)
 

@@ -12,9 +12,9 @@ import pytest
 from torchserve.http.message.limits import Limits
 from torchserve.http.transport.aiohttp_protocol import _SLICE, AiohttpProtocol, AiohttpServer
 
-from .doubles import connect, head_and_body, house
+from ..doubles import connect, head_and_body, house
+from ..predict.test_prediction import Desk
 from .test_hostile import SOON, chunk, head
-from .test_predict import Desk
 
 HASTY = Limits(turn=0.0)  # one slice in a turn; the first is the head
 CHUNKED = head("/predictions/m", "Transfer-Encoding: chunked")

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from .doubles import SOON, FakeDataPlane, connect, head_and_body, house, post, until
+from ..doubles import SOON, FakeDataPlane, connect, head_and_body, house, post, until
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])

@@ -19,7 +19,7 @@ from torchserve.http.message.body import CHECKED, split_body, split_slowly
 from torchserve.http.message.limits import Limits
 from torchserve.http.message.urlencoded import SLICE, split_form
 
-from .test_predict import Desk
+from ..predict.test_prediction import Desk
 
 T = TypeVar("T")
 LIMITS = Limits()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .doubles import answer, connect, house, post, until
+from ..doubles import answer, connect, house, post, until
 
 
 @pytest.mark.parametrize("length", [300_000, 1_000_000, 1_500_001])

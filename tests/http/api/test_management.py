@@ -14,7 +14,7 @@ from torchserve.core.controlplane import Outcome
 from torchserve.core.registration import RegisterRequest
 from torchserve.http.api.management import NUMBERS
 
-from .doubles import FakeControlPlane, house
+from ..doubles import FakeControlPlane, house
 
 
 async def call(control: FakeControlPlane, method: str, path: str, **options: Any) -> tuple[int, Any]:

@@ -7,7 +7,7 @@ import pytest
 from torchserve.core.errors import HandlerFailed
 from torchserve.core.payload import Reply, Scheduled
 
-from .test_predict import Desk
+from .test_prediction import Desk
 
 RAN = Scheduled(0.0123456, 4, "free_worker", "W-9000-m_1.0", "NVIDIA H200", 0.25)
 TOLD = {

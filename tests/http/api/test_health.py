@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from .doubles import FakeControlPlane, house
+from ..doubles import FakeControlPlane, house
 
 
 @pytest.mark.parametrize(

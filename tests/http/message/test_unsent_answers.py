@@ -11,7 +11,7 @@ import pytest
 from torchserve.core.payload import Payload, Reply
 from torchserve.http.message.limits import Limits
 
-from .doubles import SOON, FakeDataPlane, House, Sink, answer, connect, house, post, until
+from ..doubles import SOON, FakeDataPlane, House, Sink, answer, connect, house, post, until
 
 MB = 1_000_000
 WAYS = pytest.mark.parametrize("method", ["POST", "GET"])  # the one is read by lean.py, the other by aiohttp

@@ -28,8 +28,8 @@ from torchserve.core.errors import InvalidConfig
 from torchserve.http.message.limits import Limits
 from torchserve.http.transport.tls import Identity, server_context
 
-from . import certificates
-from .doubles import SOON, House, connect, head_and_body, house, until
+from .. import certificates
+from ..doubles import SOON, House, connect, head_and_body, house, until
 
 GET_PING = b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 

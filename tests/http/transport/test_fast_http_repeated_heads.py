@@ -7,7 +7,7 @@ import pytest
 from torchserve.http.transport import fast_http as lean
 from torchserve.http.transport.fast_http import read_plain
 
-from .doubles import answer, connect, house, post
+from ..doubles import answer, connect, house, post
 
 
 @pytest.mark.parametrize(

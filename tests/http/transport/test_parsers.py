@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .doubles import SOON, answer, connect, house
+from ..doubles import SOON, answer, connect, house
 
 HOST, LENGTH, CHUNKED = b"Host: x", b"Content-Length: 2", b"Transfer-Encoding: chunked"
 LINE = b"POST /predictions/m HTTP/1.1"

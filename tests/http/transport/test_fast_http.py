@@ -15,7 +15,7 @@ from torchserve.core.payload import Payload, Reply
 from torchserve.http.message.limits import Limits
 from torchserve.http.transport.fast_http import FastHttpProtocol
 
-from .doubles import SOON, FakeDataPlane, House, Sink, answer, connect, house, post, until
+from ..doubles import SOON, FakeDataPlane, House, Sink, answer, connect, house, post, until
 
 SMALL = Limits(
     max_request_size=100_000, keep_alive=0.4, body_idle=0.3, body_grace=0.3, body_rate=100, linger=0.2, write_stall=0.3

@@ -14,8 +14,8 @@ from torchserve.core.config.address import Address
 from torchserve.core.payload import Payload, Reply
 from torchserve.http.message.limits import Limits
 
-from . import certificates
-from .doubles import SOON, FakeDataPlane, House, Sink, head_and_body, house, until
+from .. import certificates
+from ..doubles import SOON, FakeDataPlane, House, Sink, head_and_body, house, until
 
 Dial = Callable[[House], AbstractAsyncContextManager[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 

@@ -15,7 +15,7 @@ import pytest
 from torchserve.core.payload import Payload, Reply
 from torchserve.http.message.limits import Limits
 
-from .doubles import SOON, FakeDataPlane, House, Sink, connect, head_and_body, house, until
+from ..doubles import SOON, FakeDataPlane, House, Sink, connect, head_and_body, house, until
 
 SMALL = Limits(max_request_size=1000, linger=0.2, chunk_slack=500, max_unsent=200_000)
 HASTY = replace(

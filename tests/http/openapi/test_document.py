@@ -15,7 +15,7 @@ from torchserve.http.openapi.document import document
 from torchserve.http.routes import ROUTES
 from torchserve.http.routing.route import ANY, APIS, Api
 
-from .doubles import house
+from ..doubles import house
 
 # What the documents of TorchServe 0.12.0 hold: path, method, operation id, parameters, statuses. Where its ids are not
 # unique, which the specification forbids, or a document lists what its port does not answer (GET /metrics on the
