@@ -14,8 +14,8 @@ from .handlers import ECHO
 from .live import LiveServer, eventually, make_model
 
 
-def ask(server: LiveServer, face: str, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-    (line,) = (line for line in server.lines if f"{face} API bind to: " in line)
+def ask(server: LiveServer, api: str, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+    (line,) = (line for line in server.lines if f"{api} API bind to: " in line)
     connection = connection_to(parse_address(line.partition("API bind to: ")[2]))
     try:
         connection.request(method, path, body)
@@ -40,12 +40,12 @@ def test_inference_by_tls_and_management_by_a_unix_socket(serve: Serve, store: P
 def test_all_on_one_unix_socket_that_a_killed_server_left(serve: Serve, store: Path, tmp_path: Path):
     make_model(store, "echo", ECHO)
     sock = tmp_path / "s"
-    faces = "\n".join(f"{face}_address=unix:{sock}" for face in ("inference", "management", "metrics"))
-    killed = serve("echo", properties=faces)
+    addresses = "\n".join(f"{api}_address=unix:{sock}" for api in ("inference", "management", "metrics"))
+    killed = serve("echo", properties=addresses)
     killed.process.send_signal(signal.SIGKILL)
     killed.process.wait()
     assert sock.is_socket()
-    server = serve("echo", properties=faces)
+    server = serve("echo", properties=addresses)
     eventually(lambda: ask(server, "Inference", "POST", "/predictions/echo", b"x") == (200, b"x"))
     assert ask(server, "Metrics", "GET", "/metrics")[0] == 200
     assert ask(server, "Management", "GET", "/models/echo")[0] == 200

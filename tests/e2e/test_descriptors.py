@@ -19,7 +19,9 @@ from .live import make_model
 SPARE = 40  # descriptors that are left to the server
 
 
-@pytest.mark.parametrize("path", ["/predictions/echo", "/ping"])  # the one is read by lean.py, the other by aiohttp
+@pytest.mark.parametrize(
+    "path", ["/predictions/echo", "/ping"]
+)  # the one is read by fast_http.py, the other by aiohttp
 def test_idle_connections_are_closed_for_those_that_come(serve: Serve, store: Path, path: str) -> None:
     make_model(store, "echo", ECHO)
     server = serve("echo")

@@ -213,7 +213,7 @@ class FakeMetrics:
 
 
 @dataclass
-class House:
+class RunningFront:
     """A running front with fakes behind it."""
 
     front: Front
@@ -247,12 +247,12 @@ async def connect(port: int, limit: int = 2**16) -> AsyncIterator[tuple[asyncio.
 
 
 @asynccontextmanager
-async def house(
+async def running_front(
     limits: Limits | None = None,
     data: FakeDataPlane | None = None,
     control: FakeControlPlane | None = None,
     **options: Any,
-) -> AsyncIterator[House]:
+) -> AsyncIterator[RunningFront]:
     """Start a front on three free ports; afterwards every request must have been logged and counted once."""
     data = data or FakeDataPlane()
     control = control or FakeControlPlane()
@@ -269,7 +269,7 @@ async def house(
     )
     await front.start()
     try:
-        yield House(front, data, control, metrics, log)
+        yield RunningFront(front, data, control, metrics, log)
     finally:
         await front.stop()
     assert data.arriving == 0

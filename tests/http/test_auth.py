@@ -22,7 +22,7 @@ from torchserve.http.routes import ROUTES
 from torchserve.http.routing.route import ANY, Route
 
 from ..ports import kept_ports
-from .doubles import FakeControlPlane, House, answer, connect, head_and_body, house, post
+from .doubles import FakeControlPlane, RunningFront, answer, connect, head_and_body, post, running_front
 
 LAYOUTS = {
     "apart": ("a", "b", "c"),
@@ -40,10 +40,10 @@ def listeners(layout: str, free: list[int]) -> dict[Any, Address]:
     return {api: Address("127.0.0.1", ports[name]) for api, name in zip(apis, LAYOUTS[layout], strict=True)}
 
 
-class AiohttpHandler:
+class KeyedFront:
     """A front with tokens: one set of keys that are good, and one whose time is over."""
 
-    def __init__(self, h: House, token_auth: TokenAuth) -> None:
+    def __init__(self, h: RunningFront, token_auth: TokenAuth) -> None:
         self.h = h
         self.token_auth = token_auth
         self.client = aiohttp.ClientSession()
@@ -66,9 +66,9 @@ class AiohttpHandler:
 
 
 @asynccontextmanager
-async def door(
+async def front_with_keys(
     folder: Path, layout: str = "apart", *, age: float = 0.0, challenge: bool = False, **more: Any
-) -> AsyncIterator[AiohttpHandler]:
+) -> AsyncIterator[KeyedFront]:
     file = KeyFile(folder)
     tokens = Tokens.fresh(60.0, time() - age)
     file.create(tokens.as_json())
@@ -76,8 +76,10 @@ async def door(
     control = FakeControlPlane(result={})
     with kept_ports(3) as free:
         listen = listeners(layout, free)
-        async with house(Limits(linger=0.05), control=control, listen=listen, token_auth=token_auth, **more) as h:
-            made = AiohttpHandler(h, token_auth)
+        async with running_front(
+            Limits(linger=0.05), control=control, listen=listen, token_auth=token_auth, **more
+        ) as h:
+            made = KeyedFront(h, token_auth)
             try:
                 yield made
             finally:
@@ -85,7 +87,7 @@ async def door(
 
 
 def concrete(route: Route) -> list[tuple[str, str]]:
-    """Requests that only this row answers; predictions by POST are lean.py's, by GET aiohttp's."""
+    """Requests that only this row answers; predictions by POST are fast_http.py's, by GET aiohttp's."""
     path = route.path
     for name, value in (("{model}", "m"), ("{version}", "1.0"), ("{rest...}", "a/b"), ("{workflow}", "w")):
         path = path.replace(name, value)
@@ -102,7 +104,7 @@ async def test_every_route_on_every_listener_with_every_key(tmp_path: Path, layo
     expected: dict[tuple[str, ...], bool] = {}
     found: dict[tuple[str, ...], bool] = {}
     for name in KEYS:
-        async with door(tmp_path, layout, age=120.0 if name == "expired" else 0.0) as d:
+        async with front_with_keys(tmp_path, layout, age=120.0 if name == "expired" else 0.0) as d:
             for route in ROUTES:
                 for method, path in concrete(route):
                     scope = route.scope
@@ -118,7 +120,7 @@ async def test_every_route_on_every_listener_with_every_key(tmp_path: Path, layo
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 async def test_what_is_not_there_is_told_to_holders_of_a_key_of_that_listener(tmp_path: Path, layout: str) -> None:
-    async with door(tmp_path, layout) as d:
+    async with front_with_keys(tmp_path, layout) as d:
         for api, path in (("inference", "/nothing"), ("management", "/"), ("inference", "/predictions/%zz")):
             for name in ("none", "wrong"):
                 assert refused(await d.ask(api, "DELETE", path, d.key(name))), (api, path, name)
@@ -137,7 +139,7 @@ async def test_what_is_not_there_is_told_to_holders_of_a_key_of_that_listener(tm
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["POST", "GET"])
 async def test_how_a_key_is_given(tmp_path: Path, header: str, in_: bool, method: str) -> None:
-    async with door(tmp_path) as d:
+    async with front_with_keys(tmp_path) as d:
         value = header.format(key=d.key("inference"))
         raw = f"{method} /predictions/m HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nauthorization: {value}\r\n"
         lines, body = head_and_body(await d.h.say(f"{raw}Connection: close\r\n\r\nx".encode("latin-1")))
@@ -146,7 +148,7 @@ async def test_how_a_key_is_given(tmp_path: Path, header: str, in_: bool, method
 
 
 async def test_a_refusal_is_torchserves(tmp_path: Path) -> None:
-    async with door(tmp_path) as d:
+    async with front_with_keys(tmp_path) as d:
         for api, path, word in (
             ("inference", "/predictions/m", "Authorization"),
             ("management", "/token", "Authentication"),
@@ -163,7 +165,7 @@ async def test_a_refusal_is_torchserves(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
 async def test_a_refusal_can_be_a_challenge(tmp_path: Path, method: str) -> None:
-    async with door(tmp_path, challenge=True) as d:
+    async with front_with_keys(tmp_path, challenge=True) as d:
         for api, path in (("inference", "/predictions/m"), ("management", "/models"), ("management", "/token")):
             async with d.client.request(method, d.h.url(path, api)) as response:
                 assert response.status == 401
@@ -173,7 +175,7 @@ async def test_a_refusal_can_be_a_challenge(tmp_path: Path, method: str) -> None
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
 async def test_a_refused_body_is_neither_read_nor_asked_for(tmp_path: Path, method: str) -> None:
-    async with door(tmp_path) as d:
+    async with front_with_keys(tmp_path) as d:
         for api, path in (("inference", "/predictions/m"), ("management", "/models")):
             raw = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
             lines, _ = head_and_body(await d.h.say(raw.encode(), api))
@@ -189,7 +191,7 @@ async def test_a_refused_body_is_neither_read_nor_asked_for(tmp_path: Path, meth
 @pytest.mark.parametrize("kind", ["inference", "management"])
 async def test_a_new_key_replaces_the_old_one_at_once(tmp_path: Path, kind: str) -> None:
     path = {"inference": "/predictions/m", "management": "/models"}[kind]
-    async with door(tmp_path) as d:
+    async with front_with_keys(tmp_path) as d:
         old = d.key(kind)
         assert await d.ask("management", "GET", f"/token?type={kind}", d.key("token")) == (200, "")
         assert refused(await d.ask(kind, "GET", path, old))
@@ -199,7 +201,7 @@ async def test_a_new_key_replaces_the_old_one_at_once(tmp_path: Path, kind: str)
 
 
 async def test_a_key_that_was_good_on_a_connection_is_looked_at_again(tmp_path: Path) -> None:
-    async with door(tmp_path) as d, connect(d.h.port()) as (reader, writer):
+    async with front_with_keys(tmp_path) as d, connect(d.h.port()) as (reader, writer):
         raw = post("/predictions/m", b"x", f"Authorization: Bearer {d.key('inference')}")
         writer.write(raw + raw)
         assert [(await answer(reader))[0][0].split()[1] for _ in range(2)] == ["200", "200"]
@@ -210,21 +212,21 @@ async def test_a_key_that_was_good_on_a_connection_is_looked_at_again(tmp_path: 
 
 @pytest.mark.parametrize("query", ["", "?type=", "?type=API", "?type=bogus", "?kind=inference"])
 async def test_what_key_to_make_has_to_be_said(tmp_path: Path, query: str) -> None:
-    async with door(tmp_path) as d:
+    async with front_with_keys(tmp_path) as d:
         before = d.token_auth.path.read_bytes()
         assert await d.ask("management", "GET", f"/token{query}", d.key("token")) == (400, "BadRequestException")
         assert d.token_auth.path.read_bytes() == before
 
 
 async def test_expired_keys_are_renewed_with_the_api_key(tmp_path: Path) -> None:
-    async with door(tmp_path, age=120.0) as d:
+    async with front_with_keys(tmp_path, age=120.0) as d:
         assert refused(await d.ask("inference", "POST", "/predictions/m", d.key("inference")))
         assert (await d.ask("management", "GET", "/token?type=inference", d.key("token")))[0] == 200
         assert (await d.ask("inference", "POST", "/predictions/m", d.key("inference")))[0] == 200
 
 
 async def test_a_key_that_could_not_be_written_does_not_count(tmp_path: Path) -> None:
-    async with door(tmp_path) as d:
+    async with front_with_keys(tmp_path) as d:
         old, api = d.key("inference"), d.key("token")
         d.token_auth.path.unlink()
         d.token_auth.path.mkdir()
@@ -234,7 +236,7 @@ async def test_a_key_that_could_not_be_written_does_not_count(tmp_path: Path) ->
 
 
 async def test_the_word_token_elsewhere_is_no_call_for_a_token(tmp_path: Path) -> None:
-    async with door(tmp_path) as d:
+    async with front_with_keys(tmp_path) as d:
         before = d.token_auth.path.read_bytes()
         headers = {"Authorization": f"Bearer {d.key('management')}", "Referer": "http://x/token?type=inference"}
         async with d.client.get(d.h.url("/models?next_page_token=/token", "management"), headers=headers) as response:
@@ -246,7 +248,7 @@ async def test_the_word_token_elsewhere_is_no_call_for_a_token(tmp_path: Path) -
 
 
 async def test_without_tokens_there_is_no_token_api() -> None:
-    async with house() as h, aiohttp.ClientSession() as client:
+    async with running_front() as h, aiohttp.ClientSession() as client:
         async with client.get(h.url("/token?type=inference", "management")) as response:
             assert response.status == 404
 

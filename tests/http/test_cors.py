@@ -11,7 +11,7 @@ from torchserve.core.payload import Payload, Reply
 from torchserve.http.auth import TokenAuth
 from torchserve.http.cors import Cors
 
-from .doubles import FakeDataPlane, Sink, head_and_body, house
+from .doubles import FakeDataPlane, Sink, head_and_body, running_front
 
 CORS = Cors("https://a.example", "GET, POST", "X-Mine, 100%")
 LINES = [
@@ -51,7 +51,7 @@ def dressed(payload: Payload, sink: Sink) -> None:
     ],
 )
 async def test_they_are_on_every_answer(raw: bytes, status: int) -> None:
-    async with house(cors=CORS) as h:
+    async with running_front(cors=CORS) as h:
         lines, _ = head_and_body(await h.say(raw))
         assert lines[0].split()[1] == str(status)
         assert [line for line in lines if line.lower().startswith("access-control")] == LINES
@@ -60,14 +60,14 @@ async def test_they_are_on_every_answer(raw: bytes, status: int) -> None:
 @pytest.mark.parametrize("method", ["POST", "GET"])
 @pytest.mark.parametrize("behave", [streamed, dressed])
 async def test_streams_and_answers_with_headers_have_them_once(method: str, behave: object) -> None:
-    async with house(data=FakeDataPlane(behave=behave), cors=CORS) as h:
+    async with running_front(data=FakeDataPlane(behave=behave), cors=CORS) as h:
         lines, _ = head_and_body(await h.say(request(method, "/predictions/m")))
         assert [line for line in lines if line.lower().startswith("access-control")] == LINES
         assert (behave is dressed) == ("X-Mine: 1" in lines)
 
 
 async def test_without_the_settings_a_handlers_own_are_sent_and_no_others() -> None:
-    async with house(data=FakeDataPlane(behave=dressed), cors=Cors()) as h:
+    async with running_front(data=FakeDataPlane(behave=dressed), cors=Cors()) as h:
         lines, _ = head_and_body(await h.say(request("POST", "/predictions/m")))
         assert [line for line in lines if "control-allow" in line.lower()] == ["access-control-allow-ORIGIN: *"]
 
@@ -77,7 +77,7 @@ async def test_without_the_settings_a_handlers_own_are_sent_and_no_others() -> N
 async def test_a_preflight_is_answered_everywhere_without_a_key_and_does_nothing(
     tmp_path: Path, path: str, api: str
 ) -> None:
-    async with house(cors=CORS, token_auth=TokenAuth.set_up(60.0, tmp_path)) as h:
+    async with running_front(cors=CORS, token_auth=TokenAuth.set_up(60.0, tmp_path)) as h:
         lines, body = head_and_body(await h.say(request("OPTIONS", path, PREFLIGHT), api))
         assert (lines[0], body) == ("HTTP/1.1 200 OK", b"")
         assert [line for line in lines if line.startswith("Access-Control")] == LINES
@@ -95,7 +95,7 @@ async def test_a_preflight_is_answered_everywhere_without_a_key_and_does_nothing
     ],
 )
 async def test_other_options_need_a_key_as_ever(tmp_path: Path, cors: Cors, more: str, status: str) -> None:
-    async with house(cors=cors, token_auth=TokenAuth.set_up(60.0, tmp_path)) as h:
+    async with running_front(cors=cors, token_auth=TokenAuth.set_up(60.0, tmp_path)) as h:
         for path in ("/predictions/m", "/nothing"):
             lines, _ = head_and_body(await h.say(request("OPTIONS", path, more)))
             assert lines[0] == f"HTTP/1.1 {status}"

@@ -9,9 +9,9 @@ import pytest
 from torchserve.core.payload import Reply
 from torchserve.http.message.limits import Limits
 
-from .doubles import SOON, FakeDataPlane, Sink, answer, connect, house, post, until
+from .doubles import SOON, FakeDataPlane, Sink, answer, connect, post, running_front, until
 
-WAYS = pytest.mark.parametrize("method", ["POST", "GET"])  # the one is read by lean.py, the other by aiohttp
+WAYS = pytest.mark.parametrize("method", ["POST", "GET"])  # the one is read by fast_http.py, the other by aiohttp
 LIMITS = Limits(drain_idle=0.2)  # the others would take 30 s and more
 
 
@@ -19,7 +19,7 @@ LIMITS = Limits(drain_idle=0.2)  # the others would take 30 s and more
 @pytest.mark.parametrize("body", [b"", b"x" * 5000])
 async def test_requests_that_were_sent_ahead_are_answered_and_the_last_says_so(method: str, body: bytes) -> None:
     sinks: list[Sink] = []
-    async with house(LIMITS, FakeDataPlane(behave=lambda payload, sink: sinks.append(sink))) as h:
+    async with running_front(LIMITS, FakeDataPlane(behave=lambda payload, sink: sinks.append(sink))) as h:
         async with connect(h.port()) as (reader, writer):
             writer.write(b"".join(post("/predictions/m", body, method=method) for _ in range(5)))
             await until(lambda: sinks)
@@ -38,7 +38,7 @@ async def test_requests_that_were_sent_ahead_are_answered_and_the_last_says_so(m
 
 @WAYS
 async def test_who_goes_on_sending_ahead_does_not_hold_up_the_end(method: str) -> None:
-    async with house(LIMITS) as h, connect(h.port()) as (reader, writer):
+    async with running_front(LIMITS) as h, connect(h.port()) as (reader, writer):
         going = True
 
         async def send() -> None:
@@ -56,7 +56,7 @@ async def test_who_goes_on_sending_ahead_does_not_hold_up_the_end(method: str) -
 @WAYS
 @pytest.mark.parametrize("when", ["before", "behind"])
 async def test_a_body_that_stalls_is_408_at_once(method: str, when: str) -> None:
-    async with house(LIMITS) as h, connect(h.port()) as (reader, writer):
+    async with running_front(LIMITS) as h, connect(h.port()) as (reader, writer):
         writer.write(post("/predictions/m", b"half", declared=100, method=method))
         await until(lambda: h.data.arriving)
         if when == "behind":
@@ -69,7 +69,7 @@ async def test_a_body_that_stalls_is_408_at_once(method: str, when: str) -> None
 
 @WAYS
 async def test_a_body_that_goes_on_coming_is_waited_for(method: str) -> None:
-    async with house(Limits(drain_idle=5.0)) as h, connect(h.port()) as (reader, writer):
+    async with running_front(Limits(drain_idle=5.0)) as h, connect(h.port()) as (reader, writer):
         writer.write(post("/predictions/m", b"", declared=30, method=method))
         await until(lambda: h.data.arriving)
         drain = asyncio.ensure_future(h.front.drain(SOON))
@@ -86,7 +86,7 @@ async def test_an_answer_that_nobody_takes_is_given_up(method: str) -> None:
     def big(payload: object, sink: Sink) -> None:
         asyncio.get_running_loop().call_soon(sink.done, Reply(bytes(30_000_000)))
 
-    async with house(LIMITS, FakeDataPlane(behave=big)) as h, connect(h.port()) as (reader, writer):
+    async with running_front(LIMITS, FakeDataPlane(behave=big)) as h, connect(h.port()) as (reader, writer):
         reader._transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(post("/predictions/m", b"", method=method))
         await until(lambda: h.front._context.unsent.size)

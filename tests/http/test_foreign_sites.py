@@ -17,10 +17,10 @@ from torchserve.http.cors import Cors
 from torchserve.http.site_policy import Hosts
 
 from ..ports import kept_ports
-from .doubles import SOON, FakeControlPlane, House, answer, connect, head_and_body, house
+from .doubles import SOON, FakeControlPlane, RunningFront, answer, connect, head_and_body, running_front
 
 PAGE = "Origin: http://evil.example\r\nSec-Fetch-Site: cross-site\r\n"
-# Every way in: (API, request line, fields). A POST with a length is read by lean.py, the others by aiohttp.
+# Every way in: (API, request line, fields). A POST with a length is read by fast_http.py, the others by aiohttp.
 FAST = ("inference", "POST /predictions/m", "Content-Length: 1\r\n")
 WAYS = [
     FAST,
@@ -71,7 +71,7 @@ def raw(line: str, fields: str, page: str) -> bytes:
     return f"{line} HTTP/1.1\r\nConnection: close\r\n{fields}{page}\r\n{body}".encode()
 
 
-async def refused(h: House, request: bytes, api: str) -> bool:
+async def refused(h: RunningFront, request: bytes, api: str) -> bool:
     """Whether a request is answered as a page's; then nothing was done for it."""
     before = len(h.data.payloads) + len(h.control.calls)
     lines, body = head_and_body(await h.say(request, api))
@@ -90,7 +90,7 @@ async def test_every_way_in(page: str, passing: tuple[bool | None, ...], shared:
     with kept_ports(1) as (port,):
         listen = {api: Address("127.0.0.1", port if shared else 0) for api in APIS}
         cors = Cors("https://app.example", "", "")
-        async with house(control=control, listen=listen, hosts=HOSTS, cors=cors) as h:
+        async with running_front(control=control, listen=listen, hosts=HOSTS, cors=cors) as h:
             for api, line, fields in WAYS:
                 rules = api
                 if shared and line.startswith(("GET /nothing", "OPTIONS / ", "GET /api-description")):
@@ -115,7 +115,7 @@ async def test_an_address_answers_to_its_names(bound: str, to: str, host: str) -
     if ":" in bound and not _has_ipv6():
         pytest.skip("this machine has no IPv6")
     listen: Any = {api: Address(bound, 0) for api in APIS}
-    async with house(listen=listen, hosts=Hosts()) as h:
+    async with running_front(listen=listen, hosts=Hosts()) as h:
         for api, line in (("inference", "GET /ping"), ("management", "GET /models"), ("metrics", "GET /metrics")):
             request = raw(line, "", f"Host: {host}:{h.port(api)}\r\n")
             streams = await asyncio.open_connection(to, h.port(api))
@@ -144,7 +144,7 @@ async def exchange(streams: tuple[asyncio.StreamReader, asyncio.StreamWriter], r
 
 async def test_beyond_loopback_predictions_answer_to_any_name_and_commands_do_not() -> None:
     listen: Any = {api: Address("0.0.0.0", 0) for api in APIS}
-    async with house(listen=listen, hosts=Hosts()) as h:
+    async with running_front(listen=listen, hosts=Hosts()) as h:
         for api, line, fields in WAYS:
             found = await refused(h, raw(line, fields, "Host: models.example.com\r\n"), api)
             assert found is (api != "inference"), (line, fields)
@@ -155,7 +155,9 @@ async def test_with_a_key_a_name_is_of_no_interest_and_cors_counts(tmp_path: Pat
     token_auth = TokenAuth.set_up(60.0, tmp_path)
     keys = {kind: each["key"] for kind, each in json.loads(token_auth.path.read_bytes()).items()}
     key = f"Authorization: Bearer {keys['management']}\r\n"
-    async with house(token_auth=token_auth, hosts=Hosts(), cors=Cors("https://app.example", "", "Authorization")) as h:
+    async with running_front(
+        token_auth=token_auth, hosts=Hosts(), cors=Cors("https://app.example", "", "Authorization")
+    ) as h:
         line, close = "GET /models", "Host: models.example.com\r\n"
         assert b" 200 " in await h.say(raw(line, key, close), "management")
         assert b" 200 " in await h.say(raw(line, key, f"{close}Origin: https://app.example\r\n"), "management")
@@ -167,7 +169,7 @@ async def test_with_a_key_a_name_is_of_no_interest_and_cors_counts(tmp_path: Pat
 async def test_a_unix_socket_has_any_name_and_no_foreign_page(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
     listen: Any = dict.fromkeys(APIS, Address("", 0, path=path))
-    async with house(listen=listen, hosts=Hosts()) as h:
+    async with running_front(listen=listen, hosts=Hosts()) as h:
         for _, line, fields in WAYS:
             for page, wanted in (("Host: proxy.example\r\n", False), (f"Host: proxy.example\r\n{PAGE}", True)):
                 found = await exchange(await asyncio.open_unix_connection(path), raw(line, fields, page))
@@ -176,7 +178,7 @@ async def test_a_unix_socket_has_any_name_and_no_foreign_page(tmp_path: Path) ->
 
 
 async def test_http_1_0_without_a_host() -> None:
-    async with house(hosts=Hosts()) as h:
+    async with running_front(hosts=Hosts()) as h:
         assert b" 200 " in await h.say(b"GET /ping HTTP/1.0\r\n\r\n")
         assert b" 403 " in await h.say(b"GET /ping HTTP/1.0\r\nOrigin: http://evil.example\r\n\r\n")
 
@@ -187,7 +189,7 @@ async def test_each_head_of_a_connection_is_looked_at(way: tuple[str, str, str])
     _, line, fields = way
     good = f"{line} HTTP/1.1\r\n{HOST}{fields}\r\nx".encode()
     bad = f"{line} HTTP/1.1\r\n{HOST}{PAGE}{fields}\r\nx".encode()
-    async with house(hosts=Hosts()) as h, connect(h.port()) as (reader, writer):
+    async with running_front(hosts=Hosts()) as h, connect(h.port()) as (reader, writer):
         for request, status in ((good, "200"), (good, "200"), (bad, "403"), (bad, "403"), (good, "200"), (bad, "403")):
             writer.write(request)
             lines, _ = await answer(reader)
@@ -199,7 +201,7 @@ async def test_each_head_of_a_connection_is_looked_at(way: tuple[str, str, str])
 
 async def test_the_log_says_once_what_to_set(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "torchserve.http.refusal_log")
-    async with house(hosts=Hosts()) as h:
+    async with running_front(hosts=Hosts()) as h:
         for _ in range(3):
             assert await refused(h, raw("GET /metrics", "", "Host: gpu7.example.com:8082\r\n"), "metrics")
     (line,) = caplog.messages

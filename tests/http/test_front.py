@@ -23,24 +23,24 @@ from .doubles import (
     SOON,
     FakeControlPlane,
     FakeDataPlane,
-    House,
+    RunningFront,
     Sink,
     answer,
     connect,
     head_and_body,
-    house,
     post,
+    running_front,
     until,
 )
 
 GET_PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-WAYS = pytest.mark.parametrize("method", ["POST", "GET"])  # plain POSTs are read by lean.py, the others by aiohttp
+WAYS = pytest.mark.parametrize("method", ["POST", "GET"])  # plain POSTs are read by fast_http.py, the others by aiohttp
 
 
 async def test_a_prediction_end_to_end() -> None:
-    async with house() as h, aiohttp.ClientSession() as client:
+    async with running_front() as h, aiohttp.ClientSession() as client:
         for method in ("POST", "GET", "PUT", "DELETE", "PATCH", "REPORT"):
             async with client.request(method, h.url("/predictions/m/1.0"), data=b"hello") as response:
                 assert (response.status, response.reason) == (200, "")
@@ -54,14 +54,14 @@ async def test_a_prediction_end_to_end() -> None:
 
 
 async def test_a_clients_own_request_id_is_not_taken_over() -> None:
-    async with house() as h, aiohttp.ClientSession() as client:
+    async with running_front() as h, aiohttp.ClientSession() as client:
         async with client.post(h.url("/predictions/m"), headers={"x-request-id": "mine"}) as response:
             assert response.headers["x-request-id"] != "mine"
 
 
 @WAYS
 async def test_connections_stay_open_across_errors(method: str) -> None:
-    async with house() as h, connect(h.port()) as (reader, writer):
+    async with running_front() as h, connect(h.port()) as (reader, writer):
         for path, status in (("/predictions/nobody", "404"), ("/nowhere", "404"), ("/predictions/m", "200")):
             writer.write(post(path, b"x", method=method))
             lines, _ = await answer(reader)
@@ -71,7 +71,7 @@ async def test_connections_stay_open_across_errors(method: str) -> None:
 
 @WAYS
 async def test_pipelined_requests_are_answered_in_order(method: str) -> None:
-    async with house() as h, connect(h.port()) as (reader, writer):
+    async with running_front() as h, connect(h.port()) as (reader, writer):
         writer.write(b"".join(post("/predictions/m", b"%d" % i, method=method) for i in range(50)))
         assert [(await answer(reader))[1] for _ in range(50)] == [b"%d" % i for i in range(50)]
 
@@ -84,7 +84,7 @@ async def test_pipelined_requests_are_answered_in_order(method: str) -> None:
     ],
 )  # fmt: skip
 async def test_the_client_decides_whether_the_connection_stays(version: str, headers: str, closes: bool) -> None:
-    async with house() as h, connect(h.port()) as (reader, writer):
+    async with running_front() as h, connect(h.port()) as (reader, writer):
         writer.write(f"GET /ping HTTP/{version}\r\nHost: x\r\n{headers}\r\n".encode())
         lines, _ = await answer(reader)
         assert (f"connection: {'close' if closes else 'keep-alive'}") in lines
@@ -96,7 +96,7 @@ async def test_the_client_decides_whether_the_connection_stays(version: str, hea
 
 
 async def test_metrics() -> None:
-    async with house() as h, aiohttp.ClientSession() as client:
+    async with running_front() as h, aiohttp.ClientSession() as client:
         async with client.get(h.url("/metrics?name[]=a&name%5B%5D=b&other=c", "metrics")) as response:
             assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
             assert await response.read() == b"# HELP x y\n"
@@ -124,7 +124,7 @@ async def test_metrics() -> None:
     ],
 )  # fmt: skip
 async def test_errors_by_route(api: str, method: str, path: str, status: int, kind: str) -> None:
-    async with house() as h:
+    async with running_front() as h:
         raw = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
         lines, body = head_and_body(await h.say(raw, api))
         assert lines[0].split()[1] == str(status)
@@ -135,7 +135,7 @@ async def test_errors_by_route(api: str, method: str, path: str, status: int, ki
 
 
 async def test_many_at_once() -> None:
-    async with house() as h, aiohttp.ClientSession() as client:
+    async with running_front() as h, aiohttp.ClientSession() as client:
 
         async def one(i: int) -> bytes:
             async with client.post(h.url("/predictions/m"), data=b"%d" % i * 1000) as response:
@@ -145,7 +145,7 @@ async def test_many_at_once() -> None:
 
 
 async def test_large_bodies_come_and_go_whole_and_are_expected() -> None:
-    async with house() as h, aiohttp.ClientSession() as client:
+    async with running_front() as h, aiohttp.ClientSession() as client:
         body = bytes(range(256)) * 20_000
         for data in (io.BytesIO(body), chunks(body)):
             async with client.post(h.url("/predictions/m"), data=data) as response:
@@ -160,7 +160,7 @@ async def chunks(body: bytes) -> Any:
 
 @WAYS
 async def test_the_dataplane_knows_of_a_body_on_its_way(method: str) -> None:
-    async with house() as h, connect(h.port()) as (reader, writer):
+    async with running_front() as h, connect(h.port()) as (reader, writer):
         writer.write(post("/predictions/m", b"12345", declared=10, method=method))
         await until(lambda: h.data.arriving == 1)
         assert h.data.payloads == []
@@ -171,14 +171,14 @@ async def test_the_dataplane_knows_of_a_body_on_its_way(method: str) -> None:
 
 @WAYS
 async def test_an_unknown_model_is_refused_before_its_body_is_read(method: str) -> None:
-    async with house(Limits(linger=0.1)) as h:
+    async with running_front(Limits(linger=0.1)) as h:
         lines, body = head_and_body(await h.say(post("/predictions/nobody", b"x", declared=1000, method=method)))
         assert json.loads(body)["type"] == "ModelNotFoundException"
         assert "connection: close" in lines
 
 
 async def test_expect_continue_is_honoured() -> None:
-    async with house() as h:
+    async with running_front() as h:
         for api, path in (("inference", "/predictions/m"), ("management", "/models")):
             async with connect(h.port(api)) as (reader, writer):
                 writer.write(post(path, b"", "Expect: 100-continue", declared=3))
@@ -191,7 +191,7 @@ async def test_expect_continue_is_honoured() -> None:
 @WAYS
 async def test_a_streamed_answer_arrives_piece_by_piece(method: str) -> None:
     steps: list[Sink] = []
-    async with house(data=FakeDataPlane(behave=lambda payload, sink: steps.append(sink))) as h:
+    async with running_front(data=FakeDataPlane(behave=lambda payload, sink: steps.append(sink))) as h:
         async with connect(h.port()) as (reader, writer):
             writer.write(post("/predictions/m", method=method))
             await until(lambda: steps)
@@ -212,7 +212,7 @@ async def test_a_broken_stream_is_seen_by_the_client() -> None:
         asyncio.get_running_loop().call_soon(sink.chunk, Reply(b"one"))
         asyncio.get_running_loop().call_soon(sink.fail, QueueFull("x"))
 
-    async with house(data=FakeDataPlane(behave=behave)) as h, aiohttp.ClientSession() as client:
+    async with running_front(data=FakeDataPlane(behave=behave)) as h, aiohttp.ClientSession() as client:
         with pytest.raises(aiohttp.ClientError):
             async with client.post(h.url("/predictions/m")) as response:
                 await response.read()
@@ -222,7 +222,7 @@ async def test_a_broken_stream_is_seen_by_the_client() -> None:
 
 @WAYS
 async def test_a_client_that_leaves_is_taken_out_of_the_queue(method: str) -> None:
-    async with house(data=FakeDataPlane(behave=lambda payload, sink: None)) as h:
+    async with running_front(data=FakeDataPlane(behave=lambda payload, sink: None)) as h:
         async with connect(h.port()) as (_, writer):
             writer.write(post("/predictions/m", b"x", method=method))
             await until(lambda: h.data.payloads)
@@ -232,7 +232,7 @@ async def test_a_client_that_leaves_is_taken_out_of_the_queue(method: str) -> No
 
 @WAYS
 async def test_a_client_that_leaves_within_its_body_is_no_request(method: str) -> None:
-    async with house() as h:
+    async with running_front() as h:
         async with connect(h.port()) as (_, writer):
             writer.write(post("/predictions/m", b"half", declared=100, method=method))
             await until(lambda: h.data.arriving)
@@ -244,7 +244,7 @@ async def test_a_client_that_leaves_within_its_body_is_no_request(method: str) -
 async def test_management_goes_on_when_its_client_leaves() -> None:
     go = asyncio.get_running_loop().create_future()
     control = FakeControlPlane(result=go)
-    async with house(control=control) as h:
+    async with running_front(control=control) as h:
         async with connect(h.port("management")) as (_, writer):
             writer.write(b"DELETE /models/m HTTP/1.1\r\nHost: x\r\n\r\n")
             await until(lambda: control.calls)
@@ -261,7 +261,7 @@ async def test_management_goes_on_when_its_client_leaves() -> None:
 @WAYS
 async def test_a_drain_answers_what_has_arrived_and_closes_behind_it(method: str) -> None:
     sinks: list[Sink] = []
-    async with house(data=FakeDataPlane(behave=lambda payload, sink: sinks.append(sink))) as h:
+    async with running_front(data=FakeDataPlane(behave=lambda payload, sink: sinks.append(sink))) as h:
         port = h.port()
         async with connect(port) as (reader, writer), connect(port) as (slow_reader, slow_writer):
             writer.write(post("/predictions/m", method=method))
@@ -286,7 +286,7 @@ def refused(port: int) -> bool:
 
 
 async def test_a_request_on_an_idle_connection_is_answered_during_a_drain() -> None:
-    async with house() as h, connect(h.port()) as (reader, writer):
+    async with running_front() as h, connect(h.port()) as (reader, writer):
         writer.write(GET_PING)
         await answer(reader)
         assert await h.front.drain(SOON)
@@ -298,7 +298,7 @@ async def test_a_request_on_an_idle_connection_is_answered_during_a_drain() -> N
 
 
 async def test_a_request_that_was_only_just_parsed_counts_as_unanswered() -> None:
-    async with house() as h, connect(h.port()) as (reader, writer):
+    async with running_front() as h, connect(h.port()) as (reader, writer):
         writer.write(GET_PING)
         await answer(reader)
         (connection,) = h.front._aiohttp_servers[0].connections
@@ -312,7 +312,10 @@ async def test_a_request_that_was_only_just_parsed_counts_as_unanswered() -> Non
 
 @WAYS
 async def test_a_drain_is_bounded(method: str) -> None:
-    async with house(data=FakeDataPlane(behave=lambda payload, sink: None)) as h, connect(h.port()) as (reader, writer):
+    async with (
+        running_front(data=FakeDataPlane(behave=lambda payload, sink: None)) as h,
+        connect(h.port()) as (reader, writer),
+    ):
         writer.write(post("/predictions/m", method=method))
         await until(lambda: h.data.payloads)
         assert not await h.front.drain(0.05)
@@ -327,7 +330,7 @@ async def test_faces_with_one_address_share_it() -> None:
     with kept_ports(1) as (port,):
         shared = Address("127.0.0.1", port)
         listen = {"inference": shared, "management": shared, "metrics": Address("127.0.0.1", 0)}
-        async with house(listen=listen) as h, aiohttp.ClientSession() as client:
+        async with running_front(listen=listen) as h, aiohttp.ClientSession() as client:
             assert h.port("inference") == h.port("management") == port != h.port("metrics")
             h.control.result = {"models": []}
             for path, status in (("/ping", 200), ("/models", 200), ("/metrics", 404)):
@@ -336,7 +339,7 @@ async def test_faces_with_one_address_share_it() -> None:
 
 
 async def test_a_face_that_is_left_out_is_not_served() -> None:
-    async with house(listen={"inference": Address("127.0.0.1", 0)}) as h:
+    async with running_front(listen={"inference": Address("127.0.0.1", 0)}) as h:
         assert set(h.front.bound) == {"inference"}
 
 
@@ -347,9 +350,9 @@ async def test_an_address_that_can_not_be_had_is_one_clear_line(what: str) -> No
         holder.listen()
         taken = Address("127.0.0.1", holder.getsockname()[1]) if what == "taken" else Address("192.0.2.1", 8080)
         free = Address("127.0.0.1", 0)
-        running: list[House] = []
+        running: list[RunningFront] = []
         with pytest.raises(InvalidConfig) as caught:
-            async with house(listen={"inference": free, "management": taken}) as h:
+            async with running_front(listen={"inference": free, "management": taken}) as h:
                 running.append(h)
         assert not running
         assert caught.value.message.startswith(f"management_address: can't listen on {taken}: ")

@@ -74,7 +74,7 @@ def test_a_document_is_made_of_the_rows_of_its_listener(
         ("GET", "/models/m/1.0/other", RouteNotFound),
         ("GET", "/ping/x", RouteNotFound),
         ("GET", "*", RouteNotFound),
-        ("GET", "/predictions/m", RouteNotFound),  # predict.py's, asked before the table
+        ("GET", "/predictions/m", RouteNotFound),  # a prediction is looked up before the table
         ("GET", "//models", RouteNotFound),
         ("GET", "/models/%zz", BrokenEncoding),
         ("GET", "/nothing%z", BrokenEncoding),
@@ -86,7 +86,7 @@ def test_refused(method: str, path: str, error: type[Exception]) -> None:
 
 
 @pytest.mark.parametrize(("api", "path"), [("inference", "/models"), ("management", "/ping"), ("metrics", "/models")])
-def test_a_face_has_only_its_own_routes(api: Api, path: str) -> None:
+def test_an_api_has_only_its_own_routes(api: Api, path: str) -> None:
     with pytest.raises(RouteNotFound):
         Table({api}, ROUTES).find("GET", path)
 

@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from ..doubles import FakeControlPlane, house
+from ..doubles import FakeControlPlane, running_front
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from ..doubles import FakeControlPlane, house
     ],
 )
 async def test_health(api: str, path: str, well: bool, status: int, body: Any) -> None:
-    async with house(control=FakeControlPlane(well=well)) as h, aiohttp.ClientSession() as client:
+    async with running_front(control=FakeControlPlane(well=well)) as h, aiohttp.ClientSession() as client:
         async with client.get(h.url(path, api)) as response:
             assert (response.status, response.content_type) == (status, "application/json")
             assert await response.text() == json.dumps(body, indent=2) + "\n"
@@ -37,7 +37,7 @@ async def test_health(api: str, path: str, well: bool, status: int, body: Any) -
     [("GET", "/v1/models/nobody", 404), ("POST", "/v1/models/m", 405), ("PUT", "/v1/models", 405)],
 )
 async def test_wrong(method: str, path: str, status: int) -> None:
-    async with house() as h, aiohttp.ClientSession() as client:
+    async with running_front() as h, aiohttp.ClientSession() as client:
         async with client.request(method, h.url(path, "management")) as response:
             assert response.status == status
         async with client.request(method, h.url(path, "inference")) as response:

@@ -14,12 +14,12 @@ from torchserve.core.controlplane import Outcome
 from torchserve.core.registration import RegisterRequest
 from torchserve.http.api.management import NUMBERS
 
-from ..doubles import FakeControlPlane, house
+from ..doubles import FakeControlPlane, running_front
 
 
 async def call(control: FakeControlPlane, method: str, path: str, **options: Any) -> tuple[int, Any]:
     house_options = options.pop("house_options", {})
-    async with house(control=control, **house_options) as h, aiohttp.ClientSession() as client:
+    async with running_front(control=control, **house_options) as h, aiohttp.ClientSession() as client:
         async with client.request(method, h.url(path, "management"), **options) as response:
             assert response.content_type == "application/json"
             text = await response.text()
@@ -54,7 +54,7 @@ FULL_QUERY = (
 )
 async def test_registering_by_query(query: str, expected: RegisterRequest) -> None:
     control = FakeControlPlane(result=Outcome('Model "m" Version: 1.0 registered with 0 initial workers'))
-    async with house(control=control) as h, aiohttp.ClientSession() as client:
+    async with running_front(control=control) as h, aiohttp.ClientSession() as client:
         url = yarl.URL(h.url(f"/models?{query}", "management"), encoded=True)
         async with client.post(url) as response:
             assert response.status == 200
@@ -221,7 +221,7 @@ async def test_a_number_that_32_bits_do_not_hold_is_refused_by_its_name_and_rang
         method, path = "GET", "/models"
     control = FakeControlPlane(result=Outcome("done"))
     said = f"{name} must be a whole number from {NUMBERS[name]} to 2147483647, not {text[:40]}."
-    async with house(control=control) as h, aiohttp.ClientSession() as client:
+    async with running_front(control=control) as h, aiohttp.ClientSession() as client:
         tries: list[dict[str, Any]] = [{"params": {"url": "m", name: text[:1000]}}]
         if method != "GET":
             tries.append({"json": {"url": "m", name: text}})

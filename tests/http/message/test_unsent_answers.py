@@ -11,10 +11,10 @@ import pytest
 from torchserve.core.payload import Payload, Reply
 from torchserve.http.message.limits import Limits
 
-from ..doubles import SOON, FakeDataPlane, House, Sink, answer, connect, house, post, until
+from ..doubles import SOON, FakeDataPlane, RunningFront, Sink, answer, connect, post, running_front, until
 
 MB = 1_000_000
-WAYS = pytest.mark.parametrize("method", ["POST", "GET"])  # the one is read by lean.py, the other by aiohttp
+WAYS = pytest.mark.parametrize("method", ["POST", "GET"])  # the one is read by fast_http.py, the other by aiohttp
 
 
 def big(payload: Payload, sink: Sink) -> None:
@@ -31,13 +31,13 @@ def hear(reader: asyncio.StreamReader) -> None:
     reader._transport.resume_reading()  # type: ignore[attr-defined]
 
 
-def unsent(h: House) -> int:
+def unsent(h: RunningFront) -> int:
     return h.front._context.unsent.size
 
 
 @WAYS
 async def test_what_was_sent_ahead_is_not_read_while_an_answer_is_unread_and_none_of_it_is_lost(method: str) -> None:
-    async with house(data=FakeDataPlane(behave=big)) as h, connect(h.port()) as (reader, writer):
+    async with running_front(data=FakeDataPlane(behave=big)) as h, connect(h.port()) as (reader, writer):
         deaf(reader)
         writer.write(b"".join(post("/predictions/m", b"%d" % (8 + i % 2), method=method) for i in range(40)))
         await until(lambda: unsent(h))
@@ -55,7 +55,7 @@ async def test_what_was_sent_ahead_is_not_read_while_an_answer_is_unread_and_non
 async def test_an_answer_that_is_added_is_no_sign_of_a_client_that_reads(method: str) -> None:
     limits = Limits(write_stall=0.4, max_unsent=1000 * MB)
     sinks: list[Sink] = []
-    async with house(limits, FakeDataPlane(behave=lambda payload, sink: sinks.append(sink))) as h:
+    async with running_front(limits, FakeDataPlane(behave=lambda payload, sink: sinks.append(sink))) as h:
         async with connect(h.port()) as (reader, writer):
             deaf(reader)
             writer.write(post("/predictions/m", b"", method=method))
@@ -72,7 +72,7 @@ async def test_beyond_what_all_may_keep_who_reads_nothing_is_ended_and_who_reads
     method: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     limits = replace(Limits(), max_unsent_total=60 * MB)
-    async with house(limits, FakeDataPlane(behave=big)) as h, AsyncExitStack() as stack:
+    async with running_front(limits, FakeDataPlane(behave=big)) as h, AsyncExitStack() as stack:
         for _ in range(20):
             reader, writer = await stack.enter_async_context(connect(h.port()))
             deaf(reader)
@@ -93,7 +93,7 @@ async def test_beyond_what_all_may_keep_who_reads_nothing_is_ended_and_who_reads
 
 @WAYS
 async def test_what_is_unsent_is_counted_to_the_last_byte_and_forgotten_with_its_connection(method: str) -> None:
-    async with house(data=FakeDataPlane(behave=big)) as h:
+    async with running_front(data=FakeDataPlane(behave=big)) as h:
         for leaves in (True, False):
             async with connect(h.port()) as (reader, writer):
                 deaf(reader)
@@ -115,7 +115,7 @@ async def test_what_is_unsent_is_counted_to_the_last_byte_and_forgotten_with_its
 async def test_a_worker_waits_for_a_slow_reader_and_its_stream_is_whole(method: str) -> None:
     limits = Limits(max_unsent=3 * MB)
     sinks: list[Sink] = []
-    async with house(limits, FakeDataPlane(behave=lambda payload, sink: sinks.append(sink))) as h:
+    async with running_front(limits, FakeDataPlane(behave=lambda payload, sink: sinks.append(sink))) as h:
         async with connect(h.port(), limit=100 * MB) as (reader, writer):  # it takes all that comes while it hears
             deaf(reader)
             writer.write(post("/predictions/m", b"", method=method))
@@ -162,7 +162,7 @@ async def test_no_worker_waits_for_longer_than_it_may(method: str, limits: Limit
             return patience - (began[-1] - began[0])
 
         data.left = left
-    async with house(limits, data) as h, connect(h.port()) as (reader, writer):
+    async with running_front(limits, data) as h, connect(h.port()) as (reader, writer):
         deaf(reader)
         writer.write(post("/predictions/m", b"", method=method))
         await until(lambda: sinks)

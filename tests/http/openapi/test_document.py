@@ -15,7 +15,7 @@ from torchserve.http.openapi.document import document
 from torchserve.http.routes import ROUTES
 from torchserve.http.routing.route import ANY, APIS, Api
 
-from ..doubles import house
+from ..doubles import running_front
 
 # What the documents of TorchServe 0.12.0 hold: path, method, operation id, parameters, statuses. Where its ids are not
 # unique, which the specification forbids, or a document lists what its port does not answer (GET /metrics on the
@@ -73,7 +73,7 @@ def test_every_document_is_valid_and_has_every_row(apis: tuple[Api, ...]) -> Non
 
 
 async def fetch(path: str, api: Api = "inference", method: str = "OPTIONS", **options: Any) -> tuple[int, Any]:
-    async with house(**options) as h, aiohttp.ClientSession() as client:
+    async with running_front(**options) as h, aiohttp.ClientSession() as client:
         async with client.request(method, h.url(path, api)) as response:
             assert response.content_type == "application/json"
             return response.status, await response.json()

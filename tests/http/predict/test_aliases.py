@@ -14,7 +14,7 @@ from torchserve.http.routing.fast_head import fast_head
 from torchserve.http.transport.fast_http import read_plain
 
 from ...ports import kept_ports
-from ..doubles import SOON, FakeDataPlane, House, Sink, connect, head_and_body, house
+from ..doubles import SOON, FakeDataPlane, RunningFront, Sink, connect, head_and_body, running_front
 
 HEADS = fast_head(ROUTES)
 
@@ -26,7 +26,7 @@ def raw(method: str, path: str, body: bytes = b"", *headers: str) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-async def ask(h: House, *request: Any) -> int:
+async def ask(h: RunningFront, *request: Any) -> int:
     lines, _ = head_and_body(await h.say(raw(*request)))
     return int(lines[0].split()[1])
 
@@ -37,7 +37,9 @@ def given(payload: Payload) -> tuple[dict[str, bytes], dict[str, str]]:
     return {part.name: bytes(part.body) for part in payload.parts}, added
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "GET", "DELETE"])  # POST and PUT are lean.py's, the others aiohttp's
+@pytest.mark.parametrize(
+    "method", ["POST", "PUT", "GET", "DELETE"]
+)  # POST and PUT are fast_http.py's, the others aiohttp's
 @pytest.mark.parametrize(
     ("path", "version", "rows", "added"),
     [
@@ -62,7 +64,7 @@ def given(payload: Payload) -> tuple[dict[str, bytes], dict[str, str]]:
 async def test_each_path_reaches_its_model(
     method: str, path: str, version: str | None, rows: dict[str, bytes], added: dict[str, str]
 ) -> None:
-    async with house() as h:
+    async with running_front() as h:
         assert await ask(h, method, path, b"hi") == 200
         assert h.data.targets == [("m", version)]
         assert given(h.data.payloads[0]) == (rows | {"body": b"hi"}, added)
@@ -95,7 +97,7 @@ async def test_each_path_reaches_its_model(
     ],
 )
 async def test_what_is_no_prediction(method: str, path: str, status: int) -> None:
-    async with house() as h:
+    async with running_front() as h:
         assert await ask(h, method, path) == status
         assert h.data.payloads == []
 
@@ -115,13 +117,13 @@ async def test_what_is_no_prediction(method: str, path: str, status: int) -> Non
 async def test_invocations_find_their_model(
     method: str, startup: tuple[str, ...], body: bytes, headers: tuple[str, ...], status: int
 ) -> None:
-    async with house(data=FakeDataPlane(startup=startup)) as h:
+    async with running_front(data=FakeDataPlane(startup=startup)) as h:
         assert await ask(h, method, "/invocations", body, *headers) == status
         assert h.data.targets == ([("m", None)] if status == 200 else [])
 
 
 async def test_a_model_that_the_query_names_knows_of_a_body_on_its_way() -> None:
-    async with house() as h, connect(h.port()) as (reader, writer):
+    async with running_front() as h, connect(h.port()) as (reader, writer):
         writer.write(raw("POST", "/invocations?model_name=m", b"half")[:-2])
         await asyncio.wait_for(h.data.changed.wait(), SOON)
         assert h.data.arriving == 1
@@ -132,7 +134,7 @@ async def test_a_model_that_the_query_names_knows_of_a_body_on_its_way() -> None
 async def test_a_merged_port_tells_predictions_from_management() -> None:
     with kept_ports(1) as (port,):
         one = Address("127.0.0.1", port)
-        async with house(listen=dict.fromkeys(("inference", "management", "metrics"), one)) as h:
+        async with running_front(listen=dict.fromkeys(("inference", "management", "metrics"), one)) as h:
             for path in ("/models/m/invoke", "/v1/models/m:predict", "/m/predict"):
                 assert await ask(h, "POST", path) == 200
             assert len(h.data.payloads) == 3
@@ -165,6 +167,6 @@ async def test_every_row_of_a_form_can_be_streamed_back() -> None:
             sink.chunk(Reply(part.body))
         sink.done(Reply(b"end"))
 
-    async with house(data=FakeDataPlane(behave=stream)) as h:
+    async with running_front(data=FakeDataPlane(behave=stream)) as h:
         answer = await h.say(raw("POST", "/invocations?q=1", b"a=2&b=3", FORM))
     assert answer.endswith(b"1\r\n1\r\n1\r\n2\r\n1\r\n3\r\n3\r\nend\r\n0\r\n\r\n")

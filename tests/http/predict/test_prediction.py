@@ -42,7 +42,7 @@ class Recorder:
         return b"".join(self.sent)
 
 
-class Desk:
+class Harness:
     """A prediction with everything around it faked; nothing runs by itself."""
 
     def __init__(self, limits: Limits | None = None) -> None:
@@ -87,16 +87,16 @@ class Desk:
     ],
 )
 def test_the_path_names_the_model(target: str, version: str | None, url_path: str, explain: str) -> None:
-    desk = Desk()
-    desk.open(target).submit(b"")
-    assert desk.data.targets == [("m", version)]
-    headers = desk.data.payloads[0].headers
+    harness = Harness()
+    harness.open(target).submit(b"")
+    assert harness.data.targets == [("m", version)]
+    headers = harness.data.payloads[0].headers
     assert (headers["url_path"], headers["explain"]) == (url_path, explain)
 
 
 def test_the_payload_has_the_headers_as_written_and_the_last_of_two() -> None:
-    desk = Desk()
-    prediction = desk.open(
+    harness = Harness()
+    prediction = harness.open(
         "/predictions/m",
         (b"Content-Type", b"text/plain"),
         (b"X-A", b"1"),
@@ -105,7 +105,7 @@ def test_the_payload_has_the_headers_as_written_and_the_last_of_two() -> None:
         (b"Content-Length", b"2"),
     )
     prediction.submit(b"hi")
-    (payload,) = desk.data.payloads
+    (payload,) = harness.data.payloads
     assert payload.request_id == prediction.id
     assert payload.parts[0].content_type == "text/plain"
     assert payload.headers == {
@@ -115,27 +115,29 @@ def test_the_payload_has_the_headers_as_written_and_the_last_of_two() -> None:
 
 
 def test_how_a_body_came_is_none_of_the_handlers_business() -> None:
-    desk = Desk()
-    desk.open("/v1/models/m:predict", (b"transfer-encoding", b"chunked"), (b"Expect", b"100-continue")).submit(b"hi")
-    assert desk.data.payloads[0].headers == {"content-length": "2", "explain": "False"}
+    harness = Harness()
+    harness.open("/v1/models/m:predict", (b"transfer-encoding", b"chunked"), (b"Expect", b"100-continue")).submit(b"hi")
+    assert harness.data.payloads[0].headers == {"content-length": "2", "explain": "False"}
 
 
 def test_an_answer_is_sent_counted_and_logged_once() -> None:
-    desk = Desk()
-    prediction = desk.open("/predictions/m/1.0?x")
+    harness = Harness()
+    prediction = harness.open("/predictions/m/1.0?x")
     prediction.submit(b"hi")
     prediction.done(Reply(b"out"))
     prediction.done(Reply(b"again"))
     prediction.fail(RuntimeError())
     prediction.abandon()
-    lines, body = desk.answer()
+    lines, body = harness.answer()
     assert (lines[0], lines[1], body) == ("HTTP/1.1 200 ", f"x-request-id: {prediction.id}", b"out")
-    assert desk.out.ends == [True]
-    assert desk.metrics.statuses == [200]
-    (seconds,) = desk.data.ends
+    assert harness.out.ends == [True]
+    assert harness.metrics.statuses == [200]
+    (seconds,) = harness.data.ends
     assert isinstance(seconds, float)
     assert seconds > 0
-    assert [(entry.method, entry.target, entry.status) for entry in desk.log] == [("POST", "/predictions/m/1.0?x", 200)]
+    assert [(entry.method, entry.target, entry.status) for entry in harness.log] == [
+        ("POST", "/predictions/m/1.0?x", 200)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -148,102 +150,102 @@ def test_an_answer_is_sent_counted_and_logged_once() -> None:
     ],
 )
 def test_wrong_paths(target: str, status: int, kind: str) -> None:
-    desk = Desk()
-    prediction = desk.open(target)
+    harness = Harness()
+    prediction = harness.open(target)
     if not prediction.over:
         prediction.submit(b"")
-    body = json.loads(desk.answer()[1])
+    body = json.loads(harness.answer()[1])
     assert (body["code"], body["type"]) == (status, kind)
-    assert desk.out.ends == [True]
-    assert desk.metrics.statuses == [status]
-    assert desk.data.ends == []
+    assert harness.out.ends == [True]
+    assert harness.metrics.statuses == [status]
+    assert harness.data.ends == []
 
 
 @pytest.mark.parametrize("error", [QueueFull("full"), HandlerFailed("Prediction failed", 503)])
 def test_errors_leave_the_connection_open_when_the_body_was_read(error: Exception) -> None:
-    desk = Desk()
-    desk.open().fail(error)
-    assert "connection: keep-alive" in desk.answer()[0]
-    assert desk.out.ends == [True]
+    harness = Harness()
+    harness.open().fail(error)
+    assert "connection: keep-alive" in harness.answer()[0]
+    assert harness.out.ends == [True]
 
 
 def test_an_error_before_the_body_was_read_closes() -> None:
-    desk = Desk()
-    prediction = desk.open("/predictions/m%", unread=True)
+    harness = Harness()
+    prediction = harness.open("/predictions/m%", unread=True)
     assert prediction.over
-    assert "connection: close" in desk.answer()[0]
-    assert desk.out.ends == [False]
+    assert "connection: close" in harness.answer()[0]
+    assert harness.out.ends == [False]
 
 
 def test_a_declared_body_over_the_limit_is_refused_unread() -> None:
-    desk = Desk(Limits(max_request_size=10))
-    assert not desk.open("/predictions/m", (b"content-LENGTH", b"10"), unread=True).over
-    assert desk.open("/predictions/m", (b"content-LENGTH", b"11"), unread=True).over
-    assert desk.metrics.statuses == [413]
-    assert desk.out.ends == [False]
+    harness = Harness(Limits(max_request_size=10))
+    assert not harness.open("/predictions/m", (b"content-LENGTH", b"10"), unread=True).over
+    assert harness.open("/predictions/m", (b"content-LENGTH", b"11"), unread=True).over
+    assert harness.metrics.statuses == [413]
+    assert harness.out.ends == [False]
 
 
 def test_a_body_over_the_limit_is_refused() -> None:
-    desk = Desk(Limits(max_request_size=10))
-    desk.open().submit(b"x" * 10)
-    desk.open().submit(b"x" * 11)
-    assert len(desk.data.payloads) == 1
-    assert desk.metrics.statuses == [413]
+    harness = Harness(Limits(max_request_size=10))
+    harness.open().submit(b"x" * 10)
+    harness.open().submit(b"x" * 11)
+    assert len(harness.data.payloads) == 1
+    assert harness.metrics.statuses == [413]
 
 
 def test_draining_closes_behind_the_answer() -> None:
-    desk = Desk()
-    prediction = desk.open()
+    harness = Harness()
+    prediction = harness.open()
     prediction.submit(b"")
-    desk.context.draining = True
+    harness.context.draining = True
     prediction.done(Reply(b"x"))
-    assert "connection: close" in desk.answer()[0]
-    assert desk.out.ends == [False]
+    assert "connection: close" in harness.answer()[0]
+    assert harness.out.ends == [False]
 
 
 def test_abandoning_cancels_and_is_logged() -> None:
-    desk = Desk()
-    prediction = desk.open()
+    harness = Harness()
+    prediction = harness.open()
     prediction.submit(b"")
     prediction.abandon()
     prediction.abandon()
     prediction.done(Reply(b"late"))
-    assert desk.data.cancelled == 1
-    assert desk.out.sent == []
-    assert [entry.status for entry in desk.log] == [499]
+    assert harness.data.cancelled == 1
+    assert harness.out.sent == []
+    assert [entry.status for entry in harness.log] == [499]
 
 
 @pytest.mark.parametrize("status", [0, 42, 101, 199, 600, 1000])
 def test_a_status_that_can_not_be_sent_is_the_handlers_fault(status: int) -> None:
     for streamed in (True, False):
-        desk = Desk()
-        prediction = desk.open()
+        harness = Harness()
+        prediction = harness.open()
         prediction.submit(b"")
         (prediction.chunk if streamed else prediction.done)(Reply(b"x", status=status))
-        lines, body = desk.answer()
+        lines, body = harness.answer()
         assert lines[0] == "HTTP/1.1 500 Internal Server Error"
         assert str(status) in json.loads(body)["message"]
 
 
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("POST", 204), ("POST", 304)])
 def test_answers_without_a_body(method: str, status: int) -> None:
-    desk = Desk()
-    prediction = desk.open(method=method)
+    harness = Harness()
+    prediction = harness.open(method=method)
     prediction.submit(b"")
     prediction.done(Reply(b"hello", status=status))
-    lines, body = desk.answer()
+    lines, body = harness.answer()
     assert body == b""
     assert ("content-length: 5" in lines) == (method == "HEAD")
 
 
 def test_a_streamed_answer() -> None:
-    desk = Desk()
-    prediction = desk.open()
+    harness = Harness()
+    prediction = harness.open()
     prediction.submit(b"")
     for text in (b"hello", b"", b"world"):
         prediction.chunk(Reply(text, content_type="text/plain"))
     prediction.done(Reply(b"!"))
-    lines, body = desk.answer()
+    lines, body = harness.answer()
     assert {
         "ts_stream_next: true",
         "transfer-encoding: chunked",
@@ -252,42 +254,42 @@ def test_a_streamed_answer() -> None:
     } <= set(lines)
     assert not any(line.startswith("content-length") for line in lines)
     assert body == b"5\r\nhello\r\n5\r\nworld\r\n1\r\n!\r\n0\r\n\r\n"
-    assert desk.out.ends == [True]
-    assert desk.metrics.statuses == [200]
-    assert len(desk.data.ends) == 1
+    assert harness.out.ends == [True]
+    assert harness.metrics.statuses == [200]
+    assert len(harness.data.ends) == 1
 
 
 def test_a_stream_may_end_with_nothing_or_begin_with_nothing() -> None:
-    desk = Desk()
-    prediction = desk.open()
+    harness = Harness()
+    prediction = harness.open()
     prediction.submit(b"")
     prediction.chunk(Reply(b""))
     prediction.done(Reply(b""))
-    assert desk.answer()[1] == b"0\r\n\r\n"
+    assert harness.answer()[1] == b"0\r\n\r\n"
 
 
 def test_a_streamed_answer_to_http_1_0_ends_with_the_connection() -> None:
-    desk = Desk()
-    prediction = desk.open(http11=False)
+    harness = Harness()
+    prediction = harness.open(http11=False)
     prediction.submit(b"")
     prediction.chunk(Reply(b"hello"))
     prediction.done(Reply(b"!"))
-    lines, body = desk.answer()
+    lines, body = harness.answer()
     assert body == b"hello!"
     assert "connection: close" in lines
-    assert desk.out.ends == [False]
+    assert harness.out.ends == [False]
 
 
 def test_a_stream_that_breaks_off_is_cut() -> None:
-    desk = Desk()
-    prediction = desk.open()
+    harness = Harness()
+    prediction = harness.open()
     prediction.submit(b"")
     prediction.chunk(Reply(b"hello"))
     prediction.fail(HandlerFailed("Prediction failed", 503))
-    assert desk.out.ends == [False]
-    assert desk.answer()[1] == b"5\r\nhello\r\n"
-    assert desk.metrics.statuses == [500]
-    assert [type(end) for end in desk.data.ends] == [HandlerFailed]
+    assert harness.out.ends == [False]
+    assert harness.answer()[1] == b"5\r\nhello\r\n"
+    assert harness.metrics.statuses == [500]
+    assert [type(end) for end in harness.data.ends] == [HandlerFailed]
 
 
 @pytest.mark.parametrize(
@@ -301,47 +303,47 @@ def test_a_stream_that_breaks_off_is_cut() -> None:
 def test_malformed_json_is_refused_unless_it_is_compressed(
     headers: tuple[tuple[bytes, bytes], ...], refused: bool
 ) -> None:
-    desk = Desk()
-    desk.open("/predictions/m", *headers).submit(b"{oops")
-    assert desk.metrics.statuses == ([400] if refused else [])
-    assert len(desk.data.payloads) == (0 if refused else 1)
+    harness = Harness()
+    harness.open("/predictions/m", *headers).submit(b"{oops")
+    assert harness.metrics.statuses == ([400] if refused else [])
+    assert len(harness.data.payloads) == (0 if refused else 1)
 
 
 def test_bytes_are_not_looked_at_when_handlers_decode() -> None:
-    desk = Desk()
-    desk.context.decode_input = False
-    desk.open("/predictions/m", (b"content-type", b"application/json")).submit(b"{oops")
-    assert len(desk.data.payloads) == 1
+    harness = Harness()
+    harness.context.decode_input = False
+    harness.open("/predictions/m", (b"content-type", b"application/json")).submit(b"{oops")
+    assert len(harness.data.payloads) == 1
 
 
 def test_a_dataplane_that_breaks_is_answered() -> None:
     def broken(payload: Payload, sink: Sink) -> None:
         raise ZeroDivisionError
 
-    desk = Desk()
-    desk.data.behave = broken
-    desk.open().submit(b"")
-    assert desk.metrics.statuses == [500]
-    assert b"incident" in desk.out.bytes
+    harness = Harness()
+    harness.data.behave = broken
+    harness.open().submit(b"")
+    assert harness.metrics.statuses == [500]
+    assert b"incident" in harness.out.bytes
 
 
 def test_a_finished_prediction_is_freed_without_the_garbage_collector() -> None:
-    desk = Desk()
-    prediction = desk.open()
+    harness = Harness()
+    prediction = harness.open()
     prediction.submit(b"")
     prediction.done(Reply(b"x"))
     assert prediction._ticket is None
 
 
 async def test_everything_runs_inside_one_callback() -> None:
-    desk = Desk()
+    harness = Harness()
     done = asyncio.get_running_loop().create_future()
 
     def callback() -> None:
-        prediction = desk.open()
+        prediction = harness.open()
         prediction.submit(b"hi")
         prediction.done(Reply(b"ho"))
-        done.set_result(desk.out.bytes)
+        done.set_result(harness.out.bytes)
 
     asyncio.get_running_loop().call_soon(callback)
     assert (await done).endswith(b"ho")

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from ..doubles import SOON, FakeDataPlane, connect, head_and_body, house, post, until
+from ..doubles import SOON, FakeDataPlane, connect, head_and_body, post, running_front, until
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
@@ -17,7 +17,7 @@ async def test_bodies_on_their_way_count_and_the_one_that_is_too_much_is_refused
     api: str, method: str
 ) -> None:
     path = "/predictions/m" if api == "inference" else "/models"
-    async with house(data=FakeDataPlane(most=150_000)) as h, AsyncExitStack() as stack:
+    async with running_front(data=FakeDataPlane(most=150_000)) as h, AsyncExitStack() as stack:
         others: list[asyncio.StreamWriter] = []
         for i in range(2):
             _, writer = await stack.enter_async_context(connect(h.port(api)))

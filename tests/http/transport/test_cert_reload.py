@@ -11,7 +11,7 @@ import pytest
 from torchserve.http.transport.cert_reload import CertReload
 from torchserve.http.transport.tls import Identity, _self_signed, server_context
 
-from .test_tls import ping, tls_house
+from .test_tls import ping, tls_front
 
 
 def put(folder: Path, *, only: str = "") -> tuple[Path, Path]:
@@ -31,16 +31,16 @@ def believing(folder: Path) -> ssl.SSLContext:
 async def test_a_replaced_certificate_is_shown_to_those_who_come_then(tmp_path: Path) -> None:
     identity = Identity(*put(tmp_path))
     context = server_context(identity)
-    renewal, old = CertReload(context, identity), believing(tmp_path)
-    async with tls_house(context) as h:
+    reload, old = CertReload(context, identity), believing(tmp_path)
+    async with tls_front(context) as h:
         assert b"Healthy" in await ping(h, old)
-        assert not await renewal.look(), "nothing has changed"
+        assert not await reload.look(), "nothing has changed"
         put(tmp_path)
-        assert await renewal.look()
+        assert await reload.look()
         assert b"Healthy" in await ping(h, believing(tmp_path))
         with pytest.raises(ssl.SSLCertVerificationError):
             await ping(h, old)
-        assert not await renewal.look()
+        assert not await reload.look()
 
 
 async def test_half_a_pair_leaves_the_old_one_until_the_other_half_is_there(
@@ -48,21 +48,21 @@ async def test_half_a_pair_leaves_the_old_one_until_the_other_half_is_there(
 ) -> None:
     identity = Identity(*put(tmp_path))
     context = server_context(identity)
-    renewal, old = CertReload(context, identity), believing(tmp_path)
-    async with tls_house(context) as h:
+    reload, old = CertReload(context, identity), believing(tmp_path)
+    async with tls_front(context) as h:
         key = (tmp_path / "key.pem").read_bytes()
         put(tmp_path, only="cert.pem")
         (tmp_path / "key.pem").unlink()
-        assert not await renewal.look()
+        assert not await reload.look()
         assert caplog.messages == [], "it may be on its way"
         (tmp_path / "key.pem").write_bytes(key)
-        assert not await renewal.look()
+        assert not await reload.look()
         assert caplog.messages[0].startswith("The new certificate can't be used, the old one stays: certificate_file=")
-        assert not await renewal.look()
+        assert not await reload.look()
         assert len(caplog.messages) == 1, "said once"
         assert b"Healthy" in await ping(h, old)
         put(tmp_path)
-        assert await renewal.look()
+        assert await reload.look()
         assert b"Healthy" in await ping(h, believing(tmp_path))
 
 
@@ -70,7 +70,7 @@ async def test_it_looks_again_and_again(tmp_path: Path) -> None:
     identity = Identity(*put(tmp_path))
     context = server_context(identity)
     running = asyncio.create_task(CertReload(context, identity).run(every=0.001))
-    async with tls_house(context) as h:
+    async with tls_front(context) as h:
         put(tmp_path)
         client = believing(tmp_path)
         async with asyncio.timeout(20):

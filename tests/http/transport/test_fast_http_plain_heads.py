@@ -1,4 +1,4 @@
-"""What the lean protocol takes for a plain request: only what aiohttp reads in the very same way."""
+"""What the fast HTTP path takes for a plain request: only what aiohttp reads in the very same way."""
 
 from __future__ import annotations
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from torchserve.http.transport import fast_http as lean
+from torchserve.http.transport import fast_http
 from torchserve.http.transport.fast_http import read_plain
 
-from ..doubles import answer, connect, house, post
+from ..doubles import answer, connect, post, running_front
 
 
 @pytest.mark.parametrize(
@@ -24,11 +24,11 @@ from ..doubles import answer, connect, house, post
 async def test_each_request_is_what_its_own_head_says(first: bytes, second: bytes) -> None:
     """A head that comes again is not read again, and one that differs in a byte is."""
     requests = [first, first, second, first, second, second]
-    async with house() as again, connect(again.port()) as (reader, writer):
+    async with running_front() as again, connect(again.port()) as (reader, writer):
         for raw in requests:
             writer.write(raw)
             _ = await answer(reader)
-    async with house() as anew:
+    async with running_front() as anew:
         for raw in requests:
             async with connect(anew.port()) as (reader, writer):
                 writer.write(raw)
@@ -42,8 +42,8 @@ async def test_each_request_is_what_its_own_head_says(first: bytes, second: byte
 
 async def test_a_head_that_comes_again_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[int] = []
-    monkeypatch.setattr(lean, "read_plain", lambda *given: looked.append(1) or read_plain(*given))
-    async with house() as h, connect(h.port()) as (reader, writer):
+    monkeypatch.setattr(fast_http, "read_plain", lambda *given: looked.append(1) or read_plain(*given))
+    async with running_front() as h, connect(h.port()) as (reader, writer):
         for body in (b"a", b"b", b"c"):
             writer.write(post("/predictions/m", body))
             assert (await answer(reader))[1] == body
@@ -52,7 +52,7 @@ async def test_a_head_that_comes_again_is_read_once(monkeypatch: pytest.MonkeyPa
 
 async def test_a_head_that_was_refused_is_refused_again() -> None:
     raw = post("/predictions/m", b"x", "X-Request-Timeout-Ms: soon")
-    async with house() as h, connect(h.port()) as (reader, writer):
+    async with running_front() as h, connect(h.port()) as (reader, writer):
         for _ in range(3):
             writer.write(raw)
             lines, _ = await answer(reader)

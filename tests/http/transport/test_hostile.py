@@ -15,14 +15,14 @@ import pytest
 from torchserve.core.payload import Payload, Reply
 from torchserve.http.message.limits import Limits
 
-from ..doubles import SOON, FakeDataPlane, House, Sink, connect, head_and_body, house, until
+from ..doubles import SOON, FakeDataPlane, RunningFront, Sink, connect, head_and_body, running_front, until
 
 SMALL = Limits(max_request_size=1000, linger=0.2, chunk_slack=500, max_unsent=200_000)
 HASTY = replace(
     SMALL, keep_alive=0.5, head=0.4, body_idle=0.3, body_grace=0.3, body_rate=100, write_stall=0.3, worker_wait=0.3
 )
 OVER = "RequestEntityTooLargeException"
-WAYS = pytest.mark.parametrize("method", ["POST", "GET"])  # plain POSTs are read by lean.py, the others by aiohttp
+WAYS = pytest.mark.parametrize("method", ["POST", "GET"])  # plain POSTs are read by fast_http.py, the others by aiohttp
 
 
 def head(path: str, *headers: str, method: str = "POST") -> bytes:
@@ -33,7 +33,7 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-async def error_of(h: House, raw: bytes, api: str = "inference") -> tuple[int, str]:
+async def error_of(h: RunningFront, raw: bytes, api: str = "inference") -> tuple[int, str]:
     """Status and type of the one answer, after which the server closes."""
     lines, body = head_and_body(await h.say(raw, api))
     assert "connection: close" in lines
@@ -43,9 +43,9 @@ async def error_of(h: House, raw: bytes, api: str = "inference") -> tuple[int, s
 
 
 @asynccontextmanager
-async def small_house(limits: Limits = SMALL) -> AsyncIterator[House]:
+async def small_house(limits: Limits = SMALL) -> AsyncIterator[RunningFront]:
     """With small limits; whatever was done to it, it still serves afterwards."""
-    async with house(limits) as h:
+    async with running_front(limits) as h:
         yield h
         raw = head("/predictions/m", "Content-Length: 2", "Connection: close") + b"ok"
         assert head_and_body(await h.say(raw))[1] == b"ok"
@@ -107,7 +107,7 @@ async def test_long_chunk_extensions_are_cut_off() -> None:
 
 
 async def test_a_gzip_bomb_stays_compressed() -> None:
-    async with house() as h:
+    async with running_front() as h:
         bomb = gzip.compress(bytes(50_000_000))
         raw = head(
             "/predictions/m", f"Content-Length: {len(bomb)}", "Content-Encoding: gzip", "Content-Type: application/json",
@@ -120,7 +120,7 @@ async def test_a_gzip_bomb_stays_compressed() -> None:
 async def test_a_form_of_a_thousand_parts_is_refused() -> None:
     part = b'--X\r\nContent-Disposition: form-data; name="a%d"\r\n\r\n\r\n'
     form = b"".join(part % i for i in range(1000)) + b"--X--"
-    async with house() as h, connect(h.port()) as (reader, writer):
+    async with running_front() as h, connect(h.port()) as (reader, writer):
         writer.write(
             head("/predictions/m", "Content-Type: multipart/form-data; boundary=X", f"Content-Length: {len(form)}")
             + form
@@ -135,7 +135,7 @@ async def test_a_form_of_a_thousand_parts_is_refused() -> None:
     [b"", b"junk", b"--X\r\n", b'--X\r\nContent-Disposition: form-data; name="a"\r\n\r\nno end', b"--X--junk--X"],
 )
 async def test_malformed_multipart_is_400(body: bytes) -> None:
-    async with house() as h:
+    async with running_front() as h:
         raw = head(
             "/predictions/m",
             "Content-Type: multipart/form-data; boundary=X",
@@ -216,7 +216,7 @@ async def test_a_client_that_does_not_take_its_answer_is_cut_off(method: str) ->
     def big(payload: Payload, sink: Sink) -> None:
         asyncio.get_running_loop().call_soon(sink.done, Reply(bytes(30_000_000)))
 
-    async with house(HASTY, FakeDataPlane(behave=big)) as h, connect(h.port()) as (reader, writer):
+    async with running_front(HASTY, FakeDataPlane(behave=big)) as h, connect(h.port()) as (reader, writer):
         reader._transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(head("/predictions/m", "Content-Length: 0", method=method))
         await until(lambda: h.log)
@@ -230,7 +230,7 @@ async def test_a_client_that_does_not_take_its_answer_is_cut_off(method: str) ->
 
 async def test_the_last_kilobytes_are_watched_as_well() -> None:
     sinks: list[Sink] = []
-    async with house(HASTY, FakeDataPlane(behave=lambda payload, sink: sinks.append(sink))) as h:
+    async with running_front(HASTY, FakeDataPlane(behave=lambda payload, sink: sinks.append(sink))) as h:
         async with connect(h.port()) as (reader, writer):
             reader._transport.pause_reading()  # type: ignore[attr-defined]
             writer.write(head("/predictions/m", "Content-Length: 0", method="GET"))
@@ -251,7 +251,7 @@ async def test_the_last_kilobytes_are_watched_as_well() -> None:
 @WAYS
 async def test_a_client_that_does_not_take_its_stream_is_cut_off(method: str) -> None:
     sinks: list[Sink] = []
-    async with house(HASTY, FakeDataPlane(behave=lambda payload, sink: sinks.append(sink))) as h:
+    async with running_front(HASTY, FakeDataPlane(behave=lambda payload, sink: sinks.append(sink))) as h:
         async with connect(h.port()) as (reader, writer):
             reader._transport.pause_reading()  # type: ignore[attr-defined]
             writer.write(head("/predictions/m", "Content-Length: 0", method=method))
@@ -321,7 +321,7 @@ async def test_what_could_be_read_in_two_ways_is_refused_once_and_closed(raw: by
 
 
 async def test_a_chunk_that_turns_bad_in_a_later_packet_is_400_at_once() -> None:
-    async with house() as h, connect(h.port()) as (reader, writer):
+    async with running_front() as h, connect(h.port()) as (reader, writer):
         writer.write(head("/predictions/m", "Transfer-Encoding: chunked") + chunk(b"hello"))
         await until(lambda: h.data.arriving)
         writer.write(b"zz\r\n")
@@ -371,7 +371,7 @@ async def test_a_handler_can_not_inject_a_header_or_a_second_answer() -> None:
     def behave(payload: Payload, sink: Sink) -> None:
         asyncio.get_running_loop().call_soon(sink.done, evil)
 
-    async with house(data=FakeDataPlane(behave=behave)) as h:
+    async with running_front(data=FakeDataPlane(behave=behave)) as h:
         answer = await h.say(head("/predictions/m", "Content-Length: 0", "Connection: close"))
         lines, body = head_and_body(answer)
         assert body == b"body"
@@ -381,7 +381,7 @@ async def test_a_handler_can_not_inject_a_header_or_a_second_answer() -> None:
 
 async def test_many_malformed_messages_are_one_line_of_log(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        async with house() as h:
+        async with running_front() as h:
             for _ in range(50):
                 assert b"Invalid HTTP message." in await h.say(b"garbage <script>\r\n\r\n")
     lines = [record for record in caplog.records if record.levelno >= logging.WARNING]
@@ -391,7 +391,7 @@ async def test_many_malformed_messages_are_one_line_of_log(caplog: pytest.LogCap
 
 
 async def test_a_target_of_odd_bytes_is_logged_as_one_harmless_line() -> None:
-    async with house() as h:
+    async with running_front() as h:
         await h.say(b'GET /predictions/m"%0a\xc3\xa9 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
         text = h.log[0].text()
         assert text.isascii()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ..doubles import SOON, answer, connect, house
+from ..doubles import SOON, answer, connect, running_front
 
 HOST, LENGTH, CHUNKED = b"Host: x", b"Content-Length: 2", b"Transfer-Encoding: chunked"
 LINE = b"POST /predictions/m HTTP/1.1"
@@ -143,7 +143,7 @@ async def read_all(reader: asyncio.StreamReader) -> bytes:
 
 async def outcome(raw: bytes, *, by_aiohttp: bool, ends: bool, piece: int = 0) -> tuple[list[int], list[Any]]:
     """The statuses of the answers, up to the end of the connection, and what the handler was given."""
-    async with house() as h, connect(h.port()) as (reader, writer):
+    async with running_front() as h, connect(h.port()) as (reader, writer):
         if by_aiohttp:
             writer.write(PING)
             await answer(reader)
@@ -164,8 +164,8 @@ async def outcome(raw: bytes, *, by_aiohttp: bool, ends: bool, piece: int = 0) -
 async def test_both_readers_answer_alike(name: str) -> None:
     raw, statuses, ends = CASES[name]
     expected = statuses if ends else [*statuses, 200]
-    lean, given = await outcome(raw, by_aiohttp=False, ends=ends)
-    assert lean == expected
+    fast, given = await outcome(raw, by_aiohttp=False, ends=ends)
+    assert fast == expected
     aiohttp, given_by_aiohttp = await outcome(raw, by_aiohttp=True, ends=ends)
     assert aiohttp == expected
     assert given == given_by_aiohttp

@@ -19,7 +19,7 @@ from torchserve.http.message.body import CHECKED, split_body, split_slowly
 from torchserve.http.message.limits import Limits
 from torchserve.http.message.urlencoded import SLICE, split_form
 
-from ..predict.test_prediction import Desk
+from ..predict.test_prediction import Harness
 
 T = TypeVar("T")
 LIMITS = Limits()
@@ -101,10 +101,10 @@ def test_the_parts_of_a_form_share_that_bound(parts: tuple[int, ...], refused: b
 
 def test_a_prediction_of_large_json_is_not_looked_at() -> None:
     for size, refused in ((CHECKED, True), (CHECKED + 1, False)):
-        desk = Desk()
-        prediction = desk.open("/predictions/m", (b"content-type", b"application/json"))
+        harness = Harness()
+        prediction = harness.open("/predictions/m", (b"content-type", b"application/json"))
         prediction.submit(b"[" + b" " * (size - 1))
-        assert (prediction.over, len(desk.data.payloads)) == (refused, not refused)
+        assert (prediction.over, len(harness.data.payloads)) == (refused, not refused)
 
 
 # ---- url-encoded forms
@@ -161,10 +161,10 @@ def test_long_forms_that_are_refused(body: bytes, text: str) -> None:
         split_body(body, FORM, LIMITS)
 
 
-async def turns(desk: Desk) -> int:
+async def turns(harness: Harness) -> int:
     """How often the loop turns until the dataplane has a request, or the client an answer."""
     number = 0
-    while not desk.data.payloads and not desk.out.sent:
+    while not harness.data.payloads and not harness.out.sent:
         number += 1
         await asyncio.sleep(0)
     return number
@@ -172,36 +172,36 @@ async def turns(desk: Desk) -> int:
 
 @pytest.mark.parametrize("target", ["/predictions/m", "/invocations?q=1"])
 async def test_the_loop_turns_while_a_long_form_is_split(target: str) -> None:
-    desk = Desk()
-    prediction = desk.open(target, (b"content-type", FORM.encode()))
+    harness = Harness()
+    prediction = harness.open(target, (b"content-type", FORM.encode()))
     prediction.submit(b"a=" + b"%41" * SLICE)
-    assert await turns(desk) >= 6
-    values = {part.name: part.body for part in desk.data.payloads[0].parts}
+    assert await turns(harness) >= 6
+    values = {part.name: part.body for part in harness.data.payloads[0].parts}
     assert values.pop("a") == b"A" * SLICE
     assert values == ({"q": b"1"} if "?" in target else {})
 
 
 async def test_a_long_form_that_is_refused_late() -> None:
-    desk = Desk()
-    prediction = desk.open("/predictions/m", (b"content-type", FORM.encode()))
+    harness = Harness()
+    prediction = harness.open("/predictions/m", (b"content-type", FORM.encode()))
     prediction.submit(b"a=" + b"x" * SLICE * 3 + b"%")
-    assert await turns(desk) >= 3
-    assert b"invalid percent-encoding" in desk.answer()[1]
+    assert await turns(harness) >= 3
+    assert b"invalid percent-encoding" in harness.answer()[1]
 
 
 async def test_a_client_that_leaves_ends_the_splitting() -> None:
-    desk = Desk()
-    prediction = desk.open("/predictions/m", (b"content-type", FORM.encode()))
+    harness = Harness()
+    prediction = harness.open("/predictions/m", (b"content-type", FORM.encode()))
     prediction.submit(b"a=" + b"x" * SLICE * 3)
     prediction.abandon()
     for _ in range(10):
         await asyncio.sleep(0)
-    assert desk.data.payloads == []
-    assert [entry.status for entry in desk.log] == [499]
+    assert harness.data.payloads == []
+    assert [entry.status for entry in harness.log] == [499]
 
 
 def test_a_model_name_is_read_no_further_than_names_go() -> None:
-    desk = Desk()
-    prediction = desk.open("/invocations", (b"content-type", FORM.encode()))
+    harness = Harness()
+    prediction = harness.open("/invocations", (b"content-type", FORM.encode()))
     prediction.submit(b"model_name=" + b"%ff" * 2000)
-    assert desk.answer()[1].decode().count("\ufffd") == 1024
+    assert harness.answer()[1].decode().count("\ufffd") == 1024

@@ -12,8 +12,8 @@ import pytest
 from torchserve.http.message.limits import Limits
 from torchserve.http.transport.aiohttp_protocol import _SLICE, AiohttpProtocol, AiohttpServer
 
-from ..doubles import connect, head_and_body, house
-from ..predict.test_prediction import Desk
+from ..doubles import connect, head_and_body, running_front
+from ..predict.test_prediction import Harness
 from .test_hostile import SOON, chunk, head
 
 HASTY = Limits(turn=0.0)  # one slice in a turn; the first is the head
@@ -53,7 +53,7 @@ def connection(limits: Limits = HASTY) -> tuple[AiohttpProtocol, Wire]:
         """Reads nothing, and never answers."""
         await asyncio.get_running_loop().create_future()
 
-    made = AiohttpServer(handler, Desk(limits).context)()
+    made = AiohttpServer(handler, Harness(limits).context)()
     assert isinstance(made, AiohttpProtocol)
     wire = Wire()
     made.connection_made(wire)
@@ -151,7 +151,7 @@ async def test_a_client_that_has_gone_is_not_parsed() -> None:
 async def test_chunks_of_any_size_come_out_whole(limits: Limits, least: int, most: int) -> None:
     drawn = random.Random(least)
     pieces = [drawn.randbytes(drawn.randint(least, most)) for _ in range(600_000 // most)]
-    async with house(limits=limits) as h, connect(h.port()) as (reader, writer):
+    async with running_front(limits=limits) as h, connect(h.port()) as (reader, writer):
         body = b"".join(map(chunk, pieces))
         writer.write(head("/predictions/m", "Transfer-Encoding: chunked", "Connection: close") + body + b"0\r\n\r\n")
         lines, answer = head_and_body(await asyncio.wait_for(reader.read(), SOON))
@@ -167,7 +167,7 @@ async def test_many_requests_in_one_packet_are_all_answered_in_order(limits: Lim
         for at in range(number)
     )
     last = head("/predictions/m", "Content-Length: 3", "Connection: close") + b"end"
-    async with house(limits=limits) as h, connect(h.port()) as (reader, writer):
+    async with running_front(limits=limits) as h, connect(h.port()) as (reader, writer):
         writer.write(ask + last)
         said = await asyncio.wait_for(reader.read(), SOON)
     bodies = [answer.partition(b"\r\n\r\n")[2] for answer in said.split(b"HTTP/1.1 200 ")[1:]]
@@ -185,7 +185,7 @@ async def test_many_requests_in_one_packet_are_all_answered_in_order(limits: Lim
     ],
 )
 async def test_how_much_framing_a_body_may_have(framed: bytes, refused: bool) -> None:
-    async with house(limits=replace(HASTY, linger=0.2)) as h, connect(h.port()) as (reader, writer):
+    async with running_front(limits=replace(HASTY, linger=0.2)) as h, connect(h.port()) as (reader, writer):
         writer.write(head("/predictions/m", "Transfer-Encoding: chunked", "Connection: close"))
         writer.write(framed + b"0\r\n\r\n")
         lines, _ = head_and_body(await asyncio.wait_for(reader.read(), SOON))

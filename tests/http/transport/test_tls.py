@@ -29,19 +29,19 @@ from torchserve.http.message.limits import Limits
 from torchserve.http.transport.tls import Identity, server_context
 
 from .. import certificates
-from ..doubles import SOON, House, connect, head_and_body, house, until
+from ..doubles import SOON, RunningFront, connect, head_and_body, running_front, until
 
 GET_PING = b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
 @asynccontextmanager
-async def tls_house(context: ssl.SSLContext | None = None, **options: Any) -> AsyncIterator[House]:
+async def tls_front(context: ssl.SSLContext | None = None, **options: Any) -> AsyncIterator[RunningFront]:
     listen = {"inference": Address("127.0.0.1", 0, tls=True)}
-    async with house(listen=listen, tls=context or certificates.context(), **options) as h:
+    async with running_front(listen=listen, tls=context or certificates.context(), **options) as h:
         yield h
 
 
-async def ping(h: House, client: ssl.SSLContext) -> bytes:
+async def ping(h: RunningFront, client: ssl.SSLContext) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", h.port(), ssl=client, server_hostname="localhost")
     try:
         writer.write(GET_PING)
@@ -55,7 +55,7 @@ async def ping(h: House, client: ssl.SSLContext) -> bytes:
 
 async def test_a_weak_certificate_is_served_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     certificate, key = certificates.write_weak_pair(tmp_path)
-    async with tls_house(server_context(Identity(certificate, key))) as h:
+    async with tls_front(server_context(Identity(certificate, key))) as h:
         client = certificates.trusting()
         client.set_ciphers("DEFAULT:@SECLEVEL=0")
         assert (await ping(h, client)).startswith(b"HTTP/1.1 200")
@@ -78,14 +78,14 @@ def identities(folder: Path) -> dict[str, Identity]:
 async def test_a_client_that_trusts_the_certificate_is_served(tmp_path: Path, name: str) -> None:
     identity = identities(tmp_path)[name]
     client = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
-    async with tls_house(server_context(identity)) as h:
+    async with tls_front(server_context(identity)) as h:
         assert b"Healthy" in await ping(h, client)
 
 
 async def test_without_a_certificate_one_is_made(caplog: pytest.LogCaptureFixture) -> None:
     context = server_context(Identity())
     assert "no client has a reason to trust" in caplog.text
-    async with tls_house(context) as h:
+    async with tls_front(context) as h:
         assert b"Healthy" in await ping(h, certificates.trusting())
         with pytest.raises(ssl.SSLCertVerificationError):
             await ping(h, ssl.create_default_context())
@@ -99,7 +99,7 @@ async def test_without_a_certificate_one_is_made(caplog: pytest.LogCaptureFixtur
 async def test_versions(version: ssl.TLSVersion, served: bool) -> None:
     client = certificates.trusting(version)
     client.set_ciphers("DEFAULT:@SECLEVEL=0")
-    async with tls_house() as h:
+    async with tls_front() as h:
         if served:
             assert b"Healthy" in await ping(h, client)
         else:
@@ -174,7 +174,7 @@ def test_no_key_is_left_in_an_open_file(tmp_path: Path) -> None:
 async def test_one_port_is_not_both_with_and_without_tls() -> None:
     listen = {"inference": Address("127.0.0.1", 8080, tls=True), "metrics": Address("127.0.0.1", 8080)}
     with pytest.raises(InvalidConfig, match=r"inference_address=https://.* and metrics_address=http://.* are one port"):
-        async with house(listen=listen, tls=certificates.context()):
+        async with running_front(listen=listen, tls=certificates.context()):
             pass
 
 
@@ -196,7 +196,7 @@ async def test_every_address_has_no_room_for_one_of_them(one: str, other: str) -
     "raw", [GET_PING, b"POST /predictions/m HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", b"nonsense"]
 )
 async def test_plain_http_is_told_to_use_https(raw: bytes) -> None:
-    async with tls_house(limits=Limits(linger=0.05)) as h:
+    async with tls_front(limits=Limits(linger=0.05)) as h:
         lines, body = head_and_body(await h.say(raw))
         assert lines[0] == "HTTP/1.1 403 Forbidden"
         assert body == b'{\n  "status": "This TorchServe instance only accepts HTTPS requests"\n}\n'
@@ -205,33 +205,33 @@ async def test_plain_http_is_told_to_use_https(raw: bytes) -> None:
 
 
 async def test_a_handshake_that_comes_to_nothing_harms_nobody() -> None:
-    async def say(h: House, raw: bytes) -> None:
+    async def say(h: RunningFront, raw: bytes) -> None:
         async with connect(h.port()) as (reader, writer):
             writer.write(raw)
             with suppress(ConnectionResetError):
                 await asyncio.wait_for(reader.read(), SOON)
 
-    async with tls_house(limits=Limits(handshake=1.0)) as h:
+    async with tls_front(limits=Limits(handshake=1.0)) as h:
         raws = (b"", b"\x16", b"\x16\x03\x01\x00\x05hello", b"\x16" + b"x" * 20_000)
         await asyncio.gather(*(say(h, raw) for raw in raws))
         assert b"Healthy" in await ping(h, certificates.trusting())
 
 
 async def test_a_client_that_leaves_before_its_first_byte() -> None:
-    async with tls_house() as h:
+    async with tls_front() as h:
         for _ in range(20):
             probe = socket.create_connection(("127.0.0.1", h.port()))
             probe.close()
         assert b"Healthy" in await ping(h, certificates.trusting())
-        (gate,) = h.front._servers
-        await until(lambda: not gate._silent)
+        (listener,) = h.front._servers
+        await until(lambda: not listener._silent)
 
 
 async def test_without_file_descriptors_it_waits_for_some(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("torchserve.http.transport.accepting._PAUSE", 0.05)
-    async with tls_house() as h:
+    async with tls_front() as h:
         waiting = socket.create_connection(("127.0.0.1", h.port()))
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (waiting.fileno() + 1, hard))
@@ -244,16 +244,16 @@ async def test_without_file_descriptors_it_waits_for_some(
 
 
 async def test_stopping_ends_connections_that_have_not_greeted() -> None:
-    async with tls_house() as h, connect(h.port()) as (reader, _), connect(h.port()) as (reader2, writer2):
-        (gate,) = h.front._servers
+    async with tls_front() as h, connect(h.port()) as (reader, _), connect(h.port()) as (reader2, writer2):
+        (listener,) = h.front._servers
         writer2.write(b"\x16")
-        await until(lambda: len(gate._silent) == 1 and gate._greeting)
+        await until(lambda: len(listener._silent) == 1 and listener._greeting)
         await h.front.stop()
         for each in (reader, reader2):
             assert await asyncio.wait_for(each.read(), SOON) == b""
 
 
 async def test_many_at_once() -> None:
-    async with tls_house() as h:
+    async with tls_front() as h:
         client = certificates.trusting()
         assert all(b"Healthy" in each for each in await asyncio.gather(*(ping(h, client) for _ in range(100))))

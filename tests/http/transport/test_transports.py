@@ -1,4 +1,4 @@
-"""The same front through TCP, TLS and a unix socket: lean.py, its handing over to aiohttp, and the ends of connections."""
+"""The same front through TCP, TLS and a unix socket: fast_http.py, its handing over to aiohttp, and the ends of connections."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from torchserve.core.payload import Payload, Reply
 from torchserve.http.message.limits import Limits
 
 from .. import certificates
-from ..doubles import SOON, FakeDataPlane, House, Sink, head_and_body, house, until
+from ..doubles import SOON, FakeDataPlane, RunningFront, Sink, head_and_body, running_front, until
 
-Dial = Callable[[House], AbstractAsyncContextManager[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+Dial = Callable[[RunningFront], AbstractAsyncContextManager[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 
 class Way:
@@ -27,17 +27,17 @@ class Way:
         self.kind = kind
         self.path = str(folder / "sock")
 
-    def house(self, **options: Any) -> AbstractAsyncContextManager[House]:
+    def running_front(self, **options: Any) -> AbstractAsyncContextManager[RunningFront]:
         listener = {
             "tcp": Address("127.0.0.1", 0),
             "tls": Address("127.0.0.1", 0, tls=True),
             "unix": Address("", 0, path=self.path),
         }[self.kind]
         tls = certificates.context() if self.kind == "tls" else None
-        return house(listen={"inference": listener}, tls=tls, **options)
+        return running_front(listen={"inference": listener}, tls=tls, **options)
 
     @asynccontextmanager
-    async def dial(self, h: House) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    async def dial(self, h: RunningFront) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         if self.kind == "unix":
             reader, writer = await asyncio.open_unix_connection(self.path)
         else:
@@ -73,10 +73,10 @@ def silent(payload: Payload, sink: Sink) -> None:
     """Never answers."""
 
 
-async def test_one_connection_goes_from_lean_to_aiohttp_and_on(way: Way) -> None:
-    async with way.house() as h, way.dial(h) as (reader, writer):
+async def test_one_connection_goes_from_the_fast_path_to_aiohttp_and_on(way: Way) -> None:
+    async with way.running_front() as h, way.dial(h) as (reader, writer):
         for method, path, body in (
-            ("POST", "/predictions/m", b"lean"), ("PUT", "/predictions/m/1.0", b"again"),
+            ("POST", "/predictions/m", b"fast"), ("PUT", "/predictions/m/1.0", b"again"),
             ("GET", "/predictions/m", b"aiohttp's"), ("POST", "/predictions/m", b"from now on"), ("GET", "/ping", b""),
         ):  # fmt: skip
             writer.write(ask(method, path, body))
@@ -84,12 +84,12 @@ async def test_one_connection_goes_from_lean_to_aiohttp_and_on(way: Way) -> None
             assert status.startswith("HTTP/1.1 200")
             assert answered == body or b"Healthy" in answered
         assert [bytes(payload.parts[0].body) for payload in h.data.payloads] == [
-            b"lean", b"again", b"aiohttp's", b"from now on",
+            b"fast", b"again", b"aiohttp's", b"from now on",
         ]  # fmt: skip
 
 
 async def test_requests_sent_ahead_cross_the_handing_over_in_order(way: Way) -> None:
-    async with way.house() as h, way.dial(h) as (reader, writer):
+    async with way.running_front() as h, way.dial(h) as (reader, writer):
         methods = ["POST"] * 5 + ["GET"] * 5 + ["POST"] * 5
         writer.write(b"".join(ask(each, "/predictions/m", b"%d" % i) for i, each in enumerate(methods)))
         assert [(await answer(reader))[1] for _ in methods] == [b"%d" % i for i in range(len(methods))]
@@ -98,7 +98,7 @@ async def test_requests_sent_ahead_cross_the_handing_over_in_order(way: Way) -> 
 @pytest.mark.parametrize("method", ["POST", "GET"])
 async def test_large_bodies_both_ways(way: Way, method: str) -> None:
     body = bytes(range(256)) * 20_000
-    async with way.house() as h, way.dial(h) as (reader, writer):
+    async with way.running_front() as h, way.dial(h) as (reader, writer):
         writer.write(ask(method, "/predictions/m", body))
         assert (await answer(reader))[1] == body
 
@@ -107,7 +107,7 @@ async def test_large_bodies_both_ways(way: Way, method: str) -> None:
 async def test_a_streamed_answer(way: Way, method: str) -> None:
     sinks: list[Sink] = []
     data = FakeDataPlane(behave=lambda payload, sink: sinks.append(sink))
-    async with way.house(data=data) as h, way.dial(h) as (reader, writer):
+    async with way.running_front(data=data) as h, way.dial(h) as (reader, writer):
         writer.write(ask(method, "/predictions/m"))
         await until(lambda: sinks)
         sinks[0].chunk(Reply(b"one"))
@@ -119,7 +119,7 @@ async def test_a_streamed_answer(way: Way, method: str) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
 async def test_a_client_that_leaves_is_noticed(way: Way, method: str) -> None:
-    async with way.house(data=FakeDataPlane(behave=silent)) as h:
+    async with way.running_front(data=FakeDataPlane(behave=silent)) as h:
         async with way.dial(h) as (_, writer):
             writer.write(ask(method, "/predictions/m", b"x"))
             await until(lambda: h.data.payloads)
@@ -128,7 +128,7 @@ async def test_a_client_that_leaves_is_noticed(way: Way, method: str) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
 async def test_a_refusal_reaches_a_client_that_is_still_sending(way: Way, method: str) -> None:
-    async with way.house(limits=Limits(linger=2.0)) as h, way.dial(h) as (reader, writer):
+    async with way.running_front(limits=Limits(linger=2.0)) as h, way.dial(h) as (reader, writer):
         writer.write(ask(method, "/predictions/nobody", b"x" * 1000, declared=100_000))
         status, body = await answer(reader)
         assert status == "HTTP/1.1 404 Not Found"
@@ -138,14 +138,14 @@ async def test_a_refusal_reaches_a_client_that_is_still_sending(way: Way, method
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
 async def test_the_connection_closes_when_asked_to(way: Way, method: str) -> None:
-    async with way.house() as h, way.dial(h) as (reader, writer):
+    async with way.running_front() as h, way.dial(h) as (reader, writer):
         writer.write(ask(method, "/predictions/m", b"x", "Connection: close"))
         assert (await answer(reader))[1] == b"x"
         assert await asyncio.wait_for(reader.read(), SOON) == b""
 
 
 async def test_an_idle_connection_is_closed(way: Way) -> None:
-    async with way.house(limits=Limits(keep_alive=0.05)) as h, way.dial(h) as (reader, _):
+    async with way.running_front(limits=Limits(keep_alive=0.05)) as h, way.dial(h) as (reader, _):
         assert await asyncio.wait_for(reader.read(), SOON) == b""
         assert h.log == []
 
@@ -153,7 +153,7 @@ async def test_an_idle_connection_is_closed(way: Way) -> None:
 async def test_a_drain_answers_what_has_arrived(way: Way) -> None:
     sinks: list[Sink] = []
     data = FakeDataPlane(behave=lambda payload, sink: sinks.append(sink))
-    async with way.house(data=data) as h, way.dial(h) as (reader, writer), way.dial(h) as (reader2, writer2):
+    async with way.running_front(data=data) as h, way.dial(h) as (reader, writer), way.dial(h) as (reader2, writer2):
         writer.write(ask("POST", "/predictions/m"))
         writer2.write(ask("GET", "/predictions/m"))
         await until(lambda: len(sinks) == 2)
@@ -171,7 +171,7 @@ async def test_a_drain_answers_what_has_arrived(way: Way) -> None:
 
 async def test_a_slow_reader_gets_all_and_is_waited_for(way: Way) -> None:
     body = b"x" * 5_000_000
-    async with way.house() as h, way.dial(h) as (reader, writer):
+    async with way.running_front() as h, way.dial(h) as (reader, writer):
         writer.write(ask("POST", "/predictions/m", body))
         await until(lambda: h.log)
         assert not await h.front.drain(0.01)
@@ -184,7 +184,7 @@ async def test_a_slow_reader_gets_all_and_is_waited_for(way: Way) -> None:
 
 
 async def test_the_peer_is_named_in_the_log_where_it_has_a_name(way: Way) -> None:
-    async with way.house() as h, way.dial(h) as (reader, writer):
+    async with way.running_front() as h, way.dial(h) as (reader, writer):
         for method in ("POST", "GET"):
             writer.write(ask(method, "/predictions/m"))
             await answer(reader)
