@@ -18,8 +18,8 @@ from ..doubles import FakeControlPlane, running_front
 
 
 async def call(control: FakeControlPlane, method: str, path: str, **options: Any) -> tuple[int, Any]:
-    house_options = options.pop("house_options", {})
-    async with running_front(control=control, **house_options) as h, aiohttp.ClientSession() as client:
+    front_options = options.pop("front_options", {})
+    async with running_front(control=control, **front_options) as h, aiohttp.ClientSession() as client:
         async with client.request(method, h.url(path, "management"), **options) as response:
             assert response.content_type == "application/json"
             text = await response.text()
@@ -196,14 +196,14 @@ async def test_errors_of_the_control_plane(method: str, path: str, error: Except
 )
 async def test_without_the_model_api_nothing_is_registered_or_removed(method: str, path: str) -> None:
     control = FakeControlPlane()
-    status, body = await call(control, method, path, house_options={"model_api": False})
+    status, body = await call(control, method, path, front_options={"model_api": False})
     assert (status, body["type"]) == (405, "MethodNotAllowedException")
     assert body["message"] == "Requested method is not allowed, please refer to API document."
     assert control.calls == []
 
 
 async def test_the_rest_of_management_works_without_the_model_api() -> None:
-    assert (await call(FakeControlPlane(), "PUT", "/models/m", house_options={"model_api": False}))[0] == 200
+    assert (await call(FakeControlPlane(), "PUT", "/models/m", front_options={"model_api": False}))[0] == 200
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ async def error_of(h: RunningFront, raw: bytes, api: str = "inference") -> tuple
 
 
 @asynccontextmanager
-async def small_house(limits: Limits = SMALL) -> AsyncIterator[RunningFront]:
+async def small_front(limits: Limits = SMALL) -> AsyncIterator[RunningFront]:
     """With small limits; whatever was done to it, it still serves afterwards."""
     async with running_front(limits) as h:
         yield h
@@ -59,18 +59,18 @@ async def small_house(limits: Limits = SMALL) -> AsyncIterator[RunningFront]:
 async def test_a_declared_ten_gigabytes_are_refused_at_once_and_never_asked_for(api: str, expect: bool) -> None:
     path = "/predictions/m" if api == "inference" else "/models"
     headers = ["Content-Length: 10000000000", *(["Expect: 100-continue"] if expect else [])]
-    async with small_house(replace(SMALL, linger=600.0)) as h:  # the client sees the end of the answer before that
+    async with small_front(replace(SMALL, linger=600.0)) as h:  # the client sees the end of the answer before that
         assert await error_of(h, head(path, *headers), api) == (413, OVER)
 
 
 async def test_a_length_beyond_any_integer_is_refused() -> None:
-    async with small_house() as h:
+    async with small_front() as h:
         raw = head("/predictions/m", "Content-Length: 99999999999999999999999")
         assert await error_of(h, raw) == (400, "BadRequestException")
 
 
 async def test_the_limit_itself_is_accepted() -> None:
-    async with small_house() as h:
+    async with small_front() as h:
         close = "Connection: close"
         declared = head("/predictions/m", "Content-Length: 1000", close) + b"x" * 1000
         chunked = head("/predictions/m", "Transfer-Encoding: chunked", close) + chunk(b"x" * 1000) + b"0\r\n\r\n"
@@ -80,7 +80,7 @@ async def test_the_limit_itself_is_accepted() -> None:
 
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_chunks_are_counted_while_they_are_read(at_once: bool) -> None:
-    async with small_house() as h, connect(h.port()) as (reader, writer):
+    async with small_front() as h, connect(h.port()) as (reader, writer):
         writer.write(head("/predictions/m", "Transfer-Encoding: chunked"))
         if not at_once:
             await until(lambda: h.data.arriving)
@@ -91,7 +91,7 @@ async def test_chunks_are_counted_while_they_are_read(at_once: bool) -> None:
 
 
 async def test_a_flood_of_tiny_chunks_is_cut_off() -> None:
-    async with small_house() as h, connect(h.port()) as (reader, writer):
+    async with small_front() as h, connect(h.port()) as (reader, writer):
         writer.write(head("/predictions/m", "Transfer-Encoding: chunked"))
         await until(lambda: h.data.arriving)
         writer.write(chunk(b"x") * 150)  # 150 bytes in 900
@@ -99,7 +99,7 @@ async def test_a_flood_of_tiny_chunks_is_cut_off() -> None:
 
 
 async def test_long_chunk_extensions_are_cut_off() -> None:
-    async with small_house() as h, connect(h.port()) as (reader, writer):
+    async with small_front() as h, connect(h.port()) as (reader, writer):
         writer.write(head("/predictions/m", "Transfer-Encoding: chunked"))
         await until(lambda: h.data.arriving)
         writer.write(b"1;" + b"e" * 900 + b"\r\nx\r\n")
@@ -148,12 +148,12 @@ async def test_malformed_multipart_is_400(body: bytes) -> None:
 
 @pytest.mark.parametrize("extra", [f"X: {'y' * 9000}", "\r\n".join(f"H{i}: 1" for i in range(200))])
 async def test_headers_are_bounded(extra: str) -> None:
-    async with small_house() as h:
+    async with small_front() as h:
         assert await error_of(h, head("/predictions/m", extra)) == (400, "BadRequestException")
 
 
 async def test_the_request_line_is_bounded() -> None:
-    async with small_house() as h:
+    async with small_front() as h:
         assert await error_of(h, head("/ping?" + "a" * 4200)) == (400, "BadRequestException")
 
 
@@ -170,7 +170,7 @@ async def drip(writer: asyncio.StreamWriter, data: bytes) -> None:
 @pytest.mark.parametrize("api", ["inference", "management"])
 async def test_half_a_body_is_408(api: str, method: str) -> None:
     path = "/predictions/m" if api == "inference" else "/models"
-    async with small_house(HASTY) as h:
+    async with small_front(HASTY) as h:
         raw = head(path, "Content-Length: 100", method=method) + b"half"
         assert await error_of(h, raw, api) == (408, "RequestTimeoutException")
         assert h.data.arrivals == (1 if api == "inference" else 0)
@@ -178,7 +178,7 @@ async def test_half_a_body_is_408(api: str, method: str) -> None:
 
 @WAYS
 async def test_a_dripping_body_is_408_although_it_is_never_idle(method: str) -> None:
-    async with small_house(HASTY) as h, connect(h.port()) as (reader, writer):
+    async with small_front(HASTY) as h, connect(h.port()) as (reader, writer):
         writer.write(head("/predictions/m", "Content-Length: 900", method=method))
         dripping = asyncio.ensure_future(drip(writer, b"x" * 900))
         lines, body = head_and_body(await asyncio.wait_for(reader.read(), SOON))
@@ -188,7 +188,7 @@ async def test_a_dripping_body_is_408_although_it_is_never_idle(method: str) -> 
 
 
 async def test_a_client_that_says_nothing_is_left() -> None:
-    async with small_house(HASTY) as h, connect(h.port()) as (reader, _):
+    async with small_front(HASTY) as h, connect(h.port()) as (reader, _):
         assert await asyncio.wait_for(reader.read(), SOON) == b""
         assert h.log == []
 
@@ -197,7 +197,7 @@ async def test_a_client_that_says_nothing_is_left() -> None:
 @pytest.mark.parametrize("before", [False, True])
 @pytest.mark.parametrize("drips", [False, True])
 async def test_a_head_that_does_not_come_to_its_end_is_408(method: str, before: bool, drips: bool) -> None:
-    async with small_house(replace(HASTY, keep_alive=30.0)) as h, connect(h.port()) as (reader, writer):
+    async with small_front(replace(HASTY, keep_alive=30.0)) as h, connect(h.port()) as (reader, writer):
         if before:
             writer.write(head("/predictions/m", "Content-Length: 0", method=method))
             await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), SOON)
@@ -264,7 +264,7 @@ async def test_a_client_that_does_not_take_its_stream_is_cut_off(method: str) ->
 
 
 async def test_slow_clients_do_not_hold_up_a_good_one() -> None:
-    async with small_house() as h:
+    async with small_front() as h:
         slow = [await asyncio.open_connection("127.0.0.1", h.port()) for _ in range(100)]
         for _, writer in slow:
             writer.write(head("/predictions/m", "Content-Length: 900") + b"x")
@@ -309,7 +309,7 @@ SMUGGLING = [
 
 @pytest.mark.parametrize("raw", SMUGGLING)
 async def test_what_could_be_read_in_two_ways_is_refused_once_and_closed(raw: bytes) -> None:
-    async with small_house() as h:
+    async with small_front() as h:
         answer = await h.say(raw)
         lines, body = head_and_body(answer)
         assert json.loads(body) == {"code": 400, "type": "BadRequestException", "message": "Invalid HTTP message."}
@@ -332,7 +332,7 @@ async def test_a_chunk_that_turns_bad_in_a_later_packet_is_400_at_once() -> None
 
 
 async def test_garbage_behind_a_good_request_does_not_spoil_its_answer() -> None:
-    async with small_house() as h:
+    async with small_front() as h:
         answer = await h.say(head("/predictions/m", "Content-Length: 2") + b"okGARBAGE\r\n\r\n")
         first, second = answer.split(b"HTTP/1.1 400 ")
         assert first.startswith(b"HTTP/1.1 200 ")
@@ -350,7 +350,7 @@ async def test_garbage_behind_a_good_request_does_not_spoil_its_answer() -> None
     ],
 )
 async def test_odd_requests_end(raw: bytes) -> None:
-    async with small_house(HASTY) as h, connect(h.port()) as (reader, writer):
+    async with small_front(HASTY) as h, connect(h.port()) as (reader, writer):
         writer.write(raw)
         assert (await asyncio.wait_for(reader.read(), SOON)).startswith(b"HTTP/1.1 ")
 

@@ -185,7 +185,7 @@ async def test_one_port_is_not_both_with_and_without_tls() -> None:
 async def test_every_address_has_no_room_for_one_of_them(one: str, other: str) -> None:
     listen = {"inference": Address(one, 8080), "metrics": Address(other, 8080)}
     with pytest.raises(InvalidConfig, match=r"are one port: .* is every address of this machine"):
-        async with house(listen=listen):
+        async with running_front(listen=listen):
             pass
 
 
