@@ -20,14 +20,21 @@ IP address mean another one, so that every address passes. Where a key is needed
 name passes. Else:
 
                                     management, metrics           predictions
-    at loopback                     names of this machine         and names that public DNS has not
+    at loopback                     names of this machine         and names that public DNS has not;
+                                                                  every name, if no browser can have sent it
     beyond loopback                 and names that public         every name
                                     DNS has not
 
 Names of the machine are those of its resolver and the configured ones. A name without a dot, or in `.svc`, is given by
 the network itself: by Compose, Kubernetes, a proxy's `upstream`. An attacker who can give those is in the network
 already, and an API beyond loopback is open to it anyway; at loopback it may predict, and not command. Load balancers
-pass predictions on under any public name; foreign pages behind those still show by the other two headers.
+pass predictions on under any public name; foreign pages behind those still show by the other two headers. So does a
+proxy on this machine that keeps the name which its client used (nginx with `proxy_set_header Host $host`), and there a
+prediction that is not GET or HEAD and has no `Origin` is a program's. Management is stricter, as browsers of before
+2020 left `Origin` out of some requests to what they believed to be the page's own server.
+
+Routes of the inference API that need no key in any case (`/ping`, the health checks, the API's description: `public`
+below) answer to every name: they change nothing, and what they tell is of no use to a page.
 
 CORS lets pages of an origin predict. For the other APIs it is narrower than the setting's name says: pages of one named
 origin may read them, and command only where a key is asked for; `*` counts for predictions and with keys.
@@ -53,6 +60,7 @@ _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+(?:%[\w.~-]+)?\]|[^\s:/?#@\[\]\\]+)(?::(
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(.+)", re.ASCII)
 _NUMBERS = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+))*", re.ASCII)  # 127.1 is an address
 _PORTS = {"http": 80, "https": 443}
+_WITHOUT_ORIGIN = frozenset(("GET", "HEAD"))  # methods with which a browser leaves Origin out at times
 _OWN_PAGES = frozenset(("same-origin", "none"))
 # Top-level domains that public DNS has not, and is not going to have (RFC 6761, RFC 6762 appendix G, RFC 8375, and
 # ICANN's resolutions on .internal, .corp and .home), and `.svc`, which is Kubernetes'.
@@ -99,21 +107,27 @@ class SitePolicy:
         """
         said = _Said(head)
         if reach != "unix":
+            by_any_name = self._by_any_name(head.method, said, api, reach)
             for authority in said.hosts:
-                self._check_host(authority, api, reach)
-        self._check_origin(said, head.method, api)
+                self._check_host(authority, api, reach, by_any_name=by_any_name)
+        self._check_origin(said, head.method, "inference" if api == "public" else api)
+
+    def _by_any_name(self, method: str, said: _Said, api: str, reach: Reach) -> bool:
+        if api == "inference":
+            return reach == "network" or (method not in _WITHOUT_ORIGIN and not said.origins)
+        return api == "public"
 
     def _keyed(self, api: str) -> bool:
         return self.tokens and api in {"inference", "management"}
 
-    def _check_host(self, authority: str, api: str, reach: Reach) -> None:
+    def _check_host(self, authority: str, api: str, reach: Reach, *, by_any_name: bool) -> None:
         parts = _split(authority)
         if parts is not None:
             name, port = parts
             if self._keyed(api) or self.hosts.known(name, port) or _is_address(name):
                 return
-            further = (reach == "network") + (api == "inference")
-            if further == 2 or (further and ("." not in name or name.endswith(_PRIVATE))):
+            further = reach == "network" or api == "inference"
+            if by_any_name or (further and ("." not in name or name.endswith(_PRIVATE))):
                 return
         name = _shown(parts[0] if parts else authority, "that Host")
         raise ForeignSite(

@@ -62,3 +62,8 @@ class Route:
     def scope(self) -> Scope:
         """The key that is asked for where tokens are on."""
         return self.own_scope or _API_SCOPE[self.api]
+
+    @property
+    def site_api(self) -> str:
+        """The API whose rules of the site policy hold for this row: `public` if it tells nobody anything of worth."""
+        return "public" if self.api == "inference" and self.own_scope == "open" else self.api

@@ -184,7 +184,7 @@ class AiohttpHandler:
             if token_auth is not None:
                 token_auth.check_any(self._table.scopes, fields)
             raise
-        self._context.admit(head, route.api, self._reach)
+        self._context.admit(head, route.site_api, self._reach)
         if token_auth is not None:
             token_auth.check(route.scope, fields)
         return endpoint, params

@@ -13,7 +13,7 @@ from torchserve.core.errors import ForeignSite
 from torchserve.http.message.request import Head
 from torchserve.http.site_policy import Hosts, Reach, SitePolicy
 
-APIS = ("inference", "management", "metrics", "some later one")
+APIS = ("inference", "public", "management", "metrics", "some later one")
 METHODS = ("GET", "POST", "PUT", "DELETE", "OPTIONS")
 REACHES: tuple[Reach, ...] = ("unix", "loopback", "network")
 HOSTS = Hosts(
@@ -110,9 +110,12 @@ def test_the_table(api: str, reach: Reach) -> None:
         where = HOST[host]
         host_passes = reach == "unix" or reach in where
         if api == "inference":  # predictions go one step further
-            host_passes = host_passes or (where is not BROKEN if reach == "network" else where is PRIVATE)
+            any_name = reach == "network" or (method != "GET" and origin is None)
+            host_passes = host_passes or (where is not BROKEN if any_name else where is PRIVATE)
+        if api == "public":
+            host_passes = host_passes or where is not BROKEN
         origin_passes = origin is None or origin in OWN or (origin, host) in SAME
-        if (api, site) == ("inference", "same-origin"):
+        if api in {"inference", "public"} and site == "same-origin":
             origin_passes = True
         expected = host_passes and origin_passes and FETCH[site]
         found = passes(PLAIN, head(method, host, origin, site), api, reach)
@@ -170,14 +173,14 @@ def test_cors_lets_pages_predict_and_a_named_one_read_and_command_only_with_a_ke
         found = {api: passes(policy, given, api) for api in APIS}
         reads = lets and setting != "*" and method == "GET"
         # Metrics and what is to come ask for no key, tokens or not.
-        expected = {"inference": lets, "management": reads or (lets and tokens), "metrics": reads}
+        expected = {"inference": lets, "public": lets, "management": reads or (lets and tokens), "metrics": reads}
         assert found == {**expected, "some later one": False}
 
 
 @pytest.mark.parametrize("setting", ["*", "https://app.example"])
 def test_cors_does_not_excuse_a_rebound_name(setting: str) -> None:
     given = head("GET", host="evil.example", origin="https://app.example", site="cross-site")
-    assert not any(passes(SitePolicy(HOSTS, setting), given, api) for api in APIS)
+    assert {api for api in APIS if passes(SitePolicy(HOSTS, setting), given, api)} == {"public"}
 
 
 @pytest.mark.parametrize("host", [host for host, where in HOST.items() if where != EVERYWHERE and "." in host[1:-1]])
@@ -187,6 +190,16 @@ def test_where_a_key_is_asked_for_every_name_passes(host: str) -> None:
     assert passes(policy, head(host=host)) is sound
     assert passes(policy, head(host=host), "metrics") is False
     assert not passes(policy, head(host=host, origin="https://worse.example"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("origin", "site"), [(None, None), ("http://evil.example", None), (None, "same-site")])
+def test_behind_a_proxy_of_this_machine_a_program_predicts_under_any_name(
+    method: str, origin: str | None, site: str | None
+) -> None:
+    given = head(method, "evil.example", origin, site)
+    assert passes(PLAIN, given, "inference") is (method != "GET" and origin is None and site is None)
+    assert not passes(PLAIN, given, "management")
 
 
 def test_a_star_is_every_name_and_no_origin() -> None:
