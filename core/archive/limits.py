@@ -12,14 +12,11 @@ from dataclasses import dataclass
 class Limits:
     """The caps for opening an archive; sizes are in bytes.
 
-    Beyond `ratio_floor` unpacked bytes, an archive may unpack to at most `ratio` times its own size. `free_bytes` stay
-    free on the disk it is unpacked to. `entries` counts files and folders together. `yaml_expanded` is the size of
-    model-config.yaml with every alias written out.
+    `total_bytes` bounds what it unpacks to, and `free_bytes` stay free on the disk it is unpacked to. `entries` counts
+    files, folders and links together. `yaml_expanded` is the size of model-config.yaml with every alias written out.
     """
 
     total_bytes: int = 256 << 30
-    ratio: int = 200
-    ratio_floor: int = 64 << 20
     entries: int = 100_000
     depth: int = 64
     free_bytes: int = 16 << 20

@@ -94,7 +94,7 @@ def _open_packed(path: Path, into: Path, limits: Limits) -> Archive:
                 root = _model_root(unpacked)
             else:
                 unzip(file, unpacker)
-                root = unpacked
+                root = _zipped_root(unpacked)
         return _describe(path, root, unpacked, limits)
     except BaseException:
         _delete(unpacked)
@@ -114,11 +114,19 @@ def _describe(source: Path, model_dir: Path, unpacked: Path | None, limits: Limi
     )
 
 
+def _zipped_root(folder: Path) -> Path:
+    """Return the model's folder in an unpacked zip. A sub-folder is one only if it has a manifest: the model's folder
+    was zipped, instead of what is in it.
+    """
+    root = _model_root(folder)
+    return root if (root / MANIFEST_PATH).is_file() else folder
+
+
 def _model_root(folder: Path) -> Path:
     """Return the model's folder: `folder`, or its only sub-folder if it holds nothing else, as in a .tar.gz."""
     if (folder / MANIFEST_PATH).is_file():
         return folder
-    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name != "__MACOSX"]
     return entries[0] if len(entries) == 1 and entries[0].is_dir() else folder
 
 

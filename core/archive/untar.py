@@ -7,7 +7,7 @@ import tarfile
 from typing import IO, TYPE_CHECKING, cast
 
 from ..errors import InvalidArchive
-from .unpack import CHUNK, Unpacker
+from .unpack import CHUNK, Unpacker, is_icon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,15 +28,46 @@ def untar(file: IO[bytes], unpacker: Unpacker) -> None:
                 archive.pax_headers = {}
                 stream.header_begins()
         stream.drain()
+    unpacker.finish()
 
 
 def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, unpacker: Unpacker) -> None:
-    if member.type == tarfile.DIRTYPE:
-        unpacker.folder(member.name)
+    name = _readable(member.name)
+    if is_icon(name):
         return
-    if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
-        raise InvalidArchive(f"entry {member.name!r} is a link, a device or otherwise no plain file")
-    unpacker.file(member.name, _chunks(archive, member), executable=bool(member.mode & 0o111))
+    if member.type == tarfile.DIRTYPE:
+        unpacker.folder(name)
+    elif member.type in (tarfile.LNKTYPE, tarfile.SYMTYPE):
+        unpacker.link(name, _readable(member.linkname), hard=member.type == tarfile.LNKTYPE)
+    elif not member.isreg():
+        raise InvalidArchive(f"entry {name!r} is a device or otherwise no plain file")
+    else:
+        if member.issparse():
+            _check_holes(name, member, unpacker)
+        unpacker.file(name, _chunks(archive, member), executable=bool(member.mode & 0o111))
+
+
+def _readable(name: str) -> str:
+    """Return a name with U+FFFD for each byte that is no UTF-8, as Java reads it: the name is of an older encoding."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _check_holes(name: str, member: tarfile.TarInfo, unpacker: Unpacker) -> None:
+    """Account for the holes of a sparse file, which are no bytes of the archive. Raises InvalidArchive.
+
+    Pieces out of order would have TarFile look for a position for ever.
+    """
+    end = stored = 0
+    for offset, size in cast("list[tuple[int, int]]", member.sparse):
+        if size == 0:
+            continue  # GNU tar's own form has four places for pieces, of which unused ones are zeros
+        if size < 0 or offset < end:
+            raise InvalidArchive(f"it is corrupt: the pieces of the sparse file {name!r} overlap")
+        end, stored = offset + size, stored + size
+    if end > member.size:
+        raise InvalidArchive(f"it is corrupt: a piece of the sparse file {name!r} lies behind its end")
+    unpacker.spend(member.size - stored)
+    unpacker.require_free(member.size)
 
 
 def _chunks(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:

@@ -24,7 +24,7 @@ from torchserve.core.errors import InvalidArchive
 
 MIB = 1 << 20
 Tree = Callable[[Path], dict[str, str]]
-SMALL = Limits(total_bytes=32 * MIB, ratio_floor=MIB, entries=20)
+SMALL = Limits(total_bytes=8 * MIB, entries=20)
 MANIFEST = ("MAR-INF/MANIFEST.json", b'{"model": {"modelName": "m", "configFile": "c.yaml"}}')
 
 
@@ -123,11 +123,13 @@ def negative_long_name() -> bytes:
     return gzip.compress(tar_header(b"././@LongLink", size, b"L") + bytes(4096))
 
 
-def sparse() -> bytes:
+def sparse(pieces: str, size: int = 1 << 40) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
         info = tarfile.TarInfo("a")
-        info.pax_headers = {"GNU.sparse.size": str(1 << 40), "GNU.sparse.numblocks": "0", "GNU.sparse.map": "0,0"}
+        info.pax_headers = {
+            "GNU.sparse.size": str(size), "GNU.sparse.numblocks": str(pieces.count(",")), "GNU.sparse.map": pieces,
+        }  # fmt: skip
         archive.addfile(info)
     return out.getvalue()
 
@@ -151,7 +153,9 @@ ESCAPES = {
     "sibling prefix": ("../work-evil/x", "leads outside"),
     "absolute": ("/tmp/evil", "absolute path"),
     "two slashes": ("//tmp/evil", "absolute path"),
-    "backslash": ("..\\evil", "backslash"),
+    "backslash": ("..\\evil", "leads outside"),
+    "inner backslash": ("a\\..\\..\\evil", "leads outside"),
+    "rooted backslash": ("\\evil", "absolute path"),
     "drive": ("C:evil", "absolute path"),
     "newline": ("a\nb", "unprintable"),
     "empty": (".", "names no file"),
@@ -160,41 +164,67 @@ ESCAPES = {
     "deep": ("d/" * 80 + "x", "nested more than 64"),
 }
 
+LINKS = {
+    "absolute": (b"/etc/passwd", "is a link to '/etc/passwd', outside"),
+    "outside": (b"../../etc/passwd", "is a link to '../../etc/passwd', outside"),
+    "out and in": (b"../../a/b", "outside"),
+    "to nothing": (b"gone", "is a link to '.*/gone': no file of the archive"),
+    "to a folder": (b".", "is a link to the folder '.*': pack the folder itself"),
+    "to itself": (b"b", "is a link to '.*b': no file of the archive"),
+    "empty": (b"", "is a link to '', outside|is a link to the folder"),
+    "unprintable": (b"a\nb", r"is a link to 'a\\nb', outside"),
+    "long": (b"x/" * 3000, "more than 4096 bytes|is a link to '.*', outside"),
+}
+
 CASES: dict[str, tuple[Callable[[], bytes], str]] = {
     **{f"zip {key}": (lambda name=name: make_zip((name, b"x")), cause) for key, (name, cause) in ESCAPES.items()},
     **{f"tar {key}": (lambda name=name: make_tar((name, b"x")), cause) for key, (name, cause) in ESCAPES.items()},
     "zip NUL": (lambda: make_zip(("a\x01../../evil", b"x")).replace(b"a\x01", b"a\x00"), "unprintable"),
-    "zip symlink": (lambda: make_zip(("a", b"/etc/passwd"), mode=stat.S_IFLNK | 0o777), "link or a device"),
-    "zip device": (lambda: make_zip(("a", b""), mode=stat.S_IFCHR | 0o666), "link or a device"),
-    "zip fifo": (lambda: make_zip(("a", b""), mode=stat.S_IFIFO | 0o666), "link or a device"),
-    "zip duplicate": (lambda: make_zip(("a", b"1"), ("b", b""), ("./a", b"2")), "occurs twice"),
+    **{
+        f"zip link {key}": (lambda target=target: make_zip(("a/b", target), mode=stat.S_IFLNK | 0o777), cause)
+        for key, (target, cause) in LINKS.items()
+    },
+    "zip device": (lambda: make_zip(("a", b""), mode=stat.S_IFCHR | 0o666), "is a device"),
+    "zip fifo": (lambda: make_zip(("a", b""), mode=stat.S_IFIFO | 0o666), "is a device"),
     "zip file and folder": (lambda: make_zip(("a", b"1"), ("a/b", b"2")), "needs a folder where a file is"),
     "zip folder and file": (lambda: make_zip(("a/b", b"1"), ("a", b"2")), "occurs twice"),
-    "zip bzip2": (lambda: make_zip(("a", b"x"), method=zipfile.ZIP_BZIP2), "neither stored nor deflated"),
+    "zip bzip2": (lambda: make_zip(("a", b"x"), method=zipfile.ZIP_BZIP2), "compressed with bzip2, which"),
+    "zip LZMA": (lambda: make_zip(("a", b"x"), method=zipfile.ZIP_LZMA), "compressed with LZMA, which"),
     "zip encrypted": (encrypted, "entry 'a' is encrypted$"),
     "zip bad CRC": (bad_crc, "corrupt"),
     "zip truncated": (lambda: make_zip(("a", b"x" * 5000))[:-30], "cut short"),
     "zip without its beginning": (lambda: make_zip(("a", random.Random(1).randbytes(5000)))[3000:], "corrupt"),
-    "zip bomb": (lambda: make_zip(("a", bytes(10 * MIB))), "more than 200 times"),
-    "zip bombs": (lambda: make_zip(*((f"f{n}", bytes(MIB)) for n in range(8))), "more than 200 times"),
+    "zip bomb": (lambda: make_zip(("a", bytes(10 * MIB))), "more than 8388608 bytes"),
+    "zip bombs": (lambda: make_zip(*((f"f{n}", bytes(MIB)) for n in range(9))), "more than 8388608 bytes"),
     "zip lying size": (lies_about_its_size, "corrupt"),
     "zip declaring more": (declares_more_than_it_has, "has 500 bytes where 1000 are declared"),
     "zip64 entries": (lambda: as_zip64(make_zip(*((f"f{n}", b"") for n in range(21)))), "more than 20 entries"),
-    "zip overlapping": (same_entry_under_many_names, "corrupt|more than 200 times"),
-    "zip too large": (lambda: make_zip(("a", random.Random(1).randbytes(MIB) * 33)), "more than 33554432 bytes"),
+    "zip overlapping": (same_entry_under_many_names, "corrupt|more than 8388608 bytes"),
+    "zip too large": (lambda: make_zip(("a", random.Random(1).randbytes(MIB) * 9)), "more than 8388608 bytes"),
     "zip entries": (lambda: make_zip(*((f"f{n}", b"") for n in range(21))), "more than 20 entries"),
     "zip folders": (lambda: make_zip(("a/b/c/d/e/f/g/h/i/j/k", b""), ("l/m/n/o/p/q/r/s/t/u/v", b"")), "20 entries"),
     "zip directory": (lambda: directory_of(300), "too large for 20 entries|more than 20 entries"),
-    "tar symlink": (lambda: make_tar(("m/a", b""), kind=tarfile.SYMTYPE, link="/etc/passwd"), "is a link"),
-    "tar hardlink": (lambda: make_tar(("m/a", b""), kind=tarfile.LNKTYPE, link="/etc/passwd"), "is a link"),
+    **{
+        f"tar symlink {key}": (
+            lambda target=target: make_tar(("m/a", b""), kind=tarfile.SYMTYPE, link=target.decode()),
+            cause,
+        )
+        for key, (target, cause) in LINKS.items()
+    },
+    "tar hardlink absolute": (lambda: make_tar(("m/a", b""), kind=tarfile.LNKTYPE, link="/etc/passwd"), "outside"),
+    "tar hardlink outside": (lambda: make_tar(("m/a", b""), kind=tarfile.LNKTYPE, link="../passwd"), "outside"),
+    "tar hardlink to itself": (lambda: make_tar(("m/a", b""), kind=tarfile.LNKTYPE, link="m/a"), "no file of the arch"),
     "tar char device": (lambda: make_tar(("m/a", b""), kind=tarfile.CHRTYPE), "a device"),
     "tar block device": (lambda: make_tar(("m/a", b""), kind=tarfile.BLKTYPE), "a device"),
     "tar fifo": (lambda: make_tar(("m/a", b""), kind=tarfile.FIFOTYPE), "no plain file"),
     "tar unknown kind": (lambda: make_tar(("m/a", b""), kind=b"Z"), "no plain file"),
-    "tar sparse": (sparse, "no plain file"),
-    "tar duplicate": (lambda: make_tar(("m/a", b"1"), ("m/./a", b"2")), "occurs twice"),
-    "tar bomb": (lambda: make_tar(("m/a", bytes(10 * MIB))), "more than 200 times"),
-    "tar bomb after the end": (lambda: make_tar() + gzip.compress(bytes(10 * MIB)), "more than 200 times"),
+    "tar sparse": (lambda: sparse("0,0"), "more than 8388608 bytes"),
+    "tar sparse, overlapping": (lambda: sparse("0,5,3,5"), "pieces of the sparse file 'a' overlap"),
+    "tar sparse, backwards": (lambda: sparse("9,1,0,1"), "pieces of the sparse file 'a' overlap"),
+    "tar sparse, beyond": (lambda: sparse("100,5", size=50), "lies behind its end"),
+    "tar sparse, negative": (lambda: sparse("0,-5", size=50), "pieces of the sparse file 'a' overlap"),
+    "tar bomb": (lambda: make_tar(("m/a", bytes(10 * MIB))), "more than 8388608 bytes"),
+    "tar bomb after the end": (lambda: make_tar() + gzip.compress(bytes(10 * MIB)), "more than 8388608 bytes"),
     "tar long name bomb": (long_name_bomb, "header is larger"),
     "tar negative size": (negative_size, "leads backwards|negative size"),
     "tar negative long name": (negative_long_name, "negative size"),
@@ -244,14 +274,6 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(
     assert str(tmp_path) not in caught.value.message
 
 
-def test_a_bomb_meets_the_default_caps(tmp_path: Path):
-    path = tmp_path / "bomb.mar"
-    path.write_bytes(make_zip(("a", bytes(80 * MIB))))
-    with pytest.raises(InvalidArchive, match="more than 200 times"):
-        open_archive(path, tmp_path / "work")
-    assert list((tmp_path / "work").iterdir()) == []
-
-
 def test_a_million_entries_cost_no_memory(tmp_path: Path):
     path = tmp_path / "x.mar"
     path.write_bytes(directory_of(1_000_000))
@@ -280,7 +302,7 @@ def test_a_disk_that_fills_on_the_way(tmp_path: Path, monkeypatch: pytest.Monkey
     path = tmp_path / "x.tar.gz"
     path.write_bytes(make_tar(("m/a", bytes(40 * MIB))))
     with pytest.raises(InvalidArchive, match="no space left"):
-        open_archive(path, tmp_path / "work", limits=Limits(ratio=2000))
+        open_archive(path, tmp_path / "work", limits=Limits())
     assert list((tmp_path / "work").iterdir()) == []
 
 
