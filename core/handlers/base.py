@@ -27,7 +27,7 @@ from .loading.onnx import is_session, open_session, run_session
 from .loading.pt2 import asks_for_aot, compile_options
 from .loading.weights import existing, load_pickled, pickles_allowed
 from .prediction_exception import PredictionException
-from .profiling import profiled, profiling
+from .profiling import archived_name, profiled, profiling
 from .speed.accelerate import accelerate
 from .speed.frozen import Frozen
 from .speed.graphed import Graphed, graph
@@ -228,7 +228,7 @@ class BaseHandler:
             return self.postprocess(output)
 
     def _infer_with_profiler(self, data: Any) -> Any:
-        return profiled(self.profiler_args, getattr(self.context, "model_name", ""), lambda span: self._run(data, span))
+        return profiled(self.profiler_args, archived_name(self.context), lambda span: self._run(data, span))
 
     def explain_handle(self, data_preprocess: Any, raw_data: Any) -> Any:
         """Return the attributions that `get_insights` computes for the class `target` of the first request, 0 by

@@ -29,6 +29,15 @@ def profiling() -> bool:
     return os.environ.get("ENABLE_TORCH_PROFILER", "").lower() not in {"", "0", "false", "no", "off"}
 
 
+def archived_name(context: Any) -> str:
+    """Return the name that the archive was packed under, after which TorchServe names the folder of a model's traces.
+
+    A model may be registered under another name; that one is returned only if the manifest has none.
+    """
+    manifest = getattr(context, "manifest", None) or {}
+    return str((manifest.get("model") or {}).get("modelName") or getattr(context, "model_name", ""))
+
+
 @functools.cache
 def trace_folder(model: str) -> Path:
     """Return the folder for a model's traces. Raises OSError if it can't be made.
@@ -56,8 +65,8 @@ def profiled(arguments: dict[str, Any], model: str, run: Callable[[Span], Any]) 
 
     `arguments` are the handler's arguments for torch.profiler.profile. By default the CPU, the available device and
     shapes are recorded. Without `on_trace_ready` the trace is written for Chrome and TensorBoard as
-    /tmp/pytorch_profiler/<model>/….pt.trace.json, or to a folder of its own if another user owns that one. The ten most
-    expensive operators are logged.
+    /tmp/pytorch_profiler/<model>/….pt.trace.json, or to a folder of its own if another user owns that one. It is there
+    before the batch is answered. The ten most expensive operators are logged.
     """
     chosen = dict(arguments) or {"activities": list(profiler.supported_activities()), "record_shapes": True}
     if "on_trace_ready" not in chosen:

@@ -262,14 +262,20 @@ def test_the_torch_profiler_is_used_when_asked_for(model_dir: Path, monkeypatch)
     assert len(seen) == 1
 
 
-@pytest.mark.parametrize("value", ["true", "1", "yes"])
-def test_the_trace_names_the_hooks_and_lies_where_torchserve_puts_it(model_dir: Path, monkeypatch, value: str) -> None:
+@pytest.mark.parametrize(
+    ("value", "archived", "registered"),
+    [("true", "archived", "registered"), ("1", "", "registered"), ("yes", None, "registered")],
+)
+def test_the_trace_names_the_hooks_and_lies_where_torchserve_puts_it(
+    model_dir: Path, monkeypatch, value: str, archived: str | None, registered: str
+) -> None:
     monkeypatch.setenv("ENABLE_TORCH_PROFILER", value)
-    context = make_context(model_dir, modelFile="basenet.py")
-    context.model_name = f"profiled-{os.getpid()}"
+    name = archived and f"{archived}-{os.getpid()}"
+    context = make_context(model_dir, modelFile="basenet.py", modelName=name)
+    context.model_name = f"{registered}-{os.getpid()}"
     handler = Plain()
     handler.initialize(context)
-    folder = Path("/tmp/pytorch_profiler", context.model_name)
+    folder = Path("/tmp/pytorch_profiler", name or context.model_name)
     try:
         assert handler.handle([[1.0, 1.0]], context) == [[1.0, 1.0]]
         (trace,) = folder.glob("*.pt.trace.json")
