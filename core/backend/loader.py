@@ -19,8 +19,10 @@ EntryPoint = Callable[[Any, Context], Any]
 _BUILTIN = "ts.torch_handler"
 
 
-def load_entry_point(handler: str, context: Context) -> EntryPoint:
+def load_entry_point(handler: str, context: Context, initialized: Callable[[], object] = lambda: None) -> EntryPoint:
     """Import `handler` from the model's folder, or a built-in of that name, and initialise it with the context.
+
+    `initialized` is called once that is done, if the server then goes on to warm the model up.
 
     `handler` is `file`, `file.py`, `file:function`, `file.py:function`, a dotted module, or a built-in's name. A
     function is called once with data=None, a class's `initialize(context)` if it has one.
@@ -36,14 +38,15 @@ def load_entry_point(handler: str, context: Context) -> EntryPoint:
     initialize = getattr(service, "initialize", None)
     if initialize is not None:
         initialize(context)
-    _settle(service, context)
+    _settle(service, context, initialized)
     return service.handle
 
 
-def _settle(service: Any, context: Context) -> None:
+def _settle(service: Any, context: Context, initialized: Callable[[], object]) -> None:
     # Only a BaseHandler's attributes have this meaning; if its module is not loaded, the handler can't be one.
     base = sys.modules.get(f"{Context.__module__.rpartition('.')[0]}.base")
     if base is not None and isinstance(service, base.BaseHandler):
+        initialized()
         service.settle(context)
 
 

@@ -26,7 +26,18 @@ from ..handlers.prediction_exception import PredictionException
 from ..payload import Body
 from ..version import __version__
 from ..wire.frames import encode
-from ..wire.messages import CONTINUES_HEADER, DEFAULT_RESULT, Answer, Failure, Load, Loaded, Partial, Predict, Result
+from ..wire.messages import (
+    CONTINUES_HEADER,
+    DEFAULT_RESULT,
+    Answer,
+    Failure,
+    Initialized,
+    Load,
+    Loaded,
+    Partial,
+    Predict,
+    Result,
+)
 from .device_fault import device_fault
 from .envelopes import enveloped
 from .failure import describe, detail, failure_of, sendable
@@ -88,11 +99,15 @@ class Service:
             MetricsEmitter(load.model_name, load.metrics),
             read_yaml_config(load.model_dir, manifest),
         )
-        self._entry = load_entry_point(load.handler, self._context)
+        self._entry = load_entry_point(load.handler, self._context, self._tell_initialized)
         if load.envelope:
             self._entry = enveloped(load.envelope, self._entry)
         notes = {sendable(str(subject)): sendable(str(note)) for subject, note in self._context.notes.items()}
         return Loaded(200, f"Model {load.model_name} loaded.", notes=notes)
+
+    def _tell_initialized(self) -> None:
+        if "LOCAL_RANK" not in os.environ:  # the other ranks, for which this one waits, may still load
+            self._send(encode(Initialized()))
 
     def fork(self) -> Service:
         """Return a service of the same model and front, with its own context, for a batch that runs beside others."""

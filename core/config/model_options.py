@@ -44,6 +44,7 @@ class ModelOptions:
     max_batch_delay: int = 100
     response_timeout: int = 120
     startup_timeout: int = 120
+    warm_up_timeout: int = 600
     max_retry_timeout: int = 300
     client_timeout: int = 0
     latency_slo: int = 0
@@ -87,6 +88,7 @@ _WHOLE_KEYS = {
     "maxBatchDelay": ("max_batch_delay", 0),
     "responseTimeout": ("response_timeout", 1),
     "startupTimeout": ("startup_timeout", 1),
+    "warmUpTimeout": ("warm_up_timeout", 1),
     "maxRetryTimeoutInSec": ("max_retry_timeout", 1),
     "clientTimeoutInMills": ("client_timeout", 0),
     "latencySlo": ("latency_slo", 0),

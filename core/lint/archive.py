@@ -27,7 +27,7 @@ KEYS = (
     " clientTimeoutInMills latencySlo jobQueueSize deviceType deviceIds gpuMemory whenNoGpuMemory parallelType"
     " parallelLevel torchrun asyncCommunication isolateErrors useVenv useJobTicket continuousBatching sequenceBatching"
     " sequenceMaxIdleMSec sequenceTimeoutMSec maxNumSequence maxSequenceJobQueueSize onDemand"
-    " minResidency autoscale scaleDownAfter warmUp channelsLast freeze threads"
+    " minResidency autoscale scaleDownAfter warmUp warmUpTimeout channelsLast freeze threads"
     " paddedBatchSizes fusedPreprocessing gpuJpeg cudaGraphs handler pt2 micro_batching"
 ).split()
 _WEIGHTS = (".pt", ".pth")

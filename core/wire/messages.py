@@ -1,7 +1,7 @@
 """The messages between front and backend: frozen and typed. Bodies travel beside a message, in the frame, uncopied.
 
     front ──► backend    Load                    once, first
-    front ◄── backend    Loaded                  once, after Load
+    front ◄── backend    Initialized?, Loaded    once, after Load
     front ──► backend    Predict                 for each batch
     front ◄── backend    Partial*, then Answer   for each Predict, with its batch number
 
@@ -81,6 +81,13 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
     file: str = ""
     line: int = 0
     traceback: str = ""
+
+
+class Initialized(msgspec.Struct, frozen=True, tag="initialized"):
+    """The handler has loaded its model. What the server itself does with it is next: measuring and warming up.
+
+    It is not sent by handlers that the server leaves as they are.
+    """
 
 
 class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
@@ -165,4 +172,4 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
 
 
 ToBackend = Load | Predict
-ToFront = Loaded | Partial | Answer
+ToFront = Initialized | Loaded | Partial | Answer

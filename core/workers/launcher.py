@@ -53,7 +53,7 @@ class Launcher:
             gpus = await self._allocate(name)
             worker = self._start(name, gpus, workers)
             try:
-                await worker.load(self.options.startup_timeout)
+                await worker.load(self.options.startup_timeout, self.options.warm_up_timeout)
                 await self.gpu_allocator.settled(name, worker.process.pids, worker.evacuate)
                 worker.open()
             except BaseException as error:

@@ -22,6 +22,7 @@ from ..wire.messages import Answer, Failure, Loaded, PartHead, Partial, Predict,
 from .async_slot import AsyncSlot
 from .back_pressure import BackPressure
 from .load_failed import LoadFailed
+from .loading import Loading
 from .observer import WorkerObserver
 from .outcomes import outcomes_of, replies
 from .protocol_error import WorkerProtocolError
@@ -80,7 +81,7 @@ class Worker(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._pressure = BackPressure(self._stop_reading, self._read_on)
         self._connecting = False
-        self._loaded: asyncio.Future[Loaded] = loop.create_future()
+        self._loading = Loading(loop)
         # By the batch's number, in the order of sending. An asynchronous handler runs many batches at a time; for any
         # other, the second one waits in the socket, so that no time is lost between the two.
         self._runs: dict[int, Run] = {}
@@ -97,19 +98,18 @@ class Worker(asyncio.BufferedProtocol):
 
     # ---- life
 
-    async def load(self, timeout: float) -> None:
-        """Connect and have the process load the model, within `timeout` seconds.
+    async def load(self, startup: float, warm_up: float) -> None:
+        """Connect and have the process load the model within `startup` seconds, and warm it up within `warm_up`.
 
         Raises LoadFailed. Then `open` must be called or, after any exception, `discard`.
         """
         self._connecting = True
         await self._loop.create_unix_connection(lambda: self, sock=self.process.socket)
         self._send(encode(self._load))
-        done, _ = await asyncio.wait([self._loaded], timeout=timeout)
-        if not done:
-            self._kill(f"did not load the model in {timeout:g} s (startupTimeout)")
+        loaded = await self._loading.outcome(startup, warm_up)
+        if isinstance(loaded, str):
+            self._kill(loaded)
             raise LoadFailed(f"Backend worker did not respond in given time: {self.name} {self._verdict}")
-        loaded = self._loaded.result()
         if loaded.code != 200:
             raise LoadFailed(
                 f"{self.name} could not load the model: {loaded.message}",
@@ -299,10 +299,8 @@ class Worker(asyncio.BufferedProtocol):
         elif isinstance(message, Partial):
             batch = self._expect(message.batch, message.results, frame.bodies).batch
             self._scheduler.chunk(batch, replies(message.results, frame.bodies))
-        elif not self._loaded.done():
-            self._loaded.set_result(message)
         else:
-            raise WorkerProtocolError("a second Loaded")
+            self._loading.receive(message)
 
     def _finish(self, answer: Answer, bodies: Sequence[Body]) -> None:
         run = self._expect(answer.batch, (answer.results or bodies) if answer.code == 200 else None, bodies)
@@ -372,8 +370,7 @@ class Worker(asyncio.BufferedProtocol):
             self._transport.close()
         elif not self._connecting:  # else the socket is about to get a transport, which is then closed
             self.process.socket.close()
-        if not self._loaded.done():
-            self._loaded.set_result(Loaded(507 if code in _KILLED else 500, f"Worker died. {self.name} {reason}"))
+        self._loading.end(Loaded(507 if code in _KILLED else 500, f"Worker died. {self.name} {reason}"))
         self._given_up.clear()
         if self._results is not None:
             self._results.close()

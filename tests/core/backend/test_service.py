@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 
 import pytest
 
 from torchserve.core.backend.service import Service
 from torchserve.core.wire.frames import FrameReader
-from torchserve.core.wire.messages import Answer, Load, Metric, PartHead, Partial, Predict, Result, Row, ToFront
+from torchserve.core.wire.messages import (
+    Answer,
+    Initialized,
+    Load,
+    Metric,
+    PartHead,
+    Partial,
+    Predict,
+    Result,
+    Row,
+    ToFront,
+)
 
 HANDLER = """
     import sys
@@ -323,3 +335,30 @@ def test_undecoded_input_is_given_as_bytearrays(write_model, clean_process) -> N
     front = Front(write_model({"svc.py": HANDLER}), decode_input_request=False)
     _, bodies = front.ask("[type(data[0]['body']).__name__]")
     assert bodies == [b"bytearray"]
+
+
+@pytest.mark.parametrize(
+    ("base", "variables", "told"),
+    [
+        ("BaseHandler", {}, [Initialized()]),
+        ("BaseHandler", {"LOCAL_RANK": "0"}, []),  # the other ranks' own loading is still waited for
+        ("object", {}, []),
+    ],
+)
+def test_the_front_is_told_before_the_warm_up_begins(
+    write_model, clean_process, monkeypatch, base: str, variables: dict[str, str], told: list[Initialized]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    text = f"""
+        from ts.torch_handler.base_handler import BaseHandler
+        order = []
+        class Service({base}):
+            def initialize(self, context): order.append("initialize")
+            def settle(self, context): order.append("settle")
+            def handle(self, data, context): return order
+    """
+    front = Front(write_model({"svc.py": text}))
+    assert [frame.message for frame in front.frames] == told
+    assert front.loaded.code == 200
+    assert sys.modules["svc"].order == ["initialize", "settle"][: 2 if base == "BaseHandler" else 1]

@@ -122,7 +122,7 @@ class Pair:
 
     async def serves(self) -> None:
         """Load the model, and have the worker serve."""
-        loading = asyncio.ensure_future(self.worker.load(LONG))
+        loading = asyncio.ensure_future(self.worker.load(LONG, LONG))
         await self.received()
         await self.send(Loaded(200, ""))
         await loading

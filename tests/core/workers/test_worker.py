@@ -13,7 +13,17 @@ import pytest
 
 from torchserve.core.errors import HandlerFailed, WorkerDied
 from torchserve.core.payload import Reply
-from torchserve.core.wire.messages import DEFAULT_RESULT, Answer, Failure, Load, Loaded, Partial, Predict, Result
+from torchserve.core.wire.messages import (
+    DEFAULT_RESULT,
+    Answer,
+    Failure,
+    Initialized,
+    Load,
+    Loaded,
+    Partial,
+    Predict,
+    Result,
+)
 from torchserve.core.workers.load_failed import LoadFailed
 from torchserve.scheduler.job import Batch, ReleaseReason
 
@@ -44,7 +54,7 @@ async def pair(pairs: list[Pair]) -> Pair:
 
 
 async def test_it_sends_the_load_and_takes_batches_once_it_is_opened(pair: Pair) -> None:
-    loading = asyncio.ensure_future(pair.worker.load(LONG))
+    loading = asyncio.ensure_future(pair.worker.load(LONG, LONG))
     assert await pair.received() == (LOAD, ())
     assert not loading.done()
     await pair.send(Loaded(200, "", notes={"compile": "off"}))
@@ -60,7 +70,7 @@ async def test_it_sends_the_load_and_takes_batches_once_it_is_opened(pair: Pair)
     ("loaded", "out_of_memory"), [(Loaded(500, "no handler", REFUSED), False), (Loaded(507, "full", REFUSED), True)]
 )
 async def test_a_load_that_failed_says_why(pair: Pair, loaded: Loaded, out_of_memory: bool) -> None:
-    loading = asyncio.ensure_future(pair.worker.load(LONG))
+    loading = asyncio.ensure_future(pair.worker.load(LONG, LONG))
     await pair.received()
     await pair.send(loaded)
     with pytest.raises(LoadFailed, match=f"could not load the model: {loaded.message}") as caught:
@@ -75,7 +85,7 @@ async def test_a_load_that_failed_says_why(pair: Pair, loaded: Loaded, out_of_me
 async def test_a_process_that_ends_while_it_loads_is_a_failed_load(
     pair: Pair, code: int, text: str, out_of_memory: bool
 ) -> None:
-    loading = asyncio.ensure_future(pair.worker.load(LONG))
+    loading = asyncio.ensure_future(pair.worker.load(LONG, LONG))
     await pair.received()
     pair.process.ends(code)
     with pytest.raises(LoadFailed, match=text) as caught:
@@ -87,8 +97,17 @@ async def test_a_process_that_ends_while_it_loads_is_a_failed_load(
 
 async def test_a_load_that_takes_too_long_is_ended(pair: Pair) -> None:
     with pytest.raises(LoadFailed, match=r"did not load the model in 0 s \(startupTimeout\)"):
-        await pair.worker.load(0.0)
+        await pair.worker.load(0.0, LONG)
     assert (await pair.ended(), pair.worker.cause) == ("did not load the model in 0 s (startupTimeout)", "stopped")
+
+
+async def test_a_warm_up_that_takes_too_long_is_ended(pair: Pair) -> None:
+    loading = asyncio.ensure_future(pair.worker.load(LONG, 0.0))
+    await pair.received()
+    await pair.send(Initialized())
+    with pytest.raises(LoadFailed, match=r"did not warm it up in 0 s \(warmUpTimeout"):
+        await loading
+    assert pair.worker.cause == "stopped"
 
 
 async def test_a_batch_goes_out_with_its_rows_and_bodies(pair: Pair) -> None:
