@@ -12,7 +12,7 @@ from .spec import Declared
 
 log = logging.getLogger(__name__)
 
-MAX_FAMILIES = 1000  # metrics that are kept, or logged as dropped: handlers may make up names
+MAX_FAMILIES = 1000  # metrics that are kept, or logged as left out: handlers may make up names
 MAX_SERIES = 10_000  # series of one metric: handlers may put anything into a dimension
 
 
@@ -30,12 +30,16 @@ class ModelMetric:
         self._told = False
 
     def update(self, sample: Sample) -> bool:
-        """Count a sample. Return False if it does not fit the metric and is dropped."""
-        series = self._bound.get(sample.dimensions) or self._bind(sample.dimensions)
+        """Count a sample. Return False if its value does not fit the metric's kind and is dropped.
+
+        A sample for which there is no series is still one for the log.
+        """
         value, kind = sample.value, self.family.kind
-        if series is None or (kind == "counter" and not value >= 0) or (kind == "histogram" and math.isnan(value)):
+        if (kind == "counter" and not value >= 0) or (kind == "histogram" and math.isnan(value)):
             return False
-        series.update(value)
+        series = self._bound.get(sample.dimensions) or self._bind(sample.dimensions)
+        if series is not None:
+            series.update(value)
         return True
 
     def forget(self, model: str) -> None:
@@ -63,32 +67,42 @@ class ModelMetric:
     def _tell(self, why: str, *details: object) -> None:
         if not self._told:
             self._told = True
-            log.warning("Values of the model metric %s are dropped: " + why, self.family.name, *details)  # noqa: G003
+            text = "Values of the model metric %s are missing in /metrics: "
+            log.warning(text + why, self.family.name, *details)  # noqa: G003
 
 
 class CustomMetrics:
-    """A set of all models' metrics. `taken` holds the sample names that belong to other metrics."""
+    """A set of all models' metrics. `taken` holds the sample names that belong to other metrics.
+
+    What Prometheus can't have (a label twice, a name that it doesn't read, more series than are kept) is no reason to
+    leave out a line of the log, which keeps nothing.
+    """
 
     def __init__(self, declared: Iterable[Declared], taken: set[str], host: str, *, detect: bool) -> None:
         self._host = host
         self._taken = taken
         self._detect = detect
         self._metrics: dict[str, ModelMetric] = {}
-        self._dropped: set[str] = set()
+        self._left_out: set[str] = set()
+        self._units: dict[str, str] = {}  # of the declared ones
         for each in declared:
+            self._units[each.name] = each.unit
             self._add(each.kind, each.name, each.unit, each.dimensions)
 
     def families(self) -> list[Family]:
         return [metric.family for metric in list(self._metrics.values())]
 
     def update(self, samples: Sequence[Sample]) -> list[tuple[Sample, str]]:
-        """Count a batch's samples. Return those that were counted, each with its unit."""
-        counted: list[tuple[Sample, str]] = []
+        """Count a batch's samples. Return those that are declared or detected, each with its unit, for the log."""
+        logged: list[tuple[Sample, str]] = []
         for sample in samples:
             metric = self._metrics.get(sample.name) or self._found(sample)
-            if metric is not None and metric.update(sample):
-                counted.append((sample, metric.unit))
-        return counted
+            if metric is not None:
+                if metric.update(sample):
+                    logged.append((sample, metric.unit))
+            elif self._detect or sample.name in self._units:
+                logged.append((sample, self._units.get(sample.name, sample.unit)))
+        return logged
 
     def forget(self, model: str) -> None:
         for metric in self._metrics.values():
@@ -96,28 +110,32 @@ class CustomMetrics:
 
     def _found(self, sample: Sample) -> ModelMetric | None:
         name = sample.name
-        if name in self._dropped or len(self._dropped) + len(self._metrics) >= MAX_FAMILIES:
+        if name in self._left_out or len(self._left_out) + len(self._metrics) >= MAX_FAMILIES:
             return None
         if self._detect:
             kind = sample.kind.lower()
             dimensions = [dimension for dimension, _ in sample.dimensions]
             return self._add(kind if kind in KINDS else "gauge", name, sample.unit, dimensions)
-        self._drop(name, "metrics_config does not list it, and model_metrics_auto_detect is not true")
+        self._left_out.add(name)
+        text = (
+            "The model metric %s is dropped: metrics_config does not list it, and model_metrics_auto_detect is not true"
+        )
+        log.warning(text, name)
         return None
 
     def _add(self, kind: str, name: str, unit: str, dimensions: Sequence[str]) -> ModelMetric | None:
         try:
             metric = ModelMetric(kind, name, unit, dimensions, self._host)
         except ValueError as error:
-            self._drop(name, str(error))
+            self._hide(name, str(error))
             return None
         if not self._taken.isdisjoint(metric.family.sample_names):
-            self._drop(name, "another metric has this name")
+            self._hide(name, "another metric has this name")
             return None
         self._taken.update(metric.family.sample_names)
         self._metrics[name] = metric
         return metric
 
-    def _drop(self, name: str, why: str) -> None:
-        self._dropped.add(name)
-        log.warning("The model metric %s is dropped: %s", name, why)
+    def _hide(self, name: str, why: str) -> None:
+        self._left_out.add(name)
+        log.warning("The model metric %s is not in /metrics: %s", name, why)

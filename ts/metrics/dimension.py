@@ -1,5 +1,5 @@
 """Re-exports Dimension under TorchServe's import path."""
 
-from torchserve.core.handlers.metrics.emitter import Dimension
+from torchserve.core.handlers.metrics.dimension import Dimension
 
 __all__ = ["Dimension"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from types import UnionType
 from typing import Any
 
 from ...wire.messages import Metric, Sample
+from .dimension import Dimension, with_defaults
 from .metric_errors import MetricsCacheKeyError, MetricsCacheTypeError, MetricsCacheValueError
 
 log = logging.getLogger(__name__)
@@ -32,20 +34,6 @@ class MetricTypes(Enum):
     COUNTER = "counter"
     GAUGE = "gauge"
     HISTOGRAM = "histogram"
-
-
-class Dimension:
-    """A name and a value by which a metric is split."""
-
-    def __init__(self, name: str, value: Any) -> None:
-        self.name = name
-        self.value = value
-
-    def __str__(self) -> str:
-        return f"{self.name}:{self.value}"
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"Name": self.name, "Value": self.value}
 
 
 class CachingMetric:
@@ -103,8 +91,8 @@ class CachingMetric:
 class MetricsEmitter:
     """A collector of samples. The backend calls `take()` after each batch.
 
-    `idx` is the index of a request in the batch, or None for the whole batch. The dimensions ModelName and Level:Model
-    are added to the dimensions of each `add_…` call, except add_error's.
+    `idx` is the index of a request in the batch, or None for the whole batch. Each `add_…` call adds the dimensions
+    ModelName and Level:Model, add_error only Level:Error, where the handler gave none of that name.
     """
 
     def __init__(self, model_name: str, configured: Iterable[Metric] = ()) -> None:
@@ -193,7 +181,7 @@ class MetricsEmitter:
         self.add_metric(name, value, "percent", idx, dimensions, metric_type)
 
     def add_error(self, name: str, value: float, dimensions: Sequence[Dimension] | None = None) -> None:
-        self._add(name, value, "", None, [*(dimensions or ()), Dimension("Level", "Error")], MetricTypes.COUNTER)
+        self._add(name, value, "", None, with_defaults(dimensions, Dimension("Level", "Error")), MetricTypes.COUNTER)
 
     def add_metric(
         self,
@@ -205,7 +193,7 @@ class MetricsEmitter:
         metric_type: MetricTypes = MetricTypes.COUNTER,
     ) -> None:
         defaults = (Dimension("ModelName", self.model_name), Dimension("Level", "Model"))
-        self._add(name, value, unit, idx, [*(dimensions or ()), *defaults], metric_type)
+        self._add(name, value, unit, idx, with_defaults(dimensions, *defaults), metric_type)
 
     def add_metric_to_cache(
         self,
@@ -217,6 +205,8 @@ class MetricsEmitter:
         """Add and return a metric with the given dimension names. Raises MetricsCacheTypeError for an argument of a
         wrong type.
         """
+        if dimension_names:  # a text would be taken for the names of its letters
+            _check(dimension_names, list | tuple, "`dimension_names` must be a list of names")
         _check(metric_name, str, "`metric_name` must be a str")
         _check(unit, str, "`unit` must be a str")
         _check(metric_type, MetricTypes, "`metric_type` must be a MetricTypes enum")
@@ -262,7 +252,7 @@ class _Fork(MetricsEmitter):
         return *self._parent.take(), *super().take()
 
 
-def _check(value: object, expected: type, complaint: str) -> None:
+def _check(value: object, expected: type | UnionType, complaint: str) -> None:
     if not isinstance(value, expected):
         raise MetricsCacheTypeError(complaint)
 

@@ -95,7 +95,7 @@ def test_one_name_under_other_dimensions_is_left_out_and_named_once(caplog: pyte
     )  # fmt: skip
     assert [line.rpartition(" ")[2] for line in lines(store, "Mine")] == ["1.0", "3.0"]
     assert caplog.messages == [
-        "Values of the model metric Mine are dropped: dimensions [] do not fit the declared ['Level']"
+        "Values of the model metric Mine are missing in /metrics: dimensions [] do not fit the declared ['Level']"
     ]
 
 
@@ -122,7 +122,7 @@ def test_handlers_can_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch, caplo
     store = counted(*(sample("Mine", 1.0, Request=str(number)) for number in range(9)))
     assert len(lines(store, "Mine")) == 3
     assert caplog.messages == [
-        "Values of the model metric Mine are dropped: it has 3 sets of dimensions, and no more are kept"
+        "Values of the model metric Mine are missing in /metrics: it has 3 sets of dimensions, and no more are kept"
     ]
     store = counted(*(sample(f"Made_up_{number}", 1.0) for number in range(9)))
     assert len(lines(store, "Made_up_*")) == 2

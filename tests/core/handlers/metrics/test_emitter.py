@@ -52,6 +52,14 @@ def metrics() -> MetricsEmitter:
         (lambda m: m.add_size("S", 3.0), Sample("S", "Megabytes", "GAUGE", 3.0, MODEL)),
         (lambda m: m.add_size("S", 3.0, unit="GB"), Sample("S", "Gigabytes", "GAUGE", 3.0, MODEL)),
         (lambda m: m.add_percent("P", 50), Sample("P", "Percent", "GAUGE", 50.0, MODEL)),
+        (
+            lambda m: m.add_counter("C", 1, None, [Dimension("Level", "Mine")]),
+            Sample("C", "Count", "COUNTER", 1.0, (("Level", "Mine"), ("ModelName", "mm"))),
+        ),
+        (
+            lambda m: m.add_error("E", 1, [Dimension("Level", "Mine")]),
+            Sample("E", "unit", "COUNTER", 1.0, (("Level", "Mine"),)),
+        ),
         (lambda m: m.add_error("E", 1), Sample("E", "unit", "COUNTER", 1.0, (("Level", "Error"),))),
         (lambda m: m.add_metric("M", 7, "km"), Sample("M", "km", "COUNTER", 7.0, MODEL)),
         (lambda m: m.add_metric("M", 7, None), Sample("M", "unit", "COUNTER", 7.0, MODEL)),
@@ -132,6 +140,8 @@ def test_refused_with_an_error_in_the_log(metrics: MetricsEmitter, call, reason:
         (lambda m: m.add_metric("C", 1, "ms", None, None, "gauge"), MetricsCacheTypeError),
         (lambda m: m.add_metric_to_cache(1, "unit"), MetricsCacheTypeError),
         (lambda m: m.add_metric_to_cache("N", None), MetricsCacheTypeError),
+        (lambda m: m.add_metric_to_cache("N", "unit", "ModelName"), MetricsCacheTypeError),
+        (lambda m: m.add_metric_to_cache("N", "unit", {"ModelName": 1}), MetricsCacheTypeError),
         (lambda m: m.add_metric_to_cache("N", "unit", metric_type="gauge"), MetricsCacheTypeError),
         (lambda m: m.get_metric("H", MetricTypes.GAUGE), MetricsCacheKeyError),
         (lambda m: m.get_metric("H", "histogram"), MetricsCacheTypeError),
