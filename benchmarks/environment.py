@@ -9,6 +9,7 @@ import platform
 from pathlib import Path
 
 import psutil
+from torchserve.core.container_limits import available_cores
 
 from . import oracle
 from .config_override import read_config
@@ -32,7 +33,7 @@ def handlers(options: argparse.Namespace) -> Path:
 def environment(options: argparse.Namespace, venvs: dict[str, Path], generator: str) -> dict[str, object]:
     """Return the lines at the top of a report, by name."""
     return {
-        "machine": f"{os.cpu_count()} cores, {_processor()}, Linux {platform.release()}",
+        "machine": f"{available_cores():g} cores, {_processor()}, Linux {platform.release()}",
         "load average before": ", ".join(f"{load:.2f}" for load in os.getloadavg()),
         "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
         "Python": f"{platform.python_version()}, {_libraries()}",

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from ..core.container_limits import available_cores
 from .bench_options import BenchOptions, bench_options, read_bench_options
 from .bench_report import Subject, ab_columns, as_csv, as_json, markdown
 from .client import Client
@@ -159,7 +160,7 @@ def _described(management: Client | None, model: str) -> dict[str, Any]:
 def _machine() -> str:
     load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
     system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
-    return f"{os.cpu_count()} cores, {system}, load average {load}"
+    return f"{available_cores():g} cores, {system}, load average {load}"
 
 
 def _write(path: Path, text: str) -> None:

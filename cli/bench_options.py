@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from urllib.parse import quote
 
 import click
 
+from ..core.container_limits import whole_cores
 from .completion import complete_models
 from .loadgen.arrivals import recorded
 from .loadgen.scenario import ENDLESS, Closed, Open
@@ -216,7 +216,7 @@ def _run_options() -> tuple[Callable[..., Any], ...]:
         click.option(
             "--processes",
             type=_POSITIVE,
-            default=max((os.cpu_count() or 1) // 4, 1),
+            default=max(whole_cores() // 4, 1),
             show_default=True,
             help="Processes of the load generator.",
         ),

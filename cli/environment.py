@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from pathlib import Path
 
 from ..core.config.dump import Surroundings
+from ..core.container_limits import whole_cores
 from ..core.logs.plan import log_folder, metrics_folder
 from ..core.version import __version__
 
@@ -22,7 +22,7 @@ def describe_environment(config_file: Path | None, gpus: int) -> Surroundings:
         working_folder=Path.cwd(),
         temp=Path(tempfile.gettempdir()),
         gpus=gpus,
-        cpus=os.cpu_count() or 1,
+        cpus=whole_cores(),
         python=sys.executable,
         config_file=config_file,
         logs=log_folder(),

@@ -63,7 +63,10 @@ class Holder:
 
 
 def holder() -> Holder | None:
-    """Return who holds the pid file, None if no process does. A link, a FIFO or a folder in its place holds nothing."""
+    """Return who holds the pid file, None if no process does. A link, a FIFO or a folder in its place holds nothing.
+
+    Raises InvalidConfig where there are no locks.
+    """
     descriptor = _open(os.O_RDONLY)
     if descriptor is None:
         return None
@@ -74,6 +77,8 @@ def holder() -> Holder | None:
         text = os.read(descriptor, 32).strip()
         everybody = found.st_mode & stat.S_IWOTH  # wrote it, for all we know
         return Holder(int(text), found.st_uid) if text.isdigit() and not everybody else None
+    except OSError as error:
+        raise _no_locks(error) from None
     finally:
         os.close(descriptor)
     return None
@@ -139,6 +144,9 @@ class PidFile:
                 os.close(descriptor)
                 check_none_runs()
                 raise InvalidConfig(f"The pid file {self._path} is locked by another process. {_ADVICE}") from None
+            except OSError as error:
+                os.close(descriptor)
+                raise _no_locks(error) from None
             with contextlib.suppress(FileNotFoundError):
                 if os.fstat(descriptor).st_ino == self._path.stat().st_ino:
                     return descriptor
@@ -149,6 +157,13 @@ class PidFile:
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
         os.close(self._descriptor)
+
+
+def _no_locks(error: OSError) -> InvalidConfig:
+    return InvalidConfig(
+        f"The pid file {pid_path()} can't be locked: {error.strerror}. Set TMPDIR to a folder whose file system has"
+        " locks; a sandbox must allow flock."
+    )
 
 
 def _open(flags: int) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mimetypes
+import os
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ import click
 from ..core.archive.folder_archive import folder_archive
 from ..core.archive.manifest import MANIFEST_PATH
 from ..core.archive.reader import Archive, open_archive
+from ..core.container_limits import whole_cores
 from ..core.errors import ServeError
+from ..core.user_folders import missing_identity
 
 _TYPES = {".json": "application/json", ".txt": "text/plain"}
 
@@ -63,7 +66,9 @@ def predict(
             command += [content_type or _type_of(file), str(file.resolve())]
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the handler's process or its debugger
         try:
-            code = subprocess.run(command, check=False).returncode
+            # OpenMP counts the cores by affinity, and knows nothing of a container's quota.
+            environment = {"OMP_NUM_THREADS": str(whole_cores()), **os.environ, **missing_identity(os.environ)}
+            code = subprocess.run(command, env=environment, check=False).returncode
         finally:
             signal.signal(signal.SIGINT, before)
     if code < 0:

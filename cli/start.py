@@ -21,7 +21,7 @@ from ..core.config.configuration import (
 )
 from ..core.config.exposure import check_exposure
 from ..core.config.settings import Settings
-from ..core.errors import InvalidConfig
+from ..core.errors import InvalidConfig, ServeError
 from ..core.logs.config import read_log_config
 from ..core.logs.plan import log_folder
 from ..core.models.snapshot_folder import SnapshotFolder
@@ -52,16 +52,20 @@ def start(flags: StartFlags) -> None:
     Raises InvalidConfig, with a message of one line, for anything that is wrong with flags, files or ports.
     """
     reporter = Reporter()
-    snapshots = snapshot_folder(ncs=flags.ncs)
     try:
-        check_unused(flags.workflow_store, flags.cpp_log_config)
-        configuration = _configuration(flags, snapshots)
-        log_config = read_log_config(flags.log_config) if flags.log_config is not None else None
-        if not reporter.in_background and remove_orphan():
-            click.echo("Removing orphan pid file.")
-    except InvalidConfig as error:
-        reporter.failed(str(error))
+        _start(flags, reporter)
+    except Exception as error:  # the starter reads one line, and the log has the traceback
+        reporter.failed(str(error) if isinstance(error, ServeError) else f"{type(error).__name__}: {error}")
         raise
+
+
+def _start(flags: StartFlags, reporter: Reporter) -> None:
+    snapshots = snapshot_folder(ncs=flags.ncs)
+    check_unused(flags.workflow_store, flags.cpp_log_config)
+    configuration = _configuration(flags, snapshots)
+    log_config = read_log_config(flags.log_config) if flags.log_config is not None else None
+    if not reporter.in_background and remove_orphan():
+        click.echo("Removing orphan pid file.")
     if flags.foreground or reporter.in_background or os.getpid() == 1:
         from .serve import run
 

@@ -6,13 +6,17 @@ import os
 import select
 import signal
 import sys
+import time
+from pathlib import Path
 
 import click
 
+from ..core.pidfd import open_pidfd, send_by_pidfd
 from ..core.trusted_file import user
-from .pidfile import holder, pid_path, remove_orphan
+from .pidfile import Holder, holder, pid_path, remove_orphan
 
 WAIT = 60.0  # seconds
+_POLL = 0.05  # seconds, where the system has no descriptors of processes
 
 
 def stop(*, foreground: bool) -> None:
@@ -25,7 +29,7 @@ def stop(*, foreground: bool) -> None:
         return
     pid = held.pid
     try:
-        process = os.pidfd_open(pid)
+        process = open_pidfd(pid)
         if not held.may_be_signalled():
             click.echo(
                 f"{pid_path()} is not believed: it belongs to {user(held.owner)} and names process {pid}, which does"
@@ -33,7 +37,8 @@ def stop(*, foreground: bool) -> None:
                 err=True,
             )
             sys.exit(1)
-        signal.pidfd_send_signal(process, signal.SIGTERM)
+        if process is None or not send_by_pidfd(process, signal.SIGTERM):
+            _send(held)
     except ProcessLookupError:
         click.echo("TorchServe already stopped.")
         return
@@ -41,9 +46,40 @@ def stop(*, foreground: bool) -> None:
         click.echo(f"TorchServe (pid {pid}) belongs to another user and was not stopped.", err=True)
         sys.exit(1)
     click.echo(f"Stopping TorchServe (pid {pid}): accepted requests are finished first ...")
-    ended, _, _ = select.select([process], [], [], WAIT)
-    os.close(process)
-    if not ended:
+    if not _ends(process, held):
         click.echo(f"Stopping TorchServe took too long: pid {pid} is still there after {WAIT:g} s.", err=True)
         sys.exit(1)
     click.echo("TorchServe has stopped.")
+
+
+def _send(held: Holder) -> None:
+    """Send SIGTERM by the number alone. It is the server's for as long as the pid file is locked.
+
+    Raises ProcessLookupError, PermissionError.
+    """
+    if holder() != held:
+        raise ProcessLookupError
+    os.kill(held.pid, signal.SIGTERM)
+
+
+def _ends(process: int | None, held: Holder) -> bool:
+    """Return whether the server has ended within WAIT seconds; a pidfd of it, if there is one, is closed."""
+    if process is not None:
+        ended, _, _ = select.select([process], [], [], WAIT)
+        os.close(process)
+        return bool(ended)
+    deadline = time.monotonic() + WAIT
+    while holder() == held or _is_there(held.pid):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL)
+    return True
+
+
+def _is_there(pid: int) -> bool:
+    """Return whether a process that has let go of its pid file is still ending, as far as /proc tells."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return False
+    return state[:1] not in (["Z"], ["X"])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from .archive.store import list_store
 from .config.saved_models import SavedModels
 from .config.settings import Settings
+from .container_limits import whole_cores
 from .controlplane import ControlPlane
 from .dataplane import DataPlane
 from .errors import AlreadyRegistered, InvalidConfig, ServeError
@@ -83,7 +83,7 @@ class ModelServer:
         entries = self.settings.load_models
         if entries:
             workers = self.settings.default_workers_per_model
-            workers = workers or min(await self.gpus() or os.cpu_count() or 1, self.settings.most_workers)
+            workers = workers or min(await self.gpus() or whole_cores(), self.settings.most_workers)
             load = self.controlplane.load_at_startup
             if len(entries) == 1 and entries[0].lower() == "all":
                 load, named = self._load_or_log, [(None, url) for url in self._stored()]

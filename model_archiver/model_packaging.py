@@ -3,3 +3,6 @@
 from torchserve.cli.packaging import generate_model_archive, package_model
 
 __all__ = ["generate_model_archive", "package_model"]
+
+if __name__ == "__main__":
+    generate_model_archive()

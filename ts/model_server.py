@@ -5,3 +5,6 @@ from torchserve.cli.main import run as start
 from torchserve.cli.process_name import TS_NAMESPACE
 
 __all__ = ["TS_NAMESPACE", "load_properties", "start"]
+
+if __name__ == "__main__":
+    start()

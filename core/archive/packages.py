@@ -25,6 +25,7 @@ from pathlib import Path
 
 from ..errors import PackagesFailed
 from ..trusted_file import NotTrusted, check_folder, open_trusted, user
+from ..user_folders import cache_path
 from .reader import Archive
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class ModelPython:
 
 def default_folder() -> Path:
     """Return the place of the environments in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torchserve" / "packages"
+    return cache_path("packages")
 
 
 class Packages:

@@ -5,13 +5,13 @@ A field of Settings is a key; its metadata holds the parser, the documentation l
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..container_limits import whole_cores
 from .address import Address, parse_address
 from .configured_models import ConfiguredModels
 from .envelope_names import envelope_name
@@ -313,7 +313,7 @@ class Settings:
     @property
     def most_workers(self) -> int:
         """The most workers of a model version, by default 64, or 8 per core if those are more."""
-        return self.max_workers_per_model or max(64, 8 * (os.cpu_count() or 1))
+        return self.max_workers_per_model or max(64, 8 * whole_cores())
 
     @property
     def model_api(self) -> bool:

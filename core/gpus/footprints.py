@@ -6,11 +6,11 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..trusted_file import read_trusted, replace_file
+from ..user_folders import cache_path
 
 log = logging.getLogger(__name__)
 
@@ -91,4 +91,4 @@ def fingerprint(folder: Path) -> str:
 
 def default_path() -> Path:
     """Return the place of the file in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torchserve" / "gpu-memory.json"
+    return cache_path("gpu-memory.json")

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 import psutil
 
 from ...scheduler.gpu import Gpu
+from ..container_limits import MemoryLimit, memory_limit
 from .store import GPU_METRICS, OWN_GPU_METRICS, MetricStore
 
 log = logging.getLogger(__name__)
@@ -58,16 +59,25 @@ class SystemSampler:
 
 def measure_host() -> list[tuple[str, float]]:
     """Return CPU, memory and disk figures under TorchServe's names; the CPU's is since the last call."""
-    memory, disk = psutil.virtual_memory(), psutil.disk_usage(DISK)
+    disk = psutil.disk_usage(DISK)
     return [
         ("CPUUtilization", psutil.cpu_percent()),
         ("DiskAvailable", disk.free / _GB),
         ("DiskUsage", disk.used / _GB),
         ("DiskUtilization", disk.percent),
-        ("MemoryAvailable", memory.available / _MB),
-        ("MemoryUsed", memory.used / _MB),
-        ("MemoryUtilization", memory.percent),
+        *measure_memory(memory_limit()),
     ]
+
+
+def measure_memory(limit: MemoryLimit | None) -> list[tuple[str, float]]:
+    """Return the memory figures: of the container if it has a limit, else of the host."""
+    host = psutil.virtual_memory()
+    available, used, percent = host.available, host.used, host.percent
+    if limit is not None and 0 < limit.limit < host.total:
+        used = limit.used
+        available = max(min(available, limit.limit - used), 0)
+        percent = round(100.0 * used / limit.limit, 1)
+    return [("MemoryAvailable", available / _MB), ("MemoryUsed", used / _MB), ("MemoryUtilization", percent)]
 
 
 def of_gpus(gpus: Iterable[Gpu]) -> Iterator[tuple[str, str, float]]:

@@ -14,13 +14,14 @@ from ...scheduler.model_scheduler import ModelScheduler
 from ..archive.packages import ModelPython
 from ..config.model_options import ModelOptions
 from ..config.settings import Settings
+from ..container_limits import available_cores
 from ..gpus.gpu_allocator import GpuAllocator, PlacementRequest
 from ..wire.messages import Load
 from .load_failed import LoadFailed
 from .observer import WorkerObserver
 from .shared_memory import Requests
 from .spawn_local import spawn, worker_environment
-from .threads import available_cores, threads_per_worker
+from .threads import threads_per_worker
 from .worker import Worker
 from .worker_spec import WorkerSpec
 

@@ -22,6 +22,7 @@ from typing import Any, Final, TypeVar
 from ..payload import Body
 from ..wire.buddy_allocator import MIN_BLOCK, BuddyAllocator, block_size
 from ..wire.frames import FrameError
+from .memfd import F_ADD_SEALS, F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, make_memfd
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,6 @@ S = TypeVar("S", bound="Shared")
 # Sizes in bytes; only pages in use, or used within QUIET seconds, cost memory.
 REQUESTS: Final = 1 << 28  # of a model version
 RESULTS: Final = 1 << 27  # of a worker
-F_SEAL_FUTURE_WRITE: Final = 0x10  # of Linux 5.1; Python 3.13 has a name for it
 QUIET: Final = 5.0  # seconds without use until pages are given back; getting new ones takes 0.4 ms per MB
 
 
@@ -53,12 +53,12 @@ class Shared(ABC):
 
     def _make(self) -> tuple[int, mmap.mmap]:
         """Return the descriptor and the front's mapping of a new memory. Raises OSError."""
-        descriptor = os.memfd_create("torchserve", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        descriptor = make_memfd("torchserve")
         try:
             os.ftruncate(descriptor, self._size)
             mapping = mmap.mmap(descriptor, self._size)
             # A worker must not shorten the file: the front would be killed by SIGBUS while it reads.
-            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+            fcntl.fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW)
         except BaseException:
             os.close(descriptor)
             raise
@@ -122,7 +122,7 @@ class Requests(Shared):
             self._sealed = _seal(writable, F_SEAL_FUTURE_WRITE)
             if not self._sealed:
                 _say_unsealed()
-            _seal(writable, fcntl.F_SEAL_SEAL)
+            _seal(writable, F_SEAL_SEAL)
             return os.open(f"/proc/self/fd/{writable}", os.O_RDONLY | os.O_CLOEXEC), mapping
         finally:
             os.close(writable)
@@ -172,7 +172,7 @@ class Requests(Shared):
             self._allocator.free(offset)
         if not self._sealed:
             for offset, free in self._allocator.free_blocks():
-                mapping.madvise(mmap.MADV_REMOVE, offset, free)
+                _give_back(mapping, offset, free)
         elif not self._allocator.allocated:
             with contextlib.suppress(OSError):  # if there is no new memory, the old one stays
                 descriptor, self._mapping = self._make()
@@ -187,7 +187,7 @@ class Results(Shared):
 
     def __init__(self, size: int = RESULTS) -> None:
         super().__init__(size)
-        _seal(self.descriptor, fcntl.F_SEAL_SEAL)
+        _seal(self.descriptor, F_SEAL_SEAL)
         self._lent = 0
         self.busy: Callable[[], bool] = lambda: True  # whether the worker may be writing
 
@@ -210,14 +210,14 @@ class Results(Shared):
     def _trim(self, mapping: mmap.mmap) -> bool:
         if self.busy() or self._lent > len(self._back):
             return False
-        mapping.madvise(mmap.MADV_REMOVE)
+        _give_back(mapping, 0, self._size)
         return True
 
 
 def _seal(descriptor: int, seal: int) -> bool:
     """Add a seal. Return False if the kernel does not know it."""
     try:
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seal)
+        fcntl.fcntl(descriptor, F_ADD_SEALS, seal)
     except OSError:
         return False
     return True
@@ -226,8 +226,22 @@ def _seal(descriptor: int, seal: int) -> bool:
 @cache
 def _say_unsealed() -> None:
     log.warning(
-        "The kernel is older than 5.1: a worker that means to can write to the bodies of its model's other requests."
+        "The kernel has no seal against writing (Linux has it since 5.1): a worker that means to can write to the"
+        " bodies of its model's other requests."
     )
+
+
+def _give_back(mapping: mmap.mmap, offset: int, size: int) -> None:
+    """Give pages back to the system, where it takes them."""
+    try:
+        mapping.madvise(mmap.MADV_REMOVE, offset, size)
+    except OSError as error:  # gVisor has no such call
+        _say_kept(error.strerror)
+
+
+@cache
+def _say_kept(reason: str) -> None:
+    log.info("The memory of large bodies is used again, and not given back to the system: %s", reason)
 
 
 def shared(kind: Callable[[], S]) -> S | None:

@@ -1,4 +1,4 @@
-"""Starts a backend process on this host, with a socketpair to talk over, pipes for its output and a pidfd for its
+"""Starts a backend process on this host, with a socketpair to talk over, pipes for its output and a watch over its
 death.
 """
 
@@ -21,6 +21,8 @@ from ..bounded_match import TooCostly, matching
 from ..config.parallel import Parallel
 from ..errors import InvalidConfig
 from ..logs.plan import log_folder
+from ..user_folders import missing_identity
+from .death_watch import DeathWatch
 from .lent_requests import LentRequests
 from .shared_memory import Requests, Results, shared
 from .threads import Threads
@@ -68,8 +70,7 @@ class LocalProcess:
         self._pipes: list[asyncio.ReadTransport] = []
         self._reading: asyncio.Task[None] | None = None
         self._killed: asyncio.TimerHandle | None = None
-        self._pidfd = os.pidfd_open(popen.pid)
-        asyncio.get_running_loop().add_reader(self._pidfd, self._reap)
+        self._watch = DeathWatch(popen.pid, self._reap)
 
     def read_output(self, on_line: OnLine) -> None:
         """Begin to pass on the lines that the process prints."""
@@ -85,7 +86,7 @@ class LocalProcess:
         """Remember the process groups of torchrun's ranks. This must be called once all ranks have started."""
         if not self._torchrun:
             return
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error, OSError):  # OSError: there is no /proc
             self._groups = [self.pid, *(child.pid for child in psutil.Process(self.pid).children())]
 
     @property
@@ -122,8 +123,6 @@ class LocalProcess:
     def _reap(self) -> None:
         if self.lent is not None:
             self.lent.close()
-        asyncio.get_running_loop().remove_reader(self._pidfd)
-        os.close(self._pidfd)
         code = self._popen.wait()
         self._kill_groups()  # children that the handler has left behind
         if self._killed is not None:
@@ -207,7 +206,7 @@ def spawn(
     ours.setblocking(False)
     try:
         process = LocalProcess(popen, ours, torchrun=bool(parallel and parallel.ranks), results=results, lent=lent)
-    except OSError:  # there is no descriptor left for the pidfd
+    except OSError:  # there is no descriptor left to watch it by
         _close(ours, lent)
         with popen:
             popen.kill()
@@ -250,7 +249,7 @@ def worker_environment(
     `threads` is what OpenMP, and so torch and numpy, compute with, unless the environment says so already.
     """
     environment = visible(base, hidden)
-    environment |= threads.variables(environment)
+    environment |= threads.variables(environment) | missing_identity(environment)
     if gpus:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     return environment

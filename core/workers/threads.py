@@ -8,13 +8,9 @@ sleep.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of this container, where control groups v2 are in use
 # How often a thread checks before it sleeps, about 20 us. That costs nothing on an idle machine, and a model on shared
 # cores takes 30 ms, instead of 500 ms with libgomp's own 300,000.
 _SPINS = "5000"
@@ -44,22 +40,3 @@ def threads_per_worker(workers: int, cores: float) -> Threads:
     """Return equal shares of the cores, at least 1 for each worker."""
     workers = max(1, workers)
     return Threads(max(1, math.floor(cores - 1) // workers), max(1, math.floor(cores) // workers))
-
-
-def available_cores() -> float:
-    """Return the cores that this process may use, by its affinity and its container's quota; maybe a fraction."""
-    cores = float(len(os.sched_getaffinity(0)))
-    with suppress(OSError, ValueError):
-        cores = min(cores, parse_quota(_QUOTA.read_text()))
-    return cores
-
-
-def parse_quota(text: str) -> float:
-    """Return the cores in the text of cpu.max: `200000 100000` is 2, `max 100000` is no limit. Raises ValueError."""
-    quota, _, period = text.partition(" ")
-    if quota == "max":
-        return math.inf
-    cores = int(quota) / int(period) if int(period) else 0.0
-    if cores <= 0:
-        raise ValueError(f"not a CPU quota: {text!r}")
-    return cores

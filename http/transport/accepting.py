@@ -40,7 +40,10 @@ class Connections(Protocol):
 
 def most_connections() -> int:
     """Return how many connections there may be, so that something is left of the file descriptors."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    except OSError:  # a sandbox refuses: 1024 is what most systems start processes with
+        soft = 1024
     if soft == resource.RLIM_INFINITY:
         return 1 << 30
     return max(soft - _LEAST_SPARE - soft // 8, 1)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ipaddress
 import logging
 import os
 import ssl
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from ...core.errors import InvalidConfig
 
@@ -103,16 +105,33 @@ def _load_chain(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
 
 
 def _load(context: ssl.SSLContext, pem: bytes, source: str) -> None:
-    """Hand certificate and key to OpenSSL, which reads files only, without the key ever being on a disk."""
-    memory = os.memfd_create("certificate")
+    """Hand certificate and key to OpenSSL, which reads files only."""
     try:
-        with os.fdopen(os.dup(memory), "wb") as file:
-            file.write(pem)
-        context.load_cert_chain(f"/proc/self/fd/{memory}")
+        file, path = _readable(pem)
+        with file:
+            context.load_cert_chain(path)
     except (ssl.SSLError, OSError) as error:
         raise InvalidConfig(f"{source} can't be used for TLS: {error}") from None
-    finally:
-        os.close(memory)
+
+
+def _readable(pem: bytes) -> tuple[IO[bytes], str]:
+    """Return an open file with this text, and its path: in memory, so that the key is never on a disk, where the system
+    has such files (sandboxes refuse them, and Pythons of older headers have no name for them); else in the temporary
+    folder, readable by its owner alone, until it is closed. Raises OSError.
+    """
+    memory: int | None = None
+    if Path("/proc/self/fd").is_dir():
+        with contextlib.suppress(AttributeError, OSError):
+            memory = os.memfd_create("certificate")
+    if memory is None:
+        file = tempfile.NamedTemporaryFile("w+b")  # noqa: SIM115  (the caller closes it)
+        path = file.name
+    else:
+        file = os.fdopen(memory, "w+b")
+        path = f"/proc/self/fd/{memory}"
+    file.write(pem)
+    file.flush()
+    return file, path
 
 
 def _from_keystore(path: Path, identity: Identity) -> bytes:

@@ -111,7 +111,8 @@ def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str,
 class LiveServer:
     """`torchserve --start --foreground` in `home`, which holds its store, logs and temp dir.
 
-    A snapshot under logs/config is used if `flags` leave out both of the default ones.
+    A snapshot under logs/config is used if `flags` leave out both of the default ones. `inside` makes the command run
+    somewhere else, as in a sandbox.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class LiveServer:
         env: Mapping[str, str] | None = None,
         arguments: Sequence[str] = (),
         flags: Sequence[str] = ("--ncs", "--ts-config", "config.properties"),
+        inside: Callable[[list[str]], list[str]] = list,
     ) -> None:
         self.home = home
         self.store = home / "store"
@@ -138,6 +140,7 @@ class LiveServer:
         command += arguments
         if models:
             command += ["--models", *models]
+        command = inside(command)
         self.lines: list[str] = []
         self.ports: dict[str, int] = {}
         self._terminated = False

@@ -29,7 +29,10 @@ def _row(ours: str = "", outside: str = "") -> Row:
     return Row(frozenset(ours.split()), frozenset(outside.split()))
 
 
-_BASE = "core.errors core.payload core.version core.trusted_file core.bounded_yaml core.bounded_match core.model_name"
+_BASE = (
+    "core.errors core.payload core.version core.trusted_file core.bounded_yaml core.bounded_match core.model_name"
+    " core.container_limits core.pidfd core.user_folders"
+)
 _SHELF = (
     f"{_BASE} core.oip core.config core.archive core.metrics core.wire core.logs core.tokens core.workdir scheduler"
 )
@@ -53,6 +56,9 @@ TABLE: dict[str, Row] = {
     "core.trusted_file": _row(),
     "core.bounded_match": _row(),
     "core.model_name": _row("core.errors"),
+    "core.container_limits": _row(),
+    "core.pidfd": _row(),
+    "core.user_folders": _row(),
     "core.bounded_yaml": _row(outside="yaml"),
     "core.tokens": _row(_BASE),
     "core.key_file": _row(_BASE),

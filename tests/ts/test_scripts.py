@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import zipfile
 from argparse import Namespace
 from pathlib import Path
@@ -105,3 +107,17 @@ def test_properties(tmp_path: Path) -> None:
 def test_timeit(capsys: pytest.CaptureFixture[str]) -> None:
     assert timeit(len)([1]) == 1
     assert capsys.readouterr().out.startswith("func: 'len' took ")
+
+
+@pytest.mark.parametrize(
+    ("module", "argument", "said"),
+    [
+        ("ts.model_server", "--version", "TorchServe Version is"),
+        ("model_archiver.model_packaging", "--help", "--model-name"),
+    ],
+)
+def test_modules_that_run_as_commands(tmp_path: Path, module: str, argument: str, said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", module, argument], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert said in done.stdout

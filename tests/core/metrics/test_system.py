@@ -8,8 +8,9 @@ from collections.abc import Iterable
 import psutil
 import pytest
 
+from torchserve.core.container_limits import MemoryLimit
 from torchserve.core.metrics.store import HOST, MetricStore
-from torchserve.core.metrics.system import SystemSampler, measure_host, of_gpus
+from torchserve.core.metrics.system import SystemSampler, measure_host, measure_memory, of_gpus
 from torchserve.scheduler.devices import Gpu
 
 GIB = 1 << 30
@@ -109,3 +110,15 @@ async def test_the_true_host() -> None:
         len(values(store, name)) == 1 for name in ("CPUUtilization", "MemoryUsed", "DiskUsage", "DiskUtilization")
     )
     assert values(store, "GPU*") == []
+
+
+def test_in_a_container_with_a_memory_limit_the_figures_are_the_containers() -> None:
+    assert dict(measure_memory(MemoryLimit(limit=200 << 20, used=50 << 20))) == {
+        "MemoryAvailable": 150.0,
+        "MemoryUsed": 50.0,
+        "MemoryUtilization": 25.0,
+    }
+    assert dict(measure_memory(MemoryLimit(100, 150)))["MemoryAvailable"] == 0.0
+    host = psutil.virtual_memory().total
+    for none in (None, MemoryLimit(host, 1), MemoryLimit(2 * host, 1), MemoryLimit(0, 1)):
+        assert dict(measure_memory(none))["MemoryUsed"] > 1.0, "the host's"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from torchserve.core.workers.spawn_local import worker_environment
-from torchserve.core.workers.threads import Threads, available_cores, parse_quota, threads_per_worker
+from torchserve.core.workers.threads import Threads, threads_per_worker
 
 
 @pytest.mark.parametrize(
@@ -39,23 +37,6 @@ def test_workers_never_take_more_than_the_machine_has(workers: int, cores: float
     assert threads.few == 1 or threads.few * workers <= cores - 1
     assert threads.most == 1 or threads.most * workers <= cores
     assert threads.few <= threads.most
-
-
-@pytest.mark.parametrize(
-    ("text", "cores"), [("200000 100000\n", 2.0), ("50000 100000", 0.5), ("max 100000\n", math.inf)]
-)
-def test_a_container_quota_is_read(text: str, cores: float) -> None:
-    assert parse_quota(text) == cores
-
-
-@pytest.mark.parametrize("text", ["", "x", "100", "0 100000", "-1 100000", "1 0", "1 x"])
-def test_what_is_no_quota_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):
-        parse_quota(text)
-
-
-def test_this_machine_has_a_core() -> None:
-    assert 0 < available_cores() < math.inf
 
 
 OURS = {"OMP_NUM_THREADS": "3", "TS_WORKER_CORES": "4"}
