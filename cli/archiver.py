@@ -46,7 +46,9 @@ def notes_on_stderr(module: str) -> Iterator[None]:
 )
 @click.option("--model-file", help="Python file with exactly one model class; needed for a state_dict (eager mode).")
 @click.option(
-    "--handler", required=True, help="Name of a default handler, or a Python file, or FILE:FUNCTION in such a file."
+    "--handler",
+    required=True,
+    help="Name of a default handler, or a Python file, or FILE:FUNCTION in such a file, or PACKAGE.MODULE[:FUNCTION].",
 )
 @click.option(
     "--extra-files",

@@ -24,6 +24,7 @@ from ..model_name import why_not
 from ..version import __version__
 from .atomic_write import atomic_write
 from .manifest import MANIFEST_PATH, Manifest
+from .module_handler import is_module, package_of
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +51,17 @@ class PackError(Exception):
     """An archive that can't be made; the text is one line that names the flag's value and the cause."""
 
 
+class MissingFile(PackError, FileNotFoundError):
+    """A PackError of a file that isn't there. Scripts expect FileNotFoundError, which torch-model-archiver lets out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """The contents of an archive. Paths are relative to the working directory.
 
-    `handler` is a built-in name, a .py file, or `file:function`, with the file's suffix or without. `extra_files` are
-    files, folders (their contents go to the archive's root) and wildcards.
+    `handler` is a built-in name, a .py file, or `file:function`, with the file's suffix or without; or a module in a
+    package, `package.module` or `package.module:function`, whose whole package is packed. `extra_files` are files,
+    folders (their contents go to the archive's root) and wildcards.
     """
 
     model_name: str
@@ -142,10 +148,19 @@ def _collect(recipe: Recipe) -> tuple[str, list[tuple[str, Path]]]:
         for name, path in _expand(extra.strip()):
             _add(files, name, path)
     handler, source = _handler(recipe)
+    if source is None and is_module(module := handler.partition(":")[0]):
+        try:
+            package = package_of(module, files)
+        except FileNotFoundError as error:
+            raise MissingFile(str(error)) from None
+        for name, path in _walk(package, f"{package.name}/") if package else ():
+            _add(files, name, path)
     single = (recipe.serialized_file, recipe.model_file, recipe.requirements_file, recipe.config_file, source)
     for path in (Path(name) for name in single if name):
         if not path.is_file():
-            raise PackError(f"{path} is a folder, not a file" if path.is_dir() else f"There is no file {path}")
+            if path.is_dir():
+                raise PackError(f"{path} is a folder, not a file")
+            raise MissingFile(f"There is no file {path}")
         _add(files, path.name, path)
     files.pop(MANIFEST_PATH, None)
     return handler, sorted(files.items())
@@ -159,7 +174,7 @@ def _add(files: dict[str, Path], name: str, path: Path) -> None:
 
 
 def _handler(recipe: Recipe) -> tuple[str, str | None]:
-    """Return the manifest's value, and the file to copy, None for a built-in handler."""
+    """Return the manifest's value, and the file to copy, None for a built-in handler and a module."""
     if recipe.handler in BUILT_IN_HANDLERS:
         return recipe.handler, None
     suffix = ".so" if recipe.runtime == "LSP" else ".py"
@@ -169,6 +184,8 @@ def _handler(recipe: Recipe) -> tuple[str, str | None]:
     stem = file.removesuffix(suffix)
     if not Path(stem).name:
         raise PackError(f"The handler {recipe.handler!r} names no file")
+    if recipe.runtime != "LSP" and is_module(stem) and not Path(stem + suffix).exists():
+        return recipe.handler, None
     # torch-model-archiver fails on "file.py:function"; "file:function" is the form that every server knows.
     value = f"{Path(stem).name}:{function}" if colon else Path(file).name
     return value, stem + suffix
@@ -190,7 +207,7 @@ def _expand(extra: str) -> Iterator[tuple[str, Path]]:
         elif path.is_file():
             yield path.name, path
         else:
-            raise PackError(f"There is no file {match}")
+            raise MissingFile(f"There is no file {match}")
 
 
 def _walk(folder: Path, prefix: str = "", above: tuple[Path, ...] = ()) -> Iterator[tuple[str, Path]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..handlers.context import Context
 from ..handlers.left_out import HANDLERS as LEFT_OUT
+from .relative_imports import RelativeImports
 
 EntryPoint = Callable[[Any, Context], Any]
 
@@ -51,10 +52,15 @@ def _settle(service: Any, context: Context, initialized: Callable[[], object]) -
 
 
 def add_model_path(model_dir: str, handler: str) -> None:
-    """Make the model's folder the working one and the first to import from, then the handler's own folder in it."""
-    os.chdir(model_dir)
-    folder = Path(model_dir, handler.partition(":")[0]).parent
-    for path in (str(folder), model_dir):
+    """Make the model's folder the working one and the first to import from, then the handler's own folder in it.
+
+    Its files may import each other by relative imports.
+    """
+    root = Path(model_dir).absolute()
+    os.chdir(root)
+    folder = root.joinpath(handler.partition(":")[0]).parent
+    RelativeImports(root, folder if folder.is_relative_to(root) else root).install()
+    for path in (str(folder), str(root)):
         if path in sys.path:
             sys.path.remove(path)
         sys.path.insert(0, path)

@@ -17,7 +17,7 @@ from ..archive.manifest import MANIFEST_PATH
 from ..archive.reader import Archive
 from ..config.model_options import Requested, resolve_options
 from ..config.settings import Settings
-from .entry_point import check_entry_point
+from .entry_point import check_entry_point, handler_file
 from .issue import ERROR, WARNING, Issue
 from .pickles import Contents, read_contents
 from .sources import check_source
@@ -180,9 +180,8 @@ def _fits(contents: Contents, name: str, *, has_class: bool) -> Iterator[Issue]:
 
 def _loads_by_base(root: Path, handler: str) -> bool:
     """Return whether the handler's class leaves loading the model to BaseHandler."""
-    file = handler.partition(":")[0]
     try:
-        source = HandlerSource.read(root / (file if file.endswith(".py") else f"{file}.py"))
+        source = HandlerSource.read(handler_file(root, handler))
     except (OSError, SyntaxError, ValueError):
         return False
     handlers = source.handlers()

@@ -12,14 +12,22 @@ from .issue import ERROR, WARNING, Issue
 _BUILT_IN = "ts.torch_handler."
 
 
+def handler_file(root: Path, handler: str) -> Path:
+    """Return the file in the model's folder `root` that a handler's name means, whether it is there or not."""
+    file = handler.partition(":")[0]
+    path = root / (file if file.endswith(".py") else f"{file}.py")
+    module = root / file.replace(".", "/")
+    dotted = (each for each in (module.with_name(f"{module.name}.py"), module / "__init__.py") if each.is_file())
+    return path if path.is_file() else next(dotted, path)
+
+
 def check_entry_point(handler: str, root: Path, *, asynchronous: bool) -> Iterator[Issue]:
     """Yield the issues of the handler's entry point; `asynchronous` is the yaml's asyncCommunication."""
     file, _, function = handler.partition(":")
-    path = root / (file if file.endswith(".py") else f"{file}.py")
+    path = handler_file(root, handler)
     name = str(path.relative_to(root))
     if not path.is_file():
-        dotted = root / f"{file.replace('.', '/')}.py"
-        if file.removeprefix(_BUILT_IN) not in BUILT_IN and not dotted.is_file():
+        if file.removeprefix(_BUILT_IN) not in BUILT_IN:
             text = f"handler {file!r} is neither a file of the archive nor one of {', '.join(BUILT_IN)}"
             yield Issue(ERROR, "MAR-INF/MANIFEST.json", 0, text)
         return

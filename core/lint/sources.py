@@ -70,7 +70,9 @@ def _imports(tree: ast.Module, name: str, path: Path, root: Path, required: froz
         modules: list[str] = []
         if isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+        elif isinstance(node, ast.ImportFrom) and node.level > 0:
+            yield from _relative(node, name, path, root)
+        elif isinstance(node, ast.ImportFrom) and node.module:
             modules = [node.module]
         for module in modules:
             top = module.partition(".")[0]
@@ -82,6 +84,19 @@ def _imports(tree: ast.Module, name: str, path: Path, root: Path, required: froz
             elif top.lower().replace("_", "-") not in required and not _is_there(top):
                 text = f"no module {top!r} is installed here, and no requirements.txt of the archive names it"
                 yield Issue(WARNING, name, node.lineno, text)
+
+
+def _relative(node: ast.ImportFrom, name: str, path: Path, root: Path) -> Iterator[Issue]:
+    """Yield the issue of a relative import that leads out of the archive, or to a module that it lacks."""
+    above = path.relative_to(root).parents
+    if node.level > len(above):
+        yield Issue(ERROR, name, node.lineno, f"an import with {node.level} dots leads out of the archive")
+    elif node.module:
+        top = node.module.partition(".")[0]
+        folder = root / above[node.level - 1]
+        if not _is_in(top, folder):
+            missing = (folder / top).relative_to(root)
+            yield Issue(ERROR, name, node.lineno, f"the archive has no {missing}.py, which a relative import asks for")
 
 
 def _is_in(top: str, folder: Path) -> bool:

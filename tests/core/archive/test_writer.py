@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from torchserve.core.archive.manifest import MANIFEST_PATH
-from torchserve.core.archive.writer import BUILT_IN_HANDLERS, ArchiveFormat, PackError, Recipe, Runtime, pack
+from torchserve.core.archive.writer import (
+    BUILT_IN_HANDLERS,
+    ArchiveFormat,
+    PackError,
+    Recipe,
+    Runtime,
+    describe_recipe,
+    pack,
+)
 
 OUT = Path("out")
 
@@ -154,6 +162,55 @@ def test_handlers(handler: str, runtime: Runtime, value: str, file: str | None):
     path = pack(Recipe("m", "1", handler, runtime=runtime), OUT)
     assert model(path)["handler"] == value
     assert names(path) == ([file] if file else []) + [MANIFEST_PATH]
+
+
+@pytest.mark.parametrize(
+    ("handler", "packed"),
+    [
+        ("lib.serving.h", ["lib/__init__.py", "lib/net.py", "lib/serving/h.py"]),
+        ("lib.serving.h:go", ["lib/__init__.py", "lib/net.py", "lib/serving/h.py"]),
+        ("lib.net", ["lib/__init__.py", "lib/net.py", "lib/serving/h.py"]),
+        ("src.mod.h", ["src/mod/__init__.py", "src/mod/h.py"]),
+        ("mod.h:go", ["mod/__init__.py", "mod/h.py"]),  # which the extra files bring
+        ("ts.torch_handler.base_handler", []),
+        ("email.mime.text:go", []),  # of an installed package
+        ("v1.h", ["v1.h.py"]),  # a file of that name
+        ("v1.h:go", ["v1.h.py"]),
+    ],
+)
+def test_a_handler_may_be_a_module(handler: str, packed: list[str]):
+    for file in (
+        "lib/__init__",
+        "lib/net",
+        "lib/serving/h",
+        "lib/__pycache__/x",
+        "src/mod/h",
+        "src/mod/__init__",
+        "v1.h",
+    ):
+        Path(f"{file}.py").parent.mkdir(parents=True, exist_ok=True)
+        Path(f"{file}.py").write_text("")
+    recipe = Recipe("m", "1", handler, extra_files=["src"] if handler.startswith("mod") else [])
+    path = pack(recipe, OUT)
+    assert model(path)["handler"] == handler
+    assert names(path) == [*packed, MANIFEST_PATH]
+    assert describe_recipe(recipe).handler == model(path)["handler"]
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe("m", "1", "gone.py"),
+        Recipe("m", "1", "gone.h:go"),
+        Recipe("m", "1", "email.gone"),
+        Recipe("m", "1", "h.py", extra_files=["gone"]),
+    ],
+)
+def test_scripts_may_catch_file_not_found(recipe: Recipe):
+    with pytest.raises(FileNotFoundError) as caught:
+        pack(recipe, OUT)
+    assert isinstance(caught.value, PackError)
+    assert str(caught.value).startswith("There is no file ")
 
 
 @pytest.mark.parametrize(

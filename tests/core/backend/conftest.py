@@ -34,10 +34,12 @@ def write_model(tmp_path: Path) -> WriteModel:
 @pytest.fixture
 def clean_process(tmp_path: Path) -> Iterator[None]:
     """Loading a handler changes the process; undo it."""
-    folder, path, modules = os.getcwd(), list(sys.path), set(sys.modules)
+    folder, path, modules, finders = os.getcwd(), list(sys.path), set(sys.modules), list(sys.meta_path)
     yield
     os.chdir(folder)
     sys.path[:] = path
+    sys.meta_path[:] = finders
     for name in set(sys.modules) - modules:
-        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
+        file = str(getattr(sys.modules[name], "__file__", None) or "")
+        if file.startswith(str(tmp_path)) or name.startswith("__archive__"):
             del sys.modules[name]

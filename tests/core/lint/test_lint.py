@@ -127,6 +127,12 @@ def test_calls(tmp_path: Path, line: str, text: str) -> None:
         ({"handler.py": HANDLE}, {"serializedFile": "w.pt"}, "error: MAR-INF/MANIFEST.json: serializedFile 'w.pt' is not in the archive"),
         ({"handler.py": HANDLE}, {"modelFile": "net.py"}, "error: MAR-INF/MANIFEST.json: modelFile 'net.py' is not in"),
         ({"handler.py": HANDLE}, {"requirementsFile": "r.txt"}, "error: MAR-INF/MANIFEST.json: requirementsFile 'r.txt' is not in"),
+        ({"p/h.py": HANDLE}, {"handler": "p.h:other"}, "error: p/h.py: it has no function 'other'"),
+        ({"p/__init__.py": "x = 1\n"}, {"handler": "p"}, "error: p/__init__.py: no function handle(data, context)"),
+        ({"handler.py": f"from .net import A\n{HANDLE}"}, {}, "error: handler.py:1: the archive has no net.py, which a relative"),
+        ({"handler.py": f"from .p.net import A\n{HANDLE}"}, {}, "error: handler.py:1: the archive has no p.py, which a relative"),
+        ({"handler.py": HANDLE, "p/x.py": "from ..net import A\n"}, {}, "error: p/x.py:1: the archive has no net.py, which"),
+        ({"handler.py": f"from ..net import A\n{HANDLE}"}, {}, "error: handler.py:1: an import with 2 dots leads out of the archive"),
         ({"handler.py": HANDLE}, {"handler": "handler.py:other"}, "error: handler.py: it has no function 'other'"),
         ({}, {"handler": "image_classifier"}, "error: MAR-INF/MANIFEST.json: image_classifier needs weights"),
         ({"handler.py": HANDLE, "model-config.yaml": "batchSize: many\n"}, {}, "warning: model-config.yaml: batchSize must be a whole number"),
@@ -145,6 +151,18 @@ def test_calls(tmp_path: Path, line: str, text: str) -> None:
 def test_the_rest_of_an_archive(tmp_path: Path, files: dict[str, Any], manifest: Any, told: str) -> None:
     found = issues(tmp_path, files, manifest)
     assert any(issue.startswith(told) for issue in found), found
+
+
+@pytest.mark.parametrize("handler", ["p.h", "p.h:handle", "q"])
+def test_relative_imports_and_handlers_in_packages(tmp_path: Path, handler: str) -> None:
+    source = f"from . import net\nfrom .net import A\nfrom ..top import B\n{HANDLE}"
+    files: dict[str, str | bytes] = {
+        "p/h.py": source,
+        "p/net.py": "",
+        "top.py": "from .p.net import A\n",
+        "q/__init__.py": HANDLE,
+    }
+    assert issues(tmp_path, files, {"handler": handler}) == []
 
 
 def test_requirements_excuse_imports(tmp_path: Path) -> None:
