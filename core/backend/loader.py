@@ -13,6 +13,7 @@ from typing import Any
 
 from ..handlers.context import Context
 from ..handlers.left_out import HANDLERS as LEFT_OUT
+from ..oip.signature import Signature
 from .relative_imports import RelativeImports
 
 EntryPoint = Callable[[Any, Context], Any]
@@ -49,6 +50,17 @@ def _settle(service: Any, context: Context, initialized: Callable[[], object]) -
     if base is not None and isinstance(service, base.BaseHandler):
         initialized()
         service.settle(context)
+
+
+def learn_signature(entry: EntryPoint) -> Signature | None:
+    """Return what the model of a loaded handler tells of its tensors, None if it is another's than BaseHandler's."""
+    base = sys.modules.get(f"{Context.__module__.rpartition('.')[0]}.base")
+    service = getattr(entry, "__self__", None)
+    if base is None or not isinstance(service, base.BaseHandler):
+        return None
+    from ..handlers.loading.signatures import signature_of
+
+    return signature_of(service)
 
 
 def add_model_path(model_dir: str, handler: str) -> None:

@@ -23,6 +23,7 @@ import msgspec
 from ..handlers.context import Context, RequestProcessor
 from ..handlers.metrics.emitter import MetricsEmitter
 from ..handlers.prediction_exception import PredictionException
+from ..oip.signature import Signature
 from ..payload import Body
 from ..version import __version__
 from ..wire.frames import encode
@@ -38,12 +39,14 @@ from ..wire.messages import (
     Predict,
     Result,
 )
+from .accepted import Accepted, accept
 from .device_fault import device_fault
 from .envelopes import enveloped
 from .failure import describe, detail, failure_of, sendable
-from .inputs import decode_rows, request_headers
+from .infer_outputs import infer_result
+from .inputs import request_headers
 from .isolation import Rows, failed_row, repeatable, run_alone
-from .loader import EntryPoint, add_model_path, load_entry_point
+from .loader import EntryPoint, add_model_path, learn_signature, load_entry_point
 from .outputs import UnsupportedOutput, encode_value, http_status, make_result
 from .shared_memory import Outbox
 
@@ -68,6 +71,8 @@ class Service:
         self._repeating = False  # whether its requests are run again, each alone
         self.fault = ""
         """What has killed the device context of this process: nothing more can be answered."""
+        self._accepted = Accepted(Predict(0, ()))  # the rows of the running batch
+        self._signature: Signature | None = None
         self._load: Load
         self._context: Context
         self._entry: EntryPoint
@@ -100,10 +105,11 @@ class Service:
             read_yaml_config(load.model_dir, manifest),
         )
         self._entry = load_entry_point(load.handler, self._context, self._tell_initialized)
+        learnt = self._signature = load.signature or learn_signature(self._entry)
         if load.envelope:
             self._entry = enveloped(load.envelope, self._entry)
         notes = {sendable(str(subject)): sendable(str(note)) for subject, note in self._context.notes.items()}
-        return Loaded(200, f"Model {load.model_name} loaded.", notes=notes)
+        return Loaded(200, f"Model {load.model_name} loaded.", notes=notes, signature=learnt)
 
     def _tell_initialized(self) -> None:
         if "LOCAL_RANK" not in os.environ:  # the other ranks, for which this one waits, may still load
@@ -165,23 +171,22 @@ class Service:
             self._outbox.give(predict.free)
         context = self._context
         metrics = context.metrics
-        context.request_ids = {index: row.request_id for index, row in enumerate(predict.rows)}
-        context.request_processor = [RequestProcessor(request_headers(row)) for row in predict.rows]
-        context.send_partial = self._send_partial
-        metrics.set_request_ids(context.request_ids)
-        self._running = predict.batch
-        self._streamed = False
         isolates = self._load.isolate_within > 0 and len(predict.rows) > 1
         bodies = repeatable(bodies) if isolates else bodies
         rows = Rows()
         took = 0.0
         repeated = False
         started = time.perf_counter()
+        accepted = self._accepted = Accepted(predict, list(bodies))
+        self._begin(predict)
         try:
-            data = decode_rows(predict.rows, bodies, decode=self._load.decode_input_request)
+            accepted = self._accepted = accept(predict, bodies, self._load)
+            if accepted.refused:
+                predict, bodies = accepted.predict, accepted.bodies
+                self._begin(predict)
             started = time.perf_counter()
             try:
-                output = yield self._entry(data, context)
+                output = (yield self._entry(accepted.data, context)) if accepted.data or not accepted.refused else []
             finally:
                 took = (time.perf_counter() - started) * 1000.0
             rows = self._results(output)
@@ -197,9 +202,23 @@ class Service:
                 code, message, failure, repeated = 200, "", rows.failure, True
             elif code == 200:  # TorchServe's answer to PredictionException(..., 200)
                 rows = Rows(bodies=[b"error"] * len(predict.rows))
+            elif accepted.refused and not self.fault:
+                rows, code, message = accepted.failed(code, message), 200, ""
+        if code == 200 and len(rows.bodies) < len(accepted.places) + len(accepted.refused):
+            rows = accepted.complete(rows)
         results = () if all(result is DEFAULT_RESULT for result in rows.results) else tuple(rows.results)
-        samples = (*rows.samples, *metrics.take())
+        samples = (*rows.samples, *accepted.placed(metrics.take()))
         return Answer(predict.batch, code, message, results, took, samples, failure, repeated, self.fault), rows.bodies
+
+    def _begin(self, predict: Predict) -> None:
+        """Make the context that of this batch."""
+        context = self._context
+        context.request_ids = {index: row.request_id for index, row in enumerate(predict.rows)}
+        context.request_processor = [RequestProcessor(request_headers(row)) for row in predict.rows]
+        context.send_partial = self._send_partial
+        context.metrics.set_request_ids(context.request_ids)
+        self._running = predict.batch
+        self._streamed = False
 
     def _may_repeat(self, error: BaseException) -> bool:
         """Return whether the requests of a batch that ended with `error` may be run again.
@@ -250,10 +269,14 @@ class Service:
     def _encode(self, elements: Sequence[Any], code: int) -> Rows:
         limit, literal = self._load.max_response_size, self._load.literal_non_finite
         rows = Rows()
-        for processor, element in zip(self._context.request_processor, elements, strict=True):
+        for index, (processor, element) in enumerate(zip(self._context.request_processor, elements, strict=True)):
+            infer = self._accepted.infers[index]
             if isinstance(element, Exception):
                 status, message, failure = self._failure(element)
                 rows.add(*failed_row(status, message), failure)
+            elif infer is not None:
+                load = self._load
+                rows.add(*infer_result(processor, element, infer, load, self._signature, code))
             else:
                 body = encode_value(element, literal_non_finite=literal)
                 rows.add(*make_result(processor, body, limit, code))
@@ -301,6 +324,7 @@ class Service:
         failed = next((result.error for result in rows.results if result.error), None)
         if failed:
             raise ValueError(failed)
+        rows = self._accepted.complete(rows)  # a piece that is an error is not sent to the client
         with self._lock:
             if self._running is None:
                 raise ValueError("an intermediate response came after the handler had returned")

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import BadRequest
+from ..oip.signature import Signature
 from .configured_models import ConfiguredModel
 from .padded_sizes import read_padded_sizes, within_padding
 from .parallel import Parallel, read_parallel
 from .settings import Settings
+from .tensor_specs import read_signature
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +69,7 @@ class ModelOptions:
     scale_down_after: int = 120
     on_demand: bool = False
     residency: int = 10
+    signature: Signature | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +188,7 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
     found |= _read_devices(config)
     found |= _read_choice(config, "batchPolicy", "batch_policy", POLICIES)
     found["padded_batch_sizes"] = read_padded_sizes(config)
+    found["signature"] = read_signature(config)
     found["parallel"] = parallel = read_parallel(config)
     found["asynchronous"] = _read_asynchronous(config, ranks=parallel.ranks if parallel else 0)
     found["isolate_errors"] = _read_switch(config, "isolateErrors")

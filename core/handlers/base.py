@@ -33,6 +33,7 @@ from .speed.frozen import Frozen
 from .speed.graphed import Graphed, graph
 from .speed.num_threads import NumThreads
 from .speed.padding import padded, rows_of, trimmed
+from .tensors import are_tensors, run_tensors
 from .timer import timed
 
 log = logging.getLogger(__name__)
@@ -187,6 +188,8 @@ class BaseHandler:
         if is_session(self.model):
             return run_session(self.model, data)
         with torch.inference_mode():
+            if isinstance(data, dict):  # several inputs of a request of the Open Inference Protocol
+                return self.model(**{name: tensor.to(self.device) for name, tensor in data.items()}, **kwargs)
             data = data.to(self.device)
             if args or kwargs:
                 return self.model(data, *args, **kwargs)
@@ -217,6 +220,8 @@ class BaseHandler:
 
     def _run(self, data: Any, span: Callable[[str], Any] = nullcontext) -> Any:
         """Run the hooks, each within `span(name of the hook)`."""
+        if type(self).preprocess is BaseHandler.preprocess and not self._is_explain() and are_tensors(data):
+            return run_tensors(data, self.device, lambda tensors: self._infer(tensors, span))
         with span("preprocess"):
             prepared = self.preprocess(data)
         if self._is_explain():
@@ -224,6 +229,15 @@ class BaseHandler:
                 return self.explain_handle(prepared, data)
         with span("inference"):
             output = self.inference(prepared)
+        with span("postprocess"):
+            return self.postprocess(output)
+
+    def _infer(self, tensors: Any, span: Callable[[str], Any]) -> Any:
+        """Return the output for tensors of a request of the Open Inference Protocol: a tensor stays one."""
+        with span("inference"):
+            output = self.inference(tensors)
+        if type(self).postprocess is BaseHandler.postprocess:
+            return output
         with span("postprocess"):
             return self.postprocess(output)
 

@@ -35,7 +35,7 @@ OWN = (
         "counter", "torchserve_requests_refused_total", (*MODEL, "reason"),
         "Predictions that never ran: queue_full, server_full (max_pending_bytes), no_worker, no_ticket (useJobTicket),"
         " draining (the model is being removed), expired (waited past x-request-timeout-ms or clientTimeoutInMills),"
-        " too_late (would have been answered past a deadline).",
+        " too_late (would have been answered past a deadline), invalid (tensors that the model does not take).",
     ),
     Own(
         "counter", "torchserve_requests_failed_total", (*MODEL, "reason"),

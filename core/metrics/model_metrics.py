@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ..errors import (
+    BadRequest,
     Draining,
     HandlerFailed,
     NoTicket,
@@ -28,6 +29,7 @@ REFUSED = {
     Draining: "draining",
     RequestExpired: "expired",
     NotInTime: "too_late",
+    BadRequest: "invalid",
 }
 FAILED = {HandlerFailed: "handler", WorkerDied: "worker_died"}
 TS = ("ts_inference_requests_total", "ts_inference_latency_microseconds", "ts_queue_latency_microseconds")

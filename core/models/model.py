@@ -16,6 +16,7 @@ from ...scheduler.job import Job, Sink
 from ...scheduler.model_scheduler import ModelScheduler
 from ..config.saved_models import SavedModel
 from ..errors import Draining, NoTicket, NotInTime, NoWorker, QueueFull, RequestExpired, ServeError
+from ..oip.signature import Signature, check_signature
 from ..payload import Payload
 from ..workers.launcher import Launcher
 from ..workers.memory import resident
@@ -83,8 +84,11 @@ class Model:
     def submit(self, payload: Payload, sink: Sink, *, named_version: bool, exclusive: bool = False) -> Job:
         """Queue a request and return its job.
 
-        Raises NoWorker, NoTicket, QueueFull, NotInTime or Draining.
+        Raises NoWorker, NoTicket, QueueFull, NotInTime or Draining, and BadRequest for tensors that the model doesn't
+        take.
         """
+        if payload.infer is not None and not payload.infer.whole and (signature := self.signature) is not None:
+            check_signature(payload.infer, signature, self.name)
         self.scaler.arrived += 1
         unloaded = self.unloaded
         if not (unloaded or self.pool.may_serve):
@@ -142,6 +146,14 @@ class Model:
     def room(self, size: int) -> memoryview | None:
         """Return memory for a body of `size` bytes, which workers can read in place; None if there is none."""
         return None if self._requests is None else self._requests.take(size)
+
+    @property
+    def signature(self) -> Signature | None:
+        """The inputs and outputs that the model's yaml says, or else those that a loaded model has told of."""
+        if self.options.signature is not None:
+            return self.options.signature
+        workers = [slot.worker for slot in self.pool.slots]
+        return next((worker.signature for worker in workers if worker is not None and worker.signature), None)
 
     @property
     def unloaded(self) -> bool:

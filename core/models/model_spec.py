@@ -82,4 +82,5 @@ def load_message(spec: ModelSpec, parts: SharedParts) -> Load:
         asynchronous=options.asynchronous,
         continuous=options.continuous,
         environment=SequenceKeys.of(settings).environment if options.stateful else {},
+        signature=options.signature,
     )

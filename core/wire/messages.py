@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import msgspec
 
+from ..oip.signature import Signature
 from ..payload import Infer
 
 CONTINUES_HEADER = "ts_stream_next"  # the response header that is "true" while a request of a continuous batch goes on
@@ -51,7 +52,8 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     `environment` is set before the handler is loaded. If `asynchronous`, the front sends further batches, of one row
     each, before the first is answered. With `literal_non_finite`, NaN and the infinities in a JSON answer are written
     as TorchServe writes them: by words that are not JSON. Unless `isolate_within` is 0, the requests of a batch that
-    fails are run again, each alone: those whose turn comes within so many seconds from the batch's begin.
+    fails are run again, each alone: those whose turn comes within so many seconds from the batch's begin. `signature`
+    is what the model's yaml says of its tensors.
     """
 
     model_name: str
@@ -71,6 +73,7 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     continuous: bool = False
     environment: dict[str, str] = {}
     literal_non_finite: bool = False
+    signature: Signature | None = None
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):
@@ -94,13 +97,14 @@ class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
     """The outcome of Load: code 200, or 507 for out of memory, or another one.
 
     If the model is not loaded, `message` says why in one line, and `failure` is what was raised. `notes` are what was
-    chosen while it loaded, by subject, for people to read.
+    chosen while it loaded, by subject, for people to read. `signature` is what the loaded model tells of its tensors.
     """
 
     code: int
     message: str
     failure: Failure | None = None
     notes: dict[str, str] = {}
+    signature: Signature | None = None
 
 
 class Predict(msgspec.Struct, frozen=True, tag="predict", omit_defaults=True):

@@ -16,6 +16,7 @@ from typing import cast
 from ...scheduler.job import Batch, Job, Runner
 from ...scheduler.model_scheduler import ModelScheduler
 from ..errors import HandlerFailed, WorkerDied
+from ..oip.signature import Signature
 from ..payload import Body, Payload
 from ..wire.frames import Frame, FrameError, FrameReader, encode
 from ..wire.messages import Answer, Failure, Loaded, PartHead, Partial, Predict, Row, ToFront
@@ -87,6 +88,7 @@ class Worker(asyncio.BufferedProtocol):
         self._runs: dict[int, Run] = {}
         self._given_up: dict[int, Run] = {}  # timed out; the process may still read their bodies
         self.notes: dict[str, str] = {}
+        self.signature: Signature | None = None  # what the loaded model tells of its tensors
         """The choices that the handler has made while it loaded, by subject."""
         self._latest: Sequence[str] = ()
         self._opening: Runner = self
@@ -118,6 +120,7 @@ class Worker(asyncio.BufferedProtocol):
                 failure=loaded.failure,
             )
         self.notes = loaded.notes
+        self.signature = loaded.signature
         self.process.settle()
 
     def open(self) -> None:

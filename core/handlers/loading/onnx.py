@@ -33,12 +33,13 @@ def is_session(model: Any) -> bool:
 
 
 def run_session(session: Any, data: Any) -> Any:
-    """Return the outputs for a tensor, or for a list of tensors in the order of the model's inputs.
+    """Return the outputs for a tensor, for a list of tensors in the order of the model's inputs, or for a dict by name.
 
     The result is a tensor on the CPU, or a list of tensors if the model has several outputs.
     """
-    tensors = data if isinstance(data, list | tuple) else [data]
-    names = [each.name for each in session.get_inputs()]
-    arrays = {name: tensor.cpu().numpy() for name, tensor in zip(names, tensors, strict=False)}
+    if not isinstance(data, dict):
+        names = [each.name for each in session.get_inputs()]
+        data = dict(zip(names, data if isinstance(data, list | tuple) else [data], strict=False))
+    arrays = {name: tensor.cpu().numpy() for name, tensor in data.items()}
     outputs = [torch.from_numpy(array) for array in session.run(None, arrays)]
     return outputs[0] if len(outputs) == 1 else outputs

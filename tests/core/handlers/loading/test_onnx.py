@@ -11,6 +11,8 @@ import torch
 
 from torchserve.core.handlers.base import BaseHandler
 from torchserve.core.handlers.context import Context, RequestProcessor
+from torchserve.core.handlers.loading.signatures import signature_of
+from torchserve.core.oip.signature import Signature, TensorSpec
 
 
 def field(number: int, value: int | str | bytes) -> bytes:
@@ -56,6 +58,17 @@ def test_it_is_loaded_as_a_session_and_fed(tmp_path: Path) -> None:
     # As handlers written for TorchServe call it.
     (squares,) = made.model.run(None, {"x": np.float32([[3, 4]])})
     assert squares.tolist() == [[9.0, 16.0]]
+
+
+def test_its_inputs_and_outputs_are_learnt(tmp_path: Path) -> None:
+    made, context = handler(tmp_path, model("Mul", "Add"))
+    made.initialize(context)
+    specs = [TensorSpec(name, "FP32", (-1, 2)) for name in ("x", "y0", "y1")]
+    assert signature_of(made) == Signature(tuple(specs[:1]), tuple(specs[1:]))
+    made.context = context
+    (first, second) = made.handle([{"x": np.ones((1, 2), "<f4")}, {"x": np.full((2, 2), 3, "<f4")}], context)
+    assert [each.tolist() for each in second] == [[[9, 9], [9, 9]], [[6, 6], [6, 6]]]
+    assert [each.tolist() for each in first] == [[[1, 1]], [[2, 2]]]
 
 
 def test_several_outputs_come_as_a_list(tmp_path: Path) -> None:
