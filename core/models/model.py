@@ -84,11 +84,9 @@ class Model:
     def submit(self, payload: Payload, sink: Sink, *, named_version: bool, exclusive: bool = False) -> Job:
         """Queue a request and return its job.
 
-        Raises NoWorker, NoTicket, QueueFull, NotInTime or Draining, and BadRequest for tensors that the model doesn't
-        take.
+        Raises NoWorker, NoTicket, QueueFull, NotInTime, Draining, or BadRequest for tensors it doesn't take.
         """
-        if payload.infer is not None and not payload.infer.whole and (signature := self.signature) is not None:
-            check_signature(payload.infer, signature, self.name)
+        self._check_tensors(payload)
         self.scaler.arrived += 1
         unloaded = self.unloaded
         if not (unloaded or self.pool.may_serve):
@@ -142,6 +140,11 @@ class Model:
         if self.on_demand is not None:
             self.on_demand.called()
         return job
+
+    def _check_tensors(self, payload: Payload) -> None:
+        infer = payload.infer
+        if infer is not None and not infer.whole and (signature := self.signature) is not None:
+            check_signature(infer, signature, self.name)
 
     def room(self, size: int) -> memoryview | None:
         """Return memory for a body of `size` bytes, which workers can read in place; None if there is none."""
