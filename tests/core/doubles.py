@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -26,6 +26,7 @@ from torchserve.core.workers.worker import Worker
 from torchserve.scheduler.devices import Gpu
 from torchserve.scheduler.job import Batch
 from torchserve.scheduler.model_scheduler import ModelScheduler
+from torchserve.scheduler.virtual_time import VirtualLoop
 
 CPU_ONLY = Settings(number_of_gpu=0)
 
@@ -59,6 +60,12 @@ async def until(true: Callable[[], object], timeout: float = 60.0) -> None:
     async with asyncio.timeout(timeout):
         while not true():
             await asyncio.sleep(0.005)
+
+
+def in_virtual_time(main: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine on a loop where sleeping costs nothing, and hanging fails."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main)
 
 
 class Nobody:
