@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 from collections.abc import Callable, Coroutine
@@ -62,10 +63,15 @@ async def until(true: Callable[[], object], timeout: float = 60.0) -> None:
             await asyncio.sleep(0.005)
 
 
-def in_virtual_time(main: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine on a loop where sleeping costs nothing, and hanging fails."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(main)
+def in_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test on a loop where sleeping costs nothing, and hanging fails."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            runner.run(test(*args, **kwargs))
+
+    return run
 
 
 class Nobody:

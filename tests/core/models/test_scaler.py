@@ -89,183 +89,163 @@ class Subject:
         return any(task.get_name() == "scale m" for task in asyncio.all_tasks())
 
 
-def test_with_one_number_of_workers_allowed_nothing_is_decided() -> None:
-    async def main() -> None:
-        subject = Subject(minimum=2, maximum=2)
-        subject.crowd()
+@in_virtual_time
+async def test_with_one_number_of_workers_allowed_nothing_is_decided() -> None:
+    subject = Subject(minimum=2, maximum=2)
+    subject.crowd()
+    subject.scaler.follow()
+    assert not subject.follows
+    await subject.passes(SETTLED)
+    assert subject.pool.resized == []
+
+
+@in_virtual_time
+async def test_it_follows_while_the_bounds_leave_a_choice_and_again_once_they_do() -> None:
+    subject = Subject()
+    for _ in range(3):
         subject.scaler.follow()
-        assert not subject.follows
-        await subject.passes(SETTLED)
-        assert subject.pool.resized == []
-
-    in_virtual_time(main())
-
-
-def test_it_follows_while_the_bounds_leave_a_choice_and_again_once_they_do() -> None:
-    async def main() -> None:
-        subject = Subject()
-        for _ in range(3):
-            subject.scaler.follow()
-        assert sum(task.get_name() == "scale m" for task in asyncio.all_tasks()) == 1, "one task, however often called"
-        await subject.passes(5)
-        assert subject.follows
-        subject.pool.maximum = 1
-        await subject.passes(2)
-        assert not subject.follows
-        subject.pool.maximum = 4
-        subject.crowd()
-        subject.scaler.follow()
-        await subject.passes(SETTLED)
-        assert subject.pool.counts == [3]
-        subject.scaler.stop()
-
-    in_virtual_time(main())
+    assert sum(task.get_name() == "scale m" for task in asyncio.all_tasks()) == 1, "one task, however often called"
+    await subject.passes(5)
+    assert subject.follows
+    subject.pool.maximum = 1
+    await subject.passes(2)
+    assert not subject.follows
+    subject.pool.maximum = 4
+    subject.crowd()
+    subject.scaler.follow()
+    await subject.passes(SETTLED)
+    assert subject.pool.counts == [3]
+    subject.scaler.stop()
 
 
-def test_a_crowd_gets_workers_and_they_go_when_it_is_quiet() -> None:
-    async def main() -> None:
-        subject = Subject()
-        subject.crowd()
-        subject.scaler.follow()
-        await subject.passes(SETTLED)
-        assert subject.pool.counts == [3]
-        subject.scheduler.queued, subject.scheduler.free = 0, 3
-        quiet = now()
-        await subject.passes(DOWN_AFTER - 1)
-        assert subject.pool.counts == [3]
-        await subject.passes(3 * DOWN_AFTER)
-        assert subject.pool.counts == [3, 2, 1]
-        assert all(at - quiet >= DOWN_AFTER for at, _ in subject.pool.resized[1:])
-        subject.scaler.stop()
-
-    in_virtual_time(main())
+@in_virtual_time
+async def test_a_crowd_gets_workers_and_they_go_when_it_is_quiet() -> None:
+    subject = Subject()
+    subject.crowd()
+    subject.scaler.follow()
+    await subject.passes(SETTLED)
+    assert subject.pool.counts == [3]
+    subject.scheduler.queued, subject.scheduler.free = 0, 3
+    quiet = now()
+    await subject.passes(DOWN_AFTER - 1)
+    assert subject.pool.counts == [3]
+    await subject.passes(3 * DOWN_AFTER)
+    assert subject.pool.counts == [3, 2, 1]
+    assert all(at - quiet >= DOWN_AFTER for at, _ in subject.pool.resized[1:])
+    subject.scaler.stop()
 
 
 @pytest.mark.parametrize("arrivals", [0, 2])
-def test_what_arrives_counts_beside_what_waits(arrivals: int) -> None:
-    async def main() -> None:
-        subject = Subject()
-        subject.scheduler.queued, subject.scheduler.free = 1, 0
-        subject.scaler.follow()
+@in_virtual_time
+async def test_what_arrives_counts_beside_what_waits(arrivals: int) -> None:
+    subject = Subject()
+    subject.scheduler.queued, subject.scheduler.free = 1, 0
+    subject.scaler.follow()
 
-        def arrive() -> None:
-            subject.scaler.arrived += arrivals
+    def arrive() -> None:
+        subject.scaler.arrived += arrivals
 
-        await subject.passes(SETTLED, arrive)
-        subject.scaler.stop()
-        assert bool(subject.pool.resized) is bool(arrivals)
-
-    in_virtual_time(main())
+    await subject.passes(SETTLED, arrive)
+    subject.scaler.stop()
+    assert bool(subject.pool.resized) is bool(arrivals)
 
 
 @pytest.mark.parametrize("refused", [0, 30])
-def test_requests_that_were_turned_away_for_want_of_a_worker_count_as_waiting(refused: int) -> None:
-    async def main() -> None:
-        subject = Subject()
-        subject.scaler.follow()
+@in_virtual_time
+async def test_requests_that_were_turned_away_for_want_of_a_worker_count_as_waiting(refused: int) -> None:
+    subject = Subject()
+    subject.scaler.follow()
 
-        def turn_away() -> None:
-            subject.scaler.turned_away += refused
+    def turn_away() -> None:
+        subject.scaler.turned_away += refused
 
-        await subject.passes(SETTLED, turn_away)
-        assert bool(subject.pool.resized) is bool(refused)
-        subject.pool.resized.clear()
-        subject.pool.slots = [object()]
-        await subject.passes(SETTLED)
-        assert subject.pool.resized == [], "they count once"
-        subject.scaler.stop()
-
-    in_virtual_time(main())
+    await subject.passes(SETTLED, turn_away)
+    assert bool(subject.pool.resized) is bool(refused)
+    subject.pool.resized.clear()
+    subject.pool.slots = [object()]
+    await subject.passes(SETTLED)
+    assert subject.pool.resized == [], "they count once"
+    subject.scaler.stop()
 
 
 @pytest.mark.parametrize(("state", "added"), [("loading", False), ("given_up", True)])
-def test_none_is_added_while_one_loads_and_one_that_is_given_up_does_not_load(state: str, *, added: bool) -> None:
-    async def main() -> None:
-        subject = Subject(workers=2)
-        setattr(subject.pool, state, 1)
-        subject.crowd()
-        subject.scaler.follow()
-        await subject.passes(SETTLED)
-        assert bool(subject.pool.resized) is added
-        subject.scaler.stop()
-
-    in_virtual_time(main())
+@in_virtual_time
+async def test_none_is_added_while_one_loads_and_one_that_is_given_up_does_not_load(state: str, *, added: bool) -> None:
+    subject = Subject(workers=2)
+    setattr(subject.pool, state, 1)
+    subject.crowd()
+    subject.scaler.follow()
+    await subject.passes(SETTLED)
+    assert bool(subject.pool.resized) is added
+    subject.scaler.stop()
 
 
-def test_an_unloaded_model_is_left_to_its_next_request() -> None:
-    async def main() -> None:
-        subject = Subject(workers=1, minimum=0)
-        subject.pool.unloaded = True
-        subject.crowd()
-        subject.scaler.follow()
-        await subject.passes(SETTLED)
-        assert subject.pool.resized == []
-        subject.pool.unloaded = False
-        await subject.passes(SETTLED)
-        assert subject.pool.counts == [3]
-        subject.scaler.stop()
-
-    in_virtual_time(main())
+@in_virtual_time
+async def test_an_unloaded_model_is_left_to_its_next_request() -> None:
+    subject = Subject(workers=1, minimum=0)
+    subject.pool.unloaded = True
+    subject.crowd()
+    subject.scaler.follow()
+    await subject.passes(SETTLED)
+    assert subject.pool.resized == []
+    subject.pool.unloaded = False
+    await subject.passes(SETTLED)
+    assert subject.pool.counts == [3]
+    subject.scaler.stop()
 
 
-def test_workers_below_the_minimum_are_the_pool_s_to_restore() -> None:
-    async def main() -> None:
-        subject = Subject(workers=1, minimum=2)
-        subject.scaler.follow()
-        await subject.passes(SETTLED)
-        assert subject.pool.resized == []
-        subject.scaler.stop()
-
-    in_virtual_time(main())
+@in_virtual_time
+async def test_workers_below_the_minimum_are_the_pool_s_to_restore() -> None:
+    subject = Subject(workers=1, minimum=2)
+    subject.scaler.follow()
+    await subject.passes(SETTLED)
+    assert subject.pool.resized == []
+    subject.scaler.stop()
 
 
-def test_after_workers_that_could_not_be_added_it_waits_before_it_tries_again(caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        subject = Subject()
-        subject.pool.fails = True
-        subject.crowd()
-        subject.scaler.follow()
-        await subject.passes(RETRY - 1)
-        assert len(subject.pool.resized) == 1
-        assert "m stays with the workers it has: no room on any GPU" in caplog.text
-        await subject.passes(2 * RETRY)
-        first, second, *_ = (at for at, _ in subject.pool.resized)
-        assert second - first >= RETRY
-        subject.scaler.stop()
-
-    in_virtual_time(main())
-
-
-def test_a_decision_that_fails_is_logged_and_the_next_one_is_made(caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        subject = Subject()
-        subject.crowd()
-        subject.scheduler.seconds_per_job = cast("float", None)
-        subject.scaler.follow()
-        await subject.passes(3)
-        assert "m: its number of workers could not be decided" in caplog.text
-        assert subject.pool.resized == []
-        subject.scheduler.seconds_per_job = 1.0
-        await subject.passes(SETTLED)
-        assert subject.pool.counts == [3]
-        subject.scaler.stop()
-
-    in_virtual_time(main())
+@in_virtual_time
+async def test_after_workers_that_could_not_be_added_it_waits_before_it_tries_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    subject = Subject()
+    subject.pool.fails = True
+    subject.crowd()
+    subject.scaler.follow()
+    await subject.passes(RETRY - 1)
+    assert len(subject.pool.resized) == 1
+    assert "m stays with the workers it has: no room on any GPU" in caplog.text
+    await subject.passes(2 * RETRY)
+    first, second, *_ = (at for at, _ in subject.pool.resized)
+    assert second - first >= RETRY
+    subject.scaler.stop()
 
 
-def test_a_change_is_not_waited_for_and_a_stop_abandons_it() -> None:
-    async def main() -> None:
-        subject = Subject()
-        subject.pool.takes = True
-        subject.crowd()
-        subject.scaler.follow()
-        await subject.passes(SETTLED)
-        assert len(subject.pool.resized) > 1, "decided anew while the first change is under way"
-        assert subject.pool.abandoned == 0
-        subject.scaler.stop()
-        begun = len(subject.pool.resized)
-        await subject.passes(SETTLED)
-        assert (len(subject.pool.resized), subject.pool.abandoned) == (begun, begun)
-        assert not subject.follows
+@in_virtual_time
+async def test_a_decision_that_fails_is_logged_and_the_next_one_is_made(caplog: pytest.LogCaptureFixture) -> None:
+    subject = Subject()
+    subject.crowd()
+    subject.scheduler.seconds_per_job = cast("float", None)
+    subject.scaler.follow()
+    await subject.passes(3)
+    assert "m: its number of workers could not be decided" in caplog.text
+    assert subject.pool.resized == []
+    subject.scheduler.seconds_per_job = 1.0
+    await subject.passes(SETTLED)
+    assert subject.pool.counts == [3]
+    subject.scaler.stop()
 
-    in_virtual_time(main())
+
+@in_virtual_time
+async def test_a_change_is_not_waited_for_and_a_stop_abandons_it() -> None:
+    subject = Subject()
+    subject.pool.takes = True
+    subject.crowd()
+    subject.scaler.follow()
+    await subject.passes(SETTLED)
+    assert len(subject.pool.resized) > 1, "decided anew while the first change is under way"
+    assert subject.pool.abandoned == 0
+    subject.scaler.stop()
+    begun = len(subject.pool.resized)
+    await subject.passes(SETTLED)
+    assert (len(subject.pool.resized), subject.pool.abandoned) == (begun, begun)
+    assert not subject.follows
