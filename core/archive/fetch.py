@@ -36,9 +36,13 @@ _FAILURES = (OSError, http.client.HTTPException, ValueError)
 
 
 def file_name(url: str) -> str:
-    """Return the name of the file that `url` is stored as. Raises ArchiveNotFound if it has none that is safe."""
-    name = unquote(urlsplit(url).path.rpartition("/")[2])
-    if not name or name.startswith(".") or "/" in name or AMBIGUOUS.search(name) or len(os.fsencode(name)) > 200:
+    """Return the name of the file that `url` is stored as: the last part of its path, as it is written there.
+
+    `my%20model.mar` keeps its name, as in TorchServe: what was escaped is no separator and nothing else that a file's
+    name must not have. Raises ArchiveNotFound if there is no name that is safe.
+    """
+    name = urlsplit(url).path.rpartition("/")[2]
+    if not name or name.startswith(".") or AMBIGUOUS.search(name) or len(os.fsencode(name)) > 200:
         raise ArchiveNotFound(f"Model not found at: {url}")
     return name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,9 @@ from urllib.parse import unquote
 
 from ..errors import ArchiveNotFound
 
+log = logging.getLogger(__name__)
+
+_SEPARATORS = re.compile(r"[/\\]")
 _FETCHED = re.compile(r"(https?|file|s3)://", re.IGNORECASE)
 LONGEST_URL = 8192  # characters; a signed one of S3 has about 2,000
 _SUFFIXES = (".mar", ".model", ".tar.gz")
@@ -43,9 +47,13 @@ def is_fetched(url: str) -> bool:
 
 
 def locate(url: str, store: Path | None) -> Located:
-    """Find an archive that need not be downloaded; blocks. Raises ArchiveNotFound."""
+    """Find an archive that need not be downloaded; blocks. Raises ArchiveNotFound.
+
+    A path that leads to nothing in the store is looked for by its last part, as TorchServe looks for every path: users
+    name archives by the place where they were made, on Windows too.
+    """
     try:
-        path = _on_disk(Path(url), store)
+        path = _on_disk(Path(url), store) or _by_last_part(url, store)
     except (OSError, ValueError):  # the name is too long, or has a NUL
         path = None
     if path is None:
@@ -82,6 +90,16 @@ def required(store: Path | None) -> Path:
     if store is None:
         raise ArchiveNotFound("Model store has not been configured.")
     return store
+
+
+def _by_last_part(url: str, store: Path | None) -> Path | None:
+    name = _SEPARATORS.split(url)[-1]
+    if store is None or not name or name == url or "://" in url:
+        return None
+    path = _on_disk(Path(name), store)
+    if path is not None:
+        log.warning("%s is not read: archives are taken from the model store, which has a %s", url, name)
+    return path
 
 
 def _on_disk(name: Path, store: Path | None) -> Path | None:

@@ -94,6 +94,20 @@ def test_a_server_that_is_killed_takes_its_workers_along(tmp_path: Path, store: 
 
 
 @needs_filters
+@pytest.mark.parametrize("error", ["ENOSYS", "EPERM"])
+def test_a_stop_where_only_the_signal_is_refused(tmp_path: Path, error: str) -> None:
+    server = LiveServer(tmp_path, [])
+    try:
+        server.wait()
+        command = seccomp.sandboxed([f"pidfd_send_signal={error}"], [*COMMAND, "--stop"])
+        done = subprocess.run(command, env=server.env, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.endswith("TorchServe has stopped.\n")
+    finally:
+        assert server.stop() == 0
+
+
+@needs_filters
 def test_without_locks_one_line_says_so(tmp_path: Path, store: Path) -> None:
     server = LiveServer(tmp_path, [])
     try:

@@ -22,12 +22,26 @@ from .web import Answer, Handler, Server
 
 
 def test_a_download_lands_in_the_store(server: Server, store: Path):
-    url = server.url("deep/x%20y.mar").replace("%20", "_") + "?token=a/b.mar#part"
+    url = server.url("deep/x_y.mar") + "?token=a/b.mar#part"
     located = locate(url, store, server.allowed)
     assert located == Located(url, store / "x_y.mar", "x_y.mar", downloaded=True)
     assert located.path.read_bytes() == b"archive"
     assert os.listdir(store) == ["x_y.mar"]
     assert server.hits == ["/deep/x_y.mar?token=a/b.mar"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    (
+        "my%20model.mar %C3%BCn%C3%AF.mar back%5Cslash.mar per%25cent.mar a%2Fb.mar a+b.mar semi;colon.mar a&b=c.mar"
+        " ~t(1).mar q%27uote.mar %00.mar %2ehidden.mar"
+    ).split(),
+)
+def test_an_escaped_name_is_the_files(server: Server, store: Path, name: str) -> None:
+    """As TorchServe 0.12 stores them; the last two it was not asked."""
+    located = locate(server.url(f"deep%20/{name}"), store, server.allowed)
+    assert (located.name, os.listdir(store)) == (name, [name])
+    assert server.hits == [f"/deep%20/{name}"]
 
 
 def test_chunked_and_endless_bodies(server: Server, store: Path):
