@@ -6,6 +6,29 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Http2Limits:
+    """The limits on one HTTP/2 connection. What a client sends beyond a budget ends its connection.
+
+    `resets` are streams that the client resets before they were answered, and `control` are frames that carry nothing
+    of a request: SETTINGS, PING, PRIORITY, WINDOW_UPDATE, empty ones and unknown ones. Each answered request gives some
+    of both budgets back.
+    """
+
+    max_streams: int = 256  # requests without a whole answer
+    stream_window: int = 1024 * 1024  # of a body that its handler has not taken
+    connection_window: int = 16 * 1024 * 1024
+    max_frame: int = 1024 * 1024
+    max_block: int = 64 * 1024  # of a header block as it comes, compressed
+    max_continuations: int = 16  # of one header block
+    max_header_list: int = 64 * 1024  # of a header block as it is decoded, 32 bytes a field included
+    resets: int = 1000
+    resets_rate: float = 100.0
+    control: int = 10_000
+    control_rate: float = 1000.0
+    frames_a_turn: int = 256  # that are read before other connections have their turn
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """The limits on clients. Sizes are in bytes, times in seconds, rates in bytes per second."""
 
@@ -29,3 +52,4 @@ class Limits:
     drain_idle: float = 2.0  # while the server drains: between two pieces of a body, or of an answer that is taken
     worker_wait: float = 15.0  # for a client to take 1 MiB of a streamed answer, while its worker waits for that
     max_unsent: int = 16 * 1024 * 1024  # of a streamed answer; beyond it its worker waits
+    http2: Http2Limits = Http2Limits()

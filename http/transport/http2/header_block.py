@@ -8,9 +8,18 @@ from __future__ import annotations
 
 from typing import cast
 
+from hpack import Decoder
+from hpack.exceptions import HPACKError, OversizedHeaderListError
 from hpack.table import HeaderTable
 
-from .stream import Fields
+from ...message.limits import Http2Limits
+from .errors import ConnectionFault, ErrorCode
+from .request_head import read_head, read_trailers
+from .stream import Fields, RequestHead
+
+_ANSWERABLE = 2  # times the longest header list: longer ones end the connection
+_LONGEST_KNOWN = 2048  # bytes of a header block whose head is remembered
+_MOST_KNOWN = 64  # heads that a connection remembers
 
 # The static table: the index of a field, and the lowest index of its name.
 _FIELD_INDEX: dict[tuple[bytes, bytes], int] = {}
@@ -55,3 +64,78 @@ def _integer(value: int, bits: int) -> bytes:
         value >>= 7
     made.append(value)
     return bytes(made)
+
+
+class BlockDecoder:
+    """A decoder of the header blocks of one connection, which remembers the heads of blocks that came before.
+
+    A block whose decoding leaves the dynamic table as it was means the same until the table changes: most clients send
+    the same block for each request. `limits` bound what one block may expand to, and the fields of a head.
+    """
+
+    __slots__ = ("_decoder", "_heads", "_limits", "_max_field", "_max_fields")
+
+    def __init__(self, limits: Http2Limits, max_fields: int, max_field: int) -> None:
+        self._limits = limits
+        self._max_fields = max_fields
+        self._max_field = max_field
+        # A list may be over the limit that a client is told, and then still has an answer that says so.
+        self._decoder = Decoder(max_header_list_size=limits.max_header_list * _ANSWERABLE)
+        self._heads: dict[bytes, RequestHead] = {}
+
+    def head(self, block: bytes) -> RequestHead:
+        """Return the head of a request. Raises ConnectionFault, and StreamFault or RefusedHead as `read_head` does."""
+        head = self._heads.get(block)
+        if head is not None:
+            return head
+        before = _TableState(self._decoder.header_table)
+        fields = self.skip(block)
+        same = before.same()
+        head = read_head(fields, self._limits.max_header_list, self._max_fields, self._max_field)
+        if same and len(block) <= _LONGEST_KNOWN:
+            if len(self._heads) >= _MOST_KNOWN:
+                self._heads.clear()
+            self._heads[block] = head
+        return head
+
+    def trailers(self, block: bytes) -> tuple[tuple[str, str], ...]:
+        """Return the fields behind a body. Raises as `head` does."""
+        return read_trailers(self.skip(block), self._limits.max_header_list)
+
+    def skip(self, block: bytes) -> list[tuple[bytes, bytes]]:
+        """Decode a block for what it does to the table, and return its fields.
+
+        Raises ConnectionFault: after an error the table is not the client's any more.
+        """
+        before = _TableState(self._decoder.header_table)
+        try:
+            decoded = self._decoder.decode(block, raw=True)
+        except OversizedHeaderListError as error:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header block expands to too much") from error
+        except (HPACKError, IndexError, ValueError, OverflowError) as error:
+            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "a header block can't be decoded") from error
+        if not before.same():
+            self._heads.clear()
+        return cast("list[tuple[bytes, bytes]]", decoded)
+
+
+class _TableState:
+    """The state of a dynamic table, to see whether a block has changed it.
+
+    The newest entry is compared by identity: a new entry may be equal to one that was evicted for it.
+    """
+
+    __slots__ = ("_count", "_newest", "_size", "_table")
+
+    def __init__(self, table: HeaderTable) -> None:
+        self._table = table
+        entries = table.dynamic_entries
+        self._count, self._size = len(entries), table.maxsize
+        self._newest = entries[0] if entries else None
+
+    def same(self) -> bool:
+        """Return whether the table is as it was."""
+        entries = self._table.dynamic_entries
+        if len(entries) != self._count or self._table.maxsize != self._size:
+            return False
+        return not entries or entries[0] is self._newest

@@ -1,0 +1,238 @@
+"""StreamTable: the streams of a connection. It opens them for requests, and forgets them.
+
+The states of a stream are drawn in connection.py.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ....core.payload import Body
+from ...message.limits import Limits
+from .errors import ConnectionFault, ErrorCode, StreamAborted, StreamFault
+from .frames import END_STREAM, MOST_STREAM, rst_stream, window_update
+from .header_block import BlockDecoder, encode_block
+from .outbox import Outbox
+from .request_head import RefusedHead, malformed
+from .server_stream import ServerStream
+from .stream import Application, RequestHead
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+log = logging.getLogger(__name__)
+
+_MOST_IGNORED = 256  # streams that we have reset, whose late frames are not held against the client
+
+
+class StreamTable:
+    """The streams of one connection that are not closed, by id, and what becomes of frames that belong to requests.
+
+    `last_id` is the last one that the client has opened, and none beyond `last_served` is served. `refused` gets the
+    status that a client was sent whose request never got to the application, 400 where its stream was reset, and why.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        limits: Limits,
+        application: Application,
+        refused: Callable[[int, str], None],
+    ) -> None:
+        own = self.limits = limits.http2
+        self.outbox: Outbox = connection.outbox
+        self.peer = connection.peer
+        self.open: dict[int, ServerStream] = {}
+        self.last_id = 0
+        self.last_served = MOST_STREAM
+        self.idle_since = connection.now  # when there was no stream any more
+        self._connection = connection
+        self._application = application
+        self._refused = refused
+        self._decoder = BlockDecoder(own, limits.max_headers, limits.max_header)
+        self._incoming = own.connection_window  # bytes of DATA that the client may send
+        self._data: ServerStream | None = None  # the stream of the DATA that is coming
+        self._data_flags = 0
+        self._ignored: dict[int, None] = {}
+
+    @property
+    def draining(self) -> bool:
+        """Whether the connection ends once its streams have."""
+        return self._connection.draining
+
+    # ---- frames of requests
+
+    def data_began(self, stream_id: int, flags: int, length: int, size: int) -> None:
+        """Take the head of DATA with `length` bytes of payload, `size` of them without padding."""
+        self._incoming -= length
+        if self._incoming < 0:
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the connection's window")
+        if self._incoming * 2 < self.limits.connection_window:
+            self.outbox.put(window_update(0, self.limits.connection_window - self._incoming))
+            self._incoming = self.limits.connection_window
+        if size:
+            self.outbox.body_frames += 1
+        elif not flags & END_STREAM:
+            self._connection.spend_control()
+        self._data_flags = flags
+        stream = self._data = self.open.get(stream_id)
+        if stream is None:
+            self._check_unknown(stream_id, "DATA")
+            return
+        try:
+            stream.count(size, length)
+        except StreamFault as fault:
+            self._data = None
+            self.end(stream, fault)
+
+    def data_came(self, piece: Body) -> None:
+        """Take the next bytes of the body in the DATA that began last."""
+        if self._data is not None and not self._data.over:
+            self._data.receive(piece)
+
+    def data_ended(self) -> None:
+        """Note that the DATA that began last is whole."""
+        stream, self._data = self._data, None
+        if stream is not None and not stream.over and self._data_flags & END_STREAM:
+            self._end_remote(stream, ())
+
+    def block_came(self, stream_id: int, flags: int, block: bytes, depends_on: int) -> None:
+        """Take a whole header block: a request, or trailers."""
+        stream = self.open.get(stream_id)
+        if stream is not None:
+            self._trailers_came(stream, flags, block)
+        elif stream_id % 2 == 0:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client's streams have odd numbers")
+        elif stream_id > self.last_id:
+            self.last_id = stream_id
+            self._request_came(stream_id, flags, block, depends_on)
+        else:
+            _ = self._decoder.skip(block)
+            if stream_id not in self._ignored:
+                raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a stream that is closed")
+
+    def _request_came(self, stream_id: int, flags: int, block: bytes, depends_on: int) -> None:
+        ends = bool(flags & END_STREAM)
+        try:
+            head = self._decoder.head(block)
+            if depends_on == stream_id:
+                raise malformed("a stream depends on itself")
+            if ends and head.length:
+                raise malformed("no DATA where content-length says some")
+        except StreamFault as fault:
+            self._refuse(stream_id, fault, ended=ends)
+            self._refused(400, fault.text)
+            return
+        except RefusedHead as refusal:
+            status = encode_block(((":status", str(refusal.status)), ("content-length", "0")))
+            self.outbox.put_headers(stream_id, status, END_STREAM)
+            if not ends:
+                self._refuse(stream_id, StreamFault(ErrorCode.NO_ERROR, ""), ended=False)
+            self._refused(refusal.status, refusal.text)
+            return
+        if stream_id > self.last_served or len(self.open) >= self.limits.max_streams:
+            # REFUSED_STREAM says that the request was not looked at, so that it may be sent again elsewhere.
+            self._refuse(stream_id, StreamFault(ErrorCode.REFUSED_STREAM, ""), ended=ends)
+            return
+        self._serve(stream_id, head, ended=ends)
+
+    def _serve(self, stream_id: int, head: RequestHead, *, ended: bool) -> None:
+        stream = self.open[stream_id] = ServerStream(self, stream_id, head)
+        stream.remote_ended = ended
+        try:
+            stream.handler = self._application(stream)
+        except Exception:
+            log.exception("no handler came about for %s %s", head.method, head.path)
+            stream.reset(ErrorCode.INTERNAL_ERROR)
+            return
+        if ended and not stream.over:
+            stream.receive_end(())
+
+    def _trailers_came(self, stream: ServerStream, flags: int, block: bytes) -> None:
+        try:
+            trailers = self._decoder.trailers(block)
+            if stream.remote_ended:
+                raise StreamFault(ErrorCode.STREAM_CLOSED, "HEADERS behind the end of the stream")
+            if not flags & END_STREAM:
+                raise malformed("HEADERS in the middle of a body")
+        except StreamFault as fault:
+            self.end(stream, fault)
+            return
+        self._end_remote(stream, trailers)
+
+    # ---- ends
+
+    def _end_remote(self, stream: ServerStream, trailers: tuple[tuple[str, str], ...]) -> None:
+        """Note that the client has sent all of a request."""
+        try:
+            stream.receive_end(trailers)
+        except StreamFault as fault:
+            self.end(stream, fault)
+
+    def local_end(self, stream: ServerStream) -> None:
+        """Note that all of an answer was sent."""
+        if stream.over:
+            return
+        if not stream.remote_ended:
+            self.outbox.put(rst_stream(stream.id, ErrorCode.NO_ERROR))  # the rest of the body is not needed
+        self._connection.earn()
+        self.forget(stream)
+
+    def end(self, stream: ServerStream, fault: StreamFault) -> None:
+        """End a stream that something is wrong with. Raises ConnectionFault where that happens too often."""
+        self._refuse(stream.id, fault, ended=stream.remote_ended)
+        self.forget(stream)
+        stream.abort(StreamAborted(None, fault.text))
+
+    def reset_came(self, stream_id: int, code: int) -> None:
+        """Take the client's RST_STREAM. Raises ConnectionFault where that happens too often (CVE-2023-44487)."""
+        stream = self.open.get(stream_id)
+        if stream is None:
+            self._connection.spend_control()
+            self.check_known(stream_id, "RST_STREAM")
+            return
+        self._connection.spend_reset()
+        self.forget(stream)
+        stream.abort(StreamAborted(code, "the client has reset the stream"))
+
+    def forget(self, stream: ServerStream) -> None:
+        """Forget a stream that is closed, but for its frames that may still be on their way."""
+        stream.over = True
+        if self.open.pop(stream.id, None) is None:
+            return
+        if not stream.remote_ended:
+            self._ignore(stream.id)
+        if not self.open:
+            self.idle_since = self._connection.now
+            self.outbox.stir()
+
+    def abort_all(self, why: str) -> None:
+        """End all streams: nothing can be sent on them any more."""
+        streams, self.open = list(self.open.values()), {}
+        for stream in streams:
+            stream.abort(StreamAborted(None, why))
+
+    def _refuse(self, stream_id: int, fault: StreamFault, *, ended: bool) -> None:
+        self._connection.spend_reset()
+        self.outbox.put_reply(rst_stream(stream_id, fault.code))
+        if not ended:
+            self._ignore(stream_id)
+
+    def _ignore(self, stream_id: int) -> None:
+        self._ignored[stream_id] = None
+        if len(self._ignored) > _MOST_IGNORED:
+            del self._ignored[next(iter(self._ignored))]
+
+    # ---- streams that are not open
+
+    def check_known(self, stream_id: int, what: str) -> None:
+        """Raise ConnectionFault if the client has never opened this stream."""
+        if stream_id > self.last_id or stream_id % 2 == 0:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"{what} on a stream that was never opened")
+
+    def _check_unknown(self, stream_id: int, what: str) -> None:
+        self.check_known(stream_id, what)
+        if stream_id not in self._ignored:
+            self._refuse(stream_id, StreamFault(ErrorCode.STREAM_CLOSED, ""), ended=True)
