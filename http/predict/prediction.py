@@ -16,7 +16,7 @@ from ...core.errors import ForeignSite, HandlerFailed, ServeError
 from ...core.payload import Body, Payload, Reply
 from ..app_context import AppContext
 from ..message.ids import fresh_id
-from ..message.reply import BODILESS, DefaultHeaders, reply_head, stream_head, with_scheduling
+from ..message.reply import with_scheduling
 from ..message.request import Head
 from .codecs.codec import Decoded
 from .predict_request import SCOPE, PredictRequest, check_size
@@ -30,18 +30,25 @@ CLIENT_GONE = 499  # in metrics and the access log only: nothing is sent
 
 
 class ResponseWriter(Protocol):
-    """An interface to write the bytes of an answer to a connection.
+    """An interface to write an answer to a connection, whatever version of HTTP that speaks.
 
-    `send` is called with `last` exactly once; then `keep` says whether the connection may be used again. A streamed
-    answer that breaks off ends with no bytes and without `keep`, so that the client sees its end missing.
+    An answer is one call of `answer`; or `begin`, any number of `piece`, and `end` or, where no end comes, `break_off`.
     """
 
-    def send(self, buffers: tuple[Body, ...], *, last: bool, keep: bool) -> None: ...
+    def answer(self, head: Head, reply: Reply, request_id: str, *, unread: bool) -> None:
+        """Write a whole answer. With `unread` not all of the body was received, nor will be."""
 
-    @property
-    def more(self) -> bool:
-        """Whether another request has arrived behind this one."""
-        ...
+    def begin(self, head: Head, reply: Reply, request_id: str) -> None:
+        """Write the head of a streamed answer, and its first piece, which may be empty."""
+
+    def piece(self, head: Head, body: Body) -> None:
+        """Write a piece of a streamed answer, which may be empty."""
+
+    def end(self, head: Head, body: Body) -> None:
+        """Write the last piece of a streamed answer, which may be empty."""
+
+    def break_off(self) -> None:
+        """End a streamed answer so that the client sees its end missing."""
 
     @property
     def full(self) -> bool:
@@ -142,16 +149,10 @@ class Prediction:
             return
         item = self.request.codec.encode(item)
         if self._streaming is not None:
-            if len(item.body):  # an empty chunk would end the answer
-                self._writer.send(self._framed(item.body), last=False, keep=True)
+            self._writer.piece(self.request.head, item.body)
         elif _sendable(item):
             self._streaming = item.status
-            head = stream_head(
-                self._explained(item), self.id, keep=self._keep(streamed=True), chunked=self.request.head.http11,
-                default_headers=self._context.default_headers,
-            )  # fmt: skip
-            body = self._framed(item.body) if len(item.body) else ()
-            self._writer.send((head, *body), last=False, keep=True)
+            self._writer.begin(self.request.head, self._explained(item), self.id)
         else:
             self.fail(_unsendable(item))
             return
@@ -165,7 +166,7 @@ class Prediction:
         if self._streaming is not None:
             self._end_stream(self.request.codec.encode(item))
         elif _sendable(item):
-            self._answer(self.request.codec.encode(item), keep=self._keep(), succeeded=True)
+            self._answer(self.request.codec.encode(item), succeeded=True)
         else:
             self.fail(_unsendable(item))
 
@@ -176,22 +177,13 @@ class Prediction:
         if self._ticket is not None:
             self._ticket.failed(error)
         if self._streaming is None:
-            self._answer(self.request.codec.error(error), keep=self._keep() and not unread)
+            self._answer(self.request.codec.error(error), unread=unread)
             return
         log.warning("a streamed answer of model %s broke off: %s", self.request.read.model, error)
         self._close_books(500)
-        self._writer.send((), last=True, keep=False)
+        self._writer.break_off()
 
     # ---- the answer
-
-    def _keep(self, *, streamed: bool = False) -> bool:
-        """Return whether the connection outlives this answer. HTTP/1.0 has no chunks: closing ends a stream."""
-        head = self.request.head
-        ends = self._context.draining and not self._writer.more
-        return head.keep_alive and not ends and (head.http11 or not streamed)
-
-    def _framed(self, body: Body) -> tuple[Body, ...]:
-        return (b"%x\r\n" % len(body), body, b"\r\n") if self.request.head.http11 else (body,)
 
     def _explained(self, reply: Reply) -> Reply:
         """Add headers that say how the request was scheduled, if the settings ask for them and it ran at all."""
@@ -200,17 +192,14 @@ class Prediction:
         scheduled = self._ticket.scheduled()
         return reply if scheduled is None else with_scheduling(reply, scheduled)
 
-    def _answer(self, reply: Reply, *, keep: bool, succeeded: bool = False) -> None:
+    def _answer(self, reply: Reply, *, unread: bool = False, succeeded: bool = False) -> None:
         reply = self._explained(reply)
         self._close_books(reply.status, succeeded=succeeded)
-        buffers = answer_buffers(reply, self.id, self.request.head, self._context.default_headers, keep=keep)
-        self._writer.send(buffers, last=True, keep=keep)
+        self._writer.answer(self.request.head, reply, self.id, unread=unread)
 
     def _end_stream(self, reply: Reply) -> None:
         self._close_books(self._streaming or 200, succeeded=True)
-        body = self._framed(reply.body) if len(reply.body) else ()
-        tail = (*body, b"0\r\n\r\n") if self.request.head.http11 else body
-        self._writer.send(tail, last=True, keep=self._keep(streamed=True))
+        self._writer.end(self.request.head, reply.body)
 
     def _close_books(self, status: int, *, succeeded: bool = False) -> None:
         self.over = True
@@ -222,19 +211,6 @@ class Prediction:
         # The ticket refers to its sink, this object: the cycle would wait for the garbage collector.
         self._ticket = None
         self._context.answered(self.request.head, status, took, self.id)
-
-
-def answer_buffers(
-    reply: Reply, request_id: str, head: Head, default_headers: DefaultHeaders, *, keep: bool
-) -> tuple[Body, ...]:
-    """Return head and body of a whole answer.
-
-    A departure: HEAD gets no body, which a client would take for the next answer.
-    """
-    start = reply_head(reply, request_id, keep=keep, default_headers=default_headers)
-    if head.method == "HEAD" or reply.status in BODILESS:
-        return (start,)
-    return (start, reply.body)
 
 
 def _sendable(reply: Reply) -> bool:

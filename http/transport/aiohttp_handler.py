@@ -23,8 +23,9 @@ from ..message.ids import fresh_id
 from ..message.reply import PLAIN
 from ..message.request import Head, Request, by_lower_name, media_type
 from ..message.unsent_answers import UnsentAnswers
+from ..predict.http1_writer import Http1Writer, answer_buffers
 from ..predict.predict_request import PredictRequest, awaits_continue, check_declared, check_size, read_request
-from ..predict.prediction import CLIENT_GONE, Prediction, answer_buffers
+from ..predict.prediction import CLIENT_GONE, Prediction
 from ..routing.route import Endpoint
 from ..routing.table import Table
 from ..site_policy import Reach
@@ -100,7 +101,7 @@ class AiohttpHandler:
     ) -> bool:
         if connection.unsent is None:
             raise ConnectionResetError
-        writer = AiohttpResponseWriter(connection, connection.unsent)
+        writer = AiohttpResponseWriter(self._context, connection, connection.unsent)
         prediction = Prediction(self._context, asked, writer)
         prediction.open(unread=not content.is_eof())
         try:
@@ -237,18 +238,23 @@ class AiohttpHandler:
             _ = task.exception()  # looked at, so that asyncio does not report it when the client has left
 
 
-class AiohttpResponseWriter:
+class AiohttpResponseWriter(Http1Writer):
     """A ResponseWriter for a connection that aiohttp reads. `ended` is awaited until the last bytes are handed over."""
 
-    __slots__ = ("_connection", "_over", "_unsent", "_waiter", "keep", "until_taken")
+    __slots__ = ("_connection", "_context", "_over", "_unsent", "_waiter", "keep", "until_taken")
 
-    def __init__(self, connection: AiohttpProtocol, unsent: UnsentAnswers) -> None:
+    def __init__(self, context: AppContext, connection: AiohttpProtocol, unsent: UnsentAnswers) -> None:
+        self._context = context
         self._connection = connection
         self._unsent = unsent
         self.until_taken = unsent.until_taken
         self._waiter: asyncio.Future[None] | None = None
         self._over = False
         self.keep = False
+
+    @property
+    def context(self) -> AppContext:
+        return self._context
 
     @property
     def more(self) -> bool:

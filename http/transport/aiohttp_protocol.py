@@ -22,7 +22,7 @@ from ..message.ids import fresh_id
 from ..message.request import Head
 from ..message.seldom_warning import SeldomLine
 from ..message.unsent_answers import UnsentAnswers, write
-from ..predict.prediction import answer_buffers
+from ..predict.http1_writer import answer_buffers
 from .response_writer import Sent
 
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]

@@ -19,6 +19,7 @@ from ..accesslog import peer_text
 from ..app_context import AppContext
 from ..message.request import Head
 from ..message.unsent_answers import UnsentAnswers
+from ..predict.http1_writer import Http1Writer
 from ..predict.predict_request import PredictRequest, read_request
 from ..predict.prediction import Prediction
 from ..routing.fast_head import fast_head
@@ -40,7 +41,7 @@ _LONGEST_LINE = 4096
 _SWEEPS = 4  # looks at each connection per shortest time limit
 
 
-class FastHttpProtocol(asyncio.Protocol):
+class FastHttpProtocol(asyncio.Protocol, Http1Writer):
     """A connection; also the ResponseWriter of the prediction that it is at."""
 
     __slots__ = (
@@ -199,7 +200,11 @@ class FastHttpProtocol(asyncio.Protocol):
         protocol.connection_made(transport)
         cast("asyncio.Protocol", protocol).data_received(data)
 
-    # ---- predict.ResponseWriter
+    # ---- Http1Writer
+
+    @property
+    def context(self) -> AppContext:
+        return self._acceptor.context
 
     def send(self, buffers: tuple[Body, ...], *, last: bool, keep: bool) -> None:
         transport, unsent = self._transport, self._unsent

@@ -18,7 +18,7 @@ from ..app_context import AppContext
 from ..message.ids import fresh_id
 from ..message.reply import json_reply
 from ..message.request import Head
-from ..predict.prediction import answer_buffers
+from ..predict.http1_writer import answer_buffers
 from .accepting import Accepting, Connections
 
 log = logging.getLogger(__name__)

@@ -17,6 +17,7 @@ from torchserve.http.accesslog import Entry
 from torchserve.http.app_context import AppContext
 from torchserve.http.message.limits import Limits
 from torchserve.http.message.request import Head
+from torchserve.http.predict.http1_writer import Http1Writer
 from torchserve.http.predict.predict_request import read_request
 from torchserve.http.predict.prediction import Prediction
 from torchserve.http.routes import ROUTES
@@ -25,8 +26,9 @@ from torchserve.http.routing.table import Table
 from ..doubles import FakeControlPlane, FakeDataPlane, FakeMetrics, Sink, head_and_body
 
 
-class Recorder:
-    def __init__(self) -> None:
+class Recorder(Http1Writer):
+    def __init__(self, harness: Harness) -> None:
+        self._harness = harness
         self.sent: list[bytes] = []
         self.ends: list[bool] = []
 
@@ -36,6 +38,13 @@ class Recorder:
             self.ends.append(keep)
 
     full = more = False
+
+    @property
+    def context(self) -> AppContext:
+        return self._harness.context
+
+    def until_taken(self, remaining: object, go_on: object) -> None:
+        raise AssertionError
 
     @property
     def bytes(self) -> bytes:
@@ -49,7 +58,7 @@ class Harness:
         self.data = FakeDataPlane(behave=lambda payload, sink: None)
         self.metrics = FakeMetrics()
         self.log: list[Entry] = []
-        self.out = Recorder()
+        self.out = Recorder(self)
         self.context = AppContext(
             cast(DataPlane, self.data),
             cast(ControlPlane, FakeControlPlane()),
