@@ -15,15 +15,15 @@ class Entry(NamedTuple):
     target: str
     status: int
     took: float
-    http11: bool = True
+    version: str = "1.1"
     request_id: str = ""
 
     def text(self) -> str:
         """Return client, request, status and milliseconds: `/127.0.0.1:51234 "POST /predictions/x HTTP/1.1" 200 13`."""
-        _, peer, method, target, status, took, http11, _ = self  # one unpacking: eight lookups per request cost more
+        _, peer, method, target, status, took, version, _ = self  # one unpacking: eight lookups per request cost more
         asked = _quoted(f"{method} {target}")
         shown = peer if peer and type(peer) is str else peer_text(peer)
-        return f'/{shown} "{asked} HTTP/{"1.1" if http11 else "1.0"}" {status} {int(took * 1000)}'
+        return f'/{shown} "{asked} HTTP/{version}" {status} {int(took * 1000)}'
 
 
 # Makes an Entry of a tuple. Entry(...) takes longer, as it goes through Python code, and every request makes one.

@@ -72,4 +72,4 @@ class AppContext:
         `request_id` is the answer's x-request-id.
         """
         self.metrics.request(status)
-        self.access(entry((time(), head.peer, head.method, head.target, status, took, head.http11, request_id)))
+        self.access(entry((time(), head.peer, head.method, head.target, status, took, head.version, request_id)))

@@ -13,16 +13,20 @@ from ..core.config.address import Address
 from ..core.errors import InvalidConfig
 from .accesslog import Entry
 from .app_context import AppContext
-from .front_config import FrontConfig
+from .front_config import FrontConfig, RpcListen
 from .message.reply import PLAIN, DefaultHeaders
 from .routes import ROUTES
 from .routing.route import Api
+from .routing.router import Router
 from .routing.table import Table
-from .site_policy import SitePolicy
+from .site_policy import Reach, SitePolicy
 from .transport.accepting import PlainServer, most_connections
 from .transport.aiohttp_handler import AiohttpHandler
 from .transport.aiohttp_protocol import AiohttpProtocol, AiohttpServer
 from .transport.fast_http import FastHttpFactory, FastHttpProtocol
+from .transport.http2.http_application import HttpApplication
+from .transport.http2.protocol import Http2Factory, Http2Protocol
+from .transport.http2.stream import Application
 from .transport.listener import BoundListener, bind, same_socket
 from .transport.tls_listener import TlsListener
 
@@ -65,20 +69,26 @@ class Front:
         self._handlers: list[AiohttpHandler] = []
         self._aiohttp_servers: list[AiohttpServer] = []
         self._fast_factories: list[FastHttpFactory] = []
+        self._http2_factories: list[Http2Factory] = []
         self._servers: list[PlainServer | TlsListener] = []
         self._bound: list[BoundListener] = []
         self.bound: dict[Api, Address] = {}
+        self.rpc_bound: dict[Api, Address] = {}
 
     async def start(self) -> None:
         """Listen on all addresses. Raises InvalidConfig, with nothing left listening, if one can't be bound."""
         try:
             for address, apis in self._by_address():
                 await self._bind(address, apis)
+            for api, listen in self._config.rpc_listen.items():
+                await self._bind_rpc(api, listen)
         except InvalidConfig:
             await self.stop()
             raise
         for api, address in self.bound.items():
             log.info("%s API bind to: %s", api.capitalize(), address)
+        for api, address in self.rpc_bound.items():
+            log.info("gRPC %s API bind to: %s", api, address)
 
     async def drain(self, timeout: float) -> bool:
         """Accept no new connection, answer what has arrived, and close each connection behind its last answer.
@@ -89,7 +99,7 @@ class Front:
         """
         self._context.draining = True
         self._close_servers()
-        for each in (*self._handlers, *self._fast_factories):
+        for each in (*self._handlers, *self._fast_factories, *self._http2_factories):
             each.drain()
         self._context.unsent.drain(self._context.limits.drain_idle)
         loop = asyncio.get_running_loop()
@@ -105,7 +115,7 @@ class Front:
         """Close all listeners and connections. Requests without an answer get none: call `drain` before."""
         self._context.draining = True
         self._close_servers()
-        for factory in self._fast_factories:
+        for factory in (*self._fast_factories, *self._http2_factories):
             factory.close()
         _ = await asyncio.gather(*(server.shutdown(0.1) for server in self._aiohttp_servers))
         await self._see_tls_off()
@@ -113,9 +123,11 @@ class Front:
         self._bound.clear()
         self._aiohttp_servers.clear()
         self._fast_factories.clear()
+        self._http2_factories.clear()
         self._handlers.clear()
         self._context.unsent.close()
         self.bound.clear()
+        self.rpc_bound.clear()
 
     async def _see_tls_off(self) -> None:
         """Wait until TLS transports have closed: they send their last bytes meanwhile, and don't say how many."""
@@ -125,10 +137,10 @@ class Front:
             await asyncio.sleep(_POLL)
 
     def _busy(self) -> bool:
-        handling = any(handler.active or handler.working for handler in self._handlers)
+        handling = any(handler.active or handler.router.working for handler in self._handlers)
         return (
             handling
-            or any(each.busy for each in (*self._aiohttp_servers, *self._fast_factories))
+            or any(each.busy for each in (*self._aiohttp_servers, *self._fast_factories, *self._http2_factories))
             or any(server.sending for server in self._servers if isinstance(server, TlsListener))
         )
 
@@ -149,8 +161,11 @@ class Front:
         bound = await bind(address, ", ".join(f"{api}_address" for api in apis))
         self._bound.append(bound)
         table = Table(apis, ROUTES)
-        handler = AiohttpHandler(self._context, table, bound.reach)
-        server = AiohttpServer(handler, self._context)
+        router = Router(self._context, table, bound.reach)
+        handler = AiohttpHandler(router)
+        http2 = Http2Factory(HttpApplication(self._context, router, self._rpc(apis, bound.reach)))
+        self._http2_factories.append(http2)
+        server = AiohttpServer(handler, self._context, http2)
         self._handlers.append(handler)
         self._aiohttp_servers.append(server)
         factory: Callable[[], asyncio.BaseProtocol] = server
@@ -160,6 +175,24 @@ class Front:
         while bound.sockets:
             self._servers.append(self._serve(bound.sockets.pop(), factory, tls=address.tls))
         self.bound.update(dict.fromkeys(apis, bound.address))
+
+    async def _bind_rpc(self, api: Api, listen: RpcListen) -> None:
+        """Listen for gRPC alone, unless its address is one where the API is served over all versions of HTTP."""
+        shared = self._config.listen.get(api)
+        if shared is not None and same_socket(listen.address, shared):
+            self.rpc_bound[api] = self.bound[api]
+            return
+        bound = await bind(listen.address, f"grpc_{api}_address")
+        self._bound.append(bound)
+        application = HttpApplication(self._context, None, self._rpc([api], bound.reach))
+        factory = Http2Factory(application, max_age=listen.max_age, age_grace=listen.age_grace)
+        self._http2_factories.append(factory)
+        while bound.sockets:
+            self._servers.append(self._serve(bound.sockets.pop(), factory, tls=listen.address.tls))
+        self.rpc_bound[api] = bound.address
+
+    def _rpc(self, apis: list[Api], reach: Reach) -> Application | None:
+        return self._config.rpc(self._context, frozenset(apis), reach) if self._config.rpc is not None else None
 
     def _serve(
         self, bound: socket.socket, factory: Callable[[], asyncio.BaseProtocol], *, tls: bool
@@ -174,15 +207,15 @@ class Front:
 
     def open(self) -> int:
         """Return how many connections there are."""
-        fast = sum([len(each.connections) for each in self._fast_factories])
-        return fast + sum([each.open for each in self._aiohttp_servers])
+        counted = sum([len(each.connections) for each in (*self._fast_factories, *self._http2_factories)])
+        return counted + sum([each.open for each in self._aiohttp_servers])
 
     def shed(self, count: int) -> int:
         """Close at most `count` connections on which nothing is going on, the longest idle first."""
         found = [
             (connection.idle_since, connection)
-            for each in (*self._aiohttp_servers, *self._fast_factories)
-            for connection in cast("Iterable[AiohttpProtocol | FastHttpProtocol]", each.connections)
+            for each in (*self._aiohttp_servers, *self._fast_factories, *self._http2_factories)
+            for connection in cast("Iterable[AiohttpProtocol | FastHttpProtocol | Http2Protocol]", each.connections)
         ]
         idle = sorted(((since, each) for since, each in found if since is not None), key=itemgetter(0))[:count]
         for _, connection in idle:

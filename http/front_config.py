@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import inf
+from typing import TypeAlias
 
 from ..core.config.address import Address
+from .app_context import AppContext
 from .auth import TokenAuth
 from .cors import Cors
 from .message.limits import Limits
 from .routing.route import Api
-from .site_policy import Hosts
+from .site_policy import Hosts, Reach
+from .transport.http2.stream import Application
+
+# Makes what serves gRPC on a listener: of the context, the APIs that the listener serves, and who can connect to it.
+RpcMaker: TypeAlias = Callable[[AppContext, frozenset[Api], Reach], Application]
+
+
+@dataclass(frozen=True, slots=True)
+class RpcListen:
+    """A listener that speaks nothing but gRPC.
+
+    A connection that is older than `max_age` seconds is drained, and closed `age_grace` seconds later at the latest.
+    """
+
+    address: Address
+    max_age: float = inf
+    age_grace: float = inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +40,8 @@ class FrontConfig:
     `listen` says where each API is served: APIs with equal addresses share a listener, except that port 0 is never
     shared, and an API that is left out is not served. `decode_input` is the setting decode_input_request; without
     `model_api` nothing can be registered or removed; without `token_auth` no key is needed. `tls` is for the addresses
-    that want it, and `hosts` is what the server is called.
+    that want it, and `hosts` is what the server is called. `rpc` makes what serves gRPC, on all listeners, and
+    `rpc_listen` says where each API is served by gRPC alone.
     """
 
     listen: Mapping[Api, Address]
@@ -33,3 +53,5 @@ class FrontConfig:
     cors: Cors = Cors()
     tls: ssl.SSLContext | None = None
     hosts: Hosts = Hosts()
+    rpc: RpcMaker | None = None
+    rpc_listen: Mapping[Api, RpcListen] = field(default_factory=dict[Api, RpcListen])

@@ -48,6 +48,10 @@ class Challenged(InvalidKey):
     """An InvalidKey that is answered with 401, HTTP's own status for it: for servers with token_error_status=401."""
 
 
+class UnsupportedMedia(BadRequest):
+    """An error for a request in a format that is not served where it came."""
+
+
 # An error without a row takes the row of its nearest base that has one, else that of its kind in KINDS.
 _ROWS: dict[type[ServeError], tuple[int, str]] = {
     ModelNotFound: (404, "ModelNotFoundException"),
@@ -55,6 +59,7 @@ _ROWS: dict[type[ServeError], tuple[int, str]] = {
     VersionNotFound: (404, "ModelVersionNotFoundException"),
     RouteNotFound: (404, "ResourceNotFoundException"),
     BadRequest: (400, "BadRequestException"),
+    UnsupportedMedia: (415, "UnsupportedMediaTypeException"),
     InvalidKey: (400, "InvalidKeyException"),
     Challenged: (401, "InvalidKeyException"),
     ForeignSite: (403, "ForbiddenException"),

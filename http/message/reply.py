@@ -67,16 +67,18 @@ def json_reply(value: object, status: int = 200) -> Reply:
 
 
 def head_fields(
-    reply: Reply, request_id: str, *, keep: bool, length: int | None, default_headers: DefaultHeaders = PLAIN
+    reply: Reply, request_id: str, *, keep: bool | None, length: int | None, default_headers: DefaultHeaders = PLAIN
 ) -> list[tuple[str, str]]:
-    """Return header names and values in the order in which they are sent; no `content-length` if `length` is None.
+    """Return header names and values in the order in which they are sent.
 
+    There is no `content-length` if `length` is None, and no `connection` if `keep` is None, as in HTTP/2.
     A handler's header is left out if its name is malformed or the server's; control characters become spaces.
     """
     fields = [("x-request-id", request_id), *default_headers.fields]
     if length is not None and reply.status not in BODILESS:
         fields.append(("content-length", str(length)))
-    fields.append(("connection", "keep-alive" if keep else "close"))
+    if keep is not None:
+        fields.append(("connection", "keep-alive" if keep else "close"))
     content_type = reply.content_type or _content_type(reply.headers)
     if content_type:
         fields.append(("content-type", _CONTROL.sub(" ", content_type)))

@@ -23,15 +23,21 @@ class BrokenEncoding(BadRequest):
 class Head:
     """A request's first line and headers, as they came. `target` is path and query, percent-encoded.
 
-    `peer` is the client's address, or its text; `keep_alive` is what the client asked for.
+    `peer` is the client's address, or its text; `version` is that of HTTP: "1.0", "1.1" or "2.0"; `keep_alive` is what
+    the client asked for.
     """
 
     method: str
     target: str
     raw_headers: Sequence[tuple[bytes, bytes]]
     peer: object = None
-    http11: bool = True
+    version: str = "1.1"
     keep_alive: bool = True
+
+    @property
+    def http11(self) -> bool:
+        """Whether an answer may come in chunks."""
+        return self.version != "1.0"
 
     def headers(self) -> dict[str, str]:
         """Return values by name as the client spelt it; of several with one name the last. Latin-1 fits any bytes."""

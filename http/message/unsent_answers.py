@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
+from typing import Protocol
 
 from ...core.payload import Body
 from .limits import Limits
 from .seldom_warning import SeldomWarning
-from .worker_hold import WorkerHold
+from .worker_hold import WorkerHold, goes_on_at
 
 log = logging.getLogger(__name__)
 
@@ -107,9 +108,14 @@ class UnsentAnswers:
     def until_taken(self, remaining: Callable[[], float], go_on: Callable[[], None]) -> None:
         """Have the worker wait until the client has taken some of its answer; see WorkerHold."""
         if self._hold is None:
-            self._hold = WorkerHold(self._transport, self._total.limits, remaining, go_on, self.end)
+            limits = self._total.limits
+            self._transport.set_write_buffer_limits(high=limits.max_unsent, low=goes_on_at(limits.max_unsent))
+            self._hold = WorkerHold(limits, self._unsent, remaining, go_on, self.end)
         else:
             self._hold.look()
+
+    def _unsent(self) -> tuple[object, int]:
+        return self._transport.get_extra_info("peername"), self._transport.get_write_buffer_size()
 
     def end_hold(self) -> None:
         """End the worker's wait: the streamed answer goes on, or has ended. The transport's limits are zero again."""
@@ -123,7 +129,7 @@ class UnsentAnswers:
     def write(self, buffers: tuple[Body, ...]) -> None:
         """Write a piece of an answer, and count what the transport keeps of it."""
         waited = self.waiting
-        write(self._transport, buffers)
+        _ = write(self._transport, buffers)
         if not self.waiting:
             return
         size = sum(map(len, buffers))
@@ -159,30 +165,47 @@ class UnsentAnswers:
         return f"{self.size} bytes, to {self._transport.get_extra_info('peername')}"
 
 
+class Waiting(Protocol):
+    """An interface for a connection whose client has some of its answers to take; of HTTP/1 it is UnsentAnswers."""
+
+    size: int  # bytes that are kept, as of the last look; UnsentLimit writes it
+
+    def look(self, now: float) -> float:
+        """Count what is kept now, by `UnsentLimit.resize`. Return for how many seconds the client has taken nothing."""
+        ...
+
+    def cost(self, now: float) -> float:
+        """Return what it has cost to keep these answers, in bytes times seconds."""
+        ...
+
+    def end(self) -> None:
+        """End the connection at once, and leave the limit."""
+
+
 class UnsentLimit:
     """The answers of all connections that wait for their clients. `size` is their bytes as of the last look."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._stall = limits.write_stall
-        self._waiting: set[UnsentAnswers] = set()
+        self._waiting: set[Waiting] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._too_much = SeldomWarning(log)
         self.size = 0
 
-    def join(self, unsent: UnsentAnswers, size: int) -> None:
+    def join(self, unsent: Waiting, size: int) -> None:
         """Count a connection that begins to wait."""
         self._waiting.add(unsent)
         self.resize(unsent, size)
         self._look_soon()
 
-    def leave(self, unsent: UnsentAnswers) -> None:
+    def leave(self, unsent: Waiting) -> None:
         """Forget a connection that has no unsent bytes any more."""
         self._waiting.discard(unsent)
         self.size -= unsent.size
         unsent.size = 0
 
-    def resize(self, unsent: UnsentAnswers, size: int) -> None:
+    def resize(self, unsent: Waiting, size: int) -> None:
         """Count what a connection keeps now. If all keep too much, end the dearest ones, which may be this one."""
         grown = size - unsent.size
         self.size += grown
@@ -229,13 +252,16 @@ class UnsentLimit:
             self._timer.cancel()
 
 
-def write(transport: asyncio.Transport, buffers: tuple[Body, ...]) -> None:
-    """Queue bytes for sending. Nothing happens if the client has left."""
+def write(transport: asyncio.Transport, buffers: Sequence[Body]) -> int:
+    """Queue bytes for sending, and return their number. Nothing happens if the client has left."""
     if transport.is_closing():
-        return
+        return 0
     if len(buffers) == 1:
         transport.write(buffers[0])
-    elif sum(map(len, buffers)) < _COPY_UNDER:
+        return len(buffers[0])
+    size = sum(map(len, buffers))
+    if size < _COPY_UNDER:
         transport.write(b"".join(buffers))
     else:
         transport.writelines(buffers)
+    return size

@@ -19,30 +19,29 @@ _slow = SeldomWarning(log)
 
 
 class WorkerHold:
-    """A wait of a worker for the client behind `transport`, which has more than `max_unsent` bytes to take.
+    """A wait of a worker for a client that has more than `max_unsent` bytes of a streamed answer to take.
 
     `remaining` holds the worker, and returns for how many seconds more it may be held. `go_on` releases the worker.
     `too_slow` is called if the client does not take _STEP bytes within that time, or within `worker_wait` seconds.
+    `unsent` returns the client and the bytes that it has to take, for the log.
     """
 
-    __slots__ = ("_go_on", "_remaining", "_timer", "_too_slow", "_transport", "_until")
+    __slots__ = ("_go_on", "_remaining", "_timer", "_too_slow", "_unsent", "_until")
 
     def __init__(
         self,
-        transport: asyncio.Transport,
         limits: Limits,
+        unsent: Callable[[], tuple[object, int]],
         remaining: Callable[[], float],
         go_on: Callable[[], None],
         too_slow: Callable[[], None],
     ) -> None:
-        self._transport = transport
+        self._unsent = unsent
         self._remaining = remaining
         self._go_on = go_on
         self._too_slow = too_slow
         self._until = monotonic() + limits.worker_wait
         self._timer: asyncio.Handle | None = None
-        low = limits.max_unsent - min(_STEP, limits.max_unsent // 2)
-        transport.set_write_buffer_limits(high=limits.max_unsent, low=low)
         self.look()
 
     def look(self) -> None:
@@ -55,8 +54,8 @@ class WorkerHold:
             return
         _slow.warn(
             "a streamed answer was ended: its client, %s, left %d bytes unread while its worker waited",
-            self._transport.get_extra_info("peername"), self._transport.get_write_buffer_size(),
-        )  # fmt: skip
+            *self._unsent(),
+        )
         self._timer = loop.call_soon(self._too_slow)
 
     def taken(self) -> None:
@@ -68,3 +67,8 @@ class WorkerHold:
         """Stop watching the client."""
         if self._timer is not None:
             self._timer.cancel()
+
+
+def goes_on_at(max_unsent: int) -> int:
+    """Return the unsent bytes at which a worker goes on that waits for its client."""
+    return max_unsent - min(_STEP, max_unsent // 2)

@@ -7,28 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 from aiohttp.streams import StreamReader
 
-from ...core.errors import ServeError, SlowRequest
-from ...core.payload import Body, Reply
+from ...core.errors import SlowRequest
+from ...core.payload import Body
 from ..app_context import AppContext
-from ..cors import is_preflight, preflight
 from ..message.errors import InvalidMessage, error_reply
 from ..message.ids import fresh_id
-from ..message.reply import PLAIN
 from ..message.request import Head, Request, by_lower_name, media_type
 from ..message.unsent_answers import UnsentAnswers
 from ..predict.http1_writer import Http1Writer, answer_buffers
-from ..predict.predict_request import PredictRequest, awaits_continue, check_declared, check_size, read_request
+from ..predict.predict_request import PredictRequest, awaits_continue, check_declared, check_size
 from ..predict.prediction import CLIENT_GONE, Prediction
-from ..routing.route import Endpoint
-from ..routing.table import Table
-from ..site_policy import Reach
+from ..routing.router import Router
 from .aiohttp_protocol import AiohttpProtocol
 from .response_writer import Sent, half_close
 
@@ -43,12 +39,10 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class AiohttpHandler:
     """A handler of the requests of one listener. `active` counts those that have no answer yet."""
 
-    def __init__(self, context: AppContext, table: Table, reach: Reach) -> None:
-        self._context = context
-        self._reach: Reach = reach
+    def __init__(self, router: Router) -> None:
+        self.router = router
+        self._context = context = router.context
         self._limits = context.limits
-        self._table = table
-        self._work: set[asyncio.Future[Reply]] = set()
         self._clocks: set[asyncio.Timeout] = set()  # of the bodies that are on their way
         self.active = 0
 
@@ -65,16 +59,15 @@ class AiohttpHandler:
             half_close(transport, request.content)
             return refusal
         head = Head(
-            request.method, request.raw_path, request.raw_headers, request.protocol.peername, request.version >= (1, 1),
+            request.method, request.raw_path, request.raw_headers, request.protocol.peername,
+            "1.1" if request.version >= (1, 1) else "1.0",
             # Chunks are unknown to HTTP/1.0: a proxy in between may see another end of this body.
             request.keep_alive and (coding is None or request.version >= (1, 1)),
         )  # fmt: skip
         self.active += 1
         try:
-            found = self._table.find_prediction(head.path()) if head.method != "OPTIONS" else None
-            if found is not None:
-                route, params = found
-                asked = read_request(self._context, head, self._reach, route.codec, params)
+            asked = self.router.prediction(head)
+            if asked is not None:
                 keep = await self._predict(asked, request.content, connection, transport)
             else:
                 keep = await self._route(head, request.content, connection, transport)
@@ -90,11 +83,6 @@ class AiohttpHandler:
         for clock in self._clocks:
             if not clock.expired():
                 clock.reschedule(min(clock.when() or soon, soon))
-
-    @property
-    def working(self) -> int:
-        """Management work that goes on although its client has left."""
-        return len(self._work)
 
     async def _predict(
         self, asked: PredictRequest, content: StreamReader, connection: AiohttpProtocol, transport: asyncio.Transport
@@ -141,7 +129,7 @@ class AiohttpHandler:
         started = perf_counter()
         fields = by_lower_name(head.headers())
         try:
-            endpoint, params = self._find(head, fields)
+            endpoint, params = self.router.find(head, fields)
             check_declared(fields, self._limits.max_request_size)
             query = head.query()
             if unread and awaits_continue(fields):
@@ -154,7 +142,7 @@ class AiohttpHandler:
             unread = False
             content_type = media_type(fields.get("content-type", ""))
             result = endpoint(self._context, Request(head.method, params, query, content_type, body))
-            reply = await self._see_through(result) if inspect.isawaitable(result) else result
+            reply = await asyncio.shield(self.router.begin(result)) if inspect.isawaitable(result) else result
         except asyncio.CancelledError:
             self._context.answered(head, CLIENT_GONE, perf_counter() - started)
             raise
@@ -173,22 +161,6 @@ class AiohttpHandler:
         if not keep:
             _part(connection, transport, content, fields)
         return keep
-
-    def _find(self, head: Head, fields: Mapping[str, str]) -> tuple[Endpoint, dict[str, str]]:
-        if head.method == "OPTIONS" and self._context.default_headers is not PLAIN and is_preflight(fields):
-            return preflight, {}
-        token_auth = self._context.token_auth
-        try:
-            endpoint, params, route = self._table.find(head.method, head.path())
-        except ServeError:
-            self._context.admit(head, self._table.strictest, self._reach)
-            if token_auth is not None:
-                token_auth.check_any(self._table.scopes, fields)
-            raise
-        self._context.admit(head, route.site_api, self._reach)
-        if token_auth is not None:
-            token_auth.check(route.scope, fields)
-        return endpoint, params
 
     async def _read_body(self, content: StreamReader, connection: AiohttpProtocol, arrival: Arrival) -> bytes:
         """Return the rest of a body, which `arrival` counts as it comes.
@@ -224,18 +196,6 @@ class AiohttpHandler:
         finally:
             self._clocks.discard(clock)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    async def _see_through(self, work: Awaitable[Reply]) -> Reply:
-        """Management goes on when its client leaves: half a registration would be worse than one nobody reads of."""
-        task = asyncio.ensure_future(work)
-        self._work.add(task)
-        task.add_done_callback(self._worked)
-        return await asyncio.shield(task)
-
-    def _worked(self, task: asyncio.Future[Reply]) -> None:
-        self._work.discard(task)
-        if not task.cancelled():
-            _ = task.exception()  # looked at, so that asyncio does not report it when the client has left
 
 
 class AiohttpResponseWriter(Http1Writer):

@@ -6,7 +6,6 @@ The private attributes of aiohttp that are read here are told of in tests/http/t
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any, TypeAlias, cast
@@ -19,36 +18,19 @@ from ...core.payload import Reply
 from ..app_context import AppContext
 from ..message.errors import InvalidMessage, error_reply
 from ..message.ids import fresh_id
+from ..message.malformed_log import MalformedRequestLog
 from ..message.request import Head
-from ..message.seldom_warning import SeldomLine
 from ..message.unsent_answers import UnsentAnswers, write
 from ..predict.http1_writer import answer_buffers
 from .response_writer import Sent
 
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
-log = logging.getLogger(__name__)
-
 _SLICE = 8 * 1024  # bytes that are parsed at a time: 3 to 9 ms if all of them are chunks of one byte
 _UNREAD = 64 * 1024  # aiohttp parses no further at twice as many bytes, or a 16th as many chunks, that nobody has read
+_HTTP2 = b"PRI "  # what every HTTP/2 connection begins with, and no request of HTTP/1
 _EMPTY_LINE = b"\r\n\r\n"
 _SHORTEST_HEAD = len(b"GET / HTTP/1.0\r\n\r\n")
-_QUIET = 10.0  # seconds between two log lines about malformed messages
-
-
-class MalformedRequestLog:
-    """A log of malformed messages: one line at most every ten seconds, with the number since."""
-
-    def __init__(self) -> None:
-        self._line = SeldomLine(_QUIET)
-
-    def note(self, peer: object, error: BaseException | None) -> None:
-        """Count a malformed message, and log it if a line is due."""
-        if count := self._line.due():
-            log.warning(
-                "malformed HTTP: %d message(s) since the last such line, the latest from %s (%s)",
-                count, peer, type(error).__name__,
-            )  # fmt: skip
 
 
 class AiohttpProtocol(web.RequestHandler):
@@ -61,6 +43,7 @@ class AiohttpProtocol(web.RequestHandler):
 
     __slots__ = (
         "_ahead",
+        "_begun",
         "_body_left",
         "_broken",
         "_complaints",
@@ -68,13 +51,20 @@ class AiohttpProtocol(web.RequestHandler):
         "_end",
         "_going_on",
         "_heard",
+        "_http2",
         "_late_head",
         "_refused",
         "received",
         "unsent",
     )  # fmt: skip
 
-    def __init__(self, acceptor: AiohttpServer, context: AppContext, complaints: MalformedRequestLog) -> None:
+    def __init__(
+        self,
+        acceptor: AiohttpServer,
+        context: AppContext,
+        complaints: MalformedRequestLog,
+        http2: Callable[[], asyncio.BaseProtocol],
+    ) -> None:
         limits = context.limits
         super().__init__(
             acceptor,
@@ -90,6 +80,8 @@ class AiohttpProtocol(web.RequestHandler):
         )
         self._context = context
         self._complaints = complaints
+        self._http2 = http2
+        self._begun = b""  # what may be the beginning of HTTP/2
         self._broken = False
         self._ahead = b""  # bytes that are not parsed yet
         self._end = b""  # the last 3 bytes that were parsed
@@ -124,6 +116,10 @@ class AiohttpProtocol(web.RequestHandler):
             self.unsent.resume_writing()
 
     def data_received(self, data: bytes) -> None:
+        if not self.received and data and not self._refused:
+            data = self._first_bytes(data)
+            if not data:
+                return
         if not data:  # aiohttp's way to have its parser go on
             self._parse(data)
         elif self._ahead:
@@ -135,6 +131,28 @@ class AiohttpProtocol(web.RequestHandler):
                 self._head_is_whole()
             elif self._late_head is None and data.strip(b"\r\n"):
                 self._late_head = self._loop.call_later(self._context.limits.head, self._refuse_slow_head)
+
+    def _first_bytes(self, data: bytes) -> bytes:
+        """Return what a connection begins with, once it is seen not to be HTTP/2: that is handed over for good."""
+        data, self._begun = self._begun + data, b""
+        if data.startswith(_HTTP2):
+            self._hand_over(data)
+            return b""
+        if _HTTP2.startswith(data):
+            self._begun = data
+            if self._late_head is None:
+                self._late_head = self._loop.call_later(self._context.limits.head, self._refuse_slow_head)
+            return b""
+        return data
+
+    def _hand_over(self, data: bytes) -> None:
+        transport, self.transport = self.transport, None  # which aiohttp would close
+        self.connection_lost(None)
+        if transport is not None:
+            protocol = self._http2()
+            transport.set_protocol(protocol)
+            protocol.connection_made(transport)
+            cast(asyncio.Protocol, protocol).data_received(data)
 
     @property
     def _between_requests(self) -> bool:
@@ -151,7 +169,7 @@ class AiohttpProtocol(web.RequestHandler):
         transport = self.transport
         if transport is None or self._messages or not self._between_requests:
             return
-        self._complaints.note(self.peername, None)
+        self._complaints.note(self.peername, "head too slow")
         limit = self._context.limits.head
         error = SlowRequest(f"The head of the request came too slowly: it was not whole after {limit:g} s.")
         self._answer_no_request(transport, error_reply(error))
@@ -266,7 +284,7 @@ class AiohttpProtocol(web.RequestHandler):
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         """Answer what the parser refused (400), or what aiohttp itself could not finish."""
-        self._complaints.note(self.peername, exc)
+        self._complaints.note(self.peername, type(exc).__name__)
         reply = error_reply(InvalidMessage() if status == 400 else exc or RuntimeError(message))
         self._answer_no_request(request.transport, reply)
         return Sent(keep_alive=False).as_response()
@@ -276,21 +294,22 @@ class AiohttpProtocol(web.RequestHandler):
         head = Head("GET", "/bad-request", (), self.peername, keep_alive=False)
         self._context.answered(head, reply.status)
         if transport is not None:
-            write(transport, answer_buffers(reply, fresh_id(), head, self._context.default_headers, keep=False))
+            _ = write(transport, answer_buffers(reply, fresh_id(), head, self._context.default_headers, keep=False))
 
     def log_exception(self, *_args: Any, **kwargs: Any) -> None:
-        self._complaints.note(self.peername, kwargs.get("exc_info"))
+        self._complaints.note(self.peername, type(kwargs.get("exc_info")).__name__)
 
 
 class AiohttpServer(web.Server):
-    """A factory of AiohttpProtocols for the clients of one listener."""
+    """A factory of AiohttpProtocols for the clients of one listener; `http2` makes the protocol of HTTP/2."""
 
-    def __init__(self, handler: Handler, context: AppContext) -> None:
+    def __init__(self, handler: Handler, context: AppContext, http2: Callable[[], asyncio.BaseProtocol]) -> None:
         # handler_cancellation: a client that leaves cancels its request, which takes it out of its model's queue
         super().__init__(handler, handler_cancellation=True)
         self.open = 0  # connections; `connections` makes a list of them
         self._context = context
         self._complaints = MalformedRequestLog()
+        self._http2 = http2
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         self.open += 1
@@ -301,7 +320,7 @@ class AiohttpServer(web.Server):
         super().connection_lost(handler, exc)
 
     def __call__(self) -> web.RequestHandler:
-        return AiohttpProtocol(self, self._context, self._complaints)
+        return AiohttpProtocol(self, self._context, self._complaints, self._http2)
 
     @property
     def busy(self) -> bool:

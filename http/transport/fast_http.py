@@ -369,4 +369,4 @@ def read_plain(heads: re.Pattern[bytes], data: bytes, peer: object, max_length: 
     if hosts != 1 or length is None or length > max_length:
         return None
     keep_alive = connection != b"close"
-    return Head(found[1].decode(), found[2].decode(), fields, peer, True, keep_alive), found.end(), length
+    return Head(found[1].decode(), found[2].decode(), fields, peer, "1.1", keep_alive), found.end(), length

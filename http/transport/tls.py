@@ -48,7 +48,7 @@ def server_context(identity: Identity) -> ssl.SSLContext:
     """Return a context for TLS 1.2 and newer. Raises InvalidConfig naming the setting and the file."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(["h2", "http/1.1"])
     load_identity(context, identity)
     return context
 

@@ -17,7 +17,7 @@ def test_the_shape_of_a_line() -> None:
     [(("::1", 5, 0, 0), "/[::1]:5 "), (None, "/unknown "), ("", "/unknown "), ("/run/x.sock", "//run/x.sock ")],
 )
 def test_peers_of_all_kinds(peer: object, shown: str) -> None:
-    assert Entry(0.0, peer, "GET", "/", 200, 0.0, http11=False).text() == f'{shown}"GET / HTTP/1.0" 200 0'
+    assert Entry(0.0, peer, "GET", "/", 200, 0.0, version="1.0").text() == f'{shown}"GET / HTTP/1.0" 200 0'
 
 
 @pytest.mark.parametrize("evil", ['/a" 200 1', "/a\nb", "/\x1b[2J", "/\udcff", "/é\u202e"])

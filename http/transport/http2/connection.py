@@ -18,13 +18,13 @@ last one is one of these, or was never used:
 
     idle ─HEADERS─► open ─END_STREAM─► half-closed (remote) ─our END_STREAM─► closed
                      │                        │
-                     ├─our END_STREAM─► RST_STREAM(NO_ERROR): what is still coming is not needed ──► closed, ignoring
+                     ├─our END_STREAM─► closed, lingering ─too long, too much─► RST_STREAM(NO_ERROR)
                      ├─RST_STREAM of the client─► closed
                      └─a fault of the stream, or `reset`─► RST_STREAM(code) ──► closed, ignoring
 
-`ignoring`: what the client has sent before it saw our RST_STREAM is read for its effect on the header table and on the
-connection's window, and is else ignored, for the last few hundred streams. On any other closed stream DATA is answered
-with RST_STREAM(STREAM_CLOSED) and HEADERS end the connection.
+`lingering` and `ignoring`: what the client still sends is read for its effect on the header table and on the windows,
+and is else ignored; closed_streams.py says how long. On any other closed stream DATA is answered with
+RST_STREAM(STREAM_CLOSED), and HEADERS end the connection.
 
 Faults come in two sizes: StreamFault ends one stream, ConnectionFault the connection. Priorities are ignored, as RFC
 9113 advises, but for their syntax.
@@ -141,6 +141,7 @@ class Connection:
             return
         if self._drain_until is not None and now >= self._drain_until:
             self._finish_drain()
+        self.streams.closed.look(now)
         limits = self._limits
         if self._part_since is not None:
             late = (
@@ -169,6 +170,18 @@ class Connection:
         self._drain_until = None
         self.streams.last_served = self.streams.last_id
         self.outbox.put(goaway(self.streams.last_id, ErrorCode.NO_ERROR))
+
+    @property
+    def settling(self) -> bool:
+        """Whether a drain waits for the client to have seen it, as requests may be on their way."""
+        return self._drain_until is not None and not self.over
+
+    def close(self) -> None:
+        """End the connection at once. GOAWAY says which requests were not looked at."""
+        if not self.over:
+            self.over = True
+            self.outbox.put(goaway(self.streams.last_id, ErrorCode.NO_ERROR))
+            self.streams.abort_all("the server has closed the connection")
 
     def lost(self) -> None:
         """Note that the client is gone."""

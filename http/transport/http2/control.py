@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from .errors import ConnectionFault, ErrorCode, StreamFault
 from .frames import (
@@ -24,16 +24,29 @@ from .frames import (
     frame,
     read_settings,
 )
+from .outbox import Outbox
+from .stream_table import StreamTable
 
-if TYPE_CHECKING:
-    from .connection import Connection
+
+class Receiver(Protocol):
+    """An interface for the connection that the frames are of."""
+
+    outbox: Outbox
+    streams: StreamTable
+
+    def ping_answered(self, payload: bytes) -> None:
+        """Note the answer to a PING."""
+
+    def client_leaves(self) -> None:
+        """Note the client's GOAWAY."""
+
 
 _LENGTHS = {PRIORITY: 5, RST_STREAM: 4, PING: 8, WINDOW_UPDATE: 4}
 _OF_THE_CONNECTION = frozenset((SETTINGS, PING, GOAWAY))
 _OF_A_STREAM = frozenset((PRIORITY, RST_STREAM))
 
 
-def receive(connection: Connection, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+def receive(connection: Receiver, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
     """Take such a frame; one of an unknown type is ignored. Raises ConnectionFault."""
     if (stream_id and kind in _OF_THE_CONNECTION) or (not stream_id and kind in _OF_A_STREAM):
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"a frame of type {kind} on stream {stream_id}")
@@ -60,7 +73,7 @@ def receive(connection: Connection, kind: int, flags: int, stream_id: int, paylo
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client can't push")
 
 
-def _widen(connection: Connection, stream_id: int, size: int) -> None:
+def _widen(connection: Receiver, stream_id: int, size: int) -> None:
     streams = connection.streams
     if not stream_id:
         if not size:
@@ -79,7 +92,7 @@ def _widen(connection: Connection, stream_id: int, size: int) -> None:
         streams.end(stream, fault)
 
 
-def _priority(connection: Connection, stream_id: int, depends_on: int) -> None:
+def _priority(connection: Receiver, stream_id: int, depends_on: int) -> None:
     if depends_on != stream_id:
         return
     stream = connection.streams.open.get(stream_id)
@@ -88,7 +101,7 @@ def _priority(connection: Connection, stream_id: int, depends_on: int) -> None:
     connection.streams.end(stream, StreamFault(ErrorCode.PROTOCOL_ERROR, "the stream depends on itself"))
 
 
-def _settings(connection: Connection, flags: int, payload: bytes) -> None:
+def _settings(connection: Receiver, flags: int, payload: bytes) -> None:
     if (flags & ACK and payload) or len(payload) % 6:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"SETTINGS with {len(payload)} bytes")
     if flags & ACK:
@@ -105,7 +118,7 @@ def _settings(connection: Connection, flags: int, payload: bytes) -> None:
     connection.outbox.put_reply(frame(SETTINGS, ACK, 0))
 
 
-def _initial_window(connection: Connection, value: int) -> None:
+def _initial_window(connection: Receiver, value: int) -> None:
     """Take the window of new streams, and widen those that are open by the difference, or narrow them, below 0 too."""
     if value > MOST_WINDOW:
         raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, f"SETTINGS_INITIAL_WINDOW_SIZE is {value}")

@@ -11,14 +11,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ....core.payload import Body
 from .errors import ConnectionFault, ErrorCode
 from .frames import DATA, DEFAULT_WINDOW, END_STREAM, LEAST_MAX_FRAME, MOST_WINDOW, header_frames, pack_head
-
-if TYPE_CHECKING:
-    from .server_stream import ServerStream
 
 _ROOM = 256 * 1024  # bytes of bodies that one `pump` takes
 _LARGEST = 256 * 1024  # bytes of one DATA frame, whatever the client accepts: other streams have their turn behind it
@@ -29,10 +26,33 @@ _MOST_REPLIES = (
 _NO_DYNAMIC_TABLE = b"\x20"  # of HPACK: the size of our dynamic table is 0. It is said in our first header block.
 
 
+class WaitingBody(Protocol):
+    """An interface for a stream with a body that waits."""
+
+    id: int
+    window: int  # bytes that the client takes of it
+    queued: int  # bytes that wait
+    ready: bool  # whether it is in the outbox's line
+    over: bool  # whether the stream was closed meanwhile
+
+    @property
+    def ends_here(self) -> bool:
+        """Whether nothing follows what `cut` has returned."""
+        ...
+
+    def cut(self, most: int) -> tuple[list[Body], int]:
+        """Remove at most `most` bytes from the body, and return their buffers and their number."""
+        ...
+
+    def was_sent(self) -> None:
+        """Go on behind what was cut."""
+
+
 class Outbox:
     """The bytes that a connection has to send. `wake` is called when there are some again.
 
-    `waiting` is the number of bytes of bodies that wait under flow control, of all streams.
+    `waiting` is the number of bytes of bodies that wait under flow control, of all streams, and `kept` the number of
+    bytes of their buffers, each of which is kept until its last byte is sent.
     """
 
     __slots__ = (
@@ -46,6 +66,7 @@ class Outbox:
         "blocked",
         "body_frames",
         "initial_window",
+        "kept",
         "max_frame",
         "max_unsent",
         "waiting",
@@ -55,7 +76,7 @@ class Outbox:
     def __init__(self, wake: Callable[[], None], max_unsent: int, dribble: Callable[[], None]) -> None:
         self._wake = wake
         self._out: list[Body] = []
-        self._ready: deque[ServerStream] = deque()  # bodies that wait for nothing but their turn
+        self._ready: deque[WaitingBody] = deque()  # bodies that wait for nothing but their turn
         self._replies = 0
         self._began = False
         self._dribble = dribble
@@ -65,6 +86,7 @@ class Outbox:
         self.max_frame = LEAST_MAX_FRAME
         self.max_unsent = max_unsent
         self.waiting = 0
+        self.kept = 0
         self.body_frames = 0  # DATA that was sent or came, since this was last set back
 
     # ---- what goes out at once
@@ -106,7 +128,7 @@ class Outbox:
 
     # ---- bodies
 
-    def ready(self, stream: ServerStream) -> None:
+    def ready(self, stream: WaitingBody) -> None:
         """Have a stream that waits with a body take part in `pump`."""
         if not stream.ready:
             stream.ready = True
@@ -132,7 +154,7 @@ class Outbox:
                 stream.ready = False
         return sent > 0
 
-    def _put_body(self, stream: ServerStream, most: int) -> int:
+    def _put_body(self, stream: WaitingBody, most: int) -> int:
         """Send one DATA frame of at most `most` bytes. Return its size."""
         pieces, size = stream.cut(most)
         self.waiting -= size

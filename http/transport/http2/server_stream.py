@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ....core.payload import Body
+from ...message.limits import Http2Limits
+from ...message.worker_hold import goes_on_at
+from .body_queue import BodyQueue
 from .errors import ErrorCode, StreamAborted, StreamFault
 from .frames import DATA, END_STREAM, MOST_WINDOW, pack_head, rst_stream, window_update
 from .header_block import encode_block
+from .outbox import Outbox
 from .request_head import malformed
 from .stream import Fields, RequestHead, StreamHandler
 
-if TYPE_CHECKING:
-    from .stream_table import StreamTable
-
 log = logging.getLogger(__name__)
 
-_STEP = 1 << 20  # bytes that the client must take, after `full`, before the handler goes on
+
+class Owner(Protocol):
+    """An interface for the table that a stream is in."""
+
+    outbox: Outbox
+    limits: Http2Limits
+    peer: object
+
+    @property
+    def draining(self) -> bool:
+        """Whether the connection ends once its streams have."""
+        ...
+
+    def local_end(self, stream: ServerStream) -> None:
+        """Note that all of the stream's answer was sent."""
+
+    def was_reset(self, stream: ServerStream) -> None:
+        """Note that its handler has reset the stream."""
 
 
 class ServerStream:
@@ -31,10 +48,10 @@ class ServerStream:
 
     __slots__ = (
         "_end", "_given_back", "_held", "_incoming", "_left", "_looked_at", "_moved", "_queue", "_table", "_trailers",
-        "ended", "handler", "head", "id", "over", "peer", "queued", "ready", "remote_ended", "was_cut", "window",
+        "ended", "handler", "head", "id", "over", "peer", "queued", "ready", "remote_ended", "window",
     )  # fmt: skip
 
-    def __init__(self, table: StreamTable, stream_id: int, head: RequestHead) -> None:
+    def __init__(self, table: Owner, stream_id: int, head: RequestHead) -> None:
         self._table = table
         self.id = stream_id
         self.head = head
@@ -46,14 +63,13 @@ class ServerStream:
         self.ended = False  # whether the answer's end was given, whatever waits before it
         self.over = False
         self.remote_ended = False
-        self._queue: deque[Body] | None = None
+        self._queue: BodyQueue | None = None
         self._end = False  # whether the last of the body ends the stream
         self._trailers: bytes | None = None  # a header block that waits behind the body
         self._held = False  # whether the handler was told that this stream is full
         self._incoming = table.limits.stream_window  # bytes that the client may send
         self._given_back = 0  # bytes that it may send more, and was not told of yet
         self._left = head.length  # bytes of the body that are still to come, where it was declared
-        self.was_cut = 0  # bytes of the body that were sent after waiting
         self._looked_at = -1
         self._moved = 0.0
 
@@ -88,10 +104,11 @@ class ServerStream:
             return
         if size:
             if self._queue is None:
-                self._queue = deque()
-            self._queue.extend(each for each in buffers if len(each))
+                self._queue = BodyQueue()
+            self._queue.add(buffers, size)
             self.queued += size
             outbox.waiting += size
+            outbox.kept += size
             if self.window > 0:
                 outbox.ready(self)
         if end:
@@ -122,7 +139,7 @@ class ServerStream:
         if not self.over:
             self.ended = True
             self._table.outbox.put(rst_stream(self.id, code))
-            self._table.forget(self)
+            self._table.was_reset(self)
             self.drop()
 
     def consumed(self, size: int) -> None:
@@ -158,21 +175,12 @@ class ServerStream:
     def cut(self, most: int) -> tuple[list[Body], int]:
         """Remove at most `most` bytes from the body that waits, and return their buffers and their number."""
         queue = self._queue
-        pieces: list[Body] = []
-        left = most
-        while queue and left:
-            piece = queue[0]
-            if len(piece) <= left:
-                pieces.append(queue.popleft())
-                left -= len(piece)
-            else:
-                view = memoryview(piece)
-                pieces.append(view[:left])
-                queue[0] = view[left:]
-                left = 0
-        size = most - left
+        if queue is None:
+            return [], 0
+        before = queue.kept
+        pieces, size = queue.cut(most)
+        self._table.outbox.kept -= before - queue.kept
         self.queued -= size
-        self.was_cut += size
         return pieces, size
 
     def was_sent(self) -> None:
@@ -181,16 +189,16 @@ class ServerStream:
             if self._trailers is not None:
                 self._table.outbox.put_headers(self.id, self._trailers, END_STREAM)
             self._table.local_end(self)
-        elif self._held and self.handler is not None:
-            most = self._table.outbox.max_unsent
-            if self.queued <= most - min(_STEP, most // 2):
-                self._held = False
+        elif self._held and self.queued <= goes_on_at(self._table.outbox.max_unsent):
+            self._held = False
+            if self.handler is not None:
                 self.call(self.handler.writable)
 
     def stalled(self, now: float) -> float:
         """Return for how many seconds the client has let nothing of the body pass that waits for it."""
-        if not self.queued or self.was_cut != self._looked_at:
-            self._looked_at, self._moved = self.was_cut, now
+        taken = self._queue.taken if self._queue is not None else 0
+        if not self.queued or taken != self._looked_at:
+            self._looked_at, self._moved = taken, now
         return now - self._moved
 
     # ---- the connection
@@ -240,7 +248,10 @@ class ServerStream:
     def drop(self) -> None:
         """Forget the body that waits: the stream is over."""
         self.over = self.ended = True
-        self._table.outbox.waiting -= self.queued
+        outbox = self._table.outbox
+        if self._queue is not None:
+            outbox.waiting -= self.queued
+            outbox.kept -= self._queue.kept
         self.queued = 0
         self._queue = self._trailers = None
 

@@ -62,7 +62,7 @@ class StreamHandler(Protocol):
     def data_received(self, data: Body) -> None:
         """Take the next piece of the request's body. It stays valid, and is not changed, for as long as it is kept.
 
-        The client may send `stream_window` bytes that were not given back by `Stream.consumed`.
+        The client may send 1 MiB (`Http2Limits.stream_window`) that was not given back by `Stream.consumed`.
         """
 
     def ended(self, trailers: Fields) -> None:
@@ -81,6 +81,8 @@ class Stream(Protocol):
     id: int
     head: RequestHead
     peer: object  # the client's address as text, `127.0.0.1:51234`
+    queued: int  # bytes of the answer's body that wait under flow control
+    remote_ended: bool  # whether the client has sent everything, for all that the handler has yet to be told of it
 
     def send_headers(self, headers: Fields | bytes, *, end: bool = False) -> None:
         """Begin the answer: `:status` first, then the other fields; or bytes that `encode_block` has made of those.

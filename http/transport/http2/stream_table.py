@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ....core.payload import Body
 from ...message.limits import Limits
+from .closed_streams import ClosedStreams
 from .errors import ConnectionFault, ErrorCode, StreamAborted, StreamFault
 from .frames import END_STREAM, MOST_STREAM, rst_stream, window_update
 from .header_block import BlockDecoder, encode_block
@@ -19,12 +20,25 @@ from .request_head import RefusedHead, malformed
 from .server_stream import ServerStream
 from .stream import Application, RequestHead
 
-if TYPE_CHECKING:
-    from .connection import Connection
-
 log = logging.getLogger(__name__)
 
-_MOST_IGNORED = 256  # streams that we have reset, whose late frames are not held against the client
+
+class Owner(Protocol):
+    """An interface for the connection of a table."""
+
+    outbox: Outbox
+    peer: object
+    now: float
+    draining: bool
+
+    def earn(self) -> None:
+        """Give the client some of its budgets back: a request was answered."""
+
+    def spend_reset(self) -> None:
+        """Count a stream that came to nothing. Raises ConnectionFault."""
+
+    def spend_control(self) -> None:
+        """Count a frame that carries nothing of a request. Raises ConnectionFault."""
 
 
 class StreamTable:
@@ -36,7 +50,7 @@ class StreamTable:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: Owner,
         limits: Limits,
         application: Application,
         refused: Callable[[int, str], None],
@@ -55,7 +69,7 @@ class StreamTable:
         self._incoming = own.connection_window  # bytes of DATA that the client may send
         self._data: ServerStream | None = None  # the stream of the DATA that is coming
         self._data_flags = 0
-        self._ignored: dict[int, None] = {}
+        self.closed = ClosedStreams(self.outbox, limits.linger)
 
     @property
     def draining(self) -> bool:
@@ -79,13 +93,21 @@ class StreamTable:
         self._data_flags = flags
         stream = self._data = self.open.get(stream_id)
         if stream is None:
-            self._check_unknown(stream_id, "DATA")
+            self._stray_data(stream_id, flags, length)
             return
         try:
             stream.count(size, length)
         except StreamFault as fault:
             self._data = None
             self.end(stream, fault)
+
+    def _stray_data(self, stream_id: int, flags: int, length: int) -> None:
+        """Take DATA on a stream that is not open."""
+        self.check_known(stream_id, "DATA")
+        if not self.closed.data_came(stream_id, length):
+            self._refuse(stream_id, StreamFault(ErrorCode.STREAM_CLOSED, ""), ended=True)
+        if flags & END_STREAM:
+            self.closed.end(stream_id)
 
     def data_came(self, piece: Body) -> None:
         """Take the next bytes of the body in the DATA that began last."""
@@ -110,8 +132,10 @@ class StreamTable:
             self._request_came(stream_id, flags, block, depends_on)
         else:
             _ = self._decoder.skip(block)
-            if stream_id not in self._ignored:
+            if stream_id not in self.closed:
                 raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a stream that is closed")
+            if flags & END_STREAM:
+                self.closed.end(stream_id)
 
     def _request_came(self, stream_id: int, flags: int, block: bytes, depends_on: int) -> None:
         ends = bool(flags & END_STREAM)
@@ -128,8 +152,9 @@ class StreamTable:
         except RefusedHead as refusal:
             status = encode_block(((":status", str(refusal.status)), ("content-length", "0")))
             self.outbox.put_headers(stream_id, status, END_STREAM)
+            self._connection.spend_reset()
             if not ends:
-                self._refuse(stream_id, StreamFault(ErrorCode.NO_ERROR, ""), ended=False)
+                self.closed.linger(stream_id, self._connection.now)
             self._refused(refusal.status, refusal.text)
             return
         if stream_id > self.last_served or len(self.open) >= self.limits.max_streams:
@@ -176,34 +201,38 @@ class StreamTable:
         if stream.over:
             return
         if not stream.remote_ended:
-            self.outbox.put(rst_stream(stream.id, ErrorCode.NO_ERROR))  # the rest of the body is not needed
+            self.closed.linger(stream.id, self._connection.now)
         self._connection.earn()
-        self.forget(stream)
+        self._forget(stream)
 
     def end(self, stream: ServerStream, fault: StreamFault) -> None:
         """End a stream that something is wrong with. Raises ConnectionFault where that happens too often."""
         self._refuse(stream.id, fault, ended=stream.remote_ended)
-        self.forget(stream)
+        self._forget(stream)
         stream.abort(StreamAborted(None, fault.text))
 
     def reset_came(self, stream_id: int, code: int) -> None:
         """Take the client's RST_STREAM. Raises ConnectionFault where that happens too often (CVE-2023-44487)."""
         stream = self.open.get(stream_id)
         if stream is None:
-            self._connection.spend_control()
             self.check_known(stream_id, "RST_STREAM")
+            self.closed.end(stream_id)
             return
         self._connection.spend_reset()
-        self.forget(stream)
+        self._forget(stream)
         stream.abort(StreamAborted(code, "the client has reset the stream"))
 
-    def forget(self, stream: ServerStream) -> None:
-        """Forget a stream that is closed, but for its frames that may still be on their way."""
+    def was_reset(self, stream: ServerStream) -> None:
+        """Note that its handler has reset a stream."""
+        if not stream.remote_ended:
+            self.closed.ignore(stream.id)
+        self._forget(stream)
+
+    def _forget(self, stream: ServerStream) -> None:
+        """Forget a stream that is closed."""
         stream.over = True
         if self.open.pop(stream.id, None) is None:
             return
-        if not stream.remote_ended:
-            self._ignore(stream.id)
         if not self.open:
             self.idle_since = self._connection.now
             self.outbox.stir()
@@ -218,12 +247,7 @@ class StreamTable:
         self._connection.spend_reset()
         self.outbox.put_reply(rst_stream(stream_id, fault.code))
         if not ended:
-            self._ignore(stream_id)
-
-    def _ignore(self, stream_id: int) -> None:
-        self._ignored[stream_id] = None
-        if len(self._ignored) > _MOST_IGNORED:
-            del self._ignored[next(iter(self._ignored))]
+            self.closed.ignore(stream_id)
 
     # ---- streams that are not open
 
@@ -231,8 +255,3 @@ class StreamTable:
         """Raise ConnectionFault if the client has never opened this stream."""
         if stream_id > self.last_id or stream_id % 2 == 0:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"{what} on a stream that was never opened")
-
-    def _check_unknown(self, stream_id: int, what: str) -> None:
-        self.check_known(stream_id, what)
-        if stream_id not in self._ignored:
-            self._refuse(stream_id, StreamFault(ErrorCode.STREAM_CLOSED, ""), ended=True)

@@ -279,7 +279,7 @@ def test_a_stream_may_end_with_nothing_or_begin_with_nothing() -> None:
 
 def test_a_streamed_answer_to_http_1_0_ends_with_the_connection() -> None:
     harness = Harness()
-    prediction = harness.open(http11=False)
+    prediction = harness.open(version="1.0")
     prediction.submit(b"")
     prediction.chunk(Reply(b"hello"))
     prediction.done(Reply(b"!"))

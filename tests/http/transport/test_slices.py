@@ -53,7 +53,7 @@ def connection(limits: Limits = HASTY) -> tuple[AiohttpProtocol, Wire]:
         """Reads nothing, and never answers."""
         await asyncio.get_running_loop().create_future()
 
-    made = AiohttpServer(handler, Harness(limits).context)()
+    made = AiohttpServer(handler, Harness(limits).context, asyncio.Protocol)()
     assert isinstance(made, AiohttpProtocol)
     wire = Wire()
     made.connection_made(wire)
