@@ -12,14 +12,11 @@ from .files import LogFile, destination
 from .layout import between
 from .line import Entry, Line, Several, timestamp
 from .losses import Losses
+from .pace import Pace
 from .plan import ACCESS, ROOT, Appender, LogPlan
 from .printable import one_line
 
 BACKLOG = 100_000  # entries kept for a disk that does not keep up; further ones are dropped and counted
-# Seconds from the first line of a round until it is written. A quiet log is written at once, so that a client that has
-# its answer finds its lines; a busy one in short rounds, so that formatting never holds the interpreter for long.
-QUIET, BUSY = 0.001, 0.02
-PACE = 0.0005  # seconds more for each entry of the round before: above 2,000 entries/s rounds grow from QUIET to BUSY
 
 
 _THREAD = "main"  # the thread's name in the lines of streams
@@ -88,13 +85,14 @@ class LogWriter:
         for file in self._destinations.values():
             if isinstance(file, LogFile):
                 file.create()
-        entries = 0
+        pace = Pace()
         while not self._ended:
             self._awake.wait()
-            if not self._ended:
-                time.sleep(min(BUSY, max(QUIET, entries * PACE)))
+            pause = pace.pause(time.monotonic())
+            if pause and not self._ended:
+                time.sleep(pause)
             self._awake.clear()
-            entries = self._drain()
+            pace.wrote(self._drain())
         self._drain()
         self._drain()  # reports on the lines of the last round
 

@@ -315,7 +315,7 @@ class Worker(asyncio.BufferedProtocol):
         self.has_answered = True
         took = time.perf_counter() - run.sent_at
         batch.handler_seconds = answer.handler_ms / 1e3
-        self._observer.batch_finishing()
+        self._observer.batch_finishing(batch, answer)
         if answer.code == 200:
             outcomes = outcomes_of(self._load, batch.jobs, replies(answer.results, bodies))
             seconds = max(0.0, batch.handler_seconds - run.waited) + HANDING_OVER

@@ -30,7 +30,7 @@ def test_answers_and_loads_are_measured(caplog: pytest.LogCaptureFixture) -> Non
     observer.batch_finished("W-9000-m_1.0", BATCH, 12.0, Answer(1, 200, "", (), 10.0))
     assert shown(metrics, "WorkerThreadTime")[0].endswith(" 2.0")
     samples = (Sample("Mine", "ms", "GAUGE", 3.0, (("Level", "Model"),)),)
-    observer.batch_finished("W-9000-m_1.0", BATCH, 12.0, Answer(1, 200, "", (), 10.0, samples))
+    observer.batch_finishing(BATCH, Answer(1, 200, "", (), 10.0, samples))
     assert shown(metrics, "Mine") == [f'Mine{{Level="Model",Hostname="{HOST}",}} 3.0']
 
 

@@ -55,6 +55,7 @@ class Recorder:
         self.chunks: list[tuple[int, Any]] = []
         self.attached: set[object] = set()
         self.observed: list[str] = []
+        self.order: list[str] = []  # of what a batch's end is told to
 
     def attach(self, runner: object) -> None:
         self.attached.add(runner)
@@ -67,6 +68,7 @@ class Recorder:
 
     def finish(self, batch: Batch, outcomes: Sequence[object], **_: object) -> None:
         self.ends.append(("finish", batch.id, list(outcomes)))
+        self.order.append("replies")
 
     def fail(self, batch: Batch, error: Exception) -> None:
         self.ends.append(("fail", batch.id, error))
@@ -74,8 +76,9 @@ class Recorder:
     def requeue(self, batch: Batch) -> None:
         self.ends.append(("requeue", batch.id, None))
 
-    def batch_finishing(self) -> None:
+    def batch_finishing(self, *_: object) -> None:
         self.observed.append("finishing")
+        self.order.append("samples")
 
     def batch_finished(self, *_: object) -> None:
         self.observed.append("finished")

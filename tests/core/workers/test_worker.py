@@ -152,6 +152,7 @@ async def test_an_answer_ends_its_batch_once(pair: Pair, sent: Answer, bodies: A
     assert pair.told.said == [("finish", 7)]
     assert [plain(outcome) for outcome in pair.told.ends[0][2]] == outcomes
     assert pair.told.observed == ["finishing", "finished"]
+    assert pair.told.order == ["samples", "replies"]
     assert (pair.worker.busy, pair.worker.has_answered) == (False, True)
     assert (pair.worker.failed and pair.worker.failed[1]) == sent.failure
     assert pair.told.attached == {pair.worker}
