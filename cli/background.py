@@ -43,9 +43,12 @@ class Reporter:
         """Return whether this process was started by `start_in_background`."""
         return self._pipe is not None
 
-    def ready(self, addresses: Mapping[str, str]) -> None:
-        """Report that the server has started, with its addresses by API ("inference", "management", "metrics")."""
-        self._tell({"addresses": addresses})
+    def ready(self, addresses: Mapping[str, str], lacking: Sequence[str] = ()) -> None:
+        """Report that the server has started, with its addresses by API ("inference", "management", "metrics").
+
+        `lacking` says which models could not be loaded, and why.
+        """
+        self._tell({"addresses": addresses, "lacking": lacking})
 
     def failed(self, reason: str) -> None:
         """Report that the start has failed for `reason`."""
@@ -91,7 +94,8 @@ def start_in_background(arguments: Sequence[str], logs: Path) -> str:
     addresses: dict[str, str] = report["addresses"]
     lines = [f"TorchServe is running (pid {child.pid}) and {_ping(parse_address(addresses['inference']))}."]
     lines += [f"  {face:<10} {address}" for face, address in addresses.items()]
-    return "\n".join([*lines, f"  {'logs':<10} {logs}"])
+    lines += [f"  {'logs':<10} {logs}", *(f"  {'not ready':<10} {reason}" for reason in report["lacking"])]
+    return "\n".join(lines)
 
 
 def keeps_output(descriptor: int) -> bool:

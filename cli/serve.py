@@ -109,7 +109,7 @@ async def _serve(
         await server.start()
         await front.start()
         await server.started()
-        _announce(front, reporter, token_auth)
+        _announce(front, reporter, token_auth, server.controlplane.left_out())
         _settle_memory()
         companion_task = asyncio.create_task(companion(server)) if companion is not None else None
         await stopping.wait()
@@ -210,7 +210,7 @@ def _identity(settings: Settings) -> Identity:
     )
 
 
-def _announce(front: Front, reporter: Reporter, token_auth: TokenAuth | None) -> None:
+def _announce(front: Front, reporter: Reporter, token_auth: TokenAuth | None, lacking: list[str]) -> None:
     bound = {api: str(front.bound[api]) for api in _APIS if api in front.bound}
     try:
         write_runtime_file(bound, token_auth.path if token_auth is not None else None)
@@ -218,7 +218,7 @@ def _announce(front: Front, reporter: Reporter, token_auth: TokenAuth | None) ->
         log.warning("torchserve models and top need --management to find this server: %s", error)
     # Scripts and TorchServe's own tests wait for exactly this line.
     log.info("Model server started.")
-    reporter.ready(bound)
+    reporter.ready(bound, lacking)
 
 
 def _on_signals(stopping: asyncio.Event, server: ModelServer, token_auth: TokenAuth | None) -> None:

@@ -13,7 +13,7 @@ from .config.model_options import check_workers
 from .config.saved_models import SavedModel, SavedModels
 from .config.settings import Settings
 from .describe import describe_customized, describe_model
-from .errors import AlreadyRegistered, BadRequest, Draining, InvalidConfig, ModelNotFound, ServeError, WorkersFailed
+from .errors import AlreadyRegistered, BadRequest, Draining, ModelNotFound, NotFound, ServeError, WorkersFailed
 from .gpus.gpu_allocator import GpuAllocator
 from .metrics.store import MetricStore
 from .models.left_out import LeftOut
@@ -133,11 +133,20 @@ class ControlPlane:
         self._begin(model)
         return model
 
-    def leave_out(self, url: str, error: Exception) -> None:
-        """Record that an archive could not be loaded at start: the server is not ready until a model is registered from
-        it.
+    def leave_out(
+        self, url: str, error: Exception, *, name: str | None = None, saved: SavedModel | None = None
+    ) -> None:
+        """Log and record that an archive could not be loaded at start, as the model `name` if one was chosen.
+
+        The server is not ready until a model of that name, or from the archive, is registered, or the name is
+        unregistered. Until then snapshots keep what is `saved`, and a restart tries it again.
         """
-        self._left_out.add(url, error)
+        log.error("Failed to load model %s: %s", f"{name} from {url}" if name else url, error)
+        self._left_out.add(url, error, name=name, saved=saved)
+
+    def left_out(self) -> list[str]:
+        """Return the reasons why models that the start should have loaded are not there."""
+        return list(self._left_out)
 
     def settle_defaults(self, models: Iterable[Model]) -> None:
         """Set the default version of each model in `models`: the configured one, else the first that was named."""
@@ -150,7 +159,10 @@ class ControlPlane:
             self._registry.set_default(model.name, model.version)
 
     async def restore(self, models: SavedModels) -> None:
-        """Register the models of a snapshot, except for those that are registered already. Raises InvalidConfig."""
+        """Register the models of a snapshot, except for those that are registered already.
+
+        A model that can't be brought back is left out, and kept in further snapshots.
+        """
         await asyncio.gather(*(self._restore(models, name) for name in dict.fromkeys(model.name for model in models)))
 
     async def _restore(self, models: SavedModels, name: str) -> None:
@@ -164,11 +176,9 @@ class ControlPlane:
         except AlreadyRegistered as error:
             log.warning("The model_snapshot is not followed for %s: %s", saved.archive, error)
             return
-        except ServeError as error:
-            raise InvalidConfig(
-                f"model_snapshot names model {saved.name} version {saved.version}, which can't be brought back:"
-                f" {error}. Put its archive {saved.archive} back, or start with --ncs or a --ts-config of your own."
-            ) from error
+        except (ServeError, OSError) as error:
+            self.leave_out(saved.archive, error, name=saved.name, saved=saved)
+            return
         if model.version != saved.version:
             log.warning(
                 "%s holds version %s of model %s now; model_snapshot says %s",
@@ -179,12 +189,19 @@ class ControlPlane:
         self._begin(model)
 
     def saved(self) -> SavedModels:
-        """Return what a restart needs to restore the models. A model whose workers are on trial is left out."""
+        """Return what a restart needs to restore the models, and to try those again that could not be loaded.
+
+        A model whose workers are on trial is not among them.
+        """
         defaults = {(model.name, model.version) for model in self._registry.defaults()}
-        return SavedModels(
+        there = [
             model.saved(default=(model.name, model.version) in defaults)
             for model in self._registry
             if model not in self._on_trial
+        ]
+        names = {(model.name, model.version) for model in self._registry}
+        return SavedModels(
+            [*there, *(each for each in self._left_out.saved() if (each.name, each.version) not in names)]
         )
 
     def _begin(self, model: Model) -> None:
@@ -244,8 +261,17 @@ class ControlPlane:
             raise WorkersFailed(f"{text} {error}", out_of_memory=error.out_of_memory, brief=text) from error
 
     async def unregister(self, name: str, version: str | None) -> Outcome:
-        """Remove a version, after serving what it has accepted, within unregister_model_timeout."""
-        model = self._registry.remove(name, version)
+        """Remove a version, after serving what it has accepted, within unregister_model_timeout.
+
+        A model that could not be loaded at start is forgotten. Raises ModelNotFound, VersionNotFound.
+        """
+        try:
+            model = self._registry.remove(name, version)
+        except NotFound:
+            if not self._left_out.forget(name):
+                raise
+            await self._changed()
+            return Outcome(f'Model "{name}" unregistered')
         await self._whole(self._then_report(self._removal(model, self._settings.unregister_model_timeout)))
         return Outcome(f'Model "{name}" unregistered')
 

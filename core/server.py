@@ -7,8 +7,9 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from .archive.store import list_store
-from .config.saved_models import SavedModels
+from .archive.manifest import DEFAULT_VERSION
+from .archive.store import default_name, list_store
+from .config.saved_models import SavedModel, SavedModels
 from .config.settings import Settings
 from .container_limits import whole_cores
 from .controlplane import ControlPlane
@@ -72,9 +73,10 @@ class ModelServer:
     async def start(self) -> None:
         """Register the models to load at start; their workers load in the background.
 
-        A model that was named and can't be registered raises ServeError. With `all`, a failure is logged and the server
-        is not ready without that model. A model that is in the model_snapshot too is loaded with the snapshot's
-        options.
+        A model that can't be registered is logged and left out, so that the others are served; the server is not ready
+        without it. Where that leaves nothing of what was named, the first failure is raised (ServeError, OSError): no
+        other model needs this server, and whoever starts it learns of it at once. A model that is in the model_snapshot
+        too is loaded with the snapshot's options. Raises InvalidConfig for `all` without a model store.
         """
         if not self.settings.disable_system_metrics:
             sampler = SystemSampler(self.metrics, self._gpu_allocator.visible)
@@ -84,13 +86,17 @@ class ModelServer:
         if entries:
             workers = self.settings.default_workers_per_model
             workers = workers or min(await self.gpus() or whole_cores(), self.settings.most_workers)
-            load = self.controlplane.load_at_startup
-            if len(entries) == 1 and entries[0].lower() == "all":
-                load, named = self._load_or_log, [(None, url) for url in self._stored()]
-            else:
-                named = [split_model(entry) for entry in entries]
-            loading = (load(url, name, workers) for name, url in named if not _holds(saved, name, url))
-            self.controlplane.settle_defaults(model for model in await asyncio.gather(*loading) if model)
+            is_all = len(entries) == 1 and entries[0].lower() == "all"
+            named = [(None, url) for url in self._stored()] if is_all else [split_model(entry) for entry in entries]
+            loading = (
+                self._load(url, name, workers, keep=not is_all) for name, url in named if not _holds(saved, name, url)
+            )
+            loaded = await asyncio.gather(*loading)
+            models = [model for model in loaded if isinstance(model, Model)]
+            failed = [error for error in loaded if isinstance(error, Exception)]
+            if failed and not (models or saved or is_all):
+                raise failed[0]
+            self.controlplane.settle_defaults(models)
         await self.controlplane.restore(saved)
 
     async def started(self) -> None:
@@ -106,14 +112,28 @@ class ModelServer:
         if self._snapshots is not None and self._started:
             await self._snapshots.save()
 
-    async def _load_or_log(self, url: str, name: str | None, workers: int) -> Model | None:
+    async def _load(self, url: str, name: str | None, workers: int, *, keep: bool) -> Model | Exception:
+        """Load a model, or leave it out and return why.
+
+        With `keep`, snapshots keep what is left out: it was named, and a start from a snapshot doesn't read load_models
+        again.
+        """
         try:
             return await self.controlplane.load_at_startup(url, name, workers)
-        except (ServeError, OSError) as error:
+        except AlreadyRegistered as error:  # another archive of this model version is served
             log.error("Failed to load model %s: %s", url, error)
-            if not isinstance(error, AlreadyRegistered):  # else another archive of this model version is served
-                self.controlplane.leave_out(url, error)
-            return None
+            return error
+        except (ServeError, OSError) as error:
+            saved = SavedModel(
+                name=name or default_name(Path(url)),
+                version=DEFAULT_VERSION,
+                archive=url,
+                default=True,
+                min_workers=workers,
+                max_workers=workers,
+            )
+            self.controlplane.leave_out(url, error, name=name, saved=saved if keep else None)
+            return error
 
     def _stored(self) -> tuple[str, ...]:
         if self.settings.model_store is None:

@@ -49,9 +49,9 @@ def test_ready_is_told_once_and_the_pipe_is_no_ones_then(told: Callable[[], Any]
     reporter = Reporter()
     assert "TORCHSERVE_REPORT_FD" not in os.environ, "workers must not inherit it"
     assert reporter.in_background
-    reporter.ready({"inference": "http://127.0.0.1:8080"})
+    reporter.ready({"inference": "http://127.0.0.1:8080"}, ["m is not there"])
     reporter.failed("too late")
-    assert told() == {"addresses": {"inference": "http://127.0.0.1:8080"}}
+    assert told() == {"addresses": {"inference": "http://127.0.0.1:8080"}, "lacking": ["m is not there"]}
     assert reporter.in_background
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from torchserve.core.config.saved_models import SavedModel
 from torchserve.core.controlplane import ControlPlane
 from torchserve.core.dataplane import DataPlane
-from torchserve.core.errors import InvalidArchive, ModelNotFound, PackagesFailed
+from torchserve.core.errors import ArchiveNotFound, InvalidArchive, ModelNotFound, PackagesFailed
 from torchserve.core.gpus.gpu_allocator import GpuAllocator
 from torchserve.core.metrics.store import MetricStore
 from torchserve.core.models.left_out import LeftOut
@@ -131,3 +132,33 @@ async def test_the_only_model_of_the_start_needs_no_name() -> None:
         for each in registry:
             each.at_startup = each in at_startup
         assert data.startup_model() == expected
+
+
+def test_what_failed_is_told_without_what_only_its_url_may_know() -> None:
+    left_out = LeftOut()
+    url = "https://user:secret@models.example/a/cats.mar?X-Amz-Signature=secret"
+    left_out.add(url, ArchiveNotFound(f"Model not found at: {url}"))
+    told = "The archive https://models.example/a/cats.mar could not be loaded at start: Model not found at: "
+    assert list(left_out) == [f"{told}https://models.example/a/cats.mar"]
+    assert told in str(left_out.explained(ModelNotFound("cats"), "cats"))
+    left_out.registered(url, "dogs")
+    assert list(left_out) == []
+
+
+def test_a_model_that_was_left_out_is_forgotten_by_its_name() -> None:
+    left_out = LeftOut()
+    kept = [SavedModel(name="cats", version=version, archive="a.mar") for version in ("1.0", "2.0")]
+    for saved in kept:
+        left_out.add("a.mar", ArchiveNotFound("gone"), name="cats", saved=saved)
+    left_out.add("a.mar", ArchiveNotFound("gone"), name="dogs")
+    assert left_out.saved() == kept
+    left_out.registered("a.mar", "birds")  # another name for the archive: cats and dogs are still wanted
+    assert len(list(left_out)) == 3
+    assert left_out.forget("cats")
+    assert not left_out.forget("cats")
+    assert (list(left_out), left_out.saved()) == (
+        ["The archive a.mar of model dogs could not be loaded at start: gone"],
+        [],
+    )
+    left_out.registered("b.mar", "dogs")
+    assert list(left_out) == []
