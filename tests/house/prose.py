@@ -53,7 +53,7 @@ def sizes(root: Path, folders: tuple[str, ...], excused: Mapping[str, str]) -> l
     for file in python_files(root, *folders):
         place = file.relative_to(root).as_posix()
         found[place] = (len(file.read_text().splitlines()), FILE_LINES)
-        for node in ast.walk(parse(file)):
+        for node in nodes(file):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = (node.end_lineno or node.lineno) - node.lineno + 1
                 found[f"{place}:{node.name}"] = max(found.get(f"{place}:{node.name}", (0, 0)), (lines, FUNCTION_LINES))
@@ -71,7 +71,7 @@ def parameters(root: Path, folders: tuple[str, ...], excused: Collection[str] = 
     found: list[str] = []
     for file in python_files(root, *folders):
         place = file.relative_to(root).as_posix()
-        for node in ast.walk(parse(file)) if place not in excused else ():
+        for node in nodes(file) if place not in excused else ():
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
                 count = sum(each.arg not in {"self", "cls"} for each in arguments)
@@ -117,7 +117,7 @@ def unfinished(root: Path, folders: tuple[str, ...]) -> list[str]:
         for number, line in enumerate(file.read_text().splitlines(), start=1):
             if match := _UNFINISHED.search(line):
                 found.append(f"{place}:{number}: {match[0]}")
-        for node in ast.walk(parse(file)):
+        for node in nodes(file):
             if isinstance(node, ast.Raise) and node.exc and "NotImplementedError" in ast.unparse(node.exc):
                 found.append(f"{place}:{node.lineno}: a stub")
     return found
@@ -128,6 +128,16 @@ def parse(file: Path) -> ast.Module:
     return _parsed(file.read_text(), str(file))
 
 
+def nodes(file: Path) -> tuple[ast.AST, ...]:
+    """Return all nodes of the syntax tree of `file`."""
+    return _nodes(parse(file))
+
+
 @cache  # the rules read the same trees in turn
+def _nodes(tree: ast.Module) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree))
+
+
+@cache
 def _parsed(text: str, name: str) -> ast.Module:
     return ast.parse(text, filename=name)

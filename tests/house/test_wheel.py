@@ -83,11 +83,22 @@ def packed(site: Path) -> set[str]:
     }
 
 
+PLANTED = {"core/planted/__init__.py": '"""Planted."""\n', "core/config/planted.table": "not package data\n"}
+
+
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this tree, unpacked."""
-    folder = tmp_path_factory.mktemp("wheel")
-    return build(copy(REPO, folder / "copy"), folder)
+def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of this tree with two files that pyproject does not list."""
+    made = copy(REPO, tmp_path_factory.mktemp("tree") / "copy")
+    for path, text in PLANTED.items():
+        plant(made, path, text)
+    return made
+
+
+@pytest.fixture(scope="module")
+def site(spoilt: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of that copy, unpacked: it has what the wheel of this tree has, as the planted files are not packed."""
+    return build(spoilt, tmp_path_factory.mktemp("wheel"))
 
 
 def test_the_list_of_packages_is_the_tree() -> None:
@@ -102,16 +113,12 @@ def test_the_wheel_imports_from_an_empty_folder(site: Path, tmp_path: Path) -> N
     assert child(_IMPORT, str(site), *modules(REPO, *FOLDERS), path=site, cwd=tmp_path) == "imported\n"
 
 
-def test_a_package_that_is_not_listed_is_seen(planted: Path) -> None:
-    plant(planted, "core/planted/__init__.py", '"""Planted."""\n')
-    assert folders_with_python(planted) - listed(planted) >= {"torchserve.core.planted"}
+def test_a_package_that_is_not_listed_is_seen(spoilt: Path) -> None:
+    assert folders_with_python(spoilt) - listed(spoilt) == {"torchserve.core.planted"}
 
 
-def test_a_file_that_is_not_packed_is_seen(planted: Path, tmp_path: Path) -> None:
-    plant(planted, "core/planted/__init__.py", '"""Planted."""\n')
-    plant(planted, "core/config/planted.table", "not package data\n")
-    missing = shipped(planted) - packed(build(planted, tmp_path))
-    assert missing >= {"torchserve/core/planted/__init__.py", "torchserve/core/config/planted.table"}
+def test_a_file_that_is_not_packed_is_seen(site: Path, spoilt: Path) -> None:
+    assert shipped(spoilt) - packed(site) == {f"torchserve/{path}" for path in PLANTED}
 
 
 def standard_http(root: Path) -> bool:

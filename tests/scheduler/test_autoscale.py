@@ -9,7 +9,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from torchserve.scheduler.autoscale import REGRET, RETRY, Autoscaler, Observation
@@ -17,6 +17,8 @@ from torchserve.scheduler.job import Batch, Job
 from torchserve.scheduler.model_scheduler import ModelScheduler
 from torchserve.scheduler.policy import BatchPolicy
 from torchserve.scheduler.virtual_time import VirtualLoop
+
+from .drawn import examples
 
 DOWN_AFTER = 60.0
 QUIET = Observation(arrived=0, queued=0, free=1, seconds_per_job=0.1, workers=1, loading=0, minimum=1, maximum=4)
@@ -185,7 +187,7 @@ def test_it_never_takes_two_away_within_the_time_set(history: list[tuple[int, in
 
 
 @given(st.floats(0.0, 12.0), st.integers(1, 8), st.sampled_from([0.01, 0.1, 1.0]))
-@settings(max_examples=60)
+@examples(0.6)
 def test_under_a_steady_load_it_comes_to_rest_and_never_turns_up_again(
     load: float, start: int, seconds_per_job: float
 ) -> None:

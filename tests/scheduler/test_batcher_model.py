@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -15,6 +14,7 @@ from torchserve.scheduler.job import Batch, Job, ReleaseReason
 from torchserve.scheduler.policy import BatchPolicy
 
 from .doubles import Nobody, job
+from .drawn import examples
 
 
 class Model(RuleBasedStateMachine):
@@ -182,7 +182,7 @@ class FixedModel(Model):
 
 TestEager = Model.TestCase
 TestFixed = FixedModel.TestCase
-TestEager.settings = TestFixed.settings = settings(max_examples=150, stateful_step_count=40)
+TestEager.settings = TestFixed.settings = examples(1.5, steps=40)
 
 
 class Adaptive(RuleBasedStateMachine):
@@ -346,4 +346,4 @@ class Padded(Adaptive):
 
 TestAdaptive = Adaptive.TestCase
 TestPadded = Padded.TestCase
-TestAdaptive.settings = TestPadded.settings = settings(max_examples=300, stateful_step_count=50)
+TestAdaptive.settings = TestPadded.settings = examples(3, steps=50)

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -20,6 +19,7 @@ from torchserve.scheduler.policy import BatchPolicy, SequencePolicy
 from torchserve.scheduler.sequence_batcher import SequenceBatcher
 
 from .doubles import Client, Nobody, Worker, job, turn
+from .drawn import examples
 
 
 class Script:
@@ -347,4 +347,4 @@ class Stateful(Slots):
 
 TestSlots = Slots.TestCase
 TestStateful = Stateful.TestCase
-TestSlots.settings = TestStateful.settings = settings(max_examples=200, stateful_step_count=40)
+TestSlots.settings = TestStateful.settings = examples(2, steps=40)
