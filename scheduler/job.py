@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 
 class Sink(Protocol):
@@ -45,6 +45,14 @@ class Runner(Protocol):
 
     def batch_started(self, batch: Batch) -> None:
         """Note that `batch`, which had been prefetched, runs from now on: the batch before it has ended."""
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A runner that can end a running batch early."""
+
+    def interrupt(self, batch: Batch) -> None:
+        """End `batch` soon, since nobody waits for its answers any more. Its end must be reported all the same."""
 
 
 class ReleaseReason(Enum):

@@ -28,7 +28,7 @@ from collections.abc import Callable, Sequence
 
 from .batcher import Batcher, Effect, Expire, Run
 from .errors import JobExpired, OutcomeMismatch, QueueFull, SchedulerError
-from .job import Batch, Continue, Job, Runner
+from .job import Batch, Continue, Interruptible, Job, Runner
 from .policy import BatchPolicy
 from .sequence_batcher import SequenceBatcher
 
@@ -128,8 +128,16 @@ class ModelScheduler:
             self._dispatch_soon()
 
     def cancel(self, job: Job) -> None:
-        """Note that nobody wants the answer any more: the sink isn't called again, and a waiting job never runs."""
+        """Note that nobody wants the answer any more: the sink isn't called again, and a waiting job never runs.
+
+        A running batch whose jobs are all cancelled is interrupted, if its runner can do that.
+        """
         self._batcher.cancel(job, self._time())
+        batch = job.batch
+        if batch is not None and self._batches.get(batch.id) is batch and all(each.cancelled for each in batch.jobs):
+            runner = batch.runner
+            if isinstance(runner, Interruptible):
+                runner.interrupt(batch)
         self._check_idle()
 
     # ---- runners

@@ -20,7 +20,7 @@ from typing import NoReturn
 from ..payload import Body
 from ..wire.frames import FrameError, FrameReader, encode
 from ..wire.malloc_tuning import keep_freed_memory
-from ..wire.messages import Load, ToBackend
+from ..wire.messages import Load, Predict, ToBackend
 from .concurrent import converse
 from .parent_death import die_with_parent
 from .ranks import Ends, Others, RankDied, follow, take_ends
@@ -116,6 +116,7 @@ def _converse(ends: Ends, kind: str, memory: Sequence[int] | None) -> int:
                 converse(ends.front, reader, service, loop)
                 return 0
         else:
+            assert isinstance(frame.message, Predict)  # no Cancel: this handler runs one batch at a time
             others.predict(frame.message, frame.bodies)
             service.respond(frame.message, frame.bodies)
             if service.fault:

@@ -7,7 +7,7 @@ import socket
 import threading
 
 from ..wire.frames import Frame, FrameReader
-from ..wire.messages import Predict, ToBackend
+from ..wire.messages import Cancel, Predict, ToBackend
 from .service import Service
 from .stream import receive
 
@@ -17,23 +17,29 @@ def converse(
 ) -> None:
     """Answer every batch as soon as it is ready, until the front closes the connection. Raises what reading raises."""
     ended: asyncio.Future[None] = loop.create_future()
-    running: set[asyncio.Task[None]] = set()
+    running: dict[int, asyncio.Task[None]] = {}
 
-    def begin(frame: Frame[ToBackend]) -> None:
-        assert isinstance(frame.message, Predict)  # the only Load has come before
-        task = loop.create_task(service.fork().respond_soon(frame.message, frame.bodies))
-        running.add(task)
-        task.add_done_callback(finished)
+    def take(frame: Frame[ToBackend]) -> None:
+        message = frame.message
+        if isinstance(message, Cancel):
+            if message.batch in running:
+                running[message.batch].cancel()
+            return
+        assert isinstance(message, Predict)  # the only Load has come before
+        task = running[message.batch] = loop.create_task(service.fork().respond_soon(message, frame.bodies))
+        task.add_done_callback(lambda task: finished(message.batch, task))
 
-    def finished(task: asyncio.Task[None]) -> None:
-        running.discard(task)
-        if not task.cancelled() and (error := task.exception()) and not ended.done():
+    def finished(batch: int, task: asyncio.Task[None]) -> None:
+        del running[batch]
+        if task.cancelled() and not ended.done():  # before its first step, so that it has sent no Answer
+            service.cancelled(batch)
+        elif not task.cancelled() and (error := task.exception()) and not ended.done():
             ended.set_exception(error)  # the answer could not be sent
 
     def read() -> None:
         try:
             while (frame := receive(front, reader)) is not None:
-                loop.call_soon_threadsafe(begin, frame)
+                loop.call_soon_threadsafe(take, frame)
         except Exception as error:  # noqa: BLE001  for the main thread to judge
             loop.call_soon_threadsafe(ended.set_exception, error)
         else:
@@ -43,6 +49,8 @@ def converse(
     try:
         loop.run_until_complete(ended)
     finally:
-        for task in running:
+        left = list(running.values())
+        for task in left:
             task.cancel()
-        loop.run_until_complete(asyncio.gather(*running, return_exceptions=True))
+        if left:
+            loop.run_until_complete(asyncio.wait(left))

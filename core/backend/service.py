@@ -5,6 +5,7 @@ Whatever a handler does, short of ending the process, becomes an answer.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 import inspect
@@ -51,6 +52,8 @@ from .outputs import UnsupportedOutput, encode_value, http_status, make_result
 from .shared_memory import Outbox
 
 log = logging.getLogger(__name__)
+
+_CANCELLED = (499, "Cancelled: nobody waits for the answer any more")
 
 Send = Callable[[list[Body]], None]
 
@@ -139,6 +142,10 @@ class Service:
         except StopIteration as ended:
             self._conclude(*ended.value)
 
+    def cancelled(self, batch: int) -> None:
+        """Send the Answer to a batch that was cancelled before it began."""
+        self._conclude(Answer(batch, *_CANCELLED, (), 0.0), [])
+
     def _conclude(self, answer: Answer, results: list[Body]) -> None:
         places = self._place(results)
         try:
@@ -192,6 +199,8 @@ class Service:
             rows = self._results(output)
             metrics.add_time("PredictionTime", round(took, 2))
             code, message, failure = 200, "", rows.failure
+        except asyncio.CancelledError:
+            code, message, failure = *_CANCELLED, None
         except BaseException as error:  # noqa: BLE001  whatever a handler raises, SystemExit included, is an answer
             code, message, failure = self._failure(error)
             if isolates and self._may_repeat(error):

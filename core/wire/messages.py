@@ -3,6 +3,7 @@
     front ──► backend    Load                    once, first
     front ◄── backend    Initialized?, Loaded    once, after Load
     front ──► backend    Predict                 for each batch
+    front ──► backend    Cancel?                 for a batch of an asynchronous handler, before its Answer has come
     front ◄── backend    Partial*, then Answer   for each Predict, with its batch number
 
 The end of the stream is the order to stop. Only scalars, strings and their containers occur in messages.
@@ -118,6 +119,12 @@ class Predict(msgspec.Struct, frozen=True, tag="predict", omit_defaults=True):
     free: tuple[int, ...] = ()
 
 
+class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+    """An order to end a batch early, as nobody waits for its answers any more. Its Answer is sent all the same."""
+
+    batch: int
+
+
 class Result(msgspec.Struct, frozen=True, array_like=True):
     """The result of one request; its body is the frame's body at the same position.
 
@@ -175,5 +182,5 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
     fault: str = ""
 
 
-ToBackend = Load | Predict
+ToBackend = Load | Predict | Cancel
 ToFront = Initialized | Loaded | Partial | Answer

@@ -15,6 +15,8 @@ class _Many(Protocol):
 
     def run(self, batch: Batch) -> None: ...
 
+    def interrupt(self, batch: Batch) -> None: ...
+
     def hold(self, job: Job) -> float: ...
 
     def release(self, job: Job) -> None: ...
@@ -40,6 +42,10 @@ class AsyncSlot:
     def release(self, job: Job) -> None:
         """Stop waiting for the client of `job`."""
         self._worker.release(job)
+
+    def interrupt(self, batch: Batch) -> None:
+        """Have the handler end `batch`, the only one that this slot has."""
+        self._worker.interrupt(batch)
 
     def batch_started(self, batch: Batch) -> None:
         raise AssertionError("it takes one batch in all")

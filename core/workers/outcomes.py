@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...scheduler.job import Continue, Job
-from ..errors import HandlerFailed
+from ...scheduler.job import Batch, Continue, Job
+from ..errors import HandlerFailed, WorkerDied
 from ..payload import Body, Reply
 from ..wire.messages import CONTINUES_HEADER, Load, Result
 
@@ -42,3 +42,13 @@ def _has(reply: Reply | HandlerFailed, header: str, value: str | None = None) ->
     if isinstance(reply, HandlerFailed):
         return False
     return any(name == header and value in {None, said} for name, said in reply.headers)
+
+
+def died(load: Load, worker: str, batch: Batch, reason: str, *, out_of_memory: bool) -> WorkerDied:
+    """Return the error of the requests that a worker ran when its process ended for `reason`."""
+    text = (
+        f"Worker died. {worker} of model {load.model_name} version {load.model_version} {reason}"
+        f" while it ran this request in a batch of {len(batch.jobs)}; it is being restarted."
+        " The model log has what it printed."
+    )
+    return WorkerDied(text, out_of_memory=out_of_memory)

@@ -15,17 +15,17 @@ from typing import cast
 
 from ...scheduler.job import Batch, Job, Runner
 from ...scheduler.model_scheduler import ModelScheduler
-from ..errors import HandlerFailed, WorkerDied
+from ..errors import HandlerFailed
 from ..oip.signature import Signature
 from ..payload import Body, Payload
 from ..wire.frames import Frame, FrameError, FrameReader, encode
-from ..wire.messages import Answer, Failure, Loaded, PartHead, Partial, Predict, Row, ToFront
+from ..wire.messages import Answer, Cancel, Failure, Loaded, PartHead, Partial, Predict, Row, ToFront
 from .async_slot import AsyncSlot
 from .back_pressure import BackPressure
 from .load_failed import LoadFailed
 from .loading import Loading
 from .observer import WorkerObserver
-from .outcomes import outcomes_of, replies
+from .outcomes import died, outcomes_of, replies
 from .protocol_error import WorkerProtocolError
 from .run import Run
 from .spawn_local import LocalProcess, describe_exit
@@ -219,6 +219,11 @@ class Worker(asyncio.BufferedProtocol):
         free = self._results.returned() if self._results is not None else ()
         self._send(encode(Predict(batch.id, tuple(rows), free), bodies, places))
 
+    def interrupt(self, batch: Batch) -> None:
+        """Have an asynchronous handler end a batch whose clients have all gone; any other runs it to its end."""
+        if self._load.asynchronous and batch.id in self._runs:
+            self._send(encode(Cancel(batch.id)))
+
     def batch_started(self, batch: Batch) -> None:
         self._begin(self._runs[batch.id])
 
@@ -237,6 +242,7 @@ class Worker(asyncio.BufferedProtocol):
             return
         # The process still answers other batches: only this request is stuck.
         self._given_up[batch.id] = self._runs[batch.id]
+        self._send(encode(Cancel(batch.id)))
         self._end(batch, [HandlerFailed(f"{self.name} of model {self._model} {reason}", 500)])
 
     def hold(self, job: Job) -> float:
@@ -384,15 +390,9 @@ class Worker(asyncio.BufferedProtocol):
                 self._scheduler.requeue(run.batch)
             else:
                 run.cancel()
-                self._scheduler.fail(run.batch, self._death(run.batch, code, reason))
+                # TorchServe takes a SIGKILL that it did not send itself for the system's out-of-memory killer.
+                out_of_memory = code in _KILLED and self._verdict is None
+                error = died(self._load, self.name, run.batch, reason, out_of_memory=out_of_memory)
+                self._scheduler.fail(run.batch, error)
         if not self.ended.done():
             self.ended.set_result(reason)
-
-    def _death(self, batch: Batch, code: int, reason: str) -> WorkerDied:
-        text = (
-            f"Worker died. {self.name} of model {self._model} version {self._load.model_version} {reason}"
-            f" while it ran this request in a batch of {len(batch.jobs)}; it is being restarted."
-            " The model log has what it printed."
-        )
-        # TorchServe takes a SIGKILL that it did not send itself for the system's out-of-memory killer.
-        return WorkerDied(text, out_of_memory=code in _KILLED and self._verdict is None)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from torchserve.scheduler.errors import JobExpired, QueueFull
-from torchserve.scheduler.job import ReleaseReason
+from torchserve.scheduler.job import Batch, ReleaseReason
 from torchserve.scheduler.model_scheduler import ModelScheduler
 from torchserve.scheduler.policy import BatchPolicy
 
@@ -232,5 +232,42 @@ def test_on_a_clock_finer_than_the_loops_timers_short_waits_are_turns(run: Run):
         now = 2.0
         await turn()
         assert worker.ids == ["a", "bc"]
+
+    run(main())
+
+
+def test_a_running_batch_is_interrupted_once_nobody_waits_for_it(run: Run):
+    class Breakable(Worker):
+        def __init__(self) -> None:
+            super().__init__()
+            self.interrupted: list[Batch] = []
+
+        def interrupt(self, batch: Batch) -> None:
+            self.interrupted.append(batch)
+
+    async def main() -> None:
+        scheduler, plain, client = setup()
+        breakable = Breakable()
+        scheduler.attach(breakable)
+        client.send("a")
+        client.send("b")
+        await asyncio.sleep(0)
+        await turn()
+        (batch,) = breakable.batches
+        scheduler.cancel(client.jobs["a"])
+        assert breakable.interrupted == []
+        scheduler.cancel(client.jobs["b"])
+        assert breakable.interrupted == [batch]
+        scheduler.finish(batch, ["A", "B"])
+        scheduler.cancel(client.jobs["b"])  # it has ended
+        assert breakable.interrupted == [batch]
+        scheduler.detach(breakable)
+        scheduler.attach(plain)
+        client.send("c")
+        await turn()
+        await turn()
+        scheduler.cancel(client.jobs["c"])  # a runner that can't end early
+        assert plain.ids == ["c"]
+        assert client.heard("c") == []
 
     run(main())

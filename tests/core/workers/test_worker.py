@@ -16,6 +16,7 @@ from torchserve.core.payload import Reply
 from torchserve.core.wire.messages import (
     DEFAULT_RESULT,
     Answer,
+    Cancel,
     Failure,
     Initialized,
     Load,
@@ -309,8 +310,31 @@ async def test_an_asynchronous_worker_gives_up_one_request_and_serves_the_others
     pair.worker._overdue(pair.worker._runs[1].batch)  # as its timer does
     assert pair.told.said == [("finish", 2), ("finish", 1)]
     assert isinstance(pair.told.ends[1][2][0], HandlerFailed)
+    assert (await pair.received())[0] == Cancel(1)
     await pair.send(answer(1), (b"late",))  # dropped
     await pair.run(3, jobs=1)
     await pair.send(answer(3), (b"c",))
     await until(lambda: len(pair.told.ends) == 3)
     assert not pair.process.exited.done()
+
+
+async def test_an_asynchronous_worker_is_told_of_a_batch_that_nobody_waits_for(pairs: list[Pair]) -> None:
+    pairs.append(pair := Pair(load=Load("m", "1.0", "/m", "h.py", 1, asynchronous=True)))
+    await pair.serves()
+    await pair.run(1, 2, jobs=1)
+    running = pair.worker._runs[2].batch
+    pair.worker.interrupt(running)
+    assert (await pair.received())[0] == Cancel(2)
+    await pair.send(answer(2, 499, "Cancelled"), ())
+    await until(lambda: pair.told.ends)
+    assert pair.told.said == [("finish", 2)]
+    pair.worker.interrupt(running)  # too late: says nothing
+    await pair.run(3, jobs=1)
+
+
+async def test_another_worker_runs_a_batch_that_nobody_waits_for_to_its_end(pairs: list[Pair]) -> None:
+    pairs.append(pair := Pair())
+    await pair.serves()
+    await pair.run(1)
+    pair.worker.interrupt(pair.worker._runs[1].batch)
+    await pair.run(2)  # the next frame that the backend gets is this one
