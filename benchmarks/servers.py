@@ -18,7 +18,7 @@ VARIANTS = Path(__file__).with_name("variants.py")
 
 @dataclass(frozen=True, slots=True)
 class ServerSetup:
-    """What differs from a server's plain setup: further properties, token authorization, a variant of ours."""
+    """The differences from a server's plain setup: further properties, token authorization, a variant of ours."""
 
     properties: str = ""
     tokens: bool = False
@@ -29,7 +29,7 @@ PLAIN = ServerSetup()
 
 
 class Server(ServerProcess):
-    """TorchServe or this server, which are started in the same way."""
+    """A process of TorchServe or of this server, which are started in the same way."""
 
     def __init__(self, name: str, venv: Path, workload: Workload, setup: ServerSetup = PLAIN) -> None:
         if not (venv / "bin" / "torchserve").exists():

@@ -116,7 +116,7 @@ class Pinger(threading.Thread):
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """What a kind of body cost: the longest wait of a ping, the usual one, and the front's processor time, in ms.
+    """The cost of one kind of body: the longest wait of a ping, the usual one, and the front's processor time, in ms.
 
     `plain` is the longest wait of as many pings while nothing is sent: what the machine itself adds.
     """

@@ -51,7 +51,7 @@ class Handler:
 
 
 class _Uncounted:
-    """Metrics that are not collected."""
+    """A collector of metrics that keeps none."""
 
     def __getattr__(self, _name: str) -> Any:
         return lambda *_given, **_named: None

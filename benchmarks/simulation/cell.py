@@ -79,7 +79,7 @@ OTHERS = {"pickup": PickUp, "deferred": Deferred}
 
 @dataclass(frozen=True)
 class CellResult:
-    """What clients saw after the warm-up: shares of the offered jobs, milliseconds, and the mean batch size."""
+    """The results that clients saw after warm-up: shares of the offered jobs, milliseconds, and the mean batch size."""
 
     offered: int
     in_time: float

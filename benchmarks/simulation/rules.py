@@ -9,7 +9,7 @@ from torchserve.scheduler.rules import Decision, Fixed, QueueView, release_at
 
 
 class PickUp(Fixed):
-    """TorchServe 0.12's and mosec's rule: the delay counts from when a worker picked up the first job."""
+    """The rule of TorchServe 0.12 and mosec: the delay counts from when a worker picked up the first job."""
 
     __slots__ = ()
 
@@ -20,7 +20,7 @@ class PickUp(Fixed):
 
 
 class Deferred(Fixed):
-    """Symphony's rule: hold the batch until one more job would make the oldest one late; the delay is the SLO.
+    """The rule of Symphony: hold the batch until one more job would make the oldest one late; the delay is the SLO.
 
     Jobs that would be late are refused, as in that paper, by the same estimates as `adaptive`.
     """
