@@ -6,14 +6,19 @@ either the addresses it serves at or the reason why it could not start.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
+import signal
 import stat
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import click
 
 from ..core.config.address import Address, parse_address
 from ..core.errors import InvalidConfig
@@ -56,7 +61,7 @@ class Reporter:
 
     def _tell(self, report: dict[str, object]) -> None:
         if self._pipe is not None and not self._pipe.closed:
-            with self._pipe as pipe:
+            with contextlib.suppress(BrokenPipeError), self._pipe as pipe:  # a starter that was killed hears nothing
                 pipe.write(json.dumps(report).encode())
 
 
@@ -84,7 +89,7 @@ def start_in_background(arguments: Sequence[str], logs: Path) -> str:
             start_new_session=True,
         )
     os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
+    with os.fdopen(reading, "rb") as pipe, _stopped_with(child):
         told = pipe.read()  # returns when the child has reported or has died
     report: dict[str, Any] = json.loads(told) if told else {"error": "its process ended without giving a reason"}
     if "error" in report:
@@ -113,6 +118,28 @@ def keeps_output(descriptor: int) -> bool:
         return not os.path.samestat(ours, os.stat(os.devnull))  # noqa: PTH116
     except OSError:  # it is closed, or the first process is another user's
         return False
+
+
+@contextlib.contextmanager
+def _stopped_with(child: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Have `child` stop, too, where somebody stops this process (Ctrl-C, SIGTERM) before `child` has reported.
+
+    A closed terminal (SIGHUP) ends this process alone: a server in the background is meant to outlive it.
+    """
+
+    def stop(number: int, frame: object) -> None:
+        del frame
+        child.terminate()
+        _wait_for_the_end(child)
+        click.echo(f"{signal.Signals(number).name}: TorchServe was stopped before it had started.", err=True)
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _wait_for_the_end(child: subprocess.Popen[bytes]) -> None:

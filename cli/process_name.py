@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from .first_process import stand_by
+
 TS_NAMESPACE = "org.pytorch.serve.ModelServer"
 
 _OTHER_COMMANDS = frozenset({"--stop", "--version", "-v", "--help", "-h"})
@@ -27,9 +29,15 @@ def named_command(arguments: Sequence[str]) -> list[str]:
 def take_name(arguments: Sequence[str]) -> None:
     """Execute this process's own command anew under the server's name, if these arguments start one in the foreground.
 
-    It keeps its pid, its descriptors and the options of its interpreter. Costs some 50 ms of the start.
+    It keeps its pid, its descriptors and the options of its interpreter. Costs some 50 ms of the start. The first
+    process of a container stays as it is, and has the server as its child.
     """
-    stays = "--foreground" in arguments or os.getpid() == 1
+    first = os.getpid() == 1
+    stays = "--foreground" in arguments or first
     starts = all(word.startswith("-") for word in arguments[:1]) and not _OTHER_COMMANDS.intersection(arguments)
-    if stays and starts and TS_NAMESPACE not in sys.orig_argv:
-        os.execv(sys.executable, [sys.orig_argv[0], "-X", TS_NAMESPACE, *sys.orig_argv[1:]])  # noqa: S606
+    if not (stays and starts) or TS_NAMESPACE in sys.orig_argv:
+        return
+    command = [sys.orig_argv[0], "-X", TS_NAMESPACE, *sys.orig_argv[1:]]
+    if first:
+        stand_by([*command, *(() if "--foreground" in arguments else ("--foreground",))])
+    os.execv(sys.executable, command)  # noqa: S606

@@ -8,10 +8,12 @@ import logging
 import os
 import signal
 import ssl
+import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import click
 import uvloop
 
 from ..core.config.address import Address
@@ -36,18 +38,21 @@ from ..http.site_policy import Hosts
 from ..http.transport.cert_reload import CertReload
 from ..http.transport.tls import Identity, server_context
 from .background import Reporter
+from .bounded_executor import BoundedExecutor
 from .descriptors import raise_limit
 from .environment import describe_environment
 from .own_names import own_names
 from .pidfile import PidFile
 from .runtime_file import remove_runtime_file, write_runtime_file
+from .signals import Signals, Wish
 
 log = logging.getLogger(__name__)
 
 Companion = Callable[[ModelServer], Coroutine[Any, Any, None]]
 
 _APIS: tuple[Api, ...] = ("inference", "management", "metrics")
-DRAIN = 25.0  # seconds that accepted requests may take after a stop signal; Kubernetes and SageMaker kill after 30
+_WAITING = 5.0  # seconds of a drain in which a worker may still come up for the requests that wait for it
+_LAST_ANSWERS = 1.0  # seconds to send the refusals of what a drain could not answer
 
 
 def run(
@@ -57,13 +62,16 @@ def run(
     reporter: Reporter,
     companion: Companion | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, and run the coroutine that `companion` makes meanwhile.
+    """Serve until a signal says stop, and run the coroutine that `companion` makes meanwhile.
 
     Raises ServeError, with a message of one line, if the start fails.
     """
+    signals = Signals(own_session=reporter.in_background)
     pid_file = PidFile()
     logs = open_logs(_log_plan(configuration.settings, log_config, reporter))
     token_auth: TokenAuth | None = None
+    threads = BoundedExecutor(thread_name_prefix="asyncio")
+    failed: ServeError | None = None
     try:
         if log_config is not None:
             log_config.apply()
@@ -71,8 +79,10 @@ def run(
         raise_limit()
         token_auth = _token_auth(configuration.settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(configuration, snapshots, token_auth, logs, reporter, companion))
+            runner.get_loop().set_default_executor(threads)
+            runner.run(_Serving(configuration, snapshots, token_auth, logs, reporter, signals).run(companion))
     except ServeError as error:
+        failed = error
         log.error("%s", error)
         reporter.failed(str(error))
         raise
@@ -82,51 +92,130 @@ def run(
         logs.close()
         remove_runtime_file()
         pid_file.remove()
+        signals.close()
+        if threads.stuck:
+            _leave(failed)
 
 
-async def _serve(
-    configuration: Configuration,
-    snapshots: SnapshotFolder | None,
-    token_auth: TokenAuth | None,
-    logs: LogWriter,
-    reporter: Reporter,
-    companion: Companion | None,
-) -> None:
-    settings = configuration.settings
-    stopping = asyncio.Event()
-    server = ModelServer(settings, logs.stream, snapshots, configuration.kept())
-    server.metrics.read("torchserve_log_lines_lost_total", ("write_failed",), lambda: logs.lost)
-    server.metrics.read("torchserve_log_lines_lost_total", ("backlog",), lambda: logs.dropped)
-    _on_signals(stopping, server, token_auth)
-    identity = _identity(settings)
-    tls = server_context(identity) if any(each.tls for each in _addresses(settings)) else None
-    renewing = asyncio.create_task(CertReload(tls, identity).run()) if tls is not None else None
-    front = _front(settings, server, logs, token_auth, tls, await _hosts(settings))
-    try:
-        log.info(
-            dump(settings, describe_environment(configuration.path, await server.gpus()))
-        )  # its line breaks are ours
+def _leave(failed: ServeError | None) -> None:
+    """End the process at once, since the interpreter would wait for threads that work on what nobody wants."""
+    if failed is not None:
+        click.echo(str(failed), err=True)
+    sys.stdout.flush()
+    os._exit(0 if failed is None else 1)
+
+
+class _Serving:
+    """A server from its start to its end, as signals want it."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        snapshots: SnapshotFolder | None,
+        token_auth: TokenAuth | None,
+        logs: LogWriter,
+        reporter: Reporter,
+        signals: Signals,
+    ) -> None:
+        self._configuration = configuration
+        self._settings = configuration.settings
+        self._snapshots = snapshots
+        self._token_auth = token_auth
+        self._logs = logs
+        self._reporter = reporter
+        self._signals = signals
+        self._stopping = asyncio.Event()
+
+    async def run(self, companion: Companion | None) -> None:
+        """Serve until a signal says stop."""
+        settings, logs = self._settings, self._logs
+        server = ModelServer(settings, logs.stream, self._snapshots, self._configuration.kept())
+        server.metrics.read("torchserve_log_lines_lost_total", ("write_failed",), lambda: logs.lost)
+        server.metrics.read("torchserve_log_lines_lost_total", ("backlog",), lambda: logs.dropped)
+        self._signals.listen(lambda number, wish: self._heard(number, wish, server))
+        identity = _identity(settings)
+        tls = server_context(identity) if any(each.tls for each in _addresses(settings)) else None
+        renewing = asyncio.create_task(CertReload(tls, identity).run()) if tls is not None else None
+        front = _front(settings, server, logs, self._token_auth, tls, await _hosts(settings))
+        try:
+            if await self._unless_stopped(self._start(server, front)):
+                await self._serve(server, companion)
+                await self._drain(server, front)
+        finally:
+            if renewing is not None:
+                renewing.cancel()
+            await front.stop()
+            await server.stop(grace=2.0)
+            self._signals.deafen()
+        log.info("Torchserve stopped.")
+
+    async def _start(self, server: ModelServer, front: Front) -> None:
+        environment = describe_environment(self._configuration.path, await server.gpus())
+        log.info(dump(self._settings, environment))  # its line breaks are ours
         await server.start()
         await front.start()
         await server.started()
-        _announce(front, reporter, token_auth, server.controlplane.left_out())
+        _announce(front, self._reporter, self._token_auth, server.controlplane.left_out())
         _settle_memory()
+
+    async def _unless_stopped(self, start: Coroutine[Any, Any, None]) -> bool:
+        """Run the start, and return whether it was completed; a stop cancels it. Raises what the start raises."""
+        starting, stopped = asyncio.create_task(start), asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                log.warning("Stopping before the start was complete")
+                self._reporter.failed("it was stopped before it had started")
+                starting.cancel()
+                await asyncio.wait({starting})
+                return False
+            await starting
+            return True
+        finally:
+            stopped.cancel()
+
+    async def _serve(self, server: ModelServer, companion: Companion | None) -> None:
         companion_task = asyncio.create_task(companion(server)) if companion is not None else None
-        await stopping.wait()
+        await self._stopping.wait()
         if companion_task is not None:
             companion_task.cancel()
+
+    async def _drain(self, server: ModelServer, front: Front) -> None:
+        """Answer what was accepted, in time and with a refusal if it can't be served."""
+        settings = self._settings
         log.info("Stopping: accepted requests are finished first")
         server.controlplane.begin_drain()
         if settings.drain_delay:
             log.info("Accepting connections for another %d s (drain_delay)", settings.drain_delay)
             await asyncio.sleep(settings.drain_delay)
-        await front.drain(DRAIN)
-    finally:
-        if renewing is not None:
-            renewing.cancel()
-        await front.stop()
-        await server.stop(grace=2.0)
-    log.info("Torchserve stopped.")
+        refusing = asyncio.create_task(_refuse_waiting(server, min(_WAITING, settings.drain_timeout / 2)))
+        if not await front.drain(settings.drain_timeout):
+            await server.controlplane.refuse_waiting(running=True)
+            await front.drain(_LAST_ANSWERS)
+        refusing.cancel()
+
+    def _heard(self, number: int, wish: Wish, server: ModelServer) -> None:
+        name = signal.Signals(number).name
+        if wish is Wish.STOP:
+            log.info("%s: stopping", name)
+            self._stopping.set()
+        elif wish is Wish.REOPEN:
+            log.info("%s: the log files are opened anew", name)
+            self._logs.reopen()
+        elif wish is Wish.END:
+            log.warning("Second signal: ending at once")
+            server.abandon()
+            if self._token_auth is not None:
+                self._token_auth.close()
+            self._logs.close()
+            os._exit(1)
+        else:
+            log.warning("%s: %s", name, "already stopping" if self._stopping.is_set() else "nothing is done")
+
+
+async def _refuse_waiting(server: ModelServer, after: float) -> None:
+    await asyncio.sleep(after)
+    await server.controlplane.refuse_waiting(running=False)
 
 
 def _token_auth(settings: Settings) -> TokenAuth | None:
@@ -219,20 +308,6 @@ def _announce(front: Front, reporter: Reporter, token_auth: TokenAuth | None, la
     # Scripts and TorchServe's own tests wait for exactly this line.
     log.info("Model server started.")
     reporter.ready(bound, lacking)
-
-
-def _on_signals(stopping: asyncio.Event, server: ModelServer, token_auth: TokenAuth | None) -> None:
-    def stop() -> None:
-        if stopping.is_set():
-            log.warning("Second signal: ending at once")
-            server.abandon()
-            if token_auth is not None:
-                token_auth.close()
-            os._exit(1)
-        stopping.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
 
 
 def _settle_memory() -> None:

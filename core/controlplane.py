@@ -95,6 +95,12 @@ class ControlPlane:
     def begin_drain(self) -> None:
         self._draining = True
 
+    async def refuse_waiting(self, *, running: bool) -> None:
+        """Answer, in a drain, what waits for models that no worker serves; with `running`, whatever is unanswered."""
+        await asyncio.gather(
+            *(model.give_up(running=running) for model in self._registry if running or not model.pool.ready)
+        )
+
     async def close(self, grace: float, *, keep_downloads: bool = False) -> None:
         """Serve the accepted requests for at most `grace` seconds, end all workers, and remove what was unpacked."""
         self._closed = True

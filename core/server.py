@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from .archive.fetch import end_downloads
 from .archive.manifest import DEFAULT_VERSION
 from .archive.store import default_name, list_store
 from .config.saved_models import SavedModel, SavedModels
@@ -143,6 +144,7 @@ class ModelServer:
     async def stop(self, grace: float) -> None:
         """End all models and workers and remove what was unpacked; accepted requests may take `grace` seconds."""
         self.controlplane.begin_drain()
+        end_downloads()
         if self._system is not None:
             self._system.cancel()
         keep = self._snapshots is not None and self._started

@@ -28,8 +28,11 @@ class WorkDir:
             raise InvalidConfig(f"No folder for unpacked archives can be made (see TMPDIR): {error}") from error
 
     def remove(self) -> None:
+        """Remove the folder. A second call removes what a thread has written meanwhile."""
         shutil.rmtree(self.path, ignore_errors=True)
-        os.close(self._lock)
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            os.close(lock)
 
 
 def sweep() -> None:

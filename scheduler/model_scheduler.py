@@ -228,6 +228,11 @@ class ModelScheduler:
         self._batcher.close(self._time())
         self.flush(error)
 
+    def fail_running(self, error: Exception) -> None:
+        """Fail every job that runs, and detach its runner: nothing waits for those batches any more."""
+        for batch in list(self._batches.values()):
+            self.fail(batch, error)
+
     async def drain(self, grace: float) -> bool:
         """Refuse further jobs, and wait until no job waits or runs; return False if `grace` seconds did not suffice."""
         self._batcher.close(self._time())

@@ -35,6 +35,15 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _FAILURES = (OSError, http.client.HTTPException, ValueError)
 
 
+_running: set[_Download] = set()  # added to and removed from by the threads that download
+
+
+def end_downloads() -> None:
+    """End the downloads that are under way, by failing, so that their threads and files don't outlive a stop."""
+    for download in list(_running):
+        download.end("the server is stopping")
+
+
 def file_name(url: str) -> str:
     """Return the name of the file that `url` is stored as: the last part of its path, as it is written there.
 
@@ -126,19 +135,21 @@ class _Download:
         self._limits: DownloadLimits = limits
         self._signed: bool = signed
         self._socket: socket.socket | None = None
-        self._expired: threading.Event = threading.Event()
+        self._ended: str = ""  # why no further byte is taken
 
     def run(self, url: str, out: CountedFile, left: float) -> None:
         """Download `url` to `out` within `left` seconds."""
-        timer = threading.Timer(left, self._expire)
+        timer = threading.Timer(left, self.end, [f"it took longer than {self._limits.total_timeout:g} s"])
         timer.daemon = True
         timer.start()
+        _running.add(self)
         try:
             self._follow(url, out)
         except (OSError, http.client.HTTPException) as error:
             self._check_time(error)
             raise
         finally:
+            _running.discard(self)
             timer.cancel()
         self._check_time(None)
 
@@ -188,6 +199,9 @@ class _Download:
                 error = failure
             else:
                 self._socket = sock
+                if self._ended:  # before there was a socket to shut down
+                    sock.close()
+                    self._check_time(None)
                 return sock
         raise error
 
@@ -211,16 +225,17 @@ class _Download:
         if expected is not None and received != expected:
             raise MayPass(f"the connection was cut after {received} of {expected} bytes")
 
-    def _expire(self) -> None:
-        self._expired.set()
+    def end(self, why: str) -> None:
+        """Take no further byte. May be called from any thread."""
+        self._ended = why
         if self._socket is not None:
             # Not SSLSocket.shutdown: it would discard the TLS session while another thread reads by it.
             with suppress(OSError):
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def _check_time(self, error: Exception | None) -> None:
-        if self._expired.is_set():
-            raise ValueError(f"it took longer than {self._limits.total_timeout:g} s") from error
+        if self._ended:
+            raise ValueError(self._ended) from error
 
 
 def _of_amazon(parts: SplitResult) -> bool:

@@ -11,7 +11,6 @@ import contextlib
 import io
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from .parent_death import die_with_parent
 from .ranks import Ends, Others, RankDied, follow, take_ends
 from .service import Service
 from .shared_memory import Inbox, Outbox
+from .signals import take_signals
 from .stream import MAX_FRAME, StreamCut, receive, send
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 def main() -> int:
     arguments = _parse()
     die_with_parent(arguments.parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    take_signals(arguments.name)
     keep_freed_memory()
     _prepare_output()
     if not sys.flags.safe_path:

@@ -179,6 +179,13 @@ class Settings:
         " the server is going",
         unit="s",
     )
+    drain_timeout: int = _key(
+        25,
+        _whole(1, 3600),
+        "how long accepted requests may take after a stop began; what has no answer then gets a 503. Choose some"
+        " seconds less than whoever stops the server waits before it kills: Kubernetes 30, Docker 10",
+        unit="s",
+    )
     default_response_timeout: int = _key(120, _whole(1), "how long a worker may take over a batch", unit="s")
     default_startup_timeout: int = _key(120, _whole(1), "how long a worker may take to load its model", unit="s")
     unregister_model_timeout: int = _key(

@@ -52,7 +52,10 @@ class Console:
 
 
 class LogFile:
-    """A log file, put aside as its Rotation says.
+    """A log file, put aside as its Rotation says, or by others: before each write the path is looked at.
+
+    If logrotate has renamed the file, the next lines go to a new one at the path; if it has copied and cut it off
+    (copytruncate), they go to its new end, as the file is opened to append.
 
     `lost` counts the lines that could not be written; `cause` is why the latest ones could not, "" if they were. The
     file is unbuffered: a buffer would write the lines of a failed write later, though they were counted as lost.
@@ -62,6 +65,7 @@ class LogFile:
         self._path = path
         self._rotation = rotation
         self._file: FileIO | None = None
+        self._identity = (0, 0)  # device and inode of the open file
         self._size = 0
         self._last = 0.0  # when the file was last written, in seconds since the epoch
         self._torn = False  # whether the file ends in an incomplete line
@@ -70,19 +74,27 @@ class LogFile:
         self.cause = ""
 
     def create(self) -> None:
-        """Create the file before its first line, as TorchServe does. Failures are left to `write` to find."""
+        """Create the file before its first line, as TorchServe does, or after others have moved it away.
+
+        Failures are left to `write` to find.
+        """
         with contextlib.suppress(OSError):
-            self._open()
+            if self._file is None:
+                self._open()
+            else:
+                self._follow(self._file)
 
     def write(self, texts: Sequence[str], now: float) -> None:
         """Append `texts`, each a line with all that belongs to it; `now` is seconds since the epoch."""
         begin = b"\n" if self._torn else b""
-        data = memoryview(begin + _encoded("".join(texts)))
+        text = _encoded("".join(texts))
         taken = 0
         try:
-            file = self._file or self._open()
+            file = self._open() if self._file is None else self._follow(self._file)
             if self._rotation is not None and self._rotation.due(self._size, self._last, now):
                 file = self._put_aside(file, self._rotation, now)
+            begin = b"\n" if self._torn else b""  # another file begins with a line of its own
+            data = memoryview(begin + text)
             while taken < len(data):  # on a nearly full disk a write is short, and the next one raises
                 taken += file.write(data[taken:]) or 0
         except OSError as error:  # a full or read-only disk costs log lines, never a request
@@ -113,10 +125,31 @@ class LogFile:
 
     def _open(self) -> FileIO:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = FileIO(open_appending(self._path), "ab")
-        found = os.fstat(self._file.fileno())
+        before, file = self._file, FileIO(open_appending(self._path), "ab")
+        found = os.fstat(file.fileno())
+        if before is not None:
+            before.close()
+            _move_output(self._identity, file)
+            self._torn = False
+        self._file = file
+        self._identity = (found.st_dev, found.st_ino)
         self._size, self._last = found.st_size, found.st_mtime
-        return self._file
+        return file
+
+    def _follow(self, file: FileIO) -> FileIO:
+        """Return the file that is at the path now, or `file` if none can be opened there."""
+        try:
+            found = self._path.stat()
+            if (found.st_dev, found.st_ino) == self._identity:
+                if found.st_size < self._size:
+                    self._size, self._torn = found.st_size, False
+                return file
+        except OSError:
+            pass  # it is gone, and made anew
+        try:
+            return self._open()
+        except OSError:
+            return file
 
     def _put_aside(self, file: FileIO, rotation: Rotation, now: float) -> FileIO:
         try:
@@ -126,10 +159,22 @@ class LogFile:
         except OSError:
             self._size, self._last = 0, now  # the file is continued, and put aside when it is due again
             return file
-        self.close()
         # In a thread of its own, since compressing takes seconds and the next lines must not wait.
         threading.Thread(target=rotation.settle, args=(aside,), name="log-rotation", daemon=True).start()
-        return self._open()
+        try:
+            return self._open()
+        except OSError:
+            self.close()  # what is put aside takes no further lines
+            raise
+
+
+def _move_output(before: tuple[int, int], file: FileIO) -> None:
+    """Have what libraries print go to `file`, too, if this process was started with its output in the file before."""
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):
+            found = os.fstat(descriptor)
+            if (found.st_dev, found.st_ino) == before:
+                os.dup2(file.fileno(), descriptor)
 
 
 def destination(appender: Appender) -> Console | LogFile:

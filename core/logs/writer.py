@@ -35,6 +35,7 @@ class LogWriter:
         self._entries: deque[Any] = deque()  # (logger, Line | Entry | Several), or an Entry alone, of ACCESS_LOG
         self._awake = threading.Event()
         self._ended = False
+        self._reopening = False
         self.dropped = 0
         self._told = 0  # dropped entries that the log has reported
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
@@ -73,6 +74,11 @@ class LogWriter:
         if not self._awake.is_set():
             self._awake.set()
 
+    def reopen(self) -> None:
+        """Open all files anew, after the lines that have come so far; those that were moved away are created again."""
+        self._reopening = True
+        self._awake.set()
+
     def close(self) -> None:
         """Write the remaining entries and end the thread."""
         self._ended = True
@@ -81,10 +87,13 @@ class LogWriter:
         for file in self._destinations.values():
             file.close()
 
-    def _run(self) -> None:
+    def _reopen(self) -> None:
         for file in self._destinations.values():
             if isinstance(file, LogFile):
                 file.create()
+
+    def _run(self) -> None:
+        self._reopen()
         pace = Pace()
         while not self._ended:
             self._awake.wait()
@@ -92,7 +101,10 @@ class LogWriter:
             if pause and not self._ended:
                 time.sleep(pause)
             self._awake.clear()
+            reopening, self._reopening = self._reopening, False
             pace.wrote(self._drain())
+            if reopening:
+                self._reopen()
         self._drain()
         self._drain()  # reports on the lines of the last round
 

@@ -30,8 +30,8 @@ from .sequence import SequenceKeys
 
 log = logging.getLogger(__name__)
 
-# Seconds that a refused client is asked to wait: the default, and the most.
-_SOON, _LONGEST_RETRY = 1.0, 30.0
+# Seconds that a refused client is asked to wait: the default, the most, and while this server restarts.
+_SOON, _LONGEST_RETRY, _RESTART = 1.0, 30.0, 5.0
 
 
 class Model:
@@ -74,6 +74,7 @@ class Model:
             self.on_demand = OnDemandModel(self._label, self.scheduler, self.pool, options.residency)
             gpu_allocator.on_demand.join(self.on_demand)
         self._gpu_allocator = gpu_allocator
+        self._given_up: Draining | None = None
         self.metrics.watch(
             depth=lambda: self.scheduler.queued,
             in_flight=lambda: self.scheduler.running,
@@ -136,7 +137,7 @@ class Model:
                 retry_after=self._queue_time(),
             ) from None
         except QueueClosed:
-            raise Draining(f"{self._label} is being removed and takes no new request.") from None
+            raise self._given_up or Draining(f"{self._label} is being removed and takes no new request.") from None
         if self.on_demand is not None:
             self.on_demand.called()
         return job
@@ -194,6 +195,22 @@ class Model:
         await self.pool.stop(min(grace, 1.0))
         if self._requests is not None:
             self._requests.close()
+
+    async def give_up(self, *, running: bool) -> None:
+        """Refuse what waits, since the server stops, and end all workers at once; with `running`, fail what runs, too.
+
+        A client that waits for a worker to come up gets an answer before whoever stops the server kills it.
+        """
+        why = "in the time that a stop has" if running else "before the server stops"
+        self._given_up = Draining(
+            f"The server is stopping, and {self._label} can't answer this request {why}. Send it again.",
+            retry_after=_RESTART,
+        )
+        self.scaler.stop()
+        self.scheduler.close(self._given_up)
+        if running:
+            self.scheduler.fail_running(self._given_up)
+        await self.pool.stop(0.0)
 
     @property
     def failed(self) -> bool:

@@ -203,6 +203,8 @@ class Pool:
 
     async def _loaded(self, added: list[WorkerSlot]) -> None:
         results = await asyncio.gather(*(asyncio.shield(slot.first_start) for slot in added), return_exceptions=True)
+        if added and self._stopped:
+            raise Draining(f"{self._label} is being removed, and its workers with it.")
         failed = [result for result in results if isinstance(result, LoadFailed)]
         if failed:
             raise WorkersFailed(self._launcher.told(failed[0]), out_of_memory=failed[0].out_of_memory)

@@ -125,6 +125,7 @@ class LiveServer:
         arguments: Sequence[str] = (),
         flags: Sequence[str] = ("--ncs", "--ts-config", "config.properties"),
         inside: Callable[[list[str]], list[str]] = list,
+        start: Sequence[str] = ("--start", "--foreground"),
     ) -> None:
         self.home = home
         self.store = home / "store"
@@ -135,7 +136,7 @@ class LiveServer:
             "inference_address=http://127.0.0.1:0\nmanagement_address=http://127.0.0.1:0\n"
             f"metrics_address=http://127.0.0.1:0\ngpu_lease_folder={home}/leases\n{properties}\n"
         )
-        command = [*COMMAND, "--start", "--foreground", "--model-store", str(self.store)]
+        command = [*COMMAND, *start, "--model-store", str(self.store)]
         command += [str(config) if flag == config.name else flag for flag in flags]
         command += arguments
         if models:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -59,21 +58,6 @@ def test_sigterm_finishes_what_was_accepted_and_leaves_nothing(serve: Serve, sto
     assert server.stop() == 0
     eventually(lambda: all(gone(process.pid) for process in family))
     assert list(server.temp.iterdir()) == []
-
-
-def test_a_second_signal_ends_at_once(serve: Serve, store: Path):
-    make_model(store, "record", RECORD, config="minWorkers: 1\nmaxWorkers: 1\n")
-    seen = store.parent / "seen"
-    seen.touch()
-    server = serve("record", env={"RECORD_HERE": str(seen)})
-    server.ready("record")
-    server.later("record", "wait")
-    eventually(lambda: seen.read_text())
-    server.terminate()
-    server.until_logged("Stopping:")
-    server.process.send_signal(signal.SIGINT)
-    assert server.process.wait(timeout=60) == 1
-    assert list(server.temp.glob("torchserve-*")) == []
 
 
 def test_start_returns_when_it_answers_and_stop_when_it_has_ended(tmp_path: Path):

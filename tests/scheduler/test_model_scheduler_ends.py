@@ -143,6 +143,23 @@ def test_flush_fails_what_waits_and_stays_open(run: Run):
     run(main())
 
 
+def test_what_runs_is_failed_where_nothing_waits_for_it(run: Run):
+    async def main() -> None:
+        scheduler, worker, client = setup(batch_size=1)
+        scheduler.attach(worker)
+        client.send("ab")
+        await turn()
+        error = RuntimeError("the server stops")
+        scheduler.close(error)
+        scheduler.fail_running(error)
+        assert [client.heard(each) for each in "ab"] == [[("fail", error)]] * 2
+        assert (scheduler.running, scheduler.runners) == (0, 0)
+        scheduler.finish(worker.batches[0], ["too late"])
+        assert client.heard("a") == [("fail", error)]
+
+    run(main())
+
+
 def test_idle_waits_for_the_last_answer(run: Run):
     async def main() -> None:
         scheduler, worker, client = setup(batch_size=1)

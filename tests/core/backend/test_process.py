@@ -223,11 +223,41 @@ def test_a_front_that_closed_before_the_answer_is_no_crash(backend: Backend) -> 
     assert "Traceback" not in backend.err.read_text()
 
 
-def test_ctrl_c_is_ignored_and_sigterm_is_not(backend: Backend) -> None:
-    backend.process.send_signal(signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_that_is_the_fronts_does_not_end_it(backend: Backend, number: signal.Signals) -> None:
+    backend.process.send_signal(number)
     assert backend.ask(b"x").message.code == 200
-    backend.process.send_signal(signal.SIGTERM)
-    assert backend.process.wait(DEADLINE) == -signal.SIGTERM
+    backend.process.send_signal(number)
+    assert backend.ask(b"x").message.code == 200
+    told = f"goes on: {number.name} is for the server's process" in backend.err.read_text()
+    assert told is (number != signal.SIGINT)
+
+
+def test_sigquit_shows_what_it_does(backend: Backend) -> None:
+    backend.process.send_signal(signal.SIGQUIT)
+    assert backend.ask(b"x").message.code == 200
+    assert "(most recent call first)" in backend.err.read_text()
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "subprocess.Popen(['sleep', '600'])",
+        "multiprocessing.get_context('fork').Process(target=time.sleep, args=(600,))",
+    ],
+)
+def test_what_the_handler_starts_obeys_signals(tmp_path: Path, start: str) -> None:
+    script = (
+        "import multiprocessing, subprocess, time\n"
+        "from torchserve.core.backend.signals import take_signals\n"
+        f"take_signals('W-1')\nchild = {start}\n"
+        "getattr(child, 'start', bool)()\n"
+        "child.terminate()\n"
+        "child.wait() if hasattr(child, 'wait') else child.join()\n"
+        "print(getattr(child, 'returncode', None) or child.exitcode)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, timeout=60, check=True)
+    assert done.stdout == f"{-signal.SIGTERM}\n"
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ OURS = {
     "max_pending_bytes",
     "max_unsent_bytes",
     "drain_delay",
+    "drain_timeout",
     "max_workers_per_model",
     "package_folder",
     "token_error_status",

@@ -241,3 +241,87 @@ def test_what_is_no_text_is_shown_as_a_question_mark(tmp_path: Path) -> None:
     file.write(["a\udc80b\n"], NOON)
     file.close()
     assert (tmp_path / "t.log").read_bytes() == b"a?b\n"
+
+
+# ---- others put files aside: logrotate
+
+
+def test_lines_go_to_the_file_that_is_at_the_path(tmp_path: Path) -> None:
+    """`create` of logrotate renames a file and makes a new one; `nocreate` leaves that to us."""
+    path = tmp_path / "t.log"
+    file = LogFile(path)
+    for number, makes_new in enumerate((True, False)):
+        file.write([f"before {number}\n"], NOON)
+        path.rename(tmp_path / f"t.log.{number}")
+        if makes_new:
+            path.touch(0o640)
+        file.write([f"behind {number}\n"], NOON)
+    file.close()
+    assert (tmp_path / "t.log.0").read_text() == "before 0\n"
+    assert (tmp_path / "t.log.1").read_text() == "behind 0\nbefore 1\n"
+    assert path.read_text() == "behind 1\n"
+
+
+def test_a_file_that_was_copied_and_cut_off_is_continued_at_its_new_end(tmp_path: Path) -> None:
+    path = tmp_path / "t.log"
+    file = LogFile(path, rotation(tmp_path, size=20))
+    file.write(["a long first line that is over the size\n"], NOON)
+    os.truncate(path, 0)  # copytruncate
+    file.write(["one\n"], NOON)
+    file.write(["two\n"], NOON)
+    file.close()
+    assert path.read_text() == "one\ntwo\n"
+    assert names(tmp_path) == ["t.log"], "the size counts from the new end"
+
+
+def test_a_file_that_was_moved_is_made_at_once_where_that_is_asked(tmp_path: Path) -> None:
+    path = tmp_path / "t.log"
+    file = LogFile(path)
+    file.create()
+    path.rename(tmp_path / "old")
+    file.create()
+    file.close()
+    assert names(tmp_path) == ["old", "t.log"]
+
+
+def test_where_no_new_file_can_be_made_the_old_one_is_continued(tmp_path: Path) -> None:
+    path = tmp_path / "t.log"
+    file = LogFile(path)
+    file.write(["one\n"], NOON)
+    path.rename(tmp_path / "old")
+    path.mkdir()
+    file.write(["two\n"], NOON)
+    file.close()
+    assert ((tmp_path / "old").read_text(), file.lost) == ("one\ntwo\n", 0)
+
+
+def test_an_incomplete_line_of_the_file_before_has_no_end_in_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "t.log"
+    file = LogFile(path)
+    file.write(["one\n"], NOON)
+    file._torn = True  # a full disk has taken a part of a line
+    path.rename(tmp_path / "old")
+    file.write(["two\n"], NOON)
+    file.close()
+    assert path.read_text() == "two\n"
+
+
+def test_what_libraries_print_goes_to_the_new_file_too(tmp_path: Path) -> None:
+    """A server in the background has its log as standard output and standard error."""
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from torchserve.core.logs.files import LogFile\n"
+        "file = LogFile(Path('t.log'))\n"
+        "file.write(['one\\n'], 0)\n"
+        "os.write(1, b'printed\\n')\n"
+        "os.rename('t.log', 'old')\n"
+        "file.write(['two\\n'], 0)\n"
+        "os.write(1, b'printed again\\n'); os.write(2, b'and an error\\n')\n"
+    )
+    with (tmp_path / "t.log").open("ab") as output:
+        subprocess.run(
+            [sys.executable, "-c", script], cwd=tmp_path, stdout=output, stderr=output, check=True, timeout=60
+        )
+    assert (tmp_path / "old").read_text() == "one\nprinted\n"
+    assert (tmp_path / "t.log").read_text() == "two\nprinted again\nand an error\n"
