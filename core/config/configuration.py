@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import InvalidConfig
 from .keys import HIDDEN, KEYS, Key, as_text
 from .properties import fill_in, read_properties
-from .settings import NOT_YET, WITHOUT_EFFECT, Settings
+from .settings import NOT_YET, OF_IPEX, WITHOUT_EFFECT, Settings
 
 log = logging.getLogger(__name__)
 
@@ -159,12 +159,20 @@ class _Reading:
         self._values: dict[str, Any] = {}
         self._wrong: dict[str, str] = {}  # by key: the fault of its last value
         self._idle: dict[str, None] = {}
+        self._of_ipex: dict[str, Origin] = {}
 
     def finish(self) -> Configuration:
         for message in self._wrong.values():
             self._say(logging.ERROR, message)
         if self._idle:
             self._say(logging.INFO, f"{self._found.path}: without effect here: {', '.join(self._idle)}")
+        if self._of_ipex:
+            given = ", ".join(f"{key} ({origin})" for key, origin in self._of_ipex.items())
+            instead = "; ".join(f"{key}: {OF_IPEX[key]}" for key in self._of_ipex)
+            self._say(
+                logging.WARNING,
+                f"not used, as Intel's extension for PyTorch is not maintained any more: {given}. Instead, {instead}",
+            )
         if self._values.get("model_snapshot") is not None and self._found.origin("load_models").kind == "file":
             del self._values["load_models"]
             self._say(logging.INFO, f"{self._found.path}: load_models is not used, as there is a model_snapshot")
@@ -192,7 +200,7 @@ class _Reading:
             if entry.key in KEYS:
                 self._parse(KEYS[entry.key], text, origin)
             else:
-                self._unknown(entry.key, origin)
+                self._unknown(entry.key, origin, text)
 
     def variables(self, environment: Mapping[str, str]) -> None:
         allowed = self._values.get("enable_envvars_config", False)
@@ -206,9 +214,10 @@ class _Reading:
             else:
                 idle.append(key.variable)
         if allowed:
-            for name in NOT_YET:
-                if f"TS_{name.upper()}" in environment:
-                    self._unknown(name, Origin("environment", f"TS_{name.upper()}"))
+            for name in [*NOT_YET, *OF_IPEX]:
+                variable = f"TS_{name.upper()}"
+                if variable in environment:
+                    self._unknown(name, Origin("environment", variable), environment[variable])
         if idle:
             missing = "use_env_allowed_urls=true" if allowed else "enable_envvars_config=true"
             self._say(
@@ -233,13 +242,16 @@ class _Reading:
         for remark in getattr(value, "remarks", ()):
             self._say(logging.WARNING, f"{origin}: {key.name}: {remark}")
 
-    def _unknown(self, key: str, origin: Origin) -> None:
+    def _unknown(self, key: str, origin: Origin, text: str) -> None:
         if key in WITHOUT_EFFECT:
             self._idle[key] = None
+        elif key in OF_IPEX:
+            if text.strip().lower() not in {"", "false"}:
+                self._of_ipex[key] = origin
         elif key in NOT_YET:
             self._say(logging.WARNING, f"{origin}: {key} is ignored, this version has no {NOT_YET[key]} yet")
         else:
-            near = difflib.get_close_matches(key, [*KEYS, *NOT_YET, *WITHOUT_EFFECT], n=1)
+            near = difflib.get_close_matches(key, [*KEYS, *NOT_YET, *OF_IPEX, *WITHOUT_EFFECT], n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             self._say(logging.WARNING, f"{origin}: unknown key {key} is ignored{hint}")
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from .keys import KEYS, as_text
-from .settings import NOT_YET, WITHOUT_EFFECT
+from .settings import NOT_YET, OF_IPEX, WITHOUT_EFFECT
 
 _HEAD = """\
 # Configuration
@@ -57,6 +57,11 @@ _IDLE = """
 
 TorchServe's keys that have no counterpart here; a start names those it finds, once, in the log.
 """
+_OF_IPEX = """
+## Intel's extension for PyTorch
+
+It is not maintained any more, and these keys are not used; one warning of a start names those it finds.
+"""
 _MISSING = """
 ## Not there yet
 
@@ -81,6 +86,7 @@ def reference() -> str:
         _IDLE,
         *_table(("key", "why"), ((f"`{key}`", why) for key, why in sorted(WITHOUT_EFFECT.items()))),
     ]
+    lines += [_OF_IPEX, *_table(("key", "what does the same"), ((f"`{key}`", what) for key, what in OF_IPEX.items()))]
     if NOT_YET:
         lines += [_MISSING, *_table(("key", "what is missing"), ((f"`{key}`", why) for key, why in NOT_YET.items()))]
     return "\n".join([_HEAD, *lines, ""])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torchserve.core.config.keys import KEYS
 from torchserve.core.config.reference import reference
-from torchserve.core.config.settings import NOT_YET, WITHOUT_EFFECT
+from torchserve.core.config.settings import NOT_YET, OF_IPEX, WITHOUT_EFFECT
 
 from ...house.tree import REPO
 
@@ -19,7 +19,7 @@ def test_the_committed_page_is_what_the_table_makes() -> None:
 
 def test_every_key_has_its_row() -> None:
     page = reference().splitlines()
-    for key in [*KEYS, *WITHOUT_EFFECT, *NOT_YET]:
+    for key in [*KEYS, *WITHOUT_EFFECT, *OF_IPEX, *NOT_YET]:
         assert len([line for line in page if line.startswith(f"| `{key}` |")]) == 1, key
     assert "| `job_queue_size` | whole number, requests | `100` | `TS_JOB_QUEUE_SIZE` | " in "\n".join(page)
     assert "file://.*,http(s)?://.*" in "\n".join(page)

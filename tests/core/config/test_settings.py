@@ -16,7 +16,7 @@ from torchserve.core.config.address import Address
 from torchserve.core.config.configuration import Configuration, Override, find_config, read_configuration
 from torchserve.core.config.configured_models import ConfiguredModels
 from torchserve.core.config.keys import HIDDEN, KEYS
-from torchserve.core.config.settings import NOT_YET, WITHOUT_EFFECT, Settings
+from torchserve.core.config.settings import NOT_YET, OF_IPEX, WITHOUT_EFFECT, Settings
 from torchserve.core.errors import InvalidConfig
 
 # Every key that TorchServe 0.12 reads.
@@ -180,6 +180,10 @@ def test_every_key_of_torchserve_is_known(tmp_path: Path, key: str) -> None:
     file = tmp_path / "c.properties"
     if key in WITHOUT_EFFECT:
         assert said(found) == [("note", f"{file}: without effect here: {key}")]
+    elif key in OF_IPEX:
+        ((level, text),) = said(found)
+        assert level == "warning"
+        assert f"not maintained any more: {key} ({file}, line 1). Instead, {key}: {OF_IPEX[key]}" in text
     else:
         assert said(found) == [("warning", f"{file}, line 1: {key} is ignored, this version has no {NOT_YET[key]} yet")]
 
@@ -190,8 +194,8 @@ def test_keys_without_effect_are_named_once_and_together(tmp_path: Path) -> None
 
 
 def test_each_key_is_in_one_list_only_and_is_torchserves_or_named() -> None:
-    assert sorted([*KEYS, *WITHOUT_EFFECT, *NOT_YET]) == sorted([*TORCHSERVE, *OURS])
-    assert all([*WITHOUT_EFFECT.values(), *NOT_YET.values()])
+    assert sorted([*KEYS, *WITHOUT_EFFECT, *OF_IPEX, *NOT_YET]) == sorted([*TORCHSERVE, *OURS])
+    assert all([*WITHOUT_EFFECT.values(), *OF_IPEX.values(), *NOT_YET.values()])
 
 
 @pytest.mark.parametrize(
@@ -305,6 +309,16 @@ def test_a_variable_of_what_is_not_there_yet_is_named(tmp_path: Path) -> None:
     key = next(key for key in NOT_YET if key not in ODD)
     found = read(tmp_path, ON, **{f"TS_{key.upper()}": "1"})
     assert said(found) == [("warning", f"TS_{key.upper()}: {key} is ignored, this version has no {NOT_YET[key]} yet")]
+
+
+def test_the_keys_of_intels_extension_are_one_warning(tmp_path: Path) -> None:
+    text = f"{ON}\nipex_enable=true\nipex_gpu_enable=false\ncpu_launcher_enable=true\n"
+    found = read(tmp_path, text, TS_CPU_LAUNCHER_ARGS="--use_logical_core")
+    ((level, message),) = said(found)
+    assert level == "warning"
+    keys = ("ipex_enable", "cpu_launcher_enable", "cpu_launcher_args")
+    assert message.endswith("Instead, " + "; ".join(f"{key}: {OF_IPEX[key]}" for key in keys))
+    assert "cpu_launcher_args (TS_CPU_LAUNCHER_ARGS)" in message
 
 
 def test_a_start_warns_of_urls_that_nobody_limits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
