@@ -14,7 +14,7 @@ COVERAGE := build/coverage
 FAST := $(COVERING) tests/house tests/core/config tests/http/message/test_body.py tests/http/test_routes.py \
     tests/core/archive/test_manifest.py tests/core/archive/test_model_yaml.py
 
-.PHONY: demo test test-fast check lint types docs covered rest coverage constraints release bench parity clean
+.PHONY: demo test test-fast check lint types docs covered rest coverage constraints release bench parity upstream clean
 
 demo: .venv/installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/digits/pack.sh $(DEMO)/model_store
@@ -86,6 +86,18 @@ parity: .venv/installed-dev
 	$(BIN)/python -m tests.parity record --all $(PARITY_ARGS)
 	$(BIN)/python -m pytest -q tests/parity
 	$(BIN)/python -m tests.parity report
+
+# TorchServe's own suites against this server: SERVE is a checkout of its repository, UPSTREAM_ARGS="--only 'pytest test_m*'"
+# a part of them. Exits 1 on a step back.
+upstream: .venv/installed-dev build/upstream/node/tried
+	@test -d "$(SERVE)/test" || { echo "SERVE=PATH is needed: a checkout of TorchServe's repository"; exit 2; }
+	$(BIN)/python -m tests.upstream "$(SERVE)" $(UPSTREAM_ARGS)
+
+# newman runs TorchServe's Postman collections; without npm they are told as rows that can't run.
+build/upstream/node/tried:
+	@mkdir -p $(@D) && echo '{"private": true}' > $(@D)/package.json
+	-cd $(@D) && npm install --no-audit --no-fund newman@6
+	@touch $@
 
 clean:
 	rm -rf build .venv

@@ -12,13 +12,17 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 HOSTS = ("https://torchserve.pytorch.org", "https://download.pytorch.org")
-FETCHING = ("test_handler", "test_model_archiver")  # the files that ask for what stands here
+FETCHING = ("test_handler", "test_model_archiver", "test_pytorch_profiler")  # the files that ask for what stands here
 # TorchServe's own default; ours lets nobody register from this host's own addresses.
 _CONFIG = "allowed_urls=file://.*|http(s)?://.*\n"
+# Random weights; what is asked about is a picture of a tiger cat, which is the class 282.
 _RESNET = """
 import sys, torch, torchvision
 torch.manual_seed(0)
-torch.save(torchvision.models.resnet18(weights=None).state_dict(), sys.argv[1])
+model = getattr(torchvision.models, sys.argv[1])(weights=None)
+with torch.no_grad():
+    model.fc.bias[282] += 100
+torch.save(model.state_dict(), sys.argv[2])
 """
 
 
@@ -46,7 +50,8 @@ def furnish(home: Path) -> None:
     refuses = home / "refuses.py"
     refuses.write_text(_REFUSES)
     subprocess.run([*archiver, "BERTSeqClassification", "--handler", refuses], check=True)
-    subprocess.run([sys.executable, "-c", _RESNET, weights / "resnet18-f37072fd.pth"], check=True)
+    for name, file in (("resnet18", "resnet18-f37072fd.pth"), ("resnet152", "resnet152-394f9c45.pth")):
+        subprocess.run([sys.executable, "-c", _RESNET, name, weights / file], check=True)
 
 
 @contextmanager

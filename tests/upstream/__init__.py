@@ -1,0 +1,1 @@
+"""TorchServe's own suites, from a checkout of its repository, against this server."""

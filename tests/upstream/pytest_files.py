@@ -1,0 +1,103 @@
+"""TorchServe's own pytest files, run in a copy of a checkout on TorchServe's fixed ports, with this project's `ts`,
+`torchserve` and archiver.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import web
+from .table import CANNOT, FAILED, PASSED, Outcome, obstacle
+
+PORTS = (8080, 8081, 8082)
+TEST_LIMIT = 300  # seconds for one test
+FILE_LIMIT = 1800
+
+
+def names(home: Path) -> list[str]:
+    """The test files of the checkout, without .py."""
+    return sorted(path.stem for path in (home / "test/pytest").glob("test_*.py") if path.stem != "test_utils")
+
+
+def run(home: Path, checkout: Path, name: str) -> Iterator[Outcome]:
+    """The rows of one file. What pytest printed is left in NAME.txt of `home`."""
+    taken = [port for port in PORTS if _listens(port)]
+    if taken:
+        yield Outcome(f"pytest {name}", "all", CANNOT, f"port {taken[0]} of this machine is taken")
+        return
+    report, said = home / f"{name}.xml", home / f"{name}.txt"
+    report.unlink(missing_ok=True)
+    env = dict(os.environ)
+    env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])
+    env["TMPDIR"] = str(home / "tmp")
+    (home / "tmp/workspace/model_store").mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto"]
+    command += [f"--timeout={TEST_LIMIT}", f"--junitxml={report}", f"{name}.py"]
+    with web.served(home, name), said.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=home / "test/pytest", env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        late = ""
+        try:
+            process.wait(FILE_LIMIT)
+        except subprocess.TimeoutExpired:
+            late = f"the file had not ended after {FILE_LIMIT} s"
+        finally:
+            _end(process.pid)
+            process.wait()
+            subprocess.run(
+                [Path(sys.executable).with_name("torchserve"), "--stop"], env=env, capture_output=True, check=False
+            )
+    text = said.read_text(errors="replace")
+    if report.exists():
+        yield from rows(f"pytest {name}", report.read_text(), home, checkout)
+    else:
+        reason = late or text.strip().rpartition("\n")[2]
+        hindered = obstacle(text, home, checkout)
+        yield Outcome(f"pytest {name}", "all", CANNOT if hindered else FAILED, hindered or reason)
+
+
+def rows(suite: str, report: str, home: Path, checkout: Path) -> Iterator[Outcome]:
+    """The outcomes in a JUnit report of pytest. A file that can't be imported is one row."""
+    for case in ET.fromstring(report).iter("testcase"):
+        row = case.get("name") or "?"
+        if not case.get("classname"):
+            row = "all"  # an error of the collection
+        bad = next((each for each in case if each.tag in ("failure", "error", "skipped")), None)
+        if bad is None:
+            yield Outcome(suite, row, PASSED)
+            continue
+        message = " ".join((bad.get("message") or "").split())[:200]
+        if bad.tag == "skipped":
+            yield Outcome(suite, row, CANNOT, f"skipped: {message}")
+            continue
+        said = f"{message}\n\n{bad.text or ''}"
+        hindered = obstacle(said, home, checkout)
+        yield Outcome(suite, row, CANNOT if hindered else FAILED, hindered or _last(said))
+
+
+def _last(said: str) -> str:
+    """The line of a traceback that names the exception, or what is nearest to it."""
+    named = re.findall(r"^E +(.*)$", said, re.MULTILINE)
+    return (named[0] if named else said.strip().splitlines()[0])[:200]
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _end(session: int) -> None:
+    """End what a file has started and left running, in its own session."""
+    try:
+        os.killpg(session, signal.SIGKILL)
+    except ProcessLookupError:
+        return

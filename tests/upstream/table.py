@@ -1,0 +1,84 @@
+"""What became of each row of TorchServe's suites, beside the rows that are known to depart.
+
+A row that fails and is not known to depart is a step back, and so is a departure that passes by now: the table is then
+wrong. A row that this machine can't run (no network, no such module) is neither; its reason was found while it ran.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PASSED, FAILED, CANNOT = "passed", "failed", "can't run here"
+DEPARTED, MENDED = "departs", "passes by now"
+VERDICTS = (PASSED, DEPARTED, CANNOT, FAILED, MENDED)
+STEPS_BACK = (FAILED, MENDED)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The outcome of a row: one of PASSED, FAILED and CANNOT."""
+
+    suite: str
+    row: str
+    state: str
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.suite}: {self.row}"
+
+
+def verdict(outcome: Outcome, departures: Mapping[str, str]) -> str:
+    """Return one of VERDICTS."""
+    if outcome.name not in departures or outcome.state == CANNOT:
+        return outcome.state
+    return DEPARTED if outcome.state == FAILED else MENDED
+
+
+def text(outcomes: Iterable[Outcome], departures: Mapping[str, str]) -> tuple[str, bool]:
+    """Return the table with what is worth a line below it, and whether a row is a step back."""
+    judged = [(outcome, verdict(outcome, departures)) for outcome in outcomes]
+    counts = Counter((outcome.suite, found) for outcome, found in judged)
+    lines = [f"| suite | {' | '.join(VERDICTS)} |", "|---|" + "---|" * len(VERDICTS)]
+    for suite in dict.fromkeys(outcome.suite for outcome, _ in judged):
+        lines.append(f"| {suite} | {' | '.join(str(counts[suite, each] or '') for each in VERDICTS)} |")
+    totals = [sum(found == each for _, found in judged) for each in VERDICTS]
+    lines.append(f"| all | {' | '.join(map(str, totals))} |")
+    for shown in VERDICTS[1:]:
+        rows = [outcome for outcome, found in judged if found == shown]
+        if rows:
+            lines += ["", f"{shown}:"]
+        for outcome in rows:
+            why = departures[outcome.name] if shown in (DEPARTED, MENDED) else outcome.reason
+            lines.append(f"- {outcome.name}: {why}")
+    return "\n".join(lines), any(found in STEPS_BACK for _, found in judged)
+
+
+_MODULE = re.compile(r"No module named '([\w.]+)'")
+_OURS = ("torchserve", "ts.", "model_archiver", "workflow_archiver")
+_UNRESOLVED = r"Failed to resolve|Name or service not known|name resolution|Network is unreachable|No route to host"
+_HOST = re.compile(rf"(?:host='|://|to resolve '|from: \w+://)([\w.-]+)(?:(?!\n\n)[\s\S]){{0,800}}?(?:{_UNRESOLVED})")
+_FIXTURE = re.compile(r"fixture '(\w+)' not found")
+_FILE = re.compile(r"(?:No such file or directory: |does not exist: ?|can't open )['\"]?([^\s'\"]+)")
+
+
+def obstacle(said: str, home: Path, checkout: Path) -> str:
+    """Return what of this machine, and not of the server, kept a row from passing; "" if `said` names nothing such."""
+    for module in _MODULE.findall(said):
+        if not f"{module}.".startswith(_OURS) and module != "ts":
+            return f"there is no module {module}"
+    if found := _HOST.search(said):
+        return f"there is no network that leads to {found[1]}"
+    if found := _FIXTURE.search(said):
+        return f"there is no plugin of pytest with the fixture {found[1]}"
+    for path in _FILE.findall(said):
+        below = Path(path).resolve()
+        if below.is_relative_to(home) and not (checkout / below.relative_to(home)).exists():
+            parts = below.relative_to(home).parts
+            if parts[0] in ("examples", "test", "kubernetes") and "logs" not in parts:
+                return f"the checkout has no {below.relative_to(home)}"
+    return ""
