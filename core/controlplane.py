@@ -85,6 +85,10 @@ class ControlPlane:
             raise self._left_out.explained(error, name) from None
         return model.unloaded or (model.pool.ready > 0 and not model.lacking)
 
+    def registered_at(self, name: str) -> float:
+        """Return when the default version of a model was registered, in Unix time. Raises ModelNotFound."""
+        return self._registry.get(name).registered_at
+
     def version_of(self, name: str, version: str | None = None) -> str:
         """Return the version asked for, or the default one. Raises ModelNotFound, VersionNotFound."""
         return self._registry.get(name, version).version

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from .api import health, inference, kserve_v1, management, metrics
+from .api import health, inference, kserve_v1, management, metrics, openai
 from .openapi import document as openapi
 from .openapi import operations as docs
+from .predict.codecs.openai import OpenAiCodec
 from .predict.codecs.torchserve import TorchServeCodec
 from .routing.route import ANY, APIS, DocumentOf, PredictRoute, Route
 
@@ -19,6 +20,10 @@ _KSERVE_EXPLAIN = PredictRoute(TorchServeCodec(explain="True"), _PREDICTIONS)
 _SAGEMAKER = PredictRoute(TorchServeCodec(query=True), _PREDICTIONS)
 # The oldest paths could be anybody's first segment, so that the fast path does not take them.
 _LEGACY = PredictRoute(TorchServeCodec(query=True), _PREDICTIONS, fast=False)
+
+_CHAT = PredictRoute(OpenAiCodec("v1/chat/completions"), _PREDICTIONS)
+_COMPLETE = PredictRoute(OpenAiCodec("v1/completions"), _PREDICTIONS)
+_EMBED = PredictRoute(OpenAiCodec("v1/embeddings"), _PREDICTIONS)
 
 ROUTES = (
     *(Route(api, "OPTIONS", "/", _SERVER, docs.SERVER, "open") for api in APIS),
@@ -36,6 +41,11 @@ ROUTES = (
     Route("inference", ANY, "/v1/models/{model}:explain", _KSERVE_EXPLAIN, docs.KSERVE_EXPLAIN),
     Route("inference", ANY, "/v2/models/{model}/infer", _KSERVE_PREDICT, docs.KSERVE_INFER),
     Route("inference", ANY, "/v2/models/{model}/explain", _KSERVE_EXPLAIN, docs.KSERVE_V2_EXPLAIN),
+    Route("inference", ANY, "/v1/chat/completions", _CHAT, docs.CHAT),
+    Route("inference", ANY, "/v1/completions", _COMPLETE, docs.COMPLETE),
+    Route("inference", ANY, "/v1/embeddings", _EMBED, docs.EMBED),
+    Route("inference", "GET", "/v1/models", openai.models, docs.OPENAI_MODELS),
+    Route("inference", "GET", "/v1/models/{model}", openai.model, docs.OPENAI_MODEL),
     Route("inference", ANY, "/invocations", _SAGEMAKER, docs.INVOCATIONS),
     Route("inference", ANY, "/models/{model}/invoke", _SAGEMAKER, docs.INVOKE),
     Route("inference", ANY, "/{model}/predict", _LEGACY, docs.LEGACY_PREDICT),

@@ -63,6 +63,24 @@ KSERVE_READY = Operation(
     {200: _object("name", "ready", name=TEXT, ready=_FLAG)},
     errors=(404,),
 )
+_OPENAI_MODEL = _object(
+    "id", "object", "created", "owned_by", id=TEXT, object=TEXT, created=_NUMBER, owned_by=TEXT, name=TEXT, ready=_FLAG
+)
+OPENAI_MODELS = Operation(
+    "openai_models",
+    "The models, as OpenAI's API and KServe's v1 protocol list them.",
+    {200: _object("object", "data", "models", object=TEXT, data=_list(_OPENAI_MODEL), models=_list(TEXT))},
+)
+OPENAI_MODEL = Operation(
+    "openai_model",
+    "A model, as OpenAI's API shows it, and whether its default version has its workers, as KServe's v1 protocol does.",
+    {200: _OPENAI_MODEL, 503: _OPENAI_MODEL},
+    errors=(404,),
+)
+_GENERATE = replace(PREDICT, media="application/json", errors=(400, 403, 404, 408, 413, 429, 503, 504, 507))
+CHAT = _GENERATE.named("openai_chat_completions", "Have a language model answer a chat, as OpenAI's API does.")
+COMPLETE = _GENERATE.named("openai_completions", "Have a language model go on with a text, as OpenAI's API does.")
+EMBED = _GENERATE.named("openai_embeddings", "Turn texts into vectors, as OpenAI's API does.")
 
 # ---- management
 

@@ -181,7 +181,11 @@ class Prediction:
             return
         log.warning("a streamed answer of model %s broke off: %s", self.request.read.model, error)
         self._close_books(500)
-        self._writer.break_off()
+        last = self.request.codec.broken_off(error)
+        if last is None:
+            self._writer.break_off()
+        else:
+            self._writer.end(self.request.head, last)
 
     # ---- the answer
 

@@ -193,6 +193,10 @@ class FakeControlPlane:
     def model_names(self) -> list[str]:
         return ["m"]
 
+    def registered_at(self, name: str) -> float:
+        _ = self.version_of(name)
+        return 1.7e9
+
     def ready(self, name: str) -> bool:
         if name != "m":
             raise ModelNotFound(name)

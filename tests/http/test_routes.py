@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from torchserve.core.errors import MethodNotAllowed, RouteNotFound
-from torchserve.http.api import health, inference, kserve_v1, management, metrics
+from torchserve.http.api import health, inference, management, metrics, openai
 from torchserve.http.message.request import BrokenEncoding
 from torchserve.http.openapi import document as openapi
 from torchserve.http.routes import ROUTES
@@ -32,8 +32,8 @@ ALL: set[Api] = {"inference", "management", "metrics"}
         ("DELETE", "/models/m/1.0/", management.unregister, {"model": "m", "version": "1.0"}),
         ("PUT", "/models/m/1.0/set-default", management.set_default, {"model": "m", "version": "1.0"}),
         ("POST", "/health/ready/", health.ready, {}),
-        ("GET", "/v1/models", kserve_v1.models, {}),
-        ("GET", "/v1/models/m", kserve_v1.model, {"model": "m"}),
+        ("GET", "/v1/models", openai.models, {}),
+        ("GET", "/v1/models/m", openai.model, {"model": "m"}),
         ("GET", "/metrics", metrics.read, {}),
         ("POST", "/metrics/a/b", metrics.read, {"rest": "a/b"}),
     ],

@@ -70,3 +70,7 @@ class Codec(Protocol):
     def error(self, error: BaseException) -> Reply:
         """Return the answer to a request that ended with `error`."""
         ...
+
+    def broken_off(self, error: BaseException) -> bytes | None:
+        """Return the last piece of a streamed answer that ended with `error`, None if its end is to be missing."""
+        ...

@@ -106,6 +106,10 @@ class TorchServeCodec:
         """Return TorchServe's JSON object with code, type and message."""
         return error_reply(error)
 
+    def broken_off(self, error: BaseException) -> bytes | None:
+        """Return None: TorchServe's clients see the end of a stream missing."""
+        return None
+
 
 def wishes(fields: Mapping[str, str]) -> tuple[float | None, int]:
     """Return the seconds in which the client needs its answer, if it says, and its priority. Raises BadRequest."""

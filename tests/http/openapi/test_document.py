@@ -126,7 +126,7 @@ async def test_options_of_a_managed_model(path: str) -> None:
     [
         ("inference", "/predictions/nobody", 404),
         ("inference", "/predictions/m/9", 404),
-        ("inference", "/v1/models/m", 404),
+        ("inference", "/v1/models/m", 405),
         ("management", "/v1/models/m", 405),
         ("management", "/models/nobody", 404),
         ("management", "/models/m/all", 404),

@@ -77,7 +77,6 @@ async def test_each_path_reaches_its_model(
         ("/predictions", 404),
         ("/predictions//1.0", 404),
         ("/predictions/m//v1", 404),
-        ("/v1/models/m:other", 404),
         ("/v1/models/nobody:predict", 404),
         ("/v1/models/m/1.0:predict", 404),
         ("/v1/models/m:predict/1.0", 404),
