@@ -49,7 +49,7 @@ class Reporter:
         return self._pipe is not None
 
     def ready(self, addresses: Mapping[str, str], lacking: Sequence[str] = ()) -> None:
-        """Report that the server has started, with its addresses by API ("inference", "management", "metrics").
+        """Report that the server has started, with its addresses by API ("inference", …, "grpc_inference", …).
 
         `lacking` says which models could not be loaded, and why.
         """
@@ -98,8 +98,8 @@ def start_in_background(arguments: Sequence[str], logs: Path) -> str:
     child.returncode = 0  # the server outlives this process; subprocess would warn about a running child
     addresses: dict[str, str] = report["addresses"]
     lines = [f"TorchServe is running (pid {child.pid}) and {_ping(parse_address(addresses['inference']))}."]
-    lines += [f"  {face:<10} {address}" for face, address in addresses.items()]
-    lines += [f"  {'logs':<10} {logs}", *(f"  {'not ready':<10} {reason}" for reason in report["lacking"])]
+    lines += [f"  {face:<15} {address}" for face, address in addresses.items()]
+    lines += [f"  {'logs':<15} {logs}", *(f"  {'not ready':<15} {reason}" for reason in report["lacking"])]
     return "\n".join(lines)
 
 

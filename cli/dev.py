@@ -80,6 +80,8 @@ def _configuration(watch: Watch, port: int, ts_config: Path | None) -> Configura
     for offset, api in enumerate(("inference", "management", "metrics")):
         address = Address("127.0.0.1", port + offset if port else 0)
         given.append(Override(f"{api}_address", address, "--port"))
+    for offset, api in enumerate(("inference", "management"), 3):
+        given.append(Override(f"grpc_{api}_port", port + offset if port else 0, "--port"))
     return read_configuration(ts_config, given).check()
 
 

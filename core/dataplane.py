@@ -151,6 +151,10 @@ class DataPlane:
         found = self._registry.get(model, version) if model else None
         return Arrival(self._pending, found, named=version is not None)
 
+    def stateful(self, model: str, version: str | None) -> bool:
+        """Return whether a model's requests belong to sequences. Raises ModelNotFound, VersionNotFound."""
+        return self._registry.get(model, version).options.stateful
+
     def room(self, model: str, version: str | None, size: int) -> memoryview | None:
         """Return the memory to receive a body of `size` bytes into, None if the reader may choose. Raises
         ModelNotFound, VersionNotFound.

@@ -73,3 +73,11 @@ class AppContext:
         """
         self.metrics.request(status)
         self.access(entry((time(), head.peer, head.method, head.target, status, took, head.version, request_id)))
+
+    def called(self, call: str, peer: object, code: int, status: int, took: float, request_id: str) -> None:
+        """Count and log a gRPC call that ended with `code`, `took` seconds after its head was read.
+
+        `call` is its path without the first slash, and `status` the HTTP status that it is counted under.
+        """
+        self.metrics.request(status)
+        self.access(entry((time(), peer, "gRPC", call, code, took, "2.0", request_id)))

@@ -182,7 +182,7 @@ class Front:
         if shared is not None and same_socket(listen.address, shared):
             self.rpc_bound[api] = self.bound[api]
             return
-        bound = await bind(listen.address, f"grpc_{api}_address")
+        bound = await bind(listen.address, f"grpc_{api}_address, grpc_{api}_port")
         self._bound.append(bound)
         application = HttpApplication(self._context, None, self._rpc([api], bound.reach))
         factory = Http2Factory(application, max_age=listen.max_age, age_grace=listen.age_grace)

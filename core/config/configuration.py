@@ -17,7 +17,8 @@ from typing import Any
 from ..errors import InvalidConfig
 from .keys import HIDDEN, KEYS, Key, as_text
 from .properties import fill_in, read_properties
-from .settings import NOT_YET, OF_IPEX, WITHOUT_EFFECT, Settings
+from .settings import Settings
+from .unserved_keys import NOT_YET, OF_IPEX, WITHOUT_EFFECT
 
 log = logging.getLogger(__name__)
 

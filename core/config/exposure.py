@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..errors import InvalidConfig
+from .address import Address
 from .settings import Settings
 
 _METRICS = "read how the server and the machine are used"
@@ -16,9 +19,10 @@ def check_exposure(settings: Settings) -> None:
     if settings.allow_unauthenticated_model_api or not _commands(settings):
         return
     raise InvalidConfig(
-        f"enable_model_api=true without tokens lets everybody who can reach {settings.management_address} run code on"
+        "enable_model_api=true without tokens lets everybody who can reach"
+        f" {_beyond(settings.management_addresses)} run code on"
         " this machine. Switch tokens on by leaving disable_token_authorization (--disable-token-auth) out, or bind"
-        f" management_address to http://127.0.0.1:{settings.management_address.port}. If it is meant, say so with"
+        f" {_nearer(settings)}. If it is meant, say so with"
         " allow_unauthenticated_model_api=true or --allow-unauthenticated-model-api, or, where enable_envvars_config is"
         " true, with TS_ALLOW_UNAUTHENTICATED_MODEL_API=true"
     )
@@ -29,12 +33,10 @@ def exposure(settings: Settings) -> str:
     if settings.tokens:
         return ""
     found: list[str] = []
-    if not settings.inference_address.loopback:
-        found.append(f"inference at {settings.inference_address} ({_PREDICT})")
-    if not settings.management_address.loopback:
-        found.append(
-            f"management at {settings.management_address} ({_MANAGE}{f', {_REGISTER}' if _commands(settings) else ''})"
-        )
+    if far := _beyond(settings.inference_addresses):
+        found.append(f"inference at {far} ({_PREDICT})")
+    if far := _beyond(settings.management_addresses):
+        found.append(f"management at {far} ({_MANAGE}{f', {_REGISTER}' if _commands(settings) else ''})")
     if found and settings.enable_metrics_api and not settings.metrics_address.loopback:
         found.append(f"metrics at {settings.metrics_address} ({_METRICS})")
     if not found:
@@ -47,4 +49,19 @@ def exposure(settings: Settings) -> str:
 
 def _commands(settings: Settings) -> bool:
     """Return whether models can be registered from other machines without a key."""
-    return settings.model_api and not settings.tokens and not settings.management_address.loopback
+    return settings.model_api and not settings.tokens and not settings.management_loopback
+
+
+def _nearer(settings: Settings) -> str:
+    """Return which management addresses are to be bound to loopback, and how."""
+    ways: list[str] = []
+    if not settings.management_address.loopback:
+        ways.append(f"management_address to http://127.0.0.1:{settings.management_address.port}")
+    if settings.enable_grpc and not settings.grpc_management.loopback:
+        ways.append("grpc_management_address to 127.0.0.1")
+    return " and ".join(ways)
+
+
+def _beyond(addresses: Iterable[Address]) -> str:
+    """Return those of the addresses that other machines can reach."""
+    return " and ".join(str(each) for each in addresses if not each.loopback)

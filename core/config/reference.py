@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from .keys import KEYS, as_text
-from .settings import NOT_YET, OF_IPEX, WITHOUT_EFFECT
+from .unserved_keys import NOT_YET, OF_IPEX, WITHOUT_EFFECT
 
 _HEAD = """\
 # Configuration

@@ -109,6 +109,16 @@ def _patterns(text: str) -> tuple[str, ...]:
     return tuple(map(_pattern, _words(text)))
 
 
+def _host(text: str) -> str:
+    """Return a host to listen on: a name or an address, of IPv6 with or without brackets."""
+    host = text.strip()
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    if not re.fullmatch(r"[0-9A-Za-z_.:%-]+", host):
+        raise ValueError(f"{text.strip()} is no host name and no address")
+    return host
+
+
 _HOST = re.compile(r"\*|(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?(?::[0-9]{1,5})?|\[[0-9a-f:.]+\](?::[0-9]{1,5})?")
 
 
@@ -143,6 +153,28 @@ class Settings:
     )
     management_address: Address = _key(Address("127.0.0.1", 8081), _address(8081), "where models are managed")
     metrics_address: Address = _key(Address("127.0.0.1", 8082), _address(8082), "where metrics are read")
+    enable_grpc: bool = _key(True, _flag, "whether the two gRPC ports are opened")
+    grpc_inference_address: str = _key("127.0.0.1", _host, "the host where gRPC predictions are served")
+    grpc_inference_port: int = _key(
+        7070, _whole(0, 65535), "the port of the same; that of inference_address serves both, if the hosts are equal"
+    )
+    grpc_management_address: str = _key("127.0.0.1", _host, "the host where models are managed by gRPC")
+    grpc_management_port: int = _key(7071, _whole(0, 65535), "the port of the same")
+    enable_grpc_ssl: bool = _key(False, _flag, "TLS on the gRPC ports, with the certificate of https addresses")
+    grpc_inference_max_connection_age_ms: int | None = _key(
+        None, _whole(1, 2**63 - 1), "how old a connection for gRPC predictions gets before its client is told to make a"
+        " new one; default: no limit", unit="ms",
+    )  # fmt: skip
+    grpc_inference_max_connection_age_grace_ms: int | None = _key(
+        None, _whole(0, 2**63 - 1), "how long the calls of such a connection may still take; default: no limit",
+        unit="ms",
+    )  # fmt: skip
+    grpc_management_max_connection_age_ms: int | None = _key(
+        None, _whole(1, 2**63 - 1), "the same for gRPC management", unit="ms"
+    )
+    grpc_management_max_connection_age_grace_ms: int | None = _key(
+        None, _whole(0, 2**63 - 1), "the same for gRPC management", unit="ms"
+    )
     enable_metrics_api: bool = _key(True, _flag, "whether metrics_address is opened")
     metrics_mode: str = _key(
         "log",
@@ -263,8 +295,8 @@ class Settings:
         " names: name, name:port, *.domain, or * for all"
     )  # fmt: skip
     enable_model_api: bool | None = _key(
-        None, _flag, "true: models can be registered and removed over HTTP; false: they can't; default: they can if"
-        " management is bound to loopback"
+        None, _flag, "true: models can be registered and removed; false: they can't; default: they can if"
+        " management, HTTP and gRPC, is bound to loopback"
     )  # fmt: skip
     allow_unauthenticated_model_api: bool = _key(
         False, _flag, "true: enable_model_api may be true beyond loopback without tokens, so that everybody who reaches"
@@ -315,7 +347,32 @@ class Settings:
         """Whether requests need a key."""
         if self.disable_token_authorization is not None:
             return not self.disable_token_authorization
-        return not (self.inference_address.loopback and self.management_address.loopback)
+        return not all(each.loopback for each in (*self.inference_addresses, *self.management_addresses))
+
+    @property
+    def grpc_inference(self) -> Address:
+        """Where gRPC predictions are served."""
+        return Address(self.grpc_inference_address, self.grpc_inference_port, self.enable_grpc_ssl)
+
+    @property
+    def grpc_management(self) -> Address:
+        """Where models are managed by gRPC."""
+        return Address(self.grpc_management_address, self.grpc_management_port, self.enable_grpc_ssl)
+
+    @property
+    def inference_addresses(self) -> tuple[Address, ...]:
+        """All addresses where predictions are served."""
+        return (self.inference_address, self.grpc_inference) if self.enable_grpc else (self.inference_address,)
+
+    @property
+    def management_addresses(self) -> tuple[Address, ...]:
+        """All addresses where models are managed."""
+        return (self.management_address, self.grpc_management) if self.enable_grpc else (self.management_address,)
+
+    @property
+    def management_loopback(self) -> bool:
+        """Whether only this machine can manage models."""
+        return all(each.loopback for each in self.management_addresses)
 
     @property
     def most_workers(self) -> int:
@@ -324,48 +381,5 @@ class Settings:
 
     @property
     def model_api(self) -> bool:
-        """Whether models can be registered and removed over HTTP."""
-        return self.management_address.loopback if self.enable_model_api is None else self.enable_model_api
-
-
-# TorchServe's keys that are accepted without effect, by the reason; they are named once in the log.
-WITHOUT_EFFECT = {
-    "vmargs": "there is no JVM",
-    "number_of_netty_threads": "one event loop reads all requests",
-    "netty_client_threads": "there is no Netty",
-    "prefer_direct_buffer": "there is no Netty",
-    "use_native_io": "there is no Netty",
-    "io_ratio": "there is no Netty",
-    "async_logging": "logs are always written by a thread of their own",
-    "plugins_path": "plugins are Java archives",
-    "cpp_log_config": "there is no C++ backend",
-    "model_server_home": "the package knows where it is",
-    "debug": "it is for attaching a debugger to TorchServe's own worker port",
-    "initial_distribution_port": "torchrun chooses a free port",
-    "version": "snapshots write it for the reader",
-    "tsConfigFile": "snapshots write it for the reader",
-}
-# TorchServe's keys that this version does not implement, by what is missing; the log warns of each.
-NOT_YET = {
-    "grpc_inference_address": "gRPC",
-    "grpc_management_address": "gRPC",
-    "grpc_inference_port": "gRPC",
-    "grpc_management_port": "gRPC",
-    "grpc_inference_max_connection_age_ms": "gRPC",
-    "grpc_inference_max_connection_age_grace_ms": "gRPC",
-    "grpc_management_max_connection_age_ms": "gRPC",
-    "grpc_management_max_connection_age_grace_ms": "gRPC",
-    "enable_grpc_ssl": "gRPC",
-    "ts_open_inference_protocol": "the Open Inference Protocol",
-    "workflow_store": "workflows",
-    "system_metrics_cmd": "a collector of system metrics of one's own",
-}
-# The keys of Intel's extension for PyTorch, which nobody maintains any more, by what does the same here; one warning
-# names those that a configuration has.
-OF_IPEX = {
-    "ipex_enable": "models on a CPU are frozen or laid out as is measured fastest, and `pt2: inductor` in"
-    " model-config.yaml compiles them",
-    "ipex_gpu_enable": "nothing, as workers are given GPUs of NVIDIA alone",
-    "cpu_launcher_enable": "each worker has its share of the cores, or the `threads` of its model-config.yaml",
-    "cpu_launcher_args": "what `numactl`, `taskset` and `LD_PRELOAD` set for the server holds for its workers",
-}
+        """Whether models can be registered and removed over HTTP and gRPC."""
+        return self.management_loopback if self.enable_model_api is None else self.enable_model_api

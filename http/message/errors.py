@@ -106,16 +106,20 @@ def row(error: ServeError) -> tuple[int, str]:
     return KINDS[error.kind]
 
 
+def incident(error: BaseException) -> str:
+    """Log an error that is no ServeError, and return the text for the client, which names the entry in the log."""
+    number = secrets.token_hex(4)
+    log.error("incident %s: unexpected error while answering a request", number, exc_info=error)
+    return f"Internal server error. The server's log has the details under incident {number}."
+
+
 def error_reply(error: BaseException) -> Reply:
     """Return the answer to a request that failed with `error`.
 
     An error that is no ServeError is logged, and the client is not told its text.
     """
     if not isinstance(error, ServeError):
-        incident = secrets.token_hex(4)
-        log.error("incident %s: unexpected error while answering a request", incident, exc_info=error)
-        message = f"Internal server error. The server's log has the details under incident {incident}."
-        return _reply(500, _INTERNAL, message)
+        return _reply(500, _INTERNAL, incident(error))
     status, name = row(error)
     if status == 200:  # a handler raised PredictionException(code=200): TorchServe answers with these bytes
         return Reply(body=b"error", status=status)

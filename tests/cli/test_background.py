@@ -27,6 +27,7 @@ from ..ports import kept_ports
 
 pytestmark = pytest.mark.usefixtures("temp")
 PORTS = "".join(f"{face}_address=http://127.0.0.1:0\n" for face in ("inference", "management", "metrics"))
+PORTS += "grpc_inference_port=0\ngrpc_management_port=0\n"
 
 
 # ---- the child's side
@@ -89,10 +90,12 @@ def test_a_start_that_succeeds(tmp_path: Path, inference: str, shown: str) -> No
     assert found, said
     server = psutil.Process(int(found[1]))
     try:
-        assert [line.split()[0] for line in rest] == ["inference", "management", "metrics", "logs"]
+        assert [line.split()[0] for line in rest] == [
+            "inference", "management", "metrics", "grpc_inference", "grpc_management", "logs",
+        ]  # fmt: skip
         assert re.fullmatch(shown.format(here=here) if "{" in shown else shown, rest[0].split()[1])
-        assert all(re.fullmatch(r"http://127\.0\.0\.1:[1-9]\d*", line.split()[1]) for line in rest[1:3])
-        assert rest[3].split()[1] == str(tmp_path / "logs")
+        assert all(re.fullmatch(r"http://127\.0\.0\.1:[1-9]\d*", line.split()[1]) for line in rest[1:5])
+        assert rest[5].split()[1] == str(tmp_path / "logs")
         assert os.getsid(server.pid) == server.pid, "a signal to our terminal must not reach it"
         assert server.environ().keys() >= {"TORCHSERVE_REPORT_FD"}
     finally:

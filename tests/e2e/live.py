@@ -21,7 +21,9 @@ import psutil
 
 T = TypeVar("T")
 COMMAND = [sys.executable, "-m", "torchserve.cli.main"]
-_ADDRESS = re.compile(r"(Inference|Management|Metrics) API bind to: https?://[^:]+:(\d+)")
+_ADDRESS = re.compile(
+    r"(Inference|Management|Metrics|gRPC inference|gRPC management) API bind to: https?://[^:]+:(\d+)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,8 @@ class LiveServer:
         config = home / "config.properties"
         config.write_text(
             "inference_address=http://127.0.0.1:0\nmanagement_address=http://127.0.0.1:0\n"
-            f"metrics_address=http://127.0.0.1:0\ngpu_lease_folder={home}/leases\n{properties}\n"
+            f"metrics_address=http://127.0.0.1:0\n"
+            f"grpc_inference_port=0\ngrpc_management_port=0\ngpu_lease_folder={home}/leases\n{properties}\n"
         )
         command = [*COMMAND, *start, "--model-store", str(self.store)]
         command += [str(config) if flag == config.name else flag for flag in flags]

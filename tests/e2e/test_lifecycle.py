@@ -18,6 +18,7 @@ from .live import COMMAND, environment, eventually, gone, make_model
 
 PORTS = (
     "inference_address=http://127.0.0.1:0\nmanagement_address=http://127.0.0.1:0\nmetrics_address=http://127.0.0.1:0\n"
+    "grpc_inference_port=0\ngrpc_management_port=0\n"
 )
 
 

@@ -85,12 +85,12 @@ TABLE: dict[str, Row] = {
     "core.backend": _row(f"{_MEETING} core.handlers kernels", _HANDLING),
     "http": _row(
         f"{_BASE} core.oip core.config.address core.tokens core.key_file core.dataplane core.registration core.controlplane core.metrics.store core.server",
-        "aiohttp grpc hpack multidict yarl orjson msgspec",
+        "aiohttp google hpack multidict yarl orjson msgspec",
     ),
     "http.transport.tls": _row("core.errors", "cryptography"),
     "cli": _row(
         f"{_BASE} core.server core.config core.archive core.lint core.logs core.models.snapshot_folder http.auth http.cors http.front http.message.limits"
-        " http.front_config http.transport.cert_reload http.routing.route http.site_policy http.transport.tls",
+        " http.front_config http.rpc.application http.transport.cert_reload http.routing.route http.site_policy http.transport.tls",
         "click rich uvloop",
     ),
     "cli.loadgen": _row("core.config.address", "uvloop"),

@@ -19,6 +19,7 @@ from torchserve.http.accesslog import Entry
 from torchserve.http.front import Front
 from torchserve.http.front_config import FrontConfig
 from torchserve.http.message.limits import Limits
+from torchserve.http.rpc.status import Code, counted_as
 from torchserve.http.site_policy import Hosts
 
 # Seconds that a test waits at most for what happens at once on a quiet machine. The limits of a front that end a
@@ -105,6 +106,7 @@ class FakeDataPlane:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     startup: tuple[str, ...] = ("m",)
     scheduled: Scheduled | None = None
+    statefully: bool = False
     rooms: list[memoryview] = field(default_factory=list[memoryview])  # for bodies that are still arriving
 
     def startup_model(self) -> str | None:
@@ -115,6 +117,10 @@ class FakeDataPlane:
             raise ModelNotFound(model)
         if version not in {None, "1.0"}:
             raise VersionNotFound(model, version)
+
+    def stateful(self, model: str, version: str | None) -> bool:
+        self._check(model, version)
+        return self.statefully
 
     def expect(self, model: str, version: str | None) -> Expecting:
         if model:
@@ -277,7 +283,7 @@ async def running_front(
     finally:
         await front.stop()
     assert data.arriving == 0
-    assert [entry.status for entry in log] == metrics.statuses
+    assert [counted_as(Code(each.status)) if each.method == "gRPC" else each.status for each in log] == metrics.statuses
 
 
 async def until(true: Callable[[], object], timeout: float = SOON) -> None:

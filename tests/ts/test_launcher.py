@@ -25,6 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setenv("LOG_LOCATION", str(tmp_path / "logs"))
     addresses = [f"{face}_address=http://127.0.0.1:0" for face in ("inference", "management", "metrics")]
+    addresses += ["grpc_inference_port=0", "grpc_management_port=0"]
     (tmp_path / "config.properties").write_text("\n".join(addresses))
     return tmp_path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from math import inf
 from time import monotonic
 from typing import cast
@@ -123,7 +124,8 @@ class Http2Protocol(asyncio.Protocol):
         self._ended = True
         if sending and transport.can_write_eof():
             # Closed at once, a client that still sends would be reset before it had read why.
-            transport.write_eof()
+            with contextlib.suppress(OSError):  # the client is gone already
+                transport.write_eof()
             self._loop.call_later(self._factory.context.limits.linger, transport.close)
         else:
             transport.close()

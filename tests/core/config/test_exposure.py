@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from torchserve.core.config.address import parse_address
@@ -29,6 +31,33 @@ def test_tokens(inference: str, management: str, disabled: bool | None, tokens: 
         disable_token_authorization=disabled,
     )
     assert given.tokens is tokens
+
+
+@pytest.mark.parametrize(
+    ("given", "tokens", "model_api", "told"),
+    [
+        ({}, False, True, ""),
+        ({"grpc_inference_address": "0.0.0.0"}, True, True, "inference at http://0.0.0.0:7070 (predict"),
+        ({"grpc_management_address": "::"}, True, False, "management at http://[::]:7071 (list"),
+        ({"grpc_management_address": "0.0.0.0", "enable_grpc": False}, False, True, ""),
+    ],
+)
+def test_a_grpc_address_beyond_loopback_is_as_exposed_as_another(
+    given: dict[str, Any], tokens: bool, model_api: bool, told: str
+) -> None:
+    assert Settings(**given).tokens is tokens
+    assert Settings(**given).model_api is model_api
+    said = exposure(Settings(**given, disable_token_authorization=True))
+    assert told in said
+    assert bool(said) is bool(told)
+
+
+def test_registering_by_grpc_without_a_key_from_other_machines_needs_a_second_setting() -> None:
+    given = Settings(
+        grpc_management_address="0.0.0.0", disable_token_authorization=True, enable_model_api=True
+    )  # fmt: skip
+    with pytest.raises(InvalidConfig, match=r"http://0\.0\.0\.0:7071 run code .* grpc_management_address to 127"):
+        check_exposure(given)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torchserve.core.config.keys import KEYS
 from torchserve.core.config.reference import reference
-from torchserve.core.config.settings import NOT_YET, OF_IPEX, WITHOUT_EFFECT
+from torchserve.core.config.unserved_keys import NOT_YET, OF_IPEX, WITHOUT_EFFECT
 
 from ...house.tree import REPO
 

@@ -16,7 +16,8 @@ from torchserve.core.config.address import Address
 from torchserve.core.config.configuration import Configuration, Override, find_config, read_configuration
 from torchserve.core.config.configured_models import ConfiguredModels
 from torchserve.core.config.keys import HIDDEN, KEYS
-from torchserve.core.config.settings import NOT_YET, OF_IPEX, WITHOUT_EFFECT, Settings
+from torchserve.core.config.settings import Settings
+from torchserve.core.config.unserved_keys import NOT_YET, OF_IPEX, WITHOUT_EFFECT
 from torchserve.core.errors import InvalidConfig
 
 # Every key that TorchServe 0.12 reads.
@@ -39,6 +40,7 @@ TORCHSERVE = """
 """.split()
 # And those that only this server has.
 OURS = {
+    "enable_grpc",
     "handler_errors_in_response",
     "allowed_hosts",
     "allow_unauthenticated_model_api",

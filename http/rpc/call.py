@@ -1,0 +1,242 @@
+"""Call: one call of a method on one HTTP/2 stream: its frames, its deadline, its status, and its line in the log.
+
+What a call means is its Exchange's. Whatever happens, a call has one status, one line in the access log and one count:
+`_end` is the only place where it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from time import perf_counter
+from typing import cast
+
+from ...core.dataplane import Arrival
+from ...core.errors import ForeignSite, ServeError, SlowRequest
+from ...core.payload import Body
+from ..app_context import AppContext
+from ..message.ids import fresh_id
+from ..transport.http2.errors import StreamAborted
+from ..transport.http2.stream import Fields, Stream
+from .framing import Join, MessageReader, frame, joined
+from .metadata import ACCEPTED
+from .method import CallHead, Exchange
+from .status import (
+    CONTENT,
+    HEADERS_BLOCK,
+    OK,
+    OK_BLOCK,
+    Code,
+    RpcFailure,
+    Status,
+    counted_as,
+    status_of,
+    trailers_of,
+)
+
+
+class Call:
+    """A call: the handler of its stream, and the OpenCall of its Exchange, which may have a method `join`."""
+
+    __slots__ = (
+        "_arrival", "_begun", "_counted", "_deadline", "_exchange", "_idle", "_messages", "_reader", "_reading",
+        "_started", "_stream", "_withheld", "context", "head", "id", "over",
+    )  # fmt: skip
+
+    def __init__(self, context: AppContext, stream: Stream, head: CallHead) -> None:
+        self.context = context
+        self.head = head
+        self.id = fresh_id()
+        self.over = False
+        self._stream = stream
+        self._started = perf_counter()
+        self._begun = False  # whether the answer's head was sent
+        self._messages = 0
+        self._exchange: Exchange | None = None
+        self._reader = MessageReader(context.limits.max_request_size, gzip=head.gzip, join=self._join)
+        self._reading = True
+        self._withheld = 0  # bytes that have come and for which the client may send no others yet
+        self._arrival: Arrival | None = None  # while a message is not whole
+        self._counted = 0  # bytes that the arrival has counted
+        self._deadline: asyncio.TimerHandle | None = None
+        self._idle: asyncio.TimerHandle | None = None
+
+    def open(self) -> None:
+        """Check the key, and begin; answer at once if the call is refused."""
+        head, method = self.head, self.head.method
+        error = head.refusal
+        token_auth = self.context.token_auth
+        if token_auth is not None and not isinstance(error, ForeignSite):
+            try:
+                token_auth.check(method.scope if method is not None else "inference", head.fields)
+            except ServeError as refused:
+                error = refused
+        if error is not None or method is None:
+            self.fail(error or RpcFailure(Code.UNIMPLEMENTED, ""))
+            return
+        if head.timeout is not None:
+            self._deadline = asyncio.get_running_loop().call_later(head.timeout, self._expire)
+        self._exchange = method.open(self)
+        if not method.streams_in:
+            self._await_more()
+
+    # ---- what the exchange calls
+
+    def send(self, buffers: tuple[Body, ...]) -> None:
+        """Send a message, in pieces that are not copied."""
+        if self.over:
+            return
+        if not self._begun:
+            self._begun = True
+            self._stream.send_headers(HEADERS_BLOCK)
+        size = len(buffers[0]) if len(buffers) == 1 else sum(map(len, buffers))
+        self._stream.send((frame(size), *buffers))
+
+    def finish(self, status: Status = OK) -> None:
+        """End the call with a status, behind all messages."""
+        if self.over:
+            return
+        if self._begun:
+            self._stream.send_trailers(OK_BLOCK if status is OK else trailers_of(status))
+        else:  # one header block is all of the answer
+            accepted = [("grpc-accept-encoding", ACCEPTED)] if status.code == Code.UNIMPLEMENTED else []
+            self._stream.send_trailers([(":status", "200"), CONTENT, *accepted, *trailers_of(status)])
+        self._end(status.code)
+
+    def fail(self, error: BaseException) -> None:
+        """End the call with the status of an error."""
+        if not self.over:
+            self.finish(status_of(error))
+
+    def read_on(self, *, on: bool) -> None:
+        """Let the client send more, or not: what it may send already comes in any case."""
+        self._reading = on
+        if on and self._withheld:
+            withheld, self._withheld = self._withheld, 0
+            self._stream.consumed(withheld)
+
+    @property
+    def full(self) -> bool:
+        """Whether the client has more to take than a streamed answer may be ahead of it."""
+        return self._stream.full
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server stops: a call that could go on for ever should end soon."""
+        return self._stream.draining or self.context.draining
+
+    # ---- what the connection calls: StreamHandler
+
+    def data_received(self, data: Body) -> None:
+        """Take a piece of the body."""
+        if self._reading or self.over:
+            self._stream.consumed(len(data))
+        else:
+            self._withheld += len(data)
+        if self.over or self._exchange is None:
+            return
+        try:
+            messages = self._reader.feed(data)
+            self._count(self._reader.held, waits=not (messages or self._messages or self._streams_in))
+            for each in messages:
+                self._messages += 1
+                if self._messages > 1 and not self._streams_in:
+                    raise RpcFailure(Code.INTERNAL, "This method takes one message, and the call has several.")
+                self._exchange.message(each)
+        except Exception as error:  # noqa: BLE001  (the client is owed a status, whatever broke)
+            self._give_up(error)
+
+    def ended(self, trailers: Fields) -> None:
+        """Note that the client sends nothing more."""
+        if self.over or self._exchange is None:
+            return
+        if self._reader.unfinished:
+            self._give_up(RpcFailure(Code.INTERNAL, "The call ended within a message."))
+        elif not self._messages and not self._streams_in:
+            self._give_up(RpcFailure(Code.INTERNAL, "This method takes one message, and the call has none."))
+        else:
+            try:
+                self._exchange.half_closed()
+            except Exception as error:  # noqa: BLE001  (as above)
+                self._give_up(error)
+
+    def aborted(self, error: StreamAborted) -> None:
+        """Note that the client has gone, or cancelled the call."""
+        self._cancel()
+        self._end(Code.CANCELLED)
+
+    def writable(self) -> None:
+        """Note that the client has room again."""
+        if self._exchange is not None and not self.over:
+            self._exchange.writable()
+
+    # ---- what ends a call early
+
+    def _give_up(self, error: BaseException) -> None:
+        if not self.over:
+            self._cancel()
+            self.fail(error)
+
+    def _expire(self) -> None:
+        self._cancel()
+        self.finish(Status(Code.DEADLINE_EXCEEDED, "The call's deadline (grpc-timeout) has passed."))
+
+    def _cancel(self) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None and not self.over:
+            exchange.cancelled()
+
+    # ---- a message that comes in pieces
+
+    @property
+    def _streams_in(self) -> bool:
+        return self.head.method is not None and self.head.method.streams_in
+
+    def _join(self, pieces: Sequence[memoryview], size: int) -> Body:
+        """Put the pieces of a message together where the model's workers can read it, if the exchange knows where."""
+        join = cast("Join | None", getattr(self._exchange, "join", None))
+        return joined(pieces, size) if join is None else join(pieces, size)
+
+    def _count(self, held: int, *, waits: bool) -> None:
+        """Count the bytes of a message that is not whole, and see that the rest of it comes. Raises ServerFull.
+
+        `waits`: a message has to come, even if none has begun.
+        """
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        if waits or self._reader.unfinished:
+            self._await_more()
+        if not held:
+            self._leave_arrival()
+            return
+        if self._arrival is None:
+            self._arrival = self.context.dataplane.expect("", None)
+            _ = self._arrival.__enter__()
+        self._arrival.grow(held - self._counted)
+        self._counted = held
+
+    def _await_more(self) -> None:
+        seconds = self.context.limits.drain_idle if self.draining else self.context.limits.body_idle
+        self._idle = asyncio.get_running_loop().call_later(seconds, self._stalled, seconds)
+
+    def _stalled(self, seconds: float) -> None:
+        self._give_up(SlowRequest(f"Nothing of the request's message came for {seconds:g} s."))
+
+    def _leave_arrival(self) -> None:
+        if self._arrival is not None:
+            self._arrival.__exit__()
+            self._arrival = None
+            self._counted = 0
+
+    def _end(self, code: Code) -> None:
+        if self.over:
+            return
+        self.over = True
+        self._exchange = None  # the two refer to each other
+        self._leave_arrival()
+        for timer in (self._deadline, self._idle):
+            if timer is not None:
+                timer.cancel()
+        took = perf_counter() - self._started
+        self.context.called(self.head.path, self._stream.peer, int(code), counted_as(code), took, self.id)

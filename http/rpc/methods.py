@@ -1,0 +1,65 @@
+"""METHODS: the table of everything that can be called by gRPC, as routes.py is for HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+from ..auth import Scope
+from . import health, inference, management, reflection
+from .answering import Answering, Endpoint
+from .method import Exchange, Method, OpenCall, RpcApi
+from .predict import PredictMany, PredictOne
+from .protos.messages import message, service
+from .torchserve_messages import SequenceHeaders, SequenceMessages, TorchServeMessages
+
+
+def methods(apis: Iterable[RpcApi], headers: SequenceHeaders) -> dict[str, Method]:
+    """Return what a port that serves these APIs answers, by path."""
+    rows: list[Method] = []
+    if "inference" in apis:
+        rows += _inference(headers)
+    if "management" in apis:
+        rows += [_answered(management.SERVICE, name, call, "management") for name, call in management.METHODS.items()]
+    own = sorted({row.service for row in rows})
+    rows += _about(tuple(own), "inference" if "inference" in apis else "management")
+    return {row.path: row for row in rows}
+
+
+def _inference(headers: SequenceHeaders) -> list[Method]:
+    one, many = TorchServeMessages(headers), SequenceMessages(headers)
+    name = inference.SERVICE
+    return [
+        _answered(name, "Ping", inference.ping, "inference", "open"),
+        Method(name, "Predictions", "inference", partial(PredictOne, codec=one), "inference"),
+        Method(name, "StreamPredictions", "inference", partial(PredictOne, codec=one, streams=True), "inference"),
+        Method(
+            name, "StreamPredictions2", "inference", partial(PredictMany, codec=many), "inference", streams_in=True
+        ),
+    ]  # fmt: skip
+
+
+def _about(own: tuple[str, ...], api: RpcApi) -> list[Method]:
+    """Return the standard services, which tell of the others; they need no key, as GET /health/ready needs none."""
+    reflections = tuple(map(reflection.service_of, reflection.PACKAGES))
+    told = health.Health(frozenset((*own, health.SERVICE, *reflections)))
+    services = (*own, health.SERVICE, *reflections)
+
+    def watch(call: OpenCall) -> Exchange:
+        return health.Watch(call, told)
+
+    rows = [
+        _answered(health.SERVICE, "Check", told.check, api, "open"),
+        Method(health.SERVICE, "Watch", api, watch, "open"),
+    ]
+    for package in reflection.PACKAGES:
+        opened = partial(reflection.Reflection, package=package, services=services)
+        name = reflection.service_of(package)
+        rows.append(Method(name, "ServerReflectionInfo", api, opened, "open", streams_in=True))
+    return rows
+
+
+def _answered(name: str, method: str, endpoint: Endpoint, api: RpcApi, scope: Scope | None = None) -> Method:
+    """Return the row of a method that `endpoint` answers."""
+    request = message(service(name).methods_by_name[method].input_type.full_name)
+    return Method(name, method, api, partial(Answering, endpoint=endpoint, request=request), scope or api)

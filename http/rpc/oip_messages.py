@@ -1,0 +1,263 @@
+"""The Open Inference Protocol's messages, ModelInferRequest and ModelInferResponse, read and written.
+
+Raw contents, and typed contents of FP32 and FP64, stay views of the message that came: protobuf's packed numbers of a
+fixed size are the raw bytes of a tensor. The rest of a message is small, and goes through the protobuf library. An
+answer has its tensors in the form in which the request had them, as KServe's does.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+from ...core.errors import BadRequest, HandlerFailed
+from ...core.oip.datatypes import check_bytes, count_of, pack, size_of, unpack_bytes
+from ...core.oip.infer_answer import read_answer
+from ...core.oip.infer_request import InferRequest, Tensor, check, payload_of
+from ...core.payload import Body, Parameters, Reply, WantedOutput
+from ..message.ids import fresh_id
+from .answering import parse
+from .codec import Asked, Steps
+from .method import OpenCall
+from .protos.messages import message
+from .status import Status
+from .wire import BYTES, BadMessage, Field, bytes_field, head_of, split, view
+
+_MOST_FIELDS = 2048  # of a message: 256 inputs and outputs, their contents, 64 parameters, and some more
+_MOST_TYPED = 1 << 20  # elements of typed contents that have to be converted one by one
+_MODEL, _VERSION, _ID, _INPUTS, _RAW = 1, 2, 3, 5, 7  # fields of ModelInferRequest
+_CONTENTS = 5  # field of InferInputTensor and of InferOutputTensor
+_OUTPUTS, _RAW_OUTPUTS = 5, 6  # fields of ModelInferResponse
+
+# Datatype -> the field of InferTensorContents that holds its elements. FP16 and BF16 have none.
+_TYPED = {
+    "BOOL": "bool_contents", "INT8": "int_contents", "INT16": "int_contents", "INT32": "int_contents",
+    "INT64": "int64_contents", "UINT8": "uint_contents", "UINT16": "uint_contents", "UINT32": "uint_contents",
+    "UINT64": "uint64_contents", "FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents",
+}  # fmt: skip
+_FIXED = {"FP32": 6, "FP64": 7}  # field numbers of the contents that are raw bytes
+_ARRAYS = {
+    "INT8": "b", "INT16": "h", "INT32": "i", "INT64": "q", "UINT8": "B", "UINT16": "H", "UINT32": "I", "UINT64": "Q",
+}  # fmt: skip
+
+_Request = message("inference.ModelInferRequest")
+_Input = message("inference.ModelInferRequest.InferInputTensor")
+_Response = message("inference.ModelInferResponse")
+_Output = message("inference.ModelInferResponse.InferOutputTensor")
+
+
+class OipMessages:
+    """The codec of ModelInfer."""
+
+    def locate(self, beginning: memoryview) -> tuple[str, str | None] | None:
+        """Return None: raw contents go where the workers read them only once they are whole."""
+        return None
+
+    def decode(self, call: OpenCall, data: Body) -> Asked:
+        """Return what a message asks for. Raises BadRequest."""
+        return self._decode(call, data, call.id)
+
+    def _decode(self, call: OpenCall, data: Body, request_id: str) -> Asked:
+        fields = split(view(data), _MOST_FIELDS)
+        raw = [field.value for field in fields if field.number == _RAW and isinstance(field.value, memoryview)]
+        given = [field.value for field in fields if field.number == _INPUTS and isinstance(field.value, memoryview)]
+        rest = parse(_Request, b"".join(_whole(data, field) for field in fields if field.number not in {_RAW, _INPUTS}))
+        request = InferRequest(
+            _tensors(given, raw),
+            tuple(WantedOutput(each.name, True, parameters_of(each.parameters)) for each in rest.outputs),
+            True,
+            rest.id,
+            parameters_of(rest.parameters),
+        )
+        check(request)
+        head = call.head
+        payload = payload_of(
+            request, request_id, _with_sequence(head.metadata, request.parameters),
+            timeout=head.timeout, priority=head.priority,
+        )  # fmt: skip
+        return Asked(rest.model_name, rest.model_version or None, payload, rest.id, detail=bool(raw) or not given)
+
+    def check(self, asked: Asked) -> Steps | None:
+        """Return the steps that read the lengths of BYTES elements, of raw contents that have them."""
+        infer = asked.payload.infer
+        heads = () if infer is None else infer.inputs
+        texts = [at for at, head in enumerate(heads) if head.datatype == "BYTES"]
+        return self._lengths(asked, texts) if texts and asked.detail else None
+
+    def _lengths(self, asked: Asked, texts: Sequence[int]) -> Steps:
+        assert asked.payload.infer is not None
+        for at in texts:
+            head = asked.payload.infer.inputs[at]
+            told = f"Input {head.name!r}"
+            yield from check_bytes(told, asked.payload.parts[at].body, count_of(told, head.shape))
+
+    def encode(self, reply: Reply, asked: Asked) -> tuple[Body, ...]:
+        """Return a ModelInferResponse. Raises HandlerFailed for a reply that holds no tensors."""
+        answer = read_answer(reply)
+        made = _Response(
+            model_name=answer.model, model_version=answer.version, id=answer.id, parameters=_given(answer.parameters)
+        )
+        tensors = [_packed(each) for each in answer.outputs]
+        raw = asked.detail or any(each.datatype not in _TYPED for each in tensors)
+        buffers: list[Body] = [made.SerializeToString()]
+        for each in tensors:
+            contents = () if raw else _contents(each)
+            given = _given(each.parameters)
+            head = _Output(
+                name=each.name, datatype=each.datatype, shape=each.shape, parameters=given
+            ).SerializeToString()
+            size = len(head) + sum(map(len, contents))
+            buffers += (head_of(_OUTPUTS, size), head, *contents)
+        if raw:
+            for each in tensors:
+                buffers += (head_of(_RAW_OUTPUTS, len(each.data)), each.data)
+        return tuple(buffers)
+
+    def error(self, status: Status, asked: Asked | None) -> tuple[Body, ...]:
+        """Return a ModelStreamInferResponse with an error."""
+        named = bytes_field(2, bytes_field(_ID, asked.id.encode())) if asked is not None and asked.id else b""
+        return (bytes_field(1, status.message.encode("utf-8", "replace")), named)
+
+
+class OipStreamMessages(OipMessages):
+    """The codec of ModelStreamInfer, whose answers are ModelStreamInferResponses."""
+
+    def decode(self, call: OpenCall, data: Body) -> Asked:
+        """Return what a message asks for. Raises BadRequest."""
+        return self._decode(call, data, fresh_id())
+
+    def encode(self, reply: Reply, asked: Asked) -> tuple[Body, ...]:
+        """Return a ModelStreamInferResponse."""
+        buffers = super().encode(reply, asked)
+        return (head_of(2, sum(map(len, buffers))), *buffers)
+
+
+def parameters_of(given: Any) -> Parameters:
+    """Return the parameters in a map of InferParameter, without those that have no value."""
+    found: Parameters = {}
+    for name, each in given.items():
+        kind = each.WhichOneof("parameter_choice")
+        if kind is not None:
+            found[name] = getattr(each, kind)
+    return found
+
+
+def _given(parameters: Parameters) -> dict[str, Any]:
+    """Return parameters as InferParameters."""
+    return {name: {_choice(value): value} for name, value in parameters.items()}
+
+
+def _choice(value: object) -> str:
+    if isinstance(value, bool):
+        return "bool_param"
+    if isinstance(value, int):
+        return "int64_param" if value < 2**63 else "uint64_param"
+    return "string_param" if isinstance(value, str) else "double_param"
+
+
+def _with_sequence(metadata: dict[str, str], parameters: Parameters) -> dict[str, str]:
+    """Return the headers for the handler, with those of a sequence that Triton's parameters name."""
+    found = {f"ts_request_{name}": parameters[name] for name in _SEQUENCE if name in parameters}
+    if not found or found.get("ts_request_sequence_id") in {0, ""}:
+        return metadata
+    return metadata | {
+        name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in found.items()
+    }
+
+
+_SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
+
+
+def _whole(data: Body, field: Field) -> memoryview:
+    return view(data)[field.begin : field.end]
+
+
+def _tensors(given: Sequence[memoryview], raw: Sequence[memoryview]) -> tuple[Tensor, ...]:
+    """Return the inputs, with their raw contents or their own. Raises BadRequest."""
+    if raw and len(raw) != len(given):
+        raise BadRequest(
+            f"The request has {len(given)} inputs and {len(raw)} raw_input_contents: each input needs one."
+        )
+    return tuple([_tensor(each, raw[at] if raw else None) for at, each in enumerate(given)])
+
+
+def _tensor(data: memoryview, raw: memoryview | None) -> Tensor:
+    fields = split(data, _MOST_FIELDS)
+    contents = [field.value for field in fields if field.number == _CONTENTS and isinstance(field.value, memoryview)]
+    head = parse(_Input, b"".join(_whole(data, field) for field in fields if field.number != _CONTENTS))
+    told = f"Input {head.name[:256]!r}"
+    size_of(told, head.datatype)
+    if raw is None:
+        body = _elements(told, head, contents)
+    elif any(map(len, contents)):
+        raise BadRequest(f"{told} has both contents and raw_input_contents: send one of them.")
+    else:
+        body = raw
+    return Tensor(head.name, head.datatype, tuple(head.shape), body, False, parameters_of(head.parameters))
+
+
+def _elements(told: str, head: Any, contents: Sequence[memoryview]) -> Body:
+    """Return the raw bytes of typed contents. Raises BadRequest."""
+    datatype = head.datatype
+    field = _TYPED.get(datatype)
+    if field is None:
+        raise BadRequest(f"{told} is {datatype}, which has no typed contents: send raw_input_contents.")
+    fixed = _FIXED.get(datatype)
+    if fixed is not None and len(contents) == 1 and sys.byteorder == "little":
+        packed = _only_field(contents[0])
+        if packed is not None and packed.number == fixed and packed.kind == BYTES:
+            assert isinstance(packed.value, memoryview)
+            return packed.value
+    parsed = parse(_Input, b"".join(bytes_field(_CONTENTS, bytes(each)) for each in contents)).contents
+    for other, values in parsed.ListFields():
+        if other.name != field:
+            raise BadRequest(f"{told} is {datatype}, whose elements are {field}, and it has {other.name}.")
+        if len(values) > _MOST_TYPED:
+            raise BadRequest(
+                f"{told} has {len(values)} elements in {field}, and at most {_MOST_TYPED} are accepted there: send"
+                " raw_input_contents."
+            )
+    return pack(told, datatype, head.shape, list(getattr(parsed, field)))
+
+
+def _only_field(data: memoryview) -> Field | None:
+    """Return the field of a message that has one; else None."""
+    try:
+        found = split(data, 1)
+    except BadMessage:
+        return None
+    return found[0] if found else None
+
+
+def _packed(tensor: Tensor) -> Tensor:
+    """Return a tensor with raw bytes, of one that may have JSON. Raises HandlerFailed."""
+    if not tensor.json:
+        return tensor
+    import orjson
+
+    try:
+        data = pack(f"Output {tensor.name!r}", tensor.datatype, tensor.shape, orjson.loads(tensor.data))
+    except (BadRequest, orjson.JSONDecodeError) as error:
+        raise HandlerFailed(f"The model's answer is no tensor: {error}", 500) from None
+    return Tensor(tensor.name, tensor.datatype, tensor.shape, data, False, tensor.parameters)
+
+
+def _contents(tensor: Tensor) -> tuple[Body, ...]:
+    """Return the field `contents` of an output: its elements in typed form."""
+    datatype, data = tensor.datatype, tensor.data
+    number = {"FP32": 6, "FP64": 7, "BOOL": 1}.get(datatype)
+    if number is not None:  # protobuf's packed form of these is the raw bytes
+        inner = head_of(number, len(data))
+        return head_of(_CONTENTS, len(inner) + len(data)), inner, data
+    if datatype == "BYTES":
+        told = f"Output {tensor.name!r}"
+        values: Any = unpack_bytes(told, data, count_of(told, tensor.shape))
+    else:
+        values = array(_ARRAYS[datatype], bytes(data))
+        if sys.byteorder == "big":
+            values.byteswap()
+    made = _Output()
+    getattr(made.contents, _TYPED[datatype]).extend(values)
+    return (made.SerializeToString(),)

@@ -1,0 +1,142 @@
+"""The exchanges of predictions: one request with one answer or a streamed one, and many requests on one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...core.errors import ServeError
+from ...core.payload import Body, Reply
+from .codec import Asked, RpcCodec
+from .method import OpenCall
+from .prediction import RpcPrediction, join_in_room
+from .status import RefusedMessage, status_of
+
+
+class PredictOne:
+    """The exchange of one prediction. Unless `streams`, the call is answered with one message."""
+
+    __slots__ = ("_call", "_codec", "_prediction", "_streams")
+
+    def __init__(self, call: OpenCall, codec: RpcCodec, *, streams: bool = False) -> None:
+        self._call = call
+        self._codec = codec
+        self._streams = streams
+        self._prediction: RpcPrediction | None = None
+
+    def join(self, pieces: Sequence[memoryview], size: int) -> Body:
+        """Put a large message where the model's workers read it."""
+        return join_in_room(self._call, self._codec, pieces, size)
+
+    def message(self, data: Body) -> None:
+        """Submit the prediction."""
+        asked = self._codec.decode(self._call, data)
+        self._prediction = RpcPrediction(self._call, self, asked, streams=self._streams)
+        self._prediction.submit(self._codec.check(asked))
+
+    def half_closed(self) -> None:
+        """Go on: the answer does not depend on it."""
+
+    def cancelled(self) -> None:
+        """Give up the prediction."""
+        if self._prediction is not None:
+            self._prediction.cancel()
+
+    def writable(self) -> None:
+        """Let the worker go on."""
+        if self._prediction is not None:
+            self._prediction.writable()
+
+    # ---- the prediction's receiver
+
+    def piece(self, reply: Reply, asked: Asked) -> None:
+        """Send the answer, or a piece of it."""
+        self._call.send(self._codec.encode(reply, asked))
+
+    def ended(self, asked: Asked) -> None:
+        """End the call."""
+        self._call.finish()
+
+    def failed(self, error: BaseException, asked: Asked) -> None:
+        """End the call with the status of an error."""
+        self._call.fail(error)
+
+
+class PredictMany:
+    """The exchange of a call with many requests: each has its answers, or a message that tells of its failure.
+
+    The answers come as the models give them. How many requests may wait is their queues' matter; while the client does
+    not take its answers, its messages are not read.
+    """
+
+    __slots__ = ("_call", "_closed", "_codec", "_open", "_waiting")
+
+    def __init__(self, call: OpenCall, codec: RpcCodec) -> None:
+        self._call = call
+        self._codec = codec
+        self._open: dict[int, RpcPrediction] = {}  # by the id of what they ask for
+        self._waiting: list[Body] = []  # messages that came while the client took no answers
+        self._closed = False
+
+    def join(self, pieces: Sequence[memoryview], size: int) -> Body:
+        """Put a large message where the model's workers read it."""
+        return join_in_room(self._call, self._codec, pieces, size)
+
+    def message(self, data: Body) -> None:
+        """Submit the next request."""
+        if self._waiting or self._call.full:
+            self._waiting.append(data)
+            self._call.read_on(on=False)
+            return
+        try:
+            asked = self._codec.decode(self._call, data)
+        except (ServeError, RefusedMessage) as error:
+            self._call.send(self._codec.error(status_of(error, java=False), None))
+            return
+        prediction = RpcPrediction(self._call, self, asked, streams=True)
+        self._open[id(asked)] = prediction
+        prediction.submit(self._codec.check(asked))
+
+    def half_closed(self) -> None:
+        """End the call once all is answered."""
+        self._closed = True
+        self._end_if_done()
+
+    def cancelled(self) -> None:
+        """Give up all predictions."""
+        for each in list(self._open.values()):
+            each.cancel()
+        self._open.clear()
+        self._waiting.clear()
+
+    def writable(self) -> None:
+        """Let the workers go on, and read on."""
+        for each in list(self._open.values()):
+            each.writable()
+        waiting, self._waiting = self._waiting, []
+        for at, data in enumerate(waiting):
+            if self._call.full:
+                self._waiting = waiting[at:]
+                return
+            self.message(data)
+        self._call.read_on(on=True)
+        self._end_if_done()
+
+    # ---- the predictions' receiver
+
+    def piece(self, reply: Reply, asked: Asked) -> None:
+        """Send an answer, or a piece of one."""
+        self._call.send(self._codec.encode(reply, asked))
+
+    def ended(self, asked: Asked) -> None:
+        """Note that a request was answered."""
+        self._open.pop(id(asked), None)
+        self._end_if_done()
+
+    def failed(self, error: BaseException, asked: Asked) -> None:
+        """Tell of a request's failure; the call goes on."""
+        self._call.send(self._codec.error(status_of(error, java=False), asked))
+        self.ended(asked)
+
+    def _end_if_done(self) -> None:
+        if self._closed and not self._open and not self._waiting:
+            self._call.finish()

@@ -1,0 +1,182 @@
+"""RpcPrediction: one prediction of a call, from its message to its reply, as http/predict/prediction.py is of HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+from ...core.errors import HandlerFailed, TooLarge
+from ...core.payload import Body, Reply
+from .client_wait import ClientWait
+from .codec import Asked, RpcCodec, Steps
+from .method import OpenCall
+from .status import Code, RpcFailure
+
+if TYPE_CHECKING:
+    from ...core.dataplane import Ticket
+
+
+class Receiver(Protocol):
+    """An interface for what takes the outcome of a prediction: any number of pieces, then its end or its failure."""
+
+    def piece(self, reply: Reply, asked: Asked) -> None: ...
+
+    def ended(self, asked: Asked) -> None: ...
+
+    def failed(self, error: BaseException, asked: Asked) -> None: ...
+
+
+class RpcPrediction:
+    """A prediction: the dataplane's sink. `streams` says whether the receiver takes the pieces of a streamed reply.
+
+    A receiver that does not gets all pieces in one.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_call",
+        "_collected",
+        "_over",
+        "_pieces",
+        "_receiver",
+        "_started",
+        "_streams",
+        "_ticket",
+        "_told",
+        "_wait",
+    )  # fmt: skip
+
+    def __init__(self, call: OpenCall, receiver: Receiver, asked: Asked, *, streams: bool) -> None:
+        self._call = call
+        self._receiver = receiver
+        self._asked = asked
+        self._streams = streams
+        self._over = False
+        self._told = False  # whether the receiver got a piece
+        self._ticket: Ticket | None = None
+        self._wait: ClientWait | None = None
+        self._pieces: list[Body] = []
+        self._collected = 0  # bytes in them
+        self._started = perf_counter()
+
+    def submit(self, steps: Steps | None = None) -> None:
+        """Queue the request at its model, once `steps` are taken, one per turn of the loop."""
+        if self._over:
+            return
+        try:
+            if steps is not None and next(steps, True) is None:
+                asyncio.get_running_loop().call_soon(self.submit, steps)
+                return
+            context, asked = self._call.context, self._asked
+            model = asked.model or context.only_model()
+            self._ticket = context.dataplane.submit(model, asked.version, asked.payload, self)
+        except Exception as error:  # noqa: BLE001  (the client is owed a status, whatever broke)
+            self.fail(error)
+
+    def cancel(self) -> None:
+        """Take the request out of its model's queue, or stop its stream: the client has gone."""
+        ticket = self._close()
+        if ticket is not None:
+            ticket.cancel()
+
+    def writable(self) -> None:
+        """Let the worker go on: the client has room again."""
+        wait, self._wait = self._wait, None
+        if wait is not None:
+            wait.taken()
+
+    # ---- the dataplane's sink
+
+    def chunk(self, item: object) -> None:
+        """Hand on one piece of a streamed reply, or keep it until the reply is whole."""
+        if self._over or not isinstance(item, Reply):
+            return
+        if not self._streams:
+            self._collect(item)
+            return
+        self._told = True
+        try:
+            self._receiver.piece(item, self._asked)
+        except Exception as error:  # noqa: BLE001  (as above: what a handler answers may be no message)
+            self._stop(error)
+            return
+        if self._ticket is not None and self._wait is None and self._call.full:
+            self._wait = ClientWait(self._ticket, self._call.context.limits, self._too_slow)
+
+    def done(self, item: object) -> None:
+        """Hand on the reply, or the last piece of a streamed one."""
+        if self._over or not isinstance(item, Reply):
+            return
+        ticket = self._close()
+        if self._pieces:
+            item = Reply(b"".join((*self._pieces, item.body)), headers=item.headers)
+        try:
+            if not self._told or len(item.body):
+                self._receiver.piece(item, self._asked)
+        except Exception as error:  # noqa: BLE001  (as above)
+            if ticket is not None:
+                ticket.failed(error)
+            self._receiver.failed(error, self._asked)
+            return
+        self._receiver.ended(self._asked)
+        if ticket is not None:
+            ticket.succeeded(perf_counter() - self._started)
+
+    def fail(self, error: BaseException) -> None:
+        """Tell the receiver that the request failed with `error`."""
+        if self._over:
+            return
+        if isinstance(error, HandlerFailed) and error.status == 200:
+            # A handler raised PredictionException(code=200): TorchServe answers with these bytes.
+            self.done(Reply(b"error"))
+            return
+        ticket = self._close()
+        if ticket is not None:
+            ticket.failed(error)
+        self._receiver.failed(error, self._asked)
+
+    # ---- below them
+
+    def _collect(self, item: Reply) -> None:
+        self._collected += len(item.body)
+        most = self._call.context.limits.max_unsent
+        if self._collected <= most:
+            self._pieces.append(item.body)
+            return
+        self._stop(TooLarge(f"The streamed answer has more than {most} bytes: ask for it with a streaming method."))
+
+    def _too_slow(self) -> None:
+        self._stop(RpcFailure(Code.CANCELLED, "The client took too little of the answer while its worker waited."))
+
+    def _stop(self, error: Exception) -> None:
+        """Cancel the job, and tell the receiver why."""
+        ticket = self._close()
+        if ticket is not None:
+            ticket.cancel()
+        self._receiver.failed(error, self._asked)
+
+    def _close(self) -> Ticket | None:
+        """Return the ticket, and let go of it: it refers to its sink, which is this object."""
+        self._over = True
+        ticket, self._ticket = self._ticket, None
+        wait, self._wait = self._wait, None
+        if wait is not None:
+            wait.end()
+            if ticket is not None:
+                ticket.release()
+        return ticket
+
+
+def join_in_room(call: OpenCall, codec: RpcCodec, pieces: Sequence[memoryview], size: int) -> Body:
+    """Return the pieces of a message as one, where the workers of the model that it names read it, if it names one."""
+    named = codec.locate(pieces[0])
+    room = None if named is None else call.context.dataplane.room(*named, size)
+    if room is None:
+        return b"".join(pieces)
+    at = 0
+    for each in pieces:
+        room[at : at + len(each)] = each
+        at += len(each)
+    return room

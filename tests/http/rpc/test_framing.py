@@ -1,0 +1,92 @@
+"""Messages come out of a body whole, wherever its pieces begin and end, and within their limit."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torchserve.core.errors import BadRequest, TooLarge
+from torchserve.http.rpc.framing import MessageReader, frame
+from torchserve.http.rpc.status import Code, RpcFailure
+
+BODIES = st.lists(st.tuples(st.booleans(), st.binary(max_size=200)), max_size=6)
+
+
+def framed(data: bytes, *, squeeze: bool = False) -> bytes:
+    if squeeze:
+        data = gzip.compress(data)
+        return b"\1" + len(data).to_bytes(4) + data
+    return frame(len(data)) + data
+
+
+@given(BODIES, st.lists(st.integers(1, 50)))
+def test_messages_are_the_same_however_the_body_is_cut(messages: list[tuple[bool, bytes]], cuts: list[int]) -> None:
+    left = b"".join(framed(data, squeeze=squeeze) for squeeze, data in messages)
+    reader, found = MessageReader(10_000, gzip=True), []
+    for size in [*cuts, len(left) or 1]:
+        found += reader.feed(left[:size])
+        left = left[size:]
+    found += reader.feed(left)
+    assert [bytes(each) for each in found] == [data for _, data in messages]
+    assert not reader.unfinished
+    assert reader.held == 0
+
+
+def test_a_message_in_one_piece_is_not_copied() -> None:
+    body = framed(b"x" * 1000)
+    (found,) = MessageReader(1000, gzip=False).feed(body)
+    assert isinstance(found, memoryview)
+    assert found.obj is body
+
+
+def test_a_message_in_pieces_is_put_where_it_is_told() -> None:
+    room = bytearray(4)
+
+    def join(pieces: object, size: int) -> bytearray:
+        room[:] = b"".join(pieces)  # type: ignore[arg-type]
+        assert size == 4
+        return room
+
+    reader = MessageReader(10, gzip=False, join=join)
+    assert reader.feed(framed(b"abcd")[:7]) == []
+    assert reader.held == 2
+    assert reader.unfinished
+    assert reader.feed(b"cd")[0] is room
+
+
+def test_a_message_over_the_limit_is_refused_before_it_comes() -> None:
+    reader = MessageReader(10, gzip=False)
+    assert reader.feed(framed(b"0123456789"))
+    with pytest.raises(TooLarge, match=r"11 bytes and at most 10 .*max_request_size"):
+        reader.feed(frame(11))
+
+
+@pytest.mark.parametrize("size", [10, 11, 10_000_000])
+def test_a_compressed_message_is_unpacked_to_its_limit_only(size: int) -> None:
+    reader = MessageReader(max(10, len(gzip.compress(bytes(size)))) if size > 11 else 40, gzip=True)
+    data = framed(bytes(size), squeeze=True)
+    if size < 40:
+        assert [bytes(each) for each in reader.feed(data)] == [bytes(size)]
+    else:
+        with pytest.raises(TooLarge, match="max_request_size"):
+            reader.feed(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"no gzip", gzip.compress(b"x")[:-1], gzip.compress(b"x") + b"y", zlib.compress(b"x"), b""],
+)
+def test_what_says_gzip_and_is_not_is_refused(data: bytes) -> None:
+    with pytest.raises(BadRequest, match="not gzip"):
+        MessageReader(1000, gzip=True).feed(b"\1" + len(data).to_bytes(4) + data)
+
+
+@pytest.mark.parametrize(("flag", "allowed"), [(1, False), (2, True), (255, False)])
+def test_a_flag_that_the_call_does_not_explain_is_refused(flag: int, allowed: bool) -> None:
+    with pytest.raises(RpcFailure) as failed:
+        MessageReader(1000, gzip=allowed).feed(bytes((flag, 0, 0, 0, 0)))
+    assert failed.value.code == Code.INTERNAL
