@@ -14,7 +14,7 @@ from ..message.request import Head
 from ..predict.predict_request import PredictRequest, read_request
 from ..site_policy import Reach
 from .route import Endpoint
-from .table import Table
+from .table import Match, Table, prediction_among
 
 
 class Router:
@@ -26,25 +26,27 @@ class Router:
         self.reach: Reach = reach
         self._work: set[asyncio.Future[Reply]] = set()
 
-    def prediction(self, head: Head) -> PredictRequest | None:
-        """Return what a head asks for if it is a prediction's, else None."""
-        found = self.table.find_prediction(head.path()) if head.method != "OPTIONS" else None
+    def look_up(self, head: Head) -> PredictRequest | list[Match]:
+        """Return what a head asks for if it is a prediction's, else the rows among which `find` finds its endpoint."""
+        matches = self.table.look_up(head.path())
+        found = prediction_among(matches) if head.method != "OPTIONS" else None
         if found is None:
-            return None
+            return matches
         route, params = found
         return read_request(self.context, head, self.reach, route.codec, params)
 
-    def find(self, head: Head, fields: Mapping[str, str]) -> tuple[Endpoint, dict[str, str]]:
+    def find(self, head: Head, fields: Mapping[str, str], matches: list[Match]) -> tuple[Endpoint, dict[str, str]]:
         """Return the endpoint of a request that is no prediction, and its path's parameters.
 
-        Raises RouteNotFound, MethodNotAllowed, BrokenEncoding, ForeignSite, InvalidKey.
+        `matches` are what `look_up` has returned. Raises RouteNotFound, MethodNotAllowed, BrokenEncoding, ForeignSite,
+        InvalidKey.
         """
         context = self.context
         if head.method == "OPTIONS" and context.default_headers is not PLAIN and is_preflight(fields):
             return preflight, {}
         token_auth = context.token_auth
         try:
-            endpoint, params, route = self.table.find(head.method, head.path())
+            endpoint, params, route = self.table.find(head.method, head.path(), matches)
         except ServeError:
             context.admit(head, self.table.strictest, self.reach)
             if token_auth is not None:

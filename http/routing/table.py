@@ -12,6 +12,8 @@ from ..auth import Scope
 from ..message.request import check_percent, decode_segment
 from .route import ANY, Api, DocumentOf, Endpoint, PredictRoute, Route
 
+Match: TypeAlias = "tuple[Route, re.Match[str]]"  # a row, and what its expression has found in a path
+
 
 class Table:
     """The rows of one listener, and the matcher that finds one by method and path."""
@@ -24,15 +26,19 @@ class Table:
         self.strictest: Api = min(chosen, key=lambda api: api == "inference")
         self._rows = _by_first_segment(self.routes)
 
-    def find(self, method: str, path: str) -> tuple[Endpoint, dict[str, str], Route]:
-        """Return the endpoint of a percent-encoded path, the path's decoded parameters, and their row.
+    def look_up(self, path: str) -> list[Match]:
+        """Return the rows that a percent-encoded path matches. A trailing slash is accepted."""
+        return list(_matches(self._rows, path))
 
-        A trailing slash is accepted. A prediction's path is found for OPTIONS alone, which asks how to predict.
-        Raises RouteNotFound, MethodNotAllowed, BrokenEncoding.
+    def find(self, method: str, path: str, matches: list[Match]) -> tuple[Endpoint, dict[str, str], Route]:
+        """Return the endpoint among the matches of `path`, the path's decoded parameters, and their row.
+
+        A prediction's path is found for OPTIONS alone, which asks how to predict. Raises RouteNotFound,
+        MethodNotAllowed, BrokenEncoding.
         """
         check_percent(path)
         known = False
-        for route, found in _matches(self._rows, path):
+        for route, found in matches:
             answer = route.answer
             if isinstance(answer, PredictRoute):
                 if method != "OPTIONS":
@@ -50,10 +56,15 @@ class Table:
 
     def find_prediction(self, path: str) -> tuple[PredictRoute, dict[str, str]] | None:
         """Return the route of a prediction's percent-encoded path and its parameters, not decoded; or None."""
-        for route, found in _matches(self._rows, path):
-            if isinstance(route.answer, PredictRoute):
-                return route.answer, found.groupdict()
-        return None
+        return prediction_among(_matches(self._rows, path))
+
+
+def prediction_among(matches: Iterable[Match]) -> tuple[PredictRoute, dict[str, str]] | None:
+    """Return the first prediction's route among the matches of a path, and its parameters, not decoded; or None."""
+    for route, found in matches:
+        if isinstance(route.answer, PredictRoute):
+            return route.answer, found.groupdict()
+    return None
 
 
 _Rows: TypeAlias = "dict[str, list[tuple[re.Pattern[str], Route]]]"
@@ -79,7 +90,7 @@ def _expression(piece: re.Match[str]) -> str:
     return f"(?P<{name}>{'.+' if rest else '[^/]+'})"
 
 
-def _matches(rows: _Rows, path: str) -> Iterator[tuple[Route, re.Match[str]]]:
+def _matches(rows: _Rows, path: str) -> Iterator[Match]:
     path = path.rstrip("/") or "/"
     first = path[1:].partition("/")[0]
     for pattern, route in rows.get(first) or rows.get("", ()):

@@ -25,6 +25,7 @@ from ..predict.http1_writer import Http1Writer, answer_buffers
 from ..predict.predict_request import PredictRequest, awaits_continue, check_declared, check_size
 from ..predict.prediction import CLIENT_GONE, Prediction
 from ..routing.router import Router
+from ..routing.table import Match
 from .aiohttp_protocol import AiohttpProtocol
 from .response_writer import Sent, half_close
 
@@ -66,11 +67,11 @@ class AiohttpHandler:
         )  # fmt: skip
         self.active += 1
         try:
-            asked = self.router.prediction(head)
-            if asked is not None:
+            asked = self.router.look_up(head)
+            if isinstance(asked, PredictRequest):
                 keep = await self._predict(asked, request.content, connection, transport)
             else:
-                keep = await self._route(head, request.content, connection, transport)
+                keep = await self._route(head, asked, request.content, connection, transport)
             if connection.writing_paused:
                 await request.writer.drain()  # context.unsent ends a client that takes nothing any more
         finally:
@@ -123,13 +124,18 @@ class AiohttpHandler:
             prediction.submit(body)
 
     async def _route(
-        self, head: Head, content: StreamReader, connection: AiohttpProtocol, transport: asyncio.Transport
+        self,
+        head: Head,
+        matches: list[Match],
+        content: StreamReader,
+        connection: AiohttpProtocol,
+        transport: asyncio.Transport,
     ) -> bool:
         unread = not content.is_eof()
         started = perf_counter()
         fields = by_lower_name(head.headers())
         try:
-            endpoint, params = self.router.find(head, fields)
+            endpoint, params = self.router.find(head, fields, matches)
             check_declared(fields, self._limits.max_request_size)
             query = head.query()
             if unread and awaits_continue(fields):

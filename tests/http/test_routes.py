@@ -11,10 +11,17 @@ from torchserve.http.api import health, inference, management, metrics, openai
 from torchserve.http.message.request import BrokenEncoding
 from torchserve.http.openapi import document as openapi
 from torchserve.http.routes import ROUTES
-from torchserve.http.routing.route import Api
-from torchserve.http.routing.table import Table
+from torchserve.http.routing import table as table_module
+from torchserve.http.routing.route import Api, Endpoint, Route
+from torchserve.http.routing.table import Table, _matches
+
+from .doubles import running_front
 
 ALL: set[Api] = {"inference", "management", "metrics"}
+
+
+def find(table: Table, method: str, path: str) -> tuple[Endpoint, dict[str, str], Route]:
+    return table.find(method, path, table.look_up(path))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +46,7 @@ ALL: set[Api] = {"inference", "management", "metrics"}
     ],
 )
 def test_found(method: str, path: str, endpoint: object, params: dict[str, str]) -> None:
-    assert Table(ALL, ROUTES).find(method, path)[:2] == (endpoint, params)
+    assert find(Table(ALL, ROUTES), method, path)[:2] == (endpoint, params)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +63,7 @@ def test_found(method: str, path: str, endpoint: object, params: dict[str, str])
 def test_a_document_is_made_of_the_rows_of_its_listener(
     method: str, path: str, document: object, params: dict[str, str], apis: set[Api]
 ) -> None:
-    endpoint, found, _ = Table(apis, ROUTES).find(method, path)
+    endpoint, found, _ = find(Table(apis, ROUTES), method, path)
     assert isinstance(endpoint, partial)
     assert (endpoint.func, found) == (document, params)
     assert endpoint.args == (tuple(route for route in ROUTES if route.api in apis),)
@@ -82,15 +89,24 @@ def test_a_document_is_made_of_the_rows_of_its_listener(
 )
 def test_refused(method: str, path: str, error: type[Exception]) -> None:
     with pytest.raises(error):
-        Table(ALL, ROUTES).find(method, path)
+        find(Table(ALL, ROUTES), method, path)
 
 
 @pytest.mark.parametrize(("api", "path"), [("inference", "/models"), ("management", "/ping"), ("metrics", "/models")])
 def test_an_api_has_only_its_own_routes(api: Api, path: str) -> None:
     with pytest.raises(RouteNotFound):
-        Table({api}, ROUTES).find("GET", path)
+        find(Table({api}, ROUTES), "GET", path)
 
 
 def test_every_row_is_documented_and_unique() -> None:
     assert len({(route.api, route.method, route.path) for route in ROUTES}) == len(ROUTES)
     assert all(route.operation.summary for route in ROUTES)
+
+
+@pytest.mark.parametrize("path", ["/models", "/predictions/m", "/nothing", "/ping"])
+async def test_the_path_of_a_request_is_matched_once(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(table_module, "_matches", lambda rows, path: looked.append(path) or _matches(rows, path))
+    async with running_front() as h:
+        await h.say(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    assert looked == [path]

@@ -16,6 +16,7 @@ from ...predict.predict_request import PredictRequest, awaits_continue, check_de
 from ...predict.prediction import CLIENT_GONE, Prediction
 from ...routing.route import Endpoint
 from ...routing.router import Router
+from ...routing.table import Match
 from .errors import ErrorCode, StreamAborted
 from .http2_writer import Http2Writer
 from .stream import Application, Fields, RequestHead, Stream, StreamHandler
@@ -42,33 +43,31 @@ class HttpApplication:
         head = stream.head
         if head.headers.get("content-type", "").startswith(_RPC) and self._rpc is not None:
             return self._rpc(stream)
-        read = head.memo
-        if read is None:
-            read = self._read(head, stream.peer)
+        read: PredictRequest | tuple[Head, list[Match]] = head.memo or self._read(head, stream.peer)
         if isinstance(read, PredictRequest):
             return PredictionHandler(self, stream, read)
-        return RouteHandler(self, stream, read)
+        return RouteHandler(self, stream, read[0], read[1])
 
-    def _read(self, head: RequestHead, peer: object) -> PredictRequest | Head:
+    def _read(self, head: RequestHead, peer: object) -> PredictRequest | tuple[Head, list[Match]]:
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.fields]
         if head.authority and "host" not in head.headers:
             raw.insert(0, (b"host", head.authority.encode("latin-1")))
         made = Head(head.method, head.path, raw, peer, "2.0")
         if self._router is None or head.headers.get("content-type", "").startswith(_RPC):
-            return made
-        asked = self._router.prediction(made)
-        if asked is None:
-            return made
+            return made, []
+        asked = self._router.look_up(made)
+        if not isinstance(asked, PredictRequest):
+            return made, asked
         if asked.refusal is None:
             head.memo = asked
         return asked
 
-    def find(self, head: Head, fields: dict[str, str]) -> tuple[Router, Endpoint, dict[str, str]]:
+    def find(self, head: Head, fields: dict[str, str], matches: list[Match]) -> tuple[Router, Endpoint, dict[str, str]]:
         """Return what answers a request that is no prediction. Raises ServeError."""
         if self._router is None or fields.get("content-type", "").startswith(_RPC):
             served = "gRPC" if self._router is None else "HTTP"
             raise UnsupportedMedia(f"Only {served} is served here, and this is a request of another kind.")
-        endpoint, params = self._router.find(head, fields)
+        endpoint, params = self._router.find(head, fields, matches)
         check_declared(fields, self.context.limits.max_request_size)
         return self._router, endpoint, params
 
@@ -145,7 +144,7 @@ class RouteHandler:
 
     __slots__ = ("_answered", "_application", "_found", "_head", "_started", "_stream", "_writer", "body")
 
-    def __init__(self, application: HttpApplication, stream: Stream, head: Head) -> None:
+    def __init__(self, application: HttpApplication, stream: Stream, head: Head, matches: list[Match]) -> None:
         context = application.context
         self._application = application
         self._stream = stream
@@ -156,7 +155,7 @@ class RouteHandler:
         self.body = StreamBody(context.limits, stream.head.length, lambda: context.dataplane.expect("", None), _no_room)
         fields = by_lower_name(head.headers())
         try:
-            self._found = application.find(head, fields)
+            self._found = application.find(head, fields, matches)
             _ = head.query()
         except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
             self._answer(error_reply(error))
