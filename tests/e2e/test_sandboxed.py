@@ -95,7 +95,8 @@ def test_a_server_that_is_killed_takes_its_workers_along(tmp_path: Path, store: 
 
 @needs_filters
 @pytest.mark.parametrize("error", ["ENOSYS", "EPERM"])
-def test_a_stop_where_only_the_signal_is_refused(tmp_path: Path, error: str) -> None:
+def test_a_stop_where_only_the_signal_is_refused(tmp_path: Path, store: Path, error: str) -> None:
+    assert store.is_dir()
     server = LiveServer(tmp_path, [])
     try:
         server.wait()
