@@ -14,6 +14,7 @@ import click
 from ..core.errors import ServeError
 from ..core.version import __version__
 from .commands import MODELS_FLAG, Commands
+from .inherited import settle
 from .process_name import take_name
 
 
@@ -90,6 +91,7 @@ def main(context: click.Context, show_version: bool, starting: bool, stopping: b
 
 def run() -> None:
     """Run the command `torchserve` with the words of its command line."""
+    settle()
     take_name(sys.argv[1:])
     main()
 

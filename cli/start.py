@@ -60,6 +60,7 @@ def start(flags: StartFlags) -> None:
 
 
 def _start(flags: StartFlags, reporter: Reporter) -> None:
+    _check_working_folder()
     snapshots = snapshot_folder(ncs=flags.ncs)
     check_unused(flags.workflow_store, flags.cpp_log_config)
     configuration = _configuration(flags, snapshots)
@@ -72,6 +73,16 @@ def _start(flags: StartFlags, reporter: Reporter) -> None:
         run(configuration, snapshots, log_config, reporter)
     else:
         click.echo(start_in_background(sys.argv[1:], log_folder()))
+
+
+def _check_working_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise InvalidConfig(
+            f"The working folder can't be used: {error.strerror}. It has been deleted, or this user may not enter it:"
+            " change to another one."
+        ) from None
 
 
 def overrides(

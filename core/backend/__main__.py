@@ -79,7 +79,7 @@ def _parse() -> argparse.Namespace:
 def _prepare_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         assert isinstance(stream, io.TextIOWrapper)
-        stream.reconfigure(line_buffering=True, errors="backslashreplace")
+        stream.reconfigure(encoding="utf-8", line_buffering=True, errors="backslashreplace")  # as the front reads it
     logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
 
 
