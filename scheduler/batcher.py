@@ -136,9 +136,12 @@ class Batcher:
             raise ValueError("body_finished without body_started")
         self._arriving.pop()
 
-    def ready(self, runner: Runner, now: float) -> None:
-        """Note that `runner` accepts batches: from now on or, if it runs one, once that has ended."""
-        self._runners.join(runner, now)
+    def ready(self, runner: Runner, now: float, *, once: bool = False) -> None:
+        """Note that `runner` accepts batches: from now on or, if it runs one, once that has ended.
+
+        With `once` it takes a single batch, and none is prefetched behind that.
+        """
+        self._runners.join(runner, now, once=once)
 
     def gone(self, runner: Runner, now: float) -> None:
         """Note that `runner` accepts no more batches until it is `ready` again; those it has may still end."""

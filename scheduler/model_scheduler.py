@@ -142,10 +142,10 @@ class ModelScheduler:
 
     # ---- runners
 
-    def attach(self, runner: Runner) -> None:
-        """Give `runner` batches from now on or, if it still runs one, after that."""
+    def attach(self, runner: Runner, *, once: bool = False) -> None:
+        """Give `runner` batches from now on or, if it still runs one, after that; with `once`, a single one."""
         self._runners.add(runner)
-        self._batcher.ready(runner, self._time())
+        self._batcher.ready(runner, self._time(), once=once)
         if self._batcher.queued and not self._dispatch_due:
             self._dispatch_soon()
 

@@ -24,22 +24,23 @@ class _Busy:
 
     __slots__ = ("accepting", "batches", "since")
 
-    def __init__(self, batch: Batch, since: float) -> None:
+    def __init__(self, batch: Batch, since: float, *, accepting: bool) -> None:
         self.batches = [batch]
         self.since = since
-        self.accepting = True
+        self.accepting = accepting
 
 
 class RunnerSet:
     """The set of a queue's runners. `free` maps those that idle to the time (s) since when, longest idle first."""
 
-    __slots__ = ("_busy", "_largest", "_latencies", "_padded", "free")
+    __slots__ = ("_busy", "_largest", "_latencies", "_once", "_padded", "free")
 
     def __init__(self, largest: int, padded: Sequence[int] = ()) -> None:
         self.free: OrderedDict[Runner, float] = OrderedDict()
         self._largest = largest
         self._padded = padded
         self._busy: dict[Runner, _Busy] = {}
+        self._once: set[Runner] = set()  # those among the free ones that take a single batch
         self._latencies: dict[str, LatencyModel] = {}  # by kind of device
 
     @property
@@ -60,17 +61,21 @@ class RunnerSet:
         known = [each.median(each.best_size) / each.best_size for each in self._latencies.values() if each.known]
         return sum(known) / len(known) if known else 0.0
 
-    def join(self, runner: Runner, now: float) -> None:
-        """Have `runner` accept batches; one that is free already keeps its turn."""
+    def join(self, runner: Runner, now: float, *, once: bool = False) -> None:
+        """Have `runner` accept batches, or with `once` a single one; one that is free already keeps its turn."""
         busy = self._busy.get(runner)
         if busy is not None:
+            assert not once, "a runner of a single batch has had it"
             busy.accepting = True
-        else:
-            self.free.setdefault(runner, now)
+            return
+        self.free.setdefault(runner, now)
+        if once:
+            self._once.add(runner)
 
     def leave(self, runner: Runner) -> None:
         """Have `runner` accept no more batches."""
         self.free.pop(runner, None)
+        self._once.discard(runner)
         busy = self._busy.get(runner)
         if busy is not None:
             busy.accepting = False
@@ -81,7 +86,8 @@ class RunnerSet:
         self.free.pop(runner, None)
         busy = self._busy.get(runner)
         if busy is None:
-            self._busy[runner] = _Busy(batch, now)
+            self._busy[runner] = _Busy(batch, now, accepting=runner not in self._once)
+            self._once.discard(runner)
         else:
             busy.batches.append(batch)
 

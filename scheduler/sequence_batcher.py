@@ -145,8 +145,9 @@ class SequenceBatcher:
             raise ValueError("body_finished without body_started")
         self._arriving -= 1
 
-    def ready(self, runner: Runner, now: float) -> None:
-        """Note that `runner` accepts batches."""
+    def ready(self, runner: Runner, now: float, *, once: bool = False) -> None:
+        """Note that `runner` accepts batches. Raises AssertionError with `once`: streams stay with their runner."""
+        assert not once, "a stream needs more than one batch"
         self._workers.setdefault(runner, _Worker(runner, [])).accepting = True
 
     def gone(self, runner: Runner, now: float) -> None:

@@ -194,7 +194,7 @@ class Worker(asyncio.BufferedProtocol):
         """Attach a runner to the scheduler: this worker or, for an asynchronous handler, a slot for one more batch."""
         if self._load.asynchronous:
             self._opening = AsyncSlot(self)
-        self._scheduler.attach(self._opening)
+        self._scheduler.attach(self._opening, once=self._load.asynchronous)
 
     def run(self, batch: Batch) -> None:
         run = self._runs[batch.id] = Run(batch)

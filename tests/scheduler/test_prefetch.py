@@ -46,6 +46,32 @@ def test_it_begins_when_the_one_before_has_ended(run: Run):
     run(main())
 
 
+def test_a_runner_of_a_single_batch_gets_none_behind_it(run: Run):
+    """An asynchronous worker attaches a runner for each request: several are released in one turn."""
+
+    async def main() -> None:
+        scheduler, worker, client = setup(batch_size=1)
+        scheduler.attach(worker, once=True)
+        client.send("a")
+        await asyncio.sleep(0.01)
+        scheduler.finish(worker.batches[0], [0])
+        assert scheduler.free == 0
+        scheduler.attach(other := Worker(), once=True)
+        client.send("bc")
+        await turn()
+        assert (worker.ids, other.ids, scheduler.queued) == (["a"], ["b"], 1)
+        scheduler.attach(third := Worker(), once=True)
+        scheduler.attach(gone := Worker(), once=True)
+        scheduler.detach(gone)
+        await turn()
+        scheduler.finish(other.batches[0], [1])
+        scheduler.finish(third.batches[0], [2])
+        assert (third.ids, gone.ids, scheduler.free) == (["c"], [], 0)
+        assert [client.heard(name) for name in "abc"] == [[("done", number)] for number in range(3)]
+
+    run(main())
+
+
 def test_its_jobs_wait_again_if_the_worker_dies_before(run: Run):
     async def main() -> None:
         scheduler, worker, client = await two_batches()

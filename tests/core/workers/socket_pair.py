@@ -54,11 +54,13 @@ class Recorder:
         self.ends: list[tuple[str, int, Any]] = []
         self.chunks: list[tuple[int, Any]] = []
         self.attached: set[object] = set()
+        self.for_one: set[object] = set()  # those that were attached for a single batch
         self.observed: list[str] = []
         self.order: list[str] = []  # of what a batch's end is told to
 
-    def attach(self, runner: object) -> None:
+    def attach(self, runner: object, *, once: bool = False) -> None:
         self.attached.add(runner)
+        self.for_one |= {runner} if once else set()
 
     def detach(self, runner: object) -> None:
         self.attached.discard(runner)

@@ -318,6 +318,15 @@ async def test_an_asynchronous_worker_gives_up_one_request_and_serves_the_others
     assert not pair.process.exited.done()
 
 
+async def test_a_slot_of_an_asynchronous_worker_is_for_one_batch(pairs: list[Pair]) -> None:
+    """Else the scheduler may prefetch a second one into it, of requests that come at the same moment."""
+    pairs.append(pair := Pair(load=Load("m", "1.0", "/m", "h.py", 1, asynchronous=True)))
+    await pair.serves()
+    pairs.append(plain := Pair())
+    await plain.serves()
+    assert (pair.told.for_one, plain.told.for_one) == (pair.told.attached, set())
+
+
 async def test_an_asynchronous_worker_is_told_of_a_batch_that_nobody_waits_for(pairs: list[Pair]) -> None:
     pairs.append(pair := Pair(load=Load("m", "1.0", "/m", "h.py", 1, asynchronous=True)))
     await pair.serves()
