@@ -20,6 +20,8 @@ from .urlencoded import SLICE, split_form
 _LOOK = msgspec.json.Decoder(msgspec.Raw).decode
 _SMALL = 64 * 1024
 CHECKED = 1024 * 1024  # bytes of JSON that are checked per request: 1 to 10 ms
+_LINE_BREAK = re.compile(rb"\r?\n")
+_EMPTY_LINE = re.compile(rb"\r?\n\r?\n")
 _HEADER_BLOCK = 8192  # bytes of one part's headers
 # Bytes that are searched for a boundary at a time: 0.3 ms, or 10 ms of text that nearly matches it.
 _SEARCHED = 1024 * 1024
@@ -140,20 +142,33 @@ def _find(body: bytes, delimiter: bytes, start: int) -> Generator[None, None, in
 
 
 def _multipart(body: bytes, boundary: bytes, max_parts: int) -> Generator[None, None, list[Part]]:
-    delimiter = b"\r\n--" + boundary
-    if body.startswith(delimiter[2:]):
-        end = len(delimiter) - 2
+    """Return the parts of a form, whose lines end in CRLF.
+
+    Hand-written clients end them in LF, which TorchServe reads. That is read here where the first delimiter's line says
+    so, or where no delimiter follows that CRLF precedes: text with lines of its own must not be cut at an LF otherwise.
+    No other program decides by a form's parts what the request is, so that it does no harm to read more than RFC 2046
+    allows.
+    """
+    crlf, lf = b"\r\n--" + boundary, b"\n--" + boundary
+    if body.startswith(crlf[2:]):
+        end = len(crlf) - 2
     else:
-        found = yield from _find(body, delimiter, 0)  # skips a preamble, which RFC 2046 allows
+        found = yield from _find(body, lf, 0)  # skips a preamble, which RFC 2046 allows
         if found < 0:
             raise BadRequest("Malformed multipart body: the boundary that the content type names is not in it.")
-        end = found + len(delimiter)
+        end = found + len(lf)
+    delimiter = crlf
     view = memoryview(body)
     parts: list[Part] = []
     headers = 0
     while not body.startswith(b"--", end):
         start = _line_end(body, end)
+        if not parts and not body.startswith(b"\r\n", start - 2):
+            delimiter = lf
         stop = yield from _find(body, delimiter, start - 2)
+        if stop < 0 and delimiter == crlf:
+            delimiter = lf
+            stop = yield from _find(body, delimiter, start - 1)
         if stop < 0:
             raise BadRequest("Malformed multipart body: it ends before its closing boundary.")
         if len(parts) == max_parts:
@@ -169,23 +184,26 @@ def _multipart(body: bytes, boundary: bytes, max_parts: int) -> Generator[None, 
 
 def _line_end(body: bytes, at: int) -> int:
     """Return the index behind the line break of a delimiter's line; spaces and tabs may stand before the line break."""
-    end = body.find(b"\r\n", at, at + 80)
-    if end < 0 or body[at:end].strip(b" \t"):
+    end = body.find(b"\n", at, at + 80)
+    if end < 0 or body[at:end].removesuffix(b"\r").strip(b" \t"):
         raise BadRequest(f"Malformed multipart body: no line break behind the boundary at byte {at}.")
-    return end + 2
+    return end + 1
 
 
 def _part(body: bytes, view: memoryview, start: int, stop: int) -> tuple[Part, int]:
-    """Return the part between two delimiters, and where its data begins."""
-    if body.startswith(b"\r\n", start):
-        headers, data = b"", start + 2
+    """Return the part between two delimiters, and where its data begins.
+
+    `stop` is where the line break of the second delimiter begins, or its LF.
+    """
+    if empty := _LINE_BREAK.match(body, start):
+        headers, data = b"", empty.end()
     else:
-        blank = body.find(b"\r\n\r\n", start, min(stop + 2, start + _HEADER_BLOCK))
-        if blank < 0:
+        blank = _EMPTY_LINE.search(body, start, min(stop + 2, start + _HEADER_BLOCK))
+        if blank is None:
             raise BadRequest(f"Malformed multipart body: the part at byte {start} has no end of its headers.")
-        headers, data = body[start:blank], blank + 4
+        headers, data = body[start : blank.start()], blank.end()
     disposition, content_type = "", ""
-    for line in headers.split(b"\r\n"):
+    for line in headers.split(b"\n"):
         field, _, value = line.partition(b":")
         field = field.strip().lower()
         if field == b"content-disposition":
@@ -198,7 +216,8 @@ def _part(body: bytes, view: memoryview, start: int, stop: int) -> tuple[Part, i
     is_file = "filename" in parameters or "filename*" in parameters
     # A plain field's content type is ignored, as in TorchServe: the handler always gets its value as bytes.
     kind = (media_type(content_type) or "application/octet-stream") if is_file else ""
-    return Part(parameters["name"], kind, view[data : max(data, stop)]), data
+    last = stop - 1 if body[stop : stop + 1] == b"\n" and body[stop - 1 : stop] == b"\r" else stop
+    return Part(parameters["name"], kind, view[data : max(data, last)]), data
 
 
 def _parameters(value: str) -> dict[str, str]:

@@ -22,6 +22,7 @@ from ..message.malformed_log import MalformedRequestLog
 from ..message.request import Head
 from ..message.unsent_answers import UnsentAnswers, write
 from ..predict.http1_writer import answer_buffers
+from .bare_lf import with_crlf
 from .response_writer import Sent
 
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -54,6 +55,7 @@ class AiohttpProtocol(web.RequestHandler):
         "_http2",
         "_late_head",
         "_refused",
+        "_used",
         "received",
         "unsent",
     )  # fmt: skip
@@ -64,6 +66,8 @@ class AiohttpProtocol(web.RequestHandler):
         context: AppContext,
         complaints: MalformedRequestLog,
         http2: Callable[[], asyncio.BaseProtocol],
+        *,
+        used: bool,
     ) -> None:
         limits = context.limits
         super().__init__(
@@ -81,7 +85,8 @@ class AiohttpProtocol(web.RequestHandler):
         self._context = context
         self._complaints = complaints
         self._http2 = http2
-        self._begun = b""  # what may be the beginning of HTTP/2
+        self._begun = b""  # what may be the beginning of HTTP/2, or of a head without CR
+        self._used = used  # whether another protocol has read requests of this connection
         self._broken = False
         self._ahead = b""  # bytes that are not parsed yet
         self._end = b""  # the last 3 bytes that were parsed
@@ -133,17 +138,20 @@ class AiohttpProtocol(web.RequestHandler):
                 self._late_head = self._loop.call_later(self._context.limits.head, self._refuse_slow_head)
 
     def _first_bytes(self, data: bytes) -> bytes:
-        """Return what a connection begins with, once it is seen not to be HTTP/2: that is handed over for good."""
+        """Return what a connection begins with, once it is seen not to be HTTP/2, which is handed over for good, and
+        where its first line ends.
+        """
         data, self._begun = self._begun + data, b""
         if data.startswith(_HTTP2):
             self._hand_over(data)
             return b""
-        if _HTTP2.startswith(data):
+        first = None if _HTTP2.startswith(data) else data if self._used else with_crlf(data)
+        if first is None:
             self._begun = data
             if self._late_head is None:
                 self._late_head = self._loop.call_later(self._context.limits.head, self._refuse_slow_head)
             return b""
-        return data
+        return first
 
     def _hand_over(self, data: bytes) -> None:
         transport, self.transport = self.transport, None  # which aiohttp would close
@@ -319,8 +327,9 @@ class AiohttpServer(web.Server):
         self.open -= 1
         super().connection_lost(handler, exc)
 
-    def __call__(self) -> web.RequestHandler:
-        return AiohttpProtocol(self, self._context, self._complaints, self._http2)
+    def __call__(self, *, used: bool = False) -> web.RequestHandler:
+        """Return the protocol of a connection, of which another one has read requests if it is `used`."""
+        return AiohttpProtocol(self, self._context, self._complaints, self._http2, used=used)
 
     @property
     def busy(self) -> bool:

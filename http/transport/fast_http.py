@@ -46,7 +46,7 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
 
     __slots__ = (
         "_acceptor", "_arrival", "_ended", "_known", "_peer", "_prediction", "_rest", "_since", "_transport", "_unread",
-        "_unsent",
+        "_unsent", "_used",
     )  # fmt: skip
 
     def __init__(self, acceptor: FastHttpFactory) -> None:
@@ -61,6 +61,7 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
         self._unread = False  # whether bytes of this request, or behind it, may be on the way or in the kernel
         self._ended = False  # our side is closed; what still comes is of no interest
         self._since = monotonic()  # when the connection fell idle
+        self._used = False  # whether a request has been read
         self._unsent: UnsentAnswers | None = None  # there is one as long as there is a transport
 
     # ---- asyncio's side
@@ -126,6 +127,7 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
             self._rest = data[begin + length :]
         self._unread = len(body) < length
         prediction = self._prediction = Prediction(self._acceptor.context, request, self)
+        self._used = True
         prediction.open(unread=self._unread)
         if prediction.over:
             return
@@ -195,7 +197,7 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
         """Give the connection to aiohttp for good, which sees the request as it came."""
         self._leave()
         transport.resume_reading()
-        protocol = self._acceptor.full()
+        protocol = self._acceptor.full(used=self._used)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         cast("asyncio.Protocol", protocol).data_received(data)
@@ -300,7 +302,7 @@ class FastHttpFactory:
     """A factory of protocols for a listener that predicts; `full` makes the protocol that they may hand over to."""
 
     def __init__(
-        self, full: Callable[[], asyncio.BaseProtocol], context: AppContext, table: Table, reach: Reach
+        self, full: Callable[..., asyncio.BaseProtocol], context: AppContext, table: Table, reach: Reach
     ) -> None:
         self.full = full
         self.context = context

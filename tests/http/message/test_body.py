@@ -131,6 +131,45 @@ def test_malformed_forms_are_refused(body: bytes, content_type: str, text: str) 
         split_body(body, content_type, LIMITS)
 
 
+HEAD = b'Content-Disposition: form-data; name="a"; filename="f"'
+KIND = b"Content-Type: text/plain"
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b"--XX\n%b\n%b\n\nvalue\n--XX--\n" % (HEAD, KIND), b"value"),
+        (b"preamble\n--XX\n%b\n%b\n\nvalue\n--XX--" % (HEAD, KIND), b"value"),
+        (b"--XX \t\n%b\n%b\n\none\ntwo\n\n\n--XX--\n" % (HEAD, KIND), b"one\ntwo\n\n"),
+        (b"--XX\n%b\n%b\n\n\n--XX--\n" % (HEAD, KIND), b""),
+        (b"--XX\n%b\n%b\n\n--XX--\n" % (HEAD, KIND), b""),  # one line break for both
+        (b"--XX\n%b\n%b\n\nv\r\n\r\n--XX--\n" % (HEAD, KIND), b"v\r\n"),  # the value's last line break isn't its own
+        # Lines of both kinds, as print() and println() make them.
+        (b"--XX\r\n%b\n%b\r\n\nvalue\r\n--XX--\r\n" % (HEAD, KIND), b"value"),
+        (b"--XX\r\n%b\r\n%b\r\n\r\nvalue\n--XX--\n" % (HEAD, KIND), b"value"),
+        (b"--XX\n%b\n%b\n\nvalue\r\n--XX--\r\n" % (HEAD, KIND), b"value"),
+        # What is CRLF throughout is never cut at an LF.
+        (b"--XX\r\n%b\r\n%b\r\n\r\nv\n--XX\nw\n--XX--\n\r\n--XX--\r\n" % (HEAD, KIND), b"v\n--XX\nw\n--XX--\n"),
+    ],
+)
+def test_lines_may_end_in_bare_line_feeds(body: bytes, value: bytes) -> None:
+    assert split(body, FORM) == {"a": ("text/plain", value)}
+
+
+VALUES = st.lists(st.binary(max_size=40).filter(lambda value: b"--XX" not in value), min_size=1, max_size=5)
+
+
+@given(VALUES)
+def test_a_form_of_bare_line_feeds_has_the_same_parts(values: list[bytes]) -> None:
+    form = b"".join(field(f"f{n}", value) for n, value in enumerate(values)) + END
+    expected = {f"f{n}": ("", value) for n, value in enumerate(values)}
+    assert split(form, FORM) == expected
+    heads = [f'--XX\nContent-Disposition: form-data; name="f{n}"\n\n'.encode() for n in range(len(values))]
+    bare = b"".join(head + value + b"\n" for head, value in zip(heads, values, strict=True)) + b"--XX--\n"
+    # A CR before the last LF can't be told from that of a line break: it isn't the value's, as in TorchServe.
+    assert split(bare, FORM) == {name: (kind, value.removesuffix(b"\r")) for name, (kind, value) in expected.items()}
+
+
 def test_exactly_128_parts_are_accepted() -> None:
     assert len(split(b"".join(field(f"f{i}", b"") for i in range(128)) + END, FORM)) == 128
     assert len(split(b"&".join(b"f%d=1" % i for i in range(128)), "application/x-www-form-urlencoded")) == 128

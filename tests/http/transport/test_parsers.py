@@ -113,7 +113,7 @@ CASES: dict[str, tuple[bytes, list[int], bool]] = {
     "a control character": (with_(b"X: a\x01b"), [400], GONE),
     "DEL": (with_(b"X: a\x7fb"), [400], GONE),
     "CR": (with_(b"X: a\rb"), [400], GONE),
-    "LF alone": (GOOD.replace(b"\r\n", b"\n"), [400], GONE),
+    "LF alone, behind a request": (GOOD + GOOD.replace(b"\r\n", b"\n"), [200, 400], GONE),
     "a target in Latin-1": (request(HOST, LENGTH, line=b"POST /predictions/m\xe9 HTTP/1.1"), [400], GONE),
     "a space in the target": (request(HOST, LENGTH, line=b"POST /predictions/m n HTTP/1.1"), [400], GONE),
     "a method in lower case": (request(HOST, LENGTH, line=b"post /predictions/m HTTP/1.1"), [400], GONE),
@@ -183,3 +183,49 @@ async def test_what_is_well_formed_may_come_in_any_pieces(piece: int) -> None:
         for by_aiohttp in (False, True):
             found, _ = await outcome(raw, by_aiohttp=by_aiohttp, ends=ends, piece=piece)
             assert found == [*statuses, 200], (name, by_aiohttp)
+
+
+BARE = GOOD.replace(b"\r\n", b"\n")
+BARE_PING = b"GET /ping HTTP/1.1\nHost: x\n\n"
+# A connection's first request: name -> (bytes, the statuses of the answers).
+FIRST: dict[str, tuple[bytes, list[int]]] = {
+    "a prediction": (BARE, [200]),
+    "another route": (BARE_PING, [200]),
+    "with a field of its own about the connection": (BARE.replace(b"Host: x", b"Host: x\nConnection: keep-alive"), [200]),
+    "empty lines ahead": (b"\n\r\n\n" + BARE, [200]),
+    "HTTP/1.0": (b"POST /predictions/m HTTP/1.0\nContent-Length: 2\n\nok", [200]),
+    "and a body with CR": (BARE.replace(b"th: 2", b"th: 8") + b"\r\n\r\n\n\n", [200]),
+    "the first line alone": (GOOD.replace(b"\r\n", b"\n", 1), [400]),
+    "all but the first line": (BARE.replace(b"\n", b"\r\n", 1), [400]),
+    "all but the empty line": (BARE.replace(b"\n\n", b"\n\r\n"), [400]),
+    "a field that a proxy takes for one": (GOOD.replace(b"Host: x", b"Host: x\r\nX: a\nContent-Length: 0"), [400]),
+    "CR in a value": (BARE.replace(b"Host: x", b"Host: x\rX: a"), [400]),
+    "chunks": (framed(CHUNKED).replace(b"\r\n", b"\n"), [400]),
+    "chunks with CR": (framed(CHUNKED, body=b"").replace(b"\r\n", b"\n") + CHUNKS, [400]),
+    "folded": (BARE.replace(b"Host: x", b"Host: x\n y"), [400]),
+    "two lengths": (BARE.replace(b"Host: x", b"Host: x\nContent-Length: 3"), [400]),
+    "no host": (BARE.replace(b"Host: x\n", b""), [400]),
+    "too long": (BARE.replace(b"Host: x", b"Host: x\nX: " + b"y" * 20_000), [400]),
+    "no request": (b"nonsense\n\n", [400]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", [0, 1, 7])
+@pytest.mark.parametrize("name", FIRST)
+async def test_a_first_head_may_have_bare_line_feeds_alone(name: str, piece: int) -> None:
+    """And the connection ends behind its answer, whatever else has come."""
+    raw, statuses = FIRST[name]
+    if piece and statuses == [400]:
+        return  # what is sent behind the end is met by a reset
+    found, given = await outcome(raw, by_aiohttp=False, ends=True, piece=piece)
+    assert found == statuses
+    bodies = [body for _, body in given]
+    assert bodies == ([raw.partition(b"\n\n")[2]] if name == "and a body with CR" else [b"ok"] * len(bodies))
+    assert len(bodies) == (statuses == [200] and name != "another route")
+
+
+async def test_what_comes_behind_such_a_head_is_no_request() -> None:
+    for behind in (BARE, GOOD, BARE_PING, PING):
+        found, given = await outcome(BARE_PING + behind, by_aiohttp=False, ends=True)
+        assert found[0] == 200
+        assert (200 not in found[1:], given) == (True, [])
