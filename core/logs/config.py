@@ -1,4 +1,4 @@
-"""Reads `--log-config`: log4j2.xml, log4j's properties, or a Python dictConfig in YAML or JSON."""
+"""Reads `--log-config`: log4j2 in XML, properties, YAML or JSON, log4j's properties, or a Python dictConfig."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from ..bounded_yaml import YAML_ERRORS, load_yaml
 from ..errors import InvalidConfig
 from .log4j import interpret
-from .log4j_properties import as_tree
+from .log4j_properties import as_tree, from_mapping
 from .plan import LogPlan
 
 log = logging.getLogger(__name__)
@@ -49,11 +49,14 @@ def read_log_config(path: Path) -> LogConfig:
     """Read the file at `path`. Raises InvalidConfig naming the file and what is wrong with it."""
     try:
         if path.suffix in {".yaml", ".yml", ".json"}:
-            return LogConfig(path, on_top=_mapping(load_yaml(path.read_bytes())))
+            content = _mapping(load_yaml(path.read_bytes()))
+            tree = from_mapping(content)
+            return LogConfig(path, on_top=content) if tree is None else LogConfig(path, plan=interpret(tree, path=path))
         if path.suffix == ".properties":
-            return LogConfig(path, plan=interpret(as_tree(path.read_text(encoding="utf-8"))))
+            return LogConfig(path, plan=interpret(as_tree(path.read_text(encoding="utf-8")), path=path))
         text = _refuse_entities(path.read_bytes())
-        return LogConfig(path, plan=interpret(ElementTree.fromstring(text)))  # noqa: S314  (entities are refused)
+        root = ElementTree.fromstring(text)  # noqa: S314  (entities are refused)
+        return LogConfig(path, plan=interpret(root, path=path))
     except _WRONG as error:
         raise _invalid(path, error) from error
 

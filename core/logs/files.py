@@ -7,6 +7,7 @@ import errno
 import os
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from io import FileIO
 from pathlib import Path
@@ -80,7 +81,9 @@ class LogFile:
         """
         with contextlib.suppress(OSError):
             if self._file is None:
-                self._open()
+                file = self._open()
+                if self._rotation is not None and self._rotation.at_start and self._size:
+                    self._put_aside(file, self._rotation, time.time())
             else:
                 self._follow(self._file)
 
@@ -179,7 +182,9 @@ def _move_output(before: tuple[int, int], file: FileIO) -> None:
 
 def destination(appender: Appender) -> Console | LogFile:
     """Return what writes the text of `appender`."""
-    return Console(sys.stdout) if appender.path is None else LogFile(appender.path, appender.rotation)
+    if appender.path is None:
+        return Console(sys.stderr if appender.errors else sys.stdout)
+    return LogFile(appender.path, appender.rotation)
 
 
 def _encoded(text: str) -> bytes:

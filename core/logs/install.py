@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from ..trusted_file import NotTrusted, open_appending
-from .line import Line
+from .line import Line, Source
 from .plan import ACCESS, MODEL, MODEL_METRICS, ROOT, TS_METRICS, LogPlan
 from .printable import indented
 from .writer import LogWriter
@@ -39,7 +39,14 @@ class _ToWriter(logging.Handler):
             message=_message(record),
             request_id=getattr(record, "request_id", ""),
             trace=self._tracebacks.formatException(record.exc_info) if record.exc_info else "",
+            source=_source(record),
         )
+
+
+def _source(record: logging.LogRecord) -> Source | None:
+    if hasattr(record, "worker"):  # what a worker prints has its place in the handler's code
+        return None
+    return Source(record.filename, record.lineno, record.funcName or "", record.thread or 0)
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -7,9 +7,23 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
+STARTED = time.time()  # when the process began to log, nearly when it was started
+
+
+class Source(NamedTuple):
+    """The place in the code that a line comes from, and the number of its thread."""
+
+    file: str
+    line: int
+    function: str
+    thread: int
+
 
 class Line(NamedTuple):
-    """An event of a log. `at` is seconds since the epoch, `level` logging's number; `trace` follows the line."""
+    """An event of a log. `at` is seconds since the epoch, `level` logging's number; `trace` follows the line.
+
+    `source` is None for lines of the streams and of workers.
+    """
 
     at: float
     level: int
@@ -18,6 +32,7 @@ class Line(NamedTuple):
     message: str
     request_id: str = ""
     trace: str = ""
+    source: Source | None = None
 
 
 class Entry(Protocol):

@@ -1,12 +1,14 @@
-"""as_tree(): turns log4j's properties files, of versions 2 and 1, into the tree of elements of the XML form."""
+"""as_tree() and from_mapping(): turn log4j's properties, of versions 2 and 1, YAML and JSON into the tree of XML."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from xml.etree.ElementTree import Element, SubElement
 
 import javaproperties
+
+_LISTS = frozenset({"appenders", "loggers", "filters", "appender", "logger", "rootLogger"})  # of names, once needed
 
 Tree: TypeAlias = "dict[str, str | Tree]"
 
@@ -26,6 +28,27 @@ def as_tree(text: str) -> Element:
     return root
 
 
+def from_mapping(content: Mapping[str, Any]) -> Element | None:
+    """Return the tree of a log4j2 configuration in YAML or JSON; None if it is a dictConfig of Python's."""
+    found = next((value for key, value in content.items() if str(key).lower() == "configuration"), None)
+    return _of_mapping("Configuration", found) if isinstance(found, Mapping) else None
+
+
+def _of_mapping(name: str, content: Mapping[str, Any]) -> Element:
+    node = Element(name)
+    for key, value in content.items():
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, Mapping):
+                node.append(_of_mapping(str(key), each))
+            elif isinstance(value, list):
+                SubElement(node, str(key)).text = str(each)
+            elif each is not None:
+                node.set(str(key), str(each).lower() if isinstance(each, bool) else str(each))
+            else:
+                SubElement(node, str(key))  # `JsonLayout:` without anything
+    return node
+
+
 # ---- version 2: `appender.x.type = RollingFile`, `logger.y.name = …`, `rootLogger.level = …`
 
 
@@ -34,6 +57,14 @@ def _version_2(values: Mapping[str, str]) -> Element:
     for key, value in values.items():
         _put(tree, key.split("."), value.strip())
     root = Element("Configuration")
+    for name, value in tree.items():
+        if isinstance(value, str) and name not in _LISTS:
+            root.set(name, value)
+        elif name == "filter" and isinstance(value, dict):
+            root.extend([_element(kind, part) for kind, part in value.items()])
+    levels = SubElement(root, "CustomLevels")
+    for name, value in _below(tree, "customLevel").items():
+        SubElement(levels, "CustomLevel", name=name, intLevel=_scalar(value))
     properties = SubElement(root, "Properties")
     for name, value in _below(tree, "property").items():
         SubElement(properties, "Property", name=name, value=_scalar(value))
@@ -78,6 +109,8 @@ def _element(name: str, part: str | Tree) -> Element:
         if isinstance(value, str):
             if key not in {"", "type"}:
                 node.set(key, value)
+        elif key in {"filter", "appenderRef"} and "type" not in value:
+            node.extend([_element(kind, each) for kind, each in value.items()])
         else:
             node.append(_element(key, value))
     if "name" not in part:
@@ -93,7 +126,16 @@ def _logger(tag: str, part: str | Tree) -> Element:
         if key in part:
             node.set(key, _scalar(part[key]))
     for reference in _below(part, "appenderRef").values():
-        SubElement(node, "AppenderRef", ref=_scalar(reference["ref"] if isinstance(reference, dict) else reference))
+        node.append(_reference(reference))
+    node.extend([_element(kind, each) for kind, each in _below(part, "filter").items()])
+    return node
+
+
+def _reference(part: str | Tree) -> Element:
+    if isinstance(part, str):
+        return Element("AppenderRef", ref=part)
+    node = Element("AppenderRef", ref=_scalar(part.get("ref", "")), level=_scalar(part.get("level", "")))
+    node.extend([_element(kind, each) for kind, each in _below(part, "filter").items()])
     return node
 
 
@@ -136,6 +178,10 @@ def _appender_1(name: str, kind: str, values: Mapping[str, str]) -> Element:
     node = Element(_CLASSES.get(short, short), name=name)
     if path:
         node.set("fileName", path)
+    if option("Target").lower() == "system.err":
+        node.set("target", "SYSTEM_ERR")
+    if option("Threshold"):
+        SubElement(node, "ThresholdFilter", level=option("Threshold"))
     SubElement(node, option("layout").rpartition(".")[2] or "PatternLayout", pattern=option("layout.ConversionPattern"))
     if short == "RollingFileAppender":
         node.set("filePattern", f"{path}.%i")

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .layout import PLAIN_PATTERN, TS_PATTERN, Layout, json_layout, pattern_layout
+from .filters import Accepts
+from .layout import PLAIN_PATTERN, TS_PATTERN, Layout, json_layout
+from .patterns import pattern_layout
 from .rotation import Rotation
 
 ACCESS, MODEL, TS_METRICS, MODEL_METRICS = "ACCESS_LOG", "MODEL_LOG", "TS_METRICS", "MODEL_METRICS"
@@ -17,11 +19,23 @@ ROOT = ""
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Appender:
-    """A file, or the console if `path` is None. Two appenders are equal only if they are one object."""
+    """A file, or the console if `path` is None. Two appenders are equal only if they are one object.
+
+    `accepts` says which lines it takes, None for all. With `shares`, lines go to that appender's file, in this one's
+    layout. The console is standard error with `errors`.
+    """
 
     layout: Layout
     path: Path | None = None
     rotation: Rotation | None = None
+    accepts: Accepts | None = None
+    shares: Appender | None = None
+    errors: bool = False
+
+    @property
+    def output(self) -> Appender:
+        """The appender whose file or stream lines go to."""
+        return self.shares or self
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +69,8 @@ class LogPlan:
         return LogPlan(files, self.warnings)
 
     def appenders(self) -> tuple[Appender, ...]:
-        """Return all appenders, each once."""
-        return tuple(dict.fromkeys(appender for route in self.routes.values() for appender in route.appenders))
+        """Return all appenders that have a file or a stream of their own, each once."""
+        return tuple(dict.fromkeys(each.output for route in self.routes.values() for each in route.appenders))
 
 
 def default_plan(*, console: bool, as_json: bool = False) -> LogPlan:

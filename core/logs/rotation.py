@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import gzip
 import os
 import re
@@ -11,33 +12,50 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .layout import date_format
+from .dates import date_text
 
-_DATE = re.compile(r"%d\{([^}]*)\}")
+_DATE = re.compile(r"%d(?:\{([^}]*)\})?(?:\{([^}]*)\})?")
+_UNITS = (("sS", 1), ("m", 60), ("HkKha", 3600))  # the letters of a date, and the seconds in which they change
 _COUNT = re.compile(r"%\d*i")
 
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """A rule for putting a log file aside: beyond `size` bytes, or daily.
+    """A rule for putting a log file aside: beyond `size` bytes, or daily, or when the server starts.
 
-    `pattern` is log4j's filePattern: `%d{dd-MMM}` is a date, `%i` a number, `.gz` compresses.
+    `pattern` is log4j's filePattern: `%d{dd-MMM}` is a date, `%i` a number, `.gz` compresses. `daily` means: each
+    `every` of the smallest unit of that date, from minutes to years, days where it has none.
     """
 
     pattern: str
     size: int | None = 100 * 1024 * 1024
     daily: bool = True
     keep: int = 5
+    every: int = 1
+    at_start: bool = False
 
     def due(self, size: int, last: float, now: float) -> bool:
         """Return whether a file of `size` bytes, last written at `last`, must be put aside before a line of `now`."""
         if self.size is not None and size > self.size:
             return True
-        return self.daily and size > 0 and _date(last) != _date(now)
+        return self.daily and size > 0 and self._period(last) != self._period(now)
+
+    def _period(self, at: float) -> tuple[int, ...]:
+        dates = "".join(found[1] or "dd" for found in _DATE.finditer(self.pattern))
+        letters = re.sub(r"'[^']*'", "", dates) or "dd"
+        moment = time.localtime(at)
+        seconds = next((seconds for unit, seconds in _UNITS if any(letter in letters for letter in unit)), 0)
+        if seconds:
+            return (int((at + (moment.tm_gmtoff or 0)) // seconds) // self.every,)
+        if any(letter in letters for letter in "dDEFu"):
+            return (datetime.date(moment.tm_year, moment.tm_mon, moment.tm_mday).toordinal() // self.every,)
+        if "M" in letters:
+            return ((moment.tm_year * 12 + moment.tm_mon - 1) // self.every,)
+        return (moment.tm_year // self.every,)
 
     def name(self, at: float, number: int) -> Path:
         """Return the `number`th name, from 1, for a file whose last line is of `at`, before it is compressed."""
-        text = _DATE.sub(lambda found: time.strftime(date_format(found[1]), time.localtime(at)), self.pattern)
+        text = _DATE.sub(lambda found: date_text([found[1] or "yyyy-MM-dd", found[2] or ""])(at), self.pattern)
         return Path(_numbered(text, str(number)).removesuffix(".gz"))
 
     @property
@@ -92,8 +110,3 @@ def _compress(aside: Path) -> None:
         aside.unlink()
     finally:
         part.unlink(missing_ok=True)
-
-
-def _date(at: float) -> tuple[int, int]:
-    moment = time.localtime(at)
-    return moment.tm_year, moment.tm_yday

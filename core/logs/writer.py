@@ -28,7 +28,7 @@ class LogWriter:
     def __init__(self, plan: LogPlan) -> None:
         self._plan = plan
         self._destinations = {appender: destination(appender) for appender in plan.appenders()}
-        voices = [self._destinations[appender] for appender in plan.route(ROOT).appenders]
+        voices = [self._destinations[appender.output] for appender in plan.route(ROOT).appenders]
         self._losses = Losses(self._destinations.values(), voices)
         self._muted = {name for name, route in plan.routes.items() if route.level > logging.INFO or not route.appenders}
         self._mutes_access = ACCESS in self._muted
@@ -147,7 +147,8 @@ class LogWriter:
     def _say(self, gathered: dict[Appender, list[str]], now: float, level: int, text: str) -> None:
         line = Line(now, level, "log-writer", __name__, text)
         for appender in self._plan.route(ROOT).appenders:
-            gathered.setdefault(appender, []).append(appender.layout(line))
+            if appender.accepts is None or appender.accepts(line):
+                gathered.setdefault(appender.output, []).append(appender.layout(line))
 
 
 class Pages:
@@ -155,8 +156,14 @@ class Pages:
 
     def __init__(self, name: str, plan: LogPlan, gathered: dict[Appender, list[str]]) -> None:
         self._name = name
-        self._pages = [(appender.layout, gathered.setdefault(appender, [])) for appender in plan.route(name).appenders]
-        simple = [(between(layout, logging.INFO, _THREAD, name), page.append) for layout, page in self._pages]
+        self._pages = [
+            (appender.layout, gathered.setdefault(appender.output, []), appender.accepts)
+            for appender in plan.route(name).appenders
+        ]
+        simple = [
+            (between(layout, logging.INFO, _THREAD, name) if accepts is None else None, page.append)
+            for layout, page, accepts in self._pages
+        ]
         self._simple = [(middle, add) for middle, add in simple if middle is not None]
         self._all_simple = len(self._simple) == len(self._pages)
 
@@ -174,8 +181,9 @@ class Pages:
         self._text(entry.at, entry.text(), entry.request_id)
 
     def _line(self, line: Line) -> None:
-        for layout, page in self._pages:
-            page.append(layout(line))
+        for layout, page, accepts in self._pages:
+            if accepts is None or accepts(line):
+                page.append(layout(line))
 
     def _text(self, at: float, text: str, request_id: str) -> None:
         text = one_line(text)

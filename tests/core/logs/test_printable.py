@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchserve.core.logs.install import log_worker_line
-from torchserve.core.logs.layout import PLAIN_PATTERN, TS_PATTERN, pattern_layout
+from torchserve.core.logs.layout import PLAIN_PATTERN, TS_PATTERN
 from torchserve.core.logs.line import Line
+from torchserve.core.logs.patterns import pattern_layout
 from torchserve.core.logs.plan import ACCESS, default_plan
 from torchserve.core.logs.printable import lines, one_line
 from torchserve.core.logs.writer import Pages
