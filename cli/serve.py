@@ -35,7 +35,7 @@ from ..http.cors import Cors
 from ..http.front import Front
 from ..http.front_config import FrontConfig, RpcListen, RpcMaker
 from ..http.message.limits import Limits
-from ..http.routing.route import Api
+from ..http.routing.route import Api, OpenInference
 from ..http.site_policy import Hosts
 from ..http.transport.cert_reload import CertReload
 from ..http.transport.tls import Identity, server_context
@@ -281,6 +281,7 @@ def _front(
         hosts=hosts,
         rpc=_rpc(settings),
         rpc_listen=_rpc_listen(settings),
+        open_inference=_open_inference(settings),
     )
     return Front(
         config,
@@ -321,6 +322,13 @@ def _rpc_listen(settings: Settings) -> dict[Api, RpcListen]:
 
 def _seconds(milliseconds: int | None) -> float:
     return inf if milliseconds is None else milliseconds / 1000.0
+
+
+def _open_inference(settings: Settings) -> OpenInference:
+    """Return how the Open Inference Protocol is spoken."""
+    if settings.ts_open_inference_protocol is False:
+        return "off"
+    return "enveloped" if settings.service_envelope else "on"
 
 
 async def _hosts(settings: Settings) -> Hosts:

@@ -20,6 +20,7 @@ from .models.left_out import LeftOut
 from .models.model import Model
 from .models.registry import Registry
 from .registration import RegisterRequest, Registration
+from .repository import Repository
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class ControlPlane:
         self._metrics = metrics
         self._changed = changed
         self._registration = Registration(settings, registry, metrics, gpu_allocator, work)
+        self.repository = Repository(settings, registry, self.register, self.unregister)
         self._left_out = LeftOut()
         self._on_trial: set[Model] = set()  # to be removed again if their workers don't come up
         self._background: set[asyncio.Task[None]] = set()
@@ -77,13 +79,15 @@ class ControlPlane:
         lacking += self._left_out
         return ["The server is stopping.", *lacking] if self._draining else lacking
 
-    def ready(self, name: str) -> bool:
-        """Return whether the default version of a model has its workers, and at least one. Raises ModelNotFound."""
+    def ready(self, name: str, version: str | None = None) -> bool:
+        """Return whether a version, or the default one, has its workers, and at least one.
+
+        Raises ModelNotFound, VersionNotFound.
+        """
         try:
-            model = self._registry.get(name)
+            return self._registry.get(name, version).ready
         except ModelNotFound as error:
             raise self._left_out.explained(error, name) from None
-        return model.unloaded or (model.pool.ready > 0 and not model.lacking)
 
     def registered_at(self, name: str) -> float:
         """Return when the default version of a model was registered, in Unix time. Raises ModelNotFound."""

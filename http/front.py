@@ -15,8 +15,8 @@ from .accesslog import Entry
 from .app_context import AppContext
 from .front_config import FrontConfig, RpcListen
 from .message.reply import PLAIN, DefaultHeaders
-from .routes import ROUTES
-from .routing.route import Api
+from .routes import routes
+from .routing.route import Api, Route
 from .routing.router import Router
 from .routing.table import Table
 from .site_policy import Reach, SitePolicy
@@ -160,7 +160,7 @@ class Front:
     async def _bind(self, address: Address, apis: list[Api]) -> None:
         bound = await bind(address, ", ".join(f"{api}_address" for api in apis))
         self._bound.append(bound)
-        table = Table(apis, ROUTES)
+        table = Table(apis, self._rows(bound.reach))
         router = Router(self._context, table, bound.reach)
         handler = AiohttpHandler(router)
         http2 = Http2Factory(HttpApplication(self._context, router, self._rpc(apis, bound.reach)))
@@ -193,6 +193,13 @@ class Front:
 
     def _rpc(self, apis: list[Api], reach: Reach) -> Application | None:
         return self._config.rpc(self._context, frozenset(apis), reach) if self._config.rpc is not None else None
+
+    def _rows(self, reach: Reach) -> tuple[Route, ...]:
+        """Return the rows for a listener: beyond loopback nothing but the management API commands without a key."""
+        rows = routes(self._config.open_inference)
+        if reach != "network" or self._config.token_auth is not None:
+            return rows
+        return tuple([row for row in rows if not row.commands_elsewhere])
 
     def _serve(
         self, bound: socket.socket, factory: Callable[[], asyncio.BaseProtocol], *, tls: bool

@@ -13,7 +13,7 @@ from .app_context import AppContext
 from .auth import TokenAuth
 from .cors import Cors
 from .message.limits import Limits
-from .routing.route import Api
+from .routing.route import Api, OpenInference
 from .site_policy import Hosts, Reach
 from .transport.http2.stream import Application
 
@@ -41,7 +41,8 @@ class FrontConfig:
     shared, and an API that is left out is not served. `decode_input` is the setting decode_input_request; without
     `model_api` nothing can be registered or removed; without `token_auth` no key is needed. `tls` is for the addresses
     that want it, and `hosts` is what the server is called. `rpc` makes what serves gRPC, on all listeners, and
-    `rpc_listen` says where each API is served by gRPC alone.
+    `rpc_listen` says where each API is served by gRPC alone. `open_inference`
+    is how the Open Inference Protocol is spoken.
     """
 
     listen: Mapping[Api, Address]
@@ -55,3 +56,4 @@ class FrontConfig:
     hosts: Hosts = Hosts()
     rpc: RpcMaker | None = None
     rpc_listen: Mapping[Api, RpcListen] = field(default_factory=dict[Api, RpcListen])
+    open_inference: OpenInference = "on"

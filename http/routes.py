@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from .api import health, inference, kserve_v1, management, metrics, openai
+from dataclasses import replace
+
+from .api import health, inference, kserve_v1, management, metrics, open_inference, openai
 from .openapi import document as openapi
 from .openapi import operations as docs
+from .predict.codecs.oip_v2 import OipV2Codec
 from .predict.codecs.openai import OpenAiCodec
 from .predict.codecs.torchserve import TorchServeCodec
-from .routing.route import ANY, APIS, DocumentOf, PredictRoute, Route
+from .routing.route import ANY, APIS, DocumentOf, OpenInference, PredictRoute, Route
 
 _SERVER = DocumentOf(openapi.server)
 _MODEL = DocumentOf(openapi.model)
@@ -16,6 +19,9 @@ _PREDICTIONS = DocumentOf(openapi.predictions)
 _PREDICT = PredictRoute(TorchServeCodec(explain="False", url_path=True), _PREDICTIONS)
 _EXPLAIN = PredictRoute(TorchServeCodec(explain="True", url_path=True), _PREDICTIONS)
 _KSERVE_PREDICT = PredictRoute(TorchServeCodec(explain="False"), _PREDICTIONS)
+_INFER = PredictRoute(OipV2Codec(), _PREDICTIONS)
+_INFER_SHARED = PredictRoute(OipV2Codec(shared=True), _PREDICTIONS)
+_INFER_ENVELOPED = PredictRoute(OipV2Codec(shared=True, enveloped=True), _PREDICTIONS)
 _KSERVE_EXPLAIN = PredictRoute(TorchServeCodec(explain="True"), _PREDICTIONS)
 _SAGEMAKER = PredictRoute(TorchServeCodec(query=True), _PREDICTIONS)
 # The oldest paths could be anybody's first segment, so that the fast path does not take them.
@@ -25,7 +31,38 @@ _CHAT = PredictRoute(OpenAiCodec("v1/chat/completions"), _PREDICTIONS)
 _COMPLETE = PredictRoute(OpenAiCodec("v1/completions"), _PREDICTIONS)
 _EMBED = PredictRoute(OpenAiCodec("v1/embeddings"), _PREDICTIONS)
 
-ROUTES = (
+_SHARED_INFER = "/v2/models/{model}/infer"  # TorchServe's clients call it, too
+_MODEL_PATHS = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
+
+_OPEN_INFERENCE = (
+    Route("inference", "GET", "/v2", open_inference.server, docs.OIP_SERVER),
+    Route("inference", "GET", "/v2/health/live", open_inference.live, docs.OIP_LIVE, "open"),
+    Route("inference", "GET", "/v2/health/ready", open_inference.ready, docs.OIP_READY, "open"),
+    Route("inference", "GET", "/v2/models/stats", open_inference.statistics, docs.OIP_ALL_STATISTICS),
+    *(
+        Route("inference", method, f"{path}{rest}", answer, operation.of_version if "{version}" in path else operation)
+        for path in _MODEL_PATHS
+        for method, rest, answer, operation in (
+            ("GET", "", open_inference.model, docs.OIP_MODEL),
+            ("GET", "/ready", open_inference.model_ready, docs.OIP_MODEL_READY),
+            ("GET", "/config", open_inference.configuration, docs.OIP_CONFIG),
+            ("GET", "/stats", open_inference.statistics, docs.OIP_STATISTICS),
+        )
+    ),
+    Route("inference", ANY, f"{_MODEL_PATHS[1]}/infer", _INFER, docs.KSERVE_INFER.of_version),
+    Route("inference", ANY, "/v2/repository/index", open_inference.index, docs.OIP_INDEX),
+    *(
+        Route(api, "POST", f"/v2/repository/models/{{model}}/{verb}", answer, operation, "management")
+        for api in ("inference", "management")
+        for verb, answer, operation in (
+            ("load", open_inference.load, docs.OIP_LOAD),
+            ("unload", open_inference.unload, docs.OIP_UNLOAD),
+        )
+    ),
+    Route("inference", ANY, "/v2/cudasharedmemory/{rest...}", open_inference.cuda_shared_memory, docs.OIP_CUDA),
+)  # fmt: skip
+
+_ROUTES = (
     *(Route(api, "OPTIONS", "/", _SERVER, docs.SERVER, "open") for api in APIS),
     *(Route(api, "GET", "/api-description", _SERVER, docs.SERVER_OLD, "open") for api in APIS),
     Route("inference", ANY, "/ping", inference.ping, docs.PING, "open"),
@@ -39,7 +76,7 @@ ROUTES = (
     Route("inference", ANY, "/explanations/{model}/{version}/{rest...}", _EXPLAIN, docs.EXPLAIN_REST),
     Route("inference", ANY, "/v1/models/{model}:predict", _KSERVE_PREDICT, docs.KSERVE_PREDICT),
     Route("inference", ANY, "/v1/models/{model}:explain", _KSERVE_EXPLAIN, docs.KSERVE_EXPLAIN),
-    Route("inference", ANY, "/v2/models/{model}/infer", _KSERVE_PREDICT, docs.KSERVE_INFER),
+    Route("inference", ANY, _SHARED_INFER, _INFER_SHARED, docs.KSERVE_INFER),
     Route("inference", ANY, "/v2/models/{model}/explain", _KSERVE_EXPLAIN, docs.KSERVE_V2_EXPLAIN),
     Route("inference", ANY, "/v1/chat/completions", _CHAT, docs.CHAT),
     Route("inference", ANY, "/v1/completions", _COMPLETE, docs.COMPLETE),
@@ -68,3 +105,13 @@ ROUTES = (
     Route("metrics", ANY, "/metrics", metrics.read, docs.METRICS),
     Route("metrics", ANY, "/metrics/{rest...}", metrics.read, docs.METRICS.named("metrics_rest", "The same.")),
 )  # fmt: skip
+
+
+def routes(open_inference: OpenInference = "on") -> tuple[Route, ...]:
+    """Return the table of a server."""
+    infer = {"on": _INFER_SHARED, "enveloped": _INFER_ENVELOPED, "off": _KSERVE_PREDICT}[open_inference]
+    base = tuple([replace(each, answer=infer) if each.path == _SHARED_INFER else each for each in _ROUTES])
+    return base if open_inference == "off" else (*base, *_OPEN_INFERENCE)
+
+
+ROUTES = routes()

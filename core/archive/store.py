@@ -77,6 +77,15 @@ def list_store(store: Path) -> tuple[str, ...]:
     )
 
 
+def stored(name: str, store: Path | None) -> str:
+    """Return the entry of the store that is the archive of the model `name`; blocks. Raises ArchiveNotFound."""
+    wanted = {name, *(f"{name}{suffix}" for suffix in _SUFFIXES)}
+    found = next((entry for entry in list_store(required(store)) if entry in wanted), None)
+    if found is None:
+        raise ArchiveNotFound(f"Model not found: the model store has no archive of model {name[:80]}.")
+    return found
+
+
 def default_name(path: Path) -> str:
     """Return the name of a model whose manifest gives none, made from the archive's file name."""
     name = path.name

@@ -252,6 +252,10 @@ class Settings:
     service_envelope: str | None = _key(
         None, envelope_name, "request envelope for all models: body, json, kserve or kservev2"
     )
+    ts_open_inference_protocol: bool | None = _key(
+        None, _flag, "false: paths below /v2 are TorchServe's alone, and infer hands every body to the handler as it"
+        " comes; default: the Open Inference Protocol is spoken there", env="TS_OPEN_INFERENCE_PROTOCOL",
+    )  # fmt: skip
     default_service_handler: str | None = _key(None, str.strip, "handler of an archive that names none")
     allowed_urls: tuple[str, ...] = _key(
         ("file://.*", "http(s)?://.*"),

@@ -20,6 +20,7 @@ from ..errors import (
 from ..wire.messages import Sample
 from .family import Family
 from .series import NOTHING, Reading, Series
+from .tally import Tally
 
 REFUSED = {
     QueueFull: "queue_full",
@@ -61,6 +62,7 @@ class ModelMetrics:
         self.model = model
         self.version = version
         self._books = books
+        self.tally = Tally()
         self._bound: set[tuple[Family, tuple[str, ...]]] = set()
         self._over = False
         self._host = host
@@ -109,6 +111,7 @@ class ModelMetrics:
 
     def failed(self, error: BaseException) -> None:
         """Count a prediction that was refused or failed with `error`."""
+        self.tally.failed += 1
         reason = REFUSED.get(type(error))
         if reason is not None:
             self._series("torchserve_requests_refused_total", reason).update(1.0)
@@ -134,6 +137,10 @@ class ModelMetrics:
         """
         self._gathers = False
         self._count()
+        self.tally.batches += 1
+        self.tally.requests += size
+        self.tally.worked += took
+        self.tally.handling += handler
         self._thread_time(max(0.0, (took - handler) * 1e3))
         self._size(size)
         self._formation(formed_in)
@@ -162,6 +169,9 @@ class ModelMetrics:
             if answers:
                 seconds, queued = zip(*answers, strict=True)
                 answers.clear()
+                self.tally.succeeded += len(seconds)
+                self.tally.took += sum(seconds)
+                self.tally.queued += sum(queued)
                 self._duration(seconds)
                 self._queued(queued)
                 _, latency, waited = self._ts.get(named) or self._bind_ts(named)

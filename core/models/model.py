@@ -166,6 +166,11 @@ class Model:
         return self.on_demand is not None and self.pool.unloaded
 
     @property
+    def ready(self) -> bool:
+        """Whether the version has its workers, and at least one, or may be brought back by a request."""
+        return self.unloaded or (self.pool.ready > 0 and not self.lacking)
+
+    @property
     def lacking(self) -> str:
         """A sentence on the workers that are missing to the minimum, "" if none are."""
         minimum, _ = self.workers_wanted

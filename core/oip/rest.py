@@ -7,16 +7,19 @@ could keep it from stopping the event loop. The values themselves stay the bytes
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Final
 
 import msgspec
 
 from ..errors import BadRequest
 from ..payload import Body, Parameters, WantedOutput
+from .datatypes import pack
 from .infer_request import LONGEST_NAME, InferRequest, Tensor
 
 LENGTH_HEADER: Final = "Inference-Header-Content-Length"
 READ_AT_ONCE: Final = 1 << 20  # bytes of JSON: 1 to 8 ms
+PACKED_AT_ONCE: Final = 1 << 14  # bytes of JSON, of all tensors' values: 0.2 ms
 _Size = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Given = dict[str, bool | int | float | str | None] | None
 _ABSENT: Final = msgspec.Raw(b"")
@@ -149,3 +152,27 @@ def _switch(what: str, parameters: Parameters, name: str, *, default: bool) -> b
     if not isinstance(value, bool):
         raise BadRequest(f"{what}: {name} must be true or false, not {str(value)[:40]!r}.")
     return value
+
+
+def packed(request: InferRequest) -> InferRequest:
+    """Return the request with its values as raw bytes, if they are few enough to be packed by the front end.
+
+    Raises BadRequest for values that don't fit their datatype and shape. The worker packs the others.
+    """
+    if sum([len(each.data) for each in request.inputs if each.json]) > PACKED_AT_ONCE:
+        return request
+    return replace(request, inputs=tuple([_packed(each) if each.json else each for each in request.inputs]))
+
+
+def _packed(tensor: Tensor) -> Tensor:
+    told = f"Input {tensor.name!r}"
+    try:
+        values = msgspec.json.decode(tensor.data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f"{told} has data that is no JSON: {error}.") from None
+    return replace(tensor, data=pack(told, tensor.datatype, tensor.shape, values), json=False)
+
+
+def wants_binary(request: InferRequest) -> bool:
+    """Return whether a client has sent or wants tensors in binary form."""
+    return request.binary or any(each.binary for each in request.outputs) or any(not x.json for x in request.inputs)

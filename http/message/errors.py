@@ -8,7 +8,9 @@ from __future__ import annotations
 import logging
 import math
 import secrets
+from typing import Any
 
+import orjson
 from msgspec.structs import replace
 
 from ...core.errors import (
@@ -129,6 +131,16 @@ def error_reply(error: BaseException) -> Reply:
     if isinstance(error, Overloaded) and error.retry_after is not None:  # HTTP has whole seconds only
         return replace(reply, headers=(("Retry-After", str(max(1, math.ceil(error.retry_after)))),))
     return reply
+
+
+def oip_error(error: BaseException, *, shared: bool = False) -> Reply:
+    """Return the answer to a failed request as this protocol has it, with TorchServe's keys beside it if `shared`."""
+    reply = error_reply(error)
+    if reply.content_type is None:
+        return reply
+    told: dict[str, Any] = orjson.loads(reply.body)
+    told = (told if shared else {}) | {"error": told["message"]}
+    return replace(reply, body=orjson.dumps(told, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
 def _reply(status: int, name: str, message: str) -> Reply:

@@ -14,6 +14,8 @@ from ..predict.codecs.codec import Codec
 from .operation import Operation
 
 Api: TypeAlias = Literal["inference", "management", "metrics"]
+# Whether the Open Inference Protocol is spoken; `enveloped` where a service_envelope has handlers read its JSON.
+OpenInference: TypeAlias = Literal["on", "enveloped", "off"]
 Endpoint: TypeAlias = Callable[[AppContext, Request], Reply | Awaitable[Reply]]
 
 APIS: tuple[Api, ...] = ("inference", "management", "metrics")
@@ -64,6 +66,13 @@ class Route:
         return self.own_scope or _API_SCOPE[self.api]
 
     @property
+    def commands_elsewhere(self) -> bool:
+        """Whether the row commands as the management API does, and is not of that API."""
+        return self.own_scope == "management" and self.api != "management"
+
+    @property
     def site_api(self) -> str:
         """The API whose rules of the site policy hold for this row: `public` if it tells nobody anything of worth."""
+        if self.commands_elsewhere:
+            return "management"
         return "public" if self.api == "inference" and self.own_scope == "open" else self.api

@@ -57,6 +57,10 @@ class Router:
             token_auth.check(route.scope, fields)
         return endpoint, params
 
+    def error_reply(self, head: Head, error: BaseException) -> Reply:
+        """Return the answer to a request that is no prediction and failed."""
+        return self.table.error_reply(head.path(), error)
+
     @property
     def working(self) -> int:
         """Management work that goes on although its client has left."""

@@ -8,7 +8,9 @@ from functools import partial
 from typing import TypeAlias
 
 from ...core.errors import MethodNotAllowed, RouteNotFound
+from ...core.payload import Reply
 from ..auth import Scope
+from ..message.errors import error_reply, oip_error
 from ..message.request import check_percent, decode_segment
 from .route import ANY, Api, DocumentOf, Endpoint, PredictRoute, Route
 
@@ -24,6 +26,7 @@ class Table:
         self.scopes: frozenset[Scope] = frozenset(route.scope for route in self.routes)
         # Whose rules what is in no row goes by: predictions are the only ones that foreign pages may be let to.
         self.strictest: Api = min(chosen, key=lambda api: api == "inference")
+        self._open_inference = any(route.path == "/v2" for route in self.routes)
         self._rows = _by_first_segment(self.routes)
 
     def look_up(self, path: str) -> list[Match]:
@@ -53,6 +56,10 @@ class Table:
         if known:
             raise MethodNotAllowed
         raise RouteNotFound
+
+    def error_reply(self, path: str, error: BaseException) -> Reply:
+        """Return the answer to a request of `path` that failed, as its protocol has it."""
+        return oip_error(error) if self._open_inference and f"{path}/".startswith("/v2/") else error_reply(error)
 
     def find_prediction(self, path: str) -> tuple[PredictRoute, dict[str, str]] | None:
         """Return the route of a prediction's percent-encoded path and its parameters, not decoded; or None."""

@@ -17,7 +17,7 @@ from aiohttp.streams import StreamReader
 from ...core.errors import SlowRequest
 from ...core.payload import Body
 from ..app_context import AppContext
-from ..message.errors import InvalidMessage, error_reply
+from ..message.errors import InvalidMessage
 from ..message.ids import fresh_id
 from ..message.request import Head, Request, by_lower_name, media_type
 from ..message.unsent_answers import UnsentAnswers
@@ -156,7 +156,7 @@ class AiohttpHandler:
             if transport.is_closing():
                 self._context.answered(head, CLIENT_GONE, perf_counter() - started)
                 raise ConnectionResetError from None
-            reply = error_reply(as_ours(error))
+            reply = self.router.error_reply(head, as_ours(error))
         ends = self._context.draining and not connection.more
         keep = head.keep_alive and not ends and not unread
         request_id = fresh_id()

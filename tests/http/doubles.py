@@ -203,10 +203,33 @@ class FakeControlPlane:
         _ = self.version_of(name)
         return 1.7e9
 
-    def ready(self, name: str) -> bool:
-        if name != "m":
-            raise ModelNotFound(name)
+    def ready(self, name: str, version: str | None = None) -> bool:
+        self.version_of(name, version)
         return self.well
+
+    @property
+    def repository(self) -> FakeControlPlane:
+        return self
+
+    def metadata(self, name: str, version: str | None = None) -> Any:
+        self.version_of(name, version)
+        return self._answer_now("metadata", name, version)
+
+    def configuration(self, name: str, version: str | None = None) -> Any:
+        self.version_of(name, version)
+        return self._answer_now("configuration", name, version)
+
+    def statistics(self, name: str = "", version: str | None = None) -> Any:
+        return self._answer_now("statistics", name, version)
+
+    def index(self, *, ready: bool = False) -> Any:
+        return self._answer_now("index", ready)
+
+    async def load(self, name: str) -> None:
+        await self._answer("load", name)
+
+    async def unload(self, name: str) -> None:
+        await self._answer("unload", name)
 
 
 @dataclass

@@ -19,7 +19,8 @@ from torchserve.core.tokens import Tokens
 from torchserve.http.auth import TokenAuth
 from torchserve.http.message.limits import Limits
 from torchserve.http.routes import ROUTES
-from torchserve.http.routing.route import ANY, Route
+from torchserve.http.routing.route import ANY, APIS, Route
+from torchserve.http.routing.table import Table
 
 from ..ports import kept_ports
 from .doubles import FakeControlPlane, RunningFront, answer, connect, head_and_body, post, running_front
@@ -31,7 +32,10 @@ LAYOUTS = {
     "one port": ("a", "a", "a"),
 }
 KEYS = ("none", "wrong", "expired", "inference", "management", "token")
-OPEN = {"/", "/api-description", "/ping", "/health/live", "/health/ready", "/metrics", "/metrics/{rest...}"}
+OPEN = {
+    "/", "/api-description", "/ping", "/health/live", "/health/ready", "/metrics", "/metrics/{rest...}", "/v2/health/live",
+    "/v2/health/ready",
+}  # fmt: skip
 
 
 def listeners(layout: str, free: list[int]) -> dict[Any, Address]:
@@ -62,6 +66,8 @@ class KeyedFront:
         data = b"x" if method == "POST" else None
         async with self.client.request(method, self.h.url(path, api), headers=headers, data=data) as response:
             body = await response.read()
+            if b"Token Authorization failed." in body:  # whatever the keys of the route's protocol
+                return response.status, "InvalidKeyException"
             return response.status, json.loads(body)["type"] if body.startswith(b'{\n  "code"') else ""
 
 
@@ -95,6 +101,16 @@ def concrete(route: Route) -> list[tuple[str, str]]:
     return [(method, path) for method in (("GET", "POST") if route.method == ANY else (route.method,))]
 
 
+def served(layout: str) -> list[Route]:
+    """The rows that some listener answers with: on one port the first of those with one method and path."""
+    found: list[Route] = []
+    names = LAYOUTS[layout]
+    for name in dict.fromkeys(names):
+        rows = Table([api for api, at in zip(APIS, names, strict=True) if at == name], ROUTES).routes
+        found += {(row.method, row.path): row for row in reversed(rows)}.values()
+    return found
+
+
 def refused(answer: tuple[int, str]) -> bool:
     return answer == (400, "InvalidKeyException")
 
@@ -105,7 +121,7 @@ async def test_every_route_on_every_listener_with_every_key(tmp_path: Path, layo
     found: dict[tuple[str, ...], bool] = {}
     for name in KEYS:
         async with front_with_keys(tmp_path, layout, age=120.0 if name == "expired" else 0.0) as d:
-            for route in ROUTES:
+            for route in served(layout):
                 for method, path in concrete(route):
                     scope = route.scope
                     right = scope if scope != "open" else "none"

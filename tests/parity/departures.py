@@ -76,6 +76,21 @@ DEPARTURES: dict[str, Departure] = {
         "one request must not hurt others: its worker stays",
         {"0/body/message": "The response of 70000 bytes is over max_response_size, which is 60000"},
     ),
+    **{
+        row: Departure(
+            "the Open Inference Protocol is there by default (ts_open_inference_protocol=false: as in TorchServe)", {"0": ours}
+        )
+        for row, ours in (
+            ("v2 metadata is not there", json_answer(200, "OK", {
+                "name": "probe", "versions": ["1.0"], "platform": "pytorch", "inputs": [], "outputs": [],
+            })),
+            ("v2 ready is not there", json_answer(200, "OK", {"name": "probe", "ready": True})),
+            ("v2 server metadata without the setting", json_answer(200, "OK", {
+                "name": "torchserve", "version": ANY, "extensions": ANY,
+            })),
+            ("v2 versions", json_answer(400, "Bad Request", {"error": ANY})),
+        )
+    },
     "body above max_request_size": Departure(
         "clients that read JSON",
         {"0": error(413, "Request Entity Too Large", "RequestEntityTooLargeException",

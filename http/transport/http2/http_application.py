@@ -71,6 +71,10 @@ class HttpApplication:
         check_declared(fields, self.context.limits.max_request_size)
         return self._router, endpoint, params
 
+    def error_reply(self, head: Head, error: BaseException) -> Reply:
+        """Return the answer to a request that is no prediction and failed."""
+        return error_reply(error) if self._router is None else self._router.error_reply(head, error)
+
     def look(self, now: float) -> None:
         """Refuse the bodies that come too slowly."""
         limits = self.context.limits
@@ -158,7 +162,7 @@ class RouteHandler:
             self._found = application.find(head, fields, matches)
             _ = head.query()
         except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
-            self._answer(error_reply(error))
+            self._answer(self._failed(error))
             return
         if not stream.remote_ended:
             application.arriving.add(self)
@@ -193,14 +197,14 @@ class RouteHandler:
             else:
                 self._answer(result)
         except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
-            self._answer(error_reply(error))
+            self._answer(self._failed(error))
 
     def _worked(self, work: asyncio.Future[Reply]) -> None:
         if work.cancelled():
-            self._answer(error_reply(asyncio.CancelledError()))
+            self._answer(self._failed(asyncio.CancelledError()))
             return
         error = work.exception()
-        self._answer(work.result() if error is None else error_reply(error))
+        self._answer(work.result() if error is None else self._failed(error))
 
     def aborted(self, error: StreamAborted) -> None:
         """Note that nobody reads the answer. Management that was begun goes on."""
@@ -215,7 +219,10 @@ class RouteHandler:
         """Answer with `error`: the rest of the body is not needed."""
         self._application.arriving.discard(self)
         self.body.end()
-        self._answer(error_reply(error))
+        self._answer(self._failed(error))
+
+    def _failed(self, error: BaseException) -> Reply:
+        return self._application.error_reply(self._head, error)
 
     def _answer(self, reply: Reply) -> None:
         if not self._answered:

@@ -81,8 +81,6 @@ async def test_each_path_reaches_its_model(
         ("/v1/models/m/1.0:predict", 404),
         ("/v1/models/m:predict/1.0", 404),
         ("/v1/models/m/infer", 404),
-        ("/v2/models/m:predict", 404),
-        ("/v2/models/m", 404),
         ("/v2/models/m/infer/1.0", 404),
         ("/invocations/x", 404),
         ("/invocations?model_name=nobody", 404),

@@ -1,0 +1,165 @@
+"""OipV2Codec: the Open Inference Protocol's infer, in JSON and in its binary form.
+
+`/v2/models/{m}/infer` is TorchServe's route, too, where any body goes to the handler as it is. What a request there is
+goes by its body: a JSON object with a list of `inputs`, or a body in the binary form, is of this protocol, anything
+else TorchServe's. With a service_envelope, whose handlers read JSON themselves, so is a request all in JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from ....core.errors import BadRequest
+from ....core.oip.datatypes import check_bytes, count_of
+from ....core.oip.infer_request import InferRequest, check, payload_of
+from ....core.oip.rest import (
+    LENGTH_HEADER,
+    READ_AT_ONCE,
+    is_infer_request,
+    packed,
+    read_document,
+    split,
+    wants_binary,
+)
+from ....core.payload import Body, Infer, Part, Payload, Reply
+from ...message.body import is_form
+from ...message.errors import oip_error
+from ...message.inflate import Inflation, coding_of
+from ...message.limits import Limits
+from ...message.request import Head, by_lower_name, media_type
+from .codec import Decoded, HeadRead
+from .torchserve import TorchServeCodec
+
+_READ_NOW: Final = 16 * 1024  # bytes of BYTES whose lengths are read at once
+_MICROSECONDS: Final = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class _Detail:
+    """The part of a head that says how its bodies are to be read.
+
+    `torchserve` is what TorchServe's codec has read. `length` is the JSON's length as the head says it, None if the
+    body is all JSON. Whatever the body is, the request is of this protocol if `ours`, and of TorchServe's if `theirs`.
+    """
+
+    torchserve: HeadRead
+    kind: str = ""
+    length: str | None = None
+    coding: str = ""
+    ours: bool = False
+    theirs: bool = False
+
+
+class OipV2Codec:
+    """The codec of infer. With `shared` TorchServe's clients use the route as well, which `enveloped` favours."""
+
+    def __init__(self, *, shared: bool = False, enveloped: bool = False) -> None:
+        self._shared = shared
+        self._enveloped = enveloped
+        self._torchserve = TorchServeCodec(explain="False")
+        self._inflation = Inflation()
+
+    def read_head(
+        self, head: Head, fields: Mapping[str, str], params: Mapping[str, str], *, check_json: bool
+    ) -> HeadRead:
+        """Read what a head asks for. Raises BadRequest."""
+        read = self._torchserve.read_head(head, fields, params, check_json=check_json)
+        kind = media_type(fields.get("content-type", ""))
+        length = fields.get(LENGTH_HEADER.lower())
+        if length is None and self._shared and (kind.startswith("text/") or is_form(kind)):
+            return replace(read, detail=_Detail(read, theirs=True))
+        coding = coding_of(fields.get("content-encoding", ""))
+        return replace(read, detail=_Detail(read, kind, length, coding, ours=not self._shared or length is not None))
+
+    def decode(self, read: HeadRead, body: Body, request_id: str, limits: Limits) -> Decoded:
+        """Return the model that is named, and the payload that a whole body makes. Raises BadRequest."""
+        detail: _Detail = read.detail
+        return self._as_infer(read, body, request_id) or self._torchserve.decode(
+            detail.torchserve, body, request_id, limits
+        )
+
+    def decode_in_steps(
+        self, read: HeadRead, body: Body, request_id: str, limits: Limits
+    ) -> Generator[None, None, Decoded] | None:
+        """Return the steps that `decode` a compressed body, or a long tensor of BYTES, or a long form; else None."""
+        detail: _Detail = read.detail
+        if detail.coding:
+            return self._inflate(read, body, request_id, limits)
+        if detail.theirs:
+            return self._torchserve.decode_in_steps(detail.torchserve, body, request_id, limits)
+        return None
+
+    def encode(self, reply: Reply) -> Reply:
+        """Return `reply` unchanged: the worker has made the answer."""
+        return reply
+
+    def error(self, error: BaseException) -> Reply:
+        """Return the protocol's JSON object with the text under `error`; TorchServe's clients find their keys, too."""
+        return oip_error(error, shared=self._shared)
+
+    def broken_off(self, error: BaseException) -> bytes | None:
+        """Return None: a streamed answer that broke off has no end, as in TorchServe."""
+        return None
+
+    def _inflate(self, read: HeadRead, body: Body, request_id: str, limits: Limits) -> Generator[None, None, Decoded]:
+        detail: _Detail = read.detail
+        plain = yield from self._inflation.inflate(body, detail.coding, limits.max_request_size)
+        found = self._as_infer(read, plain, request_id)
+        # TorchServe hands compressed bodies on as they are.
+        return found or self._torchserve.decode(detail.torchserve, body, request_id, limits)
+
+    def _as_infer(self, read: HeadRead, body: Body, request_id: str) -> Decoded | None:
+        """Return the payload of a request of this protocol, None for one of TorchServe's. Raises BadRequest."""
+        detail: _Detail = read.detail
+        if detail.theirs:
+            return None
+        if detail.length is not None:
+            return self._decoded(read, read_document(*split(body, detail.length)), body, request_id)
+        if len(body) > READ_AT_ONCE and (detail.ours or bytes(body[:1]) == b"{"):
+            return self._left_to_the_worker(read, body, request_id)
+        if not detail.ours and not is_infer_request(body):
+            return None
+        request = read_document(body)
+        if self._enveloped and not detail.ours and not wants_binary(request):
+            return None
+        return self._decoded(read, request, body, request_id)
+
+    def _left_to_the_worker(self, read: HeadRead, body: Body, request_id: str) -> Decoded | None:
+        """Return a payload whose JSON the worker reads, if it may be of this protocol."""
+        detail: _Detail = read.detail
+        if self._enveloped and not detail.ours:
+            return None
+        headers = _with_length(detail.torchserve.detail.headers, body)
+        parts = (Part("body", detail.kind, body),)
+        payload = Payload(request_id, parts, headers, read.timeout, read.priority, Infer(whole=True))
+        return read.model, payload
+
+    def _decoded(self, read: HeadRead, request: InferRequest, body: Body, request_id: str) -> Decoded:
+        check(request)
+        for each in request.inputs:
+            if each.datatype == "BYTES" and not each.json and len(each.data) <= _READ_NOW:
+                told = f"Input {each.name!r}"
+                for _ in check_bytes(told, each.data, count_of(told, each.shape)):
+                    pass
+        detail: _Detail = read.detail
+        headers = _with_length(detail.torchserve.detail.headers, body)
+        timeout = _sooner(read.timeout, request.parameters.get("timeout"))
+        made = payload_of(packed(request), request_id, headers, timeout=timeout, priority=read.priority)
+        return read.model, made
+
+
+def _sooner(seconds: float | None, microseconds: object) -> float | None:
+    """Return the sooner of two time limits; the second is a request's parameter `timeout`. Raises BadRequest."""
+    if microseconds is None:
+        return seconds
+    if not isinstance(microseconds, int) or isinstance(microseconds, bool) or not 0 <= microseconds < 2**63:
+        raise BadRequest(f"The parameter timeout must be microseconds, not {str(microseconds)[:40]!r}.")
+    if not microseconds:
+        return seconds
+    return min(microseconds / _MICROSECONDS, seconds) if seconds is not None else microseconds / _MICROSECONDS
+
+
+def _with_length(headers: dict[str, str], body: Body) -> dict[str, str]:
+    return headers if "content-length" in by_lower_name(headers) else {**headers, "content-length": str(len(body))}
