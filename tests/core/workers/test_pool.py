@@ -173,7 +173,7 @@ async def test_after_a_stop_nothing_is_added_even_by_a_command_that_waited() -> 
 
 
 @in_virtual_time
-async def test_a_worker_that_is_stopped_while_it_loads_is_interrupted_once_and_those_who_wait_are_released() -> None:
+async def test_a_worker_that_is_stopped_while_it_loads_is_interrupted_once_and_those_who_wait_are_told() -> None:
     cleaned: list[str] = []
 
     async def cleans_up(worker: FakeWorker) -> None:
@@ -191,7 +191,9 @@ async def test_a_worker_that_is_stopped_while_it_loads_is_interrupted_once_and_t
     stops = [asyncio.create_task(subject.pool.stop(5.0))]
     await asyncio.sleep(1)
     stops.append(asyncio.create_task(subject.pool.stop(0.0)))
-    await asyncio.gather(*stops, waiting)
+    await asyncio.gather(*stops)
+    with pytest.raises(Draining, match=r"m_1\.0 is being removed, and its workers with it"):
+        await waiting
     assert (cleaned, subject.pool.slots) == (["W-9000-m_1.0"], []), "the second stop lets it clean up"
     await subject.end()
 
@@ -209,7 +211,8 @@ async def test_a_worker_that_comes_although_its_start_was_cancelled_is_stopped()
     waiting = asyncio.create_task(subject.pool.scale(1, 1))
     await asyncio.sleep(1)
     await subject.pool.stop(5.0)
-    await waiting
+    with pytest.raises(Draining):
+        await waiting
     (worker,) = subject.launcher.workers
     assert worker.graces == [0.0]
     await subject.end()
