@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .departures_grpc import GRPC
+
 ANY = "<anything>"
 DOCUMENTS = Path(__file__).with_name("documents.json")  # ours, written by `python -m tests.parity documents`
 
@@ -212,6 +214,8 @@ DEPARTURES: dict[str, Departure] = {
                                    " default_response_timeout of config.properties, line 6"]},
     ),
 }  # fmt: skip
+
+DEPARTURES |= {row: Departure(reason, edits) for row, (reason, edits) in GRPC.items()}
 
 _SEQUENCES = (
     " If this is a sequence inference, please check if it is closed, or expired; or exceeds maxSequenceJobQueueSize"

@@ -9,7 +9,9 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from . import wire
+import grpc
+
+from . import rpc, wire
 from .plain import outline, scrape
 from .steps import (
     Appears,
@@ -22,6 +24,7 @@ from .steps import (
     Outline,
     Pause,
     Row,
+    Rpc,
     Scrape,
     Step,
     Touch,
@@ -50,6 +53,8 @@ class Player:
         match step:
             case Call():
                 return self._call(step)
+            case Rpc():
+                return self._rpc(step)
             case Background(name, call):
                 self._running[name] = self._threads.submit(self._call, call)
             case Collect(name):
@@ -89,6 +94,15 @@ class Player:
             return self._subject.namer.answer(self._exchange(call))
         except wire.Silence as silence:
             return {"none": str(silence)}
+
+    def _rpc(self, asked: Rpc) -> dict[str, Any]:
+        method = asked.method if "/" in asked.method else f"{rpc.SERVICES[asked.face]}/{asked.method}"
+        metadata = [(name, self._subject.fill(value)) for name, value in asked.metadata]
+        compression = grpc.Compression[asked.compression] if asked.compression else None
+        patience = min(asked.patience, self.patience + 5)
+        port = self._subject.ports[asked.face]
+        answer = rpc.exchange(port, method, asked.requests, metadata, compression, patience)
+        return rpc.plain(answer, self._subject.namer)
 
     def _text(self, call: Call) -> str:
         try:

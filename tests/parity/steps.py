@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,22 @@ class Command:
     until: str = ""
 
 
-Step = Call | Background | Collect | Until | Appears | Pause | Touch | Lines | Files | Scrape | Outline | Command
+@dataclass(frozen=True)
+class Rpc:
+    """One gRPC call of `method` on a port (grpc, grpc_management); what came back is recorded.
+
+    `method` without a service is one of the port's own. `requests` are the messages, as mappings or as bytes.
+    """
+
+    face: str
+    method: str
+    requests: tuple[Any, ...] = ({},)
+    metadata: tuple[tuple[str, str], ...] = ()
+    compression: str = ""
+    patience: float = 20.0
+
+
+Step = Rpc | Call | Background | Collect | Until | Appears | Pause | Touch | Lines | Files | Scrape | Outline | Command
 
 
 @dataclass(frozen=True)
