@@ -35,6 +35,9 @@ class ArgParser:
     def export_model_args_parser():
         return None
 
+class zipfile:
+    ZipFile = None  # for the tests that replace it
+
 def generate_model_archive(config=None):
     _generate(config or ArgParser.export_model_args_parser())
 """
@@ -84,8 +87,10 @@ def prepare(upstream: Path, into: Path) -> None:
         _stub_the_zoo(into, mnist)
         web.furnish(into)
     _lock(into)
-    for path in (into / "test/pytest").glob("test_pytorch_profiler.py"):
-        path.write_text(_MARKED_FIXTURE.sub(r"\1", path.read_text()))
+    for path in (into / "test/pytest").glob("test_*.py"):
+        # What they replace within the archiver, to save time, is not how ours writes an archive.
+        said = path.read_text().replace("model_archiver.model_packaging_utils.zipfile.", "archiver.zipfile.")
+        path.write_text(_MARKED_FIXTURE.sub(r"\1", said))
 
 
 def _stub_the_zoo(into: Path, mnist: Path) -> None:

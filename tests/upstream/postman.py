@@ -60,6 +60,14 @@ class Collection:
 COLLECTIONS = (
     Collection("management", "management_api_test_collection", "management_data"),
     Collection("inference", "inference_api_test_collection", "inference_data", "metrics_mode=prometheus\n"),
+    Collection(
+        "increased timeout", "inference_api_test_collection", "increased_timeout_inference", "metrics_mode=prometheus\n"
+    ),
+    Collection(
+        "large models", "inference_api_test_collection", "large_model_inference_data", "metrics_mode=prometheus\n"
+    ),
+    Collection("workflow", "workflow_api_test_collection", "workflow_data"),
+    Collection("workflow inference", "workflow_inference_collection", "workflow_inference_data"),
     Collection("explanation", "explanation_api_test_collection", "explanation_data", "metrics_mode=prometheus\n"),
     Collection("kserve v1", "kf_api_test_collection", "kf_inference_data", "metrics_mode=prometheus\n"),
     Collection("kserve v2", "kfv2_api_test_collection", "kfv2_inference_data", "metrics_mode=prometheus\n"),
@@ -138,7 +146,7 @@ def _newman(collection: Collection, upstream: Path, newman: str, subject: Subjec
         command += ["-e", _environment(postman / "environment.json", subject)]
     if collection.data:
         lines = json.loads((postman / f"{collection.data}.json").read_text())
-        if "inference" in collection.data or "explanation" in collection.data:
+        if "model_name" in lines[0]:
             lines = offline(lines, home / "store", home / "input.jpg")
         (home / "data.json").write_text(json.dumps(lines))
         command += ["-d", home / "data.json"]

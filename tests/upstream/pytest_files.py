@@ -6,16 +6,18 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from . import web
-from .table import CANNOT, FAILED, PASSED, Outcome, obstacle
+from .table import CANNOT, FAILED, PASSED, Outcome, obstacle, without_network
 
 PORTS = (8080, 8081, 8082)
 TEST_LIMIT = 300  # seconds for one test
@@ -35,12 +37,14 @@ def run(home: Path, checkout: Path, name: str) -> Iterator[Outcome]:
         return
     report, said = home / f"{name}.xml", home / f"{name}.txt"
     report.unlink(missing_ok=True)
+    logs = home / "test/pytest/logs"  # of the servers that the file starts
+    shutil.rmtree(logs, ignore_errors=True)
     env = dict(os.environ)
     env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])
     env["TMPDIR"] = str(home / "tmp")
     (home / "tmp/workspace/model_store").mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto"]
-    command += [f"--timeout={TEST_LIMIT}", f"--junitxml={report}", f"{name}.py"]
+    command += ["-o", "junit_logging=all", f"--timeout={TEST_LIMIT}", f"--junitxml={report}", f"{name}.py"]
     with web.served(home, name), said.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=home / "test/pytest", env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
@@ -58,7 +62,9 @@ def run(home: Path, checkout: Path, name: str) -> Iterator[Outcome]:
             )
     text = said.read_text(errors="replace")
     if report.exists():
-        yield from rows(f"pytest {name}", report.read_text(), home, checkout)
+        logged = "\n".join(each.read_text(errors="replace") for each in sorted(logs.glob("[mt]*_log.log")))
+        for outcome in rows(f"pytest {name}", report.read_text(), home, checkout):
+            yield _explained(outcome, logged, home, checkout)
     else:
         reason = late or text.strip().rpartition("\n")[2]
         hindered = obstacle(text, home, checkout)
@@ -80,8 +86,16 @@ def rows(suite: str, report: str, home: Path, checkout: Path) -> Iterator[Outcom
             yield Outcome(suite, row, CANNOT, f"skipped: {message}")
             continue
         said = f"{message}\n\n{bad.text or ''}"
-        hindered = obstacle(said, home, checkout)
+        printed = "".join(each.text or "" for each in case if each.tag.startswith("system-"))
+        hindered = obstacle(said, home, checkout) or without_network(printed)
         yield Outcome(suite, row, CANNOT if hindered else FAILED, hindered or _last(said))
+
+
+def _explained(outcome: Outcome, logged: str, home: Path, checkout: Path) -> Outcome:
+    """The outcome; a failure is one of this machine if the file's servers have logged that something is missing there."""
+    if outcome.state != FAILED or not (hindered := obstacle(logged, home, checkout)):
+        return outcome
+    return replace(outcome, state=CANNOT, reason=f"the server's log says that {hindered}; the row: {outcome.reason}")
 
 
 def _last(said: str) -> str:

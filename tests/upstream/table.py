@@ -32,13 +32,6 @@ class Outcome:
         return f"{self.suite}: {self.row}"
 
 
-def verdict(outcome: Outcome, departures: Mapping[str, str]) -> str:
-    """Return one of VERDICTS."""
-    if outcome.name not in departures or outcome.state == CANNOT:
-        return outcome.state
-    return DEPARTED if outcome.state == FAILED else MENDED
-
-
 def text(outcomes: Iterable[Outcome], departures: Mapping[str, str]) -> tuple[str, bool]:
     """Return the table with what is worth a line below it, and whether a row is a step back."""
     judged = [(outcome, verdict(outcome, departures)) for outcome in outcomes]
@@ -53,17 +46,46 @@ def text(outcomes: Iterable[Outcome], departures: Mapping[str, str]) -> tuple[st
         if rows:
             lines += ["", f"{shown}:"]
         for outcome in rows:
-            why = departures[outcome.name] if shown in (DEPARTED, MENDED) else outcome.reason
+            why = reason(outcome, departures) if shown in (DEPARTED, MENDED) else outcome.reason
             lines.append(f"- {outcome.name}: {why}")
     return "\n".join(lines), any(found in STEPS_BACK for _, found in judged)
 
 
 _MODULE = re.compile(r"No module named '([\w.]+)'")
 _OURS = ("torchserve", "ts.", "model_archiver", "workflow_archiver")
-_UNRESOLVED = r"Failed to resolve|Name or service not known|name resolution|Network is unreachable|No route to host"
-_HOST = re.compile(rf"(?:host='|://|to resolve '|from: \w+://)([\w.-]+)(?:(?!\n\n)[\s\S]){{0,800}}?(?:{_UNRESOLVED})")
+_NO_NETWORK = re.compile(
+    r"Failed to resolve|Name or service not known|[Tt]emporary failure in name resolution|Network is unreachable"
+    r"|No route to host|(?:unable to|Could not) resolve host"
+)
+_HOST = re.compile(
+    r"(?:host='|resolve '|resolve host(?: address)?:? \W?|(?:from|fetch|access): ?'?\w+://)([\w-]+\.[\w.-]+)"
+)
 _FIXTURE = re.compile(r"fixture '(\w+)' not found")
-_FILE = re.compile(r"(?:No such file or directory: |does not exist: ?|can't open )['\"]?([^\s'\"]+)")
+_FILE = re.compile(
+    r"(?:No such file or directory: |does not exist: ?|can't open )['\"]?([^\s'\"]+)|(/[^\s'\"]+) is missing"
+)
+
+
+def verdict(outcome: Outcome, departures: Mapping[str, str]) -> str:
+    """Return one of VERDICTS. A departure of a whole suite (`SUITE: *`) is none of its rows that pass."""
+    whole = f"{outcome.suite}: *" in departures
+    if outcome.state == CANNOT or (outcome.name not in departures and not (whole and outcome.state == FAILED)):
+        return outcome.state
+    return DEPARTED if outcome.state == FAILED else MENDED
+
+
+def reason(outcome: Outcome, departures: Mapping[str, str]) -> str:
+    """Return why a row departs."""
+    return departures.get(outcome.name) or departures[f"{outcome.suite}: *"]
+
+
+def without_network(said: str) -> str:
+    """Return a sentence if `said` tells of a host that can't be reached; "" if it doesn't."""
+    failed = _NO_NETWORK.search(said)
+    if failed is None:
+        return ""
+    hosts = [*_HOST.finditer(said[max(0, failed.start() - 2000) : failed.end() + 200])]
+    return f"there is no network that leads to {hosts[-1][1]}" if hosts else f"there is no network ({failed[0]})"
 
 
 def obstacle(said: str, home: Path, checkout: Path) -> str:
@@ -71,12 +93,12 @@ def obstacle(said: str, home: Path, checkout: Path) -> str:
     for module in _MODULE.findall(said):
         if not f"{module}.".startswith(_OURS) and module != "ts":
             return f"there is no module {module}"
-    if found := _HOST.search(said):
-        return f"there is no network that leads to {found[1]}"
+    if found := without_network(said):
+        return found
     if found := _FIXTURE.search(said):
         return f"there is no plugin of pytest with the fixture {found[1]}"
-    for path in _FILE.findall(said):
-        below = Path(path).resolve()
+    for path in _FILE.finditer(said):
+        below = Path(path[1] or path[2]).resolve()
         if below.is_relative_to(home) and not (checkout / below.relative_to(home)).exists():
             parts = below.relative_to(home).parts
             if parts[0] in ("examples", "test", "kubernetes") and "logs" not in parts:

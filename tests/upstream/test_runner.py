@@ -26,6 +26,13 @@ def test_departs(number):
 def test_skipped():
     pass
 """
+IN_THE_SERVER = """
+import pathlib
+def test_asks_it():
+    pathlib.Path("logs").mkdir()
+    pathlib.Path("logs/model_log.log").write_text("No module " + "named 'torchtext'")
+    assert 404 == 200
+"""
 COLLECTION = {
     "info": {"name": "made up", "schema": "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"},
     "item": [{"name": "List", "request": {"method": "GET", "url": "http://localhost:{{mgmt-port}}/models"}}],
@@ -60,6 +67,7 @@ def checkout(tmp_path: Path) -> Path:
     for folder in ("test/pytest", "test/postman", "test/resources"):
         (made / folder).mkdir(parents=True)
     (made / "test/pytest/test_made_up.py").write_text(TESTS)
+    (made / "test/pytest/test_server.py").write_text(IN_THE_SERVER)
     (made / "test/pytest/test_hindered.py").write_text("import no_such_module\n")
     (made / "test/postman/management_api_test_collection.json").write_text(json.dumps(COLLECTION))
     (made / "test/postman/environment.json").write_text(json.dumps(ENVIRONMENT))
@@ -87,6 +95,8 @@ def test_each_row_of_a_file_is_told_and_a_new_failure_is_a_step_back(run, monkey
     assert "- pytest test_made_up: test_fails: assert 1 == 2\n" in shown
     assert "- pytest test_made_up: test_departs[1]: by intent\n" in shown
     assert "- pytest test_made_up: test_skipped: skipped: no GPU\n" in shown
+    told = "the server's log says that there is no module torchtext; the row: assert 404 == 200"
+    assert f"- pytest test_server: test_asks_it: {told}\n" in shown
     assert "- pytest test_hindered: all: there is no module no_such_module\n" in shown
 
 

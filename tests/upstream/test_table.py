@@ -8,7 +8,7 @@ import pytest
 
 from .table import CANNOT, DEPARTED, FAILED, MENDED, PASSED, Outcome, obstacle, text, verdict
 
-DEPARTURES = {"pytest test_a: test_known": "ours is safer"}
+DEPARTURES = {"pytest test_a: test_known": "ours is safer", "postman c: *": "not there yet"}
 
 
 @pytest.mark.parametrize(
@@ -20,12 +20,14 @@ DEPARTURES = {"pytest test_a: test_known": "ours is safer"}
         ("test_known", FAILED, DEPARTED, False),
         ("test_known", PASSED, MENDED, True),
         ("test_known", CANNOT, CANNOT, False),
+        ("of a suite that departs", FAILED, DEPARTED, False),
+        ("of a suite that departs", PASSED, PASSED, False),
     ],
 )
 def test_a_step_back_is_a_failure_that_is_new_and_a_departure_that_is_not(
     row: str, state: str, expected: str, back: bool
 ) -> None:
-    outcome = Outcome("pytest test_a", row, state, "because")
+    outcome = Outcome("postman c" if row.startswith("of") else "pytest test_a", row, state, "because")
     assert verdict(outcome, DEPARTURES) == expected
     assert text([outcome], DEPARTURES)[1] == back
 
@@ -68,7 +70,17 @@ def test_the_table_counts_by_suite_and_gives_each_reason() -> None:
             ' NameResolutionError("Failed to resolve"))',
             "there is no network that leads to download.pytorch.org",
         ),
+        (
+            "urllib.error.URLError: <urlopen error [Errno -3] Temporary failure in name resolution>",
+            "there is no network (Temporary failure in name resolution)",
+        ),
+        ("wget: unable to resolve host address 'github.com'", "there is no network that leads to github.com"),
+        ("Could not resolve host: huggingface.co", "there is no network that leads to huggingface.co"),
         ("HTTPConnectionPool(host='localhost', port=8080): Connection refused", ""),
+        (
+            "RuntimeError: No model weights could be loaded: {home}/examples/a/model.py is missing",
+            "the checkout has no examples/a/model.py",
+        ),
         (
             "FileNotFoundError: [Errno 2] No such file or directory: '{home}/test/gone.mar'",
             "the checkout has no test/gone.mar",
