@@ -25,12 +25,16 @@ class Inbox:
         self._control = control
         self._control.setblocking(False)
         self._view = memoryview(b"")
+        self._unmapped: int | None = None  # the memory's descriptor, where this process may not map it
+        self._size = 0
 
     def view(self, offset: int, size: int) -> memoryview:
         """Return the body at `offset`, read-only. Raises FrameError if it lies outside of the memory."""
         self._take_new()
-        if offset < 0 or size < 0 or offset + size > len(self._view):
+        if offset < 0 or size < 0 or offset + size > self._size:
             raise FrameError("a body lies outside of the shared memory")
+        if self._unmapped is not None:
+            return memoryview(os.pread(self._unmapped, size, offset))
         return self._view[offset : offset + size]
 
     def _take_new(self) -> None:
@@ -40,8 +44,19 @@ class Inbox:
                 if not descriptors:  # the front has closed the socket
                     return
                 (descriptor,) = descriptors
-                self._view = memoryview(mmap.mmap(descriptor, os.fstat(descriptor).st_size, prot=mmap.PROT_READ))
-                os.close(descriptor)
+                self._take(descriptor)
+
+    def _take(self, descriptor: int) -> None:
+        if self._unmapped is not None:
+            os.close(self._unmapped)
+        self._unmapped, self._view = None, memoryview(b"")
+        self._size = os.fstat(descriptor).st_size
+        try:
+            self._view = memoryview(mmap.mmap(descriptor, self._size, prot=mmap.PROT_READ))
+        except OSError:  # a limit of address space (ulimit -v), once the handler's libraries have taken theirs
+            self._unmapped = descriptor
+        else:
+            os.close(descriptor)
 
 
 class Outbox:
@@ -49,10 +64,13 @@ class Outbox:
 
     def __init__(self, descriptor: int) -> None:
         size = os.fstat(descriptor).st_size
-        self._mapping = mmap.mmap(descriptor, size)
+        self._descriptor = descriptor
+        self._mapping: mmap.mmap | None = None
+        with contextlib.suppress(OSError):  # a limit of address space (ulimit -v)
+            self._mapping = mmap.mmap(descriptor, size)
+            os.close(descriptor)
         self._allocator = BuddyAllocator(size)
         self._lock = threading.Lock()
-        os.close(descriptor)
 
     def place(self, bodies: Sequence[Body]) -> dict[int, int]:
         """Copy large bodies into the memory while there is room. Return their offsets by index."""
@@ -64,9 +82,18 @@ class Outbox:
             with self._lock:
                 offset = self._allocator.allocate(size)
             if offset is not None:
-                self._mapping[offset : offset + size] = body
+                self._write(offset, body)
                 places[index] = offset
         return places
+
+    def _write(self, offset: int, body: Body) -> None:
+        if self._mapping is not None:
+            self._mapping[offset : offset + len(body)] = body
+            return
+        rest = memoryview(body)
+        while rest:
+            written = os.pwrite(self._descriptor, rest, offset)
+            offset, rest = offset + written, rest[written:]
 
     def give(self, offsets: Iterable[int]) -> None:
         """Free the regions that the front has finished reading."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -81,3 +83,35 @@ def test_a_new_memory_takes_the_place_of_the_one_before_and_what_is_read_stays(h
     assert inbox.view(0, 3) == b"new"
     for descriptor in (new, theirs):
         os.close(descriptor)
+
+
+UNMAPPED = """
+import os, resource, socket, sys
+from torchserve.core.backend.shared_memory import Inbox, Outbox
+
+size = 1 << 28
+front, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+memories = [os.memfd_create("test") for _ in range(3)]
+for memory in memories:
+    os.ftruncate(memory, size)
+    os.pwrite(memory, b"asked %d" % memory, size // 2)
+before = len(os.listdir("/proc/self/fd"))
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (64 << 20),) * 2)
+inbox = Inbox(control)
+for memory in memories[:2]:
+    socket.send_fds(front, [b"."], [memory])
+    assert bytes(inbox.view(size // 2, 7)) == b"asked %d" % memory
+assert len(os.listdir("/proc/self/fd")) == before + 1, "the first one is let go"
+outbox = Outbox(os.dup(memories[2]))
+answers = [b"a" * 100_000, bytearray(b"b" * 70_000)]
+places = outbox.place(answers)
+assert [os.pread(memories[2], len(answers[index]), offset) for index, offset in places.items()] == answers
+print("as if mapped")
+"""
+
+
+def test_a_process_whose_address_space_is_limited_reads_and_writes_all_the_same() -> None:
+    """As `ulimit -v` does, which batch systems set, once torch has taken most of it."""
+    done = subprocess.run([sys.executable, "-P", "-c", UNMAPPED], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "as if mapped\n"), done.stderr
