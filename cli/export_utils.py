@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import cast
 
-from ..core.archive.manifest import Manifest
 from ..core.archive.writer import SUFFIXES, ArchiveFormat, check_model_name, check_overwrite, describe_recipe
 from .archiver import main as archiver
 from .main import main as torchserve
+from .manifest_objects import ManifestModel, ModelManifest
 from .option_grammar import argument_parser
 from .packaging import ModelArchiverConfig, ModelArchiverError, recipe_of
 
@@ -25,12 +25,21 @@ class ModelExportUtils:
     @staticmethod
     def generate_manifest_json(config: ModelArchiverConfig | argparse.Namespace) -> str:
         """Return the text of MAR-INF/MANIFEST.json."""
-        return ModelExportUtils.generate_model(config).to_json().decode()
+        return str(ModelManifest(recipe_of(config).runtime, ModelExportUtils.generate_model(config)))
 
     @staticmethod
-    def generate_model(modelcfg: ModelArchiverConfig | argparse.Namespace) -> Manifest:
-        """Return the manifest that describes the model. Raises ModelArchiverError."""
-        return describe_recipe(recipe_of(modelcfg))
+    def generate_model(modelcfg: ModelArchiverConfig | argparse.Namespace) -> ManifestModel:
+        """Return the manifest's entry for the model. Raises ModelArchiverError."""
+        made = describe_recipe(recipe_of(modelcfg))
+        return ManifestModel(
+            model_name=made.model_name or "",
+            serialized_file=made.serialized_file,
+            handler=made.handler or "",
+            model_file=made.model_file,
+            model_version=made.model_version,
+            requirements_file=made.requirements_file,
+            config_file=made.config_file,
+        )
 
     @staticmethod
     def get_archive_export_path(export_file_path: str, model_name: str, archive_format: str) -> str:

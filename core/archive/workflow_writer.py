@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..version import __version__
 from .atomic_write import atomic_write
-from .writer import PackError
+from .writer import MissingFile, PackError
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +36,7 @@ def pack_workflow(recipe: WorkflowRecipe, export_path: Path, *, force: bool = Fa
 
     Raises PackError for a bad name, a missing file or folder, or an existing output without `force`; OSError.
     """
-    if not _NAME.fullmatch(recipe.workflow_name):
-        raise PackError(f"Workflow name {recipe.workflow_name!r} does not match {_NAME.pattern}")
+    check_workflow_name(recipe.workflow_name)
     if not export_path.is_dir():
         raise PackError(f"Given export-path {export_path} is not a directory.")
     target = export_path / f"{recipe.workflow_name}.war"
@@ -56,13 +55,21 @@ def pack_workflow(recipe: WorkflowRecipe, export_path: Path, *, force: bool = Fa
     return target
 
 
+def check_workflow_name(name: str) -> None:
+    """Raise PackError for a name that torch-workflow-archiver refuses."""
+    if not _NAME.fullmatch(name):
+        raise PackError(f"Workflow name {name!r} does not match {_NAME.pattern}")
+
+
 def _files(recipe: WorkflowRecipe) -> Iterator[tuple[str, Path]]:
     for name in (recipe.spec_file, recipe.handler, *recipe.extra_files):
         path = Path((name or "").strip())
         if not name or not name.strip():
             continue
         if not path.is_file():
-            raise PackError(f"{path} is a folder, not a file" if path.is_dir() else f"There is no file {path}")
+            if path.is_dir():
+                raise PackError(f"{path} is a folder, not a file")
+            raise MissingFile(f"There is no file {path}")
         yield path.name, path
 
 

@@ -1,9 +1,5 @@
-"""Stands for TorchServe's model_archiver.manifest_components.model, which is not part of this server."""
+"""Re-exports names of torch-model-archiver. torchserve.cli.manifest_objects implements them."""
 
-from torchserve.core.handlers.left_out import left_out
+from torchserve.cli.manifest_objects import ManifestModel as Model
 
-__getattr__ = left_out(
-    __name__,
-    "ModelExportUtils.generate_manifest_json(config) makes the manifest",
-    "Model",
-)
+__all__ = ["Model"]

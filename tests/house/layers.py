@@ -100,7 +100,8 @@ TABLE: dict[str, Row] = {
     "ts.launcher": _row("cli.launcher"),  # it and the next are for scripts and tests, not for handlers
     "ts.model_server": _row("cli.launcher cli.main cli.process_name"),
     "ts.arg_parser": _row("cli.export_utils"),
-    "model_archiver": _row("cli.packaging cli.export_utils core.version core.handlers.left_out"),
+    "model_archiver": _row("cli.packaging cli.export_utils cli.manifest_objects core.version"),
+    "workflow_archiver": _row("cli.workflow_packaging cli.manifest_objects core.version"),
 }
 
 _GRAPH = """

@@ -85,7 +85,7 @@ def names(root: Path) -> list[str]:
     return [
         f"{path.relative_to(root).as_posix()}: a name that says nothing"
         for folder in (*FOLDERS, "benchmarks")
-        if folder not in {"ts", "model_archiver"}
+        if folder not in {"ts", "model_archiver", "workflow_archiver"}
         for path in sorted((root / folder).rglob("*"))
         if path.stem in _NAMELESS and (path.suffix == ".py" or path.is_dir())
     ]

@@ -11,7 +11,7 @@ from .tree import REPO, child, importable, modules, plant
 
 _LOADED = """
 import importlib, json, sys
-own, found = {"torchserve", "ts", "model_archiver"}, []
+own, found = {"torchserve", "ts", "model_archiver", "workflow_archiver"}, []
 for names in json.loads(sys.argv[1]):
     before = set(sys.modules)
     for name in names:

@@ -21,6 +21,7 @@ FOLDERS = {
     "cli": "torchserve.cli",
     "ts": "ts",
     "model_archiver": "model_archiver",
+    "workflow_archiver": "workflow_archiver",
 }
 AROUND = ("benchmarks", "examples", "tests", "docs", "deploy")
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info", ".*_cache", ".hypothesis", "*.mar")

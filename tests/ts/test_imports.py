@@ -20,7 +20,11 @@ PATHS = {
         "__version__": "core.version",
     },
     "model_archiver.arg_parser": {"ArgParser": "cli.export_utils.ArchiverArgParser"},
-    "model_archiver.manifest_components.manifest": {"RuntimeType": "cli.packaging"},
+    "model_archiver.manifest_components.manifest": {
+        "Manifest": "cli.manifest_objects.ModelManifest",
+        "RuntimeType": "cli.packaging",
+    },
+    "model_archiver.manifest_components.model": {"Model": "cli.manifest_objects.ManifestModel"},
     "model_archiver.model_archiver": {"ModelArchiver": "cli.packaging"},
     "model_archiver.model_archiver_config": {"ModelArchiverConfig": "cli.packaging"},
     "model_archiver.model_archiver_error": {"ModelArchiverError": "cli.packaging"},
@@ -132,6 +136,17 @@ PATHS = {
         "get_yaml_config": "core.handlers.yaml_config",
     },
     "ts.version": {"__version__": "core.version"},
+    "workflow_archiver": {"__version__": "core.version"},
+    "workflow_archiver.arg_parser": {"ArgParser": "cli.workflow_packaging.WorkflowArchiverArgParser"},
+    "workflow_archiver.manifest_components.manifest": {"Manifest": "cli.manifest_objects.WorkflowManifest"},
+    "workflow_archiver.manifest_components.workflow": {"Workflow": "cli.manifest_objects.ManifestWorkflow"},
+    "workflow_archiver.version": {"__version__": "core.version"},
+    "workflow_archiver.workflow_archiver_error": {"WorkflowArchiverError": "cli.workflow_packaging"},
+    "workflow_archiver.workflow_packaging": {
+        "generate_workflow_archive": "cli.workflow_packaging",
+        "package_workflow": "cli.workflow_packaging",
+    },
+    "workflow_archiver.workflow_packaging_utils": {"WorkflowExportUtils": "cli.workflow_packaging"},
 }
 
 
@@ -175,16 +190,21 @@ def test_path(path: str) -> None:
 
 
 def test_the_table_above_is_complete() -> None:
-    files = {path.relative_to(REPO).with_suffix("") for path in files_below("ts", "model_archiver")}
+    files = {
+        path.relative_to(REPO).with_suffix("") for path in files_below("ts", "model_archiver", "workflow_archiver")
+    }
     modules = {".".join(file.parts) for file in files if file.name != "__init__"}
     refusing = {path for path, names in UPSTREAM.items() if "refuses" in names.values()}
-    assert modules | {"ts", "model_archiver"} == set(PATHS) | refusing
+    assert modules | {"ts", "model_archiver", "workflow_archiver"} == set(PATHS) | refusing
 
 
 def test_every_package_is_listed() -> None:
     listed = tomllib.loads((REPO / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    tree = {".".join(path.parent.relative_to(REPO).parts) for path in files_below("ts", "model_archiver")}
-    assert tree == {name for name in listed if name.partition(".")[0] in {"ts", "model_archiver"}}
+    tree = {
+        ".".join(path.parent.relative_to(REPO).parts)
+        for path in files_below("ts", "model_archiver", "workflow_archiver")
+    }
+    assert tree == {name for name in listed if name.partition(".")[0] in {"ts", "model_archiver", "workflow_archiver"}}
     assert all((REPO / name.replace(".", "/") / "__init__.py").exists() for name in tree)
 
 

@@ -10,8 +10,16 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+from workflow_archiver.arg_parser import ArgParser as WorkflowParser
+from workflow_archiver.manifest_components.manifest import Manifest as WorkflowManifest
+from workflow_archiver.manifest_components.workflow import Workflow
+from workflow_archiver.workflow_archiver_error import WorkflowArchiverError
+from workflow_archiver.workflow_packaging import package_workflow
+from workflow_archiver.workflow_packaging_utils import WorkflowExportUtils
 
 from model_archiver.arg_parser import ArgParser as ArchiverParser
+from model_archiver.manifest_components.manifest import Manifest
+from model_archiver.manifest_components.model import Model
 from model_archiver.model_packaging import package_model
 from model_archiver.model_packaging_utils import ModelExportUtils
 from ts.arg_parser import ArgParser
@@ -121,3 +129,48 @@ def test_modules_that_run_as_commands(tmp_path: Path, module: str, argument: str
         [sys.executable, "-P", "-m", module, argument], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert said in done.stdout
+
+
+def test_a_manifest_made_by_hand() -> None:
+    """As a script makes it that packs by itself."""
+    model = Model("cats", "out/cats.pt", "src/handler.py", model_file="src/net.py", model_version="1.0")
+    entry = {"modelName": "cats", "serializedFile": "cats.pt", "handler": "handler.py", "modelFile": "net.py"}
+    assert json.loads(str(model)) == model.model_dict == entry | {"modelVersion": "1.0"}
+    manifest = Manifest("python", model)
+    assert json.loads(repr(manifest)) == manifest.manifest_dict
+    assert (manifest.manifest_dict["runtime"], manifest.manifest_dict["model"]) == ("python", model.model_dict)
+    assert manifest.manifest_dict["createdOn"] == manifest.creation_time
+    assert manifest.manifest_dict["archiverVersion"] == manifest.archiver_version
+    with pytest.raises(ValueError, match="is not a valid RuntimeType"):
+        Manifest("java", model)
+    workflow = WorkflowManifest(Workflow("dogs", "w/dogs.yaml", "w/nodes.py")).manifest_dict["workflow"]
+    assert workflow == {"workflowName": "dogs", "specFile": "dogs.yaml", "handler": "nodes.py"}
+
+
+def test_the_manifests_that_archives_get(tmp_path: Path, handler: Path) -> None:
+    args = Namespace(model_name="cats", version="1.0", handler=f"{handler}", serialized_file=None)
+    made = json.loads(ModelExportUtils.generate_manifest_json(args))["model"]
+    assert made == ModelExportUtils.generate_model(args).model_dict
+
+
+def test_a_workflow_is_packed(tmp_path: Path, handler: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "flow.yaml").write_text("models: {}")
+    monkeypatch.chdir(tmp_path)
+    words = ["--workflow-name", "flow", "--spec-file", "flow.yaml", "--handler", handler.name, "-f"]
+    args = WorkflowParser.workflow_archiver_args_parser().parse_args(words)
+    manifest = WorkflowExportUtils.generate_manifest_json(args)
+    package_workflow(args, manifest)
+    with zipfile.ZipFile(tmp_path / "flow.war") as archive:
+        packed = json.loads(archive.read("WAR-INF/MANIFEST.json"))
+        assert sorted(archive.namelist()) == ["WAR-INF/MANIFEST.json", "flow.yaml", handler.name]
+    assert packed["workflow"] == json.loads(manifest)["workflow"]
+    assert WorkflowExportUtils.check_war_already_exists("flow", None, overwrite=True) == str(tmp_path)
+    with pytest.raises(WorkflowArchiverError, match="already exists"):
+        WorkflowExportUtils.check_war_already_exists("flow", None, overwrite=False)
+    with pytest.raises(WorkflowArchiverError, match="does not match"):
+        WorkflowExportUtils.validate_inputs("no spaces", str(tmp_path))
+    with pytest.raises(WorkflowArchiverError, match="is not a directory"):
+        WorkflowExportUtils.validate_inputs("flow", "nowhere")
+    args.handler = "gone.py"
+    with pytest.raises(FileNotFoundError, match=r"There is no file gone\.py"):
+        package_workflow(args, manifest)

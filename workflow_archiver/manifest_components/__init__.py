@@ -1,0 +1,1 @@
+"""torch-workflow-archiver's import path."""
