@@ -116,7 +116,7 @@ class Connection:
             self.fail(fault)
         if not self._reader.partial:
             self._part_since = None
-        elif self._part_since is None:
+        elif self._part_since is None or self._reader.moved:
             self._part_since = now
 
     @property

@@ -58,7 +58,7 @@ class FrameReader:
 
     __slots__ = (
         "_begun", "_block", "_block_depends", "_block_flags", "_block_size", "_block_stream", "_control", "_data_left",
-        "_limits", "_messages", "_padding_left", "_rest", "_settled", "in_data", "more",
+        "_limits", "_messages", "_padding_left", "_rest", "_settled", "in_data", "more", "moved",
     )  # fmt: skip
 
     def __init__(self, messages: MessageSink, control: ControlSink, limits: Http2Limits) -> None:
@@ -73,6 +73,7 @@ class FrameReader:
         self._block: list[bytes] | None = None  # of a header block whose end is not here
         self._block_stream = self._block_flags = self._block_depends = self._block_size = 0
         self.more = False
+        self.moved = False  # whether the latest call of `read` has come to the end of a frame, or some way into DATA
 
     @property
     def partial(self) -> bool:
@@ -81,7 +82,7 @@ class FrameReader:
 
     def read(self, data: bytes) -> None:
         """Read what has come, as far as it is whole and its turn goes. Raises ConnectionFault."""
-        self.more = False
+        self.more = self.moved = False
         if self._rest:
             data = self._rest + data
             self._rest = b""
@@ -95,6 +96,7 @@ class FrameReader:
             self._begun = True
             at = len(PREFACE)
         at = self._read(data, at)
+        self.moved = at > 0 and self._block is None
         if at < len(data) and not self._control.over:
             self._rest = data[at:] if at else data
 

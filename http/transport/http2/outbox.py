@@ -87,7 +87,7 @@ class Outbox:
         self.max_unsent = max_unsent
         self.waiting = 0
         self.kept = 0
-        self.body_frames = 0  # DATA that was sent or came, since this was last set back
+        self.body_frames = 0  # DATA, not too small, that was sent or came since this was last set back
 
     # ---- what goes out at once
 
@@ -158,7 +158,6 @@ class Outbox:
         """Send one DATA frame of at most `most` bytes. Return its size."""
         pieces, size = stream.cut(most)
         self.waiting -= size
-        self.body_frames += 1
         self.window -= size
         stream.window -= size
         flags = END_STREAM if stream.ends_here else 0
@@ -166,6 +165,8 @@ class Outbox:
         stream.was_sent()
         if stream.queued and size < _SMALL:  # a client opens its windows by a few bytes at a time (CVE-2019-9511)
             self._dribble()
+        else:
+            self.body_frames += 1
         return size
 
     def widen(self, size: int) -> None:

@@ -23,6 +23,9 @@ from .stream import Application, RequestHead
 log = logging.getLogger(__name__)
 
 
+_NOT_SMALL = 256  # bytes of DATA for which a client may send a few frames of control
+
+
 class Owner(Protocol):
     """An interface for the connection of a table."""
 
@@ -86,9 +89,9 @@ class StreamTable:
         if self._incoming * 2 < self.limits.connection_window:
             self.outbox.put(window_update(0, self.limits.connection_window - self._incoming))
             self._incoming = self.limits.connection_window
-        if size:
+        if size >= _NOT_SMALL:
             self.outbox.body_frames += 1
-        elif not flags & END_STREAM:
+        elif not size and not flags & END_STREAM:
             self._connection.spend_control()
         self._data_flags = flags
         stream = self._data = self.open.get(stream_id)
