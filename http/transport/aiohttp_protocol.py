@@ -121,7 +121,7 @@ class AiohttpProtocol(web.RequestHandler):
             self.unsent.resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        if not self.received and data and not self._refused:
+        if not self.received and not self._used and data and not self._refused:
             data = self._first_bytes(data)
             if not data:
                 return
@@ -145,7 +145,7 @@ class AiohttpProtocol(web.RequestHandler):
         if data.startswith(_HTTP2):
             self._hand_over(data)
             return b""
-        first = None if _HTTP2.startswith(data) else data if self._used else with_crlf(data)
+        first = None if _HTTP2.startswith(data) else with_crlf(data)
         if first is None:
             self._begun = data
             if self._late_head is None:

@@ -11,7 +11,14 @@ import uvloop
 
 HERE = Path(__file__).parent
 # What these look at (routes, bodies, keys, documents) is above the transports, so they run on the loop of production only.
-ABOVE_THE_TRANSPORTS = {HERE / "api", HERE / "openapi", HERE / "predict", HERE / "test_auth.py", HERE / "test_cors.py"}
+ABOVE_THE_TRANSPORTS = {
+    HERE / "api",
+    HERE / "openapi",
+    HERE / "predict",
+    HERE / "test_auth.py",
+    HERE / "test_cors.py",
+    HERE / "transport/http2/test_same_answers.py",
+}
 
 
 def pytest_asyncio_loop_factories(

@@ -20,13 +20,25 @@ from .unsent_streams import UnsentStreams
 
 _HIGH = 256 * 1024  # unsent bytes at which bodies wait on their streams, so that other streams' answers get between
 _LOW = 64 * 1024
+_FULL = 1024 * 1024
 _SWEEPS = 4  # looks at each connection per shortest time limit
 
 
 class Http2Protocol(asyncio.Protocol):
-    """A connection. It reads nothing more while the client leaves `_HIGH` bytes unread."""
+    """A connection. Nothing more is read while the client leaves `_FULL` bytes unread."""
 
-    __slots__ = ("_connection", "_ended", "_factory", "_going_on", "_loop", "_since", "_transport", "_unsent")
+    __slots__ = (
+        "_closed",
+        "_connection",
+        "_ended",
+        "_factory",
+        "_full",
+        "_going_on",
+        "_loop",
+        "_since",
+        "_transport",
+        "_unsent",
+    )
 
     def __init__(self, factory: Http2Factory) -> None:
         self._factory = factory
@@ -35,7 +47,9 @@ class Http2Protocol(asyncio.Protocol):
         self._connection: Connection | None = None
         self._unsent: UnsentStreams | None = None
         self._going_on = False  # whether frames that are here wait for their turn
-        self._ended = False  # our side is closed; what still comes is of no interest
+        self._full = False  # whether nothing is read, as the client leaves too much unread
+        self._ended = False  # what still comes is of no interest
+        self._closed = False  # our side is closed: nothing can be sent any more
         self._since = monotonic()
 
     # ---- asyncio's side
@@ -64,13 +78,13 @@ class Http2Protocol(asyncio.Protocol):
             connection.lost()
 
     def pause_writing(self) -> None:
-        if self._connection is not None and self._transport is not None:
+        if self._connection is not None:
             self._connection.outbox.blocked = True
-            self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        if self._connection is not None and self._transport is not None:
+        if self._connection is not None:
             self._connection.outbox.blocked = False
+            self._full = False
             self._read_on()
             self._flush()
 
@@ -94,7 +108,7 @@ class Http2Protocol(asyncio.Protocol):
 
     def _read_on(self) -> None:
         connection, transport = self._connection, self._transport
-        if connection is not None and transport is not None and not self._going_on and not connection.outbox.blocked:
+        if connection is not None and transport is not None and not self._going_on and not self._full:
             transport.resume_reading()
 
     # ---- what goes out
@@ -104,7 +118,7 @@ class Http2Protocol(asyncio.Protocol):
 
     def _flush(self) -> None:
         connection, transport, unsent = self._connection, self._transport, self._unsent
-        if connection is None or transport is None or unsent is None:
+        if connection is None or transport is None or unsent is None or self._closed:
             return
         outbox = connection.outbox
         written = 0
@@ -116,17 +130,22 @@ class Http2Protocol(asyncio.Protocol):
             if not again or outbox.blocked:
                 break
         unsent.count(written)
+        if outbox.blocked and not self._full and transport.get_write_buffer_size() > _FULL:
+            # What has come on top of the bodies are heads and answers to frames, which the client calls for.
+            self._full = True
+            transport.pause_reading()
         if connection.done and not self._ended:
             self._end(transport, sending=connection.over or connection.streams.closed.lingering)
 
     def _end(self, transport: asyncio.Transport, *, sending: bool) -> None:
         """Close our side. `sending`: the client may be sending still."""
         self._ended = True
+        self._closed = True
         if sending and transport.can_write_eof():
             # Closed at once, a client that still sends would be reset before it had read why.
-            with contextlib.suppress(OSError):  # the client is gone already
+            with contextlib.suppress(OSError):  # the client has left already
                 transport.write_eof()
-            self._loop.call_later(self._factory.context.limits.linger, transport.close)
+            _ = self._loop.call_later(self._factory.context.limits.linger, transport.close)
         else:
             transport.close()
 
@@ -183,8 +202,10 @@ class Http2Protocol(asyncio.Protocol):
         """End the connection at once; the client is told which requests were looked at."""
         connection, transport = self._connection, self._transport
         if connection is not None and transport is not None:
+            self._ended = True
             connection.close()
             self._flush()
+            self._closed = True
             transport.close()
 
 
