@@ -299,8 +299,11 @@ def _rpc(settings: Settings) -> RpcMaker | None:
     # Imported here: with the protobuf library it takes 40 ms and 5 MB.
     from ..http.rpc.application import RpcApplication, SequenceHeaders
 
-    headers = SequenceHeaders(settings.ts_header_key_sequence_id, settings.ts_header_key_sequence_start)
-    return partial(RpcApplication, headers=headers)
+    headers = SequenceHeaders(
+        settings.ts_header_key_sequence_id, settings.ts_header_key_sequence_start, settings.ts_header_key_sequence_end
+    )
+    spoken = settings.ts_open_inference_protocol is not False
+    return partial(RpcApplication, headers=headers, open_inference=spoken)
 
 
 def _rpc_listen(settings: Settings) -> dict[Api, RpcListen]:

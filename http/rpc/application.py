@@ -21,7 +21,10 @@ _SHOWN = 256  # characters of a path in an error
 
 
 class RpcApplication:
-    """An Application for gRPC: the calls of `apis`, at a listener that `reach` can reach."""
+    """An Application for gRPC: the calls of `apis`, at a listener that `reach` can reach.
+
+    Without `open_inference` the Open Inference Protocol is not spoken.
+    """
 
     def __init__(
         self,
@@ -29,9 +32,17 @@ class RpcApplication:
         apis: Iterable[str],
         reach: Reach,
         headers: SequenceHeaders,
+        *,
+        open_inference: bool = True,
     ) -> None:
         self._context = context
-        self._methods = methods([api for api in RPC_APIS if api in apis], headers)
+        self._methods = methods(
+            [api for api in RPC_APIS if api in apis],
+            headers,
+            open_inference=open_inference,
+            # As over REST: beyond loopback nothing but the management API commands without a key.
+            commands=reach != "network" or context.token_auth is not None,
+        )
         self._reach: Reach = reach
 
     def __call__(self, stream: Stream) -> StreamHandler:

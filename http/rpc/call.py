@@ -34,6 +34,8 @@ from .status import (
     trailers_of,
 )
 
+_TORCHSERVE = "org.pytorch.serve."  # services whose clients know Java's names of errors
+
 
 class Call:
     """A call: the handler of its stream, and the OpenCall of its Exchange, which may have a method `join`."""
@@ -106,7 +108,8 @@ class Call:
     def fail(self, error: BaseException) -> None:
         """End the call with the status of an error."""
         if not self.over:
-            self.finish(status_of(error))
+            method = self.head.method
+            self.finish(status_of(error, java=method is None or method.service.startswith(_TORCHSERVE)))
 
     def read_on(self, *, on: bool) -> None:
         """Let the client send more, or not: what it may send already comes in any case."""

@@ -43,7 +43,7 @@ async def register(context: AppContext, asked: Any) -> Message:
     # Imported here: it imports the scheduler, which importing http/ must not load.
     from ...core.registration import RegisterRequest
 
-    _check_allowed(context)
+    check_allowed(context)
     _need(asked.url, "url")
     return _outcome(
         await context.controlplane.register(
@@ -85,7 +85,7 @@ async def set_default(context: AppContext, asked: Any) -> Message:
 
 async def unregister(context: AppContext, asked: Any) -> Message:
     """Answer UnregisterModel: remove a model, or a version of it."""
-    _check_allowed(context)
+    check_allowed(context)
     _need(asked.model_name, "model_name")
     return _outcome(await context.controlplane.unregister(asked.model_name, asked.model_version or None))
 
@@ -105,7 +105,8 @@ def _need(value: str, name: str) -> None:
         raise BadRequest(f"Parameter {name} is required.")
 
 
-def _check_allowed(context: AppContext) -> None:
+def check_allowed(context: AppContext) -> None:
+    """Raise RpcFailure if nothing may be registered or removed."""
     if not context.model_api:
         raise RpcFailure(Code.PERMISSION_DENIED, "Model API disabled\norg.pytorch.serve.archive.model.ModelException")
 

@@ -6,21 +6,33 @@ from collections.abc import Iterable
 from functools import partial
 
 from ..auth import Scope
-from . import health, inference, management, reflection
+from . import health, inference, management, oip, reflection
 from .answering import Answering, Endpoint
 from .method import Exchange, Method, OpenCall, RpcApi
+from .oip_messages import OipMessages, OipStreamMessages
 from .predict import PredictMany, PredictOne
 from .protos.messages import message, service
 from .torchserve_messages import SequenceHeaders, SequenceMessages, TorchServeMessages
 
 
-def methods(apis: Iterable[RpcApi], headers: SequenceHeaders) -> dict[str, Method]:
-    """Return what a port that serves these APIs answers, by path."""
+def methods(
+    apis: Iterable[RpcApi], headers: SequenceHeaders, *, open_inference: bool = True, commands: bool = True
+) -> dict[str, Method]:
+    """Return what a port that serves these APIs answers, by path.
+
+    Without `open_inference` the Open Inference Protocol is not spoken. Without `commands` nothing but the management
+    API registers and removes models.
+    """
     rows: list[Method] = []
     if "inference" in apis:
         rows += _inference(headers)
+        if open_inference:
+            rows += _open_inference(oip.SERVICE, headers)
+            rows += _open_inference(oip.TORCHSERVE_SERVICE, headers)
     if "management" in apis:
         rows += [_answered(management.SERVICE, name, call, "management") for name, call in management.METHODS.items()]
+    if open_inference and (commands or "management" in apis):
+        rows += [_answered(oip.SERVICE, name, call, "management") for name, call in oip.COMMANDS.items()]
     own = sorted({row.service for row in rows})
     rows += _about(tuple(own), "inference" if "inference" in apis else "management")
     return {row.path: row for row in rows}
@@ -33,10 +45,22 @@ def _inference(headers: SequenceHeaders) -> list[Method]:
         _answered(name, "Ping", inference.ping, "inference", "open"),
         Method(name, "Predictions", "inference", partial(PredictOne, codec=one), "inference"),
         Method(name, "StreamPredictions", "inference", partial(PredictOne, codec=one, streams=True), "inference"),
-        Method(
-            name, "StreamPredictions2", "inference", partial(PredictMany, codec=many), "inference", streams_in=True
-        ),
-    ]  # fmt: skip
+        Method(name, "StreamPredictions2", "inference", partial(PredictMany, codec=many), "inference", streams_in=True),
+    ]
+
+
+def _open_inference(name: str, headers: SequenceHeaders) -> list[Method]:
+    one, many = OipMessages(headers), OipStreamMessages(headers)
+    reads = dict(oip.READS)
+    if name == oip.TORCHSERVE_SERVICE:
+        reads["ModelReady"] = oip.torchserve_model_ready
+    return [
+        _answered(name, "ServerLive", oip.live, "inference", "open"),
+        _answered(name, "ServerReady", oip.ready, "inference", "open"),
+        *(_answered(name, method, endpoint, "inference") for method, endpoint in reads.items()),
+        Method(name, "ModelInfer", "inference", partial(PredictOne, codec=one), "inference"),
+        Method(name, "ModelStreamInfer", "inference", partial(PredictMany, codec=many), "inference", streams_in=True),
+    ]
 
 
 def _about(own: tuple[str, ...], api: RpcApi) -> list[Method]:

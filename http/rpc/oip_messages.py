@@ -18,11 +18,13 @@ from ...core.oip.infer_answer import read_answer
 from ...core.oip.infer_request import InferRequest, Tensor, check, payload_of
 from ...core.payload import Body, Parameters, Reply, WantedOutput
 from ..message.ids import fresh_id
+from ..predict.codecs.oip_v2 import sooner
 from .answering import parse
 from .codec import Asked, Steps
 from .method import OpenCall
 from .protos.messages import message
 from .status import Status
+from .torchserve_messages import SequenceHeaders, named_model
 from .wire import BYTES, BadMessage, Field, bytes_field, head_of, split, view
 
 _MOST_FIELDS = 2048  # of a message: 256 inputs and outputs, their contents, 64 parameters, and some more
@@ -51,9 +53,12 @@ _Output = message("inference.ModelInferResponse.InferOutputTensor")
 class OipMessages:
     """The codec of ModelInfer."""
 
+    def __init__(self, headers: SequenceHeaders) -> None:
+        self._headers = headers
+
     def locate(self, beginning: memoryview) -> tuple[str, str | None] | None:
-        """Return None: raw contents go where the workers read them only once they are whole."""
-        return None
+        """Return the model and version, which come first in what every library writes."""
+        return named_model(beginning)
 
     def decode(self, call: OpenCall, data: Body) -> Asked:
         """Return what a message asks for. Raises BadRequest."""
@@ -74,10 +79,24 @@ class OipMessages:
         check(request)
         head = call.head
         payload = payload_of(
-            request, request_id, _with_sequence(head.metadata, request.parameters),
-            timeout=head.timeout, priority=head.priority,
-        )  # fmt: skip
+            request,
+            request_id,
+            self._with_sequence(head.metadata, request.parameters),
+            timeout=sooner(head.timeout, request.parameters.get("timeout")),
+            priority=head.priority,
+        )
         return Asked(rest.model_name, rest.model_version or None, payload, rest.id, detail=bool(raw) or not given)
+
+    def _with_sequence(self, metadata: dict[str, str], parameters: Parameters) -> dict[str, str]:
+        """Return the headers for the handler, with those of a sequence that Triton's parameters name."""
+        sequence = parameters.get("sequence_id", 0)
+        if sequence in {0, ""}:
+            return metadata
+        found = {self._headers.id: str(sequence)}
+        for key, name in (("sequence_start", self._headers.start), ("sequence_end", self._headers.end)):
+            if parameters.get(key) is True:
+                found[name] = "true"
+        return metadata | found
 
     def check(self, asked: Asked) -> Steps | None:
         """Return the steps that read the lengths of BYTES elements, of raw contents that have them."""
@@ -155,19 +174,6 @@ def _choice(value: object) -> str:
     if isinstance(value, int):
         return "int64_param" if value < 2**63 else "uint64_param"
     return "string_param" if isinstance(value, str) else "double_param"
-
-
-def _with_sequence(metadata: dict[str, str], parameters: Parameters) -> dict[str, str]:
-    """Return the headers for the handler, with those of a sequence that Triton's parameters name."""
-    found = {f"ts_request_{name}": parameters[name] for name in _SEQUENCE if name in parameters}
-    if not found or found.get("ts_request_sequence_id") in {0, ""}:
-        return metadata
-    return metadata | {
-        name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in found.items()
-    }
-
-
-_SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
 
 
 def _whole(data: Body, field: Field) -> memoryview:

@@ -20,10 +20,11 @@ _PEEK = 2048  # bytes of a message's beginning in which its model is looked for
 
 @dataclass(frozen=True, slots=True)
 class SequenceHeaders:
-    """The headers by which a stateful model's handler learns a sequence's id and its beginning."""
+    """The headers by which a stateful model's handler learns a sequence's id, its beginning and its end."""
 
     id: str = "ts_request_sequence_id"
     start: str = "ts_request_sequence_start"
+    end: str = "ts_request_sequence_end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,19 @@ class _Request:
     sequence: str
 
 
+def named_model(beginning: memoryview) -> tuple[str, str | None] | None:
+    """Return the texts of the fields 1 and 2 that a message begins with, None without the first."""
+    found = {1: "", 2: ""}
+    at, end = 0, min(len(beginning), _PEEK)
+    while at + 1 < end and beginning[at] in {0x0A, 0x12}:
+        size = beginning[at + 1]
+        if size > 0x7F or at + 2 + size > end:
+            break
+        found[beginning[at] >> 3] = str(beginning[at + 2 : at + 2 + size], "utf-8", "replace")
+        at += 2 + size
+    return (found[1], found[2] or None) if found[1] else None
+
+
 class TorchServeMessages:
     """The codec of Predictions and StreamPredictions."""
 
@@ -42,15 +56,7 @@ class TorchServeMessages:
 
     def locate(self, beginning: memoryview) -> tuple[str, str | None] | None:
         """Return the model and version, which come first in what every library writes."""
-        found = {1: "", 2: ""}
-        at, end = 0, min(len(beginning), _PEEK)
-        while at + 1 < end and beginning[at] in {0x0A, 0x12}:
-            size = beginning[at + 1]
-            if size > 0x7F or at + 2 + size > end:
-                break
-            found[beginning[at] >> 3] = str(beginning[at + 2 : at + 2 + size], "utf-8", "replace")
-            at += 2 + size
-        return (found[1], found[2] or None) if found[1] else None
+        return named_model(beginning)
 
     def decode(self, call: OpenCall, data: Body) -> Asked:
         """Return what a message asks for. Raises BadRequest."""

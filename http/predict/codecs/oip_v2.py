@@ -145,12 +145,12 @@ class OipV2Codec:
                     pass
         detail: _Detail = read.detail
         headers = _with_length(detail.torchserve.detail.headers, body)
-        timeout = _sooner(read.timeout, request.parameters.get("timeout"))
+        timeout = sooner(read.timeout, request.parameters.get("timeout"))
         made = payload_of(packed(request), request_id, headers, timeout=timeout, priority=read.priority)
         return read.model, made
 
 
-def _sooner(seconds: float | None, microseconds: object) -> float | None:
+def sooner(seconds: float | None, microseconds: object) -> float | None:
     """Return the sooner of two time limits; the second is a request's parameter `timeout`. Raises BadRequest."""
     if microseconds is None:
         return seconds

@@ -128,6 +128,8 @@ class Desk:
     limits: Limits = field(default_factory=Limits)
     options: dict[str, Any] = field(default_factory=dict[str, Any])
     apis: Sequence[Any] = ("inference", "management")
+    reach: Any = "loopback"
+    rpc: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         self.context = AppContext(
@@ -138,7 +140,7 @@ class Desk:
             self.limits,
             **self.options,
         )
-        self.application = RpcApplication(self.context, self.apis, "loopback", SequenceHeaders())
+        self.application = RpcApplication(self.context, self.apis, self.reach, SequenceHeaders(), **self.rpc)
 
     def call(self, path: str = PREDICTIONS, method: str = "POST", **fields: str) -> Called:
         """Begin a call; `fields` are header fields, whose names have underscores in place of hyphens."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.json_format import MessageToDict
 
 from torchserve.core.controlplane import Outcome
 from torchserve.core.errors import AlreadyRegistered, InvalidKey, ModelNotFound
@@ -240,3 +241,65 @@ async def test_reflection_tells_the_services_and_their_messages(package: str) ->
     assert extensions.all_extension_numbers_response.base_type_name == f"{INFERENCE}.PredictionsRequest"
     assert nothing.error_response.error_code == Code.INVALID_ARGUMENT
     assert nothing.valid_host == "h"
+
+
+OIP = "inference.GRPCInferenceService"
+
+
+@pytest.mark.parametrize("option", [True, False])
+async def test_the_open_inference_protocol_may_be_off(option: bool) -> None:
+    desk = Desk(rpc={"open_inference": option})
+    call = desk.call(f"/{OIP}/ServerLive").say(b"")
+    assert call.code == (Code.OK if option else Code.UNIMPLEMENTED)
+
+
+# RPC, its request, what the repository is asked for, its answer as plain data, and the message that this is.
+READ: list[tuple[str, dict[str, Any], tuple[Any, ...], Any, dict[str, Any]]] = [
+    ("ModelMetadata", {"name": "m", "version": "1.0"}, ("metadata", "m", "1.0"),
+        {"name": "m", "versions": ["1.0"], "platform": "pytorch", "inputs": [{"name": "x", "shape": [-1, 3]}]},
+        {"name": "m", "versions": ["1.0"], "platform": "pytorch", "inputs": [{"name": "x", "shape": ["-1", "3"]}]}),
+    ("ModelConfig", {"name": "m"}, ("configuration", "m", None),
+        {"name": "m", "max_batch_size": 4, "unheard_of": 1, "input": [{"name": "x", "data_type": "TYPE_FP32"}]},
+        {"config": {"name": "m", "max_batch_size": 4, "input": [{"name": "x", "data_type": "TYPE_FP32"}]}}),
+    ("ModelStatistics", {}, ("statistics", "", None),
+        [{"name": "m", "inference_count": 2, "inference_stats": {"queue": {"count": 2, "ns": 5}}}],
+        {"model_stats": [{"name": "m", "inference_count": "2", "inference_stats": {"queue": {"count": "2", "ns": "5"}}}]}),
+    ("RepositoryIndex", {"ready": True}, ("index", True),
+        [{"name": "m", "version": "1.0", "state": "READY", "reason": ""}],
+        {"models": [{"name": "m", "version": "1.0", "state": "READY"}]}),
+    ("RepositoryModelLoad", {"model_name": "n"}, ("load", "n"), None, {}),
+    ("RepositoryModelUnload", {"model_name": "n"}, ("unload", "n"), None, {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "fields", "asked", "plain", "told"), READ, ids=[row[0] for row in READ])
+async def test_what_the_repository_says_is_a_message(
+    name: str, fields: dict[str, Any], asked: tuple[Any, ...], plain: Any, told: dict[str, Any]
+) -> None:
+    desk = Desk(control=FakeControlPlane(result=plain))
+    call = desk.call(f"/{OIP}/{name}").say(message(f"inference.{name}Request")(**fields))
+    await until(lambda: call.code is not None)
+    assert call.code == Code.OK
+    (answer,) = call.messages(message(f"inference.{name}Response"))
+    assert MessageToDict(answer, preserving_proto_field_name=True) == told
+    assert desk.control.calls == [asked]
+
+
+@pytest.mark.parametrize("name", ["RepositoryModelLoad", "RepositoryModelUnload"])
+async def test_models_are_loaded_only_by_who_may_register_them(name: str) -> None:
+    asked = message(f"inference.{name}Request")(model_name="n")
+    locked = Desk(options={"model_api": False}).call(f"/{OIP}/{name}").say(asked)
+    await until(lambda: locked.code is not None)
+    assert locked.code == Code.PERMISSION_DENIED
+    keyed = Desk(options={"token_auth": Keys()}).call(f"/{OIP}/{name}", authorization="Bearer k").say(asked)
+    assert keyed.code == Code.PERMISSION_DENIED  # with the inference key
+    assert Desk(reach="network", apis=["inference"]).call(f"/{OIP}/{name}").say(asked).code == Code.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize(("package", "code"), [
+    ("inference", Code.OK), ("org.pytorch.serve.grpc.openinference", Code.NOT_FOUND),
+])  # fmt: skip
+async def test_a_model_that_there_is_not_is_not_ready_or_as_torchserve_says(package: str, code: Code) -> None:
+    asked = message("inference.ModelReadyRequest")(name="x")
+    call = Desk().call(f"/{package}.GRPCInferenceService/ModelReady").say(asked)
+    assert call.code == code
