@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Self
 
 from ..scheduler.job import Job, Sink
 from .errors import ServeError, ServerFull
 from .models.model import Model
 from .models.registry import Registry
+from .models.rows import RowJoin, cut
 from .payload import Payload, Scheduled
 from .workers.back_pressure import Holds
 
@@ -16,14 +18,18 @@ from .workers.back_pressure import Holds
 class Ticket:
     """A submitted request. Its front door must report its end by exactly one of `succeeded`, `failed` and `cancel`."""
 
-    __slots__ = ("_job", "_model", "_named", "_pending", "_size")
+    __slots__ = ("_job", "_model", "_more", "_named", "_pending", "_size")
 
-    def __init__(self, model: Model, job: Job, pending: PendingBytes, size: int, *, named: bool) -> None:
+    def __init__(
+        self, model: Model, job: Job, pending: PendingBytes, size: int, *, named: bool, more: Sequence[Job] = ()
+    ) -> None:
+        """`more` are the jobs of the request's other rows, if it was cut."""
         self._model = model
         self._job = job
         self._named = named
         self._pending = pending
         self._size = size
+        self._more = more
 
     def succeeded(self, seconds: float) -> None:
         """Record that the request succeeded, `seconds` after its head was read."""
@@ -70,7 +76,8 @@ class Ticket:
         """
         self._pending.held -= self._size
         self._model.metrics.cancelled(running=self._job.started is not None)
-        self._model.scheduler.cancel(self._job)
+        for job in (self._job, *self._more):
+            self._model.scheduler.cancel(job)
 
 
 class PendingBytes:
@@ -177,9 +184,31 @@ class DataPlane:
             found.metrics.failed(error)
             raise
         try:
-            job = found.submit(payload, sink, named_version=named)
+            job, *more = self._queue(found, payload, sink, named=named)
         except ServeError as error:
             self._pending.held -= size
             found.metrics.failed(error)
             raise
-        return Ticket(found, job, self._pending, size, named=named)
+        return Ticket(found, job, self._pending, size, named=named, more=more)
+
+    @staticmethod
+    def _queue(model: Model, payload: Payload, sink: Sink, *, named: bool) -> list[Job]:
+        """Queue a request, or each row of one by itself if its model declares that. Return the jobs."""
+        count = model.rows_to_cut(payload)
+        if count == 1:
+            return [model.submit(payload, sink, named_version=named)]
+        jobs: list[Job] = []
+
+        def cancel_all() -> None:
+            for job in jobs:
+                model.scheduler.cancel(job)
+
+        join = RowJoin(sink, count, cancel_all)
+        try:
+            for row, row_sink in zip(cut(payload, count), join.sinks, strict=True):
+                jobs.append(model.submit(row, row_sink, named_version=named))
+        except ServeError:
+            join.over = True
+            cancel_all()
+            raise
+        return jobs

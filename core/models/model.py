@@ -25,6 +25,7 @@ from ..workers.shared_memory import Requests, shared
 from .model_spec import ModelSpec, SharedParts, batch_policy, load_message
 from .observer import ModelObserver
 from .on_demand import OnDemandModel
+from .rows import check_count, rows_to_cut
 from .scaler import Scaler
 from .sequence import SequenceKeys
 
@@ -142,6 +143,19 @@ class Model:
         if self.on_demand is not None:
             self.on_demand.called()
         return job
+
+    def rows_to_cut(self, payload: Payload) -> int:
+        """Return into how many jobs a request is cut, 1 if it stays whole. Raises BadRequest for tensors that the model
+        doesn't take, and for more rows than job_queue_size.
+        """
+        if payload.infer is None:
+            return 1
+        self._check_tensors(payload)
+        if self.options.stateful or self.options.continuous:
+            return 1
+        count = rows_to_cut(payload, self.signature)
+        check_count(count, self.options.job_queue_size, self.name)
+        return count
 
     def _check_tensors(self, payload: Payload) -> None:
         infer = payload.infer

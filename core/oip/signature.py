@@ -25,7 +25,7 @@ class TensorSpec(msgspec.Struct, frozen=True, array_like=True):
 class Signature(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """The tensors that a model takes and returns. Without `inputs` it takes any, without `outputs` it may return any.
 
-    If `batch_dimension`, the first dimension of each tensor counts rows that can be computed apart from each other.
+    If `batch_dimension`, the first dimension of each tensor counts rows, which can be computed apart from each other.
     """
 
     inputs: tuple[TensorSpec, ...] = ()

@@ -35,15 +35,32 @@ def handle(data, context):
 """
 
 
+ROWS = """
+def handle(data, context):
+    if data is None:
+        return None
+    return [ValueError("three") if row["x"][0, 0] == 3 else {"y": row["x"] * 2, "of": [len(data)]} for row in data]
+"""
+BATCHED = """
+minWorkers: 1
+maxWorkers: 1
+batchSize: 4
+maxBatchDelay: 60000
+batchPolicy: fixed
+batchDimension: true
+"""
+
+
 @pytest.fixture(scope="module")
 def server(home: Path) -> Iterator[LiveServer]:
     make_model(home / "store", "echo", ECHO)
     make_model(home / "store", "doubles", DOUBLES, config=TYPED)
     make_model(home / "store", "later", DOUBLES)
+    make_model(home / "store", "rows", ROWS, config=BATCHED)
     running = LiveServer(
-        home, ("echo", "doubles"), properties="max_request_size=3000000\nmax_response_size=9000000"
+        home, ("echo", "doubles", "rows"), properties="max_request_size=3000000\nmax_response_size=9000000"
     ).wait()
-    for model in ("echo", "doubles"):
+    for model in ("echo", "doubles", "rows"):
         running.ready(model)
     yield running
     running.stop()
@@ -178,7 +195,7 @@ def test_the_repository_loads_and_unloads(triton: Any) -> None:
     assert triton.is_model_ready("later")
     triton.load_model("later")
     entries = {each["name"]: each["state"] for each in triton.get_model_repository_index()}
-    assert entries == {"echo": "READY", "doubles": "READY", "later": "READY"}
+    assert entries == {"echo": "READY", "doubles": "READY", "rows": "READY", "later": "READY"}
     triton.unload_model("later")
     assert not triton.is_model_ready("later")
     for name in ("nobody", "..%2Fstore", "later.mar"):
@@ -202,6 +219,28 @@ def test_the_asynchronous_client(server: LiveServer) -> None:
             return [each.as_numpy("y")[0, 0] for each in found]
 
     assert asyncio.run(ask()) == [2 * n for n in range(8)]
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_rows_share_batches_with_those_of_other_requests(server: LiveServer, binary: bool) -> None:
+    async def ask() -> list[Any]:
+        async with aio.InferenceServerClient(f"127.0.0.1:{server.ports['Inference']}") as made:
+            outputs = [aio.InferRequestedOutput(name, binary_data=binary) for name in ("of", "y")]
+            sent = [np.array([[5], [6], [7]], "f4"), np.array([[8]], "f4")]
+            return await asyncio.gather(
+                *(made.infer("rows", [tensor("x", each, "FP32", binary=True)], outputs=outputs) for each in sent)
+            )
+
+    three, one = asyncio.run(ask())
+    assert (three.as_numpy("y").tolist(), three.as_numpy("of").tolist()) == ([[10], [12], [14]], [4, 4, 4])
+    assert (one.as_numpy("y").tolist(), one.as_numpy("of").tolist()) == ([[16]], [4])
+
+
+def test_a_row_that_fails_is_named(triton: Any) -> None:
+    with pytest.raises(InferenceServerException, match="Row 2 of 4: Prediction failed"):
+        triton.infer("rows", [tensor("x", np.array([[1], [2], [3], [4]], "f4"), "FP32", binary=True)])
+    with pytest.raises(InferenceServerException, match="101 rows and model rows queues at most 100"):
+        triton.infer("rows", [tensor("x", np.ones((101, 1), "f4"), "FP32", binary=True)])
 
 
 def test_cuda_shared_memory_is_refused(triton: Any) -> None:
