@@ -74,7 +74,7 @@ def run(home: Path, checkout: Path, name: str) -> Iterator[Outcome]:
 def rows(suite: str, report: str, home: Path, checkout: Path) -> Iterator[Outcome]:
     """The outcomes in a JUnit report of pytest. A file that can't be imported is one row."""
     for case in ET.fromstring(report).iter("testcase"):
-        row = case.get("name") or "?"
+        row = (case.get("name") or "?").replace(f"{home}/", "")  # else each run had names of its own
         if not case.get("classname"):
             row = "all"  # an error of the collection
         bad = next((each for each in case if each.tag in ("failure", "error", "skipped")), None)
