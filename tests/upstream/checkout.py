@@ -6,6 +6,7 @@ same shapes or, for mnist, by ones that know the pictures of the repository.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shutil
@@ -87,10 +88,31 @@ def prepare(upstream: Path, into: Path) -> None:
         _stub_the_zoo(into, mnist)
         web.furnish(into)
     _lock(into)
+    _make_grpc_modules(upstream, into)
     for path in (into / "test/pytest").glob("test_*.py"):
         # What they replace within the archiver, to save time, is not how ours writes an archive.
         said = path.read_text().replace("model_archiver.model_packaging_utils.zipfile.", "archiver.zipfile.")
         path.write_text(_MARKED_FIXTURE.sub(r"\1", said))
+
+
+def _make_grpc_modules(upstream: Path, into: Path) -> None:
+    """Make the modules that the gRPC tests import, as TorchServe's scripts do, if grpcio-tools is installed."""
+    protos = into / "frontend/server/src/main/resources/proto"
+    if not protos.is_dir() or importlib.util.find_spec("grpc_tools") is None:
+        return
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{upstream}/third_party/google/rpc"]
+    # That folder is a submodule; the package googleapis-common-protos has the file, too.
+    command += [f"-I{Path(each).parent.parent}" for each in _google_rpc()]
+    command += [f"--proto_path={protos}", f"--python_out={into}/test/pytest", f"--grpc_python_out={into}/test/pytest"]
+    subprocess.run([*command, "inference.proto", "management.proto"], check=False)  # without them the rows say so
+
+
+def _google_rpc() -> list[str]:
+    try:
+        found = importlib.util.find_spec("google.rpc")
+    except ModuleNotFoundError:
+        return []
+    return list(found.submodule_search_locations or ()) if found else []
 
 
 def _stub_the_zoo(into: Path, mnist: Path) -> None:

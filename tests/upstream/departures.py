@@ -3,6 +3,10 @@
 A name is that of the table: the suite, a colon, the row; `*` stands for all rows of a suite that fail.
 """
 
+_BROKEN = (
+    "one broken model keeps no start down: the server is up, says which is missing and why, and goes on into the rows that"
+    " count on a start that failed"
+)
 _WORKFLOWS = "workflows are not there yet"
 
 DEPARTURES: dict[str, str] = {
@@ -10,5 +14,8 @@ DEPARTURES: dict[str, str] = {
     "postman workflow inference: *": _WORKFLOWS,
     "pytest test_model_archiver: test_duplicate_model_registration_using_http_url_followed_by_local_url": "a registration that"
     " is refused with 409 leaves its download in the store there, where the test then takes it from; ours removes it",
+    "pytest test_snapshot: test_restart_torchserve_with_last_snapshot_with_model_mar_removed": _BROKEN,
+    "pytest test_snapshot: test_replace_mar_file_with_dummy": _BROKEN,
+    "pytest test_snapshot: test_restart_torchserve_with_one_of_model_mar_removed": _BROKEN,
     "pytest test_dali_preprocess: all": "the DALI handler is left out: image_classifier preprocesses on the GPU by itself",
 }
