@@ -76,6 +76,8 @@ class AiohttpHandler:
                 await request.writer.drain()  # context.unsent ends a client that takes nothing any more
         finally:
             self.active -= 1
+        if not keep and request.content.is_eof() and not transport.is_reading():
+            await connection.see_off()
         return Sent(keep).as_response()
 
     def drain(self) -> None:

@@ -54,6 +54,7 @@ class AiohttpProtocol(web.RequestHandler):
         "_heard",
         "_http2",
         "_late_head",
+        "_leaving",
         "_refused",
         "_used",
         "received",
@@ -93,6 +94,7 @@ class AiohttpProtocol(web.RequestHandler):
         self._body_left = 0  # bytes that are known to be of the latest request's body, and not parsed yet
         self._going_on = False  # whether their turn is scheduled
         self._refused = False  # whether what comes is of no interest any more
+        self._leaving = False  # whether the last answer is out, and what still comes is thrown away
         self._late_head: asyncio.TimerHandle | None = None
         self._heard = monotonic()
         self.received = 0
@@ -132,6 +134,8 @@ class AiohttpProtocol(web.RequestHandler):
             super()._pause_transport_reading()
         elif not self._refused:
             self._feed(data)
+            if self._takes_no_more:
+                super()._pause_transport_reading()
             if self._messages or not self._between_requests:
                 self._head_is_whole()
             elif self._late_head is None and data.strip(b"\r\n"):
@@ -230,15 +234,28 @@ class AiohttpProtocol(web.RequestHandler):
         data, self._ahead = self._ahead, b""
         if self.transport is not None and not self._refused:
             self._feed(data)
-        if not self._ahead and not self._reading_paused and not self._buffer_paused:
+        if not self._ahead and not self._reading_paused and not self._buffer_paused and not self._takes_no_more:
             super()._resume_transport_reading()
 
     def _resume_transport_reading(self) -> None:
         """Read on, now that aiohttp has room again: what is here already comes first."""
         if self._ahead:
             self._go_on_soon()
-        else:
+        elif not self._takes_no_more:
             super()._resume_transport_reading()
+
+    @property
+    def _takes_no_more(self) -> bool:
+        """Whether a drain has all of the connection's last request: a client that goes on sending is not listened to.
+
+        Its next requests would each be one more that is here behind the one that is answered, for as long as it likes.
+        """
+        if not self._context.draining:
+            return False
+        if self._messages:
+            return self._messages[-1][1].is_eof()
+        request = self._current_request
+        return request is not None and request.content.is_eof()
 
     def _parse(self, data: bytes) -> None:
         self.received += len(data)
@@ -272,7 +289,7 @@ class AiohttpProtocol(web.RequestHandler):
     @property
     def idle_since(self) -> float | None:
         """When nothing was going on any more; None if something is."""
-        return None if self.busy or self._late_head is not None else self._heard
+        return None if self.busy or self._leaving or self._late_head is not None else self._heard
 
     def close_idle(self) -> None:
         """End the connection, on which nothing is going on."""
@@ -286,7 +303,25 @@ class AiohttpProtocol(web.RequestHandler):
     @property
     def busy(self) -> bool:
         """Whether a request is here that has no answer yet; aiohttp's `_waiter` is there only between two requests."""
-        return self.transport is not None and (bool(self._messages) or self._waiter is None or bool(self._ahead))
+        if self.transport is None or self._leaving:
+            return False
+        return bool(self._messages) or self._waiter is None or bool(self._ahead)
+
+    async def see_off(self) -> None:
+        """End our side behind the last answer, and throw away what the client still sends, until it leaves.
+
+        To be called where nothing is read: closed at once, a client that has sent more than was read would be reset
+        before it had read its answers.
+        """
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        self._leaving = True
+        self.refuse()
+        if transport.can_write_eof():
+            transport.write_eof()
+        transport.resume_reading()
+        await asyncio.sleep(self._context.limits.linger)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from torchserve.core.payload import Reply
+from torchserve.http.front import Front
 from torchserve.http.message.limits import Limits
 
 from .doubles import SOON, FakeDataPlane, Sink, answer, connect, post, running_front, until
@@ -36,21 +37,37 @@ async def test_requests_that_were_sent_ahead_are_answered_and_the_last_says_so(m
             assert [entry.status for entry in h.log] == [200] * 5
 
 
+def read_on(front: Front) -> bool:
+    """Return whether each connection has read a request behind the one that it is at, or reads nothing any more."""
+    fast = [(each.more, each._transport) for factory in front._fast_factories for each in factory.connections]
+    full = [(each.more, each.transport) for server in front._aiohttp_servers for each in server.connections]
+    return all(more or transport is None or not transport.is_reading() for more, transport in fast + full)
+
+
 @WAYS
 async def test_who_goes_on_sending_ahead_does_not_hold_up_the_end(method: str) -> None:
-    async with running_front(LIMITS) as h, connect(h.port()) as (reader, writer):
-        going = True
-
-        async def send() -> None:
-            while going and not writer.transport.is_closing():
-                writer.write(b"".join(post("/predictions/m", b"", method=method) for _ in range(20)))
-                await asyncio.sleep(0)
-
-        sending = asyncio.ensure_future(send())
-        await answer(reader)
-        assert await h.front.drain(SOON)
-        going = False
-        await sending
+    """No request is answered before the next one is here, or the server has stopped reading."""
+    sinks: list[Sink] = []
+    async with running_front(LIMITS, FakeDataPlane(behave=lambda payload, sink: sinks.append(sink))) as h:
+        async with connect(h.port()) as (reader, writer):
+            writer.write(post("/predictions/m", b"", method=method))
+            await until(lambda: sinks)
+            drain = asyncio.ensure_future(h.front.drain(SOON))
+            await until(lambda: h.front._context.draining)
+            answered = 0
+            while not drain.done() and answered < 20:
+                writer.write(post("/predictions/m", b"", method=method))
+                await until(lambda: read_on(h.front))
+                sinks[answered].done(Reply(b"ok"))
+                answered += 1
+                await until(lambda answered=answered: drain.done() or len(sinks) > answered)
+            assert answered < 20
+            assert await drain
+            for i in range(answered):
+                lines, said = await answer(reader)
+                assert (said, "connection: close" in lines) == (b"ok", i == answered - 1)
+            assert await asyncio.wait_for(reader.read(), SOON) == b""
+            assert [entry.status for entry in h.log] == [200] * answered
 
 
 @WAYS

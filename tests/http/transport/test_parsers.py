@@ -97,7 +97,7 @@ CASES: dict[str, tuple[bytes, list[int], bool]] = {
     "HTTP/0.9, said": (request(HOST, LENGTH, line=b"POST /predictions/m HTTP/0.9"), [400], GONE),
     "HTTP/2.0": (request(HOST, LENGTH, line=b"POST /predictions/m HTTP/2.0") + GOOD, [400], GONE),
     "HTTP/2.0 elsewhere": (b"GET /ping HTTP/2.0\r\nHost: x\r\n\r\n" + GOOD, [400], GONE),
-    "HTTP/2's preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [400], GONE),
+    "HTTP/2's preface, behind a request": (GOOD + b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [200, 400], GONE),
     **{
         version: (request(HOST, LENGTH, line=b"POST /predictions/m " + version.encode()), [400], GONE)
         for version in ("HTTP/1.2", "HTTP/1.10", "HTTP/3.0", "http/1.1", "HTTP/1,1", "HTTP/1.1 ", "HTTP/", "HTP/1.1")
