@@ -25,7 +25,8 @@ from .sources import check_source
 KEYS = (
     "minWorkers maxWorkers batchSize maxBatchDelay batchPolicy responseTimeout startupTimeout maxRetryTimeoutInSec"
     " clientTimeoutInMills latencySlo jobQueueSize deviceType deviceIds gpuMemory whenNoGpuMemory parallelType"
-    " parallelLevel torchrun asyncCommunication isolateErrors useVenv useJobTicket continuousBatching sequenceBatching"
+    " parallelLevel torchrun asyncCommunication isolateErrors batchDimension inputs outputs"
+    " useVenv useJobTicket continuousBatching sequenceBatching"
     " sequenceMaxIdleMSec sequenceTimeoutMSec maxNumSequence maxSequenceJobQueueSize onDemand"
     " minResidency autoscale scaleDownAfter warmUp warmUpTimeout channelsLast freeze threads"
     " paddedBatchSizes fusedPreprocessing gpuJpeg cudaGraphs handler pt2 micro_batching"

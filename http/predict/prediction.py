@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from ...core.errors import ForeignSite, HandlerFailed, ServeError
 from ...core.payload import Body, Payload, Reply
 from ..app_context import AppContext
+from ..message.deflate import AT_ONCE, compressed, worth_compressing
 from ..message.ids import fresh_id
 from ..message.reply import with_scheduling
 from ..message.request import Head
@@ -166,7 +167,7 @@ class Prediction:
         if self._streaming is not None:
             self._end_stream(self.request.codec.encode(item))
         elif _sendable(item):
-            self._answer(self.request.codec.encode(item), succeeded=True)
+            self._answer_encoded(self.request.codec.encode(item))
         else:
             self.fail(_unsendable(item))
 
@@ -188,6 +189,26 @@ class Prediction:
             self._writer.end(self.request.head, last)
 
     # ---- the answer
+
+    def _answer_encoded(self, reply: Reply) -> None:
+        """Answer with `reply`, compressed if the client asks for that: a large one by a thread."""
+        coding = self.request.read.coding
+        if not coding or not worth_compressing(reply):
+            self._answer(reply, succeeded=True)
+        elif len(reply.body) <= AT_ONCE:
+            self._answer(compressed(reply, coding), succeeded=True)
+        else:
+            work = asyncio.get_running_loop().run_in_executor(None, compressed, reply, coding)
+            work.add_done_callback(self._compressed)
+
+    def _compressed(self, work: asyncio.Future[Reply]) -> None:
+        error = asyncio.CancelledError() if work.cancelled() else work.exception()
+        if self.over:
+            return
+        if error is None:
+            self._answer(work.result(), succeeded=True)
+        else:
+            self.fail(error)
 
     def _explained(self, reply: Reply) -> Reply:
         """Add headers that say how the request was scheduled, if the settings ask for them and it ran at all."""

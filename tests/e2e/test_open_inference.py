@@ -121,9 +121,12 @@ def test_a_long_document_is_read_by_the_worker(triton: Any) -> None:
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
-def test_compressed_requests(triton: Any, coding: str) -> None:
+def test_compressed_requests_and_answers(triton: Any, coding: str) -> None:
     array = np.arange(100_000, dtype="f4")
-    found = triton.infer("echo", [tensor("x", array, "FP32", binary=True)], request_compression_algorithm=coding)
+    found = triton.infer(
+        "echo", [tensor("x", array, "FP32", binary=True)],
+        request_compression_algorithm=coding, response_compression_algorithm=coding,
+    )  # fmt: skip
     assert (found.as_numpy("x_out") == array).all()
 
 

@@ -27,7 +27,8 @@ class HeadRead:
     """The result of `Codec.read_head`.
 
     `model` is "" if the head names none: then the body may, and else the only model that was loaded at start is meant.
-    `timeout` is the number of seconds in which the client needs its answer, or None. A lower priority goes first.
+    `timeout` is the number of seconds in which the client needs its answer, or None. A lower priority goes first. An
+    answer is compressed by `coding` if that is not "".
     """
 
     model: str
@@ -35,6 +36,7 @@ class HeadRead:
     timeout: float | None = None
     priority: int = 0
     detail: Any = None
+    coding: str = ""
 
 
 class Codec(Protocol):

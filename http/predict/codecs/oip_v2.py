@@ -25,6 +25,7 @@ from ....core.oip.rest import (
 )
 from ....core.payload import Body, Infer, Part, Payload, Reply
 from ...message.body import is_form
+from ...message.deflate import coding_asked_for
 from ...message.errors import oip_error
 from ...message.inflate import Inflation, coding_of
 from ...message.limits import Limits
@@ -70,6 +71,7 @@ class OipV2Codec:
         length = fields.get(LENGTH_HEADER.lower())
         if length is None and self._shared and (kind.startswith("text/") or is_form(kind)):
             return replace(read, detail=_Detail(read, theirs=True))
+        read = replace(read, coding=coding_asked_for(fields.get("accept-encoding", "")))
         coding = coding_of(fields.get("content-encoding", ""))
         return replace(read, detail=_Detail(read, kind, length, coding, ours=not self._shared or length is not None))
 

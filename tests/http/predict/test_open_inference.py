@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -20,7 +23,7 @@ from torchserve.http.message.limits import Limits
 from torchserve.http.message.request import Head, by_lower_name
 from torchserve.http.predict.codecs.oip_v2 import OipV2Codec
 
-from ..doubles import FakeDataPlane, Sink, head_and_body, post, running_front
+from ..doubles import FakeDataPlane, Sink, connect, head_and_body, post, running_front, until
 
 INFER = "/v2/models/m/infer"
 JSON = "Content-Type: application/json"
@@ -228,6 +231,45 @@ async def test_the_worker_s_answer_is_passed_on() -> None:
         assert "Inference-Header-Content-Length: 2" in lines
         assert "content-type: application/octet-stream" in lines
         assert body == b"{}rawraw"
+
+
+@pytest.mark.parametrize("size", [100, 5_000, 300_000])
+@pytest.mark.parametrize(
+    ("asked", "coding"),
+    [("gzip", "gzip"), ("Deflate", "deflate"), ("gzip, deflate, br", ""), ("br", ""), ("*", ""), ("", "")],
+)
+async def test_an_answer_is_compressed_where_that_is_asked_for(size: int, asked: str, coding: str) -> None:
+    plain = b"[" + b"1.25," * (size // 5) + b"0]"
+
+    def behave(payload: Payload, sink: Sink) -> None:
+        sink.done(Reply(memoryview(plain), 200, "", "application/json"))
+
+    async with running_front(data=FakeDataPlane(behave=behave)) as h:
+        raw = await h.say(post(INFER, document(), JSON, f"Accept-Encoding: {asked}", "Connection: close"))
+        lines, body = head_and_body(raw)
+        found = next((line.partition(": ")[2] for line in lines if line.startswith("Content-Encoding")), "")
+        assert found == (coding if size > 512 else "")
+        assert f"content-length: {len(body)}" in lines
+        assert (zlib.decompress(body, 47) if found else body) == plain
+        assert not found or len(body) < len(plain) // 4
+
+
+async def test_a_client_that_leaves_while_its_answer_is_compressed() -> None:
+    done: list[Sink] = []
+    loop, go_on = asyncio.get_running_loop(), threading.Event()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    busy = loop.run_in_executor(None, go_on.wait)  # so that no answer is compressed meanwhile
+    async with running_front(data=FakeDataPlane(behave=lambda payload, sink: done.append(sink))) as h:
+        async with connect(h.port()) as (_, writer):
+            writer.write(post(INFER, document(), JSON, "Accept-Encoding: gzip"))
+            await until(lambda: done)
+            done[0].done(Reply(bytes(100_000), 200, "", "application/octet-stream"))
+        await until(lambda: h.log)
+        assert [entry.status for entry in h.log] == [499]
+        go_on.set()
+        await busy
+        await loop.run_in_executor(None, bytes)  # it runs behind the compression
+    assert h.data.cancelled == 1
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
