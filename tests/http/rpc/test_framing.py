@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 import zlib
 
 import pytest
@@ -74,6 +75,18 @@ def test_a_compressed_message_is_unpacked_to_its_limit_only(size: int) -> None:
     else:
         with pytest.raises(TooLarge, match="max_request_size"):
             reader.feed(data)
+
+
+def test_a_bomb_is_not_unpacked() -> None:
+    data = framed(bytes(10_000_000), squeeze=True)
+    reader = MessageReader(20_000, gzip=True)
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLarge):
+            reader.feed(data)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,8 @@ PIECES = st.one_of(
 @example(b"\x08" + b"\x80" * 9 + b"\x7f")
 @example(b"\x80\x80\x80\x80\x80\x01\x00")
 @example(b"\x0b\x14\x0b\x0c")
+@example(b"\x00\x01")
+@example(b"\x02\x00")
 def test_any_bytes_are_read_as_the_library_reads_them(data: bytes) -> None:
     try:
         theirs = known(REQUEST.FromString(data))
