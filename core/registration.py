@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .archive.download_progress import DownloadProgress
 from .archive.downloads import Downloads
+from .archive.handler_source import ASYNCHRONOUS
 from .archive.packages import ModelPython, Packages, default_folder
 from .archive.reader import Archive, open_archive
 from .archive.store import Located, default_name
@@ -154,6 +155,9 @@ class Registration:
                 options = _as_saved(options, saved, self._settings)
         except BadRequest as error:
             raise BadRequest(f"Model {name} version {version}: {error.message}") from None
+        handler = _handler(request, archive, self._settings, name)
+        if handler.removeprefix("ts.torch_handler.") in ASYNCHRONOUS and options.parallel is None:
+            options = replace(options, asynchronous=True, isolate_errors=False)
         self._registry.claim(name, version)
         try:
             spec = ModelSpec(
@@ -161,7 +165,7 @@ class Registration:
                 version=version,
                 located=opened.located,
                 archive=archive,
-                handler=_handler(request, archive, self._settings, name),
+                handler=handler,
                 chosen_handler=request.handler,
                 runtime=request.runtime or archive.manifest.runtime,
                 options=options,

@@ -9,7 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-BUILT_IN = ("base_handler", "image_classifier", "image_segmenter", "object_detector", "text_classifier")
+BUILT_IN = (
+    "base_handler",
+    "image_classifier",
+    "image_segmenter",
+    "object_detector",
+    "text_classifier",
+    "language_model",
+)
+ASYNCHRONOUS = frozenset(("language_model",))  # the built-in handlers that need asyncCommunication, and imply it
 _BASES = frozenset({
     "BaseHandler", "VisionHandler", "ImageClassifier", "ImageSegmenter", "ObjectDetector", "TextHandler",
     "TextClassifier", "BaseDeepSpeedHandler",

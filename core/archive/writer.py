@@ -40,6 +40,7 @@ BUILT_IN_HANDLERS = (
     "dali_image_classifier",
     "vllm_handler",
     "trt_llm_handler",
+    "language_model",
 )
 MODEL_NAME = r"[A-Za-z0-9][A-Za-z0-9_\-.]*"
 SUFFIXES: dict[ArchiveFormat, str] = {"default": ".mar", "zip-store": ".mar", "tgz": ".tar.gz", "no-archive": ""}

@@ -14,7 +14,7 @@ from ..message.request import Request
 def models(context: AppContext, _request: Request) -> Reply:
     """Answer GET /v1/models: the names of all models."""
     names = context.controlplane.model_names()
-    return json_reply({"object": "list", "data": [_entry(context, name) for name in names], "models": names})
+    return json_reply({"models": names, "object": "list", "data": [_entry(context, name) for name in names]})
 
 
 def model(context: AppContext, request: Request) -> Reply:
@@ -24,7 +24,7 @@ def model(context: AppContext, request: Request) -> Reply:
     """
     name = request.params["model"]
     ready = context.controlplane.ready(name)
-    return json_reply({**_entry(context, name), "name": name, "ready": ready}, 200 if ready else 503)
+    return json_reply({"name": name, "ready": ready, **_entry(context, name)}, 200 if ready else 503)
 
 
 def _entry(context: AppContext, name: str) -> dict[str, Any]:

@@ -81,7 +81,10 @@ TABLE: dict[str, Row] = {
     "core.controlplane": _row(f"{_MODELS} core.describe core.registration core.repository", _PLAIN),
     "core.lint": _row(f"{_BASE} core.archive core.config", _PLAIN),
     "core.server": _row(_PLANES, _PLAIN),
-    "core.handlers": _row(f"{_MEETING} kernels", _HANDLING),
+    "core.generation": _row(outside="orjson"),
+    "core.generation.hf_engine": _row("core.generation", "transformers"),
+    "core.generation.hf_model": _row("core.generation", "transformers"),
+    "core.handlers": _row(f"{_MEETING} core.generation kernels", _HANDLING),
     "core.handlers.metrics": _row("core.errors core.metrics.spec core.wire.messages", "psutil yaml"),
     "core.backend": _row(f"{_MEETING} core.handlers kernels", _HANDLING),
     "http": _row(

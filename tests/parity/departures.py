@@ -46,12 +46,21 @@ def error(status: int, reason: str, kind: str, message: str) -> dict[str, Any]:
     return json_answer(status, reason, {"code": status, "type": kind, "message": message})
 
 
+_MODEL = {"id": "", "object": "model", "created": ANY, "owned_by": "torchserve-<version>"}
 _REFUSED = "Model name is not defined."
 DEPARTURES: dict[str, Departure] = {
     "input: broken JSON": Departure(
         "a malformed JSON body is refused, naming the position: the handler would fail with less to say",
         {"0": error(400, "Bad Request", "BadRequestException",
                     "Malformed JSON in body: Expecting value at line 1 column 7 (char 6).")},
+    ),
+    "v1 readiness is not on the inference port": Departure(
+        "KServe and OpenAI's clients ask for models where they predict",
+        {"0": json_answer(200, "OK", {"name": "probe", "ready": True} | _MODEL | {"id": "probe"})},
+    ),
+    "one port: v1 readiness": Departure(
+        "beside KServe's fields there are those that OpenAI's clients read",
+        {f"0/body/{name}": value for name, value in (_MODEL | {"id": "echo"}).items()},
     ),
     "authors: a word that the vocabulary lacks": Departure(
         "it counts as <unk>, which torchtext's vocabularies did by themselves",

@@ -47,9 +47,12 @@ class OpenAiCodec:
     def read_head(
         self, head: Head, fields: Mapping[str, str], params: Mapping[str, str], *, check_json: bool
     ) -> HeadRead:
-        """Read the deadline and the priority. Raises BadRequest, also for a body that is not JSON."""
+        """Read the deadline and the priority. Raises BadRequest.
+
+        A body is read as JSON whatever it is said to be, as curl calls all of them forms, unless it is one of parts.
+        """
         kind = media_type(fields.get("content-type", _JSON))
-        if kind != _JSON:
+        if kind.startswith("multipart/"):
             raise BadRequest(f"The content type is {kind[:100]}, and this path takes {_JSON}.")
         headers = {name: value for name, value in head.headers().items() if name.lower() not in _TRANSFER}
         headers["url_path"] = self._path

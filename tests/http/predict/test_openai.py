@@ -68,6 +68,11 @@ def test_whatever_comes_is_decoded_or_refused(body: bytes) -> None:
         assert len(error.message) < 2000
 
 
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "application/json; charset=utf-8"])
+def test_whatever_else_a_body_is_called_it_is_json(kind: str) -> None:
+    assert read(("Content-Type", kind)).model == ""
+
+
 def test_a_form_is_refused() -> None:
     with pytest.raises(BadRequest, match="multipart/form-data"):
         read(("Content-Type", "multipart/form-data; boundary=x"))

@@ -1,0 +1,140 @@
+"""HfEngine: transformers' continuous batching behind the interface of an engine.
+
+Its API still moves from release to release. All that is used of it is used in this file: `init_continuous_batching`,
+and of the manager `start`, `stop`, `add_request`, `register_result_handler` and `cancel_request`. VERSIONS is the range
+of releases that this was tried with; tests/core/generation/test_hf_engine.py fails when one of them behaves otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .engine import EngineStats, EngineStopped, Progress, Sampling
+
+log = logging.getLogger(__name__)
+
+VERSIONS = ((5, 20), (6, 0))  # the first that serves, and the first that was not tried
+_PAGE = 32  # tokens of a page of the KV memory
+_WARM_UP = 60.0  # seconds
+_STOP = 5.0  # seconds that the generating thread may take to end
+
+
+class HfEngine:
+    """An engine that runs a transformers model in a thread of its own.
+
+    `memory` is the number of tokens that fit into the KV memory, and `batch` the most that one step computes.
+    """
+
+    def __init__(self, model: Any, *, memory: int, batch: int) -> None:
+        from transformers.generation.configuration_utils import ContinuousBatchingConfig, GenerationConfig
+
+        self._ends = _ends_of(model)
+        limit = getattr(model.config, "max_position_embeddings", None) or memory
+        self._context = min(limit, memory)
+        # Each request brings its own temperature and nucleus; greedy ones take the one likeliest token.
+        # A processor exists only for a setting that is not neutral here.
+        generation = GenerationConfig(
+            do_sample=True, temperature=0.9, top_k=50, top_p=0.9, eos_token_id=self._ends, pad_token_id=self._ends[0]
+        )
+        config = ContinuousBatchingConfig(
+            page_size=_PAGE, num_blocks=-(-memory // _PAGE), max_batch_tokens=batch, per_request_processors=True
+        )
+        self._everything = int(model.config.vocab_size)
+        self._manager: Any = model.init_continuous_batching(
+            generation_config=generation, continuous_batching_config=config
+        )
+        self._memory = memory
+        self._running: dict[str, _Sequence] = {}
+        self._manager.start()
+        self._warm_up()
+
+    @property
+    def context_length(self) -> int:
+        return self._context
+
+    def _warm_up(self) -> None:
+        """Generate two tokens, so that the first request finds all memory in place. Raises EngineStopped."""
+        self._manager.add_request([0], request_id="warm-up", max_new_tokens=2, eos_token_id=[-1])
+        done = self._manager.get_result("warm-up", timeout=_WARM_UP)
+        if done is None or done.error:
+            raise EngineStopped(f"the engine generates nothing: {done.error if done else f'nothing in {_WARM_UP:g} s'}")
+
+    def submit(
+        self, request_id: str, prompt: Sequence[int], sampling: Sampling, receive: Callable[[Progress], None]
+    ) -> None:
+        """Begin to generate; see Engine."""
+        if not self._manager.is_running():
+            raise EngineStopped("the engine's thread has ended")
+        self._running[request_id] = _Sequence(receive, len(prompt))
+        self._manager.register_result_handler(request_id, self._deliver)
+        greedy = sampling.temperature == 0
+        added = self._manager.add_request(
+            list(prompt),
+            request_id=request_id,
+            max_new_tokens=sampling.max_tokens,
+            streaming=True,
+            eos_token_id=self._ends,
+            temperature=1.0 if greedy else float(sampling.temperature),
+            top_k=1 if greedy else self._everything,
+            top_p=float(sampling.top_p),
+        )
+        if added is None:
+            del self._running[request_id]
+            raise EngineStopped("the engine takes no requests any more")
+
+    def _deliver(self, output: Any) -> None:
+        sequence = self._running.get(output.request_id)
+        if sequence is None:  # cancelled
+            return
+        receive = sequence.receive
+        tokens: Sequence[int] = output.generated_tokens
+        if not output.is_finished():
+            sequence.length = sequence.prompt + len(tokens)
+            receive(Progress(tokens))
+            return
+        del self._running[output.request_id]
+        if output.error:
+            receive(Progress(tokens, error=str(output.error)))
+        elif tokens and tokens[-1] in self._ends:
+            receive(Progress(tokens[:-1], "stop"))
+        else:
+            receive(Progress(tokens, "length"))
+
+    def cancel(self, request_id: str) -> None:
+        """End a request; see Engine."""
+        if self._running.pop(request_id, None) is not None:
+            self._manager.cancel_request(request_id)
+
+    def stats(self) -> EngineStats:
+        """Return the engine's load."""
+        lengths = [each.length for each in self._running.values() if each.length]
+        return EngineStats(len(lengths), len(self._running) - len(lengths), min(1.0, sum(lengths) / self._memory))
+
+    def stop(self) -> None:
+        """End all requests and the thread."""
+        running, self._running = self._running, {}
+        for sequence in running.values():
+            sequence.receive(Progress((), error="the engine was stopped"))
+        if self._manager.is_running():
+            self._manager.stop(block=True, timeout=_STOP, hard_stop=True)
+
+
+@dataclass(slots=True)
+class _Sequence:
+    """A sequence: how many tokens its prompt has, and all of it, 0 until the first new one has come."""
+
+    receive: Callable[[Progress], None]
+    prompt: int
+    length: int = 0
+
+
+def _ends_of(model: Any) -> list[int]:
+    """Return the tokens that end a text; [-1], which no token is, if the model has none."""
+    said = model.generation_config.eos_token_id
+    said = model.config.eos_token_id if said is None else said
+    if said is None:
+        return [-1]
+    return [said] if isinstance(said, int) else list(said)

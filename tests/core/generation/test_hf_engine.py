@@ -1,0 +1,156 @@
+"""transformers' continuous batching as the engine uses it: fails when a new release behaves otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from torchserve.core.generation.engine import EngineStats, EngineStopped, Progress, Sampling
+
+from .tiny_model import CONTEXT, END, save_tiny_model
+
+pytest.importorskip("transformers")
+
+SOON = 120.0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    save_tiny_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(folder: Path) -> tuple[Any, Any]:
+    from torchserve.core.generation.hf_model import load_model
+    from torchserve.core.handlers.language_model_options import LanguageModelOptions
+
+    return load_model(folder, LanguageModelOptions(), "cpu")
+
+
+@pytest.fixture(scope="module")
+def engine(loaded: tuple[Any, Any]) -> Iterator[Any]:
+    from torchserve.core.generation.hf_engine import HfEngine
+
+    engine = HfEngine(loaded[1], memory=1024, batch=64)
+    yield engine
+    engine.stop()
+    with pytest.raises(EngineStopped):
+        engine.submit("late", [1], Sampling(1), lambda _: None)
+
+
+class Asked:
+    """A request to an engine, and all that it was told."""
+
+    def __init__(self, engine: Any, name: str, prompt: Sequence[int], sampling: Sampling) -> None:
+        self.heard: list[Progress] = []
+        self._came = asyncio.Event()
+        engine.submit(name, prompt, sampling, self._hear)
+
+    def _hear(self, progress: Progress) -> None:
+        self.heard.append(progress)
+        self._came.set()
+
+    async def end(self) -> Progress:
+        async for progress in self:
+            if progress.finished or progress.error:
+                return progress
+        raise AssertionError
+
+    async def __aiter__(self) -> AsyncIterator[Progress]:
+        seen = 0
+        while True:
+            while seen < len(self.heard):
+                seen += 1
+                yield self.heard[seen - 1]
+            self._came.clear()
+            async with asyncio.timeout(SOON):
+                await self._came.wait()
+
+
+def greedy(tokens: int) -> Sampling:
+    return Sampling(tokens, temperature=0.0)
+
+
+def reference(loaded: tuple[Any, Any], prompt: Sequence[int], count: int) -> list[int]:
+    import torch
+
+    with torch.inference_mode():
+        out = loaded[1].generate(torch.tensor([list(prompt)]), max_new_tokens=count, do_sample=False, eos_token_id=END)
+    return [token for token in out[0, len(prompt) :].tolist() if token != END]
+
+
+async def test_tokens_are_those_of_generate_and_come_one_by_one(engine: Any, loaded: tuple[Any, Any]) -> None:
+    prompt = list(b"the sea")
+    asked = Asked(engine, "a", prompt, greedy(12))
+    last = await asked.end()
+    assert last.finished in {"stop", "length"}
+    assert list(last.tokens) == reference(loaded, prompt, 12)
+    lengths = [len(progress.tokens) for progress in asked.heard]
+    assert lengths == sorted(lengths)
+    assert len(lengths) >= len(last.tokens), "each token is told as it comes"
+
+
+async def test_requests_side_by_side_do_not_mix(engine: Any, loaded: tuple[Any, Any]) -> None:
+    prompts = [f"{number} sheep".encode() for number in range(6)]
+    asked = [Asked(engine, f"s{i}", list(prompt), greedy(8)) for i, prompt in enumerate(prompts)]
+    found = [list((await each.end()).tokens) for each in asked]
+    assert found == [reference(loaded, prompt, 8) for prompt in prompts]
+
+
+async def test_a_cancelled_request_hears_no_more_and_leaves_its_place(engine: Any) -> None:
+    asked = Asked(engine, "c", list(b"x"), Sampling(100, temperature=1.0))
+    async for progress in asked:
+        if len(progress.tokens) >= 2:
+            break
+    engine.cancel("c")
+    heard = len(asked.heard)
+    other = Asked(engine, "d", list(b"y"), greedy(3))
+    await other.end()
+    assert len(asked.heard) == heard
+    assert engine.stats() == EngineStats(0, 0, 0.0)
+    engine.cancel("c")  # again: nothing
+
+
+async def test_what_runs_is_counted(engine: Any) -> None:
+    asked = Asked(engine, "e", list(b"xyz"), Sampling(60, temperature=1.0))
+    assert engine.stats() == EngineStats(0, 1, 0.0)
+    async for progress in asked:
+        if len(progress.tokens) >= 1:
+            break
+    stats = engine.stats()
+    assert (stats.running, stats.waiting) == (1, 0)
+    assert 0 < stats.memory < 1
+    engine.cancel("e")
+
+
+async def test_temperature_and_nucleus_are_each_requests_own(engine: Any) -> None:
+    """A narrow nucleus leaves the likeliest token alone, whatever the other requests of the batch ask for."""
+    wide = [Asked(engine, f"w{i}", list(b"dice"), Sampling(24, temperature=2.0)) for i in range(4)]
+    narrow = Asked(engine, "n", list(b"dice"), Sampling(24, temperature=1.0, top_p=1e-6))
+    plain = Asked(engine, "g", list(b"dice"), greedy(24))
+    drawn = {tuple((await each.end()).tokens) for each in wide}
+    assert len(drawn) > 1
+    assert (await narrow.end()).tokens == (await plain.end()).tokens
+
+
+def test_the_context_is_the_models(engine: Any) -> None:
+    assert engine.context_length == CONTEXT
+
+
+def test_pickles_are_not_read(tmp_path: Path, folder: Path) -> None:
+    from torchserve.core.generation.hf_model import load_model
+    from torchserve.core.handlers.language_model_options import LanguageModelOptions
+
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    with pytest.raises(ValueError, match=r"pytorch_model.bin is a pickle"):
+        load_model(tmp_path, LanguageModelOptions(), "cpu")
+    with pytest.raises(ValueError, match=r"no config\.json"):
+        load_model(tmp_path / "nothing", LanguageModelOptions(), "cpu")
