@@ -160,7 +160,7 @@ class DataPlane:
 
     def stateful(self, model: str, version: str | None) -> bool:
         """Return whether a model's requests belong to sequences. Raises ModelNotFound, VersionNotFound."""
-        return self._registry.get(model, version).options.stateful
+        return self._registry.get(model, version).options.stateful is not None
 
     def room(self, model: str, version: str | None, size: int) -> memoryview | None:
         """Return the memory to receive a body of `size` bytes into, None if the reader may choose. Raises
