@@ -1,4 +1,4 @@
-"""http/README's walk of one prediction: the functions that it names are those that a prediction calls, in that order."""
+"""http/README's walks of one prediction and one registration: the functions they name are those that are called, in that order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ ROOM = Path(torchserve.http.front.__file__).parent
 SECTION = re.compile(
     r"^## One prediction, call by call\n(.*?)^The first request with a head(.*?)^## ", re.DOTALL | re.MULTILINE
 )
+REGISTRATION = re.compile(r"^## One registration, call by call\n(.*?)^## ", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\[([\w.]+)\]\(([\w./]+)\)")
 MOST = 30  # calls in http/ for a request whose head has come before
+MOST_TO_REGISTER = 60  # functions
 
 
 def named(text: str) -> list[str]:
@@ -43,15 +46,15 @@ class Trace:
             self.calls.append(code.co_qualname)
 
 
-async def traced(*paths: str) -> list[str]:
+async def traced(*paths: str, body: bytes = b"x", api: str = "inference") -> list[str]:
     """What the last of some requests on one connection calls."""
     trace, data = Trace(), FakeDataPlane()
-    async with running_front(data=data) as h, connect(h.port()) as (reader, writer):
+    async with running_front(data=data) as h, connect(h.port(api)) as (reader, writer):
         for number, path in enumerate(paths, start=1):
             if number == len(paths):
                 sys.setprofile(trace)
             try:
-                writer.write(post(path, b"x"))
+                writer.write(post(path, body))
                 _ = await answer(reader)
             finally:
                 sys.setprofile(None)
@@ -81,3 +84,24 @@ async def test_the_first_one_calls_what_the_walk_names() -> None:
     assert list(dict.fromkeys(each for each in calls if each not in every)) == [
         each for each in first if each not in every
     ]
+
+
+def walk_of_a_registration() -> str:
+    """Return the list of README's section, without the sentence ahead of it."""
+    found = REGISTRATION.search((ROOM / "README.md").read_text())
+    assert found is not None
+    return found[1].partition("\n- ")[2]
+
+
+@pytest.mark.usefixtures("_unprofiled")
+async def test_a_registration_calls_what_its_walk_names() -> None:
+    calls = await traced("/models?url=dogs.mar", "/models?url=cats.mar", body=b"", api="management")
+    assert list(dict.fromkeys(calls)) == named(walk_of_a_registration())
+    assert len(set(calls)) <= MOST_TO_REGISTER
+
+
+def test_each_name_of_a_registrations_walk_is_found_by_a_link() -> None:
+    text = walk_of_a_registration()
+    linked = "".join((ROOM / path).read_text() for _, path in LINK.findall(text))
+    missing = [name for name in named(text) if f"def {name.rpartition('.')[2]}(" not in linked]
+    assert missing == []
