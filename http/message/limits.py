@@ -50,7 +50,7 @@ class Limits:
     write_stall: float = 60.0  # a client that does not take its answer
     max_unsent_total: int = 512 * 1024 * 1024  # of all answers that their clients have not taken
     drain_idle: float = 2.0  # while the server drains: between two pieces of a body, or of an answer that is taken
-    health_look: float = 1.0  # between two looks at what a health check of gRPC watches
+    health_look: float = 1.0  # between two looks at what a health check of gRPC watches, and at whether streams may end
     worker_wait: float = 15.0  # for a client to take 1 MiB of a streamed answer, while its worker waits for that
     max_unsent: int = 16 * 1024 * 1024  # of a streamed answer; beyond it its worker waits
     http2: Http2Limits = Http2Limits()

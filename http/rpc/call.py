@@ -41,8 +41,8 @@ class Call:
     """A call: the handler of its stream, and the OpenCall of its Exchange, which may have a method `join`."""
 
     __slots__ = (
-        "_arrival", "_begun", "_counted", "_deadline", "_exchange", "_idle", "_messages", "_reader", "_reading",
-        "_started", "_stream", "_withheld", "context", "head", "id", "over",
+        "_arrival", "_begun", "_counted", "_deadline", "_exchange", "_idle", "_idle_look", "_messages", "_reader",
+        "_reading", "_started", "_stream", "_withheld", "context", "head", "id", "over",
     )  # fmt: skip
 
     def __init__(self, context: AppContext, stream: Stream, head: CallHead) -> None:
@@ -62,6 +62,7 @@ class Call:
         self._counted = 0  # bytes that the arrival has counted
         self._deadline: asyncio.TimerHandle | None = None
         self._idle: asyncio.TimerHandle | None = None
+        self._idle_look: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
         """Check the key, and begin; answer at once if the call is refused."""
@@ -79,7 +80,9 @@ class Call:
         if head.timeout is not None:
             self._deadline = asyncio.get_running_loop().call_later(head.timeout, self._expire)
         self._exchange = method.open(self)
-        if not method.streams_in:
+        if method.streams_in:
+            self._until_drained()
+        else:
             self._await_more()
 
     # ---- what the exchange calls
@@ -184,6 +187,16 @@ class Call:
         self._cancel()
         self.finish(Status(Code.DEADLINE_EXCEEDED, "The call's deadline (grpc-timeout) has passed."))
 
+    def _until_drained(self) -> None:
+        """End a call of many messages once the server stops and nothing is asked for: its client may never end it."""
+        if self.over:
+            return
+        if self.draining and getattr(self._exchange, "idle", True) and not self._reader.unfinished:
+            self._cancel()
+            self.finish(Status(Code.UNAVAILABLE, "The server is stopping."))
+            return
+        self._idle_look = asyncio.get_running_loop().call_later(self.context.limits.health_look, self._until_drained)
+
     def _cancel(self) -> None:
         exchange, self._exchange = self._exchange, None
         if exchange is not None and not self.over:
@@ -238,7 +251,7 @@ class Call:
         self.over = True
         self._exchange = None  # the two refer to each other
         self._leave_arrival()
-        for timer in (self._deadline, self._idle):
+        for timer in (self._deadline, self._idle, self._idle_look):
             if timer is not None:
                 timer.cancel()
         took = perf_counter() - self._started

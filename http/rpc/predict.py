@@ -96,6 +96,11 @@ class PredictMany:
         self._open[id(asked)] = prediction
         prediction.submit(self._codec.check(asked))
 
+    @property
+    def idle(self) -> bool:
+        """Whether all that was asked for is answered."""
+        return not self._open and not self._waiting
+
     def half_closed(self) -> None:
         """End the call once all is answered."""
         self._closed = True
@@ -138,5 +143,5 @@ class PredictMany:
         self.ended(asked)
 
     def _end_if_done(self) -> None:
-        if self._closed and not self._open and not self._waiting:
+        if self._closed and self.idle:
             self._call.finish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -229,3 +230,17 @@ async def test_no_request_is_read_while_the_client_takes_no_answers(desk: Desk, 
         sink.done(Reply(b"x"))
     assert len(call.messages()) == 4
     assert call.code == Code.OK
+
+
+async def test_a_call_that_its_client_leaves_open_ends_with_the_server_once_all_is_answered(worker: Worker) -> None:
+    desk = Desk(FakeDataPlane(behave=worker, statefully=True), limits=Limits(health_look=0.005))
+    call = desk.call(SEQUENCES).say(ask(b"1"), end=False)
+    desk.context.draining = True
+    for _ in range(5):  # of the looks at whether it may end
+        await asyncio.sleep(0.005)
+    assert call.code is None
+    worker.sinks[0].done(Reply(b"one"))
+    await until(lambda: call.code is not None)
+    assert call.code == Code.UNAVAILABLE
+    assert [each.prediction for each in call.messages()] == [b"one"]
+    assert len(desk.log) == 1
