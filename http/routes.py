@@ -49,7 +49,7 @@ _OPEN_INFERENCE = (
             ("GET", "/stats", open_inference.statistics, docs.OIP_STATISTICS),
         )
     ),
-    Route("inference", ANY, f"{_MODEL_PATHS[1]}/infer", _INFER, docs.KSERVE_INFER.of_version),
+    Route("inference", ANY, f"{_MODEL_PATHS[1]}/infer", _INFER, docs.OIP_INFER),
     Route("inference", ANY, "/v2/repository/index", open_inference.index, docs.OIP_INDEX),
     *(
         Route(api, "POST", f"/v2/repository/models/{{model}}/{verb}", answer, operation, "management")

@@ -30,7 +30,12 @@ _ERROR = {
         "message": {"type": "string", "description": "What happened, why, and what to do."},
     },
 }
-_ERROR_ANSWER = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
+_OPENAI_ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "object"}}}
+_OPEN_INFERENCE_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {"error": {"type": "string", "description": "What happened, why, and what to do."}},
+}
 _BODY = {"description": "Whatever the model takes.", "content": {"*/*": {"schema": _TEXT | {"format": "binary"}}}}
 
 
@@ -68,7 +73,9 @@ def document(title: str, version: str, routes: Iterable[Route], model: str | Non
         "openapi": "3.0.1",
         "info": {"title": title, "description": "A model server for PyTorch.", "version": version},
         "paths": paths,
-        "components": {"schemas": {"Error": _ERROR}},
+        "components": {
+            "schemas": {"Error": _ERROR, "OpenInferenceError": _OPEN_INFERENCE_ERROR, "OpenAiError": _OPENAI_ERROR}
+        },
     }
 
 
@@ -105,8 +112,9 @@ def _responses(operation: Operation) -> dict[str, Any]:
     for status, schema in operation.answers.items():
         content = {operation.media: {"schema": _TEXT | {"format": "binary"} if schema is None else schema}}
         responses[str(status)] = {"description": PHRASES[status], "content": content}
+    error = {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{operation.error}"}}}}
     for status in sorted({*operation.errors, 500}):
-        responses.setdefault(str(status), {"description": PHRASES[status]} | _ERROR_ANSWER)
+        responses.setdefault(str(status), {"description": PHRASES[status]} | error)
     if operation.takes_body:
         content = {operation.media: {"schema": _TEXT | {"format": "binary"}}}
         responses["default"] = {"description": "Whatever else the model's handler chose.", "content": content}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ..routing.operation import TEXT, Operation, Parameter, Schema
@@ -77,23 +78,38 @@ OPENAI_MODEL = Operation(
     {200: _OPENAI_MODEL, 503: _OPENAI_MODEL},
     errors=(404,),
 )
-_GENERATE = replace(PREDICT, media="application/json", errors=(400, 403, 404, 408, 413, 429, 503, 504, 507))
+_GENERATE = replace(
+    PREDICT, media="application/json", errors=(400, 403, 404, 408, 413, 429, 503, 504, 507), error="OpenAiError"
+)
 CHAT = _GENERATE.named("openai_chat_completions", "Have a language model answer a chat, as OpenAI's API does.")
 COMPLETE = _GENERATE.named("openai_completions", "Have a language model go on with a text, as OpenAI's API does.")
 EMBED = _GENERATE.named("openai_embeddings", "Turn texts into vectors, as OpenAI's API does.")
 
 # ---- the Open Inference Protocol
 
+
+def _oip(
+    id: str,  # noqa: A002 - it is Operation.id
+    summary: str,
+    answers: Mapping[int, Schema | None],
+    *,
+    errors: tuple[int, ...] = (),
+    method: str = "GET",
+) -> Operation:
+    return Operation(id, summary, answers, errors=errors, method=method, error="OpenInferenceError")
+
+
+OIP_INFER = replace(KSERVE_INFER.of_version, error="OpenInferenceError")
 _ANY_OBJECT: Schema = {"type": "object"}
 _TENSOR = _object("name", name=TEXT, datatype=TEXT, shape=_list(_NUMBER))
-OIP_SERVER = Operation(
+OIP_SERVER = _oip(
     "oip_server", "The server's name, version and extensions of the Open Inference Protocol.",
     {200: _object("name", "version", "extensions", name=TEXT, version=TEXT, extensions=_list(TEXT))},
 )  # fmt: skip
-OIP_LIVE = replace(LIVE, id="oip_live")
+OIP_LIVE = replace(LIVE, id="oip_live", error="OpenInferenceError")
 _OIP_READY = _object("ready", ready=_FLAG)
-OIP_READY = replace(READY, id="oip_ready", answers={200: _OIP_READY, 503: _OIP_READY})
-OIP_MODEL = Operation(
+OIP_READY = replace(READY, id="oip_ready", error="OpenInferenceError", answers={200: _OIP_READY, 503: _OIP_READY})
+OIP_MODEL = _oip(
     "oip_model",
     "A model's versions, and the tensors that it takes and returns as far as they are known.",
     {200: _object(
@@ -103,32 +119,32 @@ OIP_MODEL = Operation(
     errors=(404,),
 )  # fmt: skip
 _OIP_MODEL_READY = _object("name", "ready", name=TEXT, ready=_FLAG)
-OIP_MODEL_READY = Operation(
+OIP_MODEL_READY = _oip(
     "oip_model_ready", "Whether a model has its workers.", {200: _OIP_MODEL_READY, 503: _OIP_MODEL_READY},
     errors=(404,),
 )  # fmt: skip
-OIP_CONFIG = Operation(
+OIP_CONFIG = _oip(
     "oip_config", "How a model is run, under the keys of Triton's configuration.", {200: _ANY_OBJECT}, errors=(404,)
 )
-OIP_STATISTICS = Operation(
+OIP_STATISTICS = _oip(
     "oip_statistics", "How many requests of a model took how long, since it was registered.",
     {200: _object("model_stats", model_stats=_list(_ANY_OBJECT))}, errors=(404,),
 )  # fmt: skip
 OIP_ALL_STATISTICS = replace(OIP_STATISTICS, id="oip_all_statistics", summary="The statistics of all models.")
-OIP_INDEX = Operation(
+OIP_INDEX = _oip(
     "oip_index", "The registered versions and their states.",
     {200: _list(_object("name", "version", "state", name=TEXT, version=TEXT, state=TEXT, reason=TEXT))},
     errors=(400,), method="POST",
 )  # fmt: skip
-OIP_LOAD = Operation(
+OIP_LOAD = _oip(
     "oip_load", "Register the archive of this name in the model store. Needs the management key.",
     {200: _ANY_OBJECT}, errors=(400, 404, 405, 409, 507), method="POST",
 )  # fmt: skip
-OIP_UNLOAD = Operation(
+OIP_UNLOAD = _oip(
     "oip_unload", "Remove all versions of a model. Needs the management key.",
     {200: _ANY_OBJECT}, errors=(404, 405), method="POST",
 )  # fmt: skip
-OIP_CUDA = Operation("oip_cuda_shared_memory", "Not supported.", {}, errors=(400,), method="POST")
+OIP_CUDA = _oip("oip_cuda_shared_memory", "Not supported.", {}, errors=(400,), method="POST")
 
 # ---- management
 

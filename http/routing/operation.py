@@ -25,7 +25,8 @@ class Operation:
     """An operation of the API.
 
     `answers` are the successes with the schema of their JSON, None where the body is none of ours; `errors` have
-    the usual body. `method` is the one shown for a route that takes every method. `takes_body`: any body at all.
+    the body that `error` names. `method` is the one shown for a route that takes every method. `takes_body`: any body
+    at all.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Operation:
     takes_body: bool = False
     media: str = "application/json"
     deprecated: bool = False
+    error: str = "Error"
 
     @property
     def of_version(self) -> Operation:

@@ -26,7 +26,7 @@ class Table:
         self.scopes: frozenset[Scope] = frozenset(route.scope for route in self.routes)
         # Whose rules what is in no row goes by: predictions are the only ones that foreign pages may be let to.
         self.strictest: Api = min(chosen, key=lambda api: api == "inference")
-        self._open_inference = any(route.path == "/v2" for route in self.routes)
+        self._open_inference = any(route.path.startswith("/v2/repository/") for route in self.routes)
         self._rows = _by_first_segment(self.routes)
 
     def look_up(self, path: str) -> list[Match]:

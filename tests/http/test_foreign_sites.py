@@ -80,7 +80,7 @@ async def refused(h: RunningFront, request: bytes, api: str) -> bool:
     lines, body = head_and_body(await h.say(request, api))
     if lines[0] != "HTTP/1.1 403 Forbidden":
         return False
-    assert [*json.loads(body)] == ["code", "type", "message"]
+    assert [*json.loads(body)][:3] == ["code", "type", "message"]
     assert (json.loads(body)["code"], json.loads(body)["type"]) == (403, "ForbiddenException")
     assert len(h.data.payloads) + len(h.control.calls) == before
     return True
