@@ -34,7 +34,7 @@ from ..http.auth import TokenAuth
 from ..http.cors import Cors
 from ..http.front import Front
 from ..http.front_config import FrontConfig, RpcListen, RpcMaker
-from ..http.message.limits import Limits
+from ..http.message.limits import Http2Limits, Limits
 from ..http.routing.route import Api, OpenInference
 from ..http.site_policy import Hosts
 from ..http.transport.cert_reload import CertReload
@@ -267,7 +267,11 @@ def _front(
         del listen["metrics"]
     config = FrontConfig(
         listen,
-        Limits(max_request_size=settings.max_request_size, max_unsent_total=settings.max_unsent_bytes),
+        Limits(
+            max_request_size=settings.max_request_size,
+            max_unsent_total=settings.max_unsent_bytes,
+            http2=Http2Limits(max_streams=settings.http2_max_concurrent_streams),
+        ),
         decode_input=settings.decode_input_request,
         scheduling_headers=settings.scheduling_headers,
         model_api=settings.model_api,

@@ -236,6 +236,13 @@ class Settings:
         " are ended first",
         unit="bytes",
     )
+    http2_max_concurrent_streams: int = _key(
+        256,
+        _whole(1, 100_000),
+        "how many requests without a whole answer one HTTP/2 or gRPC connection may have; more are refused, and may be"
+        " sent again",
+        unit="requests",
+    )
     job_queue_size: int = _key(100, _whole(1), "how many may wait for a worker, per model version", unit="requests")
     number_of_gpu: int | None = _key(None, _whole(0), "use only this many of the visible GPUs; default: all of them")
     gpu_memory_headroom: int = _key(256, _whole(0), "memory of each GPU that is promised to no worker", unit="MiB")

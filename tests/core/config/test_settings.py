@@ -47,6 +47,7 @@ OURS = {
     "scheduling_headers",
     "max_pending_bytes",
     "max_unsent_bytes",
+    "http2_max_concurrent_streams",
     "drain_delay",
     "drain_timeout",
     "max_workers_per_model",
