@@ -175,3 +175,12 @@ def test_late_frames_on_a_stream_that_was_reset_here_are_ignored_and_change_the_
     harness.say(frame(HEADERS, END_HEADERS | END_STREAM, 3, BLOCK + b"\xbe"))
     assert harness.handlers[3].stream.head.headers["a"] == "b"
     assert harness.handlers[1].calls == []
+
+
+@pytest.mark.parametrize("refused", [headers(3, *REQUEST, end=False), headers(3, ("A", "b"), end=False)])
+def test_late_frames_on_a_stream_that_was_refused_are_ignored(refused: bytes) -> None:
+    harness = Harness(max_streams=1)
+    harness.say(OPEN)
+    assert [each.kind for each in harness.say(refused)] == [RST_STREAM]
+    assert harness.say(data(3, b"late"), headers(3, ("t", "u"))) == []
+    assert harness.goaway is None

@@ -59,3 +59,13 @@ def test_whatever_a_client_indexes_each_head_is_read_right(first: list[tuple[str
         fields = drawn.draw(st.just(first) | st.permutations(first))
         block = encoder.encode([*REQUEST, *fields], huffman=drawn.draw(st.booleans()))
         assert list(made.head(block).fields) == list(fields)
+
+
+@pytest.mark.parametrize("size", [b"", b"\x3f\x03"])  # of the table: room for 120 entries of this size, or for one
+def test_a_block_means_another_field_once_the_table_has_another_one(size: bytes) -> None:
+    made, base = decoder(), encode_block(REQUEST)
+    newest = base + b"\xbe"
+    for value in (b"1", b"2", b"1"):
+        made.head(size + base + b"\x40\x01a\x01" + value)
+        size = b""
+        assert [made.head(newest).headers["a"] for _ in range(2)] == [value.decode()] * 2
