@@ -69,7 +69,7 @@ OK = Status(Code.OK)
 # An error without a row takes the row of its nearest base that has one, else that of its kind in KINDS.
 _ROWS: dict[type[ServeError], Code] = {
     AlreadyRegistered: Code.ALREADY_EXISTS,
-    ArchiveExists: Code.ALREADY_EXISTS,
+    ArchiveExists: Code.INTERNAL,  # as in TorchServe, and the 500 of the REST API
     DefaultVersionInUse: Code.FAILED_PRECONDITION,
     InvalidKey: Code.PERMISSION_DENIED,
     QueueFull: Code.RESOURCE_EXHAUSTED,

@@ -65,6 +65,16 @@ for _ in range(60):
 assert net.eval()(batch).argmax(1).tolist() == list(range(10))
 torch.save(net.state_dict(), sys.argv[2])
 """
+_STATUS = """
+syntax = "proto3";
+package google.rpc;
+import "google/protobuf/any.proto";
+message Status {
+  int32 code = 1;
+  string message = 2;
+  repeated google.protobuf.Any details = 3;
+}
+"""
 
 
 # The fixture of this file has a mark, which pytest 9 refuses and older ones ignore.
@@ -88,31 +98,24 @@ def prepare(upstream: Path, into: Path) -> None:
         _stub_the_zoo(into, mnist)
         web.furnish(into)
     _lock(into)
-    _make_grpc_modules(upstream, into)
+    _make_grpc_modules(into)
     for path in (into / "test/pytest").glob("test_*.py"):
         # What they replace within the archiver, to save time, is not how ours writes an archive.
         said = path.read_text().replace("model_archiver.model_packaging_utils.zipfile.", "archiver.zipfile.")
         path.write_text(_MARKED_FIXTURE.sub(r"\1", said))
 
 
-def _make_grpc_modules(upstream: Path, into: Path) -> None:
+def _make_grpc_modules(into: Path) -> None:
     """Make the modules that the gRPC tests import, as TorchServe's scripts do, if grpcio-tools is installed."""
-    protos = into / "frontend/server/src/main/resources/proto"
+    protos, modules = into / "frontend/server/src/main/resources/proto", into / "test/pytest"
     if not protos.is_dir() or importlib.util.find_spec("grpc_tools") is None:
         return
-    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{upstream}/third_party/google/rpc"]
-    # That folder is a submodule; the package googleapis-common-protos has the file, too.
-    command += [f"-I{Path(each).parent.parent}" for each in _google_rpc()]
-    command += [f"--proto_path={protos}", f"--python_out={into}/test/pytest", f"--grpc_python_out={into}/test/pytest"]
-    subprocess.run([*command, "inference.proto", "management.proto"], check=False)  # without them the rows say so
-
-
-def _google_rpc() -> list[str]:
-    try:
-        found = importlib.util.find_spec("google.rpc")
-    except ModuleNotFoundError:
-        return []
-    return list(found.submodule_search_locations or ()) if found else []
+    status = protos / "google/rpc/status.proto"  # TorchServe has it in a submodule, which is often not checked out
+    status.parent.mkdir(parents=True, exist_ok=True)
+    status.write_text(_STATUS)
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={protos}", f"--python_out={modules}"]
+    command += [f"--grpc_python_out={modules}", "inference.proto", "management.proto", "google/rpc/status.proto"]
+    subprocess.run(command, check=False)  # without them the rows say so
 
 
 def _stub_the_zoo(into: Path, mnist: Path) -> None:

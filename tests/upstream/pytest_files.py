@@ -17,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import web
-from .table import CANNOT, FAILED, PASSED, Outcome, obstacle, without_network
+from .table import CANNOT, FAILED, PASSED, Outcome, kept_package, obstacle, without_network
 
-PORTS = (8080, 8081, 8082)
+PORTS = (8080, 8081, 8082, 7070, 7071)
 TEST_LIMIT = 300  # seconds for one test
 FILE_LIMIT = 1800
 
@@ -63,8 +63,10 @@ def run(home: Path, checkout: Path, name: str) -> Iterator[Outcome]:
     text = said.read_text(errors="replace")
     if report.exists():
         logged = "\n".join(each.read_text(errors="replace") for each in sorted(logs.glob("[mt]*_log.log")))
+        missing = obstacle(logged, home, checkout)
+        hindered = f"the server's log says that {missing}" if missing else kept_package(report.read_text())
         for outcome in rows(f"pytest {name}", report.read_text(), home, checkout):
-            yield _explained(outcome, logged, home, checkout)
+            yield _explained(outcome, hindered)
     else:
         reason = late or text.strip().rpartition("\n")[2]
         hindered = obstacle(text, home, checkout)
@@ -91,11 +93,11 @@ def rows(suite: str, report: str, home: Path, checkout: Path) -> Iterator[Outcom
         yield Outcome(suite, row, CANNOT if hindered else FAILED, hindered or _last(said))
 
 
-def _explained(outcome: Outcome, logged: str, home: Path, checkout: Path) -> Outcome:
-    """The outcome; a failure is one of this machine if the file's servers have logged that something is missing there."""
-    if outcome.state != FAILED or not (hindered := obstacle(logged, home, checkout)):
+def _explained(outcome: Outcome, hindered: str) -> Outcome:
+    """The outcome; a failure is one of this machine if something of it, `hindered`, kept the whole file from passing."""
+    if outcome.state != FAILED or not hindered:
         return outcome
-    return replace(outcome, state=CANNOT, reason=f"the server's log says that {hindered}; the row: {outcome.reason}")
+    return replace(outcome, state=CANNOT, reason=f"{hindered}; the row: {outcome.reason}")
 
 
 def _last(said: str) -> str:

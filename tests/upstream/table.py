@@ -60,6 +60,7 @@ _NO_NETWORK = re.compile(
 _HOST = re.compile(
     r"(?:host='|resolve '|resolve host(?: address)?:? \W?|(?:from|fetch|access): ?'?\w+://)([\w-]+\.[\w.-]+)"
 )
+_KEPT = re.compile(r"Can't uninstall '([\w.-]+)'|Not uninstalling ([\w.-]+) at ")
 _FIXTURE = re.compile(r"fixture '(\w+)' not found")
 _FILE = re.compile(
     r"(?:No such file or directory: |does not exist: ?|can't open )['\"]?([^\s'\"]+)|(/[^\s'\"]+) is missing"
@@ -86,6 +87,15 @@ def without_network(said: str) -> str:
         return ""
     hosts = [*_HOST.finditer(said[max(0, failed.start() - 2000) : failed.end() + 200])]
     return f"there is no network that leads to {hosts[-1][1]}" if hosts else f"there is no network ({failed[0]})"
+
+
+def kept_package(said: str) -> str:
+    """Return a sentence if `said` tells of a package that pip could not take out of the environment; "" if it doesn't.
+
+    That is so where the virtual environment sees the packages of another one.
+    """
+    found = _KEPT.search(said)
+    return f"pip can't uninstall {found[1] or found[2]} from this environment" if found else ""
 
 
 def obstacle(said: str, home: Path, checkout: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from . import pytest_files
 from .__main__ import main
+from .checkout import prepare
 from .departures import DEPARTURES
 
 TESTS = """
@@ -32,6 +34,19 @@ def test_asks_it():
     pathlib.Path("logs").mkdir()
     pathlib.Path("logs/model_log.log").write_text("No module " + "named 'torchtext'")
     assert 404 == 200
+"""
+COUNTS_ON_PIP = """
+def setup_module():
+    print("Can't uninstall 'matplotlib'. No files were found to uninstall.")
+def test_passes():
+    pass
+def test_model_cannot_load():
+    assert 200 == 500
+"""
+PROTO = """
+syntax = "proto3";
+import "google/rpc/status.proto";
+message Answer { google.rpc.Status status = 1; }
 """
 COLLECTION = {
     "info": {"name": "made up", "schema": "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"},
@@ -68,6 +83,7 @@ def checkout(tmp_path: Path) -> Path:
         (made / folder).mkdir(parents=True)
     (made / "test/pytest/test_made_up.py").write_text(TESTS)
     (made / "test/pytest/test_server.py").write_text(IN_THE_SERVER)
+    (made / "test/pytest/test_counts_on_pip.py").write_text(COUNTS_ON_PIP)
     (made / "test/pytest/test_hindered.py").write_text("import no_such_module\n")
     (made / "test/postman/management_api_test_collection.json").write_text(json.dumps(COLLECTION))
     (made / "test/postman/environment.json").write_text(json.dumps(ENVIRONMENT))
@@ -97,7 +113,19 @@ def test_each_row_of_a_file_is_told_and_a_new_failure_is_a_step_back(run, monkey
     assert "- pytest test_made_up: test_skipped: skipped: no GPU\n" in shown
     told = "the server's log says that there is no module torchtext; the row: assert 404 == 200"
     assert f"- pytest test_server: test_asks_it: {told}\n" in shown
+    told = "pip can't uninstall matplotlib from this environment; the row: assert 200 == 500"
+    assert f"- pytest test_counts_on_pip: test_model_cannot_load: {told}\n" in shown
     assert "- pytest test_hindered: all: there is no module no_such_module\n" in shown
+
+
+def test_the_modules_of_the_grpc_tests_are_made_without_submodules(checkout: Path, tmp_path: Path) -> None:
+    protos = checkout / "frontend/server/src/main/resources/proto"
+    protos.mkdir(parents=True)
+    for name in ("inference", "management"):
+        (protos / f"{name}.proto").write_text(PROTO.replace("Answer", name.title()))
+    prepare(checkout, tmp_path / "copy")
+    imported = "import inference_pb2, management_pb2_grpc; inference_pb2.Inference().status.code"
+    subprocess.run([sys.executable, "-c", imported], cwd=tmp_path / "copy/test/pytest", check=True)
 
 
 def test_known_departures_are_no_step_back_until_they_pass(run, monkeypatch: pytest.MonkeyPatch) -> None:
