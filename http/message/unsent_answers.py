@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Protocol
@@ -28,6 +29,9 @@ from .worker_hold import WorkerHold, goes_on_at
 
 log = logging.getLogger(__name__)
 
+# Whether asyncio's `writelines` calls `pause_writing`: in some releases it doesn't (CVE-2024-12254), so that what
+# clients leave unread would go unnoticed. uvloop's does, and sends what is written in one turn of its loop together.
+_PAUSES = not ((3, 12, 0) <= sys.version_info < (3, 12, 9) or (3, 13, 0) <= sys.version_info < (3, 13, 2))
 _COPY_UNDER = 16 * 1024  # smaller answers go out in one buffer: joining them costs less than a second system call
 _LOOKS = 4  # at each waiting connection per write_stall
 
@@ -262,6 +266,9 @@ def write(transport: asyncio.Transport, buffers: Sequence[Body]) -> int:
     size = sum(map(len, buffers))
     if size < _COPY_UNDER:
         transport.write(b"".join(buffers))
-    else:
+    elif _PAUSES:
         transport.writelines(buffers)
+    else:
+        for buffer in buffers:
+            transport.write(buffer)
     return size
