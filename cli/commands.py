@@ -17,6 +17,7 @@ SUBCOMMANDS = {
     "config": ".config",
     "models": ".models",
     "top": ".top",
+    "llm": ".llm",
     "dev": ".dev",
     "lint": ".lint",
     "predict": ".predict",

@@ -7,6 +7,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -28,6 +29,9 @@ from ..core.models.snapshot_folder import SnapshotFolder
 from .background import Reporter, start_in_background
 from .pidfile import check_none_runs, remove_orphan
 
+if TYPE_CHECKING:
+    from .serve import Companion
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartFlags:
@@ -46,20 +50,20 @@ class StartFlags:
     cpp_log_config: Path | None = None
 
 
-def start(flags: StartFlags) -> None:
-    """Start the server, here or in the background.
+def start(flags: StartFlags, companion: Companion | None = None) -> None:
+    """Start the server, here or in the background. A server here runs the coroutine of `companion` meanwhile.
 
     Raises InvalidConfig, with a message of one line, for anything that is wrong with flags, files or ports.
     """
     reporter = Reporter()
     try:
-        _start(flags, reporter)
+        _start(flags, reporter, companion)
     except Exception as error:  # the starter reads one line, and the log has the traceback
         reporter.failed(str(error) if isinstance(error, ServeError) else f"{type(error).__name__}: {error}")
         raise
 
 
-def _start(flags: StartFlags, reporter: Reporter) -> None:
+def _start(flags: StartFlags, reporter: Reporter, companion: Companion | None) -> None:
     _check_working_folder()
     snapshots = snapshot_folder(ncs=flags.ncs)
     check_unused(flags.workflow_store, flags.cpp_log_config)
@@ -70,7 +74,7 @@ def _start(flags: StartFlags, reporter: Reporter) -> None:
     if flags.foreground or reporter.in_background or os.getpid() == 1:
         from .serve import run
 
-        run(configuration, snapshots, log_config, reporter)
+        run(configuration, snapshots, log_config, reporter, companion)
     else:
         click.echo(start_in_background(sys.argv[1:], log_folder()))
 

@@ -10,34 +10,26 @@ from typing import Any
 import pytest
 
 from ..core.generation.tiny_model import CONTEXT, save_tiny_model
-from .conftest import Serve
-from .live import LiveServer, eventually, make_model
+from .live import LiveServer, eventually
 
 openai = pytest.importorskip("openai")
 pytest.importorskip("transformers")
 
 HI = [{"role": "user", "content": "hi"}]
-CONFIG = """
-minWorkers: 1
-maxWorkers: 1
-startupTimeout: 600
-handler:
-  model_path: model
-  memory_tokens: 2048
-  threads: 1
-"""
 
 
 @pytest.fixture
-def server(serve: Serve, store: Path) -> LiveServer:
-    folder = make_model(store, "tiny", "", CONFIG)
-    (folder / "handler.py").unlink()
-    manifest = folder / "MAR-INF" / "MANIFEST.json"
-    manifest.write_text(manifest.read_text().replace("handler.py", "language_model"))
-    save_tiny_model(folder / "model")
-    server = serve("tiny=tiny")
-    eventually(lambda: server.workers("tiny", "READY"), 600)
-    return server
+def server(tmp_path: Path) -> Iterator[LiveServer]:
+    """`torchserve llm` of a tiny model."""
+    save_tiny_model(tmp_path / "model")
+    start = ("llm", str(tmp_path / "model"), "--name", "tiny", "--memory-tokens", "2048")
+    server = LiveServer(tmp_path, (), start=start, flags=("--ts-config", "config.properties"))
+    try:
+        server.wait()
+        eventually(lambda: server.has_logged("tiny is served. Ask it:") or server.process.poll() is not None, 600)
+        yield server
+    finally:
+        assert server.stop() == 0
 
 
 @pytest.fixture
@@ -49,6 +41,7 @@ def client(server: LiveServer) -> Iterator[Any]:
 
 
 def test_openais_client(server: LiveServer, client: Any) -> None:
+    server.until_logged(f"curl http://127.0.0.1:{server.ports['Inference']}/v1/chat/completions -d ")
     assert [model.id for model in client.models.list()] == ["tiny"]
     asked = {"model": "tiny", "messages": HI, "temperature": 0, "max_tokens": 12}
     whole = client.chat.completions.create(**asked)

@@ -1,0 +1,117 @@
+"""The command `torchserve llm`, which serves a language model from a folder behind OpenAI's API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..core.archive.language_model import check_model_folder, name_of, write_language_model
+from ..core.config.address import Address
+from ..core.errors import InvalidArchive, ServeError
+from ..core.server import ModelServer
+from .runtime_file import RunningServer, find_running_server
+from .start import StartFlags, start
+
+_LOOK = 0.2  # seconds between two looks whether the model is ready
+
+
+@click.command(context_settings={"max_content_width": 110})
+@click.argument("folder", metavar="MODEL_FOLDER", type=click.Path(path_type=Path))
+@click.option("--name", help="The model's name. Default: the folder's.")
+@click.option(
+    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True,
+    help="Type of the weights; auto: float32 on a CPU, and what the model's config says on a GPU.",
+)  # fmt: skip
+@click.option(
+    "--memory-tokens", type=click.IntRange(64, 2**31 - 1),
+    help="Tokens that the KV memory holds, of all requests together. Default: 16384.",
+)  # fmt: skip
+@click.option("--gguf-file", help="A GGUF file in the folder, instead of safetensors.")
+@click.option(
+    "--model-store", type=click.Path(path_type=Path),
+    help="Keep the archive that is made in this folder. Default: one that goes with the server.",
+)  # fmt: skip
+@click.option("--ts-config", type=click.Path(path_type=Path), help="The config.properties to use.")
+@click.option("--log-config", type=click.Path(path_type=Path), help="What is logged where.")
+@click.option("--disable-token-auth", is_flag=True, help="No token authorization, wherever it listens.")
+def llm(
+    folder: Path, name: str | None, model_store: Path | None, ts_config: Path | None, log_config: Path | None,
+    disable_token_auth: bool, **options: Any,
+) -> None:  # fmt: skip
+    """Serve the language model in MODEL_FOLDER with OpenAI's API, in the foreground.
+
+    The folder is what save_pretrained or `hf download` writes: config, tokenizer, and weights in safetensors format or
+    a GGUF file. Nothing is downloaded. Ctrl-C ends it.
+    """
+    said = {key: value for key, value in options.items() if value}
+    flags = StartFlags(ts_config=ts_config, log_config=log_config, disable_token_auth=disable_token_auth)
+    try:
+        check_model_folder(folder, said.get("gguf_file", ""))
+        serve_language_model(name or name_of(folder), folder, model_store, said, flags)
+    except ServeError as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+
+
+def serve_language_model(
+    name: str, folder: Path, store: Path | None, options: dict[str, Any], flags: StartFlags,
+    settings: dict[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Write the archive of a model and serve it until a signal says stop. Raises ServeError.
+
+    Without `store` the archive is in a folder that is removed in the end. `options` and `settings` are those of
+    write_language_model; of `flags` those count that say how to serve, not what.
+    """
+    with tempfile.TemporaryDirectory(prefix="torchserve-llm-") as scratch:
+        kept = store if store is not None else Path(scratch)
+        try:
+            kept.mkdir(parents=True, exist_ok=True)
+            write_language_model(name, folder, kept, options, settings)
+        except OSError as error:
+            raise InvalidArchive(f"The model store {kept} can't be written: {error}") from None
+        start(
+            StartFlags(
+                foreground=True, ncs=True, ts_config=flags.ts_config, log_config=flags.log_config, model_store=kept,
+                models=(f"{name}={name}",), disable_token_auth=flags.disable_token_auth,
+            ),
+            lambda server: _tell_when_ready(server, name),
+        )  # fmt: skip
+
+
+async def _tell_when_ready(server: ModelServer, name: str) -> None:
+    while not server.controlplane.ready(name):
+        await asyncio.sleep(_LOOK)
+    running = await asyncio.to_thread(find_running_server)
+    click.echo(how_to_ask(name, running))
+
+
+def how_to_ask(name: str, running: RunningServer | None) -> str:
+    """Return the lines that say how a model is asked: by curl, and by OpenAI's client."""
+    address = running.addresses.get("inference") if running is not None else None
+    key_file = running.key_file if running is not None else None
+    body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hello!"}]})
+    key = "-H 'Authorization: Bearer KEY' " if key_file is not None else ""
+    return "\n".join(
+        [
+            f"{name} is served. Ask it:",
+            f"  curl {_reached(address)}/v1/chat/completions {key}-d '{body}'",
+            f'  OpenAI(base_url="{_url(address)}/v1", api_key="{"KEY" if key else "none"}")',
+            *([f"  KEY is the inference key in {key_file}"] if key else []),
+        ]
+    )
+
+
+def _reached(address: Address | None) -> str:
+    return f"--unix-socket {address.path} {_url(address)}" if address is not None and address.path else _url(address)
+
+
+def _url(address: Address | None) -> str:
+    if address is None or address.path:
+        return "http://localhost"
+    return str(Address("127.0.0.1" if address.everywhere else address.host, address.port, address.tls))
