@@ -11,7 +11,12 @@ from typing import Any
 
 import click
 
-from ..core.archive.language_model import check_model_folder, name_of, write_language_model
+from ..core.archive.language_model import (
+    check_model_folder,
+    language_model_config,
+    name_of,
+    write_language_model,
+)
 from ..core.config.address import Address
 from ..core.errors import InvalidArchive, ServeError
 from ..core.server import ModelServer
@@ -53,35 +58,41 @@ def llm(
     flags = StartFlags(ts_config=ts_config, log_config=log_config, disable_token_auth=disable_token_auth)
     try:
         check_model_folder(folder, said.get("gguf_file", ""))
-        serve_language_model(name or name_of(folder), folder, model_store, said, flags)
+        with tempfile.TemporaryDirectory(prefix="torchserve-llm-") as scratch:
+            made = keep_archive(
+                name or name_of(folder), language_model_config(folder, said), model_store or Path(scratch)
+            )
+            serve_archive(made, flags)
     except ServeError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
 
 
-def serve_language_model(
-    name: str, folder: Path, store: Path | None, options: dict[str, Any], flags: StartFlags,
-    settings: dict[str, Any] | None = None,
-) -> None:  # fmt: skip
-    """Write the archive of a model and serve it until a signal says stop. Raises ServeError.
+def keep_archive(name: str, config: dict[str, Any], store: Path) -> Path:
+    """Write the archive of a language model into `store`, which is made if missing, and return its folder.
 
-    Without `store` the archive is in a folder that is removed in the end. `options` and `settings` are those of
-    write_language_model; of `flags` those count that say how to serve, not what.
+    Raises InvalidArchive.
     """
-    with tempfile.TemporaryDirectory(prefix="torchserve-llm-") as scratch:
-        kept = store if store is not None else Path(scratch)
-        try:
-            kept.mkdir(parents=True, exist_ok=True)
-            write_language_model(name, folder, kept, options, settings)
-        except OSError as error:
-            raise InvalidArchive(f"The model store {kept} can't be written: {error}") from None
-        start(
-            StartFlags(
-                foreground=True, ncs=True, ts_config=flags.ts_config, log_config=flags.log_config, model_store=kept,
-                models=(f"{name}={name}",), disable_token_auth=flags.disable_token_auth,
-            ),
-            lambda server: _tell_when_ready(server, name),
-        )  # fmt: skip
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        return write_language_model(name, config, store)
+    except OSError as error:
+        raise InvalidArchive(f"The model store {store} can't be written: {error}") from None
+
+
+def serve_archive(archive: Path, flags: StartFlags) -> None:
+    """Serve the archive of a language model, in the foreground, until a signal says stop. Raises ServeError.
+
+    Of `flags` those count that say how to serve, not what. How to ask the model is printed once it is ready.
+    """
+    name = archive.name
+    start(
+        StartFlags(
+            foreground=True, ncs=True, ts_config=flags.ts_config, log_config=flags.log_config,
+            model_store=archive.parent, models=(f"{name}={name}",), disable_token_auth=flags.disable_token_auth,
+        ),
+        lambda server: _tell_when_ready(server, name),
+    )  # fmt: skip
 
 
 async def _tell_when_ready(server: ModelServer, name: str) -> None:

@@ -6,6 +6,7 @@ The weights stay where they are. What the folder lacks is said before a server i
 from __future__ import annotations
 
 import json
+import os
 import re
 import tempfile
 from collections.abc import Mapping
@@ -54,14 +55,51 @@ def check_model_folder(folder: Path, gguf_file: str = "") -> None:
         raise InvalidArchive("Language models need transformers: pip install 'torchserve[llm]'")
 
 
-def write_language_model(
-    name: str, folder: Path, store: Path, options: Mapping[str, Any], settings: Mapping[str, Any] | None = None
-) -> Path:
-    """Write the archive of the model in `folder` into `store`, and return its own folder there.
+def find_cached(model_id: str, cache: Path | None = None) -> Path:
+    """Return the folder of a model that lies in the hub's cache on this machine, or in `cache`.
 
-    `options` are the handler's, beside `model_path`; `settings` are further keys of model-config.yaml. An archive that
-    this function wrote before is replaced. Raises InvalidArchive for a bad name or something else that is in the way,
-    and OSError.
+    Raises InvalidArchive, with one line that says how to download it, if it isn't there.
+    """
+    cache = cache or _hub_cache()
+    if not _HUB_ID.fullmatch(model_id):
+        raise InvalidArchive(f"{model_id}: there is no such folder")
+    kept = cache / f"models--{model_id.replace('/', '--')}"
+    try:
+        revision = (kept / "refs" / "main").read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        revision = ""
+    folder = kept / "snapshots" / revision
+    if not revision or not folder.is_dir():
+        into = f" --cache-dir {cache}" if cache != _hub_cache() else ""
+        raise InvalidArchive(
+            f"{model_id} is neither a folder nor in the cache {cache}, and a server downloads no models: download it"
+            f" first, `hf download {model_id}{into}`"
+        )
+    return folder
+
+
+def language_model_config(
+    folder: Path, options: Mapping[str, Any], settings: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the model-config.yaml of the model in `folder`.
+
+    `options` are the handler's, beside `model_path`; `settings` are further keys, which win.
+    """
+    return {
+        "minWorkers": 1,
+        "maxWorkers": 1,
+        "startupTimeout": _PATIENCE,
+        "responseTimeout": _PATIENCE,
+        **(settings or {}),
+        "handler": {"model_path": str(folder.resolve()), **options},
+    }
+
+
+def write_language_model(name: str, config: Mapping[str, Any], store: Path) -> Path:
+    """Write the archive of a model with this model-config.yaml into `store`, and return its own folder there.
+
+    An archive that this function wrote before is replaced. Raises InvalidArchive for a bad name or something else that
+    is in the way, and OSError.
     """
     try:
         check_model_name(name)
@@ -70,17 +108,9 @@ def write_language_model(
     target = store / name
     if target.exists() and not _is_ours(target):
         raise InvalidArchive(f"{target} is there already, and no language model's: remove it, or give another name")
-    config = {
-        "minWorkers": 1,
-        "maxWorkers": 1,
-        "startupTimeout": _PATIENCE,
-        "responseTimeout": _PATIENCE,
-        **(settings or {}),
-        "handler": {"model_path": str(folder.resolve()), **options},
-    }
     with tempfile.TemporaryDirectory(prefix="torchserve-") as scratch:
         path = Path(scratch, CONFIG)
-        path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        path.write_text(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
         recipe = Recipe(name, "1.0", HANDLER, config_file=str(path))
         return pack(recipe, store, archive_format="no-archive", force=True)
 
@@ -91,6 +121,15 @@ def name_of(folder: Path) -> str:
     cached = _CACHED.fullmatch(whole.parent.parent.name) if whole.parent.name == "snapshots" else None
     name = cached[1] if cached else whole.name
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).lstrip("-_.") or "model"
+
+
+def _hub_cache() -> Path:
+    """Return the folder of the hub's cache, by the variables that its own library reads."""
+    env = os.environ
+    if said := env.get("HF_HUB_CACHE") or env.get("HUGGINGFACE_HUB_CACHE"):
+        return Path(said).expanduser()
+    caches = env.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(env.get("HF_HOME") or Path(caches, "huggingface"), "hub").expanduser()
 
 
 def _no_folder(folder: Path) -> str:

@@ -101,6 +101,7 @@ TABLE: dict[str, Row] = {
     "cli.launcher": _row("core.config.properties", "requests"),
     "ts": _row("core.handlers core.metrics core.backend core.version", "torch"),
     "ts.launcher": _row("cli.launcher"),  # it and the next are for scripts and tests, not for handlers
+    "ts.llm_launcher": _row("cli.llm_launcher core.handlers.left_out"),
     "ts.model_server": _row("cli.launcher cli.main cli.process_name"),
     "ts.arg_parser": _row("cli.export_utils"),
     "model_archiver": _row("cli.packaging cli.export_utils cli.manifest_objects core.version"),

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from torchserve.core.archive import language_model
-from torchserve.core.archive.language_model import check_model_folder, name_of, write_language_model
+from torchserve.core.archive.language_model import (
+    check_model_folder,
+    find_cached,
+    language_model_config,
+    name_of,
+    write_language_model,
+)
 from torchserve.core.archive.manifest import Manifest
 from torchserve.core.archive.model_yaml import parse_mapping
 from torchserve.core.errors import InvalidArchive
@@ -100,7 +106,9 @@ def test_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     model = make(tmp_path / "modèle", {"config.json": LLAMA})
     monkeypatch.chdir(tmp_path)
     for dtype in ("float16", "bfloat16"):  # the second replaces the first
-        made = write_language_model("chat", Path("modèle"), store, {"dtype": dtype}, {"startupTimeout": 7})
+        made = write_language_model(
+            "chat", language_model_config(Path("modèle"), {"dtype": dtype}, {"startupTimeout": 7}), store
+        )
     manifest = Manifest.read(made)
     assert (made, manifest.handler, manifest.model_name) == (store / "chat", "language_model", "chat")
     assert parse_mapping((made / "model-config.yaml").read_bytes()) == {
@@ -112,18 +120,18 @@ def test_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("extra", ["notes.txt", "MAR-INF/MANIFEST.json"])
 def test_what_is_anothers_stays(tmp_path: Path, extra: str) -> None:
-    made = write_language_model("chat", tmp_path, tmp_path / "store", {})
+    made = write_language_model("chat", {}, tmp_path / "store")
     (made / extra).write_text(json.dumps({"model": {"handler": "mine.py"}}))
     before = (made / extra).read_text()
     with pytest.raises(InvalidArchive, match="is there already, and no language model's"):
-        write_language_model("chat", tmp_path, tmp_path / "store", {})
+        write_language_model("chat", {}, tmp_path / "store")
     assert (made / extra).read_text() == before
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "a=b"])
 def test_names_that_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidArchive, match="give another one"):
-        write_language_model(name, tmp_path, tmp_path / "store", {})
+        write_language_model(name, {}, tmp_path / "store")
 
 
 @pytest.mark.parametrize(
@@ -138,3 +146,51 @@ def test_names_that_are_refused(tmp_path: Path, name: str) -> None:
 )
 def test_names_of_folders(tmp_path: Path, path: str, name: str) -> None:
     assert name_of(tmp_path / path) == name
+
+
+def cached(cache: Path, revision: str = "0123abc") -> Path:
+    kept = cache / "models--org--Smol-1"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text(f"{revision}\n")
+    folder = kept / "snapshots" / "0123abc"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("variables", "place"),
+    [
+        ({"HF_HUB_CACHE": "a", "HF_HOME": "b"}, "a"),
+        ({"HUGGINGFACE_HUB_CACHE": "a"}, "a"),
+        ({"HF_HOME": "b", "XDG_CACHE_HOME": "c"}, "b/hub"),
+        ({"XDG_CACHE_HOME": "c"}, "c/huggingface/hub"),
+        ({}, ".cache/huggingface/hub"),
+    ],
+)
+def test_a_model_in_the_hubs_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], place: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, str(tmp_path / value))
+    folder = cached(tmp_path / place)
+    assert find_cached("org/Smol-1") == folder
+    assert find_cached("org/Smol-1", tmp_path / place) == folder
+
+
+@pytest.mark.parametrize(
+    ("model_id", "revision", "told"),
+    [
+        ("org/other", "0123abc", "`hf download org/other --cache-dir "),
+        ("org/Smol-1", "gone", "`hf download org/Smol-1 --cache-dir "),
+        ("org/Smol-1", "", "`hf download org/Smol-1 --cache-dir "),
+        ("/models/none", "0123abc", "there is no such folder"),
+    ],
+)
+def test_what_is_not_in_the_cache(tmp_path: Path, model_id: str, revision: str, told: str) -> None:
+    cached(tmp_path, revision)
+    with pytest.raises(InvalidArchive) as caught:
+        find_cached(model_id, tmp_path)
+    assert told in caught.value.message
