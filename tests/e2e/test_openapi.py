@@ -39,8 +39,8 @@ def echo(serve: Serve, store) -> LiveServer:
 
 def test_the_server_keeps_to_its_documents(echo: LiveServer) -> None:
     asked: set[str] = set()
-    for api, port in echo.ports.items():
-        base = f"http://127.0.0.1:{port}"
+    for api in ("Inference", "Management", "Metrics"):
+        base = f"http://127.0.0.1:{echo.ports[api]}"
         document = echo.call(api, "GET", "/api-description").json
         schema = schemathesis.openapi.from_dict(document)
         for result in schema.get_all_operations():
