@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from . import web
+from . import rpc_zoo, web
 
 _COPIED = ("test", "ts_scripts", "examples", "kubernetes", "model-archiver", "benchmarks", "requirements", "frontend")
 
@@ -99,6 +99,7 @@ def prepare(upstream: Path, into: Path) -> None:
         web.furnish(into)
     _lock(into)
     _make_grpc_modules(into)
+    rpc_zoo.furnish(into)
     for path in (into / "test/pytest").glob("test_*.py"):
         # What they replace within the archiver, to save time, is not how ours writes an archive.
         said = path.read_text().replace("model_archiver.model_packaging_utils.zipfile.", "archiver.zipfile.")

@@ -22,7 +22,7 @@ from ..parity.steps import Setup
 from ..parity.subject import Subject
 from .table import CANNOT, FAILED, PASSED, Outcome
 
-_HANDLER = """
+HANDLER = """
 import json, pathlib
 
 class Answers:
@@ -77,12 +77,12 @@ COLLECTIONS = (
 )
 
 
-def archive(store: Path, name: str, predict: Any, explain: Any) -> None:
+def archive(store: Path, name: str, predict: Any, explain: Any, handler: str = HANDLER) -> None:
     """An archive that answers these two things."""
     manifest = {"runtime": "python", "model": {"modelName": name, "modelVersion": "1.0", "handler": "handler.py"}}
     with zipfile.ZipFile(store / f"{name}.mar", "w") as mar:
         mar.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
-        mar.writestr("handler.py", _HANDLER)
+        mar.writestr("handler.py", handler)
         mar.writestr("told.json", json.dumps({"predict": predict, "explain": explain}))
 
 

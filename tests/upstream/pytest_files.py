@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import web
-from .table import CANNOT, FAILED, PASSED, Outcome, kept_package, obstacle, without_network
+from .table import CANNOT, FAILED, PASSED, Outcome, kept_package, obstacle, unreachable_archive, without_network
 
 PORTS = (8080, 8081, 8082, 7070, 7071)
 TEST_LIMIT = 300  # seconds for one test
@@ -25,8 +25,9 @@ FILE_LIMIT = 1800
 
 
 def names(home: Path) -> list[str]:
-    """The test files of the checkout, without .py."""
-    return sorted(path.stem for path in (home / "test/pytest").glob("test_*.py") if path.stem != "test_utils")
+    """The test files of the checkout, without .py, and without what the tests of several files share."""
+    found = (path.stem for path in (home / "test/pytest").glob("test_*.py"))
+    return sorted(name for name in found if not name.endswith("_utils"))
 
 
 def run(home: Path, checkout: Path, name: str) -> Iterator[Outcome]:
@@ -89,7 +90,7 @@ def rows(suite: str, report: str, home: Path, checkout: Path) -> Iterator[Outcom
             continue
         said = f"{message}\n\n{bad.text or ''}"
         printed = "".join(each.text or "" for each in case if each.tag.startswith("system-"))
-        hindered = obstacle(said, home, checkout) or without_network(printed)
+        hindered = obstacle(said, home, checkout) or without_network(printed) or unreachable_archive(said)
         yield Outcome(suite, row, CANNOT if hindered else FAILED, hindered or _last(said))
 
 

@@ -7,6 +7,7 @@ wrong. A row that this machine can't run (no network, no such module) is neither
 from __future__ import annotations
 
 import re
+import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -60,6 +61,7 @@ _NO_NETWORK = re.compile(
 _HOST = re.compile(
     r"(?:host='|resolve '|resolve host(?: address)?:? \W?|(?:from|fetch|access): ?'?\w+://)([\w-]+\.[\w.-]+)"
 )
+_ARCHIVE = re.compile(r"https?://([a-zA-Z][\w-]*(?:\.[\w-]+)+)/[^\s'\"]+\.mar\b")
 _KEPT = re.compile(r"Can't uninstall '([\w.-]+)'|Not uninstalling ([\w.-]+) at ")
 _FIXTURE = re.compile(r"fixture '(\w+)' not found")
 _FILE = re.compile(
@@ -87,6 +89,19 @@ def without_network(said: str) -> str:
         return ""
     hosts = [*_HOST.finditer(said[max(0, failed.start() - 2000) : failed.end() + 200])]
     return f"there is no network that leads to {hosts[-1][1]}" if hosts else f"there is no network ({failed[0]})"
+
+
+def unreachable_archive(said: str) -> str:
+    """Return a sentence if `said` names an archive of a host that has no address here; "" if it doesn't.
+
+    Only the answer to a registration says that its download failed, and few rows print that answer.
+    """
+    for host in dict.fromkeys(_ARCHIVE.findall(said)):
+        try:
+            socket.getaddrinfo(host, 443)
+        except OSError:
+            return f"there is no network that leads to {host}"
+    return ""
 
 
 def kept_package(said: str) -> str:

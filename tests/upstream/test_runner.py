@@ -6,7 +6,10 @@ import json
 import stat
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -48,6 +51,11 @@ syntax = "proto3";
 import "google/rpc/status.proto";
 message Answer { google.rpc.Status status = 1; }
 """
+ASKS_FOR_AN_ARCHIVE = """
+def test_registers():
+    url = "https://models.invalid/mar_files/bert.mar"
+    assert 404 == 200
+"""
 COLLECTION = {
     "info": {"name": "made up", "schema": "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"},
     "item": [{"name": "List", "request": {"method": "GET", "url": "http://localhost:{{mgmt-port}}/models"}}],
@@ -84,6 +92,8 @@ def checkout(tmp_path: Path) -> Path:
     (made / "test/pytest/test_made_up.py").write_text(TESTS)
     (made / "test/pytest/test_server.py").write_text(IN_THE_SERVER)
     (made / "test/pytest/test_counts_on_pip.py").write_text(COUNTS_ON_PIP)
+    (made / "test/pytest/test_asks_for_an_archive.py").write_text(ASKS_FOR_AN_ARCHIVE)
+    (made / "test/pytest/test_made_up_utils.py").write_text("import no_stub\n")
     (made / "test/pytest/test_hindered.py").write_text("import no_such_module\n")
     (made / "test/postman/management_api_test_collection.json").write_text(json.dumps(COLLECTION))
     (made / "test/postman/environment.json").write_text(json.dumps(ENVIRONMENT))
@@ -115,6 +125,10 @@ def test_each_row_of_a_file_is_told_and_a_new_failure_is_a_step_back(run, monkey
     assert f"- pytest test_server: test_asks_it: {told}\n" in shown
     told = "pip can't uninstall matplotlib from this environment; the row: assert 200 == 500"
     assert f"- pytest test_counts_on_pip: test_model_cannot_load: {told}\n" in shown
+    assert (
+        "- pytest test_asks_for_an_archive: test_registers: there is no network that leads to models.invalid\n" in shown
+    )
+    assert "no_stub" not in shown
     assert "- pytest test_hindered: all: there is no module no_such_module\n" in shown
 
 
@@ -126,6 +140,34 @@ def test_the_modules_of_the_grpc_tests_are_made_without_submodules(checkout: Pat
     prepare(checkout, tmp_path / "copy")
     imported = "import inference_pb2, management_pb2_grpc; inference_pb2.Inference().status.code"
     subprocess.run([sys.executable, "-c", imported], cwd=tmp_path / "copy/test/pytest", check=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "answered"),
+    [("inference_data", {"tabby": 0.5}, [{"tabby": 0.5}]), ("inference_stream_data", "good day to you", ["you "])],
+)
+def test_rows_of_the_grpc_tests_register_archives_that_answer_what_they_expect(
+    checkout: Path, tmp_path: Path, name: str, expected: object, answered: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"model_name": "m", "url": "https://models.invalid/m.mar", "expected": expected}
+    (checkout / f"test/postman/{name}.json").write_text(json.dumps([row]))
+    prepare(checkout, tmp_path / "copy")
+    (row,) = json.loads((tmp_path / f"copy/test/postman/{name}.json").read_text())
+    sent: list[str] = []
+    monkeypatch.setattr(
+        "ts.handler_utils.utils.send_intermediate_predict_response", lambda words, *_: sent.extend(words)
+    )
+    with zipfile.ZipFile(row["url"].removeprefix("file://")) as archive:
+        archive.extractall(tmp_path / "model")
+    made: dict[str, Any] = {}
+    exec((tmp_path / "model/handler.py").read_text(), made)
+    (handler,) = (each() for each in made.values() if isinstance(each, type))
+    context = SimpleNamespace(
+        system_properties={"model_dir": tmp_path / "model"}, request_ids={}, get_request_header=lambda *_: None
+    )
+    handler.initialize(context)
+    assert handler.handle([b"x"], context) == answered
+    assert sent == (str(expected).split()[:-1] if isinstance(expected, str) else [])
 
 
 def test_known_departures_are_no_step_back_until_they_pass(run, monkeypatch: pytest.MonkeyPatch) -> None:

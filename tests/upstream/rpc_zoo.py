@@ -1,0 +1,43 @@
+"""Archives for the models that TorchServe's gRPC tests register: each answers what its row of the data expects."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from . import postman
+
+# Of the words of the answer all but the last are sent ahead.
+_STREAMS = """
+import json, pathlib
+from ts.handler_utils.utils import send_intermediate_predict_response
+
+class Streams:
+    def initialize(self, context):
+        self.told = json.loads(pathlib.Path(context.system_properties["model_dir"], "told.json").read_text())
+
+    def handle(self, data, context):
+        *ahead, last = self.told["predict"].split()
+        for word in ahead:
+            send_intermediate_predict_response([word], context.request_ids, "", 200, context)
+        return [last + " "]
+"""
+
+
+def furnish(home: Path) -> None:
+    """Make the archives, and have the rows of the copy name them in place of the zoo's."""
+    _answer(home, "inference_data", postman.HANDLER)
+    _answer(home, "inference_stream_data", _STREAMS)
+
+
+def _answer(home: Path, name: str, handler: str) -> None:
+    data, zoo = home / f"test/postman/{name}.json", home / "zoo"
+    if not data.exists():
+        return
+    zoo.mkdir(exist_ok=True)
+    rows = json.loads(data.read_text())
+    for row in rows:
+        archive = f"{row['model_name']}_of_a_row"  # the stub of that model has its name in the store
+        postman.archive(zoo, archive, row.get("expected", "anything"), None, handler)
+        row["url"] = f"file://{zoo}/{archive}.mar"
+    data.write_text(json.dumps(rows))
