@@ -22,12 +22,30 @@ class Streams:
             send_intermediate_predict_response([word], context.request_ids, "", 200, context)
         return [last + " "]
 """
+_ZOO = "https://torchserve.s3.amazonaws.com/mar_files/"
+# File -> an argument of its starts, and what TorchServe has by default and we, on loopback, have not.
+_STARTS = {
+    "test_gRPC_model_control": ("enable_model_api=False", "enable_model_api=false\n"),
+    "test_gRPC_token_authorization": (
+        "disable_token=False",
+        "disable_token_authorization=false\nenable_model_api=true\n",
+    ),
+}
 
 
 def furnish(home: Path) -> None:
     """Make the archives, and have the rows of the copy name them in place of the zoo's."""
     _answer(home, "inference_data", postman.HANDLER)
     _answer(home, "inference_stream_data", _STREAMS)
+    for name, (start, properties) in _STARTS.items():
+        test = home / f"test/pytest/{name}.py"
+        if test.exists():
+            (home / "zoo").mkdir(exist_ok=True)
+            postman.archive(home / "zoo", "densenet161", "anything", None)
+            config = home / f"{name}.properties"
+            config.write_text(properties)
+            said = test.read_text().replace(_ZOO, f"file://{home}/zoo/")
+            test.write_text(said.replace(start, f"{start}, snapshot_file={str(config)!r}"))
 
 
 def _answer(home: Path, name: str, handler: str) -> None:

@@ -87,6 +87,7 @@ def test_the_table_counts_by_suite_and_gives_each_reason() -> None:
         ),
         ("FileNotFoundError: [Errno 2] No such file or directory: '{home}/test/there.mar'", ""),
         ("FileNotFoundError: [Errno 2] No such file or directory: '{home}/test/logs/ts_log.log'", ""),
+        ("FileNotFoundError: [Errno 2] No such file or directory: '{home}/test/pytest/key_file.json'", ""),
         ("FileNotFoundError: [Errno 2] No such file or directory: '/elsewhere/x'", ""),
         ("E       fixture 'mocker' not found", "there is no plugin of pytest with the fixture mocker"),
         ("assert 1 == 2", ""),
