@@ -16,6 +16,7 @@ BUILT_IN = (
     "object_detector",
     "text_classifier",
     "language_model",
+    "text_embedder",
 )
 ASYNCHRONOUS = frozenset(("language_model",))  # the built-in handlers that need asyncCommunication, and imply it
 _BASES = frozenset({

@@ -162,7 +162,7 @@ def _check_architecture(folder: Path) -> None:
     named = config.get("architectures")
     names = [str(each) for each in named] if isinstance(named, list) else []
     if names and not any(re.search(r"LM|Generation", name) and "MaskedLM" not in name for name in names):
-        raise InvalidArchive(f"{folder} is a {names[0]}, which generates no text: no causal language model")
+        raise InvalidArchive(f"{folder} is a {names[0]}, which generates no text: text_embedder serves encoders")
 
 
 def _is_ours(target: Path) -> bool:

@@ -41,6 +41,7 @@ BUILT_IN_HANDLERS = (
     "vllm_handler",
     "trt_llm_handler",
     "language_model",
+    "text_embedder",
 )
 MODEL_NAME = r"[A-Za-z0-9][A-Za-z0-9_\-.]*"
 SUFFIXES: dict[ArchiveFormat, str] = {"default": ".mar", "zip-store": ".mar", "tgz": ".tar.gz", "no-archive": ""}

@@ -31,6 +31,22 @@ def load_model(folder: Path, options: Any, device: str) -> tuple[Any, Any]:
     return tokenizer, model.to(device).eval()
 
 
+def load_encoder(folder: Path, dtype: str, device: str) -> tuple[Any, Any]:
+    """Return tokenizer and model of `folder`, a model that turns tokens into vectors, on `device`.
+
+    Weights are safetensors. Raises ValueError, and what transformers raises.
+    """
+    transformers = _transformers()
+    if not Path(folder, "config.json").is_file():
+        raise ValueError(f"{folder} has no config.json: handler.model_path names the model's folder")
+    _refuse_pickles(folder)
+    source: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), **source)
+    dtype = "float32" if dtype == "auto" and device == "cpu" else dtype
+    model = transformers.AutoModel.from_pretrained(str(folder), dtype=dtype, use_safetensors=True, **source)
+    return tokenizer, model.to(device).eval()
+
+
 def _transformers() -> Any:
     try:
         import transformers

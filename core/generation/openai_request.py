@@ -10,6 +10,7 @@ from .engine import Sampling
 
 MOST_STOPS = 16
 LONGEST_STOP = 1024  # characters
+MOST_INPUTS = 2048  # texts of one request for embeddings, as at OpenAI
 _ROLES = frozenset(("system", "developer", "user", "assistant", "tool"))
 # A field of these with another value than those listed asks for what no engine here does.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -104,6 +105,41 @@ def read_completion(body: Any, most: int) -> GenerationRequest:
         raise Refused("'prompt' must be a text, a list of texts, tokens, or a list of those, and not empty.", "prompt")
     found = tuple(_sound(each, "prompt") if isinstance(each, str) else tuple(each) for each in prompts)
     return _read(body, most, prompts=found, usual_tokens=16)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingRequest:
+    """A request for the vectors of `inputs`, each a text or its tokens, as numbers or in `base64`.
+
+    `dimensions` is None if the client leaves the length of a vector to the model.
+    """
+
+    inputs: tuple[str | tuple[int, ...], ...]
+    base64: bool = False
+    dimensions: int | None = None
+
+
+def read_embeddings(body: Any) -> EmbeddingRequest:
+    """Read the body of a request for embeddings. Raises Refused."""
+    body = _object(body)
+    given = body.get("input")
+    inputs = [given] if isinstance(given, str) or _is_tokens(given) else given
+    if (
+        not isinstance(inputs, list)
+        or not inputs
+        or not all(each and (isinstance(each, str) or _is_tokens(each)) for each in inputs)
+    ):
+        raise Refused("'input' must be a text, a list of texts, tokens, or a list of those, and none empty.", "input")
+    if len(inputs) > MOST_INPUTS:
+        raise Refused(f"'input' has {len(inputs)} texts, more than {MOST_INPUTS}.", "input")
+    encoding = body.get("encoding_format")
+    if encoding not in (None, "float", "base64"):
+        raise Refused("'encoding_format' must be 'float' or 'base64'.", "encoding_format")
+    return EmbeddingRequest(
+        tuple(_sound(each, "input") if isinstance(each, str) else tuple(each) for each in inputs),
+        encoding == "base64",
+        _count(body, "dimensions", None, 2**31 - 1),
+    )
 
 
 def _read(

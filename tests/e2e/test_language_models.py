@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from ..core.generation.tiny_encoder import SIZE, save_tiny_encoder
 from ..core.generation.tiny_model import CONTEXT, save_tiny_model
-from .live import LiveServer, eventually
+from .live import LiveServer, eventually, make_model
 
 openai = pytest.importorskip("openai")
 pytest.importorskip("transformers")
@@ -78,3 +79,18 @@ def test_openais_client(server: LiveServer, client: Any) -> None:
     leaving.close()
     eventually(lambda: server.accepted("tiny") == (0, 0))
     assert client.chat.completions.create(**asked).choices[0].message.content == text
+
+    # Vectors, from an encoder beside it whose folder is in its archive.
+    folder = make_model(server.store, "words", "", "handler:\n  model_path: model\n  threads: 1\nbatchSize: 4\n")
+    (folder / "handler.py").unlink()
+    manifest = folder / "MAR-INF" / "MANIFEST.json"
+    manifest.write_text(manifest.read_text().replace("handler.py", "text_embedder"))
+    save_tiny_encoder(folder / "model")
+    assert server.manage("POST", "/models?url=words&initial_workers=1&synchronous=true").status == 200
+    found = client.embeddings.create(model="words", input=["a b", "c"])
+    assert [len(each.embedding) for each in found.data] == [SIZE, SIZE]
+    assert found.usage.prompt_tokens == 7
+    plain = client.embeddings.create(model="words", input="a b", encoding_format="float")
+    assert plain.data[0].embedding == pytest.approx(found.data[0].embedding, abs=1e-5)
+    with pytest.raises(openai.BadRequestError, match="vectors have 16"):
+        client.embeddings.create(model="words", input="a", dimensions=8)

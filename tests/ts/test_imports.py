@@ -122,6 +122,7 @@ PATHS = {
     "ts.torch_handler.request_envelope.kserve": {"KServeEnvelope": "core.backend.envelope_classes"},
     "ts.torch_handler.request_envelope.kservev2": {"KServev2Envelope": "core.backend.envelope_classes"},
     "ts.torch_handler.text_classifier": {"TextClassifier": "core.handlers.text_classifier"},
+    "ts.torch_handler.text_embedder": {"TextEmbedder": "core.handlers.text_embedder"},
     "ts.torch_handler.text_handler": {"TextHandler": "core.handlers.text"},
     "ts.torch_handler.unit_tests.test_utils.model_dir": {
         "copy_files": "core.handlers.model_dir",
