@@ -25,7 +25,8 @@ def test_a_start_is_configured_by_all_three_and_says_so(serve: Serve, store: Pat
     ]:
         assert line in server.lines
     assert server.has_logged("without effect here: vmargs")
-    assert server.has_logged("line 10: unknown key job_queue_sise is ignored; did you mean job_queue_size?")
+    number = (server.home / "config.properties").read_text().split("\n").index("job_queue_sise=5") + 1
+    assert server.has_logged(f"line {number}: unknown key job_queue_sise is ignored; did you mean job_queue_size?")
     server.ready("m")
     assert server.predict("m", "12345").status == 200
     assert server.predict("m", "123456").status == 413
