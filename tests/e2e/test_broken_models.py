@@ -123,6 +123,7 @@ def test_a_restart_brings_back_what_it_can(start: Start, broken: list[str], stor
     (store / "away").rename(store / "other")
     server = start()
     server.ready("mine")
+    server.ready("echo")
     assert missing(server) == []
     assert server.stop() == 0
     (store / "other").rename(store / "away")

@@ -70,6 +70,7 @@ def server(home: Path) -> Iterator[LiveServer]:
 def triton(server: LiveServer) -> Iterator[Any]:
     with client.InferenceServerClient(f"127.0.0.1:{server.ports['Inference']}") as made:
         yield made
+    made.close = lambda: None  # its __del__ closes it again, which fails in another thread
 
 
 def tensor(name: str, array: Any, datatype: str, *, binary: bool) -> Any:

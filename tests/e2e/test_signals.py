@@ -49,6 +49,17 @@ def handle(data, context):
 """
 
 
+@pytest.fixture(autouse=True)
+def _signals_as_in_a_terminal() -> Iterator[None]:
+    """Have the servers find signals as a terminal leaves them: under nohup and in background jobs some are ignored."""
+    ignored = [each for each in (signal.SIGHUP, signal.SIGQUIT) if signal.getsignal(each) is signal.SIG_IGN]
+    for each in ignored:
+        signal.signal(each, signal.SIG_DFL)
+    yield
+    for each in ignored:
+        signal.signal(each, signal.SIG_IGN)
+
+
 @pytest.fixture
 def gate(tmp_path: Path) -> Gate:
     return Gate(tmp_path / "gate")
@@ -180,7 +191,7 @@ def test_a_server_that_was_stopped_by_ctrl_z_goes_on(serve: Serve, store: Path) 
     make_model(store, "probe", PROBE)
     server = serve("probe")
     server.ready("probe")
-    server.process.send_signal(signal.SIGTSTP)
+    server.process.send_signal(signal.SIGSTOP)  # Ctrl-Z's own does nothing to an orphaned process group
     process = psutil.Process(server.process.pid)
     eventually(lambda: process.status() == psutil.STATUS_STOPPED)
     waiting = server.later("probe", "x")
