@@ -7,6 +7,8 @@ from typing import Any
 
 from .hf_engine import VERSIONS
 
+_SOURCE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+
 
 def load_model(folder: Path, options: Any, device: str) -> tuple[Any, Any]:
     """Return tokenizer and model of `folder`, on `device`. `options` is a LanguageModelOptions.
@@ -17,7 +19,7 @@ def load_model(folder: Path, options: Any, device: str) -> tuple[Any, Any]:
     transformers = _transformers()
     if not Path(folder, "config.json").is_file() and not options.gguf_file:
         raise ValueError(f"{folder} has no config.json: handler.model_path names the model's folder")
-    source: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    source = dict(_SOURCE)
     if options.gguf_file:
         source["gguf_file"] = options.gguf_file
     else:
@@ -40,10 +42,9 @@ def load_encoder(folder: Path, dtype: str, device: str) -> tuple[Any, Any]:
     if not Path(folder, "config.json").is_file():
         raise ValueError(f"{folder} has no config.json: handler.model_path names the model's folder")
     _refuse_pickles(folder)
-    source: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), **source)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), **_SOURCE)
     dtype = "float32" if dtype == "auto" and device == "cpu" else dtype
-    model = transformers.AutoModel.from_pretrained(str(folder), dtype=dtype, use_safetensors=True, **source)
+    model = transformers.AutoModel.from_pretrained(str(folder), dtype=dtype, use_safetensors=True, **_SOURCE)
     return tokenizer, model.to(device).eval()
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from .engine import Sampling
 
 MOST_STOPS = 16
@@ -47,6 +49,10 @@ class Refused(Exception):
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
+    def written(self) -> bytes:
+        """Return OpenAI's error object as JSON."""
+        return orjson.dumps(self.body())
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
@@ -82,6 +88,17 @@ class GenerationRequest:
                 "max_tokens", "context_length_exceeded",
             )  # fmt: skip
         return Sampling(wanted, self.temperature, self.top_p)
+
+
+def body_of(row: Mapping[str, Any]) -> Any:
+    """Return the body of a handler's row, parsed if the server has not done that. Raises Refused."""
+    body = row.get("body", row.get("data"))
+    if isinstance(body, (bytes, bytearray, memoryview, str)):
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise Refused(f"The body is not JSON: {error}") from None
+    return body
 
 
 def read_chat(body: Any, most: int) -> GenerationRequest:

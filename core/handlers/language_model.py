@@ -14,12 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from ..container_limits import whole_cores
 from ..generation.engine import Engine, EngineStopped, FinishReason, Progress
 from ..generation.openai_answer import LAST_EVENT, Answering, usage_of
-from ..generation.openai_request import GenerationRequest, Refused, read_chat, read_completion
+from ..generation.openai_request import GenerationRequest, Refused, body_of, read_chat, read_completion
 from ..generation.text_stream import TextStream
 from .context import Context
 from .language_model_options import LanguageModelOptions
@@ -64,14 +62,14 @@ class LanguageModel:
             context.set_response_content_type(0, "application/json")
             if refused.status == 429:
                 context.set_response_header(0, "Retry-After", "1")
-            return [orjson.dumps(refused.body())]
+            return [refused.written()]
 
     async def _answer(self, row: Mapping[str, Any], context: Context) -> bytes:
         path = str(context.get_request_header(0, "url_path") or "v1/chat/completions").strip("/")
         reader = _READERS.get(path)
         if reader is None:
             raise Refused(f"This model has no '{path}': it has {', '.join(_READERS)}.", status=404)
-        body = _body_of(row)
+        body = body_of(row)
         request = reader(body, self._options.max_sequences)
         prompts = await self._prompts(request)
         waiting = self._engine.stats().waiting
@@ -192,16 +190,6 @@ class _Generation:
             (stream.text, self._reasons[index]) for index, stream in enumerate(self._texts)
         ]
         return self._answering.whole(choices, usage)
-
-
-def _body_of(row: Mapping[str, Any]) -> Any:
-    body = row.get("body", row.get("data"))
-    if isinstance(body, (bytes, bytearray, memoryview, str)):
-        try:
-            return orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise Refused(f"The body is not JSON: {error}") from None
-    return body
 
 
 def _end_worker(reason: str) -> None:

@@ -17,7 +17,7 @@ import orjson
 import torch
 
 from ..container_limits import whole_cores
-from ..generation.openai_request import EmbeddingRequest, Refused, read_embeddings
+from ..generation.openai_request import EmbeddingRequest, Refused, body_of, read_embeddings
 from .context import Context
 
 _DEFAULTS: dict[str, Any] = {"model_path": ".", "dtype": "auto", "pooling": "auto", "batch_tokens": 16384, "threads": 0}
@@ -74,12 +74,7 @@ class TextEmbedder:
         path = str(context.get_request_header(index, "url_path") or "v1/embeddings").strip("/")
         if path != "v1/embeddings":
             raise Refused(f"This model has no '{path}': it has v1/embeddings.", status=404)
-        body = row.get("body", row.get("data"))
-        if isinstance(body, (bytes, bytearray, memoryview, str)):
-            try:
-                body = orjson.loads(body)
-            except orjson.JSONDecodeError as error:
-                raise Refused(f"The body is not JSON: {error}") from None
+        body = body_of(row)
         request = read_embeddings(body)
         size = self._model.config.hidden_size
         if request.dimensions not in (None, size):
@@ -135,7 +130,7 @@ class TextEmbedder:
     def _refuse(self, refused: Refused, index: int, context: Context) -> bytes:
         context.set_response_status(refused.status, idx=index)
         context.set_response_content_type(index, "application/json")
-        return orjson.dumps(refused.body())
+        return refused.written()
 
 
 def pieces(lengths: Sequence[int], most: int) -> list[list[int]]:

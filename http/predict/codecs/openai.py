@@ -19,10 +19,9 @@ from ...message.errors import error_reply
 from ...message.limits import Limits
 from ...message.request import Head, media_type
 from .codec import Decoded, HeadRead
-from .torchserve import wishes
+from .torchserve import handler_headers, wishes
 
 _JSON = "application/json"
-_TRANSFER = frozenset(("transfer-encoding", "expect"))
 _LONGEST_NAME = 1024  # characters; no model has a longer name
 
 
@@ -54,7 +53,7 @@ class OpenAiCodec:
         kind = media_type(fields.get("content-type", _JSON))
         if kind.startswith("multipart/"):
             raise BadRequest(f"The content type is {kind[:100]}, and this path takes {_JSON}.")
-        headers = {name: value for name, value in head.headers().items() if name.lower() not in _TRANSFER}
+        headers = handler_headers(head)
         headers["url_path"] = self._path
         timeout, priority = wishes(fields)
         return HeadRead("", None, timeout, priority, headers)

@@ -53,7 +53,7 @@ class TorchServeCodec:
     ) -> HeadRead:
         """Read what a head asks for. Raises BadRequest."""
         query = {name: values[-1] for name, values in head.query().items()} if self._query else {}
-        headers = {name: value for name, value in head.headers().items() if name.lower() not in _TRANSFER}
+        headers = handler_headers(head)
         if self._explain:
             headers["explain"] = self._explain
         if self._url_path:
@@ -109,6 +109,11 @@ class TorchServeCodec:
     def broken_off(self, error: BaseException) -> bytes | None:
         """Return None: TorchServe's clients see the end of a stream missing."""
         return None
+
+
+def handler_headers(head: Head) -> dict[str, str]:
+    """Return the headers that a handler sees: all but those of how the body came."""
+    return {name: value for name, value in head.headers().items() if name.lower() not in _TRANSFER}
 
 
 def wishes(fields: Mapping[str, str]) -> tuple[float | None, int]:
