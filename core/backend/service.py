@@ -32,6 +32,8 @@ from ..wire.messages import (
     CONTINUES_HEADER,
     DEFAULT_RESULT,
     Answer,
+    Capacity,
+    EngineReport,
     Failure,
     Initialized,
     Load,
@@ -107,12 +109,20 @@ class Service:
             MetricsEmitter(load.model_name, load.metrics),
             read_yaml_config(load.model_dir, manifest),
         )
+        self._context.report_engine = self._report_engine
         self._entry = load_entry_point(load.handler, self._context, self._tell_initialized)
         learnt = self._signature = load.signature or learn_signature(self._entry)
         if load.envelope:
             self._entry = enveloped(load.envelope, self._entry)
         notes = {sendable(str(subject)): sendable(str(note)) for subject, note in self._context.notes.items()}
-        return Loaded(200, f"Model {load.model_name} loaded.", notes=notes, signature=learnt)
+        engine = self._context.monitored_engine
+        bounds = None if engine is None else msgspec.convert(engine.capacity, Capacity, from_attributes=True)
+        return Loaded(200, f"Model {load.model_name} loaded.", notes=notes, signature=learnt, engine=bounds)
+
+    def _report_engine(self, report: object) -> None:
+        buffers = encode(msgspec.convert(report, EngineReport, from_attributes=True))
+        with self._lock:
+            self._send(buffers)
 
     def _tell_initialized(self) -> None:
         if "LOCAL_RANK" not in os.environ:  # the other ranks, for which this one waits, may still load

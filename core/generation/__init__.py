@@ -2,6 +2,7 @@
 
     openai_request   what a body asks for, checked; raises Refused
     engine           the interface of an engine: submit, cancel, stats, stop
+    monitored_engine an engine that tells the server of its load and its tokens
     hf_engine        transformers' continuous batching behind it
     text_stream      tokens → text, held back where a character or a stop string is not complete
     openai_answer    the JSON objects and the events of an answer

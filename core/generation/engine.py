@@ -36,11 +36,29 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """The load of an engine: sequences that generate and that wait, and the part of its KV memory in use, 0 to 1."""
+    """The load of an engine: sequences that generate and that wait, and the part of its KV memory in use, 0 to 1.
+
+    `prefix_hits` of the `prefix_queries` tokens that were looked up so far were in memory already; both are 0 for an
+    engine without such a cache.
+    """
 
     running: int
     waiting: int
     memory: float
+    prefix_queries: int = 0
+    prefix_hits: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCapacity:
+    """The bounds of an engine, in tokens: what a prompt and what follows it may have together (`context`), what the KV
+    memory holds, in blocks of `block`, and what one step computes at most. 0: the engine doesn't tell.
+    """
+
+    context: int
+    memory: int = 0
+    block: int = 1
+    step: int = 0
 
 
 class Engine(Protocol):
@@ -49,6 +67,11 @@ class Engine(Protocol):
     @property
     def context_length(self) -> int:
         """The number of tokens that a prompt and what follows it may have together."""
+        ...
+
+    @property
+    def capacity(self) -> EngineCapacity:
+        """The engine's bounds, which don't change."""
         ...
 
     def submit(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .engine import EngineStats, EngineStopped, Progress, Sampling
+from .engine import EngineCapacity, EngineStats, EngineStopped, Progress, Sampling
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ class HfEngine:
             generation_config=generation, continuous_batching_config=config
         )
         self._memory = memory
+        self._batch = batch
         self._running: dict[str, _Sequence] = {}
         self._manager.start()
         self._warm_up()
@@ -54,6 +55,10 @@ class HfEngine:
     @property
     def context_length(self) -> int:
         return self._context
+
+    @property
+    def capacity(self) -> EngineCapacity:
+        return EngineCapacity(self._context, -(-self._memory // _PAGE) * _PAGE, _PAGE, self._batch)
 
     def _warm_up(self) -> None:
         """Generate two tokens, so that the first request finds all memory in place. Raises EngineStopped."""

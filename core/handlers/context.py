@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..generation.monitored_engine import EngineReport, MonitoredEngine, Report
 from .metrics.emitter import MetricsEmitter
 
+if TYPE_CHECKING:
+    from ..generation.engine import Engine
+
 SendPartial = Callable[[Sequence[Any], int], None]
+
+
+def _report_to_nobody(_report: EngineReport) -> None:
+    """Do nothing: this process has no server."""
 
 
 class RequestProcessor:
@@ -77,6 +85,8 @@ class Context:
         self.explain = False
         self.notes: dict[str, str] = {}
         """What was chosen while the model loaded, by subject: shown by GET /models/{model}."""
+        self.monitored_engine: MonitoredEngine | None = None
+        self.report_engine: Report = _report_to_nobody
         self.stopping_criteria: list[Callable[..., bool]] | None = None
         self.cl_socket: object = None
         self.send_partial: SendPartial | None = None
@@ -91,6 +101,14 @@ class Context:
             "server_version": mms_version,
             "limit_max_image_pixels": limit_max_image_pixels,
         }
+
+    def monitored(self, engine: Engine) -> MonitoredEngine:
+        """Return `engine` behind one that reports to the server, which admits requests by what it tells.
+
+        For the `initialize` of a handler that generates text.
+        """
+        self.monitored_engine = MonitoredEngine(engine, self.report_engine)
+        return self.monitored_engine
 
     @property
     def system_properties(self) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class LanguageModel:
         folder = Path(properties["model_dir"], options.model_path)
         self._tokenizer, model = load_model(folder, options, f"cuda:{gpu}" if gpu is not None else "cpu")
         memory = options.memory_tokens
-        self._engine: Engine = HfEngine(model, memory=memory, batch=options.batch_tokens)
+        self._engine: Engine = context.monitored(HfEngine(model, memory=memory, batch=options.batch_tokens))
         context.notes["engine"] = f"transformers, {memory} tokens of KV memory, context {self._engine.context_length}"
 
     async def handle(self, data: Sequence[Mapping[str, Any]], context: Context) -> list[Any]:

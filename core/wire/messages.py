@@ -5,6 +5,7 @@
     front ──► backend    Predict                 for each batch
     front ──► backend    Cancel?                 for a batch of an asynchronous handler, before its Answer has come
     front ◄── backend    Partial*, then Answer   for each Predict, with its batch number
+    front ◄── backend    EngineReport*           of a handler that generates text, at any time after Loaded
 
 The end of the stream is the order to stop. Only scalars, strings and their containers occur in messages.
 """
@@ -94,11 +95,23 @@ class Initialized(msgspec.Struct, frozen=True, tag="initialized"):
     """
 
 
+class Capacity(msgspec.Struct, frozen=True, array_like=True):
+    """The bounds of a language model's engine, in tokens: what a sequence may have, what the KV memory holds, in blocks
+    of `block`, and what one step computes at most. 0: unknown.
+    """
+
+    context: int
+    memory: int = 0
+    block: int = 1
+    step: int = 0
+
+
 class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
     """The outcome of Load: code 200, or 507 for out of memory, or another one.
 
     If the model is not loaded, `message` says why in one line, and `failure` is what was raised. `notes` are what was
     chosen while it loaded, by subject, for people to read. `signature` is what the loaded model tells of its tensors.
+    `engine` is there if the handler generates text.
     """
 
     code: int
@@ -106,6 +119,7 @@ class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
     failure: Failure | None = None
     notes: dict[str, str] = {}
     signature: Signature | None = None
+    engine: Capacity | None = None
 
 
 class Predict(msgspec.Struct, frozen=True, tag="predict", omit_defaults=True):
@@ -182,5 +196,23 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
     fault: str = ""
 
 
+class EngineReport(msgspec.Struct, frozen=True, tag="engine"):
+    """The load of a language model's engine, and what has happened since its last report.
+
+    The fields are those of core/generation/monitored_engine.py.
+    """
+
+    running: int
+    waiting: int
+    memory: float
+    progress: tuple[tuple[str, int, int], ...] = ()
+    gaps: tuple[float, ...] = ()
+    ended: tuple[str, ...] = ()
+    prompt_tokens: int = 0
+    generation_tokens: int = 0
+    prefix_queries: int = 0
+    prefix_hits: int = 0
+
+
 ToBackend = Load | Predict | Cancel
-ToFront = Initialized | Loaded | Partial | Answer
+ToFront = Initialized | Loaded | Partial | Answer | EngineReport

@@ -17,11 +17,13 @@ from ...scheduler.job import Batch, Job, Runner
 from ...scheduler.model_scheduler import ModelScheduler
 from ..errors import HandlerFailed
 from ..oip.signature import Signature
-from ..payload import Body, Payload
+from ..payload import Body
 from ..wire.frames import Frame, FrameError, FrameReader, encode
-from ..wire.messages import Answer, Cancel, Failure, Loaded, PartHead, Partial, Predict, Row, ToFront
+from ..wire.messages import Answer, Cancel, EngineReport, Failure, Loaded, Partial, Predict, ToFront
 from .async_slot import AsyncSlot
 from .back_pressure import BackPressure
+from .batch_rows import rows_of
+from .engine_load import EngineLoad
 from .load_failed import LoadFailed
 from .loading import Loading
 from .observer import WorkerObserver
@@ -90,6 +92,7 @@ class Worker(asyncio.BufferedProtocol):
         self.notes: dict[str, str] = {}
         self.signature: Signature | None = None  # what the loaded model tells of its tensors
         """The choices that the handler has made while it loaded, by subject."""
+        self.engine: EngineLoad | None = None  # of a handler that generates text
         self._latest: Sequence[str] = ()
         self._opening: Runner = self
         self._heard_at = 0.0
@@ -121,6 +124,7 @@ class Worker(asyncio.BufferedProtocol):
             )
         self.notes = loaded.notes
         self.signature = loaded.signature
+        self.engine = EngineLoad(loaded.engine) if loaded.engine is not None else None
         self.process.settle()
 
     def open(self) -> None:
@@ -204,20 +208,12 @@ class Worker(asyncio.BufferedProtocol):
             self._scheduler.detach(batch.runner)
             if len(self._runs) < MOST_RUNS:
                 self._open()
-        rows: list[Row] = []
-        bodies: list[Body] = []
-        for job in batch.jobs:
-            payload = job.payload
-            assert isinstance(payload, Payload)
-            parts = () if job.resumed else payload.parts
-            heads = tuple([PartHead(part.name, part.content_type) for part in parts])
-            rows.append(Row(payload.request_id, heads, payload.headers, payload.infer))
-            bodies.extend([part.body for part in parts])
+        rows, bodies = rows_of(batch.jobs)
         places: dict[int, int] = {}
         if self._requests is not None:
             places, run.kept = self._requests.place(bodies)
         free = self._results.returned() if self._results is not None else ()
-        self._send(encode(Predict(batch.id, tuple(rows), free), bodies, places))
+        self._send(encode(Predict(batch.id, rows, free), bodies, places))
 
     def interrupt(self, batch: Batch) -> None:
         """Have an asynchronous handler end a batch whose clients have all gone; any other runs it to its end."""
@@ -308,6 +304,9 @@ class Worker(asyncio.BufferedProtocol):
         elif isinstance(message, Partial):
             batch = self._expect(message.batch, message.results, frame.bodies).batch
             self._scheduler.chunk(batch, replies(message.results, frame.bodies))
+        elif isinstance(message, EngineReport):
+            if self.engine is not None:
+                self.engine.receive(message)
         else:
             self._loading.receive(message)
 
