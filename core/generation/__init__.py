@@ -1,10 +1,14 @@
 """Language models: what a client asks for in OpenAI's format, the engine that generates, and what is answered.
 
-    openai_request   what a body asks for, checked; raises Refused
+    openai_request   what a body asks for, checked; openai_messages and openai_embeddings read their part, openai_fields
+                     a field each; raises Refused
+    chat_template    messages and tools → tokens, in bounded time
+    grammar          the forms that a text can be held to: JSON, calls of tools
     engine           the interface of an engine: submit, cancel, stats, stop
     monitored_engine an engine that tells the server of its load and its tokens
-    hf_engine        transformers' continuous batching behind it
-    text_stream      tokens → text, held back where a character or a stop string is not complete
+    hf_engine        transformers' continuous batching behind it; hf_sampler chooses the tokens
+    choice_stream    tokens → what is told of a sequence: by text_stream text, held back where a character or a stop
+                     string is not complete, by tool_calls calls of tools
     openai_answer    the JSON objects and the events of an answer
 
 Nothing here knows HTTP, queues or processes. The handler in `core/handlers/language_model.py` puts them together.

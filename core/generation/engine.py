@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 FinishReason: TypeAlias = Literal["stop", "length"]
+
+
+class Constraint(Protocol):
+    """The form that the tokens of one sequence must have. An engine asks before each token, and tells the token."""
+
+    def allowed(self) -> bytes:
+        """Return one bit for each token of the vocabulary, the first token's lowest: 1 if it may come next.
+
+        Raises ValueError if the form can't be kept to any longer.
+        """
+        ...
+
+    def accept(self, token: int) -> None:
+        """Take in the token that came."""
+        ...
+
+    def copy(self) -> Constraint:
+        """Return one for another sequence, with the tokens so far."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,24 +33,48 @@ class Sampling:
     """The way in which the tokens of a request are chosen.
 
     At most `max_tokens` are generated. With `temperature` 0 the likeliest token is always taken; else one is drawn from
-    the likeliest tokens that together have the probability `top_p`.
+    the likeliest tokens that together have the probability `top_p`, and with a `seed` the same one each time.
+    `logprobs` is the number of likeliest tokens that are told at each place beside the one that was taken, and None if
+    no probabilities are told. `bias` is added to the logits of its tokens; `presence` is taken from those of each token
+    that the answer has already, and `frequency` as often as it has it. `constraint` belongs to this sequence alone.
     """
 
     max_tokens: int
     temperature: float = 1.0
     top_p: float = 1.0
+    seed: int | None = None
+    logprobs: int | None = None
+    presence: float = 0.0
+    frequency: float = 0.0
+    bias: Mapping[int, float] = field(default_factory=dict)
+    constraint: Constraint | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether each token is the likeliest one, and nothing is told of it."""
+        return self == Sampling(self.max_tokens, 0.0, self.top_p, self.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """The logarithm of a token's probability before temperature and nucleus, and those of the likeliest ones."""
+
+    logprob: float
+    likeliest: Sequence[tuple[int, float]] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
     """The state of one request: `tokens` are all that were generated so far, the end token not among them.
 
-    `finished` says why no more will come, and `error` that they won't because the engine failed.
+    `finished` says why no more will come, and `error` that they won't because the engine failed. `logprobs` has an
+    entry for each token if they were asked for.
     """
 
     tokens: Sequence[int]
     finished: FinishReason | None = None
     error: str = ""
+    logprobs: Sequence[TokenLogprob] = ()
 
 
 @dataclass(frozen=True, slots=True)

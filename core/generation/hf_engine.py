@@ -1,8 +1,10 @@
 """HfEngine: transformers' continuous batching behind the interface of an engine.
 
-Its API still moves from release to release. All that is used of it is used in this file: `init_continuous_batching`,
-and of the manager `start`, `stop`, `add_request`, `register_result_handler` and `cancel_request`. VERSIONS is the range
-of releases that this was tried with; tests/core/generation/test_hf_engine.py fails when one of them behaves otherwise.
+Its API still moves from release to release. All that is used of it is used in this file and in `hf_sampler`:
+`init_continuous_batching`, and of the manager `start`, `stop`, `add_request`, `register_result_handler` and
+`cancel_request`. `logit_processor` is replaced, and `output_router` relieved of the handlers of cancelled requests,
+which the manager keeps. VERSIONS is the range of releases that this was tried with;
+tests/core/generation/test_hf_engine.py fails when one of them behaves otherwise.
 """
 
 from __future__ import annotations
@@ -10,9 +12,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .engine import EngineCapacity, EngineStats, EngineStopped, Progress, Sampling
+
+if TYPE_CHECKING:
+    from .hf_sampler import Choosing
 
 log = logging.getLogger(__name__)
 
@@ -31,21 +36,22 @@ class HfEngine:
     def __init__(self, model: Any, *, memory: int, batch: int) -> None:
         from transformers.generation.configuration_utils import ContinuousBatchingConfig, GenerationConfig
 
-        self._ends = _ends_of(model)
+        self._ends = ends_of(model)
         limit = getattr(model.config, "max_position_embeddings", None) or memory
         self._context = min(limit, memory)
-        # Each request brings its own temperature and nucleus; greedy ones take the one likeliest token.
-        # A processor exists only for a setting that is not neutral here.
-        generation = GenerationConfig(
-            do_sample=True, temperature=0.9, top_k=50, top_p=0.9, eos_token_id=self._ends, pad_token_id=self._ends[0]
-        )
+        from .hf_sampler import HfSampler
+
+        # The manager takes the likeliest token of what the sampler leaves of the logits.
+        generation = GenerationConfig(do_sample=False, eos_token_id=self._ends, pad_token_id=self._ends[0])
         config = ContinuousBatchingConfig(
-            page_size=_PAGE, num_blocks=-(-memory // _PAGE), max_batch_tokens=batch, per_request_processors=True
-        )
-        self._everything = int(model.config.vocab_size)
+            page_size=_PAGE, num_blocks=-(-memory // _PAGE), max_batch_tokens=batch,
+            use_cuda_graph=False, use_async_batching=False,  # the sampler sees each token before the next
+        )  # fmt: skip
         self._manager: Any = model.init_continuous_batching(
             generation_config=generation, continuous_batching_config=config
         )
+        self._sampler = self._manager.logit_processor = HfSampler()
+        self._device = model.device
         self._memory = memory
         self._batch = batch
         self._running: dict[str, _Sequence] = {}
@@ -73,45 +79,58 @@ class HfEngine:
         """Begin to generate; see Engine."""
         if not self._manager.is_running():
             raise EngineStopped("the engine's thread has ended")
-        self._running[request_id] = _Sequence(receive, len(prompt))
+        from .hf_sampler import Choosing
+
+        choosing = Choosing(sampling, self._device)
+        self._running[request_id] = _Sequence(receive, len(prompt), choosing)
+        self._sampler.add(request_id, choosing)
         self._manager.register_result_handler(request_id, self._deliver)
-        greedy = sampling.temperature == 0
         added = self._manager.add_request(
             list(prompt),
             request_id=request_id,
             max_new_tokens=sampling.max_tokens,
             streaming=True,
             eos_token_id=self._ends,
-            temperature=1.0 if greedy else float(sampling.temperature),
-            top_k=1 if greedy else self._everything,
-            top_p=float(sampling.top_p),
         )
         if added is None:
-            del self._running[request_id]
+            self._forget(request_id)
             raise EngineStopped("the engine takes no requests any more")
 
     def _deliver(self, output: Any) -> None:
         sequence = self._running.get(output.request_id)
         if sequence is None:  # cancelled
             return
-        receive = sequence.receive
+        receive, choosing = sequence.receive, sequence.choosing
         tokens: Sequence[int] = output.generated_tokens
+        logprobs = choosing.logprobs[: len(tokens)]  # the generating thread may be ahead
+        if choosing.error:
+            self.cancel(output.request_id)
+            receive(Progress(tokens, error=choosing.error))
+            return
         if not output.is_finished():
             sequence.length = sequence.prompt + len(tokens)
-            receive(Progress(tokens))
+            receive(Progress(tokens, logprobs=logprobs))
             return
-        del self._running[output.request_id]
+        self._forget(output.request_id)
         if output.error:
             receive(Progress(tokens, error=str(output.error)))
         elif tokens and tokens[-1] in self._ends:
-            receive(Progress(tokens[:-1], "stop"))
+            receive(Progress(tokens[:-1], "stop", logprobs=logprobs[: len(tokens) - 1]))
         else:
-            receive(Progress(tokens, "length"))
+            receive(Progress(tokens, "length", logprobs=logprobs))
 
     def cancel(self, request_id: str) -> None:
         """End a request; see Engine."""
-        if self._running.pop(request_id, None) is not None:
+        if request_id in self._running:
+            self._forget(request_id)
             self._manager.cancel_request(request_id)
+
+    def _forget(self, request_id: str) -> None:
+        del self._running[request_id]
+        self._sampler.remove(request_id)
+        # The manager keeps the handler of a request that was cancelled. One that a finished request's last call still
+        # needs is with that call.
+        self._manager.output_router.result_handlers.pop(request_id, None)
 
     def stats(self) -> EngineStats:
         """Return the engine's load."""
@@ -133,10 +152,11 @@ class _Sequence:
 
     receive: Callable[[Progress], None]
     prompt: int
+    choosing: Choosing
     length: int = 0
 
 
-def _ends_of(model: Any) -> list[int]:
+def ends_of(model: Any) -> list[int]:
     """Return the tokens that end a text; [-1], which no token is, if the model has none."""
     said = model.generation_config.eos_token_id
     said = model.config.eos_token_id if said is None else said

@@ -4,60 +4,88 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import orjson
 
-from .engine import FinishReason
+from .tool_calls import ToolCall
 
 LAST_EVENT = b"data: [DONE]\n\n"
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls"]
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a sequence. `reason` says why no more comes; `calls` begin with number `first_call`."""
+
+    text: str
+    reason: FinishReason | None
+    calls: Sequence[ToolCall] = ()
+    first_call: int = 0
+    logprobs: Any = None
+
+
 class Answering:
-    """The fields that all objects of one answer share. `created` is in Unix seconds."""
+    """The answer to one request. `created` is in Unix seconds."""
 
-    request_id: str
-    model: str
-    created: int
-    chat: bool
+    def __init__(self, request_id: str, model: str, created: int, *, chat: bool) -> None:
+        self.request_id = request_id
+        self._chat = chat
+        kind = "chat.completion" if chat else "text_completion"
+        prefix = "chatcmpl" if chat else "cmpl"
+        self._shared = {"id": f"{prefix}-{request_id}", "object": kind, "created": created, "model": model}
+        event = {**self._shared, "object": f"{kind}.chunk" if chat else kind}
+        # Most events carry one piece of text and nothing else: they are put together of bytes that are made once.
+        self._head = b"data: " + orjson.dumps(event)[:-1] + b',"choices":['
 
-    def whole(self, choices: Sequence[tuple[str, FinishReason]], usage: dict[str, int]) -> bytes:
-        """Return the body of a whole answer with these texts."""
-        made = [self._choice(index, text, reason) for index, (text, reason) in enumerate(choices)]
-        name = "chat.completion" if self.chat else "text_completion"
-        return orjson.dumps({**self._common(name), "choices": made, "usage": usage})
+    def whole(self, choices: Sequence[Piece], usage: dict[str, int]) -> bytes:
+        """Return the body of a whole answer with these choices."""
+        made = [self._choice(index, choice) for index, choice in enumerate(choices)]
+        return orjson.dumps({**self._shared, "choices": made, "usage": usage})
 
     def first(self, index: int) -> bytes:
         """Return the event that opens choice `index`: b"" for completions, which have none."""
-        if not self.chat:
+        if not self._chat:
             return b""
-        return self._event([{"index": index, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}])
+        delta = {"role": "assistant", "content": ""}
+        return self._event({"index": index, "delta": delta, "finish_reason": None})
 
-    def piece(self, index: int, text: str, reason: FinishReason | None) -> bytes:
-        """Return the event with the next piece of choice `index`, and why it ends, if it does."""
-        if not self.chat:
-            return self._event([{"index": index, "text": text, "logprobs": None, "finish_reason": reason}])
-        delta = {"content": text} if text else {}
-        return self._event([{"index": index, "delta": delta, "finish_reason": reason}])
+    def piece(self, index: int, piece: Piece) -> bytes:
+        """Return the event with the next piece of choice `index`."""
+        if self._chat and piece.text and not (piece.calls or piece.reason or piece.logprobs):
+            text = orjson.dumps(piece.text)
+            return b'%b{"index":%d,"delta":{"content":%b},"finish_reason":null}]}\n\n' % (self._head, index, text)
+        if not self._chat:
+            found = {"index": index, "text": piece.text, "logprobs": piece.logprobs, "finish_reason": piece.reason}
+            return self._event(found)
+        delta: dict[str, Any] = {"content": piece.text} if piece.text else {}
+        if piece.calls:
+            delta["tool_calls"] = [
+                {"index": at, **self._call(index, at, call)} for at, call in enumerate(piece.calls, piece.first_call)
+            ]
+        more = {"logprobs": piece.logprobs} if piece.logprobs else {}
+        return self._event({"index": index, "delta": delta, **more, "finish_reason": piece.reason})
 
     def usage(self, usage: dict[str, int]) -> bytes:
         """Return the event that tells the usage, behind all others but the last."""
-        return self._event([], usage=usage)
+        return b'%b],"usage":%b}\n\n' % (self._head, orjson.dumps(usage))
 
-    def _choice(self, index: int, text: str, reason: FinishReason) -> dict[str, Any]:
-        if self.chat:
-            message = {"role": "assistant", "content": text, "refusal": None}
-            return {"index": index, "message": message, "logprobs": None, "finish_reason": reason}
-        return {"index": index, "text": text, "logprobs": None, "finish_reason": reason}
+    def _choice(self, index: int, piece: Piece) -> dict[str, Any]:
+        told = {"logprobs": piece.logprobs, "finish_reason": piece.reason}
+        if not self._chat:
+            return {"index": index, "text": piece.text, **told}
+        message: dict[str, Any] = {"role": "assistant", "content": piece.text, "refusal": None}
+        if piece.calls:
+            message["content"] = piece.text or None
+            message["tool_calls"] = [self._call(index, at, call) for at, call in enumerate(piece.calls)]
+        return {"index": index, "message": message, **told}
 
-    def _common(self, name: str) -> dict[str, Any]:
-        prefix = "chatcmpl" if self.chat else "cmpl"
-        return {"id": f"{prefix}-{self.request_id}", "object": name, "created": self.created, "model": self.model}
+    def _call(self, index: int, number: int, call: ToolCall) -> dict[str, Any]:
+        function = {"name": call.name, "arguments": call.arguments}
+        return {"id": f"call_{self.request_id}-{index}-{number}", "type": "function", "function": function}
 
-    def _event(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
-        name = "chat.completion.chunk" if self.chat else "text_completion"
-        return b"data: %b\n\n" % orjson.dumps({**self._common(name), "choices": choices, **more})
+    def _event(self, choice: dict[str, Any]) -> bytes:
+        return b"%b%b]}\n\n" % (self._head, orjson.dumps(choice))
 
 
 def usage_of(prompt: int, completion: int) -> dict[str, int]:

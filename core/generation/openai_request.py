@@ -3,55 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from .engine import Sampling
+from .engine import Constraint, Sampling
+from .openai_fields import Refused, flag, is_tokens, number, object_of, sound, whole
+from .openai_messages import Tools, read_messages, read_tools
 
 MOST_STOPS = 16
 LONGEST_STOP = 1024  # characters
-MOST_INPUTS = 2048  # texts of one request for embeddings, as at OpenAI
-_ROLES = frozenset(("system", "developer", "user", "assistant", "tool"))
+MOST_LOGPROBS = 20  # likeliest tokens at each place, as at OpenAI
+MOST_BIASES = 1024  # tokens
+MOST_SCHEMA_BYTES = 1 << 16
+_ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
 # A field of these with another value than those listed asks for what no engine here does.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "logprobs": (None, False, 0),
-    "top_logprobs": (None, 0),
     "echo": (None, False),
     "suffix": (None, ""),
     "best_of": (None, 1),
-    "presence_penalty": (None, 0),
-    "frequency_penalty": (None, 0),
-    "logit_bias": (None, {}),
-    "tools": (None, []),
     "functions": (None, []),
-    "tool_choice": (None, "none", "auto"),
-    "response_format": (None, {"type": "text"}),
+    "function_call": (None, "none"),
     "modalities": (None, ["text"]),
     "audio": (None,),
     "prediction": (None,),
 }
-
-
-class Refused(Exception):
-    """A refusal of a request: OpenAI's message, and the parameter and the code that clients may look at."""
-
-    def __init__(self, message: str, param: str | None = None, code: str | None = None, status: int = 400) -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
-        self.code = code
-        self.status = status
-
-    def body(self) -> dict[str, Any]:
-        """Return OpenAI's error object."""
-        kind = "server_error" if self.status >= 500 else "invalid_request_error"
-        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
-
-    def written(self) -> bytes:
-        """Return OpenAI's error object as JSON."""
-        return orjson.dumps(self.body())
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +36,7 @@ class GenerationRequest:
     """A request for text. Of `messages` and `prompts` one is empty; a prompt is a text or its tokens.
 
     `max_tokens` is None if the client leaves it to the model's context. `number` sequences are wanted of each prompt.
+    With a `schema` the text is to be JSON that fits it.
     """
 
     messages: tuple[Mapping[str, Any], ...] = ()
@@ -70,9 +48,16 @@ class GenerationRequest:
     stops: tuple[str, ...] = ()
     stream: bool = False
     include_usage: bool = False
+    seed: int | None = None
+    logprobs: int | None = None
+    presence: float = 0.0
+    frequency: float = 0.0
+    bias: Mapping[int, float] = field(default_factory=dict)
+    schema: Mapping[str, Any] | None = None
+    tools: Tools | None = None
 
-    def sampling(self, prompt: int, context: int) -> Sampling:
-        """Return how to sample after a prompt of so many tokens, in a context of so many. Raises Refused."""
+    def room(self, prompt: int, context: int) -> int:
+        """Return how many tokens to generate after a prompt of so many, in a context of so many. Raises Refused."""
         room = context - prompt
         if room < 1:
             raise Refused(
@@ -87,7 +72,22 @@ class GenerationRequest:
                 f" tokens ({prompt} in the prompt, {wanted} in the completion).",
                 "max_tokens", "context_length_exceeded",
             )  # fmt: skip
-        return Sampling(wanted, self.temperature, self.top_p)
+        return wanted
+
+    def sampling(self, room: int, index: int = 0, constraint: Constraint | None = None) -> Sampling:
+        """Return how to choose the `room` tokens of the request's sequence `index`, each of which has its own seed."""
+        seed = None if self.seed is None else (self.seed + index) % 2**63
+        return Sampling(
+            room,
+            self.temperature,
+            self.top_p,
+            seed,
+            self.logprobs,
+            self.presence,
+            self.frequency,
+            self.bias,
+            constraint,
+        )
 
 
 def body_of(row: Mapping[str, Any]) -> Any:
@@ -103,133 +103,60 @@ def body_of(row: Mapping[str, Any]) -> Any:
 
 def read_chat(body: Any, most: int) -> GenerationRequest:
     """Read the body of a chat completion; `most` sequences may be asked for. Raises Refused."""
-    body = _object(body)
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise Refused("'messages' must be a list with at least one message.", "messages")
-    return _read(body, most, messages=tuple(_message(each, index) for index, each in enumerate(messages)))
+    body = object_of(body)
+    told = whole(body, "top_logprobs", 0, MOST_LOGPROBS, 0)
+    if told and not flag(body, "logprobs"):
+        raise Refused("'top_logprobs' needs 'logprobs' to be true.", "top_logprobs")
+    schema, tools = _schema(body.get("response_format")), read_tools(body)
+    if schema is not None and tools is not None and tools.choice != "auto":
+        raise Refused("'response_format' can't be kept to where 'tool_choice' wants a call.", "response_format")
+    return _read(
+        body, most, messages=read_messages(body.get("messages")), logprobs=told if flag(body, "logprobs") else None,
+        schema=schema, tools=tools,
+    )  # fmt: skip
 
 
 def read_completion(body: Any, most: int) -> GenerationRequest:
     """Read the body of a completion; `most` sequences may be asked for. Raises Refused."""
-    body = _object(body)
+    body = object_of(body)
     prompt = body.get("prompt")
-    if isinstance(prompt, str) or _is_tokens(prompt):
+    if isinstance(prompt, str) or is_tokens(prompt):
         prompts: Sequence[Any] = [prompt]
-    elif isinstance(prompt, list) and prompt and all(isinstance(each, str) or _is_tokens(each) for each in prompt):
+    elif isinstance(prompt, list) and prompt and all(isinstance(each, str) or is_tokens(each) for each in prompt):
         prompts = prompt
     else:
         raise Refused("'prompt' must be a text, a list of texts, tokens, or a list of those, and not empty.", "prompt")
-    found = tuple(_sound(each, "prompt") if isinstance(each, str) else tuple(each) for each in prompts)
-    return _read(body, most, prompts=found, usual_tokens=16)
+    told = None if body.get("logprobs") is False else whole(body, "logprobs", None, MOST_LOGPROBS, 0)
+    found = tuple(sound(each, "prompt") if isinstance(each, str) else tuple(each) for each in prompts)
+    return _read(body, most, prompts=found, logprobs=told, schema=_schema(body.get("response_format")), usual_tokens=16)
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddingRequest:
-    """A request for the vectors of `inputs`, each a text or its tokens, as numbers or in `base64`.
-
-    `dimensions` is None if the client leaves the length of a vector to the model.
-    """
-
-    inputs: tuple[str | tuple[int, ...], ...]
-    base64: bool = False
-    dimensions: int | None = None
-
-
-def read_embeddings(body: Any) -> EmbeddingRequest:
-    """Read the body of a request for embeddings. Raises Refused."""
-    body = _object(body)
-    given = body.get("input")
-    inputs = [given] if isinstance(given, str) or _is_tokens(given) else given
-    if (
-        not isinstance(inputs, list)
-        or not inputs
-        or not all(each and (isinstance(each, str) or _is_tokens(each)) for each in inputs)
-    ):
-        raise Refused("'input' must be a text, a list of texts, tokens, or a list of those, and none empty.", "input")
-    if len(inputs) > MOST_INPUTS:
-        raise Refused(f"'input' has {len(inputs)} texts, more than {MOST_INPUTS}.", "input")
-    encoding = body.get("encoding_format")
-    if encoding not in (None, "float", "base64"):
-        raise Refused("'encoding_format' must be 'float' or 'base64'.", "encoding_format")
-    return EmbeddingRequest(
-        tuple(_sound(each, "input") if isinstance(each, str) else tuple(each) for each in inputs),
-        encoding == "base64",
-        _count(body, "dimensions", None, 2**31 - 1),
-    )
-
-
-def _read(
-    body: Mapping[str, Any], most: int, *, messages: tuple[Mapping[str, Any], ...] = (),
-    prompts: tuple[str | tuple[int, ...], ...] = (), usual_tokens: int | None = None,
-) -> GenerationRequest:  # fmt: skip
+def _read(body: Mapping[str, Any], most: int, *, usual_tokens: int | None = None, **read: Any) -> GenerationRequest:
     for name, neutral in _NEUTRAL.items():
         if body.get(name) not in neutral:
             raise Refused(f"'{name}' is not supported by this model's engine.", name, "unsupported_parameter")
-    temperature = _number(body, "temperature", 1.0, 0.0, 2.0)
-    if body.get("seed") is not None and temperature > 0:
-        raise Refused(
-            "'seed' is not supported by this model's engine, which draws for all its requests together; with"
-            " 'temperature' 0 the answer is always the same.", "seed", "unsupported_parameter",
-        )  # fmt: skip
-    number = _count(body, "n", 1, most)
-    if number * max(len(prompts), 1) > most:
-        raise Refused(f"The request asks for {number * len(prompts)} sequences, more than {most}.", "n")
+    count = whole(body, "n", 1, most)
+    prompts = len(read.get("prompts", ()))
+    if count * max(prompts, 1) > most:
+        raise Refused(f"The request asks for {count * prompts} sequences, more than {most}.", "n")
     options = body.get("stream_options")
     if options is not None and not isinstance(options, dict):
         raise Refused("'stream_options' must be an object.", "stream_options")
     given = "max_completion_tokens" if body.get("max_completion_tokens") is not None else "max_tokens"
     return GenerationRequest(
-        messages=messages,
-        prompts=prompts,
-        max_tokens=_count(body, given, usual_tokens, 2**31 - 1),
-        temperature=temperature,
-        top_p=_number(body, "top_p", 1.0, 1e-6, 1.0),
-        number=number or 1,
+        max_tokens=whole(body, given, usual_tokens, 2**31 - 1),
+        temperature=number(body, "temperature", 1.0, 0.0, 2.0),
+        top_p=number(body, "top_p", 1.0, 1e-6, 1.0),
+        number=count,
         stops=_stops(body.get("stop")),
-        stream=_flag(body, "stream"),
-        include_usage=_flag(options or {}, "include_usage"),
+        stream=flag(body, "stream"),
+        include_usage=flag(options or {}, "include_usage"),
+        seed=whole(body, "seed", None, 2**63 - 1, -(2**63)),
+        presence=number(body, "presence_penalty", 0.0, -2.0, 2.0),
+        frequency=number(body, "frequency_penalty", 0.0, -2.0, 2.0),
+        bias=_bias(body.get("logit_bias")),
+        **read,
     )
-
-
-def _object(body: Any) -> Mapping[str, Any]:
-    if not isinstance(body, dict):
-        raise Refused("The body must be a JSON object.")
-    return body
-
-
-def _message(message: Any, index: int) -> Mapping[str, Any]:
-    where = f"messages[{index}]"
-    if not isinstance(message, dict):
-        raise Refused(f"'{where}' must be an object.", where)
-    role = message.get("role")
-    if role not in _ROLES:
-        raise Refused(f"'{where}.role' must be one of {', '.join(sorted(_ROLES))}.", f"{where}.role")
-    return {**message, "content": _content(message.get("content"), f"{where}.content")}
-
-
-def _content(content: Any, where: str) -> str:
-    """Return the text of a message: a string, or parts of type `text`."""
-    if isinstance(content, str):
-        return _sound(content, where)
-    if isinstance(content, list) and content and all(isinstance(part, dict) for part in content):
-        for part in content:
-            if part.get("type") != "text" or not isinstance(part.get("text"), str):
-                raise Refused(f"'{where}' may have parts of type 'text' only.", where, "unsupported_parameter")
-        return _sound("".join(part["text"] for part in content), where)
-    raise Refused(f"'{where}' must be a text, or a list of parts of type 'text'.", where)
-
-
-def _sound(text: str, where: str) -> str:
-    try:
-        _ = text.encode()
-    except UnicodeEncodeError:
-        raise Refused(f"'{where}' has a lone surrogate, which is no character.", where) from None
-    return text
-
-
-def _is_tokens(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(type(each) is int and each >= 0 for each in value)
 
 
 def _stops(value: Any) -> tuple[str, ...]:
@@ -243,26 +170,34 @@ def _stops(value: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _number(body: Mapping[str, Any], name: str, default: float, low: float, high: float) -> float:
-    value = body.get(name)
+def _bias(value: Any) -> Mapping[int, float]:
     if value is None:
-        return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise Refused(f"'{name}' must be a number from {low:g} to {high:g}.", name)
-    return float(value)
+        return {}
+    wrong = Refused(f"'logit_bias' must map at most {MOST_BIASES} tokens to numbers from -100 to 100.", "logit_bias")
+    if not isinstance(value, dict) or len(value) > MOST_BIASES:
+        raise wrong
+    if not all(isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 10 for key in value):
+        raise wrong
+    return {int(key): number({"logit_bias": bias}, "logit_bias", 0.0, -100.0, 100.0) for key, bias in value.items()}
 
 
-def _count(body: Mapping[str, Any], name: str, default: Any, most: int) -> Any:
-    value = body.get(name)
-    if value is None:
-        return default
-    if type(value) is not int or not 1 <= value <= most:
-        raise Refused(f"'{name}' must be a whole number from 1 to {most}.", name)
-    return value
-
-
-def _flag(body: Mapping[str, Any], name: str) -> bool:
-    value = body.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise Refused(f"'{name}' must be true or false.", name)
-    return bool(value)
+def _schema(form: Any) -> Mapping[str, Any] | None:
+    """Return the schema of the JSON that is wanted; None for plain text. Raises Refused."""
+    if form is None:
+        return None
+    kind = object_of(form, "response_format").get("type")
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        return _ANY_OBJECT
+    if kind != "json_schema":
+        raise Refused("'response_format.type' must be 'text', 'json_object' or 'json_schema'.", "response_format")
+    schema = object_of(form.get("json_schema"), "response_format").get("schema")
+    schema = _ANY_OBJECT if schema is None else object_of(schema, "response_format")
+    try:
+        size = len(orjson.dumps(schema))
+    except (TypeError, ValueError) as error:
+        raise Refused(f"'response_format' can't be written as JSON: {error}", "response_format") from None
+    if size > MOST_SCHEMA_BYTES:
+        raise Refused(f"The schema has {size} bytes as JSON, more than {MOST_SCHEMA_BYTES}.", "response_format")
+    return schema

@@ -59,7 +59,7 @@ class TextStream:
             self.stopped = True
             self._held = ""
             return self._keep(text[: min(found)])
-        hold = 0 if last else max((_overlap(text, stop) for stop in self._stops), default=0)
+        hold = 0 if last else max((overlap(text, stop) for stop in self._stops), default=0)
         self._held = text[len(text) - hold :]
         return self._keep(text[: len(text) - hold])
 
@@ -69,6 +69,6 @@ class TextStream:
         return text
 
 
-def _overlap(text: str, stop: str) -> int:
+def overlap(text: str, stop: str) -> int:
     """Return the length of the longest end of `text` that is a begin of `stop`."""
     return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)

@@ -15,10 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from ..container_limits import whole_cores
-from ..generation.engine import Engine, EngineStopped, FinishReason, Progress
-from ..generation.openai_answer import LAST_EVENT, Answering, usage_of
-from ..generation.openai_request import GenerationRequest, Refused, body_of, read_chat, read_completion
-from ..generation.text_stream import TextStream
+from ..generation.chat_template import ChatTemplate, in_thread
+from ..generation.choice_stream import ChoiceStream, Logprobs
+from ..generation.engine import Constraint, Engine, EngineStopped, Progress
+from ..generation.grammar import Grammars
+from ..generation.openai_answer import LAST_EVENT, Answering, FinishReason, usage_of
+from ..generation.openai_fields import Refused
+from ..generation.openai_request import GenerationRequest, body_of, read_chat, read_completion
+from ..generation.tool_calls import ToolCallStream
 from .context import Context
 from .language_model_options import LanguageModelOptions
 from .prediction_exception import PredictionException
@@ -26,6 +30,7 @@ from .prediction_exception import PredictionException
 log = logging.getLogger(__name__)
 
 _TEMPLATE = 10.0  # seconds that a chat template may take
+_GRAMMAR = 30.0  # seconds that a schema may take to be understood
 _READERS = {"v1/chat/completions": read_chat, "v1/completions": read_completion}
 
 
@@ -37,7 +42,7 @@ class LanguageModel:
 
     def initialize(self, context: Context) -> None:
         """Load tokenizer and model, and start the engine. Raises ValueError, and what transformers raises."""
-        from ..generation.hf_engine import HfEngine
+        from ..generation.hf_engine import HfEngine, ends_of
         from ..generation.hf_model import load_model
 
         properties = context.system_properties
@@ -48,10 +53,17 @@ class LanguageModel:
 
             torch.set_num_threads(options.threads or whole_cores())
         folder = Path(properties["model_dir"], options.model_path)
-        self._tokenizer, model = load_model(folder, options, f"cuda:{gpu}" if gpu is not None else "cpu")
+        tokenizer, model = load_model(folder, options, f"cuda:{gpu}" if gpu is not None else "cpu")
+        self._understand(tokenizer, int(model.config.vocab_size), ends_of(model))
         memory = options.memory_tokens
         self._engine: Engine = context.monitored(HfEngine(model, memory=memory, batch=options.batch_tokens))
         context.notes["engine"] = f"transformers, {memory} tokens of KV memory, context {self._engine.context_length}"
+
+    def _understand(self, tokenizer: Any, vocabulary: int, ends: Sequence[int]) -> None:
+        self._tokenizer = tokenizer
+        self._vocabulary = min(len(tokenizer), vocabulary)
+        self._template = ChatTemplate(tokenizer, _TEMPLATE)
+        self._grammars = Grammars(tokenizer, ends)
 
     async def handle(self, data: Sequence[Mapping[str, Any]], context: Context) -> list[Any]:
         """Answer one request in OpenAI's format."""
@@ -80,34 +92,43 @@ class LanguageModel:
             )
         name = str(body.get("model") or context.model_name)
         answering = Answering(context.get_request_id() or "", name, int(time.time()), chat=bool(request.messages))
-        return await _Generation(self._engine, self._decode, request, prompts, answering, context).run()
+        choices = [self._choice(request) for _ in range(len(prompts) * request.number)]
+        constraints = await self._constraints(request, len(choices))
+        return await _Generation(self._engine, request, prompts, choices, answering, context).run(constraints)
 
     async def _prompts(self, request: GenerationRequest) -> list[list[int]]:
         """Return the tokens of each prompt. Raises Refused."""
+        if max(request.bias, default=0) >= self._vocabulary:
+            raise Refused(f"'logit_bias' has a token beyond the model's {self._vocabulary}.", "logit_bias")
         if not request.messages:
             return [self._tokens_of(prompt) for prompt in request.prompts]
-        try:
-            async with asyncio.timeout(_TEMPLATE):
-                return [await asyncio.to_thread(self._render, request.messages)]
-        except TimeoutError:
-            raise Refused(f"The model's chat template took more than {_TEMPLATE:g} s.", "messages") from None
-
-    def _render(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
-        if not self._tokenizer.chat_template:
-            raise Refused("This model has no chat template: use v1/completions.", "messages")
-        try:
-            text = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        except Exception as error:  # noqa: BLE001  a template may raise anything, most often on the order of roles
-            raise Refused(f"The model's chat template refuses these messages: {error}", "messages") from None
-        return list(self._tokenizer.encode(text, add_special_tokens=False))
+        return [await self._template.render(request.messages, request.tools)]
 
     def _tokens_of(self, prompt: str | tuple[int, ...]) -> list[int]:
         if isinstance(prompt, str):
             return list(self._tokenizer.encode(prompt))
-        size = len(self._tokenizer)
+        size = self._vocabulary
         if max(prompt) >= size:
             raise Refused(f"'prompt' has the token {max(prompt)}, and the model has {size} tokens.", "prompt")
         return list(prompt)
+
+    async def _constraints(self, request: GenerationRequest, count: int) -> list[Constraint | None]:
+        """Return what each sequence is held to. Raises Refused."""
+        tools, schema, grammars = request.tools, request.schema, self._grammars
+        if tools is not None and tools.choice != "auto":
+            form = self._template.tool_format(tools)
+            first = await in_thread(lambda: grammars.calls(tools, form), _GRAMMAR)
+        elif schema is not None:
+            first = await in_thread(lambda: grammars.json(schema), _GRAMMAR)
+        else:
+            return [None] * count
+        return [first, *(first.copy() for _ in range(count - 1))]
+
+    def _choice(self, request: GenerationRequest) -> ChoiceStream:
+        tools = request.tools
+        stream = ToolCallStream(self._template.tool_format(tools), tools.schemas) if tools else None
+        told = Logprobs(self._decode, chat=bool(request.messages)) if request.logprobs is not None else None
+        return ChoiceStream(self._decode, request.stops, stream, told)
 
     def _decode(self, tokens: Sequence[int]) -> str:
         return self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -117,8 +138,8 @@ class _Generation:
     """The sequences of one request, on their way from the engine to the client."""
 
     def __init__(
-        self, engine: Engine, decode: Any, request: GenerationRequest, prompts: Sequence[Sequence[int]],
-        answering: Answering, context: Context,
+        self, engine: Engine, request: GenerationRequest, prompts: Sequence[Sequence[int]],
+        choices: Sequence[ChoiceStream], answering: Answering, context: Context,
     ) -> None:  # fmt: skip
         self._engine = engine
         self._request = request
@@ -126,15 +147,18 @@ class _Generation:
         self._context = context
         self._prompts = [prompt for prompt in prompts for _ in range(request.number)]
         self._prompt_tokens = sum(map(len, prompts))
-        self._texts = [TextStream(decode, request.stops) for _ in self._prompts]
-        self._counts = [0] * len(self._prompts)
+        self._choices = choices
         self._reasons: dict[int, FinishReason] = {}
         self._news: dict[int, Progress] = {}
         self._came = asyncio.Event()
 
-    async def run(self) -> bytes:
-        """Generate, and return the answer, or the last events of a streamed one."""
-        samplings = [self._request.sampling(len(prompt), self._engine.context_length) for prompt in self._prompts]
+    async def run(self, constraints: Sequence[Constraint | None]) -> bytes:
+        """Generate, and return the answer, or the last events of a streamed one. Raises Refused."""
+        rooms = [self._request.room(len(prompt), self._engine.context_length) for prompt in self._prompts]
+        samplings = [
+            self._request.sampling(room, index, constraint)
+            for index, (room, constraint) in enumerate(zip(rooms, constraints, strict=True))
+        ]
         try:
             for index, (prompt, sampling) in enumerate(zip(self._prompts, samplings, strict=True)):
                 self._engine.submit(self._id(index), prompt, sampling, lambda news, at=index: self._receive(at, news))
@@ -166,29 +190,24 @@ class _Generation:
             return b""
         if news.error:
             raise PredictionException(f"The engine failed: {news.error}", 500)
-        stream = self._texts[index]
-        text = stream.finish(news.tokens) if news.finished else stream.add(news.tokens)
-        self._counts[index] = len(news.tokens)
-        reason: FinishReason | None = "stop" if stream.stopped else news.finished
-        if reason is not None:
-            self._reasons[index] = reason
+        piece = self._choices[index].add(news)
+        if piece.reason is not None:
+            self._reasons[index] = piece.reason
             self._engine.cancel(self._id(index))
-        if not self._request.stream or not (text or reason):
+        if not self._request.stream or not (piece.text or piece.calls or piece.reason):
             return b""
-        return self._answering.piece(index, text, reason)
+        return self._answering.piece(index, piece)
 
     def _send(self, events: bytes) -> None:
         if events and self._request.stream and self._context.send_partial is not None:
             self._context.send_partial([events], 200)
 
     def _end(self) -> bytes:
-        usage = usage_of(self._prompt_tokens, sum(self._counts))
+        usage = usage_of(self._prompt_tokens, sum(choice.count for choice in self._choices))
         if self._request.stream:
             return (self._answering.usage(usage) if self._request.include_usage else b"") + LAST_EVENT
         self._context.set_response_content_type(0, "application/json")
-        choices: list[tuple[str, FinishReason]] = [
-            (stream.text, self._reasons[index]) for index, stream in enumerate(self._texts)
-        ]
+        choices = [choice.whole(self._reasons[index]) for index, choice in enumerate(self._choices)]
         return self._answering.whole(choices, usage)
 
 

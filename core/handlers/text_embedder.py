@@ -17,7 +17,9 @@ import orjson
 import torch
 
 from ..container_limits import whole_cores
-from ..generation.openai_request import EmbeddingRequest, Refused, body_of, read_embeddings
+from ..generation.openai_embeddings import EmbeddingRequest, read_embeddings
+from ..generation.openai_fields import Refused
+from ..generation.openai_request import body_of
 from .context import Context
 
 _DEFAULTS: dict[str, Any] = {"model_path": ".", "dtype": "auto", "pooling": "auto", "batch_tokens": 16384, "threads": 0}

@@ -139,6 +139,74 @@ async def test_temperature_and_nucleus_are_each_requests_own(engine: Any) -> Non
     assert (await narrow.end()).tokens == (await plain.end()).tokens
 
 
+async def test_a_seed_draws_the_same_whatever_runs_beside_it(engine: Any) -> None:
+    def drawn(name: str, seed: int | None) -> Asked:
+        return Asked(engine, name, list(b"dice"), Sampling(16, temperature=1.5, top_p=0.9, seed=seed))
+
+    asked = [drawn("s1", 7), drawn("s2", None), drawn("s3", 7), drawn("s4", 8)]
+    first, _, again, other = [tuple((await each.end()).tokens) for each in asked]
+    alone = tuple((await drawn("s5", 7).end()).tokens)
+    assert first == again == alone
+    assert other != first
+
+
+async def test_logprobs_are_those_of_the_model_before_temperature(engine: Any, loaded: tuple[Any, Any]) -> None:
+    import torch
+
+    prompt = list(b"the sea")
+    last = await Asked(engine, "l", prompt, Sampling(6, temperature=1.7, seed=1, logprobs=3)).end()
+    assert len(last.logprobs) == len(last.tokens) > 0
+    with torch.inference_mode():
+        logits = loaded[1](torch.tensor([[*prompt, *last.tokens]])).logits[0, len(prompt) - 1 : -1]
+    for token, told, expected in zip(last.tokens, last.logprobs, logits.log_softmax(-1), strict=True):
+        assert told.logprob == pytest.approx(float(expected[token]), abs=1e-3)
+        assert [value for _, value in told.likeliest] == pytest.approx(expected.topk(3).values.tolist(), abs=1e-3)
+        assert all(float(expected[id_]) == pytest.approx(value, abs=1e-3) for id_, value in told.likeliest)
+
+
+class Countdown:
+    """A constraint to even tokens, and to the end token after `left` of them; `broken` from the first on."""
+
+    def __init__(self, left: int, *, broken: bool = False) -> None:
+        self.left = left
+        self.broken = broken
+
+    def allowed(self) -> bytes:
+        if self.broken:
+            raise ValueError("it can't be kept to")
+        even = b"\x55" * (END // 8)
+        return even + b"\x00" if self.left else bytes(END // 8) + b"\x01"
+
+    def accept(self, token: int) -> None:
+        self.left -= 1
+
+
+async def test_a_constraint_is_kept_to_by_its_own_sequence_alone(engine: Any, loaded: tuple[Any, Any]) -> None:
+    prompt = list(b"sheep")
+    held = Asked(engine, "k", prompt, Sampling(60, temperature=2.0, constraint=Countdown(5)))
+    free = Asked(engine, "f", prompt, greedy(12))
+    last = await held.end()
+    assert (len(last.tokens), last.finished) == (5, "stop")
+    assert not any(token % 2 for token in last.tokens)
+    assert list((await free.end()).tokens) == reference(loaded, prompt, 12)
+    broken = await Asked(engine, "b", prompt, Sampling(60, constraint=Countdown(5, broken=True))).end()
+    assert broken.error == "it can't be kept to"
+    assert engine.stats() == EngineStats(0, 0, 0.0)
+
+
+async def test_nothing_is_kept_of_requests_that_are_over(engine: Any) -> None:
+    for number in range(5):
+        asked = Asked(engine, f"o{number}", list(b"x"), Sampling(50, temperature=1.0, seed=1))
+        async for progress in asked:
+            if progress.tokens:
+                break
+        engine.cancel(f"o{number}")
+    await Asked(engine, "whole", list(b"x"), Sampling(2)).end()
+    await asyncio.sleep(0)  # the manager's own clean-up is behind the call that told the end
+    assert len(engine._sampler) == 0
+    assert not engine._manager.output_router.result_handlers
+
+
 def test_the_context_is_the_models(engine: Any) -> None:
     assert engine.context_length == CONTEXT
 

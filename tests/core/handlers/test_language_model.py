@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from torchserve.core.generation.engine import EngineStats, EngineStopped, Progress, Sampling
+from torchserve.core.generation.engine import EngineStats, EngineStopped, Progress, Sampling, TokenLogprob
 from torchserve.core.handlers import language_model
 from torchserve.core.handlers.context import Context, RequestProcessor
 from torchserve.core.handlers.language_model import LanguageModel
@@ -52,7 +52,9 @@ class Engine:
                 receive(Progress((), error=self.error))
             return  # it never ends
         last = not left and not self.error and self.finished
-        receive(Progress(list(text.encode()), self.finished if last else None))
+        tokens = list(text.encode())
+        told = [TokenLogprob(-0.5, ((token, -0.5), (0xE2, -1.5))) for token in tokens]
+        receive(Progress(tokens, self.finished if last else None, logprobs=told))
         asyncio.get_running_loop().call_soon(self._say, request_id, receive, left)
 
     def cancel(self, request_id: str) -> None:
@@ -70,12 +72,12 @@ class Engine:
 class Bytes:
     """A tokenizer whose tokens are bytes."""
 
-    chat_template = "some"
+    chat_template = '{% if tools %}<tool_call>{"name": …, "arguments": …}{% endif %}'
 
-    def apply_chat_template(self, messages: Sequence[dict[str, str]], **_: Any) -> str:
+    def apply_chat_template(self, messages: Sequence[dict[str, str]], tools: Any = (), **_: Any) -> str:
         if messages[-1]["role"] == "tool":
             raise RuntimeError("no tools here")
-        return "".join(f"{each['role'][0]}:{each['content']};" for each in messages)
+        return f"{len(tools)};" * bool(tools) + "".join(f"{each['role'][0]}:{each['content']};" for each in messages)
 
     def encode(self, text: str, **_: Any) -> list[int]:
         return list(text.encode())
@@ -94,7 +96,7 @@ class Call:
         self.engine = engine
         self.handler = LanguageModel()
         self.handler._engine = engine
-        self.handler._tokenizer = Bytes()
+        self.handler._understand(Bytes(), 256, [-1])
         self.handler._options = LanguageModelOptions(**options)
         self.context = Context("tiny", ".", {}, 1, None, "0")
         self.context.request_ids = {0: "r"}
@@ -163,6 +165,66 @@ async def test_several_prompts_and_sequences_in_order() -> None:
     assert found["object"] == "text_completion"
 
 
+CALL = '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
+TOOLS = [{"type": "function", "function": {"name": "f"}}]
+CALLED = {"id": "call_r-0-0", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+
+
+async def test_a_call_of_a_tool() -> None:
+    call = Call(
+        Engine("I look.\n", f"I look.\n{CALL}"),
+    )
+    call.engine.context_length = 200
+    (choice,) = json.loads(await call.ask({"messages": HI, "tools": TOOLS}))["choices"]
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["message"] == {"role": "assistant", "content": "I look.", "refusal": None, "tool_calls": [CALLED]}
+    assert call.engine.asked["r-0"][0] == list(b"1;u:hi;")
+
+    call = Call(Engine(CALL[:20], CALL, CALL + CALL))
+    last = await call.ask({"messages": HI, "tools": TOOLS, "stream": True})
+    choices = [each["choices"][0] for each in events(b"".join(call.sent) + last)[:-1]]
+    made = [one for each in choices for one in each["delta"].get("tool_calls", [])]
+    assert made == [{"index": 0, **CALLED}, {"index": 1, **CALLED, "id": "call_r-0-1"}]
+    assert choices[-1]["finish_reason"] == "tool_calls"
+    assert not any(each["delta"].get("content") for each in choices)
+
+
+async def test_tools_that_may_not_be_called_are_not_told() -> None:
+    call = Call(Engine(CALL))
+    (choice,) = json.loads(await call.ask({"messages": HI, "tools": TOOLS, "tool_choice": "none"}))["choices"]
+    assert (choice["message"]["content"], choice["finish_reason"]) == (CALL, "stop")
+    assert call.engine.asked["r-0"][0] == list(b"u:hi;")
+
+
+async def test_probabilities_of_a_chat() -> None:
+    call = Call(Engine("h", "hi"))
+    asked = {"messages": HI, "logprobs": True, "top_logprobs": 2}
+    told = json.loads(await call.ask(asked))["choices"][0]["logprobs"]["content"]
+    assert [each["token"] for each in told] == ["h", "i"]
+    part = {"token": "\ufffd", "logprob": -1.5, "bytes": None}
+    assert told[0]["top_logprobs"] == [{"token": "h", "logprob": -0.5, "bytes": [104]}, part]
+    assert call.engine.asked["r-0"][1].logprobs == 2
+    call = Call(Engine("h", "hi\xe9"))
+    last = await call.ask({**asked, "stream": True})
+    streamed = [each["choices"][0].get("logprobs") for each in events(b"".join(call.sent) + last)[:-1]]
+    assert [one["token"] for each in streamed if each for one in each["content"]] == ["h", "i", "\ufffd", "\ufffd"]
+
+
+async def test_probabilities_of_completions() -> None:
+    call = Call(Engine("h", "hi"), "v1/completions")
+    told = json.loads(await call.ask({"prompt": "x", "logprobs": 2}))["choices"][0]["logprobs"]
+    assert told == {
+        "tokens": ["h", "i"], "token_logprobs": [-0.5, -0.5], "text_offset": [0, 1],
+        "top_logprobs": [{"h": -0.5, "\ufffd": -1.5}, {"i": -0.5, "\ufffd": -1.5}],
+    }  # fmt: skip
+
+
+async def test_each_sequence_has_its_own_seed() -> None:
+    call = Call(Engine("x"))
+    await call.ask({"messages": HI, "n": 2, "seed": 5})
+    assert [sampling.seed for _, sampling in call.engine.asked.values()] == [5, 6]
+
+
 @pytest.mark.parametrize("body", [b'{"messages": [{"role": "user", "content": "hi"}]}', '{"messages": [{"role": "user", "content": "hi"}]}'])  # fmt: skip
 async def test_a_body_that_was_not_parsed(body: Any) -> None:
     assert json.loads(await Call(Engine("x")).ask(body))["choices"]
@@ -177,6 +239,7 @@ async def test_a_body_that_was_not_parsed(body: Any) -> None:
         ("v1/chat/completions", {"messages": [{"role": "user", "content": "x" * 99}]}, 400, "context_length_exceeded", "40"),
         ("v1/chat/completions", {"messages": [{"role": "tool", "content": "x"}]}, 400, None, "no tools here"),
         ("v1/completions", {"prompt": [256]}, 400, None, "256"),
+        ("v1/completions", {"prompt": "x", "logit_bias": {"256": 1}}, 400, None, "256"),
         ("v1/audio/speech", {"messages": HI}, 404, None, "v1/completions"),
     ],
 )  # fmt: skip

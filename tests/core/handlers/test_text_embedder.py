@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from torchserve.core.generation.openai_request import MOST_INPUTS, Refused, read_embeddings
+from torchserve.core.generation.openai_embeddings import MOST_INPUTS, read_embeddings
+from torchserve.core.generation.openai_fields import Refused
 from torchserve.core.handlers.context import Context, RequestProcessor
 from torchserve.core.handlers.text_embedder import TextEmbedder, longest_of, pieces, pooling_of, read_options
 
