@@ -17,6 +17,7 @@ import click
 
 from ..core.container_limits import available_cores
 from .bench_options import BenchOptions, bench_options, read_bench_options
+from .bench_protocol import RPC, Spoken, speak
 from .bench_report import Subject, ab_columns, as_csv, as_json, markdown
 from .client import Client
 from .loadgen.outcome import Outcome
@@ -47,6 +48,7 @@ def bench(**given: Any) -> None:
     \b
     torchserve bench mnist --input digit.png --rate 200 --slo-ms 50
     torchserve bench mnist --input images/ --concurrency 16 --seconds 30 --json result.json
+    torchserve bench mnist --input digit.png --protocol grpc --concurrency 64 --channels 8
     """
     options = read_bench_options(given)
     try:
@@ -82,16 +84,19 @@ def _measure(
 ) -> tuple[Outcome, Subject]:
     from .loadgen.generator import GeneratorError, drive  # slow to import: it needs multiprocessing
 
-    address, key = find_inference(options.inference, options.key, options.config_properties)
+    rpc = options.protocol in RPC
+    address, key = find_inference(options.inference, options.key, options.config_properties, rpc=rpc)
+    spoken = _spoken(options, payloads)
     headers = dict(options.header) | ({"Authorization": f"Bearer {key}"} if key else {})
     scenario = Scenario(
-        address, options.path, payloads, load, options.seconds, options.requests,
+        address, spoken.target, spoken.payloads, load, options.seconds, options.requests,
         None if options.slo_ms is None else options.slo_ms / 1e3,
         headers=headers, timeout=options.timeout, seed=options.seed, most_warmup=options.warmup,
         most_late=None if options.late_ms is None else options.late_ms / 1e3, processes=options.processes,
         verify=not (address.loopback or options.insecure),
+        rpc=rpc, channels=options.channels, unwrap=spoken.unwrap, streams=spoken.streams,
     )  # fmt: skip
-    check, words = choose_check(options.check, scenario)
+    check, words = choose_check(options.check, scenario, spoken.read)
     before = _scrape(management)
     try:
         outcome = drive(replace(scenario, check=check))
@@ -99,7 +104,14 @@ def _measure(
         raise click.ClickException(str(error)) from None
     told = _server_stats(before, _scrape(management), options.model)
     source = str(options.input[0]) if options.input else "--data"
-    return outcome, Subject(options.model, source, words, _machine(), _described(management, options.model), told)
+    described = _described(management, options.model)
+    return outcome, Subject(options.model, source, words, _machine(), described, told, options.protocol)
+
+
+def _spoken(options: BenchOptions, payloads: tuple[Payload, ...]) -> Spoken:
+    if options.protocol == "rest":
+        return Spoken(options.path, payloads)
+    return speak(options.protocol, options.model, options.version, payloads, options.tensor)
 
 
 def _payloads(options: BenchOptions) -> tuple[Payload, ...]:

@@ -11,7 +11,9 @@ from urllib.parse import quote
 import click
 
 from ..core.container_limits import whole_cores
+from .bench_protocol import check_protocol, protocol_options
 from .completion import complete_models
+from .infer_messages import TensorForm
 from .loadgen.arrivals import recorded
 from .loadgen.scenario import ENDLESS, Closed, Open
 from .reference_answers import CHECKS
@@ -60,6 +62,9 @@ class BenchOptions:
     token: str | None
     key: str | None
     insecure: bool
+    protocol: str
+    channels: int
+    tensor: TensorForm | None
 
     def load(self) -> Closed | Open:
         """Return an open loop if --rate was given, otherwise a closed loop.
@@ -92,6 +97,7 @@ def read_bench_options(given: dict[str, Any]) -> BenchOptions:
         raise click.UsageError("--arrivals is for an open loop: give its --rate")
     if model is None and given["url"] is None and path is None:
         raise click.UsageError("name the MODEL, or an archive to register with --url, or a --path")
+    check_protocol(given)
     if model is None:
         model = _BENCHMARK if path is None else path.rstrip("/").rpartition("/")[2]
     if path is None:
@@ -114,7 +120,14 @@ def _header(_context: click.Context, _option: click.Parameter, values: tuple[str
 def bench_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add all options of `torchserve bench`, benchmark-ab.py's names included, to a click command."""
     for option in reversed(
-        (*_payload_options(), *_load_options(), *_run_options(), *_output_options(), *_ab_options())
+        (
+            *_payload_options(),
+            *protocol_options(),
+            *_load_options(),
+            *_run_options(),
+            *_output_options(),
+            *_ab_options(),
+        )
     ):
         command = option(command)
     return target_options(command)
@@ -182,7 +195,8 @@ def _load_options() -> tuple[Callable[..., Any], ...]:
             "--concurrency",
             type=_POSITIVE,
             help="Connections that send a request when the last one is answered (closed loop). Default:"
-            f" {_CONCURRENCY}. With --rate: the most connections that are opened, default {_OPEN_MOST}.",
+            f" {_CONCURRENCY}. With --rate: the most connections that are opened, default {_OPEN_MOST}. By gRPC: calls"
+            " in flight.",
         ),
     )
 
@@ -237,7 +251,8 @@ def _output_options() -> tuple[Callable[..., Any], ...]:
         click.option(
             "--inference",
             metavar="ADDRESS",
-            help="Inference address of the server. Default: $TS_INFERENCE_ADDRESS, else as for --management.",
+            help="Inference address of the server, by gRPC its gRPC address, grpc://host:port. Default:"
+            " $TS_INFERENCE_ADDRESS (REST), else as for --management.",
         ),
         click.option(
             "--key",

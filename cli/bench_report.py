@@ -31,6 +31,7 @@ class Subject:
     machine: str
     described: Mapping[str, Any]
     server: ServerStats | None
+    protocol: str = "rest"
 
 
 def markdown(outcome: Outcome, subject: Subject) -> str:
@@ -39,6 +40,7 @@ def markdown(outcome: Outcome, subject: Subject) -> str:
     faults, remarks = outcome.faults(), outcome.remarks()
     rows = [
         ("load", _load(outcome)),
+        *([] if subject.protocol == "rest" else [("protocol", subject.protocol)]),
         ("payloads", _payloads(outcome)),
         ("answers checked", subject.checked),
         ("measured", f"{outcome.seconds:.1f} s, {tally.offered} requests, after {_warmup(outcome)}"),
@@ -89,8 +91,16 @@ def _rate(value: float | None) -> str:
 def _load(outcome: Outcome) -> str:
     load = outcome.scenario.load
     if isinstance(load, Open):
-        return f"open loop: {load.rate:g} requests/s, {load.arrivals}, seed {outcome.scenario.seed}"
+        on = f", on {_channels(outcome)}" if outcome.scenario.rpc else ""
+        return f"open loop: {load.rate:g} requests/s, {load.arrivals}, seed {outcome.scenario.seed}{on}"
+    if outcome.scenario.rpc:
+        return f"closed loop: {load.connections} calls in flight on {_channels(outcome)} (a slow server is asked less)"
     return f"closed loop: {load.connections} connections (a slow server is asked less)"
+
+
+def _channels(outcome: Outcome) -> str:
+    count = outcome.scenario.channels
+    return f"{count} channel{'' if count == 1 else 's'}"
 
 
 def _payloads(outcome: Outcome) -> str:
@@ -184,6 +194,7 @@ def as_json(outcome: Outcome, subject: Subject) -> dict[str, Any]:
     told = subject.server
     return {
         "model": subject.model,
+        "protocol": subject.protocol,
         "address": str(outcome.scenario.address),
         "machine": subject.machine,
         "checked": subject.checked,

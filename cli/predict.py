@@ -1,4 +1,4 @@
-"""The command `torchserve predict`, which runs a model's handler once, in the foreground, without a server."""
+"""The command `torchserve predict`, which runs a handler once, in the foreground, or asks a server that runs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -19,12 +20,13 @@ from ..core.archive.reader import Archive, open_archive
 from ..core.container_limits import whole_cores
 from ..core.errors import ServeError
 from ..core.user_folders import missing_identity
+from .predict_remote import Remote, predict_remote
 
 _TYPES = {".json": "application/json", ".txt": "text/plain"}
 
 
 @click.command(context_settings={"max_content_width": 110})
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--content-type", help="Content type of every FILE. Default: by its ending, as a client would send it.")
 @click.option(
@@ -37,27 +39,80 @@ _TYPES = {".json": "application/json", ".txt": "text/plain"}
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Folder to write the answers to."
 )
+@click.option("--url", help="A server that runs: http://, https://, grpc:// or grpcs://HOST:PORT, or unix:/PATH.")
+@click.option(
+    "--protocol", type=click.Choice(("torchserve", "oip")),
+    help="With --url: TorchServe's protocol, which is the default, or the Open Inference Protocol, whose FILEs are"
+    " requests in JSON.",
+)  # fmt: skip
+@click.option("--version", help="With --url: version of the model. Default: the model's default version.")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="With --url: seconds to wait. Default: 60.")
+@click.option("--insecure", is_flag=True, help="With --url: accept any certificate.")
 def predict(
-    model: Path, files: tuple[Path, ...], content_type: str | None, headers: tuple[str, ...], explain: bool,
-    handler: str | None, gpu: int | None, debug: bool, output: Path | None,
+    model: str, files: tuple[Path, ...], content_type: str | None, headers: tuple[str, ...], explain: bool,
+    handler: str | None, gpu: int | None, debug: bool, output: Path | None, url: str | None, protocol: str | None,
+    version: str | None, timeout: float | None, insecure: bool,
 ) -> None:  # fmt: skip
-    """Run the handler of MODEL once, on all FILEs as one batch, and print its answers.
+    """Run the handler of MODEL once, on all FILEs as one batch, and print its answers; or ask a server for them.
 
     MODEL is an archive, a folder or a handler's .py file. The handler has the terminal: breakpoint() works, and what
     it prints is shown on standard error. The exit code is 0 if every FILE was answered.
+
+    With --url, MODEL is the name of a model of that server, and each FILE is a request. Pieces of a streamed answer are
+    printed as they come. The inference key, if the server wants one, is $TS_INFERENCE_TOKEN.
+
+    \b
+    torchserve predict cats.mar kitten.jpg
+    torchserve predict --url http://127.0.0.1:8080 cats kitten.jpg
+    torchserve predict --url grpc://127.0.0.1:7070 cats kitten.jpg
+    torchserve predict --url grpc://127.0.0.1:7070 --protocol oip doubles request.json
     """
-    asked = _headers(headers) | ({"explain": "True"} if explain else {})
+    asked = _headers(headers)
+    if url is not None:
+        _check({"--handler": handler, "--gpu": gpu, "--pdb": debug}, "runs a handler here, and --url asks a server")
+        remote = Remote(
+            url, model, version, oip=protocol == "oip", explain=explain, headers=asked, timeout=timeout or 60.0,
+            insecure=insecure,
+        )  # fmt: skip
+        sys.exit(0 if predict_remote(remote, [(file, content_type or _type_of(file)) for file in files], output) else 1)
+    _check(
+        {"--protocol": protocol, "--version": version, "--timeout": timeout, "--insecure": insecure},
+        "is about a server: give its --url",
+    )
+    chosen = _Chosen(handler, gpu, debug, output)
+    sys.exit(_run(Path(model), files, content_type, asked | ({"explain": "True"} if explain else {}), chosen))
+
+
+def _check(given: dict[str, object], why: str) -> None:
+    for name, value in given.items():
+        if value is not None and value is not False:
+            raise click.UsageError(f"{name} {why}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The options of a run in the foreground."""
+
+    handler: str | None
+    gpu: int | None
+    debug: bool
+    output: Path | None
+
+
+def _run(model: Path, files: tuple[Path, ...], content_type: str | None, asked: dict[str, str], chosen: _Chosen) -> int:
+    """Run the handler in a process of its own and return the exit code."""
+    handler, output = chosen.handler, chosen.output
     with tempfile.TemporaryDirectory(prefix="torchserve-predict-") as scratch:
         try:
             archive = open_model(model, Path(scratch), handler)
         except ServeError as error:
             click.echo(str(error), err=True)
-            sys.exit(1)
+            return 1
         if archive.manifest.requirements_file:
             click.echo(f"{archive.manifest.requirements_file} is not installed: what is here is used.", err=True)
         command = [sys.executable, "-P", "-m", "torchserve.core.backend.run_once", "--headers", json.dumps(asked)]
-        command += ["--load", json.dumps(_load(archive, handler, len(files), gpu))]
-        if debug:
+        command += ["--load", json.dumps(_load(archive, handler, len(files), chosen.gpu))]
+        if chosen.debug:
             command.append("--pdb")
         if output is not None:
             command += ["--output", str(output.resolve())]
@@ -73,7 +128,7 @@ def predict(
             signal.signal(signal.SIGINT, before)
     if code < 0:
         click.echo(f"The handler's process was killed by {signal.Signals(-code).name}.", err=True)
-    sys.exit(code if code >= 0 else 1)
+    return code if code >= 0 else 1
 
 
 def open_model(model: Path, scratch: Path, handler: str | None) -> Archive:

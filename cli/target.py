@@ -88,27 +88,47 @@ def find_target(
 
 
 def find_inference(
-    named: str | None, key: str | None, config: Path | None, environment: Mapping[str, str] = os.environ
+    named: str | None,
+    key: str | None,
+    config: Path | None,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    rpc: bool = False,
 ) -> tuple[Address, str]:
-    """Return the inference address and the key for it. They are looked for as `find_target` does, or in the file
-    `config`.
+    """Return the inference address, with `rpc` that of gRPC, and the key for it.
 
-    A key out of the key file is used for the server that runs here and for no other. Raises click.ClickException with a
-    message of one line.
+    They are looked for as `find_target` does, or in the file `config`. A key out of the key file is used for the server
+    that runs here and for no other. Raises click.ClickException with a message of one line.
     """
-    named = named or environment.get("TS_INFERENCE_ADDRESS")
+    named = named or (None if rpc else environment.get("TS_INFERENCE_ADDRESS"))
     key = key or environment.get("TS_INFERENCE_TOKEN") or ""
+    face = "grpc_inference" if rpc else "inference"
     try:
         if named:
-            return _reachable(parse_address(named, 8080)), key
+            return _reachable(parse_rpc_address(named) if rpc else parse_address(named, 8080)), key
         running = find_running_server() if config is None else None
-        if running is not None and "inference" in running.addresses:
-            return _reachable(running.addresses["inference"]), key or _key(running.key_file, "inference")
+        if running is not None and face in running.addresses:
+            return _reachable(running.addresses[face]), key or _key(running.key_file, "inference")
         path = config or find_config(None)
         settings = Settings() if path is None else read_configuration(path, unasked=is_unasked(config)).settings
-        return _reachable(settings.inference_address), key
+        return _reachable(settings.grpc_inference if rpc else settings.inference_address), key
     except (InvalidConfig, ValueError) as error:
         raise click.ClickException(str(error)) from None
+
+
+def parse_rpc_address(text: str) -> Address:
+    """Return the address of gRPC in `text`: grpc://host:port, or grpcs:// with TLS. Raises ValueError.
+
+    http:// and https:// mean the same, and so does HOST:PORT without TLS, as clients of gRPC have it.
+    """
+    scheme, there, rest = text.strip().partition("://")
+    if not there and not text.strip().lower().startswith("unix:"):
+        scheme, rest = "grpc", text.strip()
+    plain = {"grpc": "http", "grpcs": "https"}.get(scheme.lower())
+    try:
+        return parse_address(text if plain is None else f"{plain}://{rest}", 7070)
+    except ValueError:
+        raise ValueError(f"Invalid address: {text} (grpc://host:port, grpcs://host:port or unix:/path)") from None
 
 
 def _from_runtime_file(running: RunningServer, token: str) -> Target:

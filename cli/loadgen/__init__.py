@@ -1,3 +1,3 @@
-"""The load generator: schedules, an HTTP/1.1 client and statistics, used by `torchserve bench` and by the
+"""The load generator: schedules, clients of HTTP/1.1 and gRPC, and statistics, used by `torchserve bench` and by the
 benchmarks.
 """

@@ -11,6 +11,7 @@ import time
 from .channel import Channel
 from .load_loop import LoadLoop
 from .response import Response
+from .rpc_answer import RpcAnswer
 from .scenario import Closed, Scenario, split
 
 _PAUSE = 0.05  # seconds between two tries to connect
@@ -44,7 +45,7 @@ class ClosedLoop(LoadLoop):
         for _ in range(self._count - len(self.channels)):
             self._spawn(self._connect_again())
 
-    def on_response(self, channel: Channel, response: Response, now: float) -> None:
+    def on_response(self, channel: Channel, response: Response | RpcAnswer, now: float) -> None:
         self.recorder.record_response(channel, response, now)
         if channel.open:
             self._go(channel, time.monotonic())

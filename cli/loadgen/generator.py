@@ -39,6 +39,8 @@ def drive(scenario: Scenario) -> Outcome:
     count = scenario.processes
     if isinstance(scenario.load, Closed):
         count = min(count, scenario.load.connections)  # a process without a connection has nothing to do
+    if scenario.rpc:
+        count = min(count, scenario.channels)
     with _processes(scenario, count) as pipes:
         _gather(pipes, READY, _STARTING)
         start = time.monotonic() + _AHEAD

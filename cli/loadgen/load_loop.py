@@ -7,14 +7,15 @@ import asyncio
 import math
 import ssl
 import time
-from collections.abc import Coroutine
-from functools import partial
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from .channel import Channel
+from .channel import Channel, Http1Channel
+from .http2_link import Http2Links
 from .payload import order
 from .recorder import Recorder
 from .response import Response
+from .rpc_answer import RpcAnswer
 from .scenario import Scenario
 
 
@@ -32,6 +33,7 @@ class LoadLoop(abc.ABC):
         self._running = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._ssl = _context(scenario)
+        self._links = Http2Links(scenario, place, parts, self._dial) if scenario.rpc else None
 
     @abc.abstractmethod
     async def prepare(self) -> None:
@@ -46,7 +48,7 @@ class LoadLoop(abc.ABC):
         return self._sent_all(now) and not any(channel.busy for channel in self.channels)
 
     @abc.abstractmethod
-    def on_response(self, channel: Channel, response: Response, now: float) -> None:
+    def on_response(self, channel: Channel, response: Response | RpcAnswer, now: float) -> None:
         """Record the response and use the channel for the next request."""
 
     def on_close(self, channel: Channel) -> None:
@@ -79,17 +81,25 @@ class LoadLoop(abc.ABC):
             task.cancel()
         for channel in list(self.channels):
             channel.abort()
+        if self._links is not None:
+            self._links.close()
 
     async def connect(self) -> Channel:
         """Open one more connection. Raises OSError."""
-        loop, address = asyncio.get_running_loop(), self.scenario.address
-        make = partial(Channel, self)
-        if address.path:
-            _, channel = await loop.create_unix_connection(make, address.path)
+        if self._links is not None:
+            channel: Channel = await self._links.channel(self)
         else:
-            _, channel = await loop.create_connection(make, address.host, address.port, ssl=self._ssl)
+            channel = made = Http1Channel(self)
+            await self._dial(lambda: made)
         self.channels.add(channel)
         return channel
+
+    async def _dial(self, make: Callable[[], asyncio.Protocol]) -> None:
+        loop, address = asyncio.get_running_loop(), self.scenario.address
+        if address.path:
+            await loop.create_unix_connection(make, address.path)
+        else:
+            await loop.create_connection(make, address.host, address.port, ssl=self._ssl)
 
     def _may_send(self, due: float) -> bool:
         """Return whether a request that is due at `due` may be sent, and take it from the quota if so."""
@@ -117,6 +127,8 @@ def _context(scenario: Scenario) -> ssl.SSLContext | None:
     if not scenario.address.tls:
         return None
     context = ssl.create_default_context()
+    if scenario.rpc:
+        context.set_alpn_protocols(["h2"])
     if not scenario.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -12,6 +12,7 @@ from .alarm import Alarm
 from .channel import Channel
 from .load_loop import LoadLoop
 from .response import Response
+from .rpc_answer import RpcAnswer
 from .scenario import Open, Scenario, share, split
 from .tally import TIMEOUT
 
@@ -131,7 +132,7 @@ class OpenLoop(LoadLoop):
         else:
             self._idle.append(channel)
 
-    def on_response(self, channel: Channel, response: Response, now: float) -> None:
+    def on_response(self, channel: Channel, response: Response | RpcAnswer, now: float) -> None:
         self.recorder.record_response(channel, response, now)
         if channel.open:
             self._free(channel, now)

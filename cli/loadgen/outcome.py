@@ -81,7 +81,7 @@ class Outcome:
         if tally.waited:
             said.append(
                 f"{tally.waited} of {tally.offered} requests waited for one of {self.scenario.load.connections}"
-                " connections (which counts as latency)"
+                f" {'calls in flight' if self.scenario.rpc else 'connections'} (which counts as latency)"
             )
         return said
 
@@ -105,6 +105,8 @@ class Outcome:
         """Return all figures, latencies in milliseconds. The keys are public and must not change."""
         tally, load = self.tally, self.scenario.load
         shape: dict[str, Any] = {"connections": load.connections}
+        if self.scenario.rpc:
+            shape["channels"] = self.scenario.channels
         if isinstance(load, Open):
             shape |= {"rate": load.rate, "arrivals": load.arrivals}
         return {

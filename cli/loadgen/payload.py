@@ -14,11 +14,21 @@ _PLAIN = "application/octet-stream"
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A request body. `name` is used in messages."""
+    """A request body. `name` is used in messages.
+
+    `wire` is sent in place of `body` where a protocol wraps it, with `headers`; answers are checked against `body`.
+    """
 
     name: str
     body: bytes
     content_type: str = _PLAIN
+    wire: bytes | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def sent(self) -> bytes:
+        """Return the bytes that are sent."""
+        return self.body if self.wire is None else self.wire
 
     def request(self, target: str, host: str, headers: Mapping[str, str]) -> bytes:
         """Return the bytes of a POST request to the path `target` with this body."""
@@ -26,10 +36,10 @@ class Payload:
             f"POST {target} HTTP/1.1",
             f"Host: {host}",
             f"Content-Type: {self.content_type}",
-            f"Content-Length: {len(self.body)}",
-            *(f"{name}: {value}" for name, value in headers.items()),
+            f"Content-Length: {len(self.sent)}",
+            *(f"{name}: {value}" for name, value in (*self.headers, *headers.items())),
         ]
-        return "\r\n".join([*lines, "", ""]).encode() + self.body
+        return "\r\n".join([*lines, "", ""]).encode() + self.sent
 
 
 def read_payloads(paths: Iterable[Path], content_type: str | None = None) -> tuple[Payload, ...]:

@@ -8,10 +8,13 @@ from .channel import Channel
 from .checks import shortened
 from .histogram import Histogram
 from .response import Response
+from .rpc_answer import RpcAnswer
 from .scenario import Scenario
-from .tally import CONNECT, REFUSALS, REFUSED, RIGHT, STATUS, WRONG, Tally
+from .tally import CONNECT, REFUSALS, REFUSED, RIGHT, RPC_REFUSALS, STATUS, WRONG, Tally
 
-_DEADLINE = "x-request-timeout-ms"
+# By these a client says in which time it needs its answer; a status then says that the time has passed in the queue.
+_DEADLINES = {"x-request-timeout-ms", "grpc-timeout"}
+_TOO_LATE, _RPC_TOO_LATE = 504, 4
 
 
 class Recorder:
@@ -23,8 +26,11 @@ class Recorder:
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
         self._slo = scenario.slo if scenario.slo is not None else math.inf
-        told = _DEADLINE in map(str.lower, scenario.headers)
-        self._refusals = REFUSALS | {504} if told else REFUSALS  # 504: its own deadline passed in the queue
+        self._right = 0 if scenario.rpc else 200
+        self._refusals = RPC_REFUSALS if scenario.rpc else REFUSALS
+        if _DEADLINES & set(map(str.lower, scenario.headers)):
+            self._refusals |= {_RPC_TOO_LATE if scenario.rpc else _TOO_LATE}
+        self._sizes = [len(payload.sent) for payload in scenario.payloads]
         self.begin = self.end = math.inf
         self.tally = Tally()
         self.window = Histogram()
@@ -44,16 +50,16 @@ class Recorder:
         """Record that a request has to wait, because all allowed connections are busy."""
         self.tally.waited += self.counts(due)
 
-    def record_response(self, channel: Channel, response: Response, now: float) -> None:
+    def record_response(self, channel: Channel, response: Response | RpcAnswer, now: float) -> None:
         """Check a response and record it as correct, wrong, refused or failed."""
         due, place = channel.due, channel.place
         body = self._scenario.payloads[place].body
         counts = self.begin <= due < self.end
         if counts:
             self.tally.statuses[response.status] = self.tally.statuses.get(response.status, 0) + 1
-            self.tally.sent_bytes += len(body)
+            self.tally.sent_bytes += self._sizes[place]
             self.tally.received_bytes += len(response.body)
-        if response.status != 200:
+        if response.status != self._right:
             self._record_bad_status(response, due, now)
         elif not self._scenario.check(place, body, response.body):
             name = self._scenario.payloads[place].name
@@ -71,13 +77,13 @@ class Recorder:
         """Record a request for which the server accepted no connection."""
         self.record_failure(CONNECT, text, due, now)
 
-    def _record_bad_status(self, response: Response, due: float, now: float) -> None:
+    def _record_bad_status(self, response: Response | RpcAnswer, due: float, now: float) -> None:
         refused = response.status in self._refusals
-        self.record_failure(REFUSED if refused else STATUS, f"{response.status} {shortened(response.body)}", due, now)
+        self.record_failure(REFUSED if refused else STATUS, response.cause, due, now)
         if refused and self.counts(due):
             self.tally.refusal.add(now - due)
 
-    def _record_right(self, channel: Channel, response: Response, now: float, counts: bool) -> None:
+    def _record_right(self, channel: Channel, response: Response | RpcAnswer, now: float, counts: bool) -> None:
         took, tally = now - channel.due, self.tally
         self.window.add(took)
         if self.begin <= now < self.end:

@@ -6,6 +6,8 @@ generator's processor time is taken from the server that it measures.
 
 from __future__ import annotations
 
+from .checks import shortened
+
 _HEAD_MOST = 65536
 _NO_BODY = frozenset({204, 304})
 
@@ -37,6 +39,11 @@ class Response:
         self._body: list[bytes] | None = None
         self._need = 0
         self._chunk = -1  # size of the current chunk; -1: its size line is next, -2: trailers are next
+
+    @property
+    def cause(self) -> str:
+        """Return the status and the start of the body, for a request that failed."""
+        return f"{self.status} {shortened(self.body)}"
 
     def feed(self, data: bytes) -> bool:
         """Parse `data` and return whether the response is complete. Raises BadResponse, also for bytes behind the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from ...core.config.address import Address
 from .arrivals import bursty, poisson, recorded, spike
 from .checks import Check, any_answer
 from .payload import Payload
+from .rpc_answer import whole
+from .rpc_request import RpcRequest, host_of, rpc_request
 
 ENDLESS = ("poisson", "bursty", "spike")  # kinds of arrivals; any other value is the path of a trace
 
@@ -56,6 +58,10 @@ class Scenario:
     With `requests` the run ends after that many requests, otherwise after `seconds`. The warm-up ends when three
     windows of `window` seconds agree within `tolerance` in rate and median, or after `most_warmup` seconds; then the
     outcome is not `settled`.
+
+    With `rpc` requests are calls of gRPC: `target` is the method's path, what the payloads send are messages, and the
+    load's connections are calls in flight on `channels` connections of HTTP/2. `unwrap` finds in a message of an answer
+    what is checked, and `streams` says that an answer may have several messages.
     """
 
     address: Address
@@ -75,6 +81,10 @@ class Scenario:
     most_late: float | None = None
     processes: int = 1
     verify: bool = False  # whether the TLS certificate must be valid
+    rpc: bool = False
+    channels: int = 1
+    unwrap: Callable[[bytes], bytes] = whole
+    streams: bool = False
 
     def length(self) -> float:
         """Return the seconds to measure: `seconds`, or less if a trace is shorter."""
@@ -91,11 +101,17 @@ class Scenario:
     @property
     def host(self) -> str:
         """Return the value of the Host header."""
-        return "localhost" if self.address.path else str(self.address).partition("://")[2]
+        return host_of(self.address)
 
-    def requests_ready(self) -> list[bytes]:
-        """Return the bytes of each payload's request."""
+    def requests_ready(self) -> list[bytes] | list[RpcRequest]:
+        """Return what is sent for each payload."""
+        if self.rpc:
+            return [self.call(payload) for payload in self.payloads]
         return [payload.request(self.target, self.host, self.headers) for payload in self.payloads]
+
+    def call(self, payload: Payload) -> RpcRequest:
+        """Return the call that carries this payload."""
+        return rpc_request(self.address, self.target, self.headers, payload.sent)
 
     def lateness_bound(self) -> float:
         """Return by how many seconds the generator may be late at p99 for a valid run.

@@ -11,6 +11,7 @@ RIGHT, REFUSED, STATUS, WRONG, RESET, TIMEOUT, CONNECT = (
 )  # fmt: skip
 FAULTS = (STATUS, WRONG, RESET, TIMEOUT, CONNECT)
 REFUSALS = frozenset({408, 429, 503})  # statuses by which a server says that it is busy
+RPC_REFUSALS = frozenset({8})  # the same by gRPC: RESOURCE_EXHAUSTED. UNAVAILABLE is also what a broken handler gives
 _TEXTS = 5
 
 

@@ -96,10 +96,14 @@ TABLE: dict[str, Row] = {
     "http.transport.tls": _row("core.errors", "cryptography"),
     "cli": _row(
         f"{_BASE} core.server core.config core.archive core.lint core.logs core.models.snapshot_folder http.auth http.cors http.front http.message.limits"
-        " http.front_config http.rpc.application http.transport.cert_reload http.routing.route http.site_policy http.transport.tls",
-        "click rich uvloop",
+        " http.front_config http.rpc.application http.rpc.protos.messages http.transport.cert_reload http.routing.route http.site_policy http.transport.tls"
+        " core.oip",
+        "click rich uvloop google",
     ),
-    "cli.loadgen": _row("core.config.address", "uvloop"),
+    "cli.loadgen": _row(
+        "core.config.address http.transport.http2.errors http.transport.http2.frames http.transport.http2.header_block",
+        "uvloop hpack",
+    ),
     "cli.launcher": _row("core.config.properties", "requests"),
     "ts": _row("core.handlers core.metrics core.backend core.version", "torch"),
     "ts.launcher": _row("cli.launcher"),  # it and the next are for scripts and tests, not for handlers
