@@ -39,11 +39,13 @@ class NotFound(ServeError):
 class ModelNotFound(NotFound):
     def __init__(self, model: str) -> None:
         super().__init__(f"Model not found: {model}")
+        self.model = model
 
 
 class VersionNotFound(NotFound):
     def __init__(self, model: str, version: str) -> None:
         super().__init__(f"Model version: {version} does not exist for model: {model}")
+        self.model, self.version = model, version
 
 
 class DefaultNotFound(VersionNotFound):
@@ -51,6 +53,7 @@ class DefaultNotFound(VersionNotFound):
 
     def __init__(self, model: str, version: str) -> None:
         NotFound.__init__(self, f"Model version {version} does not exist for model {model}")
+        self.model, self.version = model, version
 
 
 class ArchiveNotFound(NotFound):

@@ -11,7 +11,7 @@ from typing import Any
 
 from .archive.store import stored
 from .config.settings import Settings
-from .metrics.tally import Tally
+from .metrics.tally import BatchTally, Tally
 from .models.model import Model
 from .models.registry import Registry
 from .oip.signature import Signature, TensorSpec
@@ -55,7 +55,8 @@ class Repository:
 
     def index(self, *, ready: bool = False) -> list[dict[str, Any]]:
         """Return an entry for each version; with `ready` only for those that are."""
-        return [index_entry(model, ready=model.ready) for model in self._registry if model.ready or not ready]
+        models = sorted(self._registry, key=lambda model: (model.name, model.version))
+        return [index_entry(model, ready=model.ready) for model in models if model.ready or not ready]
 
     async def load(self, name: str) -> None:
         """Register the archive of the model store that is called `name`, unless a model of that name is registered.
@@ -98,35 +99,36 @@ def configuration_of(model: Model) -> dict[str, Any]:
         "backend": "torchserve",
         "version_policy": {"all": {}},
         "max_batch_size": options.batch_size if signature.batch_dimension else 0,
-        "input": [_entry(spec, signature) for spec in signature.inputs],
+        # Triton's own clients read the format of each input.
+        "input": [_entry(spec, signature) | {"format": "FORMAT_NONE"} for spec in signature.inputs],
         "output": [_entry(spec, signature) for spec in signature.outputs],
         "instance_group": [{"name": model.name, "count": minimum, "kind": "KIND_GPU" if on_gpu else "KIND_CPU"}],
     }
     if signature.batch_dimension:
         found["dynamic_batching"] = {"max_queue_delay_microseconds": options.max_batch_delay * 1000}
+    if options.stateful:
+        found["sequence_batching"] = {"max_sequence_idle_microseconds": options.stateful.idle * 1000}
     return found
 
 
 def statistics_of(model: Model) -> dict[str, Any]:
     """Return the statistics of a version since it was registered."""
     tally: Tally = model.metrics.tally
-    infer = _sum(tally.batches, tally.handling)
     return {
         "name": model.name,
         "version": model.version,
+        "last_inference": round(tally.last * 1e3),
         "inference_count": tally.succeeded,
         "execution_count": tally.batches,
         "inference_stats": {
             "success": _sum(tally.succeeded, tally.took),
             "fail": _sum(tally.failed, 0.0),
             "queue": _sum(tally.succeeded, tally.queued),
-            "compute_input": _sum(tally.batches, max(0.0, tally.worked - tally.handling)),
-            "compute_infer": infer,
-            "compute_output": _sum(tally.batches, 0.0),
+            **_computed(tally),
             "cache_hit": _sum(0, 0.0),
             "cache_miss": _sum(0, 0.0),
         },
-        "batch_stats": [],
+        "batch_stats": [{"batch_size": size, **_computed(alike)} for size, alike in sorted(tally.sizes.items())],
     }
 
 
@@ -161,6 +163,15 @@ def _entry(spec: TensorSpec, signature: Signature) -> dict[str, Any]:
     if spec.shape is not None:
         found["dims"] = list(spec.shape[signature.batch_dimension :])
     return found
+
+
+def _computed(tally: Tally | BatchTally) -> dict[str, dict[str, int]]:
+    """Return the times of batches in Triton's parts. What the worker takes around the handler is all input."""
+    return {
+        "compute_input": _sum(tally.batches, max(0.0, tally.worked - tally.handling)),
+        "compute_infer": _sum(tally.batches, tally.handling),
+        "compute_output": _sum(tally.batches, 0.0),
+    }
 
 
 def _sum(count: int, seconds: float) -> dict[str, int]:

@@ -82,7 +82,8 @@ def stored(name: str, store: Path | None) -> str:
     wanted = {name, *(f"{name}{suffix}" for suffix in _SUFFIXES)}
     found = next((entry for entry in list_store(required(store)) if entry in wanted), None)
     if found is None:
-        raise ArchiveNotFound(f"Model not found: the model store has no archive of model {name[:80]}.")
+        # Triton's clients look for "failed to load".
+        raise ArchiveNotFound(f"Model not found: failed to load: the model store has no archive of model {name[:80]}.")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -137,10 +138,7 @@ class ModelMetrics:
         """
         self._gathers = False
         self._count()
-        self.tally.batches += 1
-        self.tally.requests += size
-        self.tally.worked += took
-        self.tally.handling += handler
+        self.tally.batch(size, took, handler, time.time())
         self._thread_time(max(0.0, (took - handler) * 1e3))
         self._size(size)
         self._formation(formed_in)

@@ -105,7 +105,7 @@ class Model:
         expires, deadline = self._limits(payload.timeout)
         sequence, ends = "", False
         if self.options.stateful:
-            sequence, ends, headers = self._sequence_keys.read(payload.headers)
+            sequence, ends, headers = self._sequence_keys.read(payload.headers, payload.infer)
             payload = replace(payload, headers=headers)
         job = Job(
             payload.request_id,

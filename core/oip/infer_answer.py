@@ -50,7 +50,7 @@ _DECODER = msgspec.json.Decoder(_Answer)
 def read_answer(reply: Reply) -> InferAnswer:
     """Return the answer that a reply carries; its tensors are views of the reply's body.
 
-    Raises HandlerFailed for a reply without one, such as that of a handler that streams.
+    Raises HandlerFailed for a reply without one, and for one that is made of the pieces of a handler that streams.
     """
     length = next((value for name, value in reply.headers if name == LENGTH_HEADER), None)
     view = memoryview(reply.body)
@@ -66,6 +66,12 @@ def read_answer(reply: Reply) -> InferAnswer:
         if size is not None:
             data, at = view[at : at + int(size)], at + int(size)
         outputs.append(Tensor(each.name, each.datatype, tuple(each.shape), data, size is None, each.parameters))
+    if at != len(view):
+        raise HandlerFailed(
+            "The model streams its answer, of which each piece has tensors of its own: ask for it on a stream"
+            " (ModelStreamInfer).",
+            501,
+        )
     return InferAnswer(read.model_name, read.model_version, read.id, tuple(outputs), read.parameters)
 
 

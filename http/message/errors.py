@@ -133,13 +133,20 @@ def error_reply(error: BaseException) -> Reply:
     return reply
 
 
+def oip_text(error: BaseException) -> str:
+    """Return an error's text where Triton's clients look for words of its own, "" where they don't."""
+    if isinstance(error, VersionNotFound):
+        return f"Request for unknown model: '{error.model}' version {error.version} is not found"
+    return f"Request for unknown model: '{error.model}' is not found" if isinstance(error, ModelNotFound) else ""
+
+
 def oip_error(error: BaseException, *, shared: bool = False) -> Reply:
     """Return the answer to a failed request as this protocol has it, with TorchServe's keys beside it if `shared`."""
     reply = error_reply(error)
     if reply.content_type is None:
         return reply
     told: dict[str, Any] = orjson.loads(reply.body)
-    told = (told if shared else {}) | {"error": told["message"]}
+    told = (told if shared else {}) | {"error": oip_text(error) or told["message"]}
     return replace(reply, body=orjson.dumps(told, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 

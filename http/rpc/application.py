@@ -69,11 +69,11 @@ class RpcApplication:
                 raise RpcFailure(Code.INTERNAL, "A gRPC call is a POST.")
             if method is None:
                 raise RpcFailure(Code.UNIMPLEMENTED, f"Method not found: {path[:_SHOWN]}")
-            gzip = read_encoding(fields)
+            coding = read_encoding(fields)
             timeout, priority = _wishes(fields)
         except (ServeError, RpcFailure) as error:
             return CallHead(None if isinstance(error, ForeignSite) else method, path, fields, metadata, refusal=error)
-        return CallHead(method, path, fields, metadata, timeout, priority, gzip)
+        return CallHead(method, path, fields, metadata, timeout, priority, coding)
 
 
 def _wishes(fields: Mapping[str, str]) -> tuple[float | None, int]:

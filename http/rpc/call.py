@@ -55,7 +55,7 @@ class Call:
         self._begun = False  # whether the answer's head was sent
         self._messages = 0
         self._exchange: Exchange | None = None
-        self._reader = MessageReader(context.limits.max_request_size, gzip=head.gzip, join=self._join)
+        self._reader = MessageReader(context.limits.max_request_size, coding=head.coding, join=self._join)
         self._reading = True
         self._withheld = 0  # bytes that have come and for which the client may send no others yet
         self._arrival: Arrival | None = None  # while a message is not whole
@@ -112,7 +112,7 @@ class Call:
         """End the call with the status of an error."""
         if not self.over:
             method = self.head.method
-            self.finish(status_of(error, java=method is None or method.service.startswith(_TORCHSERVE)))
+            self.finish(status_of(error, "java" if method is None or method.service.startswith(_TORCHSERVE) else "oip"))
 
     def read_on(self, *, on: bool) -> None:
         """Let the client send more, or not: what it may send already comes in any case."""

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 
 from ...core.payload import Body, Payload, Reply
 from .method import OpenCall
-from .status import Status
+from .status import Status, Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,12 @@ Steps: TypeAlias = "Generator[None, None, None]"
 
 
 class RpcCodec(Protocol):
-    """A message format. One object serves all calls of a method, so it must keep no state of a call."""
+    """A message format. One object serves all calls of a method, so it must keep no state of a call.
+
+    `words` says whose clients read the text of an error within a message.
+    """
+
+    words: Words
 
     def locate(self, beginning: memoryview) -> tuple[str, str | None] | None:
         """Return the model and version that a message names, if its beginning says so already."""
@@ -46,8 +51,8 @@ class RpcCodec(Protocol):
         """
         ...
 
-    def encode(self, reply: Reply, asked: Asked) -> tuple[Body, ...]:
-        """Return the message of a model's reply, or of a piece of a streamed one."""
+    def encode(self, reply: Reply, asked: Asked, *, last: bool) -> tuple[Body, ...]:
+        """Return the message of a model's reply, or of a piece of a streamed one, which is not the `last`."""
         ...
 
     def error(self, status: Status, asked: Asked | None) -> tuple[Body, ...]:

@@ -14,7 +14,7 @@ from ...core.payload import Body
 from .status import Code, RpcFailure
 
 _PREFIX = 5  # bytes
-_GZIP = 31  # window bits that say gzip
+CODINGS = {"gzip": 31, "deflate": 15}  # compressions of messages -> window bits that say so
 
 # Makes one buffer of the pieces of a message, whose size is given, too.
 Join = Callable[[Sequence[memoryview], int], Body]
@@ -26,16 +26,16 @@ def joined(pieces: Sequence[memoryview], _size: int) -> Body:
 
 
 class MessageReader:
-    """A reader of messages of at most `limit` bytes, compressed or not. `gzip`: the call may have compressed messages.
+    """A reader of messages of at most `limit` bytes. `coding`: how those that are compressed are, "" if none may be.
 
     `held` is how many bytes of a message that is not whole have come.
     """
 
-    __slots__ = ("_gzip", "_join", "_limit", "_need", "_pieces", "_prefix", "_squeezed", "held")
+    __slots__ = ("_coding", "_join", "_limit", "_need", "_pieces", "_prefix", "_squeezed", "held")
 
-    def __init__(self, limit: int, *, gzip: bool, join: Join = joined) -> None:
+    def __init__(self, limit: int, *, coding: str = "", join: Join = joined) -> None:
         self._limit = limit
-        self._gzip = gzip
+        self._coding = coding
         self._join = join
         self._prefix = b""
         self._pieces: list[memoryview] = []
@@ -73,7 +73,7 @@ class MessageReader:
     def _begin(self) -> None:
         flag, self._need = self._prefix[0], int.from_bytes(self._prefix[1:])
         self._prefix = b""
-        if flag > 1 or (flag and not self._gzip):
+        if flag > 1 or (flag and not self._coding):
             raise RpcFailure(Code.INTERNAL, "A message says that it is compressed, and the call does not say how.")
         self._squeezed = flag == 1
         if self._need > self._limit:
@@ -83,7 +83,7 @@ class MessageReader:
         pieces, size = self._pieces, self.held
         self._pieces, self._need, self.held = [], -1, 0
         if self._squeezed:
-            return _unzipped(b"".join(pieces), self._limit)
+            return _unzipped(b"".join(pieces), self._limit, self._coding)
         return (pieces[0] if pieces else b"") if len(pieces) < 2 else self._join(pieces, size)
 
 
@@ -97,8 +97,8 @@ def too_large(size: int, limit: int) -> TooLarge:
     return TooLarge(f"The message has {size} bytes and at most {limit} are accepted (max_request_size).")
 
 
-def _unzipped(data: bytes, limit: int) -> bytes:
-    reader = zlib.decompressobj(_GZIP)
+def _unzipped(data: bytes, limit: int, coding: str) -> bytes:
+    reader = zlib.decompressobj(CODINGS[coding])
     try:
         made = reader.decompress(data, limit + 1)
     except zlib.error:
@@ -106,5 +106,5 @@ def _unzipped(data: bytes, limit: int) -> bytes:
     if len(made) > limit:
         raise TooLarge(f"The compressed message has more than the {limit} bytes that are accepted (max_request_size).")
     if not reader.eof or reader.unused_data:
-        raise BadRequest("The compressed message is not gzip.")
+        raise BadRequest(f"The compressed message is not {coding}.")
     return made

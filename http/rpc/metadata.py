@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 
 from ...core.errors import BadRequest
+from .framing import CODINGS
 from .status import Code, RpcFailure
 
-ACCEPTED = "identity,gzip"  # encodings of messages
+ACCEPTED = ",".join(("identity", *CODINGS))  # encodings of messages
 
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])", re.ASCII)
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
@@ -33,14 +34,15 @@ def read_timeout(headers: Mapping[str, str]) -> float | None:
     return int(found[1]) * _UNITS[found[2]]
 
 
-def read_encoding(headers: Mapping[str, str]) -> bool:
-    """Return whether messages may be compressed, with gzip. Raises RpcFailure for other encodings."""
+def read_encoding(headers: Mapping[str, str]) -> str:
+    """Return how messages may be compressed, one of CODINGS, "" for not at all. Raises RpcFailure for others."""
     encoding = headers.get("grpc-encoding", "identity")
-    if encoding not in {"identity", "gzip"}:
+    if encoding != "identity" and encoding not in CODINGS:
         raise RpcFailure(
-            Code.UNIMPLEMENTED, "Messages may be compressed with gzip, and with nothing else (grpc-encoding)."
+            Code.UNIMPLEMENTED,
+            f"Messages may be compressed with {' or '.join(CODINGS)}, and with nothing else (grpc-encoding).",
         )
-    return encoding == "gzip"
+    return encoding if encoding in CODINGS else ""
 
 
 def metadata_of(headers: Mapping[str, str]) -> dict[str, str]:

@@ -91,8 +91,9 @@ class Method:
 class CallHead:
     """The head of a call, read. Calls with the same header block share one.
 
-    `metadata` is what handlers may see, `timeout` the seconds in which the client needs its answer. If the head is
-    refused, `refusal` is the error to answer with, and there may be no `method`.
+    `metadata` is what handlers may see, `timeout` the seconds in which the client needs its answer, `coding` how its
+    compressed messages are, "" if it has none. If the head is refused, `refusal` is the error to answer with, and there
+    may be no `method`.
     """
 
     method: Method | None
@@ -101,5 +102,5 @@ class CallHead:
     metadata: dict[str, str]
     timeout: float | None = None
     priority: int = 0
-    gzip: bool = False
+    coding: str = ""
     refusal: Exception | None = None

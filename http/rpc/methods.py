@@ -27,8 +27,8 @@ def methods(
     if "inference" in apis:
         rows += _inference(headers)
         if open_inference:
-            rows += _open_inference(oip.SERVICE, headers)
-            rows += _open_inference(oip.TORCHSERVE_SERVICE, headers)
+            rows += _open_inference(oip.SERVICE)
+            rows += _open_inference(oip.TORCHSERVE_SERVICE)
     if "management" in apis:
         rows += [_answered(management.SERVICE, name, call, "management") for name, call in management.METHODS.items()]
     if open_inference and (commands or "management" in apis):
@@ -49,8 +49,8 @@ def _inference(headers: SequenceHeaders) -> list[Method]:
     ]
 
 
-def _open_inference(name: str, headers: SequenceHeaders) -> list[Method]:
-    one, many = OipMessages(headers), OipStreamMessages(headers)
+def _open_inference(name: str) -> list[Method]:
+    one, many = OipMessages(), OipStreamMessages()
     reads = dict(oip.READS)
     if name == oip.TORCHSERVE_SERVICE:
         reads["ModelReady"] = oip.torchserve_model_ready

@@ -10,11 +10,12 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...core.errors import BadRequest, HandlerFailed
 from ...core.oip.datatypes import check_bytes, count_of, pack, size_of, unpack_bytes
-from ...core.oip.infer_answer import read_answer
+from ...core.oip.infer_answer import InferAnswer, read_answer
 from ...core.oip.infer_request import InferRequest, Tensor, check, payload_of
 from ...core.payload import Body, Parameters, Reply, WantedOutput
 from ..message.ids import fresh_id
@@ -23,8 +24,8 @@ from .answering import parse
 from .codec import Asked, Steps
 from .method import OpenCall
 from .protos.messages import message
-from .status import Status
-from .torchserve_messages import SequenceHeaders, named_model
+from .status import Status, Words
+from .torchserve_messages import named_model
 from .wire import BYTES, BadMessage, Field, bytes_field, head_of, split, view
 
 _MOST_FIELDS = 2048  # of a message: 256 inputs and outputs, their contents, 64 parameters, and some more
@@ -32,6 +33,7 @@ _MOST_TYPED = 1 << 20  # elements of typed contents that have to be converted on
 _MODEL, _VERSION, _ID, _INPUTS, _RAW = 1, 2, 3, 5, 7  # fields of ModelInferRequest
 _CONTENTS = 5  # field of InferInputTensor and of InferOutputTensor
 _OUTPUTS, _RAW_OUTPUTS = 5, 6  # fields of ModelInferResponse
+_FINAL = "triton_final_response"
 
 # Datatype -> the field of InferTensorContents that holds its elements. FP16 and BF16 have none.
 _TYPED = {
@@ -53,8 +55,7 @@ _Output = message("inference.ModelInferResponse.InferOutputTensor")
 class OipMessages:
     """The codec of ModelInfer."""
 
-    def __init__(self, headers: SequenceHeaders) -> None:
-        self._headers = headers
+    words: Words = "oip"
 
     def locate(self, beginning: memoryview) -> tuple[str, str | None] | None:
         """Return the model and version, which come first in what every library writes."""
@@ -70,7 +71,7 @@ class OipMessages:
         given = [field.value for field in fields if field.number == _INPUTS and isinstance(field.value, memoryview)]
         rest = parse(_Request, b"".join(_whole(data, field) for field in fields if field.number not in {_RAW, _INPUTS}))
         request = InferRequest(
-            _tensors(given, raw),
+            _tensors(given, raw, rest.model_name),
             tuple(WantedOutput(each.name, True, parameters_of(each.parameters)) for each in rest.outputs),
             True,
             rest.id,
@@ -81,22 +82,11 @@ class OipMessages:
         payload = payload_of(
             request,
             request_id,
-            self._with_sequence(head.metadata, request.parameters),
+            head.metadata,
             timeout=sooner(head.timeout, request.parameters.get("timeout")),
             priority=head.priority,
         )
         return Asked(rest.model_name, rest.model_version or None, payload, rest.id, detail=bool(raw) or not given)
-
-    def _with_sequence(self, metadata: dict[str, str], parameters: Parameters) -> dict[str, str]:
-        """Return the headers for the handler, with those of a sequence that Triton's parameters name."""
-        sequence = parameters.get("sequence_id", 0)
-        if sequence in {0, ""}:
-            return metadata
-        found = {self._headers.id: str(sequence)}
-        for key, name in (("sequence_start", self._headers.start), ("sequence_end", self._headers.end)):
-            if parameters.get(key) is True:
-                found[name] = "true"
-        return metadata | found
 
     def check(self, asked: Asked) -> Steps | None:
         """Return the steps that read the lengths of BYTES elements, of raw contents that have them."""
@@ -112,9 +102,11 @@ class OipMessages:
             told = f"Input {head.name!r}"
             yield from check_bytes(told, asked.payload.parts[at].body, count_of(told, head.shape))
 
-    def encode(self, reply: Reply, asked: Asked) -> tuple[Body, ...]:
-        """Return a ModelInferResponse. Raises HandlerFailed for a reply that holds no tensors."""
-        answer = read_answer(reply)
+    def encode(self, reply: Reply, asked: Asked, *, last: bool = True) -> tuple[Body, ...]:
+        """Return a ModelInferResponse. Raises HandlerFailed for a reply that holds no tensors, or several answers."""
+        return self._encode(read_answer(reply), asked)
+
+    def _encode(self, answer: InferAnswer, asked: Asked) -> tuple[Body, ...]:
         made = _Response(
             model_name=answer.model, model_version=answer.version, id=answer.id, parameters=_given(answer.parameters)
         )
@@ -147,9 +139,10 @@ class OipStreamMessages(OipMessages):
         """Return what a message asks for. Raises BadRequest."""
         return self._decode(call, data, fresh_id())
 
-    def encode(self, reply: Reply, asked: Asked) -> tuple[Body, ...]:
-        """Return a ModelStreamInferResponse."""
-        buffers = super().encode(reply, asked)
+    def encode(self, reply: Reply, asked: Asked, *, last: bool = True) -> tuple[Body, ...]:
+        """Return a ModelStreamInferResponse, which says as Triton's do whether a request's further answers follow."""
+        answer = read_answer(reply)
+        buffers = self._encode(replace(answer, parameters=answer.parameters | {_FINAL: last}), asked)
         return (head_of(2, sum(map(len, buffers))), *buffers)
 
 
@@ -180,16 +173,16 @@ def _whole(data: Body, field: Field) -> memoryview:
     return view(data)[field.begin : field.end]
 
 
-def _tensors(given: Sequence[memoryview], raw: Sequence[memoryview]) -> tuple[Tensor, ...]:
+def _tensors(given: Sequence[memoryview], raw: Sequence[memoryview], model: str) -> tuple[Tensor, ...]:
     """Return the inputs, with their raw contents or their own. Raises BadRequest."""
     if raw and len(raw) != len(given):
         raise BadRequest(
             f"The request has {len(given)} inputs and {len(raw)} raw_input_contents: each input needs one."
         )
-    return tuple([_tensor(each, raw[at] if raw else None) for at, each in enumerate(given)])
+    return tuple([_tensor(each, raw[at] if raw else None, model) for at, each in enumerate(given)])
 
 
-def _tensor(data: memoryview, raw: memoryview | None) -> Tensor:
+def _tensor(data: memoryview, raw: memoryview | None, model: str) -> Tensor:
     fields = split(data, _MOST_FIELDS)
     contents = [field.value for field in fields if field.number == _CONTENTS and isinstance(field.value, memoryview)]
     head = parse(_Input, b"".join(_whole(data, field) for field in fields if field.number != _CONTENTS))
@@ -198,7 +191,10 @@ def _tensor(data: memoryview, raw: memoryview | None) -> Tensor:
     if raw is None:
         body = _elements(told, head, contents)
     elif any(map(len, contents)):
-        raise BadRequest(f"{told} has both contents and raw_input_contents: send one of them.")
+        raise BadRequest(  # in Triton's words, which its clients look for
+            "contents field must not be specified when using raw_input_contents for"
+            f" {head.name[:256]!r} for model {model[:256]!r}: send one of them."
+        )
     else:
         body = raw
     return Tensor(head.name, head.datatype, tuple(head.shape), body, False, parameters_of(head.parameters))

@@ -48,9 +48,9 @@ class PredictOne:
 
     # ---- the prediction's receiver
 
-    def piece(self, reply: Reply, asked: Asked) -> None:
+    def piece(self, reply: Reply, asked: Asked, *, last: bool) -> None:
         """Send the answer, or a piece of it."""
-        self._call.send(self._codec.encode(reply, asked))
+        self._call.send(self._codec.encode(reply, asked, last=last))
 
     def ended(self, asked: Asked) -> None:
         """End the call."""
@@ -90,7 +90,7 @@ class PredictMany:
         try:
             asked = self._codec.decode(self._call, data)
         except (ServeError, RefusedMessage) as error:
-            self._call.send(self._codec.error(status_of(error, java=False), None))
+            self._call.send(self._codec.error(status_of(error, self._codec.words), None))
             return
         prediction = RpcPrediction(self._call, self, asked, streams=True)
         self._open[id(asked)] = prediction
@@ -128,9 +128,9 @@ class PredictMany:
 
     # ---- the predictions' receiver
 
-    def piece(self, reply: Reply, asked: Asked) -> None:
+    def piece(self, reply: Reply, asked: Asked, *, last: bool) -> None:
         """Send an answer, or a piece of one."""
-        self._call.send(self._codec.encode(reply, asked))
+        self._call.send(self._codec.encode(reply, asked, last=last))
 
     def ended(self, asked: Asked) -> None:
         """Note that a request was answered."""
@@ -139,7 +139,7 @@ class PredictMany:
 
     def failed(self, error: BaseException, asked: Asked) -> None:
         """Tell of a request's failure; the call goes on."""
-        self._call.send(self._codec.error(status_of(error, java=False), asked))
+        self._call.send(self._codec.error(status_of(error, self._codec.words), asked))
         self.ended(asked)
 
     def _end_if_done(self) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Receiver(Protocol):
     """An interface for what takes the outcome of a prediction: any number of pieces, then its end or its failure."""
 
-    def piece(self, reply: Reply, asked: Asked) -> None: ...
+    def piece(self, reply: Reply, asked: Asked, *, last: bool) -> None: ...
 
     def ended(self, asked: Asked) -> None: ...
 
@@ -98,7 +98,7 @@ class RpcPrediction:
             return
         self._told = True
         try:
-            self._receiver.piece(item, self._asked)
+            self._receiver.piece(item, self._asked, last=False)
         except Exception as error:  # noqa: BLE001  (as above: what a handler answers may be no message)
             self._stop(error)
             return
@@ -114,7 +114,7 @@ class RpcPrediction:
             item = Reply(b"".join((*self._pieces, item.body)), headers=item.headers)
         try:
             if not self._told or len(item.body):
-                self._receiver.piece(item, self._asked)
+                self._receiver.piece(item, self._asked, last=True)
         except Exception as error:  # noqa: BLE001  (as above)
             if ticket is not None:
                 ticket.failed(error)

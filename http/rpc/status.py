@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from ...core.errors import (
     AlreadyRegistered,
@@ -17,7 +17,7 @@ from ...core.errors import (
     QueueFull,
     ServeError,
 )
-from ..message.errors import incident, row
+from ..message.errors import incident, oip_text, row
 from ..transport.http2.header_block import encode_block
 
 
@@ -65,6 +65,9 @@ class Status(NamedTuple):
 
 
 OK = Status(Code.OK)
+
+# Whose clients read the text of an error.
+Words: TypeAlias = Literal["java", "torchserve", "oip"]
 
 # An error without a row takes the row of its nearest base that has one, else that of its kind in KINDS.
 _ROWS: dict[type[ServeError], Code] = {
@@ -118,9 +121,10 @@ _LONGEST = 4096  # bytes of grpc-message: clients refuse more than 8 KiB of trai
 _PLAIN = frozenset(range(0x20, 0x7F)) - {ord("%")}
 
 
-def status_of(error: BaseException, *, java: bool = True) -> Status:
-    """Return the status of a call that failed with `error`. `java`: its text ends with TorchServe's class of the error.
+def status_of(error: BaseException, words: Words = "java") -> Status:
+    """Return the status of a call that failed with `error`.
 
+    Its text is TorchServe's in the `words` "torchserve", and in "java", where TorchServe's class of the error ends it.
     An error that is no ServeError is logged, and the client is not told its text.
     """
     if isinstance(error, RpcFailure):
@@ -129,7 +133,9 @@ def status_of(error: BaseException, *, java: bool = True) -> Status:
         return Status(Code.INTERNAL, incident(error))
     _, name = row(error)
     package = _JAVA_PACKAGES.get(name)
-    message = f"{error.message}\n{package}.{name}" if package and java else error.message
+    message = f"{error.message}\n{package}.{name}" if package and words == "java" else error.message
+    if words == "oip":
+        message = oip_text(error) or message
     return Status(code_of(error), message, error.retry_after if isinstance(error, Overloaded) else None)
 
 

@@ -11,7 +11,7 @@ from ...core.payload import Body, Part, Payload, Reply
 from ..message.ids import fresh_id
 from .codec import Asked, Steps
 from .method import OpenCall
-from .status import Code, RefusedMessage, RpcFailure, Status
+from .status import Code, RefusedMessage, RpcFailure, Status, Words
 from .wire import BYTES, BadMessage, bytes_field, head_of, split, text, varint, view
 
 _FIELDS = 64  # of a message, beside its inputs
@@ -51,6 +51,8 @@ def named_model(beginning: memoryview) -> tuple[str, str | None] | None:
 class TorchServeMessages:
     """The codec of Predictions and StreamPredictions."""
 
+    words: Words = "torchserve"
+
     def __init__(self, headers: SequenceHeaders) -> None:
         self._headers = headers
 
@@ -72,7 +74,7 @@ class TorchServeMessages:
         """Return None: all is checked."""
         return None
 
-    def encode(self, reply: Reply, asked: Asked) -> tuple[Body, ...]:
+    def encode(self, reply: Reply, asked: Asked, *, last: bool = True) -> tuple[Body, ...]:
         """Return a PredictionResponse. It names the sequence, of a request that belongs to one."""
         body = reply.body
         buffers: tuple[Body, ...] = (head_of(1, len(body)), body) if len(body) else ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,9 @@ def test_health_and_metadata(triton: Any) -> None:
         "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}],
         "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 3]}],
     }  # fmt: skip
-    assert triton.get_model_config("doubles")["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [-1, 3]}]
+    assert triton.get_model_config("doubles")["input"] == [
+        {"name": "x", "data_type": "TYPE_FP32", "dims": [-1, 3], "format": "FORMAT_NONE"}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +162,7 @@ def test_health_and_metadata(triton: Any) -> None:
         ),
         ("doubles", "x", np.zeros((1, 3)), "FP64", "Input 'x' of model doubles is FP32, and the request's is FP64"),
         ("doubles", "z", np.zeros((1, 3), "f4"), "FP32", "needs the inputs 'x', and 'x' is not there"),
-        ("nobody", "x", np.zeros((1, 3), "f4"), "FP32", "Model not found: nobody"),
+        ("nobody", "x", np.zeros((1, 3), "f4"), "FP32", "Request for unknown model: 'nobody' is not found"),
     ],
 )
 def test_what_does_not_fit_is_told_to_the_client(
@@ -183,14 +186,21 @@ def test_statistics_count_what_was_answered(triton: Any) -> None:
         (found,) = triton.get_inference_statistics("doubles")["model_stats"]
         stats = found["inference_stats"]
         assert stats["success"]["count"] == found["inference_count"]
+        by_size = found["batch_stats"]
+        assert sum(each["compute_infer"]["count"] for each in by_size) == found["execution_count"]
+        assert sum(each["compute_infer"]["ns"] for each in by_size) == pytest.approx(
+            stats["compute_infer"]["ns"], abs=9
+        )
         return found["inference_count"], found["execution_count"], stats["success"]["ns"]
 
-    before = read()
+    before, begun = read(), int(time.time() * 1e3)
     x = [tensor("x", np.ones((1, 3), "f4"), "FP32", binary=True)]
     for _ in range(3):
         assert triton.infer("doubles", x).as_numpy("y").tolist() == [[2, 2, 2]]
     eventually(lambda: read()[:2] == (before[0] + 3, before[1] + 3))
     assert read()[2] > before[2]
+    (found,) = triton.get_inference_statistics("doubles")["model_stats"]
+    assert begun <= found["last_inference"] <= time.time() * 1e3
     assert {each["name"] for each in triton.get_inference_statistics()["model_stats"]} >= {"echo", "doubles"}
 
 

@@ -163,7 +163,7 @@ def test_many_requests_on_one_stream(client: Any) -> None:
     answers = {each.get_response().id: each.as_numpy("y").tolist() for each, error in found if error is None}
     assert answers == {str(n): [[2.0 * n] * 3] for n in range(3)}
     (failed,) = [error for _, error in found if error is not None]
-    assert "Model not found: nobody" in str(failed)
+    assert "Request for unknown model: 'nobody' is not found" in str(failed)
 
 
 def test_a_sequence_by_triton_s_parameters(client: Any) -> None:
@@ -222,7 +222,7 @@ WRONG = [
     (typed(name="x", datatype="INT8", shape=[1], contents={"int_contents": [128]}), "INT8 can't hold"),
     (typed(name="x", datatype="FP16", shape=[1]), "raw_input_contents"),
     (Asked(model_name="echo", inputs=[{"name": "x", "datatype": "FP32", "shape": [1], "contents": {"fp32_contents": [1]}}],
-           raw_input_contents=[b"1234"]), "both contents and raw_input_contents"),
+           raw_input_contents=[b"1234"]), "when using raw_input_contents for 'x' for model 'echo'"),
     (Asked(model_name="echo", inputs=[{"name": "x", "datatype": "FP32", "shape": [1]}], raw_input_contents=[b"1", b"2"]),
      "1 inputs and 2 raw_input_contents"),
     (Asked(model_name="echo", inputs=[{"name": "x", "datatype": "BYTES", "shape": [1]}],

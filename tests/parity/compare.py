@@ -25,10 +25,10 @@ def differences(theirs: Any, ours: Any, path: str = "") -> Iterator[tuple[str, A
         yield path, theirs, ours
 
 
-def told(theirs: Any, ours: Any, allowed: Callable[[str, Any, Any], bool]) -> str:
+def told(theirs: Any, ours: Any, allowed: Callable[[str, Any, Any], bool], peer: str = "TorchServe") -> str:
     """The differences as text; empty where there are none."""
     lines = [
-        f"{path}:\n  TorchServe {one!r}\n  here       {other!r}"
+        f"{path}:\n  {peer:10} {one!r}\n  {'here':10} {other!r}"
         for path, one, other in differences(theirs, ours)
         if not allowed(path.rpartition("/")[2], one, other)
     ]

@@ -197,3 +197,12 @@ def test_a_reply_that_holds_no_tensors_is_said_to() -> None:
 
     with pytest.raises(HandlerFailed, match="holds no tensors"):
         read_answer(Reply(b"plain"))
+
+
+def test_the_pieces_of_a_streamed_answer_are_not_taken_for_one() -> None:
+    from torchserve.core.errors import HandlerFailed
+
+    piece = reply_of(InferAnswer("m", "1.0", "", (Tensor("y", "UINT8", (2,), b"ab"),)))
+    with pytest.raises(HandlerFailed, match="ModelStreamInfer") as failed:
+        read_answer(Reply(bytes(piece.body) * 2, headers=piece.headers))
+    assert failed.value.status == 501

@@ -114,7 +114,7 @@ class Called:
         return unquote(self.stream.trailers.get("grpc-message", ""))
 
     def messages(self, kind: Any = Response) -> list[Any]:
-        return [kind.FromString(bytes(each)) for each in MessageReader(10**9, gzip=False).feed(self.stream.body)]
+        return [kind.FromString(bytes(each)) for each in MessageReader(10**9).feed(self.stream.body)]
 
 
 @dataclass

@@ -107,7 +107,7 @@ WRONG: dict[str, tuple[Callable[[Desk], Called], Code, str]] = {
     ),
     "compressed, and not said": (lambda desk: desk.call().raw(b"\1\0\0\0\0"), Code.INTERNAL, "does not say how"),
     "other compression": (
-        lambda desk: desk.call(grpc_encoding="snappy").say(ONE), Code.UNIMPLEMENTED, "gzip, and with nothing else"
+        lambda desk: desk.call(grpc_encoding="snappy").say(ONE), Code.UNIMPLEMENTED, "gzip or deflate, and with nothing else"
     ),
     "unknown method": (
         lambda desk: desk.call("/a.B/Nope").say(ONE), Code.UNIMPLEMENTED, "Method not found: a.B/Nope"
@@ -139,7 +139,7 @@ async def test_what_is_wrong_with_a_call_is_its_status(name: str) -> None:
     booked(desk, call)
     if code == Code.UNIMPLEMENTED:
         assert call.stream.trailers is not None
-        assert call.stream.trailers["grpc-accept-encoding"] == "identity,gzip"
+        assert call.stream.trailers["grpc-accept-encoding"] == "identity,gzip,deflate"
 
 
 async def test_without_a_model_the_only_one_is_meant() -> None:

@@ -17,17 +17,22 @@ from torchserve.http.rpc.status import Code, RpcFailure
 BODIES = st.lists(st.tuples(st.booleans(), st.binary(max_size=200)), max_size=6)
 
 
-def framed(data: bytes, *, squeeze: bool = False) -> bytes:
+SQUEEZED = {"gzip": gzip.compress, "deflate": zlib.compress}
+
+
+def framed(data: bytes, squeeze: str = "") -> bytes:
     if squeeze:
-        data = gzip.compress(data)
+        data = SQUEEZED[squeeze](data)
         return b"\1" + len(data).to_bytes(4) + data
     return frame(len(data)) + data
 
 
-@given(BODIES, st.lists(st.integers(1, 50)))
-def test_messages_are_the_same_however_the_body_is_cut(messages: list[tuple[bool, bytes]], cuts: list[int]) -> None:
-    left = b"".join(framed(data, squeeze=squeeze) for squeeze, data in messages)
-    reader, found = MessageReader(10_000, gzip=True), []
+@given(BODIES, st.lists(st.integers(1, 50)), st.sampled_from(list(SQUEEZED)))
+def test_messages_are_the_same_however_the_body_is_cut(
+    messages: list[tuple[bool, bytes]], cuts: list[int], coding: str
+) -> None:
+    left = b"".join(framed(data, coding if squeeze else "") for squeeze, data in messages)
+    reader, found = MessageReader(10_000, coding=coding), []
     for size in [*cuts, len(left) or 1]:
         found += reader.feed(left[:size])
         left = left[size:]
@@ -39,7 +44,7 @@ def test_messages_are_the_same_however_the_body_is_cut(messages: list[tuple[bool
 
 def test_a_message_in_one_piece_is_not_copied() -> None:
     body = framed(b"x" * 1000)
-    (found,) = MessageReader(1000, gzip=False).feed(body)
+    (found,) = MessageReader(1000).feed(body)
     assert isinstance(found, memoryview)
     assert found.obj is body
 
@@ -52,7 +57,7 @@ def test_a_message_in_pieces_is_put_where_it_is_told() -> None:
         assert size == 4
         return room
 
-    reader = MessageReader(10, gzip=False, join=join)
+    reader = MessageReader(10, join=join)
     assert reader.feed(framed(b"abcd")[:7]) == []
     assert reader.held == 2
     assert reader.unfinished
@@ -60,7 +65,7 @@ def test_a_message_in_pieces_is_put_where_it_is_told() -> None:
 
 
 def test_a_message_over_the_limit_is_refused_before_it_comes() -> None:
-    reader = MessageReader(10, gzip=False)
+    reader = MessageReader(10)
     assert reader.feed(framed(b"0123456789"))
     with pytest.raises(TooLarge, match=r"11 bytes and at most 10 .*max_request_size"):
         reader.feed(frame(11))
@@ -68,8 +73,8 @@ def test_a_message_over_the_limit_is_refused_before_it_comes() -> None:
 
 @pytest.mark.parametrize("size", [10, 11, 10_000_000])
 def test_a_compressed_message_is_unpacked_to_its_limit_only(size: int) -> None:
-    reader = MessageReader(max(10, len(gzip.compress(bytes(size)))) if size > 11 else 40, gzip=True)
-    data = framed(bytes(size), squeeze=True)
+    reader = MessageReader(max(10, len(gzip.compress(bytes(size)))) if size > 11 else 40, coding="gzip")
+    data = framed(bytes(size), "gzip")
     if size < 40:
         assert [bytes(each) for each in reader.feed(data)] == [bytes(size)]
     else:
@@ -78,8 +83,8 @@ def test_a_compressed_message_is_unpacked_to_its_limit_only(size: int) -> None:
 
 
 def test_a_bomb_is_not_unpacked() -> None:
-    data = framed(bytes(10_000_000), squeeze=True)
-    reader = MessageReader(20_000, gzip=True)
+    data = framed(bytes(10_000_000), "gzip")
+    reader = MessageReader(20_000, coding="gzip")
     tracemalloc.start()
     try:
         with pytest.raises(TooLarge):
@@ -95,11 +100,19 @@ def test_a_bomb_is_not_unpacked() -> None:
 )
 def test_what_says_gzip_and_is_not_is_refused(data: bytes) -> None:
     with pytest.raises(BadRequest, match="not gzip"):
-        MessageReader(1000, gzip=True).feed(b"\1" + len(data).to_bytes(4) + data)
+        MessageReader(1000, coding="gzip").feed(b"\1" + len(data).to_bytes(4) + data)
 
 
-@pytest.mark.parametrize(("flag", "allowed"), [(1, False), (2, True), (255, False)])
-def test_a_flag_that_the_call_does_not_explain_is_refused(flag: int, allowed: bool) -> None:
+@pytest.mark.parametrize(("flag", "allowed"), [(1, ""), (2, "gzip"), (255, "")])
+def test_a_flag_that_the_call_does_not_explain_is_refused(flag: int, allowed: str) -> None:
     with pytest.raises(RpcFailure) as failed:
-        MessageReader(1000, gzip=allowed).feed(bytes((flag, 0, 0, 0, 0)))
+        MessageReader(1000, coding=allowed).feed(bytes((flag, 0, 0, 0, 0)))
     assert failed.value.code == Code.INTERNAL
+
+
+@pytest.mark.parametrize(
+    "data", [b"no deflate", zlib.compress(b"x")[:-1], zlib.compress(b"x") + b"y", gzip.compress(b"x", mtime=0)]
+)
+def test_what_says_deflate_and_is_not_is_refused(data: bytes) -> None:
+    with pytest.raises(BadRequest, match="not deflate"):
+        MessageReader(1000, coding="deflate").feed(b"\1" + len(data).to_bytes(4) + data)

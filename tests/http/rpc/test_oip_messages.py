@@ -17,14 +17,13 @@ from torchserve.http.rpc.codec import Asked
 from torchserve.http.rpc.oip_messages import OipMessages, OipStreamMessages
 from torchserve.http.rpc.protos.messages import message
 from torchserve.http.rpc.status import Code, Status
-from torchserve.http.rpc.torchserve_messages import SequenceHeaders
 
 from .doubles import Desk
 
 Request, Response = message("inference.ModelInferRequest"), message("inference.ModelInferResponse")
 StreamResponse = message("inference.ModelStreamInferResponse")
 INFER = "/inference.GRPCInferenceService/ModelInfer"
-CODEC, STREAM = OipMessages(SequenceHeaders()), OipStreamMessages(SequenceHeaders())
+CODEC, STREAM = OipMessages(), OipStreamMessages()
 
 
 async def decoded(data: bytes, **fields: str) -> Asked:
@@ -72,9 +71,8 @@ async def test_what_a_request_says_beside_its_tensors() -> None:
     assert (infer.id, infer.binary, infer.inputs[0].parameters) == ("mine", True, {"p": True})
     assert [(each.name, each.binary) for each in infer.outputs] == [("y", True)]
     assert asked.payload.timeout == 0.25
-    assert asked.payload.headers == {
-        "x-mine": "yes", "ts_request_sequence_id": "7", "ts_request_sequence_end": "true",
-    }  # fmt: skip
+    assert infer.parameters == {"sequence_id": 7, "sequence_end": True, "timeout": 250_000}
+    assert asked.payload.headers == {"x-mine": "yes"}
 
 
 VALID = Request(

@@ -49,7 +49,13 @@ def test_an_error_has_its_code_and_its_text(error: ServeError, code: Code, last:
     assert found.code == code
     assert found.message.split("\n")[0] == error.message
     assert found.message.split("\n")[-1] == last
-    assert status_of(error, java=False).message == error.message
+    assert status_of(error, "torchserve").message == error.message
+
+
+def test_an_unknown_model_is_told_as_triton_does_to_its_clients() -> None:
+    told = [status_of(error, "oip").message for error in (errors.ModelNotFound("m"), errors.VersionNotFound("m", "9"))]
+    assert told == [f"Request for unknown model: 'm' {which}is not found" for which in ("", "version 9 ")]
+    assert status_of(errors.QueueFull("q"), "oip").message == "q"
 
 
 # HTTP status of a handler's PredictionException -> code, as TorchServe has them.
