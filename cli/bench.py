@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from ..core.container_limits import available_cores
+from .bench_openai import BenchCommand
 from .bench_options import BenchOptions, bench_options, read_bench_options
 from .bench_protocol import RPC, Spoken, speak
 from .bench_report import Subject, ab_columns, as_csv, as_json, markdown
@@ -35,7 +36,7 @@ class NothingMeasured(click.ClickException):
     exit_code = 2
 
 
-@click.command(context_settings={"max_content_width": 110})
+@click.command(cls=BenchCommand, context_settings={"max_content_width": 110})
 @bench_options
 def bench(**given: Any) -> None:
     """Load MODEL of a running server and print what came of it, as Markdown.
@@ -44,6 +45,8 @@ def bench(**given: Any) -> None:
     --concurrency each connection waits for its answer (closed loop), so a slow server is sent fewer requests. Every
     answer is checked. Exit status: 0; 1 if requests failed or the generator was late, so that the figures are not to be
     used; 2 if nothing was measured.
+
+    Language models behind OpenAI's API have options of their own: torchserve bench --openai URL --help.
 
     \b
     torchserve bench mnist --input digit.png --rate 200 --slo-ms 50

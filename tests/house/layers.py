@@ -104,6 +104,7 @@ TABLE: dict[str, Row] = {
         "core.config.address http.transport.http2.errors http.transport.http2.frames http.transport.http2.header_block",
         "uvloop hpack",
     ),
+    "cli.tokenload": _row("cli.loadgen"),
     "cli.launcher": _row("core.config.properties", "requests"),
     "ts": _row("core.handlers core.metrics core.backend core.version", "torch"),
     "ts.launcher": _row("cli.launcher"),  # it and the next are for scripts and tests, not for handlers
