@@ -14,7 +14,7 @@ _SHARES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
 
 @dataclass(frozen=True, slots=True)
 class Slo:
-    """Bounds in seconds within which an answer is good: time to the first token, and time of each further one."""
+    """A pair of bounds in seconds within which an answer is good: time to the first token, and of each further one."""
 
     ttft: float | None = None
     tpot: float | None = None

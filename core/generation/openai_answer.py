@@ -38,10 +38,10 @@ class Answering:
         # Most events carry one piece of text and nothing else: they are put together of bytes that are made once.
         self._head = b"data: " + orjson.dumps(event)[:-1] + b',"choices":['
 
-    def whole(self, choices: Sequence[Piece], usage: dict[str, int]) -> bytes:
-        """Return the body of a whole answer with these choices."""
+    def whole(self, choices: Sequence[Piece], usage: dict[str, int] | None) -> bytes:
+        """Return the body of a whole answer with these choices, and the usage if it is known."""
         made = [self._choice(index, choice) for index, choice in enumerate(choices)]
-        return orjson.dumps({**self._shared, "choices": made, "usage": usage})
+        return orjson.dumps({**self._shared, "choices": made, **({"usage": usage} if usage else {})})
 
     def first(self, index: int) -> bytes:
         """Return the event that opens choice `index`: b"" for completions, which have none."""

@@ -52,6 +52,10 @@ PATHS = {
         "ngrams_iterator": "core.handlers.tokenizer",
     },
     "ts.handler_utils.timer": {"timed": "core.handlers.timer"},
+    "ts.handler_utils.token_stream": {
+        "in_background": "core.handlers.token_streaming",
+        "stream_tokens": "core.handlers.token_streaming",
+    },
     "ts.handler_utils.utils": {
         "import_class": "core.handlers.classes",
         "send_intermediate_predict_response": "core.handlers.streaming",
