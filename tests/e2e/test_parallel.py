@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import pytest
 
 from ..standins.nvml import GIB, FakeNvml
 from .conftest import Serve
@@ -16,7 +18,7 @@ from .live import LiveServer, eventually, gone, make_model
 
 # As TorchServe's own test of tensor parallelism has it, and notes who was asked.
 TENSOR = """
-import os, pathlib
+import os, pathlib, time
 import torch
 from ts.handler_utils.utils import send_intermediate_predict_response
 from ts.torch_handler.base_handler import BaseHandler
@@ -38,6 +40,8 @@ class Tensor(BaseHandler):
         text = data[0]["body"].decode()
         if text == "who":
             return RANK
+        if text == "hang":
+            time.sleep(600)
         if text.startswith("die ") and text.split()[1] == RANK:
             os._exit(7)
         if not text.startswith("die"):
@@ -98,23 +102,28 @@ def begin(serve: Serve, tmp_path: Path, name: str, **env: str) -> LiveServer:
     return server
 
 
-def test_every_rank_computes_and_rank_0_answers_in_pieces(serve: Serve, store: Path, tmp_path: Path) -> None:
-    make(store, "tensor", "tp")
-    server = begin(serve, tmp_path, "tensor")
+@pytest.fixture(scope="module")
+def tensor(home: Path) -> Iterator[LiveServer]:
+    """The server of a model of two ranks. Its start imports torch three times: what can ask the same one does."""
+    make(home / "store", "tensor", "tp")
+    server = LiveServer(home, ["tensor"], env={"RECORD_HERE": str(home / "record")}).wait()
+    eventually(lambda: server.workers("tensor", "READY"))
+    yield server
+    server.stop()
+
+
+def test_every_rank_computes_and_rank_0_answers_in_pieces(tensor: LiveServer, home: Path) -> None:
     for number in (42, 7):
-        answer = server.predict("tensor", str(number).encode())
+        answer = tensor.predict("tensor", str(number).encode())
         assert answer.headers["transfer-encoding"] == "chunked"
         assert answer.body.decode() == f"0{2 * number}"
-    assert server.predict("tensor", b"who").body == b"0"
-    eventually(lambda: sorted((tmp_path / "asked").read_text()) == ["0", "1"])
-    ranks = started(tmp_path)
+    assert tensor.predict("tensor", b"who").body == b"0"
+    eventually(lambda: sorted((home / "asked").read_text()) == ["0", "1"])
+    ranks = started(home)
     assert [ranks[rank][1:] for rank in (0, 1)] == [["None", "None", "1"]] * 2
-    described = server.manage("GET", "/models/tensor").json[0]
+    described = tensor.manage("GET", "/models/tensor").json[0]
     assert (described["parallelType"], described["parallelLevel"], described["deviceType"]) == ("tp", 2, "cpu")
-    assert described["workers"][0]["pid"] == pids(tmp_path)[0]
-    agent = psutil.Process(pids(tmp_path)[0]).ppid()
-    assert server.stop() == 0
-    eventually(lambda: all(gone(pid) for pid in [agent, *pids(tmp_path)]))
+    assert described["workers"][0]["pid"] == pids(home)[0]
 
 
 def test_in_a_pipeline_only_rank_0_is_asked(serve: Serve, store: Path, tmp_path: Path) -> None:
@@ -122,38 +131,31 @@ def test_in_a_pipeline_only_rank_0_is_asked(serve: Serve, store: Path, tmp_path:
     server = begin(serve, tmp_path, "pipe")
     assert server.predict("pipe", b"who").body == b"0"
     assert server.predict("pipe", b"who").body == b"0"
-    server.stop()
+    agent = psutil.Process(pids(tmp_path)[0]).ppid()
+    assert server.stop() == 0
+    eventually(lambda: all(gone(pid) for pid in [agent, *pids(tmp_path)]))
     assert (tmp_path / "asked").read_text() == "00"
     assert sorted(started(tmp_path)) == [0, 1]
 
 
-def test_a_rank_that_dies_takes_the_worker_with_it_which_starts_whole(
-    serve: Serve, store: Path, tmp_path: Path
-) -> None:
-    make(store, "tensor", "tp")
-    server = begin(serve, tmp_path, "tensor")
-    for death in (b"die 1 1", b"die 0 1", None):
-        before = pids(tmp_path)
-        if death is None:
-            os.kill(before[1], signal.SIGKILL)
+def test_a_rank_that_dies_takes_the_worker_with_it_which_starts_whole(tensor: LiveServer, home: Path) -> None:
+    for rank in (1, 0):
+        before = pids(home)
+        if rank == 0:  # which talks to the server, and has nothing to do now
+            os.kill(before[rank], signal.SIGKILL)
         else:
             # Rank 0 may be the first to notice, and its handler fails; or torchrun, and the worker has died.
-            assert server.predict("tensor", death).status in {500, 503}
+            assert tensor.predict("tensor", b"die 1 1").status in {500, 503}
         eventually(lambda: all(gone(pid) for pid in before))  # noqa: B023
-        eventually(lambda: not set(pids(tmp_path)) & set(before) and server.workers("tensor", "READY"))  # noqa: B023
-        assert server.predict("tensor", b"5").body == b"010"
+        eventually(lambda: not set(pids(home)) & set(before) and tensor.workers("tensor", "READY"))  # noqa: B023
+        assert tensor.predict("tensor", b"5").body == b"010"
 
 
-def test_nothing_is_left_of_a_server_that_was_killed(serve: Serve, store: Path, tmp_path: Path) -> None:
-    stuck = TENSOR.replace(
-        'if text == "who"', 'if text == "hang":\n            import time; time.sleep(600)\n        if text == "who"'
-    )
-    make(store, "tensor", "tp", stuck)
-    server = begin(serve, tmp_path, "tensor")
-    ranks = pids(tmp_path)
-    server.later("tensor", b"hang")
+def test_nothing_is_left_of_a_server_that_was_killed(tensor: LiveServer, home: Path) -> None:
+    ranks = pids(home)
+    tensor.later("tensor", b"hang")
     agent = psutil.Process(ranks[0]).ppid()
-    server.process.kill()
+    tensor.process.kill()
     eventually(lambda: all(gone(pid) for pid in [agent, *ranks]))
 
 

@@ -200,21 +200,20 @@ def test_a_flag_unlocks_one_run_and_a_file_all(start: Start, store: Path, tmp_pa
     assert start().has_logged("In force: disable_token_authorization=true")
 
 
-@pytest.mark.parametrize("kind", ["missing", "torn", "without a manifest"])
-def test_an_archive_that_can_not_be_brought_back_is_told(start: Start, store: Path, tmp_path: Path, kind: str) -> None:
+def test_archives_that_can_not_be_brought_back_are_told(start: Start, store: Path, tmp_path: Path) -> None:
     make_model(store, "echo", ECHO, config=NO_WORKERS)
-    with zipfile.ZipFile(store / "m.mar", "w") as archive:
-        archive.writestr("MAR-INF/MANIFEST.json", '{"model": {"modelName": "m", "handler": "h.py"}}')
+    broken = ("missing", "torn", "unlisted")
     server = start(*CONFIG)
     server.manage("POST", "/models?url=echo&initial_workers=1")
-    server.manage("POST", "/models?url=m.mar")
+    for name in broken:
+        with zipfile.ZipFile(store / f"{name}.mar", "w") as archive:
+            archive.writestr("MAR-INF/MANIFEST.json", f'{{"model": {{"modelName": "{name}", "handler": "h.py"}}}}')
+        assert server.manage("POST", f"/models?url={name}.mar").status == 200
     assert server.stop() == 0
-    (store / "m.mar").unlink()
-    if kind == "torn":
-        (store / "m.mar").write_bytes(b"PK\x03\x04 torn")
-    elif kind == "without a manifest":
-        with zipfile.ZipFile(store / "m.mar", "w") as archive:
-            archive.writestr("junk", "")
+    (store / "missing.mar").unlink()
+    (store / "torn.mar").write_bytes(b"PK\x03\x04 torn")
+    with zipfile.ZipFile(store / "unlisted.mar", "w") as archive:
+        archive.writestr("junk", "instead of a manifest")
     result = subprocess.run(
         [*COMMAND, "--start", "--model-store", "store"],
         cwd=tmp_path, env=environment(tmp_path), text=True, capture_output=True, timeout=120, check=False,
@@ -223,14 +222,19 @@ def test_an_archive_that_can_not_be_brought_back_is_told(start: Start, store: Pa
         assert result.returncode == 0, result.stderr
         first, *rest = result.stdout.splitlines()
         assert "TorchServe is running" in first
-        assert rest[-1].split(maxsplit=2)[:2] == ["not", "ready"]
-        assert "The archive m.mar of model m could not be loaded at start: " in rest[-1]
+        for name in broken:
+            (told,) = [
+                line
+                for line in rest
+                if f"The archive {name}.mar of model {name} could not be loaded at start: " in line
+            ]
+            assert told.split(maxsplit=2)[:2] == ["not", "ready"]
     finally:
         stopped = subprocess.run(
             [*COMMAND, "--stop"], cwd=tmp_path, env=environment(tmp_path), timeout=120, check=False
         )
     assert stopped.returncode == 0
-    assert saved(snapshots(tmp_path, "shutdown")[-1]).keys() == {"echo", "m"}
+    assert saved(snapshots(tmp_path, "shutdown")[-1]).keys() == {"echo", *broken}
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
