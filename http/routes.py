@@ -65,6 +65,7 @@ _OPEN_INFERENCE = (
 _ROUTES = (
     *(Route(api, "OPTIONS", "/", _SERVER, docs.SERVER, "open") for api in APIS),
     *(Route(api, "GET", "/api-description", _SERVER, docs.SERVER_OLD, "open") for api in APIS),
+    Route("inference", "GET", "/", kserve_v1.alive, docs.KSERVE_ALIVE, "open"),
     Route("inference", ANY, "/ping", inference.ping, docs.PING, "open"),
     Route("inference", ANY, "/health/live", health.live, docs.LIVE, "open"),
     Route("inference", ANY, "/health/ready", health.ready, docs.READY, "open"),

@@ -1,4 +1,4 @@
-"""KServe's v1 protocol, beside predictions: the names of the models, and whether one is ready."""
+"""KServe's v1 protocol, beside predictions: whether the server is alive, the models, and whether one is ready."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from ...core.payload import Reply
 from ..app_context import AppContext
 from ..message.reply import json_reply
 from ..message.request import Request
+
+
+def alive(_context: AppContext, _request: Request) -> Reply:
+    """Answer GET /: KServe's client asks there whether the server is alive."""
+    return json_reply({"status": "alive"})
 
 
 def models(context: AppContext, _request: Request) -> Reply:

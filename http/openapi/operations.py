@@ -57,6 +57,7 @@ PING = Operation("ping", "Whether no model has lost its workers for good.", {200
 LIVE = Operation("live", "Whether the server runs.", {200: _object("live", live=_FLAG)})
 _READY = _object("ready", ready=_FLAG, missing=_list(TEXT))
 READY = Operation("ready", "Whether every model to load at start has its workers.", {200: _READY, 503: _READY})
+KSERVE_ALIVE = Operation("kserve_v1_alive", "Whether the server runs, for KServe's clients.", {200: _STATUS})
 KSERVE_MODELS = Operation("kserve_v1_models", "The models' names.", {200: _object("models", models=_list(TEXT))})
 KSERVE_READY = Operation(
     "kserve_v1_ready",

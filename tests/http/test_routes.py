@@ -73,7 +73,7 @@ def test_a_document_is_made_of_the_rows_of_its_listener(
 @pytest.mark.parametrize(
     ("method", "path", "error"),
     [
-        ("GET", "/", MethodNotAllowed),
+        ("POST", "/", MethodNotAllowed),
         ("POST", "/models/m", MethodNotAllowed),
         ("PATCH", "/models", MethodNotAllowed),
         ("GET", "/models/m/1.0/set-default", MethodNotAllowed),

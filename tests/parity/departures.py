@@ -54,6 +54,10 @@ DEPARTURES: dict[str, Departure] = {
         {"0": error(400, "Bad Request", "BadRequestException",
                     "Malformed JSON in body: Expecting value at line 1 column 7 (char 6).")},
     ),
+    **{
+        row: Departure("KServe's client asks there whether the server is alive", {"0": json_answer(200, "OK", {"status": "alive"})})
+        for row in ("root by GET", "one port: root")
+    },
     "v1 readiness is not on the inference port": Departure(
         "KServe and OpenAI's clients ask for models where they predict",
         {"0": json_answer(200, "OK", {"name": "probe", "ready": True} | _MODEL | {"id": "probe"})},
