@@ -33,7 +33,7 @@ from ..core.server import ModelServer
 from ..http.auth import TokenAuth
 from ..http.cors import Cors
 from ..http.front import Front
-from ..http.front_config import FrontConfig, RpcListen, RpcMaker
+from ..http.front_config import FrontConfig, RpcListen, RpcMaker, SharedMemory
 from ..http.message.limits import Http2Limits, Limits
 from ..http.routing.route import Api, OpenInference
 from ..http.site_policy import Hosts
@@ -52,6 +52,7 @@ log = logging.getLogger(__name__)
 
 Companion = Callable[[ModelServer], Coroutine[Any, Any, None]]
 
+_SHARED_MEMORY: dict[str, SharedMemory] = {"auto": "auto", "true": "all", "false": "off"}
 _APIS: tuple[Api, ...] = ("inference", "management", "metrics")
 _WAITING = 5.0  # seconds of a drain in which a worker may still come up for the requests that wait for it
 _LAST_ANSWERS = 1.0  # seconds to send the refusals of what a drain could not answer
@@ -286,6 +287,7 @@ def _front(
         rpc=_rpc(settings),
         rpc_listen=_rpc_listen(settings),
         open_inference=_open_inference(settings),
+        shared_memory=_SHARED_MEMORY[settings.open_inference_shared_memory],
     )
     return Front(
         config,

@@ -14,8 +14,8 @@ Kind = Literal["not_found", "invalid", "conflict", "denied", "too_large", "overl
 # ServeError
 # ├── NotFound ─────── ModelNotFound, VersionNotFound (DefaultNotFound), ArchiveNotFound, RouteNotFound
 # ├── Invalid ──────── BadRequest, InvalidArchive, PackagesFailed, DownloadFailed, InvalidConfig
-# ├── Conflict ─────── AlreadyRegistered, ArchiveExists, DefaultVersionInUse
-# ├── Denied ───────── MethodNotAllowed, InvalidKey, ForeignSite
+# ├── Conflict ─────── AlreadyRegistered, ArchiveExists, DefaultVersionInUse, RegionExists
+# ├── Denied ───────── MethodNotAllowed, InvalidKey, ForeignSite, SharedMemoryDenied
 # ├── TooLarge
 # ├── Overloaded ───── QueueFull (ServerFull), NoWorker, Draining, NotInTime
 # ├── Expired ──────── SlowRequest, RequestExpired
@@ -107,6 +107,10 @@ class DefaultVersionInUse(Conflict):
         super().__init__(f"Cannot remove default version for model {model}")
 
 
+class RegionExists(Conflict):
+    """A shared memory region under a name that its user has given to another one."""
+
+
 class Denied(ServeError):
     kind = "denied"
 
@@ -122,6 +126,10 @@ class InvalidKey(Denied):
 
 class ForeignSite(Denied):
     """A request that another server's web page may have made; the text names the setting that would allow it."""
+
+
+class SharedMemoryDenied(Denied):
+    """A use of shared memory by a client that may not have it, or where nobody may."""
 
 
 class TooLarge(ServeError):

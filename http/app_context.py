@@ -8,6 +8,7 @@ from time import time
 from typing import TYPE_CHECKING
 
 from ..core.errors import BadRequest, ForeignSite
+from ..core.oip.regions import Regions
 from .accesslog import Entry, entry
 from .auth import TokenAuth
 from .message.limits import Limits
@@ -29,8 +30,9 @@ class AppContext:
 
     `access` gets one Entry per request and must not block. `decode_input` is the setting decode_input_request,
     `scheduling_headers` that of its name. Without `model_api` nothing can be registered or removed, without
-    `token_auth` no key is needed; `sites` says which web pages may call. While `draining` every connection closes
-    behind its answer.
+    `token_auth` no key is needed; `sites` says which web pages may call. Clients' tensors may lie in `regions` of
+    shared memory, if there are any: at listeners that other machines can't reach, with `regions_everywhere` at all.
+    While `draining` every connection closes behind its answer.
     """
 
     dataplane: DataPlane
@@ -44,6 +46,8 @@ class AppContext:
     token_auth: TokenAuth | None = None
     default_headers: DefaultHeaders = PLAIN
     sites: SitePolicy = SitePolicy()
+    regions: Regions | None = None
+    regions_everywhere: bool = False
     draining: bool = False
     unsent: UnsentLimit = field(init=False)
     _refusals: Refusals = field(default_factory=Refusals)
@@ -58,6 +62,10 @@ class AppContext:
         except ForeignSite as error:
             self._refusals.note(head.peer, error)
             raise
+
+    def regions_at(self, reach: Reach) -> Regions | None:
+        """Return the regions of shared memory for the clients of a listener that `reach` can reach, None for none."""
+        return self.regions if reach != "network" or self.regions_everywhere else None
 
     def only_model(self) -> str:
         """Return the model of a request that names none: the only one loaded at start. Raises BadRequest."""

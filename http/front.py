@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from ..core.config.address import Address
 from ..core.errors import InvalidConfig
+from ..core.oip.regions import Regions
 from .accesslog import Entry
 from .app_context import AppContext
 from .front_config import FrontConfig, RpcListen
@@ -65,6 +66,8 @@ class Front:
             model_api=config.model_api, token_auth=config.token_auth,
             default_headers=DefaultHeaders(cors_headers) if cors_headers else PLAIN,
             sites=SitePolicy(config.hosts, config.cors.origin, config.token_auth is not None),
+            regions=Regions() if config.shared_memory != "off" and config.open_inference != "off" else None,
+            regions_everywhere=config.shared_memory == "all",
         )  # fmt: skip
         self._handlers: list[AiohttpHandler] = []
         self._aiohttp_servers: list[AiohttpServer] = []
@@ -126,6 +129,8 @@ class Front:
         self._http2_factories.clear()
         self._handlers.clear()
         self._context.unsent.close()
+        if self._context.regions is not None:
+            self._context.regions.close()
         self.bound.clear()
         self.rpc_bound.clear()
 
@@ -196,7 +201,7 @@ class Front:
 
     def _rows(self, reach: Reach) -> tuple[Route, ...]:
         """Return the rows for a listener: beyond loopback nothing but the management API commands without a key."""
-        rows = routes(self._config.open_inference)
+        rows = routes(self._config.open_inference, self._context.regions_at(reach))
         if reach != "network" or self._config.token_auth is not None:
             return rows
         return tuple([row for row in rows if not row.commands_elsewhere])

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from ..core.config.address import Address
 from .app_context import AppContext
@@ -19,6 +19,8 @@ from .transport.http2.stream import Application
 
 # Makes what serves gRPC on a listener: of the context, the APIs that the listener serves, and who can connect to it.
 RpcMaker: TypeAlias = Callable[[AppContext, frozenset[Api], Reach], Application]
+
+SharedMemory: TypeAlias = Literal["auto", "all", "off"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,8 @@ class FrontConfig:
     `model_api` nothing can be registered or removed; without `token_auth` no key is needed. `tls` is for the addresses
     that want it, and `hosts` is what the server is called. `rpc` makes what serves gRPC, on all listeners, and
     `rpc_listen` says where each API is served by gRPC alone. `open_inference`
-    is how the Open Inference Protocol is spoken.
+    is how the Open Inference Protocol is spoken, and `shared_memory` where its tensors may lie in shared memory: at
+    listeners that other machines can't reach (`auto`), at `all`, or nowhere (`off`).
     """
 
     listen: Mapping[Api, Address]
@@ -57,3 +60,4 @@ class FrontConfig:
     rpc: RpcMaker | None = None
     rpc_listen: Mapping[Api, RpcListen] = field(default_factory=dict[Api, RpcListen])
     open_inference: OpenInference = "on"
+    shared_memory: SharedMemory = "auto"

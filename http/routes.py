@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
-from .api import health, inference, kserve_v1, management, metrics, open_inference, openai
+from ..core.oip.regions import Regions
+from .api import health, inference, kserve_v1, management, metrics, open_inference, openai, shared_memory
 from .openapi import document as openapi
 from .openapi import operations as docs
 from .predict.codecs.oip_v2 import OipV2Codec
@@ -20,8 +22,6 @@ _PREDICT = PredictRoute(TorchServeCodec(explain="False", url_path=True), _PREDIC
 _EXPLAIN = PredictRoute(TorchServeCodec(explain="True", url_path=True), _PREDICTIONS)
 _KSERVE_PREDICT = PredictRoute(TorchServeCodec(explain="False"), _PREDICTIONS)
 _INFER = PredictRoute(OipV2Codec(), _PREDICTIONS)
-_INFER_SHARED = PredictRoute(OipV2Codec(shared=True), _PREDICTIONS)
-_INFER_ENVELOPED = PredictRoute(OipV2Codec(shared=True, enveloped=True), _PREDICTIONS)
 _KSERVE_EXPLAIN = PredictRoute(TorchServeCodec(explain="True"), _PREDICTIONS)
 _SAGEMAKER = PredictRoute(TorchServeCodec(query=True), _PREDICTIONS)
 # The oldest paths could be anybody's first segment, so that the fast path does not take them.
@@ -35,7 +35,6 @@ _SHARED_INFER = "/v2/models/{model}/infer"  # TorchServe's clients call it, too
 _MODEL_PATHS = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
 
 _OPEN_INFERENCE = (
-    Route("inference", "GET", "/v2", open_inference.server, docs.OIP_SERVER),
     Route("inference", "GET", "/v2/health/live", open_inference.live, docs.OIP_LIVE, "open"),
     Route("inference", "GET", "/v2/health/ready", open_inference.ready, docs.OIP_READY, "open"),
     Route("inference", "GET", "/v2/models/stats", open_inference.statistics, docs.OIP_ALL_STATISTICS),
@@ -49,7 +48,6 @@ _OPEN_INFERENCE = (
             ("GET", "/stats", open_inference.statistics, docs.OIP_STATISTICS),
         )
     ),
-    Route("inference", ANY, f"{_MODEL_PATHS[1]}/infer", _INFER, docs.OIP_INFER),
     Route("inference", ANY, "/v2/repository/index", open_inference.index, docs.OIP_INDEX),
     *(
         Route(api, "POST", f"/v2/repository/models/{{model}}/{verb}", answer, operation, "management")
@@ -59,7 +57,19 @@ _OPEN_INFERENCE = (
             ("unload", open_inference.unload, docs.OIP_UNLOAD),
         )
     ),
-    Route("inference", ANY, "/v2/cudasharedmemory/{rest...}", open_inference.cuda_shared_memory, docs.OIP_CUDA),
+)  # fmt: skip
+
+
+_CUDA = "/v2/cudasharedmemory"
+_REGIONS = "/v2/systemsharedmemory"
+_CUDA_ROUTES = (
+    Route("inference", "GET", f"{_CUDA}/status", shared_memory.cuda_status, docs.OIP_CUDA_REGIONS),
+    Route("inference", "POST", f"{_CUDA}/unregister", shared_memory.cuda_unregister, docs.OIP_CUDA_UNREGISTER),
+    Route(
+        "inference", "POST", f"{_CUDA}/region/{{region}}/unregister", shared_memory.cuda_unregister,
+        docs.OIP_CUDA_REGION_UNREGISTER,
+    ),
+    Route("inference", ANY, f"{_CUDA}/{{rest...}}", shared_memory.cuda, docs.OIP_CUDA),
 )  # fmt: skip
 
 _ROUTES = (
@@ -77,7 +87,7 @@ _ROUTES = (
     Route("inference", ANY, "/explanations/{model}/{version}/{rest...}", _EXPLAIN, docs.EXPLAIN_REST),
     Route("inference", ANY, "/v1/models/{model}:predict", _KSERVE_PREDICT, docs.KSERVE_PREDICT),
     Route("inference", ANY, "/v1/models/{model}:explain", _KSERVE_EXPLAIN, docs.KSERVE_EXPLAIN),
-    Route("inference", ANY, _SHARED_INFER, _INFER_SHARED, docs.KSERVE_INFER),
+    Route("inference", ANY, _SHARED_INFER, _INFER, docs.KSERVE_INFER),
     Route("inference", ANY, "/v2/models/{model}/explain", _KSERVE_EXPLAIN, docs.KSERVE_V2_EXPLAIN),
     Route("inference", ANY, "/v1/chat/completions", _CHAT, docs.CHAT),
     Route("inference", ANY, "/v1/completions", _COMPLETE, docs.COMPLETE),
@@ -108,11 +118,40 @@ _ROUTES = (
 )  # fmt: skip
 
 
-def routes(open_inference: OpenInference = "on") -> tuple[Route, ...]:
-    """Return the table of a server."""
-    infer = {"on": _INFER_SHARED, "enveloped": _INFER_ENVELOPED, "off": _KSERVE_PREDICT}[open_inference]
+def _with_regions(regions: Regions | None) -> tuple[Route, ...]:
+    """Return the rows whose requests may use regions of shared memory, if there are any.
+
+    A web page has no shared memory, so that it may call what registers it where it may command.
+    """
+    memory = shared_memory.SystemSharedMemory(regions)
+    server = partial(open_inference.server, shared_memory=regions is not None)
+    infer = replace(_INFER, codec=OipV2Codec(regions=regions))
+    rows = (
+        ("GET", "/status", memory.status, docs.OIP_REGIONS),
+        ("GET", "/region/{region}/status", memory.status, docs.OIP_REGION),
+        ("POST", "/region/{region}/register", memory.register, docs.OIP_REGION_REGISTER),
+        ("POST", "/unregister", memory.unregister, docs.OIP_REGIONS_UNREGISTER),
+        ("POST", "/region/{region}/unregister", memory.unregister, docs.OIP_REGION_UNREGISTER),
+    )
+    return (
+        Route("inference", "GET", "/v2", server, docs.OIP_SERVER),
+        Route("inference", ANY, f"{_MODEL_PATHS[1]}/infer", infer, docs.OIP_INFER),
+        *(
+            Route("inference", method, _REGIONS + rest, answer, operation, own_site_api="management")
+            for method, rest, answer, operation in rows
+        ),
+    )
+
+
+def routes(open_inference: OpenInference = "on", regions: Regions | None = None) -> tuple[Route, ...]:
+    """Return the table of a listener, of whose requests the tensors may lie in `regions`, if there are any."""
+    infer = _KSERVE_PREDICT
+    if open_inference != "off":
+        infer = PredictRoute(
+            OipV2Codec(shared=True, enveloped=open_inference == "enveloped", regions=regions), _PREDICTIONS
+        )
     base = tuple([replace(each, answer=infer) if each.path == _SHARED_INFER else each for each in _ROUTES])
-    return base if open_inference == "off" else (*base, *_OPEN_INFERENCE)
+    return base if open_inference == "off" else (*base, *_with_regions(regions), *_OPEN_INFERENCE, *_CUDA_ROUTES)
 
 
 ROUTES = routes()

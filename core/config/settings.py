@@ -263,6 +263,10 @@ class Settings:
         None, _flag, "false: paths below /v2 are TorchServe's alone, and infer hands every body to the handler as it"
         " comes; default: the Open Inference Protocol is spoken there", env="TS_OPEN_INFERENCE_PROTOCOL",
     )  # fmt: skip
+    open_inference_shared_memory: str = _key(
+        "auto", _one_of("auto", "true", "false"), "where clients on this machine may leave tensors in shared memory:"
+        " auto: at inference addresses that no other machine can reach; true: at all of them; false: nowhere",
+    )  # fmt: skip
     default_service_handler: str | None = _key(None, str.strip, "handler of an archive that names none")
     allowed_urls: tuple[str, ...] = _key(
         ("file://.*", "http(s)?://.*"),
@@ -325,23 +329,17 @@ class Settings:
         False, _flag, "tell with each prediction's answer how it was scheduled, in headers x-torchserve-*"
     )
     ts_header_key_sequence_id: str = _key(
-        "ts_request_sequence_id",
-        _header,
-        "header that names the sequence of a request to a stateful model",
+        "ts_request_sequence_id", _header, "header that names the sequence of a request to a stateful model",
         env="TS_HEADER_KEY_SEQUENCE_ID",
-    )
+    )  # fmt: skip
     ts_header_key_sequence_start: str = _key(
-        "ts_request_sequence_start",
-        _header,
-        "header that says that a sequence begins with a request",
+        "ts_request_sequence_start", _header, "header that says that a sequence begins with a request",
         env="TS_HEADER_KEY_SEQUENCE_START",
-    )
+    )  # fmt: skip
     ts_header_key_sequence_end: str = _key(
-        "ts_request_sequence_end",
-        _header,
-        "header that says that a sequence ends with a request",
+        "ts_request_sequence_end", _header, "header that says that a sequence ends with a request",
         env="TS_HEADER_KEY_SEQUENCE_END",
-    )
+    )  # fmt: skip
     json_non_finite: str = _key(
         "null",
         _one_of("null", "literal"),

@@ -13,13 +13,16 @@ import msgspec
 
 from ..errors import HandlerFailed
 from ..payload import Body, Parameters, Reply
-from .infer_request import Tensor
+from .infer_request import REGION, Tensor
 from .rest import LENGTH_HEADER
 
 
 @dataclass(frozen=True, slots=True)
 class InferAnswer:
-    """An answer. An output with `json` has its values as the text of a JSON list, the others have raw bytes."""
+    """An answer. An output with `json` has its values as the text of a JSON list, the others have raw bytes.
+
+    An output whose parameters name a shared memory region has been written there, and has no bytes here.
+    """
 
     model: str
     version: str
@@ -63,6 +66,9 @@ def read_answer(reply: Reply) -> InferAnswer:
     for each in read.outputs:
         size = each.parameters.pop("binary_data_size", None)
         data: Body = memoryview(each.data)
+        if REGION in each.parameters:
+            outputs.append(Tensor(each.name, each.datatype, tuple(each.shape), b"", False, each.parameters))
+            continue
         if size is not None:
             data, at = view[at : at + int(size)], at + int(size)
         outputs.append(Tensor(each.name, each.datatype, tuple(each.shape), data, size is None, each.parameters))
@@ -84,7 +90,7 @@ def write_answer(answer: InferAnswer) -> tuple[bytes, int | None]:
         parameters = dict(each.parameters)
         if each.json:
             entry["data"] = msgspec.Raw(each.data)
-        else:
+        elif REGION not in parameters:
             parameters["binary_data_size"] = len(each.data)
             tail.append(each.data)
         if parameters:

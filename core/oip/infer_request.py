@@ -17,6 +17,7 @@ from .datatypes import check_raw, count_of, size_of
 MOST_TENSORS: Final = 256  # inputs of a request, and outputs that it may name
 LONGEST_NAME: Final = 256  # characters of the name of a tensor, and of the id of a request
 MOST_PARAMETERS: Final = 64  # of a request, and of each of its tensors
+REGION: Final = "shared_memory_region"  # the parameter of a tensor that lies in shared memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,9 @@ class InferRequest:
     parameters: Parameters = field(default_factory=dict[str, "bool | int | float | str"])
 
 
-def check(request: InferRequest) -> None:
-    """Raise BadRequest for a request that no model could take.
+def check(request: InferRequest, *, shared_memory: bool = False) -> None:
+    """Raise BadRequest for a request that no model could take. Tensors in shared memory are read before, unless
+    `shared_memory`.
 
     The lengths within a tensor of BYTES are not read here: `datatypes.check_bytes` does that in steps, and the worker
     does it in any case.
@@ -66,15 +68,34 @@ def check(request: InferRequest) -> None:
     for each in request.inputs:
         told = f"Input {each.name!r}"
         _check_parameters(told, each.parameters)
-        if each.json:
+        if REGION in each.parameters:
+            _check_region(told, each, allowed=shared_memory)
+        elif each.json:
             size_of(told, each.datatype)
             count_of(told, each.shape)
         else:
             check_raw(told, each.datatype, each.shape, len(each.data))
     for each in request.outputs:
         _check_parameters(f"Output {each.name!r}", each.parameters)
+        if REGION in each.parameters and not shared_memory:
+            raise _unreadable(f"Output {each.name!r}")
         if "classification" in each.parameters:
             raise BadRequest(f"Output {each.name!r}: the classification extension is not supported.")
+
+
+def _check_region(told: str, tensor: Tensor, *, allowed: bool) -> None:
+    if not allowed:
+        raise _unreadable(told)
+    if tensor.json or len(tensor.data):
+        raise BadRequest(f"{told} has both data and the parameter {REGION}: send one of them.")
+
+
+def _unreadable(told: str) -> BadRequest:
+    """Return the error for a request that the front end has not read: its JSON is too long."""
+    return BadRequest(
+        f"{told} is in shared memory, and the values of others make the JSON of this request long: send those in binary"
+        " form, or leave them in shared memory, too."
+    )
 
 
 def payload_of(

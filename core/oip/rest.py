@@ -15,7 +15,7 @@ import msgspec
 from ..errors import BadRequest
 from ..payload import Body, Parameters, WantedOutput
 from .datatypes import pack
-from .infer_request import LONGEST_NAME, InferRequest, Tensor
+from .infer_request import LONGEST_NAME, REGION, InferRequest, Tensor
 
 LENGTH_HEADER: Final = "Inference-Header-Content-Length"
 READ_AT_ONCE: Final = 1 << 20  # bytes of JSON: 1 to 8 ms
@@ -85,6 +85,9 @@ def read_document(document: Body, binary: Body = b"") -> InferRequest:
         size = parameters.pop("binary_data_size", None)
         has_data = len(memoryview(each.data)) > 0
         if size is None:
+            if not has_data and REGION in parameters:
+                tensors.append(Tensor(each.name, each.datatype, tuple(each.shape), b"", False, parameters))
+                continue
             if not has_data:
                 raise BadRequest(
                     f"Input {each.name[:LONGEST_NAME]!r} has neither data nor the parameter binary_data_size."
@@ -174,5 +177,6 @@ def _packed(tensor: Tensor) -> Tensor:
 
 
 def wants_binary(request: InferRequest) -> bool:
-    """Return whether a client has sent or wants tensors in binary form."""
-    return request.binary or any(each.binary for each in request.outputs) or any(not x.json for x in request.inputs)
+    """Return whether a client has sent or wants tensors in binary form, or in shared memory."""
+    asked = request.binary or any(each.binary or REGION in each.parameters for each in request.outputs)
+    return asked or any(not each.json for each in request.inputs)

@@ -23,9 +23,15 @@ EXTENSIONS: Final = (
 )  # fmt: skip
 
 
-def server(_context: AppContext, _request: Request) -> Reply:
+def extensions(*, shared_memory: bool) -> tuple[str, ...]:
+    """Return the extensions of the protocol that a listener serves."""
+    return (*EXTENSIONS, "system_shared_memory") if shared_memory else EXTENSIONS
+
+
+def server(_context: AppContext, _request: Request, *, shared_memory: bool = False) -> Reply:
     """Answer GET /v2: the server's name, version and extensions of the protocol."""
-    return json_reply({"name": "torchserve", "version": __version__, "extensions": EXTENSIONS})
+    served = extensions(shared_memory=shared_memory)
+    return json_reply({"name": "torchserve", "version": __version__, "extensions": served})
 
 
 def live(_context: AppContext, _request: Request) -> Reply:
@@ -66,13 +72,15 @@ def statistics(context: AppContext, request: Request) -> Reply:
 
 def index(context: AppContext, request: Request) -> Reply:
     """Answer POST /v2/repository/index: the registered versions and their states; with `ready`, those that serve."""
-    return json_reply(context.controlplane.repository.index(ready=_parameters(context, request).get("ready") is True))
+    return json_reply(
+        context.controlplane.repository.index(ready=json_parameters(context, request).get("ready") is True)
+    )
 
 
 async def load(context: AppContext, request: Request) -> Reply:
     """Answer POST /v2/repository/models/{model}/load: register the archive of that name of the model store."""
     _check_allowed(context)
-    given = _parameters(context, request).get("parameters") or {}
+    given = json_parameters(context, request).get("parameters") or {}
     if not isinstance(given, dict) or given:
         raise BadRequest(
             "Loading takes no parameters here: configuration and files are the archive's, which the model store has."
@@ -88,18 +96,13 @@ async def unload(context: AppContext, request: Request) -> Reply:
     return json_reply({})
 
 
-def cuda_shared_memory(_context: AppContext, _request: Request) -> Reply:
-    """Answer anything below /v2/cudasharedmemory: refuse it."""
-    raise BadRequest("CUDA shared memory is not supported: send tensors in binary form.")
-
-
 def _check_allowed(context: AppContext) -> None:
     if not context.model_api:
         raise MethodNotAllowed
 
 
-def _parameters(context: AppContext, request: Request) -> dict[str, object]:
-    """Return the JSON object of a body, {} for none. Raises BadRequest, TooLarge."""
+def json_parameters(context: AppContext, request: Request) -> dict[str, object]:
+    """Return the JSON object of a body of a few parameters, {} for none. Raises BadRequest, TooLarge."""
     size, most = len(request.body), context.limits.max_parameters
     if size > most:
         raise TooLarge(f"The JSON of a management request has {size} bytes and at most {most} are accepted.")

@@ -69,13 +69,17 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A whole request to a route that does not predict. `content_type` is in lower case, without parameters."""
+    """A whole request to a route that does not predict. `content_type` is in lower case, without parameters.
+
+    `head` is what tells who has sent it.
+    """
 
     method: str
     params: Mapping[str, str]
     query: Mapping[str, Sequence[str]]
     content_type: str = ""
     body: bytes = b""
+    head: Head | None = None
 
 
 def by_lower_name(headers: Mapping[str, str]) -> dict[str, str]:

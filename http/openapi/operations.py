@@ -145,6 +145,37 @@ OIP_UNLOAD = _oip(
     "oip_unload", "Remove all versions of a model. Needs the management key.",
     {200: _ANY_OBJECT}, errors=(404, 405), method="POST",
 )  # fmt: skip
+_REGION = _object("name", "key", "offset", "byte_size", name=TEXT, key=TEXT, offset=_NUMBER, byte_size=_NUMBER)
+OIP_REGIONS = _oip(
+    "oip_shared_memory_status", "The shared memory regions that the client's user has registered.",
+    {200: _list(_REGION)}, errors=(403,),
+)  # fmt: skip
+OIP_REGION = replace(
+    OIP_REGIONS, id="oip_shared_memory_region_status", summary="One of these regions.", errors=(403, 404)
+)
+OIP_REGION_REGISTER = _oip(
+    "oip_shared_memory_register",
+    "Register a part of a POSIX shared memory that belongs to the client's user, under a name for requests.",
+    {200: _ANY_OBJECT}, errors=(400, 403, 404, 409, 413, 503), method="POST",
+)  # fmt: skip
+OIP_REGIONS_UNREGISTER = _oip(
+    "oip_shared_memory_unregister_all", "Forget all shared memory regions of the client's user.",
+    {200: _ANY_OBJECT}, errors=(403,), method="POST",
+)  # fmt: skip
+OIP_REGION_UNREGISTER = replace(
+    OIP_REGIONS_UNREGISTER, id="oip_shared_memory_unregister", summary="Forget a shared memory region, if it is there."
+)
+OIP_CUDA_REGIONS = _oip(
+    "oip_cuda_shared_memory_status", "The regions of CUDA shared memory, of which there are none.",
+    {200: _list(_ANY_OBJECT)},
+)  # fmt: skip
+OIP_CUDA_UNREGISTER = _oip(
+    "oip_cuda_shared_memory_unregister_all", "Forget all regions of CUDA shared memory, of which there are none.",
+    {200: _ANY_OBJECT}, method="POST",
+)  # fmt: skip
+OIP_CUDA_REGION_UNREGISTER = replace(
+    OIP_CUDA_UNREGISTER, id="oip_cuda_shared_memory_unregister", summary="Forget a region, of which there are none."
+)
 OIP_CUDA = _oip("oip_cuda_shared_memory", "Not supported.", {}, errors=(400,), method="POST")
 
 # ---- management

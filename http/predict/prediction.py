@@ -19,11 +19,13 @@ from ..message.deflate import AT_ONCE, compressed, worth_compressing
 from ..message.ids import fresh_id
 from ..message.reply import with_scheduling
 from ..message.request import Head
+from ..shared_memory import load, store, streamed
 from .codecs.codec import Decoded
 from .predict_request import SCOPE, PredictRequest, check_size
 
 if TYPE_CHECKING:
     from ...core.dataplane import Arrival, Ticket
+    from ...core.oip.region_tensors import RegionTensors
 
 log = logging.getLogger(__name__)
 
@@ -66,12 +68,13 @@ class Prediction:
     `over` is True once the answer was sent or the client has left; further calls then do nothing.
     """
 
-    __slots__ = ("_context", "_started", "_streaming", "_ticket", "_writer", "id", "over", "request")
+    __slots__ = ("_context", "_started", "_streaming", "_tensors", "_ticket", "_writer", "id", "over", "request")
 
     def __init__(self, context: AppContext, request: PredictRequest, writer: ResponseWriter) -> None:
         self._context = context
         self._writer = writer
         self._ticket: Ticket | None = None
+        self._tensors: RegionTensors | None = None  # those in shared memory
         self._streaming: int | None = None  # the status that a streamed answer began with
         self._started = perf_counter()
         self.request = request
@@ -107,7 +110,7 @@ class Prediction:
             check_size(len(body), limits.max_request_size)
             steps = codec.decode_in_steps(read, body, self.id, limits)
             if steps is None:
-                self._hand_on(*codec.decode(read, body, self.id, limits))
+                self._hand_on(codec.decode(read, body, self.id, limits))
             else:
                 self._decode(steps)
         except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
@@ -116,23 +119,35 @@ class Prediction:
     def _decode(self, steps: Generator[None, None, Decoded]) -> None:
         """Take one step of decoding per turn of the loop, unless the client has left."""
         if self.over:
+            steps.close()
             return
         try:
             next(steps)
         except StopIteration as ended:
-            self._hand_on(*ended.value)
+            self._hand_on(ended.value)
         except Exception as error:  # noqa: BLE001  (as above)
             self.fail(error)
         else:
             asyncio.get_running_loop().call_soon(self._decode, steps)
 
-    def _hand_on(self, model: str, payload: Payload) -> None:
+    def _hand_on(self, decoded: Decoded) -> None:
         context = self._context
         try:
+            if len(decoded) == 3:
+                self._tensors = decoded[2]
+                self._decode(self._load(*decoded))
+                return
+            model, payload = decoded
             model = model or context.only_model()
             self._ticket = context.dataplane.submit(model, self.request.read.version, payload, self)
         except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
             self.fail(error)
+
+    def _load(self, model: str, payload: Payload, tensors: RegionTensors) -> Generator[None, None, Decoded]:
+        """Return the steps that read the inputs from shared memory."""
+        model = model or self._context.only_model()
+        payload = yield from load(tensors, payload, self._context.dataplane, model, self.request.read.version)
+        return model, payload
 
     def abandon(self) -> None:
         """Take the request out of its model's queue: the client has left."""
@@ -147,6 +162,9 @@ class Prediction:
     def chunk(self, item: object) -> None:
         """Send one piece, a Reply, of a streamed answer."""
         if self.over or not isinstance(item, Reply):
+            return
+        if self._tensors is not None and self._tensors.places.outputs:
+            self.fail(streamed())
             return
         item = self.request.codec.encode(item)
         if self._streaming is not None:
@@ -166,10 +184,17 @@ class Prediction:
             return
         if self._streaming is not None:
             self._end_stream(self.request.codec.encode(item))
-        elif _sendable(item):
-            self._answer_encoded(self.request.codec.encode(item))
-        else:
+        elif not _sendable(item):
             self.fail(_unsendable(item))
+        elif self._tensors is not None and self._tensors.places.outputs:
+            store(self._tensors, item, self._stored, self.fail)
+        else:
+            self._answer_encoded(self.request.codec.encode(item))
+
+    def _stored(self, item: Reply) -> None:
+        """Send the whole answer, whose outputs are in shared memory by now."""
+        if not self.over:
+            self._answer_encoded(self.request.codec.encode(item))
 
     def fail(self, error: BaseException, *, unread: bool = False) -> None:
         """Answer with an error. With `unread` the body may still be arriving, so the connection ends then."""
@@ -235,6 +260,9 @@ class Prediction:
             self._ticket.succeeded(took)
         # The ticket refers to its sink, this object: the cycle would wait for the garbage collector.
         self._ticket = None
+        if self._tensors is not None:
+            self._tensors.release()
+            self._tensors = None
         self._context.answered(self.request.head, status, took, self.id)
 
 

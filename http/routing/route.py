@@ -50,7 +50,8 @@ class Route:
 
     `path` is literal text, `{name}` for one segment or a part of it, and `{name...}`, last, for all that follow.
 
-    `operation` is what the OpenAPI documents say of the row.
+    `operation` is what the OpenAPI documents say of the row. `own_site_api` is the API by whose rules web pages may
+    call it, if that isn't its own.
     """
 
     api: Api
@@ -59,6 +60,7 @@ class Route:
     answer: Endpoint | PredictRoute | DocumentOf
     operation: Operation
     own_scope: Scope | None = None
+    own_site_api: Api | None = None
 
     @property
     def scope(self) -> Scope:
@@ -73,6 +75,8 @@ class Route:
     @property
     def site_api(self) -> str:
         """The API whose rules of the site policy hold for this row: `public` if it tells nobody anything of worth."""
+        if self.own_site_api is not None:
+            return self.own_site_api
         if self.commands_elsewhere:
             return "management"
         return "public" if self.api == "inference" and self.own_scope == "open" else self.api

@@ -42,6 +42,7 @@ class RpcApplication:
             open_inference=open_inference,
             # As over REST: beyond loopback nothing but the management API commands without a key.
             commands=reach != "network" or context.token_auth is not None,
+            regions=context.regions_at(reach),
         )
         self._reach: Reach = reach
 

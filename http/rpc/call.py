@@ -87,6 +87,10 @@ class Call:
 
     # ---- what the exchange calls
 
+    @property
+    def peer(self) -> object:
+        return self._stream.peer
+
     def send(self, buffers: tuple[Body, ...]) -> None:
         """Send a message, in pieces that are not copied."""
         if self.over:

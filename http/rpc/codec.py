@@ -6,6 +6,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from ...core.oip.region_tensors import RegionTensors
 from ...core.payload import Body, Payload, Reply
 from .method import OpenCall
 from .status import Status, Words
@@ -16,6 +17,7 @@ class Asked:
     """A request that a message makes: a prediction of `payload` by a model ("" if it names none).
 
     `id` is what the answer repeats for the client: the sequence, or the request's id. `detail` is the codec's own.
+    `tensors` are those that lie in shared memory, which whoever submits the payload has to release.
     """
 
     model: str
@@ -23,6 +25,7 @@ class Asked:
     payload: Payload
     id: str = ""
     detail: Any = None
+    tensors: RegionTensors | None = None
 
 
 Steps: TypeAlias = "Generator[None, None, None]"

@@ -35,11 +35,17 @@ class Exchange(Protocol):
 
 
 class OpenCall(Protocol):
-    """An interface for a call as its Exchange sees it. `id` is the request's, `over` says that the call has ended."""
+    """An interface for a call as its Exchange sees it. `id` is the request's, `over` says that the call has ended.
+
+    `peer` is the client: a Peer where the server doesn't talk to a test.
+    """
 
     context: AppContext
     id: str
     over: bool
+
+    @property
+    def peer(self) -> object: ...
 
     @property
     def head(self) -> CallHead: ...

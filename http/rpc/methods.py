@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
+from ...core.oip.regions import Regions
 from ..auth import Scope
-from . import health, inference, management, oip, reflection
+from . import health, inference, management, oip, reflection, shared_memory
 from .answering import Answering, Endpoint
 from .method import Exchange, Method, OpenCall, RpcApi
 from .oip_messages import OipMessages, OipStreamMessages
@@ -16,19 +17,25 @@ from .torchserve_messages import SequenceHeaders, SequenceMessages, TorchServeMe
 
 
 def methods(
-    apis: Iterable[RpcApi], headers: SequenceHeaders, *, open_inference: bool = True, commands: bool = True
+    apis: Iterable[RpcApi],
+    headers: SequenceHeaders,
+    *,
+    open_inference: bool = True,
+    commands: bool = True,
+    regions: Regions | None = None,
 ) -> dict[str, Method]:
     """Return what a port that serves these APIs answers, by path.
 
-    Without `open_inference` the Open Inference Protocol is not spoken. Without `commands` nothing but the management
-    API registers and removes models.
+    Without `open_inference` the Open Inference Protocol is not spoken, whose tensors may lie in `regions` of shared
+    memory, if there are any. Without `commands` nothing but the management API registers and removes models.
     """
     rows: list[Method] = []
     if "inference" in apis:
         rows += _inference(headers)
         if open_inference:
-            rows += _open_inference(oip.SERVICE)
-            rows += _open_inference(oip.TORCHSERVE_SERVICE)
+            rows += _open_inference(oip.SERVICE, regions)
+            rows += _open_inference(oip.TORCHSERVE_SERVICE, regions)
+            rows += shared_memory.methods(regions)
     if "management" in apis:
         rows += [_answered(management.SERVICE, name, call, "management") for name, call in management.METHODS.items()]
     if open_inference and (commands or "management" in apis):
@@ -49,9 +56,10 @@ def _inference(headers: SequenceHeaders) -> list[Method]:
     ]
 
 
-def _open_inference(name: str) -> list[Method]:
-    one, many = OipMessages(), OipStreamMessages()
+def _open_inference(name: str, regions: Regions | None) -> list[Method]:
+    one, many = OipMessages(regions), OipStreamMessages(regions)
     reads = dict(oip.READS)
+    reads["ServerMetadata"] = partial(oip.server_metadata, shared_memory=regions is not None)
     if name == oip.TORCHSERVE_SERVICE:
         reads["ModelReady"] = oip.torchserve_model_ready
     return [

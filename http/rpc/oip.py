@@ -9,7 +9,7 @@ from google.protobuf.json_format import ParseDict
 
 from ...core.errors import BadRequest, NotFound
 from ...core.version import __version__
-from ..api.open_inference import EXTENSIONS
+from ..api.open_inference import extensions
 from ..app_context import AppContext
 from .management import check_allowed
 from .protos.messages import Message, message
@@ -46,9 +46,10 @@ def torchserve_model_ready(context: AppContext, asked: Any) -> Message:
     return _answer("ModelReady", {"ready": context.controlplane.ready(_name(asked), asked.version or None)})
 
 
-def server_metadata(_context: AppContext, _asked: Any) -> Message:
+def server_metadata(_context: AppContext, _asked: Any, *, shared_memory: bool = False) -> Message:
     """Answer ServerMetadata: the server's name, version and extensions of the protocol."""
-    return _answer("ServerMetadata", {"name": "torchserve", "version": __version__, "extensions": EXTENSIONS})
+    served = extensions(shared_memory=shared_memory)
+    return _answer("ServerMetadata", {"name": "torchserve", "version": __version__, "extensions": served})
 
 
 def model_metadata(context: AppContext, asked: Any) -> Message:

@@ -16,10 +16,13 @@ from typing import Any
 from ...core.errors import BadRequest, HandlerFailed
 from ...core.oip.datatypes import check_bytes, count_of, pack, size_of, unpack_bytes
 from ...core.oip.infer_answer import InferAnswer, read_answer
-from ...core.oip.infer_request import InferRequest, Tensor, check, payload_of
+from ...core.oip.infer_request import REGION, InferRequest, Tensor, check, payload_of
+from ...core.oip.region_tensors import places_of
+from ...core.oip.regions import Regions
 from ...core.payload import Body, Parameters, Reply, WantedOutput
 from ..message.ids import fresh_id
 from ..predict.codecs.oip_v2 import sooner
+from ..shared_memory import opened
 from .answering import parse
 from .codec import Asked, Steps
 from .method import OpenCall
@@ -53,9 +56,12 @@ _Output = message("inference.ModelInferResponse.InferOutputTensor")
 
 
 class OipMessages:
-    """The codec of ModelInfer."""
+    """The codec of ModelInfer. Tensors may lie in `regions` of shared memory, if there are any."""
 
     words: Words = "oip"
+
+    def __init__(self, regions: Regions | None = None) -> None:
+        self._regions = regions
 
     def locate(self, beginning: memoryview) -> tuple[str, str | None] | None:
         """Return the model and version, which come first in what every library writes."""
@@ -77,7 +83,8 @@ class OipMessages:
             rest.id,
             parameters_of(rest.parameters),
         )
-        check(request)
+        check(request, shared_memory=True)
+        request, places = places_of(request)
         head = call.head
         payload = payload_of(
             request,
@@ -86,13 +93,19 @@ class OipMessages:
             timeout=sooner(head.timeout, request.parameters.get("timeout")),
             priority=head.priority,
         )
-        return Asked(rest.model_name, rest.model_version or None, payload, rest.id, detail=bool(raw) or not given)
+        tensors = None
+        if places is not None:
+            most = call.context.limits.max_request_size
+            tensors = opened(places, self._regions, call.peer, head.fields, len(data), most)
+        in_raw = bool(raw) or not given or (places is not None and len(places.inputs) == len(given))
+        return Asked(rest.model_name, rest.model_version or None, payload, rest.id, in_raw, tensors)
 
     def check(self, asked: Asked) -> Steps | None:
         """Return the steps that read the lengths of BYTES elements, of raw contents that have them."""
         infer = asked.payload.infer
         heads = () if infer is None else infer.inputs
-        texts = [at for at, head in enumerate(heads) if head.datatype == "BYTES"]
+        elsewhere = () if asked.tensors is None else asked.tensors.places.inputs
+        texts = [at for at, head in enumerate(heads) if head.datatype == "BYTES" and at not in elsewhere]
         return self._lengths(asked, texts) if texts and asked.detail else None
 
     def _lengths(self, asked: Asked, texts: Sequence[int]) -> Steps:
@@ -114,7 +127,7 @@ class OipMessages:
         raw = asked.detail or any(each.datatype not in _TYPED for each in tensors)
         buffers: list[Body] = [made.SerializeToString()]
         for each in tensors:
-            contents = () if raw else _contents(each)
+            contents = () if raw or REGION in each.parameters else _contents(each)
             given = _given(each.parameters)
             head = _Output(
                 name=each.name, datatype=each.datatype, shape=each.shape, parameters=given
@@ -174,21 +187,34 @@ def _whole(data: Body, field: Field) -> memoryview:
 
 
 def _tensors(given: Sequence[memoryview], raw: Sequence[memoryview], model: str) -> tuple[Tensor, ...]:
-    """Return the inputs, with their raw contents or their own. Raises BadRequest."""
-    if raw and len(raw) != len(given):
+    """Return the inputs, with their raw contents or their own, but for those in shared memory. Raises BadRequest."""
+    read = [_head(each) for each in given]
+    sent = [at for at, (head, _) in enumerate(read) if REGION not in head.parameters]
+    if raw and len(raw) != len(sent):
         raise BadRequest(
-            f"The request has {len(given)} inputs and {len(raw)} raw_input_contents: each input needs one."
+            f"The request has {len(sent)} inputs that are not in shared memory, and {len(raw)} raw_input_contents: each"
+            " needs one."
+            if len(sent) < len(given)
+            else f"The request has {len(given)} inputs and {len(raw)} raw_input_contents: each input needs one."
         )
-    return tuple([_tensor(each, raw[at] if raw else None, model) for at, each in enumerate(given)])
+    found = dict(zip(sent, raw, strict=False))
+    return tuple([_tensor(head, contents, found.get(at), model) for at, (head, contents) in enumerate(read)])
 
 
-def _tensor(data: memoryview, raw: memoryview | None, model: str) -> Tensor:
+def _head(data: memoryview) -> tuple[Any, list[memoryview]]:
+    """Return an input without its contents, and those."""
     fields = split(data, _MOST_FIELDS)
     contents = [field.value for field in fields if field.number == _CONTENTS and isinstance(field.value, memoryview)]
     head = parse(_Input, b"".join(_whole(data, field) for field in fields if field.number != _CONTENTS))
+    return head, contents
+
+
+def _tensor(head: Any, contents: Sequence[memoryview], raw: memoryview | None, model: str) -> Tensor:
     told = f"Input {head.name[:256]!r}"
     size_of(told, head.datatype)
-    if raw is None:
+    if REGION in head.parameters:
+        body = b"".join(contents)
+    elif raw is None:
         body = _elements(told, head, contents)
     elif any(map(len, contents)):
         raise BadRequest(  # in Triton's words, which its clients look for

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from ...core.errors import HandlerFailed, TooLarge
 from ...core.payload import Body, Reply
+from ..shared_memory import load, store, streamed
 from .client_wait import ClientWait
 from .codec import Asked, RpcCodec, Steps
 from .method import OpenCall
@@ -16,6 +18,7 @@ from .status import Code, RpcFailure
 
 if TYPE_CHECKING:
     from ...core.dataplane import Ticket
+    from ...core.oip.region_tensors import RegionTensors
 
 
 class Receiver(Protocol):
@@ -39,10 +42,12 @@ class RpcPrediction:
         "_call",
         "_collected",
         "_over",
+        "_payload",
         "_pieces",
         "_receiver",
         "_started",
         "_streams",
+        "_tensors",
         "_ticket",
         "_told",
         "_wait",
@@ -52,6 +57,8 @@ class RpcPrediction:
         self._call = call
         self._receiver = receiver
         self._asked = asked
+        self._payload = asked.payload
+        self._tensors = asked.tensors
         self._streams = streams
         self._over = False
         self._told = False  # whether the receiver got a piece
@@ -62,16 +69,26 @@ class RpcPrediction:
         self._started = perf_counter()
 
     def submit(self, steps: Steps | None = None) -> None:
-        """Queue the request at its model, once `steps` are taken, one per turn of the loop."""
+        """Queue the request, once `steps` are taken and its inputs are read from shared memory: a step in each turn."""
+        self._submit(steps if self._tensors is None else chain(steps or (), self._load(self._tensors)))
+
+    def _load(self, tensors: RegionTensors) -> Steps:
+        """Return the steps that read the inputs from shared memory."""
+        context, asked = self._call.context, self._asked
+        model = asked.model or context.only_model()
+        self._payload = yield from load(tensors, asked.payload, context.dataplane, model, asked.version)
+
+    def _submit(self, steps: Iterator[None] | None) -> None:
+        """Take a step, or queue the request."""
         if self._over:
             return
         try:
             if steps is not None and next(steps, True) is None:
-                asyncio.get_running_loop().call_soon(self.submit, steps)
+                asyncio.get_running_loop().call_soon(self._submit, steps)
                 return
             context, asked = self._call.context, self._asked
             model = asked.model or context.only_model()
-            self._ticket = context.dataplane.submit(model, asked.version, asked.payload, self)
+            self._ticket = context.dataplane.submit(model, asked.version, self._payload, self)
         except Exception as error:  # noqa: BLE001  (the client is owed a status, whatever broke)
             self.fail(error)
 
@@ -93,6 +110,9 @@ class RpcPrediction:
         """Hand on one piece of a streamed reply, or keep it until the reply is whole."""
         if self._over or not isinstance(item, Reply):
             return
+        if self._tensors is not None and self._tensors.places.outputs:
+            self._stop(streamed())
+            return
         if not self._streams:
             self._collect(item)
             return
@@ -108,6 +128,15 @@ class RpcPrediction:
     def done(self, item: object) -> None:
         """Hand on the reply, or the last piece of a streamed one."""
         if self._over or not isinstance(item, Reply):
+            return
+        if self._tensors is not None and self._tensors.places.outputs:
+            store(self._tensors, item, self._finish, self.fail)
+        else:
+            self._finish(item)
+
+    def _finish(self, item: Reply) -> None:
+        """Hand on what is left of the reply, and end."""
+        if self._over:
             return
         ticket = self._close()
         if self._pieces:
@@ -161,6 +190,9 @@ class RpcPrediction:
         """Return the ticket, and let go of it: it refers to its sink, which is this object."""
         self._over = True
         ticket, self._ticket = self._ticket, None
+        tensors, self._tensors = self._tensors, None
+        if tensors is not None:
+            tensors.release()
         wait, self._wait = self._wait, None
         if wait is not None:
             wait.end()

@@ -15,6 +15,7 @@ from ...core.errors import (
     NotInTime,
     Overloaded,
     QueueFull,
+    RegionExists,
     ServeError,
 )
 from ..message.errors import incident, oip_text, row
@@ -72,6 +73,7 @@ Words: TypeAlias = Literal["java", "torchserve", "oip"]
 # An error without a row takes the row of its nearest base that has one, else that of its kind in KINDS.
 _ROWS: dict[type[ServeError], Code] = {
     AlreadyRegistered: Code.ALREADY_EXISTS,
+    RegionExists: Code.ALREADY_EXISTS,
     ArchiveExists: Code.INTERNAL,  # as in TorchServe, and the 500 of the REST API
     DefaultVersionInUse: Code.FAILED_PRECONDITION,
     InvalidKey: Code.PERMISSION_DENIED,

@@ -60,7 +60,7 @@ class AiohttpHandler:
             half_close(transport, request.content)
             return refusal
         head = Head(
-            request.method, request.raw_path, request.raw_headers, request.protocol.peername,
+            request.method, request.raw_path, request.raw_headers, connection.peer,
             "1.1" if request.version >= (1, 1) else "1.0",
             # Chunks are unknown to HTTP/1.0: a proxy in between may see another end of this body.
             request.keep_alive and (coding is None or request.version >= (1, 1)),
@@ -149,7 +149,7 @@ class AiohttpHandler:
                 body = content.read_nowait()
             unread = False
             content_type = media_type(fields.get("content-type", ""))
-            result = endpoint(self._context, Request(head.method, params, query, content_type, body))
+            result = endpoint(self._context, Request(head.method, params, query, content_type, body, head))
             reply = await asyncio.shield(self.router.begin(result)) if inspect.isawaitable(result) else result
         except asyncio.CancelledError:
             self._context.answered(head, CLIENT_GONE, perf_counter() - started)

@@ -19,6 +19,7 @@ from ..app_context import AppContext
 from ..message.errors import InvalidMessage, error_reply
 from ..message.ids import fresh_id
 from ..message.malformed_log import MalformedRequestLog
+from ..message.peer import Peer
 from ..message.request import Head
 from ..message.unsent_answers import UnsentAnswers, write
 from ..predict.http1_writer import answer_buffers
@@ -57,6 +58,7 @@ class AiohttpProtocol(web.RequestHandler):
         "_leaving",
         "_refused",
         "_used",
+        "peer",
         "received",
         "unsent",
     )  # fmt: skip
@@ -97,12 +99,14 @@ class AiohttpProtocol(web.RequestHandler):
         self._leaving = False  # whether the last answer is out, and what still comes is thrown away
         self._late_head: asyncio.TimerHandle | None = None
         self._heard = monotonic()
+        self.peer: object = None
         self.received = 0
         self.unsent: UnsentAnswers | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # No unsent byte goes unnoticed: `writing_paused` means that the client has not taken its answer yet.
         self.unsent = UnsentAnswers(self._context.unsent, cast(asyncio.Transport, transport))
+        self.peer = Peer.of(transport)
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:

@@ -15,8 +15,8 @@ from typing import cast
 
 from ...core.errors import ServeError, SlowRequest
 from ...core.payload import Body
-from ..accesslog import peer_text
 from ..app_context import AppContext
+from ..message.peer import Peer
 from ..message.request import Head
 from ..message.unsent_answers import UnsentAnswers
 from ..predict.http1_writer import Http1Writer
@@ -69,7 +69,7 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._unsent = UnsentAnswers(self._acceptor.context.unsent, self._transport)
-        self._peer = peer_text(transport.get_extra_info("peername"))  # once, for every request's line in the access log
+        self._peer = Peer.of(transport)  # once, for every request's line in the access log
         self._acceptor.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -258,8 +258,9 @@ def test_a_row_that_fails_is_named(triton: Any) -> None:
 
 
 def test_cuda_shared_memory_is_refused(triton: Any) -> None:
+    assert triton.get_cuda_shared_memory_status() == []
     with pytest.raises(InferenceServerException, match="CUDA shared memory is not supported"):
-        triton.get_cuda_shared_memory_status()
+        triton.get_cuda_shared_memory_status("region")
 
 
 def test_an_infer_by_hand_in_json(server: LiveServer) -> None:

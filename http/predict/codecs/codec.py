@@ -14,12 +14,14 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from ....core.oip.region_tensors import RegionTensors
 from ....core.payload import Body, Payload, Reply
 from ...message.limits import Limits
 from ...message.request import Head
 
-# The model that a request names ("" if none), and the payload for the dataplane.
-Decoded: TypeAlias = tuple[str, Payload]
+# The model that a request names ("" if none), the payload for the dataplane, and the tensors that are in shared memory,
+# of a request that has any.
+Decoded: TypeAlias = "tuple[str, Payload] | tuple[str, Payload, RegionTensors]"
 
 
 @dataclass(frozen=True, slots=True)

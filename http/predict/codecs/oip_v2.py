@@ -13,7 +13,9 @@ from typing import Final
 
 from ....core.errors import BadRequest
 from ....core.oip.datatypes import check_bytes, count_of
-from ....core.oip.infer_request import InferRequest, check, payload_of
+from ....core.oip.infer_request import REGION, InferRequest, check, payload_of
+from ....core.oip.region_tensors import places_of
+from ....core.oip.regions import Regions
 from ....core.oip.rest import (
     LENGTH_HEADER,
     READ_AT_ONCE,
@@ -30,6 +32,7 @@ from ...message.errors import oip_error
 from ...message.inflate import Inflation, coding_of
 from ...message.limits import Limits
 from ...message.request import Head, by_lower_name, media_type
+from ...shared_memory import opened
 from .codec import Decoded, HeadRead
 from .torchserve import TorchServeCodec
 
@@ -41,11 +44,14 @@ _MICROSECONDS: Final = 1e6
 class _Detail:
     """The part of a head that says how its bodies are to be read.
 
-    `torchserve` is what TorchServe's codec has read. `length` is the JSON's length as the head says it, None if the
-    body is all JSON. Whatever the body is, the request is of this protocol if `ours`, and of TorchServe's if `theirs`.
+    `head` and `fields` tell who may use which shared memory. `torchserve` is what TorchServe's codec has read. `length`
+    is the JSON's length as the head says it, None if the body is all JSON. Whatever the body is, the request is of this
+    protocol if `ours`, and of TorchServe's if `theirs`.
     """
 
     torchserve: HeadRead
+    head: Head
+    fields: Mapping[str, str]
     kind: str = ""
     length: str | None = None
     coding: str = ""
@@ -54,11 +60,15 @@ class _Detail:
 
 
 class OipV2Codec:
-    """The codec of infer. With `shared` TorchServe's clients use the route as well, which `enveloped` favours."""
+    """The codec of infer. With `shared` TorchServe's clients use the route as well, which `enveloped` favours.
 
-    def __init__(self, *, shared: bool = False, enveloped: bool = False) -> None:
+    Tensors may lie in `regions` of shared memory, if there are any.
+    """
+
+    def __init__(self, *, shared: bool = False, enveloped: bool = False, regions: Regions | None = None) -> None:
         self._shared = shared
         self._enveloped = enveloped
+        self._regions = regions
         self._torchserve = TorchServeCodec(explain="False")
         self._inflation = Inflation()
 
@@ -70,15 +80,16 @@ class OipV2Codec:
         kind = media_type(fields.get("content-type", ""))
         length = fields.get(LENGTH_HEADER.lower())
         if length is None and self._shared and (kind.startswith("text/") or is_form(kind)):
-            return replace(read, detail=_Detail(read, theirs=True))
+            return replace(read, detail=_Detail(read, head, fields, theirs=True))
         read = replace(read, coding=coding_asked_for(fields.get("accept-encoding", "")))
         coding = coding_of(fields.get("content-encoding", ""))
-        return replace(read, detail=_Detail(read, kind, length, coding, ours=not self._shared or length is not None))
+        ours = not self._shared or length is not None
+        return replace(read, detail=_Detail(read, head, fields, kind, length, coding, ours=ours))
 
     def decode(self, read: HeadRead, body: Body, request_id: str, limits: Limits) -> Decoded:
         """Return the model that is named, and the payload that a whole body makes. Raises BadRequest."""
         detail: _Detail = read.detail
-        return self._as_infer(read, body, request_id) or self._torchserve.decode(
+        return self._as_infer(read, body, request_id, limits) or self._torchserve.decode(
             detail.torchserve, body, request_id, limits
         )
 
@@ -108,17 +119,17 @@ class OipV2Codec:
     def _inflate(self, read: HeadRead, body: Body, request_id: str, limits: Limits) -> Generator[None, None, Decoded]:
         detail: _Detail = read.detail
         plain = yield from self._inflation.inflate(body, detail.coding, limits.max_request_size)
-        found = self._as_infer(read, plain, request_id)
+        found = self._as_infer(read, plain, request_id, limits)
         # TorchServe hands compressed bodies on as they are.
         return found or self._torchserve.decode(detail.torchserve, body, request_id, limits)
 
-    def _as_infer(self, read: HeadRead, body: Body, request_id: str) -> Decoded | None:
+    def _as_infer(self, read: HeadRead, body: Body, request_id: str, limits: Limits) -> Decoded | None:
         """Return the payload of a request of this protocol, None for one of TorchServe's. Raises BadRequest."""
         detail: _Detail = read.detail
         if detail.theirs:
             return None
         if detail.length is not None:
-            return self._decoded(read, read_document(*split(body, detail.length)), body, request_id)
+            return self._decoded(read, read_document(*split(body, detail.length)), body, request_id, limits)
         if len(body) > READ_AT_ONCE and (detail.ours or bytes(body[:1]) == b"{"):
             return self._left_to_the_worker(read, body, request_id)
         if not detail.ours and not is_infer_request(body):
@@ -126,7 +137,7 @@ class OipV2Codec:
         request = read_document(body)
         if self._enveloped and not detail.ours and not wants_binary(request):
             return None
-        return self._decoded(read, request, body, request_id)
+        return self._decoded(read, request, body, request_id, limits)
 
     def _left_to_the_worker(self, read: HeadRead, body: Body, request_id: str) -> Decoded | None:
         """Return a payload whose JSON the worker reads, if it may be of this protocol."""
@@ -138,18 +149,23 @@ class OipV2Codec:
         payload = Payload(request_id, parts, headers, read.timeout, read.priority, Infer(whole=True))
         return read.model, payload
 
-    def _decoded(self, read: HeadRead, request: InferRequest, body: Body, request_id: str) -> Decoded:
-        check(request)
+    def _decoded(self, read: HeadRead, request: InferRequest, body: Body, request_id: str, limits: Limits) -> Decoded:
+        check(request, shared_memory=True)
         for each in request.inputs:
-            if each.datatype == "BYTES" and not each.json and len(each.data) <= _READ_NOW:
+            here = not each.json and REGION not in each.parameters
+            if each.datatype == "BYTES" and here and len(each.data) <= _READ_NOW:
                 told = f"Input {each.name!r}"
                 for _ in check_bytes(told, each.data, count_of(told, each.shape)):
                     pass
         detail: _Detail = read.detail
         headers = _with_length(detail.torchserve.detail.headers, body)
         timeout = sooner(read.timeout, request.parameters.get("timeout"))
-        made = payload_of(packed(request), request_id, headers, timeout=timeout, priority=read.priority)
-        return read.model, made
+        request, places = places_of(packed(request))
+        made = payload_of(request, request_id, headers, timeout=timeout, priority=read.priority)
+        if places is None:
+            return read.model, made
+        most = limits.max_request_size
+        return read.model, made, opened(places, self._regions, detail.head.peer, detail.fields, len(body), most)
 
 
 def sooner(seconds: float | None, microseconds: object) -> float | None:

@@ -190,7 +190,7 @@ class RouteHandler:
         content_type = media_type(self._stream.head.headers.get("content-type", ""))
         try:
             body = bytes(self.body.whole())
-            request = Request(head.method, params, head.query(), content_type, body)
+            request = Request(head.method, params, head.query(), content_type, body, head)
             result = endpoint(self._application.context, request)
             if inspect.isawaitable(result):
                 router.begin(result).add_done_callback(self._worked)

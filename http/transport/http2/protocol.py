@@ -8,10 +8,10 @@ from math import inf
 from time import monotonic
 from typing import cast
 
-from ...accesslog import peer_text
 from ...app_context import AppContext
 from ...message.limits import Limits
 from ...message.malformed_log import MalformedRequestLog
+from ...message.peer import Peer
 from ...message.request import Head
 from ...message.unsent_answers import write
 from .connection import Connection
@@ -58,7 +58,7 @@ class Http2Protocol(asyncio.Protocol):
         self._transport = made = cast("asyncio.Transport", transport)
         made.set_write_buffer_limits(high=_HIGH, low=_LOW)
         factory = self._factory
-        peer = peer_text(transport.get_extra_info("peername"))
+        peer = Peer.of(transport)
         connection = self._connection = Connection(
             factory.context.limits, factory.application, self._wake, self._refused, peer, self._since
         )

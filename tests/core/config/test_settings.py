@@ -48,6 +48,7 @@ OURS = {
     "max_pending_bytes",
     "max_unsent_bytes",
     "http2_max_concurrent_streams",
+    "open_inference_shared_memory",
     "drain_delay",
     "drain_timeout",
     "max_workers_per_model",

@@ -34,6 +34,8 @@ TABLE = [
         "Model version 1.0 is already registered for model m",
     ),
     (errors.ArchiveExists("x"), 500, INTERNAL, "x"),
+    (errors.RegionExists("x"), 409, "ConflictStatusException", "x"),
+    (errors.SharedMemoryDenied("x"), 403, "ForbiddenException", "x"),
     (errors.DefaultVersionInUse("m"), 403, "InvalidModelVersionException", "Cannot remove default version for model m"),
     (
         errors.MethodNotAllowed(), 405, "MethodNotAllowedException",

@@ -129,6 +129,7 @@ class Desk:
     options: dict[str, Any] = field(default_factory=dict[str, Any])
     apis: Sequence[Any] = ("inference", "management")
     reach: Any = "loopback"
+    peer: object = "127.0.0.1:1234"
     rpc: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
@@ -151,5 +152,5 @@ class Desk:
 
     def again(self, head: RequestHead) -> Called:
         """Begin a call with a head that has come before."""
-        stream = FakeStream(head)
+        stream = FakeStream(head, peer=self.peer)
         return Called(stream, self.application(stream))

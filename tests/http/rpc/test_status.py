@@ -26,6 +26,8 @@ ERRORS = [
     (errors.VersionNotFound("m", "2"), Code.NOT_FOUND, "org.pytorch.serve.archive.model.ModelVersionNotFoundException"),
     (errors.BadRequest("b"), Code.INVALID_ARGUMENT, "org.pytorch.serve.http.BadRequestException"),
     (errors.AlreadyRegistered("m", "1"), Code.ALREADY_EXISTS, "org.pytorch.serve.http.ConflictStatusException"),
+    (errors.RegionExists("r"), Code.ALREADY_EXISTS, "org.pytorch.serve.http.ConflictStatusException"),
+    (errors.SharedMemoryDenied("s"), Code.PERMISSION_DENIED, "s"),
     (errors.ArchiveExists("a"), Code.INTERNAL, "org.pytorch.serve.http.InternalServerException"),
     (errors.DefaultVersionInUse("m"), Code.FAILED_PRECONDITION,
         "org.pytorch.serve.archive.model.InvalidModelVersionException"),
