@@ -55,13 +55,12 @@ def read_answer(reply: Reply) -> InferAnswer:
 
     Raises HandlerFailed for a reply without one, and for one that is made of the pieces of a handler that streams.
     """
-    length = next((value for name, value in reply.headers if name == LENGTH_HEADER), None)
-    view = memoryview(reply.body)
-    at = len(view) if length is None else int(length)
+    document, contents = cut_answer(reply)
     try:
-        read = _DECODER.decode(view[:at])
+        read = _DECODER.decode(document)
     except msgspec.MsgspecError as error:
         raise HandlerFailed(f"The model's answer holds no tensors: {error}.", 500) from None
+    at = 0
     outputs: list[Tensor] = []
     for each in read.outputs:
         size = each.parameters.pop("binary_data_size", None)
@@ -70,15 +69,24 @@ def read_answer(reply: Reply) -> InferAnswer:
             outputs.append(Tensor(each.name, each.datatype, tuple(each.shape), b"", False, each.parameters))
             continue
         if size is not None:
-            data, at = view[at : at + int(size)], at + int(size)
+            data, at = contents[at : at + int(size)], at + int(size)
         outputs.append(Tensor(each.name, each.datatype, tuple(each.shape), data, size is None, each.parameters))
-    if at != len(view):
+    if at != len(contents):
         raise HandlerFailed(
             "The model streams its answer, of which each piece has tensors of its own: ask for it on a stream"
             " (ModelStreamInfer).",
             501,
         )
     return InferAnswer(read.model_name, read.model_version, read.id, tuple(outputs), read.parameters)
+
+
+def cut_answer(reply: Reply) -> tuple[memoryview, memoryview]:
+    """Return the JSON of a reply, and the raw bytes behind it."""
+    view = memoryview(reply.body)
+    for name, value in reply.headers:
+        if name == LENGTH_HEADER:
+            return view[: int(value)], view[int(value) :]
+    return view, view[:0]
 
 
 def write_answer(answer: InferAnswer) -> tuple[bytes, int | None]:

@@ -14,6 +14,7 @@ from .call import Call
 from .metadata import ACCEPTED, is_grpc, metadata_of, read_encoding, read_timeout
 from .method import RPC_APIS, CallHead
 from .methods import methods
+from .stall_watch import StallWatch
 from .status import Code, RpcFailure
 from .torchserve_messages import SequenceHeaders
 
@@ -45,6 +46,7 @@ class RpcApplication:
             regions=context.regions_at(reach),
         )
         self._reach: Reach = reach
+        self._watch = StallWatch(context)
 
     def __call__(self, stream: Stream) -> StreamHandler:
         """Begin to serve a request."""
@@ -54,7 +56,7 @@ class RpcApplication:
             if not is_grpc(head.headers):
                 return _Refused(stream)
             read = head.memo = self._read(head, stream.peer)
-        call = Call(self._context, stream, read)
+        call = Call(self._context, stream, read, self._watch)
         call.open()
         return call
 

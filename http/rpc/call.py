@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import cast
 
 from ...core.dataplane import Arrival
@@ -21,6 +21,7 @@ from ..transport.http2.stream import Fields, Stream
 from .framing import Join, MessageReader, frame, joined
 from .metadata import ACCEPTED
 from .method import CallHead, Exchange
+from .stall_watch import StallWatch
 from .status import (
     CONTENT,
     HEADERS_BLOCK,
@@ -41,12 +42,14 @@ class Call:
     """A call: the handler of its stream, and the OpenCall of its Exchange, which may have a method `join`."""
 
     __slots__ = (
-        "_arrival", "_begun", "_counted", "_deadline", "_exchange", "_idle", "_idle_look", "_messages", "_reader",
-        "_reading", "_started", "_stream", "_withheld", "context", "head", "id", "over",
+        "_arrival", "_begun", "_counted", "_deadline", "_exchange", "_idle_look", "_messages", "_reader", "_reading",
+        "_started", "_stream", "_watch", "_withheld", "context", "head", "heard", "id", "over",
     )  # fmt: skip
 
-    def __init__(self, context: AppContext, stream: Stream, head: CallHead) -> None:
+    def __init__(self, context: AppContext, stream: Stream, head: CallHead, watch: StallWatch) -> None:
         self.context = context
+        self.heard = 0.0  # when something of a message came that is not whole
+        self._watch = watch
         self.head = head
         self.id = fresh_id()
         self.over = False
@@ -61,7 +64,6 @@ class Call:
         self._arrival: Arrival | None = None  # while a message is not whole
         self._counted = 0  # bytes that the arrival has counted
         self._deadline: asyncio.TimerHandle | None = None
-        self._idle: asyncio.TimerHandle | None = None
         self._idle_look: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
@@ -222,11 +224,10 @@ class Call:
 
         `waits`: a message has to come, even if none has begun.
         """
-        if self._idle is not None:
-            self._idle.cancel()
-            self._idle = None
         if waits or self._reader.unfinished:
             self._await_more()
+        else:
+            self._watch.leave(self)
         if not held:
             self._leave_arrival()
             return
@@ -237,10 +238,11 @@ class Call:
         self._counted = held
 
     def _await_more(self) -> None:
-        seconds = self.context.limits.drain_idle if self.draining else self.context.limits.body_idle
-        self._idle = asyncio.get_running_loop().call_later(seconds, self._stalled, seconds)
+        self.heard = monotonic()
+        self._watch.join(self)
 
-    def _stalled(self, seconds: float) -> None:
+    def stalled(self, seconds: float) -> None:
+        """Give up the call, of whose message nothing came for so long."""
         self._give_up(SlowRequest(f"Nothing of the request's message came for {seconds:g} s."))
 
     def _leave_arrival(self) -> None:
@@ -255,7 +257,8 @@ class Call:
         self.over = True
         self._exchange = None  # the two refer to each other
         self._leave_arrival()
-        for timer in (self._deadline, self._idle, self._idle_look):
+        self._watch.leave(self)
+        for timer in (self._deadline, self._idle_look):
             if timer is not None:
                 timer.cancel()
         took = perf_counter() - self._started

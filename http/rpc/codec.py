@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
+
+import msgspec
 
 from ...core.oip.region_tensors import RegionTensors
 from ...core.payload import Body, Payload, Reply
@@ -12,8 +13,7 @@ from .method import OpenCall
 from .status import Status, Words
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """A request that a message makes: a prediction of `payload` by a model ("" if it names none).
 
     `id` is what the answer repeats for the client: the sequence, or the request's id. `detail` is the codec's own.

@@ -51,6 +51,10 @@ class MessageReader:
     def feed(self, data: Body) -> list[Body]:
         """Take the next piece, and return the messages that are whole now. Raises TooLarge, BadRequest, RpcFailure."""
         left = memoryview(data)
+        if self._need < 0 and not self._prefix and len(left) > _PREFIX and not left[0]:
+            size = int.from_bytes(left[1:_PREFIX])
+            if size == len(left) - _PREFIX and size <= self._limit:  # the usual: one message, whole, by itself
+                return [left[_PREFIX:]]
         found: list[Body] = []
         while left.nbytes:
             if self._need < 0:

@@ -11,20 +11,23 @@ import sys
 from array import array
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
+
+from msgspec import structs
 
 from ...core.errors import BadRequest, HandlerFailed
 from ...core.oip.datatypes import check_bytes, count_of, pack, size_of, unpack_bytes
-from ...core.oip.infer_answer import InferAnswer, read_answer
-from ...core.oip.infer_request import REGION, InferRequest, Tensor, check, payload_of
-from ...core.oip.region_tensors import places_of
+from ...core.oip.infer_answer import InferAnswer, cut_answer, read_answer
+from ...core.oip.infer_request import LONGEST_NAME, REGION, InferRequest, Tensor, check, infer_of
+from ...core.oip.region_tensors import Places, places_of
 from ...core.oip.regions import Regions
-from ...core.payload import Body, Parameters, Reply, WantedOutput
+from ...core.payload import Body, Infer, Parameters, Part, Payload, Reply, WantedOutput
 from ..message.ids import fresh_id
 from ..predict.codecs.oip_v2 import sooner
 from ..shared_memory import opened
 from .answering import parse
 from .codec import Asked, Steps
+from .infer_heads import InferHead, InferTail, Known, cut, sizes_of, tail_of
 from .method import OpenCall
 from .protos.messages import message
 from .status import Status, Words
@@ -55,6 +58,20 @@ _Response = message("inference.ModelInferResponse")
 _Output = message("inference.ModelInferResponse.InferOutputTensor")
 
 
+class _Read(NamedTuple):
+    """A checked message, with its tensors but those at `places` in shared memory.
+
+    `raw` says that its answer is to have raw contents.
+    """
+
+    model: str
+    version: str | None
+    infer: Infer
+    parts: tuple[Part, ...]
+    raw: bool
+    places: Places | None = None
+
+
 class OipMessages:
     """The codec of ModelInfer. Tensors may lie in `regions` of shared memory, if there are any."""
 
@@ -62,6 +79,8 @@ class OipMessages:
 
     def __init__(self, regions: Regions | None = None) -> None:
         self._regions = regions
+        self._heads: Known[InferHead] = Known()
+        self._tails: Known[InferTail] = Known()
 
     def locate(self, beginning: memoryview) -> tuple[str, str | None] | None:
         """Return the model and version, which come first in what every library writes."""
@@ -72,6 +91,22 @@ class OipMessages:
         return self._decode(call, data, call.id)
 
     def _decode(self, call: OpenCall, data: Body, request_id: str) -> Asked:
+        parts = cut(view(data))
+        if parts is None:
+            return self._asked(call, self._read(data), request_id, len(data))
+        head = self._heads.get(parts.head)
+        if head is None or not head.fits(parts.raw) or len(parts.id) > LONGEST_NAME:
+            read = self._read(data)
+            if read.places is None:
+                infer = structs.replace(read.infer, id="")
+                self._heads.put(parts.head, InferHead(read.model, read.version, infer, sizes_of(infer.inputs)))
+            return self._asked(call, read, request_id, len(data))
+        infer = structs.replace(head.infer, id=parts.id) if parts.id else head.infer
+        tensors = tuple([Part(each.name, "", raw) for each, raw in zip(infer.inputs, parts.raw, strict=True)])
+        return self._asked(call, _Read(head.model, head.version, infer, tensors, True), request_id, len(data))
+
+    def _read(self, data: Body) -> _Read:
+        """Read and check a message of which nothing is known. Raises BadRequest."""
         fields = split(view(data), _MOST_FIELDS)
         raw = [field.value for field in fields if field.number == _RAW and isinstance(field.value, memoryview)]
         given = [field.value for field in fields if field.number == _INPUTS and isinstance(field.value, memoryview)]
@@ -85,20 +120,25 @@ class OipMessages:
         )
         check(request, shared_memory=True)
         request, places = places_of(request)
-        head = call.head
-        payload = payload_of(
-            request,
+        parts = tuple([Part(each.name, "", each.data) for each in request.inputs])
+        in_raw = bool(raw) or not given or (places is not None and len(places.inputs) == len(given))
+        return _Read(rest.model_name, rest.model_version or None, infer_of(request), parts, in_raw, places)
+
+    def _asked(self, call: OpenCall, read: _Read, request_id: str, size: int) -> Asked:
+        head, infer = call.head, read.infer
+        payload = Payload(
             request_id,
+            read.parts,
             head.metadata,
-            timeout=sooner(head.timeout, request.parameters.get("timeout")),
-            priority=head.priority,
+            sooner(head.timeout, infer.parameters.get("timeout")),
+            head.priority,
+            infer,
         )
         tensors = None
-        if places is not None:
+        if read.places is not None:
             most = call.context.limits.max_request_size
-            tensors = opened(places, self._regions, call.peer, head.fields, len(data), most)
-        in_raw = bool(raw) or not given or (places is not None and len(places.inputs) == len(given))
-        return Asked(rest.model_name, rest.model_version or None, payload, rest.id, in_raw, tensors)
+            tensors = opened(read.places, self._regions, call.peer, head.fields, size, most)
+        return Asked(read.model, read.version, payload, infer.id, read.raw, tensors)
 
     def check(self, asked: Asked) -> Steps | None:
         """Return the steps that read the lengths of BYTES elements, of raw contents that have them."""
@@ -117,7 +157,20 @@ class OipMessages:
 
     def encode(self, reply: Reply, asked: Asked, *, last: bool = True) -> tuple[Body, ...]:
         """Return a ModelInferResponse. Raises HandlerFailed for a reply that holds no tensors, or several answers."""
-        return self._encode(read_answer(reply), asked)
+        if not asked.detail:
+            return self._encode(read_answer(reply), asked)
+        document, contents = cut_answer(reply)
+        key = bytes(document)
+        tail = self._tails.get(key)
+        if tail is not None and tail.size == len(contents):
+            return tail.message(contents)
+        answer = read_answer(reply)
+        buffers = self._encode(answer, asked)
+        if not any(each.json for each in answer.outputs):  # the last of the message is two pieces for each output
+            sizes = [len(each.data) for each in answer.outputs]
+            head = b"".join(buffers[: len(buffers) - 2 * len(sizes)])
+            self._tails.put(key, tail_of(head, _RAW_OUTPUTS, sizes))
+        return buffers
 
     def _encode(self, answer: InferAnswer, asked: Asked) -> tuple[Body, ...]:
         made = _Response(
@@ -127,13 +180,13 @@ class OipMessages:
         raw = asked.detail or any(each.datatype not in _TYPED for each in tensors)
         buffers: list[Body] = [made.SerializeToString()]
         for each in tensors:
-            contents = () if raw or REGION in each.parameters else _contents(each)
+            typed = () if raw or REGION in each.parameters else _contents(each)
             given = _given(each.parameters)
             head = _Output(
                 name=each.name, datatype=each.datatype, shape=each.shape, parameters=given
             ).SerializeToString()
-            size = len(head) + sum(map(len, contents))
-            buffers += (head_of(_OUTPUTS, size), head, *contents)
+            size = len(head) + sum(map(len, typed))
+            buffers += (head_of(_OUTPUTS, size), head, *typed)
         if raw:
             for each in tensors:
                 buffers += (head_of(_RAW_OUTPUTS, len(each.data)), each.data)

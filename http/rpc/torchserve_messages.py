@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import uuid4
 
 from ...core.errors import BadRequest
@@ -12,9 +13,11 @@ from ..message.ids import fresh_id
 from .codec import Asked, Steps
 from .method import OpenCall
 from .status import Code, RefusedMessage, RpcFailure, Status, Words
-from .wire import BYTES, BadMessage, bytes_field, head_of, split, text, varint, view
+from .wire import BYTES, BadMessage, bytes_field, head_of, split, text, varint, varint_at, view
 
 _FIELDS = 64  # of a message, beside its inputs
+_MODEL, _VERSION, _INPUT, _NAME, _VALUE = 0x0A, 0x12, 0x1A, 0x0A, 0x12  # tags, the last two of an input
+_SHORT = 0x7F  # bytes: a length that is one byte
 _PEEK = 2048  # bytes of a message's beginning in which its model is looked for
 
 
@@ -27,8 +30,7 @@ class SequenceHeaders:
     end: str = "ts_request_sequence_end"
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
+class _Request(NamedTuple):
     model: str
     version: str
     parts: tuple[Part, ...]
@@ -119,6 +121,38 @@ def _says_true(metadata: Mapping[str, str], name: str) -> bool:
 
 def _read(data: memoryview, most_parts: int) -> _Request:
     """Return the fields of a PredictionsRequest, which has at most `most_parts` inputs. Raises BadRequest."""
+    return _one_input(data) or _any_inputs(data, most_parts)
+
+
+def _one_input(data: memoryview) -> _Request | None:
+    """Return the fields of a message as libraries write it that has one input and no sequence; None of any other.
+
+    Most messages are such, and take a fourth of the time of reading field by field. What is wrong with the others is
+    not said here.
+    """
+    size = len(data)
+    try:
+        if data[0] != _MODEL or data[1] > _SHORT:
+            return None
+        at = 2 + data[1]
+        model, version = str(data[2:at], "utf-8"), ""
+        if data[at] == _VERSION and data[at + 1] <= _SHORT:
+            begin, at = at + 2, at + 2 + data[at + 1]
+            version = str(data[begin:at], "utf-8")
+        length, begin = varint_at(data, at + 1, size)
+        if data[at] != _INPUT or begin + length != size or data[begin] != _NAME or data[begin + 1] > _SHORT:
+            return None
+        at = begin + 2 + data[begin + 1]
+        name = str(data[begin + 2 : at], "utf-8")
+        length, begin = varint_at(data, at + 1, size)
+        if data[at] != _VALUE or begin + length != size:
+            return None
+    except (IndexError, UnicodeDecodeError, BadMessage):
+        return None
+    return _Request(model, version, (Part(name, "", data[begin:]),), "")
+
+
+def _any_inputs(data: memoryview, most_parts: int) -> _Request:
     model = version = sequence = ""
     inputs: dict[str, memoryview] = {}
     for number, kind, value, _, _ in split(data, most_parts + _FIELDS):

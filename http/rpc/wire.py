@@ -47,13 +47,13 @@ def split(data: memoryview, most: int = _MOST_FIELDS) -> list[Field]:
         number, kind, at = _tag(data, at, size)
         value: int | memoryview = data[:0]
         if kind == BYTES:
-            length, at = _varint(data, at, size)
+            length, at = varint_at(data, at, size)
             end = at + length
             if length > _LONGEST or end > size:
                 raise BadMessage(f"field {number} is cut off")
             value, at = data[at:end], end
         elif kind == VARINT:
-            value, at = _varint(data, at, size)
+            value, at = varint_at(data, at, size)
         else:
             at = _skip(data, at, number, kind)
             value = data[begin:at] if kind == GROUP else data[at - (8 if kind == FIXED64 else 4) : at]
@@ -93,7 +93,8 @@ def varint(value: int) -> bytes:
     return bytes(made)
 
 
-def _varint(data: memoryview, at: int, size: int) -> tuple[int, int]:
+def varint_at(data: memoryview, at: int, size: int) -> tuple[int, int]:
+    """Return the varint at `at` and where it ends. Raises BadMessage."""
     if at < size and data[at] < 0x80:
         return data[at], at + 1
     value = shift = 0
@@ -107,7 +108,7 @@ def _varint(data: memoryview, at: int, size: int) -> tuple[int, int]:
 
 
 def _tag(data: memoryview, at: int, size: int) -> tuple[int, int, int]:
-    tag, end = _varint(data, at, size)
+    tag, end = varint_at(data, at, size)
     if end - at > 5 or tag > 0xFFFF_FFFF or tag < 8 or tag & 7 > FIXED32:
         raise BadMessage("a field has no valid number or type")
     return tag >> 3, tag & 7, end
@@ -134,9 +135,9 @@ def _skip(data: memoryview, at: int, number: int, kind: int) -> int:
             if inside.pop() != number:
                 raise BadMessage("a group ends that has not begun")
         elif kind == VARINT:
-            _, at = _varint(data, at, size)
+            _, at = varint_at(data, at, size)
         elif kind == BYTES:
-            length, at = _varint(data, at, size)
+            length, at = varint_at(data, at, size)
             at += length
             if length > _LONGEST or at > size:
                 raise BadMessage(f"field {number} is cut off")

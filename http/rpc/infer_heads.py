@@ -1,0 +1,140 @@
+"""InferHeads and InferTails: what is the same in one ModelInfer after the other, read and written once.
+
+A client that asks a model again and again sends the same message each time, but for its id and the bytes of its
+tensors, and the model's answers differ in no more. To read and check names, shapes and parameters takes many times as
+long as all else that the message needs, so that what came before is known by its bytes. A message of which the part
+that is remembered is equal byte by byte means the same; any other is read in full.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+from ...core.oip.datatypes import SIZES, count_of
+from ...core.payload import Body, Infer, TensorHead
+from .wire import BadMessage, head_of, varint_at
+
+_MOST = 128  # heads, and tails, that a method remembers
+_LONGEST = 4096  # bytes of each
+_ID, _RAW = 0x1A, 0x3A  # tags of ModelInferRequest
+_OTHERS = frozenset((0x0A, 0x12, 0x22, 0x2A, 0x32))  # its other fields: all have a length
+_LENGTH = 4  # bytes before an element of BYTES
+
+_Known = TypeVar("_Known")
+
+
+class Known(Generic[_Known]):
+    """A memory of what was read or written, by the bytes that it depends on. All is forgotten when it is too much."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, _Known] = {}
+
+    def get(self, key: bytes) -> _Known | None:
+        """Return what is known by these bytes."""
+        return self._known.get(key)
+
+    def put(self, key: bytes, known: _Known) -> None:
+        """Remember this, unless it is long."""
+        if len(key) > _LONGEST:
+            return
+        if len(self._known) >= _MOST:
+            self._known.clear()
+        self._known[key] = known
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+@dataclass(frozen=True, slots=True)
+class InferHead:
+    """A checked request without its id and its tensors' bytes, of which `sizes` are the numbers; of BYTES the least."""
+
+    model: str
+    version: str | None
+    infer: Infer
+    sizes: tuple[int, ...]
+
+    def fits(self, raw: list[memoryview]) -> bool:
+        """Return whether these can be the raw bytes of the tensors."""
+        if len(raw) != len(self.sizes):
+            return False
+        for head, size, each in zip(self.infer.inputs, self.sizes, raw, strict=True):
+            if len(each) != size and (head.datatype != "BYTES" or len(each) < size):
+                return False
+        return True
+
+
+def sizes_of(heads: tuple[TensorHead, ...]) -> tuple[int, ...]:
+    """Return the numbers of raw bytes of tensors whose datatypes and shapes were checked; of BYTES the least."""
+    return tuple([count_of(each.name, each.shape) * (SIZES[each.datatype] or _LENGTH) for each in heads])
+
+
+class CutRequest(NamedTuple):
+    """A ModelInferRequest in parts: all but the id and the raw contents, the id, and the raw contents."""
+
+    head: bytes
+    id: str
+    raw: list[memoryview]
+
+
+def cut(data: memoryview) -> CutRequest | None:
+    """Return the parts of a message whose raw contents are there and come last, as every library writes it; else None.
+
+    What is wrong with a message is not said here.
+    """
+    raw: list[memoryview] = []
+    at, size = 0, len(data)
+    id_begin = id_end = 0
+    head_end = -1
+    named = ""
+    try:
+        while at < size:
+            begin, tag = at, data[at]
+            length, at = varint_at(data, at + 1, size)
+            end = at + length
+            if end > size:
+                return None
+            if tag == _RAW:
+                if head_end < 0:
+                    head_end = begin
+                raw.append(data[at:end])
+            elif head_end >= 0:
+                return None
+            elif tag == _ID:
+                if id_end:
+                    return None
+                named, id_begin, id_end = str(data[at:end], "utf-8"), begin, end
+            elif tag not in _OTHERS:
+                return None
+            at = end
+    except (BadMessage, UnicodeDecodeError):
+        return None
+    if head_end < 0:
+        return None
+    return CutRequest(bytes(data[:id_begin]) + bytes(data[id_end:head_end]), named, raw)
+
+
+@dataclass(frozen=True, slots=True)
+class InferTail:
+    """A ModelInferResponse without its raw contents, and what goes before each of these, with its number of bytes."""
+
+    head: bytes
+    raw: tuple[tuple[bytes, int], ...]
+    size: int
+
+    def message(self, contents: memoryview) -> tuple[Body, ...]:
+        """Return the message with these raw contents, one behind the other."""
+        buffers: list[Body] = [self.head]
+        at = 0
+        for before, size in self.raw:
+            buffers += (before, contents[at : at + size])
+            at += size
+        return tuple(buffers)
+
+
+def tail_of(head: bytes, number: int, sizes: list[int]) -> InferTail:
+    """Return the message with this head, whose raw contents have the field `number` and these sizes."""
+    return InferTail(head, tuple([(head_of(number, each), each) for each in sizes]), sum(sizes))
