@@ -11,14 +11,17 @@ from typing import Any
 
 import click
 
+from ..core.archive.engine_model import check_installed, engine_config
 from ..core.archive.language_model import (
+    HANDLER,
     check_model_folder,
     language_model_config,
     name_of,
     write_language_model,
 )
+from ..core.bounded_yaml import YAML_ERRORS, YamlRefused, load_yaml
 from ..core.config.address import Address
-from ..core.errors import InvalidArchive, ServeError
+from ..core.errors import InvalidArchive, InvalidConfig, ServeError
 from ..core.server import ModelServer
 from .runtime_file import RunningServer, find_running_server
 from .start import StartFlags, start
@@ -37,6 +40,14 @@ _LOOK = 0.2  # seconds between two looks whether the model is ready
     "--memory-tokens", type=click.IntRange(64, 2**31 - 1),
     help="Tokens that the KV memory holds, of all requests together. Default: 16384.",
 )  # fmt: skip
+@click.option(
+    "--engine", type=click.Choice(["transformers", "vllm"]), default="transformers", show_default=True,
+    help="What generates: transformers, in the worker, or vLLM, which the worker starts and which must be installed.",
+)  # fmt: skip
+@click.option(
+    "--engine-option", "engine_options", multiple=True, metavar="NAME=VALUE",
+    help="An option of vLLM's, such as max_model_len=4096; may be repeated.",
+)  # fmt: skip
 @click.option("--gguf-file", help="A GGUF file in the folder, instead of safetensors.")
 @click.option(
     "--model-store", type=click.Path(path_type=Path),
@@ -47,7 +58,7 @@ _LOOK = 0.2  # seconds between two looks whether the model is ready
 @click.option("--disable-token-auth", is_flag=True, help="No token authorization, wherever it listens.")
 def llm(
     folder: Path, name: str | None, model_store: Path | None, ts_config: Path | None, log_config: Path | None,
-    disable_token_auth: bool, **options: Any,
+    disable_token_auth: bool, engine: str, engine_options: tuple[str, ...], **options: Any,
 ) -> None:  # fmt: skip
     """Serve the language model in MODEL_FOLDER with OpenAI's API, in the foreground.
 
@@ -57,25 +68,58 @@ def llm(
     said = {key: value for key, value in options.items() if value}
     flags = StartFlags(ts_config=ts_config, log_config=log_config, disable_token_auth=disable_token_auth)
     try:
-        check_model_folder(folder, said.get("gguf_file", ""))
+        config, handler = _config(folder, engine, engine_options, said)
         with tempfile.TemporaryDirectory(prefix="torchserve-llm-") as scratch:
-            made = keep_archive(
-                name or name_of(folder), language_model_config(folder, said), model_store or Path(scratch)
-            )
+            made = keep_archive(name or name_of(folder), config, model_store or Path(scratch), handler)
             serve_archive(made, flags)
     except ServeError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
 
 
-def keep_archive(name: str, config: dict[str, Any], store: Path) -> Path:
+def _config(
+    folder: Path, engine: str, engine_options: tuple[str, ...], said: dict[str, Any]
+) -> tuple[dict[str, Any], str]:
+    """Return the model-config.yaml, and the handler. Raises InvalidArchive, InvalidConfig."""
+    if engine == "transformers":
+        if engine_options:
+            raise InvalidConfig("--engine-option is for --engine vllm; transformers' options are flags of this command")
+        check_model_folder(folder, said.get("gguf_file", ""))
+        return language_model_config(folder, said), HANDLER
+    for key in ("memory_tokens", "gguf_file"):
+        if key in said:
+            flag = key.replace("_", "-")
+            raise InvalidConfig(f"--{flag} is for --engine transformers; vLLM has options of its own (--engine-option)")
+    check_installed(engine)
+    if not (folder / "config.json").is_file():
+        raise InvalidArchive(f"{folder} has no config.json: name the folder that `hf download` wrote")
+    dtype = said["dtype"] if said["dtype"] != "auto" else None
+    return engine_config(engine, folder, {"dtype": dtype, **_pairs(engine_options)}), "vllm_handler"
+
+
+def _pairs(words: tuple[str, ...]) -> dict[str, Any]:
+    """Return options from texts NAME=VALUE, whose values are YAML. Raises InvalidConfig."""
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise InvalidConfig(f"--engine-option {word}: it must be NAME=VALUE")
+        try:
+            found[name.strip("-").replace("-", "_")] = load_yaml(value.encode())
+        except (*YAML_ERRORS, YamlRefused) as error:
+            cause = " ".join(str(error).split())
+            raise InvalidConfig(f"--engine-option {word}: its value can't be read: {cause}") from None
+    return found
+
+
+def keep_archive(name: str, config: dict[str, Any], store: Path, handler: str = HANDLER) -> Path:
     """Write the archive of a language model into `store`, which is made if missing, and return its folder.
 
     Raises InvalidArchive.
     """
     try:
         store.mkdir(parents=True, exist_ok=True)
-        return write_language_model(name, config, store)
+        return write_language_model(name, config, store, handler)
     except OSError as error:
         raise InvalidArchive(f"The model store {store} can't be written: {error}") from None
 

@@ -1,7 +1,7 @@
 """The functions of `ts.llm_launcher`: serve a language model with the flags of TorchServe's launcher.
 
-There is one engine here, that of the handler `language_model`. A flag of TorchServe's engines counts where it means
-something to that one; what it can't stand for is refused.
+vLLM serves the model where it is installed, as a process of the worker's; else this server's own engine, that of the
+handler `language_model`, for which a flag of TorchServe's engines counts where it means something to it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 
 import click
 
-from ..core.archive.language_model import check_model_folder, find_cached, language_model_config
+from ..core.archive.engine_model import ENGINES, check_installed, engine_config, is_installed
+from ..core.archive.language_model import HANDLER, check_model_folder, find_cached, language_model_config
 from ..core.errors import InvalidConfig, ServeError
 from .inherited import settle
 from .llm import keep_archive, serve_archive
@@ -26,6 +27,7 @@ _DTYPES = {
     "auto": "auto", "bfloat16": "bfloat16", "float16": "float16", "half": "float16", "float32": "float32",
     "float": "float32",
 }  # fmt: skip
+HANDLERS = {engine: parts[0] for engine, parts in ENGINES.items()}
 _MEMORY = 16384  # tokens of KV memory that the handler has by itself
 
 
@@ -52,7 +54,11 @@ def argument_parser() -> argparse.ArgumentParser:
         help="The model's folder, or its id if it is in the hub's cache on this machine.",
     )  # fmt: skip
     add("--disable_token_auth", action="store_true", help="No token authorization, wherever it listens.")
-    add("--engine", default="vllm", help="vllm: this server's own engine stands in for it. trt_llm is refused.")
+    add(
+        "--engine", choices=("vllm", "trt_llm", "transformers"),
+        help="vllm and trt_llm must be installed; transformers is this server's own engine."
+        " Default: vllm if it is installed, else transformers.",
+    )  # fmt: skip
     add("--startup_timeout", type=int, default=1200, help="Seconds that loading the model may take.")
     add("--dtype", help=f"Type of the weights: {', '.join(_DTYPES)}. Default: the model's own, float32 on a CPU.")
     add(
@@ -61,10 +67,11 @@ def argument_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add("--vllm_engine.max_model_len", type=int, help="Tokens of a sequence that the KV memory must hold.")
     add("--vllm_engine.download_dir", help="The hub's cache to look in.")
-    add("--trt_llm_engine.max_batch_size", type=int, default=4, help="Without effect: of the engine trt_llm.")
+    add("--vllm_engine.tensor_parallel_size", type=int, default=1, help="GPUs that vLLM computes on together.")
+    add("--trt_llm_engine.max_batch_size", type=int, default=4, help="Sequences at once, for trt_llm.")
     add(
         "--trt_llm_engine.kv_cache_free_gpu_memory_fraction", type=float, default=0.1,
-        help="Without effect: of the engine trt_llm.",
+        help="Part of the GPU's free memory for the KV cache, for trt_llm.",
     )  # fmt: skip
     return parser
 
@@ -75,7 +82,8 @@ def main(args: argparse.Namespace) -> None:
     `args` are as the launcher's parser returns them.
     """
     with create_mar_file(args) as archive:
-        click.echo("The engine is this server's own, transformers' continuous batching; vLLM is not used.")
+        if _engine(args) == "transformers":
+            click.echo("The engine is this server's own, transformers' continuous batching; vLLM is not used.")
         serve_archive(Path(archive), StartFlags(disable_token_auth=args.disable_token_auth))
 
 
@@ -86,7 +94,8 @@ def create_mar_file(args: argparse.Namespace, model_snapshot_path: str | Path | 
     Raises ServeError.
     """
     config = get_model_config(args, model_snapshot_path)
-    archive = keep_archive(args.model_name, config, Path(args.model_store))
+    handler = HANDLERS.get(_engine(args), HANDLER)
+    archive = keep_archive(args.model_name, config, Path(args.model_store), handler)
     try:
         yield str(archive)
     finally:
@@ -98,7 +107,12 @@ def get_model_config(args: argparse.Namespace, model_snapshot_path: str | Path |
 
     Raises ServeError for flags and folders that can't be served.
     """
-    _check_engine(args.engine)
+    engine = _engine(args)
+    if args.startup_timeout < 1:
+        raise InvalidConfig(f"--startup_timeout must be at least 1 second, not {args.startup_timeout}")
+    settings = {"startupTimeout": args.startup_timeout}
+    if engine != "transformers":
+        return _engine_config(engine, args, model_snapshot_path or args.model_id, settings)
     folder = Path(model_snapshot_path or _folder(args))
     check_model_folder(folder)
     options: dict[str, Any] = {"dtype": _dtype(args.dtype)}
@@ -106,19 +120,41 @@ def get_model_config(args: argparse.Namespace, model_snapshot_path: str | Path |
     if length is not None:
         # One sequence of that length must fit, and no more memory is made than all of them could fill.
         options["memory_tokens"] = max(64, min(length * (most or 256), max(_MEMORY, length)))
-    if args.startup_timeout < 1:
-        raise InvalidConfig(f"--startup_timeout must be at least 1 second, not {args.startup_timeout}")
-    return language_model_config(folder, options, {"startupTimeout": args.startup_timeout})
+    return language_model_config(folder, options, settings)
 
 
-def _check_engine(engine: str) -> None:
+def _engine(args: argparse.Namespace) -> str:
+    """Return the engine that is asked for or, if none is, the one that is there."""
+    return args.engine or ("vllm" if is_installed("vllm") else "transformers")
+
+
+def _engine_config(
+    engine: str, args: argparse.Namespace, model: str | Path, settings: dict[str, Any]
+) -> dict[str, Any]:
+    check_installed(engine)
     if engine == "trt_llm":
-        raise InvalidConfig(
-            "--engine trt_llm: TensorRT-LLM is not part of this server. Leave the flag out, and the model is served by"
-            " this server's own engine; or use tensorrt_llm in a handler of your own"
-        )
-    if engine != "vllm":
-        raise InvalidConfig(f"--engine {engine}: there is no such engine; leave the flag out")
+        if args.dtype is not None:
+            raise InvalidConfig(
+                "--dtype: trtllm-serve has no such flag; it takes the type that the model's config says"
+            )
+        config = engine_config(engine, model, {"max_batch_size": _trt_llm(args, "max_batch_size")}, settings)
+        fraction = _trt_llm(args, "kv_cache_free_gpu_memory_fraction")
+        config["handler"]["kv_cache_config"] = {"free_gpu_memory_fraction": fraction}
+        return config
+    cache: str | None = getattr(args, "vllm_engine.download_dir", None)
+    options = {
+        "max_num_seqs": _positive(args, "max_num_seqs"), "max_model_len": _positive(args, "max_model_len"),
+        "download_dir": str(Path(cache).resolve()) if cache else None, "dtype": args.dtype,
+    }  # fmt: skip
+    gpus = _positive(args, "tensor_parallel_size") or 1
+    return engine_config(engine, model, options | ({"tensor_parallel_size": gpus} if gpus > 1 else {}), settings)
+
+
+def _trt_llm(args: argparse.Namespace, name: str) -> Any:
+    value = getattr(args, f"trt_llm_engine.{name}")
+    if not 0 < value < 2**31:
+        raise InvalidConfig(f"--trt_llm_engine.{name} must be above 0, not {value}")
+    return value
 
 
 def _folder(args: argparse.Namespace) -> Path:

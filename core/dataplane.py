@@ -150,6 +150,10 @@ class DataPlane:
         names = {model.name for model in self._registry if model.at_startup}
         return names.pop() if len(names) == 1 else None
 
+    def aliases(self) -> dict[str, str]:
+        """Return the model that serves under each alias, the adapters of language models among them."""
+        return self._registry.aliases()
+
     def expect(self, model: str, version: str | None) -> Arrival:
         """Return a context in which to receive a body: its model's batcher knows of it, and its bytes are counted.
 
@@ -171,9 +175,11 @@ class DataPlane:
     def submit(self, model: str, version: str | None, payload: Payload, sink: Sink) -> Ticket:
         """Queue a prediction; the outcome goes to `sink`: chunk(Reply)*, then done(Reply) or fail(ServeError).
 
+        `model` may be an alias, such as the name of an adapter.
+
         Raises ModelNotFound, VersionNotFound, NoWorker, QueueFull, ServerFull, NotInTime, Draining.
         """
-        found = self._registry.get(model, version)
+        found = self._registry.serving(model, version)
         named = version is not None
         found.metrics.requested(named=named)
         parts = payload.parts

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .archive.download_progress import DownloadProgress
 from .archive.downloads import Downloads
-from .archive.handler_source import ASYNCHRONOUS
+from .archive.handler_source import ASYNCHRONOUS, ENGINES, built_in_name
 from .archive.packages import ModelPython, Packages, default_folder
 from .archive.reader import Archive, open_archive
 from .archive.store import Located, default_name
@@ -22,6 +22,7 @@ from .errors import BadRequest, InvalidArchive
 from .gpus.gpu_allocator import GpuAllocator
 from .metrics.store import MetricStore
 from .model_name import check_name, check_version
+from .models.engine_yaml import engine_gpus, engine_names
 from .models.model import Model
 from .models.model_spec import ModelSpec, SharedParts
 from .models.registry import Registry
@@ -156,7 +157,9 @@ class Registration:
         except BadRequest as error:
             raise BadRequest(f"Model {name} version {version}: {error.message}") from None
         handler = _handler(request, archive, self._settings, name)
-        if handler.removeprefix("ts.torch_handler.") in ASYNCHRONOUS and options.parallel is None:
+        if built_in_name(handler) in ENGINES:
+            options = replace(options, parallel=options.parallel or engine_gpus(archive.config or {}))
+        if built_in_name(handler) in ASYNCHRONOUS and not (options.parallel and options.parallel.ranks):
             options = replace(options, asynchronous=True, isolate_errors=False)
         self._registry.claim(name, version)
         try:
@@ -171,6 +174,7 @@ class Registration:
                 options=options,
                 python=opened.python,
                 at_startup=at_startup,
+                aliases=engine_names(archive.config or {}) if built_in_name(handler) in ENGINES else (),
             )
             model = Model(spec, self._parts)
             self._registry.add(model)

@@ -18,13 +18,21 @@ BUILT_IN = (
     "language_model",
     "text_embedder",
 )
-ASYNCHRONOUS = frozenset(("language_model",))  # the built-in handlers that need asyncCommunication, and imply it
+# The built-in handlers whose model an engine serves that is a process of its own: they get bodies as they came.
+ENGINES = frozenset(("child_engine", "vllm_handler", "trt_llm_handler"))
+ASYNCHRONOUS = frozenset(("language_model",)) | ENGINES  # those that need asyncCommunication, and imply it
 _BASES = frozenset({
     "BaseHandler", "VisionHandler", "ImageClassifier", "ImageSegmenter", "ObjectDetector", "TextHandler",
     "TextClassifier", "BaseDeepSpeedHandler",
 })  # fmt: skip
 
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def built_in_name(handler: str) -> str:
+    """Return the name of a built-in handler without TorchServe's package, any other handler as it is."""
+    return handler.removeprefix("ts.torch_handler.")
 
 
 @dataclass(frozen=True, slots=True)

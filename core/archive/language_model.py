@@ -22,8 +22,9 @@ from .manifest import MANIFEST_PATH, Manifest
 from .writer import PackError, Recipe, check_model_name, pack
 
 HANDLER = "language_model"
-_PATIENCE = 1200  # seconds that loading may take, and an answer
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_HANDLERS = (HANDLER, "vllm_handler", "trt_llm_handler")
+PATIENCE = 1200  # seconds that loading may take, and an answer
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 _CACHED = re.compile(r"models--.+--(.+)")  # a model's folder in the hub's cache, above its snapshots
 _LARGEST_CONFIG = 1 << 20  # bytes
 
@@ -61,7 +62,7 @@ def find_cached(model_id: str, cache: Path | None = None) -> Path:
     Raises InvalidArchive, with one line that says how to download it, if it isn't there.
     """
     cache = cache or _hub_cache()
-    if not _HUB_ID.fullmatch(model_id):
+    if not HUB_ID.fullmatch(model_id):
         raise InvalidArchive(f"{model_id}: there is no such folder")
     kept = cache / f"models--{model_id.replace('/', '--')}"
     try:
@@ -88,14 +89,14 @@ def language_model_config(
     return {
         "minWorkers": 1,
         "maxWorkers": 1,
-        "startupTimeout": _PATIENCE,
-        "responseTimeout": _PATIENCE,
+        "startupTimeout": PATIENCE,
+        "responseTimeout": PATIENCE,
         **(settings or {}),
         "handler": {"model_path": str(folder.resolve()), **options},
     }
 
 
-def write_language_model(name: str, config: Mapping[str, Any], store: Path) -> Path:
+def write_language_model(name: str, config: Mapping[str, Any], store: Path, handler: str = HANDLER) -> Path:
     """Write the archive of a model with this model-config.yaml into `store`, and return its own folder there.
 
     An archive that this function wrote before is replaced. Raises InvalidArchive for a bad name or something else that
@@ -111,7 +112,7 @@ def write_language_model(name: str, config: Mapping[str, Any], store: Path) -> P
     with tempfile.TemporaryDirectory(prefix="torchserve-") as scratch:
         path = Path(scratch, CONFIG)
         path.write_text(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
-        recipe = Recipe(name, "1.0", HANDLER, config_file=str(path))
+        recipe = Recipe(name, "1.0", handler, config_file=str(path))
         return pack(recipe, store, archive_format="no-archive", force=True)
 
 
@@ -135,7 +136,7 @@ def _hub_cache() -> Path:
 def _no_folder(folder: Path) -> str:
     if folder.exists():
         return f"{folder} is no folder: name the one with the model in it (--gguf-file names a GGUF file there)"
-    if not _HUB_ID.fullmatch(text := str(folder)):
+    if not HUB_ID.fullmatch(text := str(folder)):
         return f"{folder}: there is no such folder"
     local = folder.name
     return (
@@ -168,4 +169,4 @@ def _check_architecture(folder: Path) -> None:
 def _is_ours(target: Path) -> bool:
     """Return whether a folder is what `write_language_model` writes, and nothing more."""
     files = {str(path.relative_to(target)) for path in target.rglob("*") if not path.is_dir()}
-    return files == {CONFIG, MANIFEST_PATH} and Manifest.read(target).handler == HANDLER
+    return files == {CONFIG, MANIFEST_PATH} and Manifest.read(target).handler in _HANDLERS

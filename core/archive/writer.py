@@ -40,6 +40,7 @@ BUILT_IN_HANDLERS = (
     "dali_image_classifier",
     "vllm_handler",
     "trt_llm_handler",
+    "child_engine",
     "language_model",
     "text_embedder",
 )

@@ -34,6 +34,7 @@ from ..wire.messages import (
     Answer,
     Capacity,
     EngineReport,
+    EngineMetrics,
     Failure,
     Initialized,
     Load,
@@ -110,6 +111,8 @@ class Service:
             read_yaml_config(load.model_dir, manifest),
         )
         self._context.report_engine = self._report_engine
+        self._context.max_response_size = load.max_response_size
+        self._context.show_metrics = self._show_metrics
         self._entry = load_entry_point(load.handler, self._context, self._tell_initialized)
         learnt = self._signature = load.signature or learn_signature(self._entry)
         if load.envelope:
@@ -127,6 +130,10 @@ class Service:
     def _tell_initialized(self) -> None:
         if "LOCAL_RANK" not in os.environ:  # the other ranks, for which this one waits, may still load
             self._send(encode(Initialized()))
+
+    def _show_metrics(self, text: str) -> None:
+        with self._lock:
+            self._send(encode(EngineMetrics(sendable(text))))
 
     def fork(self) -> Service:
         """Return a service of the same model and front, with its own context, for a batch that runs beside others."""

@@ -10,6 +10,8 @@
     choice_stream    tokens → what is told of a sequence: by text_stream text, held back where a character or a stop
                      string is not complete, by tool_calls calls of tools
     openai_answer    the JSON objects and the events of an answer
+    child_engine/    an engine that is a process of its own, such as vLLM: HTTP and processes are there alone
 
-Nothing here knows HTTP, queues or processes. The handler in `core/handlers/language_model.py` puts them together.
+Nothing here knows queues. The handler in `core/handlers/language_model.py` puts them together; that in
+`core/handlers/child_engine.py` passes requests on to a process.
 """

@@ -90,6 +90,9 @@ class Context:
         self.stopping_criteria: list[Callable[..., bool]] | None = None
         self.cl_socket: object = None
         self.send_partial: SendPartial | None = None
+        self.max_response_size = 6_553_500  # bytes
+        self.show_metrics: Callable[[str], None] | None = None
+        """Shows Prometheus text beside the server's metrics, in the place of what was shown before."""
         self.header_key_sequence_id = os.environ.get("TS_REQUEST_SEQUENCE_ID", "ts_request_sequence_id")
         self.header_key_sequence_start = os.environ.get("TS_REQUEST_SEQUENCE_START", "ts_request_sequence_start")
         self.header_key_sequence_end = os.environ.get("TS_REQUEST_SEQUENCE_END", "ts_request_sequence_end")

@@ -12,8 +12,6 @@ HANDLERS = {
     "densenet_handler": "it unpickles what clients send; image_classifier or base_handler serve such a model",
     "dali_handler": "image_classifier preprocesses on the GPU by itself",
     "dali_image_classifier": "image_classifier preprocesses on the GPU by itself",
-    "trt_llm_handler": "a handler of your own can use tensorrt_llm",
-    "vllm_handler": "a handler of your own can use vllm",
 }
 
 

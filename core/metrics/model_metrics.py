@@ -52,6 +52,7 @@ class Books(Protocol):
     def own(self, name: str) -> Family: ...
     def samples(self, emitted: Sequence[Sample], request_ids: Sequence[str]) -> None: ...
     def worker_loaded(self, worker: str, milliseconds: float) -> None: ...
+    def engine_metrics(self, worker: str, text: str) -> None: ...
 
 
 class ModelMetrics:
@@ -158,6 +159,9 @@ class ModelMetrics:
 
     def worker_loaded(self, worker: str, milliseconds: float) -> None:
         self._books.worker_loaded(worker, milliseconds)
+
+    def engine_metrics(self, worker: str, text: str) -> None:
+        self._books.engine_metrics(worker, text)
 
     def worker_restarted(self, cause: str) -> None:
         self._series("torchserve_worker_restarts_total", cause).update(1.0)

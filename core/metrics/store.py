@@ -11,6 +11,7 @@ from functools import cache
 from ..wire.messages import Metric, Sample
 from .catalog import OWN
 from .custom_metrics import CustomMetrics
+from .engine_text import EngineText
 from .family import Family
 from .lines import MODEL_METRICS, Logged, LoggedCounter, ModelLines, Put, ServerLines
 from .model_metrics import TS, ModelMetrics
@@ -56,6 +57,7 @@ class MetricStore:
         self._requests = [self.server(f"Requests{number}XX", *_OF_HOST) for number in (2, 4, 5)]
         self.queue_time = self.server("QueueTime", *_OF_HOST)
         self.thread_time = self.server("WorkerThreadTime", *_OF_HOST)
+        self._engines = EngineText()
         self._gpus: set[str] = set()
         self._load_times: dict[str, tuple[str, ...]] = {}
         self._models: dict[tuple[str, str], ModelMetrics] = {}
@@ -141,6 +143,10 @@ class MetricStore:
         values = self._load_times[worker] = (worker, *_OF_HOST)
         self.server("WorkerLoadTime", *values).update(milliseconds)
 
+    def engine_metrics(self, worker: str, text: str) -> None:
+        """Show the metrics of a worker's own engine from now on, or no more if there is no text."""
+        self._engines.update(worker, text)
+
     # ---- what is shown
 
     def render(self, names: Collection[str] = ()) -> bytes:
@@ -151,7 +157,10 @@ class MetricStore:
             families = [*self._server.values(), *self._custom.families()]
         families += self._own.values()
         chosen = [family for family in families if not names or any(fnmatchcase(family.name, name) for name in names)]
-        return "".join([family.text() for family in chosen]).encode()
+        text = "".join([family.text() for family in chosen])
+        return (
+            text + self._engines.render(names, {name for family in families for name in family.sample_names})
+        ).encode()
 
 
 def _server_families(declared: Iterable[Declared], taken: set[str]) -> dict[str, Family]:

@@ -51,6 +51,7 @@ class Model:
         self._done_in = options.latency_slo / 1000.0 or math.inf
         self._label = f'Model "{spec.name}" version {spec.version}'
         self.at_startup = spec.at_startup
+        self.aliases = spec.aliases
         self.registered_at = time.time()
         self._archive_name = spec.located.name
         self._sequence_keys = SequenceKeys.of(parts.settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...scheduler.policy import BatchPolicy, SequencePolicy
+from ..archive.handler_source import ENGINES, built_in_name
 from ..archive.packages import ModelPython
 from ..archive.reader import Archive
 from ..archive.store import Located
@@ -22,6 +23,7 @@ class ModelSpec:
     """A description of one version of a model: what is served under which name, how, and where it is from.
 
     `chosen_handler` is the one that the registration named, None if `handler` is the archive's or the settings'.
+    `aliases` are names by which OpenAI's clients may ask for it, too.
     """
 
     name: str
@@ -34,6 +36,7 @@ class ModelSpec:
     python: ModelPython = ModelPython()
     chosen_handler: str | None = None
     at_startup: bool = False
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +68,16 @@ def batch_policy(options: ModelOptions) -> BatchPolicy:
 def load_message(spec: ModelSpec, parts: SharedParts) -> Load:
     """Return the message by which every worker loads this version."""
     options, settings = spec.options, parts.settings
+    as_it_came = built_in_name(spec.handler) in ENGINES
     return Load(
         model_name=spec.name,
         model_version=spec.version,
         model_dir=str(spec.archive.model_dir),
         handler=spec.handler,
         batch_size=options.batch_size,
-        envelope=settings.service_envelope,
+        envelope=None if as_it_came else settings.service_envelope,
         limit_max_image_pixels=settings.limit_max_image_pixels,
-        decode_input_request=settings.decode_input_request,
+        decode_input_request=settings.decode_input_request and not as_it_came,
         max_response_size=settings.max_response_size,
         metrics=parts.metrics.declared,
         errors_in_response=settings.handler_errors_in_response,

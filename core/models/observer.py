@@ -41,6 +41,9 @@ class ModelObserver:
     def restarting(self, worker: str, cause: str) -> None:
         self._metrics.worker_restarted(cause)
 
+    def engine_metrics(self, worker: str, text: str) -> None:
+        self._metrics.engine_metrics(worker, text)
+
     def batch_overdue(self, worker: str) -> None:
         self._overdue += 1
         log.error("%s: Number or consecutive unsuccessful inference %d", worker, self._overdue)

@@ -32,6 +32,23 @@ class Registry:
             raise VersionNotFound(name, str(version))
         return model
 
+    def serving(self, name: str, version: str | None = None) -> Model:
+        """Return the version that serves requests for `name`, which may be an alias of a default version."""
+        if name not in self._models and version is None:
+            for model in self.defaults():
+                if name in model.aliases:
+                    return model
+        return self.get(name, version)
+
+    def aliases(self) -> dict[str, str]:
+        """Return the name of the model that serves under each alias; names of models are none."""
+        found: dict[str, str] = {}
+        for model in self.defaults():
+            for alias in model.aliases:
+                if alias not in self._models:
+                    found.setdefault(alias, model.name)
+        return found
+
     def versions(self, name: str) -> list[Model]:
         """Return all versions, in the order of their registration."""
         if name not in self._models:

@@ -6,6 +6,7 @@
     front ──► backend    Cancel?                 for a batch of an asynchronous handler, before its Answer has come
     front ◄── backend    Partial*, then Answer   for each Predict, with its batch number
     front ◄── backend    EngineReport*           of a handler that generates text, at any time after Loaded
+    front ◄── backend    EngineMetrics?          at any time after Loaded
 
 The end of the stream is the order to stop. Only scalars, strings and their containers occur in messages.
 """
@@ -214,5 +215,11 @@ class EngineReport(msgspec.Struct, frozen=True, tag="engine"):
     prefix_hits: int = 0
 
 
+class EngineMetrics(msgspec.Struct, frozen=True, tag="engine_metrics"):
+    """The metrics of an engine of the worker's own, as Prometheus text, "" if there are none any more."""
+
+    text: str
+
+
 ToBackend = Load | Predict | Cancel
-ToFront = Initialized | Loaded | Partial | Answer | EngineReport
+ToFront = Initialized | Loaded | Partial | Answer | EngineReport | EngineMetrics

@@ -19,7 +19,7 @@ from ..errors import HandlerFailed
 from ..oip.signature import Signature
 from ..payload import Body
 from ..wire.frames import Frame, FrameError, FrameReader, encode
-from ..wire.messages import Answer, Cancel, EngineReport, Failure, Loaded, Partial, Predict, ToFront
+from ..wire.messages import Answer, Cancel, EngineMetrics, EngineReport, Failure, Loaded, Partial, Predict, ToFront
 from .async_slot import AsyncSlot
 from .back_pressure import BackPressure
 from .batch_rows import rows_of
@@ -122,8 +122,7 @@ class Worker(asyncio.BufferedProtocol):
                 brief=f"{self.name} could not load the model; what it said is in the model log",
                 failure=loaded.failure,
             )
-        self.notes = loaded.notes
-        self.signature = loaded.signature
+        self.notes, self.signature = loaded.notes, loaded.signature
         self.engine = EngineLoad(loaded.engine) if loaded.engine is not None else None
         self.process.settle()
 
@@ -307,6 +306,8 @@ class Worker(asyncio.BufferedProtocol):
         elif isinstance(message, EngineReport):
             if self.engine is not None:
                 self.engine.receive(message)
+        elif isinstance(message, EngineMetrics):
+            self._observer.engine_metrics(self.name, message.text)
         else:
             self._loading.receive(message)
 
@@ -380,6 +381,7 @@ class Worker(asyncio.BufferedProtocol):
             self.process.socket.close()
         self._loading.end(Loaded(507 if code in _KILLED else 500, f"Worker died. {self.name} {reason}"))
         self._given_up.clear()
+        self._observer.engine_metrics(self.name, "")
         if self._results is not None:
             self._results.close()
         self._scheduler.detach(self._opening)

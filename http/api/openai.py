@@ -12,9 +12,12 @@ from ..message.request import Request
 
 
 def models(context: AppContext, _request: Request) -> Reply:
-    """Answer GET /v1/models: the names of all models."""
+    """Answer GET /v1/models: the names of all models, and the aliases of those with an engine of their own."""
     names = context.controlplane.model_names()
-    return json_reply({"models": names, "object": "list", "data": [_entry(context, name) for name in names]})
+    aliases = context.dataplane.aliases()
+    data = [_entry(context, name) for name in names]
+    data += [_entry(context, name, alias) for alias, name in aliases.items()]
+    return json_reply({"models": names, "object": "list", "data": data})
 
 
 def model(context: AppContext, request: Request) -> Reply:
@@ -22,11 +25,14 @@ def model(context: AppContext, request: Request) -> Reply:
 
     Raises ModelNotFound.
     """
-    name = request.params["model"]
+    asked = request.params["model"]
+    name = context.dataplane.aliases().get(asked, asked)
     ready = context.controlplane.ready(name)
-    return json_reply({"name": name, "ready": ready, **_entry(context, name)}, 200 if ready else 503)
+    entry = _entry(context, name, asked if asked != name else "")
+    return json_reply({"name": asked, "ready": ready, **entry}, 200 if ready else 503)
 
 
-def _entry(context: AppContext, name: str) -> dict[str, Any]:
+def _entry(context: AppContext, name: str, alias: str = "") -> dict[str, Any]:
     created = int(context.controlplane.registered_at(name))
-    return {"id": name, "object": "model", "created": created, "owned_by": f"torchserve-{__version__}"}
+    entry = {"id": alias or name, "object": "model", "created": created, "owned_by": f"torchserve-{__version__}"}
+    return {**entry, "parent": name} if alias else entry

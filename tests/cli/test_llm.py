@@ -114,3 +114,38 @@ def test_how_it_is_asked_with_a_key_and_at_a_socket() -> None:
     told = how_to_ask("chat", RunningServer({"inference": Address("", 0, path="/s")}, Path("/keys.json")))
     assert "curl --unix-socket /s http://localhost/v1/chat/completions -H 'Authorization: Bearer KEY' -d" in told
     assert "KEY is the inference key in /keys.json" in told
+
+
+def test_vllm_as_the_engine(folder: Path, tmp_path: Path, started: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["llm", str(folder), "--engine", "vllm"]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "The engine vllm is not installed" in CliRunner().invoke(main, words).output
+    (tmp_path / "vllm").write_text("#!/bin/sh\n")
+    (tmp_path / "vllm").chmod(0o755)
+    options = ["--engine-option", "max_model_len=4096", "--engine-option", "--enforce-eager=true", "--dtype", "float16"]
+    result = CliRunner().invoke(main, [*words, *options])
+    assert (result.exit_code, result.output) == (0, "")
+    ((_, config),) = started
+    said = {"dtype": "float16", "max_model_len": 4096, "enforce_eager": True}
+    assert config["handler"] == {"model_path": str(folder), "vllm_engine_config": said}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--engine-option", "a=b"], "--engine-option is for --engine vllm"),
+        (["--engine", "vllm", "--memory-tokens", "100"], "--memory-tokens is for --engine transformers"),
+        (["--engine", "vllm", "--gguf-file", "a"], "--gguf-file is for --engine transformers"),
+        (["--engine", "vllm", "--engine-option", "a"], "--engine-option a: it must be NAME=VALUE"),
+        (["--engine", "vllm", "--engine-option", "a=["], "its value can't be read"),
+    ],
+)
+def test_what_an_engine_doesn_t_take(
+    folder: Path, tmp_path: Path, words: list[str], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "vllm").write_text("#!/bin/sh\n")
+    (tmp_path / "vllm").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = CliRunner().invoke(main, ["llm", str(folder), *words])
+    assert (result.exit_code, result.output.count("\n")) == (1, 1)
+    assert told in result.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,8 +15,10 @@ from torchserve.cli import llm as started_by
 from torchserve.cli.llm_launcher import argument_parser, create_mar_file, get_model_config, run
 from torchserve.cli.start import StartFlags
 from torchserve.core.archive import language_model
+from torchserve.core.archive.manifest import Manifest
 from torchserve.core.archive.model_yaml import parse_mapping
 from torchserve.core.errors import ServeError
+from torchserve.core.generation.child_engine.options import read_options
 
 pytestmark = pytest.mark.usefixtures("temp")
 
@@ -41,12 +44,13 @@ def test_torchserves_flags_and_defaults() -> None:
         "model_store": "model_store",
         "model_id": "meta-llama/Meta-Llama-3.1-8B-Instruct",
         "disable_token_auth": False,
-        "engine": "vllm",
+        "engine": None,
         "startup_timeout": 1200,
         "dtype": None,
         "vllm_engine.max_num_seqs": 256,
         "vllm_engine.max_model_len": None,
         "vllm_engine.download_dir": None,
+        "vllm_engine.tensor_parallel_size": 1,
         "trt_llm_engine.max_batch_size": 4,
         "trt_llm_engine.kv_cache_free_gpu_memory_fraction": 0.1,
     }
@@ -76,6 +80,52 @@ def test_the_time_to_start() -> None:
     assert (found["startupTimeout"], found["responseTimeout"], found["minWorkers"], found["maxWorkers"]) == (77, 1200, 1, 1)  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("words", "handler", "expected"),
+    [
+        (
+            "--model_id smol --vllm_engine.max_model_len 2048 --vllm_engine.download_dir cache", "vllm_handler",
+            {"model_path": "FOLDER", "vllm_engine_config": {"max_num_seqs": 256, "max_model_len": 2048, "download_dir": "CACHE"}},
+        ),
+        (
+            "--model_id org/smol --dtype half --vllm_engine.tensor_parallel_size 2", "vllm_handler",
+            {"model_path": "org/smol", "vllm_engine_config": {"max_num_seqs": 256, "dtype": "half", "tensor_parallel_size": 2}},
+        ),
+        (
+            "--model_id smol --engine trt_llm", "trt_llm_handler",
+            {
+                "engine_dir": "FOLDER", "trt_llm_engine_config": {"max_batch_size": 4},
+                "kv_cache_config": {"free_gpu_memory_fraction": 0.1},
+            },
+        ),
+        ("--model_id smol --engine transformers", "language_model", {"model_path": "FOLDER", "dtype": "auto"}),
+    ],
+)  # fmt: skip
+def test_engines_that_are_installed(
+    folder: Path, words: str, handler: str, expected: dict[str, Any], executables: None
+) -> None:
+    del executables
+    with create_mar_file(argument_parser().parse_args([*words.split(), "--model_store", "store"])) as archive:
+        written = parse_mapping(Path(archive, "model-config.yaml").read_bytes())
+        assert Manifest.read(Path(archive)).handler == handler
+    said = json.loads(
+        json.dumps(expected).replace("FOLDER", str(folder)).replace("CACHE", str(Path("cache").resolve()))
+    )
+    assert written["handler"] == said
+    assert (written["startupTimeout"], written["minWorkers"]) == (1200, 1)
+    if handler != "language_model":
+        read_options(handler, said, folder)  # the worker takes it
+
+
+@pytest.fixture
+def executables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PATH that has both engines."""
+    for name in ("vllm", "trtllm-serve"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
 def test_a_hubs_id_in_the_cache(tmp_path: Path, folder: Path) -> None:
     kept = tmp_path / "cache" / "models--org--smol"
     (kept / "snapshots").mkdir(parents=True)
@@ -89,8 +139,8 @@ def test_a_hubs_id_in_the_cache(tmp_path: Path, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("--engine trt_llm", "--engine trt_llm: TensorRT-LLM is not part of this server. Leave the flag out"),
-        ("--engine sglang", "--engine sglang: there is no such engine"),
+        ("--engine trt_llm", "The engine trt_llm is not installed: "),
+        ("--engine vllm", "The engine vllm is not installed: this Python has no package vllm, and the PATH no vllm."),
         ("--dtype int4", "--dtype int4: it must be one of auto, bfloat16"),
         ("--model_id org/other", "`hf download org/other`"),
         ("--vllm_engine.download_dir cache --model_id org/other", "`hf download org/other --cache-dir cache`"),
@@ -133,4 +183,4 @@ def test_the_module_is_a_command() -> None:
         [sys.executable, "-m", "ts.llm_launcher", "--engine", "trt_llm"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("--engine trt_llm: ")
+    assert done.stderr.startswith("The engine trt_llm is not installed: ")

@@ -83,6 +83,7 @@ TABLE: dict[str, Row] = {
     "core.server": _row(_PLANES, _PLAIN),
     "core.generation": _row(outside="orjson"),
     "core.generation.grammar": _row("core.generation", "llguidance orjson"),
+    "core.generation.child_engine": _row("core.generation"),
     "core.generation.hf_engine": _row("core.generation", "transformers"),
     "core.generation.hf_model": _row("core.generation", "transformers"),
     "core.generation.hf_sampler": _row("core.generation", "torch"),

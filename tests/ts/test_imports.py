@@ -113,6 +113,7 @@ PATHS = {
         "BaseHandler": "core.handlers.base",
         "PROFILER_AVAILABLE": "core.handlers.profiling",
     },
+    "ts.torch_handler.child_engine": {"ChildEngine": "core.handlers.child_engine"},
     "ts.torch_handler.contractions": {"CONTRACTION_MAP": "core.handlers.tokenizer"},
     "ts.torch_handler.distributed.base_deepspeed_handler": {"BaseDeepSpeedHandler": "core.handlers.large_models"},
     "ts.torch_handler.distributed.base_pippy_handler": {"BasePippyHandler": "core.handlers.large_models"},
@@ -128,6 +129,8 @@ PATHS = {
     "ts.torch_handler.text_classifier": {"TextClassifier": "core.handlers.text_classifier"},
     "ts.torch_handler.text_embedder": {"TextEmbedder": "core.handlers.text_embedder"},
     "ts.torch_handler.text_handler": {"TextHandler": "core.handlers.text"},
+    "ts.torch_handler.trt_llm_handler": {"TRTLLMHandler": "core.handlers.child_engine"},
+    "ts.torch_handler.vllm_handler": {"VLLMHandler": "core.handlers.child_engine"},
     "ts.torch_handler.unit_tests.test_utils.model_dir": {
         "copy_files": "core.handlers.model_dir",
         "download_model": "core.handlers.model_dir",

@@ -1,5 +1,5 @@
-"""Stands for TorchServe's ts.torch_handler.trt_llm_handler, which is not part of this server."""
+"""Re-exports TRTLLMHandler under TorchServe's import path. torchserve.core.handlers.child_engine has it."""
 
-from torchserve.core.handlers.left_out import HANDLERS, left_out
+from torchserve.core.handlers.child_engine import TRTLLMHandler
 
-__getattr__ = left_out(__name__, HANDLERS["trt_llm_handler"], "TRTLLMHandler")
+__all__ = ["TRTLLMHandler"]

@@ -1,5 +1,5 @@
-"""Stands for TorchServe's ts.torch_handler.vllm_handler, which is not part of this server."""
+"""Re-exports VLLMHandler under TorchServe's import path. torchserve.core.handlers.child_engine has it."""
 
-from torchserve.core.handlers.left_out import HANDLERS, left_out
+from torchserve.core.handlers.child_engine import VLLMHandler
 
-__getattr__ = left_out(__name__, HANDLERS["vllm_handler"], "VLLMHandler")
+__all__ = ["VLLMHandler"]

@@ -86,8 +86,8 @@ HANDLERS = [
         ["warning: handler.py:1: no module 'no_such_module' is installed here, and no requirements.txt of the archive names it"],
     ),
     (
-        "from ts.torch_handler.vllm_handler import VLLMHandler\n" + HANDLE,
-        ["error: handler.py:1: TorchServe's ts.torch_handler.vllm_handler.VLLMHandler is not part of this server"],
+        "from ts.torch_handler.densenet_handler import DenseNetHandler\n" + HANDLE,
+        ["error: handler.py:1: TorchServe's ts.torch_handler.densenet_handler.DenseNetHandler is not part of this server"],
     ),
 ]  # fmt: skip
 
