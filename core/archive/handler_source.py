@@ -17,9 +17,13 @@ BUILT_IN = (
     "text_classifier",
     "language_model",
     "text_embedder",
+    "child_engine",
+    "vllm_handler",
+    "trt_llm_handler",
 )
 # The built-in handlers whose model an engine serves that is a process of its own: they get bodies as they came.
 ENGINES = frozenset(("child_engine", "vllm_handler", "trt_llm_handler"))
+WEIGHTS_ELSEWHERE = frozenset(("language_model", "text_embedder")) | ENGINES  # their yaml names the weights
 ASYNCHRONOUS = frozenset(("language_model",)) | ENGINES  # those that need asyncCommunication, and imply it
 _BASES = frozenset({
     "BaseHandler", "VisionHandler", "ImageClassifier", "ImageSegmenter", "ObjectDetector", "TextHandler",

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..archive.handler_source import BUILT_IN, HandlerSource, method
+from ..archive.handler_source import BUILT_IN, WEIGHTS_ELSEWHERE, HandlerSource, method
 from ..archive.manifest import MANIFEST_PATH
 from ..archive.reader import Archive
 from ..config.model_options import Requested, resolve_options
@@ -145,7 +145,8 @@ def _requirements(path: Path, name: str) -> Iterator[Issue]:
 def _of_weights(archive: Archive) -> Iterator[Issue]:
     manifest, root = archive.manifest, archive.model_dir
     built_in = (manifest.handler or "").removeprefix("ts.torch_handler.") in BUILT_IN
-    if built_in and not (manifest.serialized_file or manifest.model_file):
+    elsewhere = (manifest.handler or "").removeprefix("ts.torch_handler.") in WEIGHTS_ELSEWHERE
+    if built_in and not elsewhere and not (manifest.serialized_file or manifest.model_file):
         yield Issue(ERROR, MANIFEST_PATH, 0, f"{manifest.handler} needs weights: --serialized-file, or --model-file")
     options = (archive.config or {}).get("handler")
     is_trusted = isinstance(options, dict) and options.get("weights_only") is False

@@ -250,3 +250,11 @@ def test_every_key_of_the_yaml_is_known() -> None:
 def test_errors_come_first(tmp_path: Path) -> None:
     files = {"handler.py": "import os\nos.fork()\ndef handle(data): ...\n"}
     assert [issue.partition(":")[0] for issue in issues(tmp_path, files, {})] == ["error", "warning"]
+
+
+@pytest.mark.parametrize(
+    "handler", ["language_model", "text_embedder", "vllm_handler", "ts.torch_handler.child_engine"]
+)
+def test_handlers_whose_yaml_names_the_weights_need_none_in_the_archive(tmp_path: Path, handler: str) -> None:
+    files: dict[str, str | bytes] = {"model-config.yaml": "handler: {model_path: /weights}\n"}
+    assert issues(tmp_path, files, {"handler": handler}) == []
