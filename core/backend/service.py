@@ -33,8 +33,8 @@ from ..wire.messages import (
     DEFAULT_RESULT,
     Answer,
     Capacity,
-    EngineReport,
     EngineMetrics,
+    EngineReport,
     Failure,
     Initialized,
     Load,
@@ -112,7 +112,6 @@ class Service:
         )
         self._context.report_engine = self._report_engine
         self._context.max_response_size = load.max_response_size
-        self._context.show_metrics = self._show_metrics
         self._entry = load_entry_point(load.handler, self._context, self._tell_initialized)
         learnt = self._signature = load.signature or learn_signature(self._entry)
         if load.envelope:
@@ -123,17 +122,14 @@ class Service:
         return Loaded(200, f"Model {load.model_name} loaded.", notes=notes, signature=learnt, engine=bounds)
 
     def _report_engine(self, report: object) -> None:
-        buffers = encode(msgspec.convert(report, EngineReport, from_attributes=True))
+        text = isinstance(report, str)
+        buffers = encode(EngineMetrics(report) if text else msgspec.convert(report, EngineReport, from_attributes=True))
         with self._lock:
             self._send(buffers)
 
     def _tell_initialized(self) -> None:
         if "LOCAL_RANK" not in os.environ:  # the other ranks, for which this one waits, may still load
             self._send(encode(Initialized()))
-
-    def _show_metrics(self, text: str) -> None:
-        with self._lock:
-            self._send(encode(EngineMetrics(sendable(text))))
 
     def fork(self) -> Service:
         """Return a service of the same model and front, with its own context, for a batch that runs beside others."""

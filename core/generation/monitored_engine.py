@@ -43,7 +43,7 @@ class EngineReport:
     prefix_hits: int = 0
 
 
-Report: TypeAlias = Callable[[EngineReport], None]
+Report: TypeAlias = Callable[["EngineReport | str"], None]  # an engine that is a process reports Prometheus text
 
 
 class MonitoredEngine:

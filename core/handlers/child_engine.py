@@ -62,7 +62,7 @@ class ChildEngine:
 
     async def _start(self, cwd: str, allowed: float, context: Context) -> float:
         took = await self._engine.start(cwd, allowed)
-        self._engine.watch(context.show_metrics)
+        self._engine.watch(context.report_engine)
         return took
 
     async def handle(self, data: Sequence[Mapping[str, Any]], context: Context) -> list[Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SendPartial = Callable[[Sequence[Any], int], None]
 
 
-def _report_to_nobody(_report: EngineReport) -> None:
+def _report_to_nobody(_report: EngineReport | str) -> None:
     """Do nothing: this process has no server."""
 
 
@@ -91,8 +91,6 @@ class Context:
         self.cl_socket: object = None
         self.send_partial: SendPartial | None = None
         self.max_response_size = 6_553_500  # bytes
-        self.show_metrics: Callable[[str], None] | None = None
-        """Shows Prometheus text beside the server's metrics, in the place of what was shown before."""
         self.header_key_sequence_id = os.environ.get("TS_REQUEST_SEQUENCE_ID", "ts_request_sequence_id")
         self.header_key_sequence_start = os.environ.get("TS_REQUEST_SEQUENCE_START", "ts_request_sequence_start")
         self.header_key_sequence_end = os.environ.get("TS_REQUEST_SEQUENCE_END", "ts_request_sequence_end")
