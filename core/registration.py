@@ -158,7 +158,7 @@ class Registration:
             raise BadRequest(f"Model {name} version {version}: {error.message}") from None
         handler = _handler(request, archive, self._settings, name)
         if built_in_name(handler) in ENGINES:
-            options = replace(options, parallel=options.parallel or engine_gpus(archive.config or {}))
+            options = replace(options, parallel=engine_gpus(archive.config or {}, options.parallel))
         if built_in_name(handler) in ASYNCHRONOUS and not (options.parallel and options.parallel.ranks):
             options = replace(options, asynchronous=True, isolate_errors=False)
         self._registry.claim(name, version)

@@ -48,7 +48,7 @@ class ChildEngine:
         properties, yaml = context.system_properties, context.model_yaml_config
         options = read_options(self.options_of, yaml.get("handler", {}), Path(properties["model_dir"]))
         try:
-            loop = asyncio.get_event_loop_policy().get_event_loop()
+            loop = asyncio.get_event_loop()
         except RuntimeError:
             raise ValueError("this handler is asynchronous: model-config.yaml needs asyncCommunication: true") from None
         self._name = context.model_name

@@ -6,6 +6,7 @@ The worker checks the same keys and refuses to load what is wrong, so that nothi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from ..config.parallel import MOST_LEVEL, Parallel
@@ -24,11 +25,16 @@ def engine_names(config: Mapping[str, Any]) -> tuple[str, ...]:
     for each in said:
         names += each if isinstance(each, list | tuple) else [each]
     names += _table(handler.get("adapters"))
-    return tuple(dict.fromkeys(name for name in names[:_MOST_NAMES] if isinstance(name, str) and name))
+    return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and name))[:_MOST_NAMES]
 
 
-def engine_gpus(config: Mapping[str, Any]) -> Parallel | None:
-    """Return the layout of an engine that computes on several GPUs, which it is given all of; None for one."""
+def engine_gpus(config: Mapping[str, Any], said: Parallel | None = None) -> Parallel | None:
+    """Return the layout of an engine that computes on several GPUs; None for one.
+
+    An engine starts its ranks itself, so that there is one worker for all of its GPUs, whatever parallelType `said`.
+    """
+    if said is not None:
+        return replace(said, kind="custom")
     handler = _table(config.get("handler"))
     level = 1
     for key in (*_CONFIGS, "trt_llm_engine_config"):

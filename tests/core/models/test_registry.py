@@ -20,6 +20,7 @@ class Named:
 
     name: str
     version: str
+    aliases: tuple[str, ...] = ()
 
     @property
     def model(self) -> Model:
@@ -118,6 +119,20 @@ def test_only_this_very_model_is_discarded() -> None:
     registry.discard(Named("m", "2.0").model)
     registry.discard(Named("nobody", "1.0").model)
     assert registry.get("m") is models["m/1.0"]
+
+
+def test_an_alias_stands_for_a_default_version_unless_a_model_has_the_name() -> None:
+    registry, models = filled("a/1", "a/2", "b/1")
+    models["a/1"].aliases = ("x", "b")
+    models["a/2"].aliases = ("y",)
+    models["b/1"].aliases = ("x",)
+    assert registry.aliases() == {"x": "a"}
+    assert registry.serving("x") is models["a/1"]
+    assert registry.serving("b") is models["b/1"]
+    with pytest.raises(ModelNotFound):
+        registry.serving("y")
+    with pytest.raises(ModelNotFound):
+        registry.serving("x", "1")
 
 
 def test_models_may_go_while_they_are_walked() -> None:
