@@ -56,6 +56,7 @@ class Recorder:
         self.attached: set[object] = set()
         self.for_one: set[object] = set()  # those that were attached for a single batch
         self.observed: list[str] = []
+        self.engines: dict[str, str] = {}  # the metrics of workers' engines
         self.order: list[str] = []  # of what a batch's end is told to
 
     def attach(self, runner: object, *, once: bool = False) -> None:
@@ -84,6 +85,9 @@ class Recorder:
 
     def batch_finished(self, *_: object) -> None:
         self.observed.append("finished")
+
+    def engine_metrics(self, worker: str, text: str) -> None:
+        self.engines[worker] = text
 
     def batch_overdue(self, _: str) -> None:
         self.observed.append("overdue")

@@ -17,6 +17,7 @@ from torchserve.core.wire.messages import (
     DEFAULT_RESULT,
     Answer,
     Cancel,
+    EngineMetrics,
     Failure,
     Initialized,
     Load,
@@ -347,3 +348,12 @@ async def test_another_worker_runs_a_batch_that_nobody_waits_for_to_its_end(pair
     await pair.run(1)
     pair.worker.interrupt(pair.worker._runs[1].batch)
     await pair.run(2)  # the next frame that the backend gets is this one
+
+
+async def test_the_metrics_of_its_engine_are_handed_over_and_end_with_the_process(pair: Pair) -> None:
+    await pair.serves()
+    await pair.send(EngineMetrics("a 1"))
+    await until(lambda: pair.told.engines == {"W-9000-m_1.0": "a 1"})
+    pair.process.ends(1)
+    await pair.ended()
+    assert pair.told.engines == {"W-9000-m_1.0": ""}
