@@ -105,9 +105,13 @@ class FakeDataPlane:
     left: Callable[[], float] | None = None  # the same, where it changes
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     startup: tuple[str, ...] = ("m",)
+    aliased: dict[str, str] = field(default_factory=dict[str, str])
     scheduled: Scheduled | None = None
     statefully: bool = False
     rooms: list[memoryview] = field(default_factory=list[memoryview])  # for bodies that are still arriving
+
+    def aliases(self) -> dict[str, str]:
+        return self.aliased
 
     def startup_model(self) -> str | None:
         return self.startup[0] if len(self.startup) == 1 else None
