@@ -45,6 +45,13 @@ async def test_what_a_proxy_passes_on_is_refused(key: str, name: str) -> None:
             assert (status, "a proxy has passed this request on for another" in told["error"]) == (403, True)
 
 
+async def test_a_page_that_calls_the_server_by_its_own_name_may_not_register(key: str) -> None:
+    async with client() as made:  # by DNS rebinding, from a browser of before Sec-Fetch-Site
+        said = {"key": key, "byte_size": 1}
+        status, told = await made.ask("POST", "/v2/systemsharedmemory/region/r/register", said, Host="page.example")
+        assert (status, "does not know itself as page.example" in told["error"], held(key)) == (403, True, 0)
+
+
 async def test_pages_that_cors_lets_predict_may_not_register(key: str) -> None:
     from torchserve.http.cors import Cors
 
