@@ -33,6 +33,27 @@ class ModelLoad:
 
 
 @dataclass(frozen=True, slots=True)
+class TextLoad:
+    """A record of what one version of a language model generates.
+
+    Sequences run and wait now. Rates and quantiles cover the time between the two scrapes, and the latter are None if
+    no token came in it.
+    """
+
+    model: str
+    version: str
+    running: int
+    waiting: int
+    kv_cache_percent: float
+    prompt_tokens_per_second: float
+    generation_tokens_per_second: float
+    first_token_p50_ms: float | None
+    first_token_p99_ms: float | None
+    next_token_p50_ms: float | None
+    next_token_p99_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class GpuLoad:
     """A record of one GPU's load as the server last measured it (every metric_time_interval seconds).
 
@@ -49,6 +70,15 @@ def model_loads(before: Scrape, now: Scrape) -> list[ModelLoad]:
     """Return the load of each model version, sorted by name and version."""
     known = {(labels["model_name"], labels["model_version"]) for labels, _ in now.of("torchserve_workers")}
     return [_Between(before, now, name, version).load() for name, version in sorted(known)]
+
+
+def text_loads(before: Scrape, now: Scrape) -> list[TextLoad]:
+    """Return what each version of a language model generates, sorted by name and version."""
+    gauge = "vllm:num_requests_running"
+    known = {
+        (labels["model_name"], labels["model_version"]) for labels, _ in now.of(gauge) if "model_version" in labels
+    }
+    return [_Between(before, now, name, version).text() for name, version in sorted(known)]
 
 
 def gpu_loads(now: Scrape) -> list[GpuLoad]:
@@ -92,6 +122,23 @@ class _Between:
             batch_size=self._grown("torchserve_batch_size_sum") / batches if batches else None,
             errors=int(sum(self._now.total(name, **self._own) for name in failing)),
             errors_per_second=sum(map(self._rate, failing)),
+        )
+
+    def text(self) -> TextLoad:
+        first = self._buckets("vllm:time_to_first_token_seconds_bucket")
+        following = self._buckets("vllm:inter_token_latency_seconds_bucket")
+        return TextLoad(
+            model=self._name,
+            version=self._version,
+            running=int(self._now.total("vllm:num_requests_running", **self._own)),
+            waiting=int(self._now.total("vllm:num_requests_waiting", **self._own)),
+            kv_cache_percent=100.0 * self._now.total("vllm:kv_cache_usage_perc", **self._own),
+            prompt_tokens_per_second=self._rate("vllm:prompt_tokens_total"),
+            generation_tokens_per_second=self._rate("vllm:generation_tokens_total"),
+            first_token_p50_ms=_milliseconds(quantile(0.5, first)),
+            first_token_p99_ms=_milliseconds(quantile(0.99, first)),
+            next_token_p50_ms=_milliseconds(quantile(0.5, following)),
+            next_token_p99_ms=_milliseconds(quantile(0.99, following)),
         )
 
     def _rate(self, name: str) -> float:

@@ -7,13 +7,13 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
 from .client import Client, Refused
-from .load import GpuLoad, ModelLoad, gpu_loads, model_loads
+from .load import GpuLoad, ModelLoad, TextLoad, gpu_loads, model_loads, text_loads
 from .model_tables import WORKER_COLUMNS, in_bytes, worker_row
 from .scrape import Scrape, read_scrape
 from .tables import as_texts, rich_table, show_table
@@ -27,6 +27,10 @@ _SHOWN = 20  # models whose workers are shown at most: each costs a request to t
 _MODELS = (
     "model", "version", "workers", "queue", "running", "req/s", "p50 ms", "p99 ms", "batch", "errors",
 )  # fmt: skip
+_TEXT = (
+    "model", "version", "running", "waiting", "KV %", "prompt tok/s", "tok/s", "first p50 ms", "first p99 ms",
+    "next p50 ms", "next p99 ms",
+)  # fmt: skip
 _GPUS = ("gpu", "memory", "memory %", "busy %")
 
 
@@ -38,6 +42,7 @@ class View:
     workers: list[tuple[str, str, Mapping[str, Any]]]
     gpus: list[GpuLoad]
     seconds: float
+    text: list[TextLoad] = field(default_factory=list[TextLoad])
 
 
 @click.command(context_settings={"max_content_width": 110})
@@ -59,7 +64,8 @@ def top(
     """Show the load of each model, its workers and the GPUs, until Ctrl-C.
 
     Requests per second, latencies (of those that succeeded, queue included) and batch sizes are those of the last
-    10 seconds; errors are all refused and failed requests. GPUs are as the server has measured them last
+    10 seconds; errors are all refused and failed requests. Of language models, tokens per second and the times to the
+    first token and from each to the next are shown as well. GPUs are as the server has measured them last
     (metric_time_interval).
     """
     with Client(find_target(management, token, insecure, metrics)) as client:
@@ -83,6 +89,7 @@ def as_json_object(view: View) -> dict[str, Any]:
         "models": [asdict(each) for each in view.models],
         "workers": workers,
         "gpus": [asdict(each) for each in view.gpus],
+        "language_models": [asdict(each) for each in view.text],
     }
 
 
@@ -92,6 +99,16 @@ def model_row(load: ModelLoad) -> tuple[object, ...]:
         load.model, load.version, f"{load.workers_ready}/{load.workers_wanted}", load.queue_depth, load.in_flight,
         f"{load.requests_per_second:.1f}", _number(load.p50_ms), _number(load.p99_ms), _number(load.batch_size),
         load.errors,
+    )  # fmt: skip
+
+
+def text_row(load: TextLoad) -> tuple[object, ...]:
+    """Return the cells of a language model's version, in the order of _TEXT."""
+    return (
+        load.model, load.version, load.running, load.waiting, _number(load.kv_cache_percent),
+        _number(load.prompt_tokens_per_second), _number(load.generation_tokens_per_second),
+        _number(load.first_token_p50_ms), _number(load.first_token_p99_ms),
+        _number(load.next_token_p50_ms), _number(load.next_token_p99_ms),
     )  # fmt: skip
 
 
@@ -111,6 +128,7 @@ _Table: TypeAlias = tuple[str, Sequence[str], Sequence[tuple[object, ...]]]
 def _tables(view: View) -> list[_Table]:
     workers = [(name, version, *worker_row(worker)) for name, version, worker in view.workers]
     found: list[_Table] = [("models", _MODELS, [model_row(each) for each in view.models])]
+    found += [("language models", _TEXT, [text_row(each) for each in view.text])] if view.text else []
     found += [("workers", ("model", "version", *WORKER_COLUMNS), workers)] if workers else []
     return found + ([("GPUs", _GPUS, [gpu_row(each) for each in view.gpus])] if view.gpus else [])
 
@@ -159,4 +177,4 @@ def _view(client: Client, before: Scrape, now: Scrape) -> View:
                 raise
             continue
         workers += [(name, entry["modelVersion"], worker) for entry in entries for worker in entry["workers"]]
-    return View(models, workers, gpu_loads(now), now.at - before.at)
+    return View(models, workers, gpu_loads(now), now.at - before.at, text_loads(before, now))

@@ -13,6 +13,7 @@ from .errors import NoWorker
 from .models.model import Model
 from .payload import Payload, Reply
 from .wire.messages import Failure
+from .workers.engine_load import EngineLoad
 from .workers.memory import resident
 from .workers.pool import SlotState, WorkerSlot
 
@@ -80,6 +81,8 @@ def _describe_worker(slot: WorkerSlot) -> dict[str, Any]:
         "gpu": bool(slot.gpus),
         "gpuUsage": " ".join(f"gpuId::{gpu.index}" for gpu in slot.gpus) or "N/A",
     }
+    if worker and worker.engine is not None:
+        entry["engine"] = _describe_engine(worker.engine)
     if worker and worker.notes:
         entry["notes"] = {subject: note[:_MESSAGE] for subject, note in worker.notes.items()}
     if slot.last_error:
@@ -87,6 +90,19 @@ def _describe_worker(slot: WorkerSlot) -> dict[str, Any]:
     if slot.last_failure is not None:
         entry["lastFailure"] = _describe_failure(*slot.last_failure)
     return entry
+
+
+def _describe_engine(engine: EngineLoad) -> dict[str, Any]:
+    """Return the entry of a worker's engine: its bounds and its load, as it was reported last, in tokens."""
+    return {
+        "contextLength": engine.bounds.context,
+        "memoryTokens": engine.bounds.memory,
+        "kvCacheUsage": round(engine.memory, 4),
+        "runningSequences": engine.running,
+        "waitingSequences": engine.waiting,
+        "promptTokens": engine.prompt_tokens,
+        "generationTokens": engine.generation_tokens,
+    }
 
 
 def _describe_failure(when: float, failure: Failure) -> dict[str, Any]:

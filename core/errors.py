@@ -13,12 +13,12 @@ Kind = Literal["not_found", "invalid", "conflict", "denied", "too_large", "overl
 
 # ServeError
 # ├── NotFound ─────── ModelNotFound, VersionNotFound (DefaultNotFound), ArchiveNotFound, RouteNotFound
-# ├── Invalid ──────── BadRequest, InvalidArchive, PackagesFailed, DownloadFailed, InvalidConfig
+# ├── Invalid ──────── BadRequest (ContextExceeded), InvalidArchive, PackagesFailed, DownloadFailed, InvalidConfig
 # ├── Conflict ─────── AlreadyRegistered, ArchiveExists, DefaultVersionInUse, RegionExists
 # ├── Denied ───────── MethodNotAllowed, InvalidKey, ForeignSite, SharedMemoryDenied
 # ├── TooLarge
 # ├── Overloaded ───── QueueFull (ServerFull), NoWorker, Draining, NotInTime
-# ├── Expired ──────── SlowRequest, RequestExpired
+# ├── Expired ──────── SlowRequest, RequestExpired, GenerationExpired
 # └── Broken ───────── HandlerFailed, WorkerDied, WorkersFailed
 
 
@@ -71,6 +71,10 @@ class Invalid(ServeError):
 
 class BadRequest(Invalid):
     """A parameter, body or header that can't be understood."""
+
+
+class ContextExceeded(BadRequest):
+    """A request for more tokens than the context of a language model has; the text names both numbers."""
 
 
 class InvalidArchive(Invalid):
@@ -183,6 +187,10 @@ class SlowRequest(Expired):
 
 class RequestExpired(Expired):
     """A request that waited in the queue for longer than its client, or clientTimeoutInMills, allows."""
+
+
+class GenerationExpired(Expired):
+    """A request for text whose first or next token, or whose end, did not come in time."""
 
 
 class Broken(ServeError):

@@ -161,6 +161,8 @@ class Registration:
             options = replace(options, parallel=engine_gpus(archive.config or {}, options.parallel))
         if built_in_name(handler) in ASYNCHRONOUS and not (options.parallel and options.parallel.ranks):
             options = replace(options, asynchronous=True, isolate_errors=False)
+            # Engines behind a handler of their own don't tell of each request's tokens.
+            options = replace(options, generates=options.generates or built_in_name(handler) == "language_model")
         self._registry.claim(name, version)
         try:
             spec = ModelSpec(

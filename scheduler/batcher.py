@@ -21,7 +21,7 @@ from typing import NamedTuple, TypeAlias
 
 from .adaptive import may_prefetch
 from .deadlines import fit, would_be_late
-from .errors import QueueClosed, QueueFull, WouldBeLate
+from .errors import GenerationLate, QueueClosed, QueueFull, SchedulerError, WouldBeLate
 from .job import Batch, Job, ReleaseReason, Runner
 from .policy import RULES, BatchPolicy
 from .queue import JobQueue
@@ -46,13 +46,20 @@ class Expire(NamedTuple):
 
 
 class Refuse(NamedTuple):
-    """The order to fail `job`, which has left the queue because it could not be answered in time any more."""
+    """The order to fail `job`, which has left the queue: it could not be answered in time any more, or made room."""
 
     job: Job
-    error: WouldBeLate
+    error: SchedulerError
 
 
-Effect: TypeAlias = Run | Expire | Refuse
+class Stop(NamedTuple):
+    """The order to fail `job`, which runs, and to have its runner end it."""
+
+    job: Job
+    error: GenerationLate
+
+
+Effect: TypeAlias = Run | Expire | Refuse | Stop
 
 
 class _Release(NamedTuple):

@@ -51,6 +51,37 @@ class WouldBeLate(SchedulerError):
         self.left = left
 
 
+class TooManyTokens(SchedulerError):
+    """A sequence of the job needs `needed` tokens at least, more than the `context` of any engine has."""
+
+    def __init__(self, needed: int, context: int) -> None:
+        super().__init__(f"needs {needed} tokens, and a context has {context}")
+        self.needed = needed
+        self.context = context
+
+
+class GenerationLate(SchedulerError):
+    """The base of the errors of a job that was given to an engine, and has waited for `waited` of `allowed` s."""
+
+    def __init__(self, waited: float, allowed: float, generated: int) -> None:
+        super().__init__(f"ended after {waited:.3f} of {allowed:.3f} s, with {generated} tokens")
+        self.waited = waited
+        self.allowed = allowed
+        self.generated = generated
+
+
+class FirstTokenLate(GenerationLate):
+    """The error that no token has come in the time that the first one may take."""
+
+
+class Stalled(GenerationLate):
+    """The error that no further token has come in the time that each may take."""
+
+
+class AnswerLate(GenerationLate):
+    """The error that the job's deadline has passed while it generated."""
+
+
 class QueueClosed(SchedulerError):
     """The queue accepts no more jobs."""
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from .tokens import EngineBounds, TokenDemand
+
 
 class Sink(Protocol):
     """A receiver of one job's outcome: any number of `chunk` calls, then one `done` or `fail`, on the event loop."""
@@ -55,6 +57,16 @@ class Interruptible(Protocol):
         """End `batch` soon, since nobody waits for its answers any more. Its end must be reported all the same."""
 
 
+@runtime_checkable
+class Generating(Protocol):
+    """A runner whose engine generates text for many jobs at a time."""
+
+    @property
+    def bounds(self) -> EngineBounds | None:
+        """The engine's bounds, None if they are not known."""
+        ...
+
+
 class ReleaseReason(Enum):
     """The reason why a batch was released when it was; the values are shown in headers and metrics.
 
@@ -83,10 +95,10 @@ class Job:
     The caller sets: `expires`, by when the job must have begun (else it leaves the queue); `deadline`, by when it must
     be answered (it is refused as soon as it is clear that it won't be); `priority`, the lower the sooner; `exclusive`
     for a job that never shares a batch (describe); `sequence`, the key of the sequence it belongs to, and `ends` if it
-    is the last of it.
+    is the last of it; of a request for text the `client`, among whom room is shared, and the `tokens` it asks for.
 
     The scheduler sets: `arrived`; `seq`, the number of the job in its queue; `batch` and `started` once it runs;
-    `resumed` when it is in a batch again; `cancelled`.
+    `resumed` when it is in a batch again; `cancelled`; `cost`, the tokens that it is charged with.
     """
 
     id: str
@@ -99,6 +111,9 @@ class Job:
     priority: int = 0
     sequence: str = ""
     ends: bool = False
+    client: str = ""
+    tokens: TokenDemand | None = None
+    cost: int = 1
     resumed: bool = False
     started: float | None = None
     cancelled: bool = False

@@ -1,7 +1,8 @@
 """ModelScheduler: the scheduler of one model version on an event loop. The only asyncio file here that reads a clock.
 
-What decides is the batcher (`batcher.py`, or `sequence_batcher.py` for continuous and stateful batching), which is
-pure. This file tells it what happens, carries out what it says, and answers each job's sink exactly once:
+What decides is the batcher (`batcher.py`, `sequence_batcher.py` for continuous and stateful batching, or
+`token_batcher.py` for generation), which is pure. This file tells it what happens, carries out what it says, and
+answers each job's sink exactly once:
 
     submit, attach, finish, …  ─►  batcher notes it  ─►  _dispatch: batcher.collect() until it says no more
                                                             Run     ─► runner.run(batch)
@@ -26,11 +27,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from .batcher import Batcher, Effect, Expire, Run
+from .batcher import Batcher, Effect, Expire, Run, Stop
 from .errors import JobExpired, OutcomeMismatch, QueueFull, SchedulerError
 from .job import Batch, Continue, Interruptible, Job, Runner
 from .policy import BatchPolicy
 from .sequence_batcher import SequenceBatcher
+from .token_batcher import TokenBatcher
 
 _log = logging.getLogger(__name__)
 
@@ -50,16 +52,15 @@ class ModelScheduler:
     ) -> None:
         """Schedule on `loop`, which defaults to the running one.
 
-        `refused` turns the JobExpired or WouldBeLate of a job that leaves the queue unserved into the error that its
-        sink gets. `clock` must agree with `loop.time`, which is the default and, in uvloop, moves in steps of 1 ms.
+        `refused` turns the error of a job that leaves the queue unserved, or is stopped, into the one that its sink
+        gets. `clock` must agree with `loop.time`, which is the default and, in uvloop, moves in steps of 1 ms.
         """
         self.policy = policy
         self._loop = loop or asyncio.get_running_loop()
         self._time = clock or self._loop.time
         self._clock_is_finer = clock is not None
         self._refused = refused
-        by_stream = policy.continuous or policy.sequences is not None
-        self._batcher: Batcher | SequenceBatcher = SequenceBatcher(policy) if by_stream else Batcher(policy)
+        self._batcher = _batcher_of(policy)
         self._runners: set[Runner] = set()
         self._batches: dict[int, Batch] = {}  # handed over and not ended, by id
         self._running = 0
@@ -104,7 +105,8 @@ class ModelScheduler:
     def submit(self, job: Job) -> None:
         """Queue a job; its batch is formed at the end of this loop iteration at the earliest.
 
-        Raises QueueFull, QueueClosed, WouldBeLate; with sequences also TooManySequences and SequenceEnded.
+        Raises QueueFull, QueueClosed, WouldBeLate; with sequences also TooManySequences and SequenceEnded; with tokens
+        also TooManyTokens.
         """
         now = job.arrived = self._time()
         try:
@@ -161,6 +163,25 @@ class ModelScheduler:
         if self._batches.get(batch.id) is batch:
             for job, item in zip(batch.jobs, items, strict=True):
                 _answer(job, Continue(item))
+
+    def progress(self, job: Job, prompt: int, generated: int) -> None:
+        """Note that the prompts of a running job have so many tokens, and so many have been generated for it."""
+        if isinstance(self._batcher, TokenBatcher):
+            self._batcher.progress(job, prompt, generated, self._time())
+            if self._batcher.queued and not self._dispatch_due:
+                self._dispatch_soon()
+            self._set_timer()
+
+    def paused(self, runner: Runner) -> None:
+        """Note that what `runner` sends is not read for now, so that its silence says nothing of its jobs."""
+        if isinstance(self._batcher, TokenBatcher):
+            self._batcher.paused(runner, self._time())
+
+    def resumed(self, runner: Runner) -> None:
+        """Note that what `runner` sends is read again."""
+        if isinstance(self._batcher, TokenBatcher):
+            self._batcher.resumed(runner, self._time())
+            self._set_timer()
 
     def finish(
         self, batch: Batch, outcomes: Sequence[object], *, seconds: float | None = None, typical: bool = True
@@ -318,6 +339,8 @@ class ModelScheduler:
         else:
             error = effect.error
         _answer(job, self._refused(error))
+        if isinstance(effect, Stop):
+            self.cancel(job)
 
     def _start(self, runner: Runner, batch: Batch) -> None:
         self._batches[batch.id] = batch
@@ -342,6 +365,13 @@ class ModelScheduler:
             self._timer.cancel()
         self._timer_at = at
         self._timer = self._loop.call_at(at, self._on_timer)
+
+
+def _batcher_of(policy: BatchPolicy) -> Batcher | SequenceBatcher | TokenBatcher:
+    if policy.tokens is not None:
+        return TokenBatcher(policy)
+    by_stream = policy.continuous or policy.sequences is not None
+    return SequenceBatcher(policy) if by_stream else Batcher(policy)
 
 
 def _unlink(batch: Batch) -> None:

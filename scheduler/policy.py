@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from .adaptive import Adaptive
 from .rules import Eager, Fixed, Rule
+from .tokens import TokenPolicy
 
 RULES: dict[str, type[Rule]] = {"adaptive": Adaptive, "eager": Eager, "fixed": Fixed}
 
@@ -32,7 +33,8 @@ class BatchPolicy:
     A batch has at most `batch_size` jobs, and `queue_size` jobs may wait; `max_batch_delay` (s) counts from a job's
     arrival. `rule` is a name of RULES. If there are `padded_sizes`, which ascend, workers run each batch in the next of
     these sizes. If `continuous`, a job stays in its worker's batch for as many steps as it takes; with `sequences`, the
-    jobs of one sequence go to one worker. Both go without a rule.
+    jobs of one sequence go to one worker. With `tokens`, workers generate text, and take jobs by their tokens. All
+    three go without a rule.
     """
 
     batch_size: int = 1
@@ -42,6 +44,7 @@ class BatchPolicy:
     continuous: bool = False
     sequences: SequencePolicy | None = None
     padded_sizes: tuple[int, ...] = ()
+    tokens: TokenPolicy | None = None
 
     def __post_init__(self) -> None:
         _check_count("batch_size", self.batch_size)

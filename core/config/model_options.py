@@ -36,8 +36,8 @@ class Stateful:
 class ModelOptions:
     """The options of one model version.
 
-    Units are TorchServe's own, as its API shows them: batch delay, client timeout and latency SLO in ms, other timeouts
-    in s. GPU memory is in bytes.
+    Units are TorchServe's own, as its API shows them: batch delay, client timeout, latency SLO and the times of tokens
+    in ms, other timeouts in s. GPU memory is in bytes. `most_sequences` is what one request for text may ask for.
     """
 
     min_workers: int = 0
@@ -58,6 +58,10 @@ class ModelOptions:
     parallel: Parallel | None = None
     threads: int | None = None
     asynchronous: bool = False
+    generates: bool = False
+    first_token: int = 0
+    per_token: int = 0
+    most_sequences: int = 16
     isolate_errors: bool = False
     use_venv: bool = False
     job_ticket: bool = False
@@ -95,6 +99,8 @@ _WHOLE_KEYS = {
     "maxRetryTimeoutInSec": ("max_retry_timeout", 1),
     "clientTimeoutInMills": ("client_timeout", 0),
     "latencySlo": ("latency_slo", 0),
+    "timeToFirstTokenMs": ("first_token", 0),
+    "timePerTokenMs": ("per_token", 0),
     "jobQueueSize": ("job_queue_size", 1),
     "scaleDownAfter": ("scale_down_after", 1),
     "minResidency": ("residency", 0),
@@ -191,6 +197,10 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
     found["signature"] = read_signature(config)
     found["parallel"] = parallel = read_parallel(config)
     found["asynchronous"] = _read_asynchronous(config, ranks=parallel.ranks if parallel else 0)
+    if _read_switch(config, "generatesText") and found["parallel"] is None:
+        found["generates"] = found["asynchronous"] = True
+    if (most := _most_sequences(config)) is not None:
+        found["most_sequences"] = most
     found["isolate_errors"] = _read_switch(config, "isolateErrors")
     found["use_venv"] = _read_switch(config, "useVenv")
     found["job_ticket"] = _read_switch(config, "useJobTicket")
@@ -206,7 +216,7 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
             found["on_demand"] = False
     if found["asynchronous"] and (found["continuous"] or found.get("stateful")):
         log.warning("model-config.yaml: asyncCommunication is ignored, as each step of a batch follows the one before")
-        found["asynchronous"] = False
+        found["asynchronous"] = found["generates"] = False
     if found["isolate_errors"] and (why := _never_repeated(found)):
         log.warning("model-config.yaml: isolateErrors is ignored, as %s", why)
         found["isolate_errors"] = False
@@ -245,6 +255,13 @@ def _read_asynchronous(config: Mapping[str, Any], ranks: int) -> bool:
         log.warning("model-config.yaml: asyncCommunication is ignored, as torchrun's ranks take one batch at a time")
         return False
     return said
+
+
+def _most_sequences(config: Mapping[str, Any]) -> int | None:
+    """Return the handler's option max_sequences, None unless it is a number that the handler takes."""
+    said = config.get("handler")
+    most = said.get("max_sequences") if isinstance(said, Mapping) else None
+    return most if type(most) is int and 1 <= most <= 1024 else None
 
 
 def _read_switch(config: Mapping[str, Any], key: str, *, default: bool = False) -> bool:

@@ -328,6 +328,10 @@ class Settings:
     scheduling_headers: bool = _key(
         False, _flag, "tell with each prediction's answer how it was scheduled, in headers x-torchserve-*"
     )
+    fair_share_header: str = _key(
+        "authorization", _header, "header that names the client of a request for text: clients have equal shares of a"
+        " language model"
+    )  # fmt: skip
     ts_header_key_sequence_id: str = _key(
         "ts_request_sequence_id", _header, "header that names the sequence of a request to a stateful model",
         env="TS_HEADER_KEY_SEQUENCE_ID",

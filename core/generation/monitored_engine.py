@@ -99,10 +99,10 @@ class MonitoredEngine:
             raise
         self._flush_later()
 
-    def cancel(self, request_id: str) -> None:
-        """End a request; see Engine."""
+    def cancel(self, request_id: str, reason: EndReason = "abort") -> None:
+        """End a request, and report it as ended for `reason` if it has not ended by itself; see Engine."""
         self._engine.cancel(request_id)
-        self._end(request_id, "abort")
+        self._end(request_id, reason)
 
     def stats(self) -> EngineStats:
         """Return the engine's load."""

@@ -19,6 +19,7 @@ from ..generation.chat_template import ChatTemplate, in_thread
 from ..generation.choice_stream import ChoiceStream, Logprobs
 from ..generation.engine import Constraint, Engine, EngineStopped, Progress
 from ..generation.grammar import Grammars
+from ..generation.monitored_engine import MonitoredEngine
 from ..generation.openai_answer import LAST_EVENT, Answering, FinishReason, usage_of
 from ..generation.openai_fields import Refused
 from ..generation.openai_request import GenerationRequest, body_of, read_chat, read_completion
@@ -162,14 +163,17 @@ class _Generation:
         try:
             for index, (prompt, sampling) in enumerate(zip(self._prompts, samplings, strict=True)):
                 self._engine.submit(self._id(index), prompt, sampling, lambda news, at=index: self._receive(at, news))
+            opening = b""
             if self._request.stream:
                 self._context.set_response_content_type(0, "text/event-stream; charset=utf-8")
-                self._send(b"".join(self._answering.first(index) for index in range(len(self._prompts))))
+                # It goes with the first token: until then a request that is late has an error for its whole answer.
+                opening = b"".join(self._answering.first(index) for index in range(len(self._prompts)))
             while len(self._reasons) < len(self._prompts):
                 await self._came.wait()
                 self._came.clear()
                 news, self._news = self._news, {}
-                self._send(b"".join([self._take(index, each) for index, each in news.items()]))
+                self._send(opening + b"".join([self._take(index, each) for index, each in news.items()]))
+                opening = b""
         except EngineStopped as error:
             _end_worker(str(error))
             raise PredictionException(f"The engine of this worker has failed: {error}", 503) from None
@@ -193,10 +197,17 @@ class _Generation:
         piece = self._choices[index].add(news)
         if piece.reason is not None:
             self._reasons[index] = piece.reason
-            self._engine.cancel(self._id(index))
+            self._finish(index)
         if not self._request.stream or not (piece.text or piece.calls or piece.reason):
             return b""
         return self._answering.piece(index, piece)
+
+    def _finish(self, index: int) -> None:
+        """End a sequence that has all it is to have, which the engine doesn't know if a stop string said so."""
+        if isinstance(self._engine, MonitoredEngine):
+            self._engine.cancel(self._id(index), "stop")
+        else:
+            self._engine.cancel(self._id(index))
 
     def _send(self, events: bytes) -> None:
         if events and self._request.stream and self._context.send_partial is not None:

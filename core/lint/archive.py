@@ -24,7 +24,8 @@ from .sources import check_source
 
 KEYS = (
     "minWorkers maxWorkers batchSize maxBatchDelay batchPolicy responseTimeout startupTimeout maxRetryTimeoutInSec"
-    " clientTimeoutInMills latencySlo jobQueueSize deviceType deviceIds gpuMemory whenNoGpuMemory parallelType"
+    " clientTimeoutInMills latencySlo timeToFirstTokenMs timePerTokenMs generatesText"
+    " jobQueueSize deviceType deviceIds gpuMemory whenNoGpuMemory parallelType"
     " parallelLevel torchrun asyncCommunication isolateErrors batchDimension inputs outputs"
     " useVenv useJobTicket continuousBatching sequenceBatching"
     " sequenceMaxIdleMSec sequenceTimeoutMSec maxNumSequence maxSequenceJobQueueSize onDemand"

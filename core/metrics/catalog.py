@@ -1,5 +1,8 @@
 """OWN: the metrics that TorchServe does not have, in base units. This table both makes and documents them.
 
+LANGUAGE_MODELS: those of models that generate text, under vLLM's names, which dashboards and autoscalers read. They are
+shown only while there is such a model: an engine behind this server may show its own under these names.
+
 The values of labels are bounded: no text from a client becomes one.
 """
 
@@ -10,6 +13,12 @@ from dataclasses import dataclass
 from .family import Family
 
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+# As in vLLM.
+FIRST_TOKEN = (
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0,
+)  # fmt: skip
+NEXT_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0)
+WHOLE_TEXT = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0)
 SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 MODEL = ("model_name", "model_version")
 GPU = ("gpu",)  # the GPU's number among those that this server sees
@@ -35,11 +44,13 @@ OWN = (
         "counter", "torchserve_requests_refused_total", (*MODEL, "reason"),
         "Predictions that never ran: queue_full, server_full (max_pending_bytes), no_worker, no_ticket (useJobTicket),"
         " draining (the model is being removed), expired (waited past x-request-timeout-ms or clientTimeoutInMills),"
-        " too_late (would have been answered past a deadline), invalid (tensors that the model does not take).",
+        " too_late (would have been answered past a deadline), invalid (tensors that the model does not take, or more"
+        " tokens than its context has).",
     ),
     Own(
         "counter", "torchserve_requests_failed_total", (*MODEL, "reason"),
-        "Predictions that ran and failed: handler (it raised or broke its contract), worker_died, internal.",
+        "Predictions that ran and failed: handler (it raised or broke its contract), worker_died, late (a token of a"
+        " language model did not come in time), internal.",
     ),
     Own(
         "counter", "torchserve_requests_cancelled_total", (*MODEL, "reason"),
@@ -87,4 +98,31 @@ OWN = (
         " not keep up).",
     ),
     Own("gauge", "torchserve_gpu_utilization_ratio", GPU, "The share of the time in which it computed, 0 to 1."),
+)  # fmt: skip
+
+LANGUAGE_MODELS = (
+    Own("gauge", "vllm:num_requests_running", MODEL, "Sequences that generate now, in all engines of the version."),
+    Own("gauge", "vllm:num_requests_waiting", MODEL, "Requests in the queue, and sequences that wait in engines."),
+    Own("gauge", "vllm:kv_cache_usage_perc", MODEL, "The part of the KV memory in use, 0 to 1; of the fullest engine."),
+    Own("counter", "vllm:prompt_tokens_total", MODEL, "Tokens of prompts whose first token has come."),
+    Own("counter", "vllm:generation_tokens_total", MODEL, "Tokens generated."),
+    Own("counter", "vllm:prefix_cache_queries_total", MODEL, "Tokens looked up in an engine's prefix cache."),
+    Own("counter", "vllm:prefix_cache_hits_total", MODEL, "Tokens found there."),
+    Own(
+        "counter", "vllm:request_success_total", (*MODEL, "finished_reason"),
+        "Sequences that ended: stop, length (max_tokens), abort (the client left, or time was over), error.",
+    ),
+    Own(
+        "histogram", "vllm:time_to_first_token_seconds", MODEL,
+        "From a request's arrival to its first token, the queue included.", FIRST_TOKEN,
+    ),
+    Own("histogram", "vllm:inter_token_latency_seconds", MODEL, "From each token to the next.", NEXT_TOKEN),
+    Own(
+        "histogram", "vllm:time_per_output_token_seconds", MODEL,
+        "The same, by the name that vLLM had for it before.", NEXT_TOKEN,
+    ),
+    Own(
+        "histogram", "vllm:e2e_request_latency_seconds", MODEL,
+        "From the head of a request to the end of its answer; requests that succeeded.", WHOLE_TEXT,
+    ),
 )  # fmt: skip

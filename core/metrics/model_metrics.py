@@ -8,7 +8,9 @@ from typing import Protocol
 
 from ..errors import (
     BadRequest,
+    ContextExceeded,
     Draining,
+    GenerationExpired,
     HandlerFailed,
     NoTicket,
     NotInTime,
@@ -18,7 +20,7 @@ from ..errors import (
     ServerFull,
     WorkerDied,
 )
-from ..wire.messages import Sample
+from ..wire.messages import EngineReport, Sample
 from .family import Family
 from .series import NOTHING, Reading, Series
 from .tally import Tally
@@ -32,9 +34,11 @@ REFUSED = {
     RequestExpired: "expired",
     NotInTime: "too_late",
     BadRequest: "invalid",
+    ContextExceeded: "invalid",
 }
-FAILED = {HandlerFailed: "handler", WorkerDied: "worker_died"}
+FAILED = {HandlerFailed: "handler", WorkerDied: "worker_died", GenerationExpired: "late"}
 TS = ("ts_inference_requests_total", "ts_inference_latency_microseconds", "ts_queue_latency_microseconds")
+END_REASONS = ("stop", "length", "abort", "error")
 WORKER_STATES = ("loading", "ready", "waiting", "stopping", "given_up")
 
 
@@ -82,6 +86,7 @@ class ModelMetrics:
         self._handler = self._series("torchserve_handler_duration_seconds").update
         self._size = self._series("torchserve_batch_size").update
         self._batches: dict[tuple[str, str], Update] = {}
+        self._text: TextMetrics | None = None
 
     def watch(
         self,
@@ -97,6 +102,15 @@ class ModelMetrics:
         self._attach("torchserve_workers_memory_bytes", memory)
         for state in WORKER_STATES:
             self._attach("torchserve_workers", lambda state=state: workers(state), state)
+
+    def watch_engines(
+        self, *, running: Callable[[], float], waiting: Callable[[], float], memory: Callable[[], float]
+    ) -> None:
+        """Show the metrics of a model that generates text: the functions are those that gauges are read from."""
+        self._attach("vllm:num_requests_running", running)
+        self._attach("vllm:num_requests_waiting", waiting)
+        self._attach("vllm:kv_cache_usage_perc", memory)
+        self._text = TextMetrics(self._series)
 
     # ---- requests
 
@@ -124,6 +138,11 @@ class ModelMetrics:
         """Count a prediction whose client left before the answer."""
         reason = "client_left_running" if running else "client_left_queued"
         self._series("torchserve_requests_cancelled_total", reason).update(1.0)
+
+    def generated(self, report: EngineReport, first_tokens: Sequence[float]) -> None:
+        """Count what an engine reports, and the seconds in which requests have had their first tokens."""
+        if self._text is not None and not self._over:
+            self._text.count(report, first_tokens)
 
     # ---- batches and workers
 
@@ -175,6 +194,8 @@ class ModelMetrics:
                 self.tally.took += sum(seconds)
                 self.tally.queued += sum(queued)
                 self._duration(seconds)
+                if self._text is not None:
+                    self._text.whole(seconds)
                 self._queued(queued)
                 _, latency, waited = self._ts.get(named) or self._bind_ts(named)
                 latency([each * 1e6 for each in seconds])
@@ -209,3 +230,30 @@ class ModelMetrics:
         values = (self.model, self.version, *more)
         self._bound.add((family, values))
         family.attach(values, Reading(read))
+
+
+class TextMetrics:
+    """The counts of what a model version generates."""
+
+    def __init__(self, series: Callable[..., Series]) -> None:
+        self._prompt = series("vllm:prompt_tokens_total").update
+        self._generation = series("vllm:generation_tokens_total").update
+        self._queries = series("vllm:prefix_cache_queries_total").update
+        self._hits = series("vllm:prefix_cache_hits_total").update
+        self._first = series("vllm:time_to_first_token_seconds").update_all
+        self._gaps = series("vllm:inter_token_latency_seconds").update_all
+        self._gaps_too = series("vllm:time_per_output_token_seconds").update_all
+        self.whole = series("vllm:e2e_request_latency_seconds").update_all
+        self._ends = {reason: series("vllm:request_success_total", reason).update for reason in END_REASONS}
+
+    def count(self, report: EngineReport, first_tokens: Sequence[float]) -> None:
+        """Count what an engine reports."""
+        self._prompt(report.prompt_tokens)
+        self._generation(report.generation_tokens)
+        self._queries(report.prefix_queries)
+        self._hits(report.prefix_hits)
+        self._first(first_tokens)
+        self._gaps(report.gaps)
+        self._gaps_too(report.gaps)
+        for reason in report.ended:
+            self._ends.get(reason, self._ends["error"])(1.0)

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 
 from ..wire.messages import Metric, Sample
-from .catalog import OWN
+from .catalog import LANGUAGE_MODELS, OWN
 from .custom_metrics import CustomMetrics
 from .engine_text import EngineText
 from .family import Family
@@ -49,7 +49,7 @@ class MetricStore:
         self._lines = ServerLines(self._put) if self._put is not None else None
         self._legacy = mode == "legacy"
         self._units = {each.name: each.unit for each in spec.server}
-        self._own = {each.name: each.family() for each in OWN}
+        self._own = {each.name: each.family() for each in (*OWN, *LANGUAGE_MODELS)}
         taken = {name for family in self._own.values() for name in family.sample_names}
         self._server = _server_families(spec.server, taken)
         self._custom = CustomMetrics(spec.model, taken, HOST, detect=detect)
@@ -155,7 +155,8 @@ class MetricStore:
             families = [family for name, family in self._server.items() if name in TS]
         else:
             families = [*self._server.values(), *self._custom.families()]
-        families += self._own.values()
+        families += [self._own[each.name] for each in OWN]
+        families += [family for each in LANGUAGE_MODELS if len(family := self._own[each.name])]
         chosen = [family for family in families if not names or any(fnmatchcase(family.name, name) for name in names)]
         text = "".join([family.text() for family in chosen])
         return (

@@ -10,7 +10,16 @@ import time
 
 from msgspec.structs import replace
 
-from ...scheduler.errors import JobExpired, QueueClosed, SchedulerError, SequenceEnded, TooManySequences, WouldBeLate
+from ...scheduler.errors import (
+    GenerationLate,
+    JobExpired,
+    QueueClosed,
+    SchedulerError,
+    SequenceEnded,
+    TooManySequences,
+    TooManyTokens,
+    WouldBeLate,
+)
 from ...scheduler.errors import QueueFull as JobQueueFull
 from ...scheduler.job import Job, Sink
 from ...scheduler.model_scheduler import ModelScheduler
@@ -18,16 +27,19 @@ from ..config.saved_models import SavedModel
 from ..errors import Draining, NoTicket, NotInTime, NoWorker, QueueFull, RequestExpired, ServeError
 from ..oip.signature import Signature, check_signature
 from ..payload import Payload
+from ..workers.engine_load import EngineLoad
 from ..workers.launcher import Launcher
 from ..workers.memory import resident
 from ..workers.pool import Pool
 from ..workers.shared_memory import Requests, shared
+from .generation_errors import generation_error
 from .model_spec import ModelSpec, SharedParts, batch_policy, load_message
 from .observer import ModelObserver
 from .on_demand import OnDemandModel
 from .rows import check_count, rows_to_cut
 from .scaler import Scaler
 from .sequence import SequenceKeys
+from .token_demand import client_of, demand_of
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +66,8 @@ class Model:
         self.aliases = spec.aliases
         self.registered_at = time.time()
         self._archive_name = spec.located.name
+        self._limit_of = {options.first_token: "timeToFirstTokenMs", options.client_timeout: "clientTimeoutInMills"}
+        self._fair_share_header = parts.settings.fair_share_header.lower()
         self._sequence_keys = SequenceKeys.of(parts.settings)
         self._chosen_handler = spec.chosen_handler
         self.scheduler = ModelScheduler(batch_policy(spec.options), refused=self._refused, clock=time.monotonic)
@@ -84,11 +98,24 @@ class Model:
             workers=self.pool.in_state,
             memory=self._memory,
         )
+        if options.generates:
+            self.metrics.watch_engines(
+                running=lambda: sum(engine.running for engine in self.engines),
+                waiting=lambda: self.scheduler.queued + sum(engine.waiting for engine in self.engines),
+                memory=lambda: max((engine.memory for engine in self.engines), default=0.0),
+            )
+
+    @property
+    def engines(self) -> list[EngineLoad]:
+        """The engines of the workers that generate text. May be called from any thread."""
+        workers = [slot.worker for slot in list(self.pool.slots)]
+        return [worker.engine for worker in workers if worker is not None and worker.engine is not None]
 
     def submit(self, payload: Payload, sink: Sink, *, named_version: bool, exclusive: bool = False) -> Job:
         """Queue a request and return its job.
 
-        Raises NoWorker, NoTicket, QueueFull, NotInTime, Draining, or BadRequest for tensors it doesn't take.
+        Raises NoWorker, NoTicket, QueueFull, NotInTime, Draining, or BadRequest for tensors it doesn't take, or more
+        tokens than the model's context has.
         """
         self._check_tensors(payload)
         self.scaler.arrived += 1
@@ -108,6 +135,7 @@ class Model:
         if self.options.stateful:
             sequence, ends, headers = self._sequence_keys.read(payload.headers, payload.infer)
             payload = replace(payload, headers=headers)
+        generates = self.options.generates and not exclusive
         job = Job(
             payload.request_id,
             payload,
@@ -118,6 +146,8 @@ class Model:
             priority=payload.priority,
             sequence=sequence,
             ends=ends,
+            client=client_of(payload.headers, self._fair_share_header) if generates else "",
+            tokens=demand_of(payload, self.options.most_sequences) if generates else None,
         )
         try:
             scheduler.submit(job)
@@ -133,12 +163,8 @@ class Model:
                 f"{self._no_worker(named_version)} {error.limit} sequences run already (maxNumSequence={error.limit}).",
                 retry_after=_SOON,
             ) from None
-        except JobQueueFull as error:
-            raise QueueFull(
-                f"{self._label} has its job queue full: {error.limit} requests wait (job_queue_size={error.limit})."
-                " Send it again later, or give the model more workers or a longer queue.",
-                retry_after=self._queue_time(),
-            ) from None
+        except (JobQueueFull, TooManyTokens) as error:
+            raise self._refused(error) from None
         except QueueClosed:
             raise self._given_up or Draining(f"{self._label} is being removed and takes no new request.") from None
         if self.on_demand is not None:
@@ -279,9 +305,17 @@ class Model:
         return now + begun if begun < math.inf else None, now + done if done < math.inf else None
 
     def _refused(self, error: SchedulerError) -> ServeError:
+        if isinstance(error, JobQueueFull):
+            return QueueFull(
+                f"{self._label} has its job queue full: {error.limit} requests wait (job_queue_size={error.limit})."
+                " Send it again later, or give the model more workers or a longer queue.",
+                retry_after=self._queue_time(),
+            )
+        if isinstance(error, (TooManyTokens, GenerationLate)):
+            return generation_error(error, self._label, self.options)
         if isinstance(error, JobExpired):
-            allowed, own = round(error.allowed * 1000), self.options.client_timeout
-            limit = "clientTimeoutInMills" if allowed == own else "x-request-timeout-ms"
+            allowed = round(error.allowed * 1000)
+            limit = self._limit_of.get(allowed, "x-request-timeout-ms")
             return RequestExpired(
                 f"{self._label} did not come to this request in time: it waited {error.waited * 1000:.0f} ms in the"
                 f" queue ({limit}={allowed})."
@@ -290,7 +324,7 @@ class Model:
         return NotInTime(
             f"{self._label} would answer this request too late: in about {error.needed * 1000:.0f} ms, of"
             f" {max(0.0, error.left) * 1000:.0f} ms that it has (x-request-timeout-ms, latencySlo,"
-            " clientTimeoutInMills). Send it again later, or give the model more workers.",
+            " clientTimeoutInMills, timeToFirstTokenMs). Send it again later, or give the model more workers.",
             retry_after=error.needed - error.left,
         )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ...scheduler.policy import BatchPolicy, SequencePolicy
+from ...scheduler.tokens import TokenPolicy
 from ..archive.handler_source import ENGINES, built_in_name
 from ..archive.packages import ModelPython
 from ..archive.reader import Archive
@@ -14,6 +16,7 @@ from ..config.settings import Settings
 from ..gpus.gpu_allocator import GpuAllocator
 from ..metrics.store import MetricStore
 from ..wire.messages import Load
+from ..workers.async_slot import MOST_RUNS
 from .sequence import SequenceKeys
 from .worker_ids import WorkerIds
 
@@ -54,6 +57,10 @@ def batch_policy(options: ModelOptions) -> BatchPolicy:
     sequences = None
     if state := options.stateful:
         sequences = SequencePolicy(state.most, state.queue_size, state.idle / 1000.0, state.life / 1000.0)
+    tokens = None
+    if options.generates:
+        first, each = options.first_token / 1000.0, options.per_token / 1000.0
+        tokens = TokenPolicy(first or math.inf, each or math.inf, MOST_RUNS)
     return BatchPolicy(
         batch_size=1 if options.asynchronous else options.batch_size,
         max_batch_delay=options.max_batch_delay / 1000.0,
@@ -62,6 +69,7 @@ def batch_policy(options: ModelOptions) -> BatchPolicy:
         padded_sizes=options.padded_batch_sizes,
         continuous=options.continuous,
         sequences=sequences,
+        tokens=tokens,
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from ...scheduler.job import Batch
 from ..logs.install import log_worker_line
 from ..metrics.model_metrics import ModelMetrics
-from ..wire.messages import Answer
+from ..wire.messages import Answer, EngineReport
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,9 @@ class ModelObserver:
 
     def engine_metrics(self, worker: str, text: str) -> None:
         self._metrics.engine_metrics(worker, text)
+
+    def generated(self, report: EngineReport, first_tokens: Sequence[float]) -> None:
+        self._metrics.generated(report, first_tokens)
 
     def batch_overdue(self, worker: str) -> None:
         self._overdue += 1

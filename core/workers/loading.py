@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 
 from ..wire.messages import Initialized, Loaded
+from .load_failed import LoadFailed
 from .protocol_error import WorkerProtocolError
 
 
@@ -47,3 +48,14 @@ class Loading:
                 " model-config.yaml leaves it out)"
             )
         return self._loaded.result()
+
+
+def check_loaded(worker: str, loaded: Loaded) -> None:
+    """Raise LoadFailed unless the process has loaded its model."""
+    if loaded.code != 200:
+        raise LoadFailed(
+            f"{worker} could not load the model: {loaded.message}",
+            out_of_memory=loaded.code == 507,
+            brief=f"{worker} could not load the model; what it said is in the model log",
+            failure=loaded.failure,
+        )

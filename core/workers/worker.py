@@ -13,19 +13,20 @@ import time
 from collections.abc import Sequence
 from typing import cast
 
-from ...scheduler.job import Batch, Job, Runner
+from ...scheduler.job import Batch, Job
 from ...scheduler.model_scheduler import ModelScheduler
+from ...scheduler.tokens import EngineBounds
 from ..errors import HandlerFailed
 from ..oip.signature import Signature
 from ..payload import Body
 from ..wire.frames import Frame, FrameError, FrameReader, encode
 from ..wire.messages import Answer, Cancel, EngineMetrics, EngineReport, Failure, Loaded, Partial, Predict, ToFront
-from .async_slot import AsyncSlot
+from .async_slot import Opening
 from .back_pressure import BackPressure
 from .batch_rows import rows_of
 from .engine_load import EngineLoad
 from .load_failed import LoadFailed
-from .loading import Loading
+from .loading import Loading, check_loaded
 from .observer import WorkerObserver
 from .outcomes import died, outcomes_of, replies
 from .protocol_error import WorkerProtocolError
@@ -42,7 +43,6 @@ EVACUATION = 10.0  # seconds that a batch may still take on a lost GPU, where mo
 # Seconds that a batch costs the two processes beside the handler's time. It is not measured, since the time until the
 # answer is read is, under load, the front's other work, which fewer and larger batches reduce.
 HANDING_OVER = 1.5e-4
-MOST_RUNS = 1000  # requests at a time in one worker with an asynchronous handler; the others wait in the queue
 STOP_GRACE = 2.0  # seconds a worker may take to end after its socket was closed, before it is killed
 
 
@@ -94,7 +94,8 @@ class Worker(asyncio.BufferedProtocol):
         """The choices that the handler has made while it loaded, by subject."""
         self.engine: EngineLoad | None = None  # of a handler that generates text
         self._latest: Sequence[str] = ()
-        self._opening: Runner = self
+        by_slots = spec.load.asynchronous and not spec.generates
+        self._opening = Opening(self, scheduler, by_slots=by_slots)
         self._heard_at = 0.0
         self._verdict: str | None = None
         self._leaving = ""
@@ -115,21 +116,16 @@ class Worker(asyncio.BufferedProtocol):
         if isinstance(loaded, str):
             self._kill(loaded)
             raise LoadFailed(f"Backend worker did not respond in given time: {self.name} {self._verdict}")
-        if loaded.code != 200:
-            raise LoadFailed(
-                f"{self.name} could not load the model: {loaded.message}",
-                out_of_memory=loaded.code == 507,
-                brief=f"{self.name} could not load the model; what it said is in the model log",
-                failure=loaded.failure,
-            )
+        check_loaded(self.name, loaded)
         self.notes, self.signature = loaded.notes, loaded.signature
-        self.engine = EngineLoad(loaded.engine) if loaded.engine is not None else None
+        if loaded.engine is not None:
+            self.engine = EngineLoad(loaded.engine, self._scheduler, self._observer)
         self.process.settle()
 
     def open(self) -> None:
         """Have the scheduler hand over batches from now on. Nothing happens if the process has ended already."""
         if not self.ended.done():
-            self._open()
+            self._opening.open()
 
     async def discard(self, *, at_once: bool) -> None:
         """End a process that doesn't serve yet, and return when it has ended.
@@ -147,7 +143,7 @@ class Worker(asyncio.BufferedProtocol):
         May be called again, with a shorter `grace`.
         """
         self.stopping = True
-        self._scheduler.detach(self._opening)
+        self._opening.close()
         if self._runs:
             self._finished = self._finished or self._loop.create_future()
             await asyncio.wait([self._finished, self.ended], timeout=grace, return_when=asyncio.FIRST_COMPLETED)
@@ -169,7 +165,7 @@ class Worker(asyncio.BufferedProtocol):
         The process ends after EVACUATION seconds at the latest.
         """
         log.error("%s leaves its GPU: %s", self.name, reason)
-        self._scheduler.detach(self._opening)
+        self._opening.close()
         self._leaving = reason
         if not self._runs:
             self._kill(reason, "gpu_lost")
@@ -193,20 +189,18 @@ class Worker(asyncio.BufferedProtocol):
 
     # ---- the scheduler's side
 
-    def _open(self) -> None:
-        """Attach a runner to the scheduler: this worker or, for an asynchronous handler, a slot for one more batch."""
-        if self._load.asynchronous:
-            self._opening = AsyncSlot(self)
-        self._scheduler.attach(self._opening, once=self._load.asynchronous)
+    @property
+    def bounds(self) -> EngineBounds | None:
+        """The bounds of the engine, None if there is none."""
+        return None if self.engine is None else self.engine.bounds
 
     def run(self, batch: Batch) -> None:
         run = self._runs[batch.id] = Run(batch)
         if self._load.asynchronous or len(self._runs) == 1:
             self._begin(run)
-        if self._load.asynchronous:
-            self._scheduler.detach(batch.runner)
-            if len(self._runs) < MOST_RUNS:
-                self._open()
+        self._opening.taken(batch, len(self._runs))
+        if self.engine is not None:
+            self.engine.begun(batch.jobs[0])
         rows, bodies = rows_of(batch.jobs)
         places: dict[int, int] = {}
         if self._requests is not None:
@@ -254,6 +248,7 @@ class Worker(asyncio.BufferedProtocol):
     def _stop_reading(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
+        self._scheduler.paused(self)
         for run in self._runs.values():
             run.stop(self._loop.time())
 
@@ -261,6 +256,7 @@ class Worker(asyncio.BufferedProtocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
         self._heard_at = time.perf_counter()
+        self._scheduler.resumed(self)
         for run in self._runs.values():
             run.go_on(self._loop, self._overdue)
 
@@ -339,10 +335,11 @@ class Worker(asyncio.BufferedProtocol):
         if self._pressure.waiting:  # almost never, and asking for each job would cost every request some 3 us
             for job in batch.jobs:
                 self.release(job)
-        full = len(self._runs) == MOST_RUNS
+        if not self.stopping and not self._leaving:
+            self._opening.freed(len(self._runs))
         self._runs.pop(batch.id).cancel()
-        if full and not self.stopping and not self._leaving:
-            self._open()
+        if self.engine is not None:
+            self.engine.over(batch.jobs[0])
         self._scheduler.finish(batch, outcomes, seconds=seconds, typical=typical)
         if self._runs:
             return
@@ -384,7 +381,7 @@ class Worker(asyncio.BufferedProtocol):
         self._observer.engine_metrics(self.name, "")
         if self._results is not None:
             self._results.close()
-        self._scheduler.detach(self._opening)
+        self._opening.close()
         runs, self._runs = list(self._runs.values()), {}
         for run in reversed(runs):
             if run.timer is None:

@@ -12,9 +12,11 @@ class WorkerSpec:
     """A worker's name, the message by which it loads its model, and its responseTimeout in seconds.
 
     `device` names the kind of device that it runs on; the scheduler keeps the time that batches take by this name.
+    If it `generates` text, it takes as many requests at a time as its engine has room for.
     """
 
     name: str
     load: Load
     timeout: float
     device: str = "cpu"
+    generates: bool = False

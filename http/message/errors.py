@@ -22,6 +22,7 @@ from ...core.errors import (
     DefaultVersionInUse,
     DownloadFailed,
     ForeignSite,
+    GenerationExpired,
     HandlerFailed,
     InvalidArchive,
     InvalidKey,
@@ -76,6 +77,7 @@ _ROWS: dict[type[ServeError], tuple[int, str]] = {
     DefaultVersionInUse: (403, "InvalidModelVersionException"),
     Conflict: (409, "ConflictStatusException"),
     RequestExpired: (504, "RequestTimeoutException"),
+    GenerationExpired: (504, "RequestTimeoutException"),
 }
 
 KINDS: dict[Kind, tuple[int, str]] = {

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchserve.cli.load import GpuLoad, gpu_loads, model_loads
+from torchserve.cli.load import GpuLoad, TextLoad, gpu_loads, model_loads, text_loads
 from torchserve.cli.scrape import Scrape, quantile, read_scrape
 from torchserve.core.metrics.family import Family
 
@@ -155,3 +155,26 @@ def test_models_are_in_order_and_those_that_went_are_not_there() -> None:
 )  # fmt: skip
 def test_gpus(text: str, loads: list[GpuLoad]) -> None:
     assert gpu_loads(Scrape(0.0, read_scrape(text, 0.0).samples)) == loads
+
+
+def test_what_language_models_generate() -> None:
+    def scrape(at: float, tokens: int, first: int, following: int) -> Scrape:
+        own = 'model_name="m",model_version="1.0"'
+        return read_scrape(
+            "\n".join([
+                f"vllm:num_requests_running{{{own}}} 3", f"vllm:num_requests_waiting{{{own}}} 2",
+                f"vllm:kv_cache_usage_perc{{{own}}} 0.25", f"vllm:prompt_tokens_total{{{own}}} {2 * tokens}",
+                f"vllm:generation_tokens_total{{{own}}} {tokens}",
+                f'vllm:time_to_first_token_seconds_bucket{{{own},le="0.1"}} {first}',
+                f'vllm:time_to_first_token_seconds_bucket{{{own},le="+Inf"}} {first}',
+                f'vllm:inter_token_latency_seconds_bucket{{{own},le="0.02"}} {following}',
+                f'vllm:inter_token_latency_seconds_bucket{{{own},le="+Inf"}} {following}',
+                'vllm:num_requests_running{model_name="of an engine",engine="0"} 3',
+            ]), at,
+        )  # fmt: skip
+
+    assert text_loads(scrape(10.0, 100, 0, 0), scrape(12.0, 300, 4, 8)) == [
+        TextLoad("m", "1.0", 3, 2, 25.0, 200.0, 100.0, 50.0, 99.0, 10.0, 19.8)
+    ]
+    (idle,) = text_loads(scrape(10.0, 100, 4, 8), scrape(12.0, 100, 4, 8))
+    assert (idle.first_token_p50_ms, idle.next_token_p99_ms, idle.generation_tokens_per_second) == (None, None, 0.0)

@@ -33,7 +33,8 @@ def test_what_a_server_does(serve: Serve, store: Path) -> None:
     done = CliRunner().invoke(main, ["top", "--json", *addresses])
     assert done.exit_code == 0, done.output
     view = json.loads(done.stdout)
-    assert list(view) == ["window_seconds", "models", "workers", "gpus"]
+    assert list(view) == ["window_seconds", "models", "workers", "gpus", "language_models"]
+    assert view["language_models"] == []
     (model,) = view["models"]
     assert model | {"requests_per_second": 0, "p50_ms": 0, "p99_ms": 0, "batch_size": 0} == {
         "model": "cats", "version": "1.0", "workers_ready": 1, "workers_wanted": 1, "queue_depth": 0, "in_flight": 0,

@@ -140,7 +140,7 @@ def slot(
     if started_at is not None:
         process = SimpleNamespace(pids=[os.getpid() if pid is None else pid])
         made.worker = cast(
-            Worker, SimpleNamespace(started_at=started_at, process=process, failed=None, notes=notes or {})
+            Worker, SimpleNamespace(started_at=started_at, process=process, failed=None, notes=notes or {}, engine=None)
         )
     return made
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from torchserve.core.describe import describe_customized, describe_model
 from torchserve.core.errors import HandlerFailed, NoWorker
 from torchserve.core.payload import Payload, Reply
+from torchserve.core.wire.messages import Capacity
+from torchserve.core.workers.engine_load import EngineLoad
+from torchserve.core.workers.observer import WorkerObserver
 from torchserve.core.workers.pool import SlotState
 from torchserve.scheduler.devices import Gpu
 
@@ -103,6 +106,20 @@ async def test_what_the_handler_says_was_chosen() -> None:
     subject.pool.slots.append(slot(started_at=0.0, notes={"preprocessing": "as written", "long": "x" * 5000}))
     (worker,) = describe_model(subject)["workers"]
     assert worker["notes"] == {"preprocessing": "as written", "long": "x" * 2000}
+
+
+async def test_the_engine_of_a_language_model() -> None:
+    subject = model()
+    subject.pool.slots.append(found := slot(started_at=0.0))
+    engine = EngineLoad(Capacity(128, 4096, 32), subject.scheduler, cast("WorkerObserver", None))
+    engine.running, engine.waiting, engine.memory, engine.generation_tokens = 3, 1, 0.123456, 7
+    assert found.worker is not None
+    found.worker.engine = engine
+    (worker,) = describe_model(subject)["workers"]
+    assert worker["engine"] == {
+        "contextLength": 128, "memoryTokens": 4096, "kvCacheUsage": 0.1235, "runningSequences": 3,
+        "waitingSequences": 1, "promptTokens": 0, "generationTokens": 7,
+    }  # fmt: skip
 
 
 async def test_the_memory_of_a_process_that_has_gone() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from ....core.errors import BadRequest, ModelNotFound, QueueFull, ServeError
+from ....core.errors import BadRequest, ContextExceeded, ModelNotFound, QueueFull, ServeError
 from ....core.payload import Body, Part, Payload, Reply
 from ...message.errors import error_reply
 from ...message.limits import Limits
@@ -35,6 +35,12 @@ _NAMED = msgspec.json.Decoder(_Named)
 
 # HTTP status -> OpenAI's `type`, which their libraries show
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "invalid_request_error", 429: "rate_limit_error"}
+
+# error -> OpenAI's `param` and `code`
+_NAMED_ERRORS: dict[type[ServeError], tuple[str, str]] = {
+    ModelNotFound: ("model", "model_not_found"),
+    ContextExceeded: ("max_tokens", "context_length_exceeded"),
+}
 
 
 class OpenAiCodec:
@@ -97,11 +103,12 @@ def _status(error: BaseException, reply: Reply) -> int:
 
 def _error_body(error: BaseException, reply: Reply) -> bytes:
     status = _status(error, reply)
+    param, code = next((found for kind, found in _NAMED_ERRORS.items() if isinstance(error, kind)), (None, None))
     told: dict[str, Any] = {
         "message": _message(error, reply),
         "type": _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
-        "param": "model" if isinstance(error, ModelNotFound) else None,
-        "code": "model_not_found" if isinstance(error, ModelNotFound) else None,
+        "param": param,
+        "code": code,
     }
     return orjson.dumps({"error": told})
 

@@ -45,6 +45,7 @@ OURS = {
     "allowed_hosts",
     "allow_unauthenticated_model_api",
     "scheduling_headers",
+    "fair_share_header",
     "max_pending_bytes",
     "max_unsent_bytes",
     "http2_max_concurrent_streams",

@@ -90,14 +90,15 @@ async def test_the_sequences_of_a_request_are_one_request() -> None:
 @in_virtual_time
 async def test_what_ends_by_itself_or_is_cancelled_is_counted_once() -> None:
     watched = Watched()
-    watched.submit("a-0", "b-0", "c-0")
+    watched.submit("a-0", "b-0", "c-0", "d-0")
     watched.inner.step("a-0", error="out of memory")
     watched.engine.cancel("a-0")
     watched.engine.cancel("b-0")
     watched.engine.cancel("b-0")
+    watched.engine.cancel("d-0", "stop")
     watched.engine.cancel("nobody-0")
     (report,) = await watched.reports()
-    assert (report.ended, report.running, report.waiting) == (("error", "abort"), 0, 1)
+    assert (report.ended, report.running, report.waiting) == (("error", "abort", "stop"), 0, 1)
     assert watched.heard[0].error == "out of memory"
 
 

@@ -145,7 +145,7 @@ async def test_a_streamed_answer() -> None:
     assert [each["finish_reason"] for each in choices] == [None] * (len(choices) - 1) + ["length"]
     assert {event["object"] for event in told} == {"chat.completion.chunk"}
     assert {event["model"] for event in told} == {"tiny"}
-    assert len(call.sent) >= 3, "each piece is sent as it comes"
+    assert len(call.sent) >= 2, "each piece is sent as it comes"
     assert call.type.startswith("text/event-stream")
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from torchserve.core.errors import HandlerFailed, QueueFull
 from torchserve.core.metrics.store import GPU_METRICS, OWN_GPU_METRICS, MetricStore
-from torchserve.core.wire.messages import Sample
+from torchserve.core.wire.messages import EngineReport, Sample
 
 
 def eventful() -> MetricStore:
@@ -38,3 +38,15 @@ def eventful() -> MetricStore:
 @pytest.fixture(name="eventful")
 def _eventful() -> MetricStore:
     return eventful()
+
+
+@pytest.fixture
+def store_that_generates() -> MetricStore:
+    """A store with a language model, of which everything has happened."""
+    store = MetricStore()
+    model = store.of_model("m", "1.0")
+    model.watch_engines(running=lambda: 3, waiting=lambda: 2, memory=lambda: 0.5)
+    model.succeeded(1.5, 0.5, named=False)
+    ended = ("stop", "length", "abort", "error", "odd")
+    model.generated(EngineReport(3, 2, 0.5, (), (0.02, 0.03), ended, 10, 20, 30, 40), [0.25])
+    return store

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from torchserve.core.metrics.catalog import OWN
+from torchserve.core.metrics.catalog import LANGUAGE_MODELS, OWN
 from torchserve.core.metrics.spec import read_spec
 from torchserve.core.metrics.store import MetricStore
 
@@ -77,6 +77,22 @@ def test_our_own_names_are_in_base_units() -> None:
         assert not re.search(r"milli|micro|percent|_ms\b", each.name)
 
 
+@needs_promtool
+def test_promtool_dislikes_the_colons_of_vllms_names_and_nothing_else(store_that_generates: MetricStore) -> None:
+    code, said = promtool("check", "metrics", text=store_that_generates.render(["vllm:*"]))
+    assert code == 3
+    assert {line.split()[0] for line in said} == {each.name for each in LANGUAGE_MODELS}
+    assert [line for line in said if not line.endswith("metric names should not contain ':'")] == []
+
+
+def test_the_parser_of_prometheus_client_reads_vllms_names(store_that_generates: MetricStore) -> None:
+    text = store_that_generates.render(["vllm:*"]).decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    for each in LANGUAGE_MODELS:
+        family = families[each.name.removesuffix("_total") if each.kind == "counter" else each.name]
+        assert (family.type, bool(family.samples)) == (each.kind, True)
+
+
 # ---- documentation
 
 
@@ -97,6 +113,12 @@ def test_the_documentation_lists_torchserves_metrics() -> None:
 def test_the_documentation_lists_our_own() -> None:
     assert rows("Our own") == [
         f"| `{each.name}` | {each.kind} | {', '.join(each.labels)} | {each.meaning} |" for each in OWN
+    ]
+
+
+def test_the_documentation_lists_those_of_language_models() -> None:
+    assert rows("Language models") == [
+        f"| `{each.name}` | {each.kind} | {', '.join(each.labels)} | {each.meaning} |" for each in LANGUAGE_MODELS
     ]
 
 

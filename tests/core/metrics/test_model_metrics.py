@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from torchserve.core.errors import (
+    ContextExceeded,
     Draining,
+    GenerationExpired,
     HandlerFailed,
     NoTicket,
     NoWorker,
@@ -16,8 +18,9 @@ from torchserve.core.errors import (
     TooLarge,
     WorkerDied,
 )
-from torchserve.core.metrics.model_metrics import WORKER_STATES, ModelMetrics
+from torchserve.core.metrics.model_metrics import END_REASONS, WORKER_STATES, ModelMetrics
 from torchserve.core.metrics.store import MetricStore
+from torchserve.core.wire.messages import EngineReport
 from torchserve.core.workers.pool import SlotState
 
 LABELS = 'model_name="m",model_version="1.0",'
@@ -50,7 +53,9 @@ def lines(store: MetricStore, name: str) -> list[str]:
         (ServerFull(""), "requests_refused_total", "server_full"),
         (Draining(""), "requests_refused_total", "draining"),
         (RequestExpired(""), "requests_refused_total", "expired"),
+        (ContextExceeded(""), "requests_refused_total", "invalid"),
         (HandlerFailed("", 503), "requests_failed_total", "handler"),
+        (GenerationExpired(""), "requests_failed_total", "late"),
         (WorkerDied(""), "requests_failed_total", "worker_died"),
         (TooLarge(""), "requests_failed_total", "internal"),
         (RuntimeError(), "requests_failed_total", "internal"),
@@ -112,3 +117,42 @@ def test_gauges_are_read_at_the_scrape(store: MetricStore, model: ModelMetrics) 
 
 def test_every_state_of_a_worker_is_shown() -> None:
     assert {state.value for state in SlotState} == set(WORKER_STATES)
+
+
+def test_what_a_language_model_generates(store_that_generates: MetricStore) -> None:
+    shown = {
+        line.partition(" ")[0]: line.rpartition(" ")[2]
+        for line in store_that_generates.render(["vllm:*"]).decode().splitlines()
+        if line[0] != "#" and not line.startswith(("vllm:time_per", "vllm:inter")) and "_bucket" not in line
+    }
+    ends = {reason: f'vllm:request_success_total{{{LABELS}finished_reason="{reason}",}}' for reason in END_REASONS}
+    assert shown == {
+        f"vllm:num_requests_running{{{LABELS}}}": "3.0",
+        f"vllm:num_requests_waiting{{{LABELS}}}": "2.0",
+        f"vllm:kv_cache_usage_perc{{{LABELS}}}": "0.5",
+        f"vllm:prompt_tokens_total{{{LABELS}}}": "10.0",
+        f"vllm:generation_tokens_total{{{LABELS}}}": "20.0",
+        f"vllm:prefix_cache_queries_total{{{LABELS}}}": "30.0",
+        f"vllm:prefix_cache_hits_total{{{LABELS}}}": "40.0",
+        ends["stop"]: "1.0",
+        ends["length"]: "1.0",
+        ends["abort"]: "1.0",
+        ends["error"]: "2.0",
+        f"vllm:time_to_first_token_seconds_count{{{LABELS}}}": "1.0",
+        f"vllm:time_to_first_token_seconds_sum{{{LABELS}}}": "0.25",
+        f"vllm:e2e_request_latency_seconds_count{{{LABELS}}}": "1.0",
+        f"vllm:e2e_request_latency_seconds_sum{{{LABELS}}}": "1.5",
+    }
+    text = store_that_generates.render(["vllm:inter_token_latency_seconds"]).decode()
+    assert f'vllm:inter_token_latency_seconds_bucket{{{LABELS}le="0.025",}} 1.0' in text
+    assert f"vllm:inter_token_latency_seconds_count{{{LABELS}}} 2.0" in text
+
+
+def test_other_models_have_none_of_it(store: MetricStore, model: ModelMetrics) -> None:
+    model.generated(EngineReport(1, 1, 1.0), [1.0])
+    assert store.render(["vllm:*"]) == b""
+    model.watch_engines(running=lambda: 0, waiting=lambda: 0, memory=lambda: 0)
+    assert store.render(["vllm:*"]) != b""
+    store.forget(model)
+    model.generated(EngineReport(1, 1, 1.0), [1.0])
+    assert store.render(["vllm:*"]) == b""

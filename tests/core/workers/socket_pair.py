@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from torchserve.core.payload import Body, Part, Payload
 from torchserve.core.wire.frames import FrameReader, encode
-from torchserve.core.wire.messages import Answer, Load, Loaded, Predict, ToBackend
+from torchserve.core.wire.messages import Answer, Capacity, EngineReport, Load, Loaded, Predict, ToBackend
 from torchserve.core.workers.observer import WorkerObserver
 from torchserve.core.workers.spawn_local import LocalProcess
 from torchserve.core.workers.worker import Worker
@@ -57,6 +57,8 @@ class Recorder:
         self.for_one: set[object] = set()  # those that were attached for a single batch
         self.observed: list[str] = []
         self.engines: dict[str, str] = {}  # the metrics of workers' engines
+        self.tokens: list[tuple[str, int, int]] = []
+        self.reports: list[tuple[EngineReport, Sequence[float]]] = []
         self.order: list[str] = []  # of what a batch's end is told to
 
     def attach(self, runner: object, *, once: bool = False) -> None:
@@ -65,6 +67,21 @@ class Recorder:
 
     def detach(self, runner: object) -> None:
         self.attached.discard(runner)
+
+    def paused(self, _: object) -> None:
+        self.order.append("paused")
+
+    def resumed(self, _: object) -> None:
+        self.order.append("resumed")
+
+    def now(self) -> float:
+        return 100.0
+
+    def progress(self, job: Job, prompt: int, generated: int) -> None:
+        self.tokens.append((job.id, prompt, generated))
+
+    def generated(self, report: EngineReport, first_tokens: Sequence[float]) -> None:
+        self.reports.append((report, first_tokens))
 
     def chunk(self, batch: Batch, items: Sequence[object]) -> None:
         self.chunks.append((batch.id, items))
@@ -100,13 +117,13 @@ class Recorder:
 class Pair:
     """A worker and the other end of its socket, where the test is the backend."""
 
-    def __init__(self, *, timeout: float = LONG, load: Load = LOAD) -> None:
+    def __init__(self, *, timeout: float = LONG, load: Load = LOAD, generates: bool = False) -> None:
         ours, self.far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         ours.setblocking(False)
         self.far.setblocking(False)
         self.process, self.told = Process(ours), Recorder()
         self.worker = Worker(
-            WorkerSpec("W-9000-m_1.0", load, timeout),
+            WorkerSpec("W-9000-m_1.0", load, timeout, generates=generates),
             cast("LocalProcess", self.process),
             cast("ModelScheduler", self.told),
             cast("WorkerObserver", self.told),
@@ -129,11 +146,11 @@ class Pair:
     async def send_bytes(self, data: bytes) -> None:
         await asyncio.get_running_loop().sock_sendall(self.far, data)
 
-    async def serves(self) -> None:
+    async def serves(self, engine: Capacity | None = None) -> None:
         """Load the model, and have the worker serve."""
         loading = asyncio.ensure_future(self.worker.load(LONG, LONG))
         await self.received()
-        await self.send(Loaded(200, ""))
+        await self.send(Loaded(200, "", engine=engine))
         await loading
         self.worker.open()
 

@@ -1,0 +1,85 @@
+"""A Worker whose process generates text: it has many requests at a time, and hears of their tokens."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from torchserve.core.wire.messages import Capacity, EngineReport, Load
+from torchserve.scheduler.tokens import EngineBounds
+
+from ..doubles import until
+from .socket_pair import Pair, answer
+
+GENERATING = Load("m", "1.0", "/m", "h.py", 1, asynchronous=True)
+
+
+@pytest.fixture
+async def pairs() -> AsyncIterator[list[Pair]]:
+    """The pairs that a test has made; afterwards nothing of them is left."""
+    made: list[Pair] = []
+    yield made
+    for pair in made:
+        pair.process.ends(0)
+        await pair.ended()
+        pair.far.close()
+    await until(lambda: all(pair.process.socket.fileno() == -1 for pair in made))
+
+
+@pytest.fixture
+async def pair(pairs: list[Pair]) -> Pair:
+    pairs.append(Pair())
+    return pairs[0]
+
+
+async def test_a_worker_that_generates_takes_what_the_scheduler_gives_it(pairs: list[Pair]) -> None:
+    pairs.append(pair := Pair(load=GENERATING, generates=True))
+    assert pair.worker.bounds is None
+    await pair.serves(Capacity(128, 4096, 32, 512))
+    assert pair.worker.bounds == EngineBounds(128, 4096, 512)
+    await pair.run(1, 2, jobs=1)
+    assert (pair.told.attached, pair.told.for_one) == ({pair.worker}, set())
+    await pair.send(answer(1), (b"a",))
+    await until(lambda: pair.told.ends)
+    assert pair.told.attached == {pair.worker}
+
+
+async def test_what_an_engine_reports_goes_to_the_scheduler_and_the_observer(pairs: list[Pair]) -> None:
+    pairs.append(pair := Pair(load=GENERATING, generates=True))
+    await pair.serves(Capacity(128, 4096))
+    await pair.run(1, 2, jobs=1)
+    first = EngineReport(2, 1, 0.25, (("r1-0", 5, 1), ("gone", 9, 9)), (), (), 5, 1)
+    second = EngineReport(1, 0, 0.5, (("r1-0", 5, 3), ("r2-0", 4, 1)), (0.1, 0.1), ("stop",), 4, 3)
+    await pair.send(first)
+    await pair.send(second)
+    await until(lambda: len(pair.told.reports) == 2)
+    assert pair.told.tokens == [("r1-0", 5, 1), ("r1-0", 5, 3), ("r2-0", 4, 1)]
+    assert pair.told.reports == [(first, [100.0]), (second, [100.0])], "a first token counts once"
+    engine = pair.worker.engine
+    assert engine is not None
+    assert (engine.running, engine.waiting, engine.memory) == (1, 0, 0.5)
+    assert (engine.prompt_tokens, engine.generation_tokens) == (9, 4)
+    await pair.send(answer(1), (b"a",))
+    await pair.send(second)
+    await until(lambda: len(pair.told.reports) == 3)
+    assert pair.told.tokens[3:] == [("r2-0", 4, 1)], "what is answered is not told of any more"
+
+
+async def test_a_worker_that_did_not_tell_of_an_engine_reports_in_vain(pair: Pair) -> None:
+    await pair.serves()
+    await pair.send(EngineReport(1, 0, 0.0, (("r1-0", 5, 1),)))
+    await pair.run(1)
+    await pair.send(answer(1), (b"a", b"b"))
+    await until(lambda: pair.told.ends)
+    assert pair.told.reports == []
+
+
+async def test_the_scheduler_knows_when_nothing_is_read(pairs: list[Pair]) -> None:
+    pairs.append(pair := Pair(load=GENERATING, generates=True))
+    await pair.serves(Capacity(128))
+    await pair.run(1, jobs=1)
+    held = pair.worker._runs[1].batch.jobs[0]
+    pair.worker.hold(held)
+    pair.worker.release(held)
+    assert pair.told.order == ["paused", "resumed"]
