@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,22 @@ def count_io_bytes(server: ServerProcess, workload: Workload, folder: Path) -> I
 
     Raises NotTracedError.
     """
+    adapter = server.adapter
+
+    def send() -> None:
+        kind = adapter.kind(workload.content_type)
+        status, answer = post(server.predictions, adapter.wrap(workload.body), kind, adapter.headers)
+        if status != 200:
+            raise WrongAnswerError(f"{server.predictions}: {status} {answer[:200]!r} instead of a 200")
+
+    return IoBytes(workload.name, server.name, len(workload.body), count_moved(server, send, folder))
+
+
+def count_moved(server: ServerProcess, send: Callable[[], object], folder: Path) -> float:
+    """Return the bytes that the server's processes read and write for each call of `send`, one after the other.
+
+    Raises NotTracedError.
+    """
     if shutil.which("strace") is None:
         raise NotTracedError("strace is not installed")
     front = server.front()
@@ -57,18 +74,15 @@ def count_io_bytes(server: ServerProcess, workload: Workload, folder: Path) -> I
     tracer = subprocess.Popen([*words, *(f"-p{pid}" for pid in pids)], stderr=subprocess.DEVNULL)
     try:
         _wait_until_traced(tracer, pids)
-        before, adapter = written.stat().st_size, server.adapter
+        before = written.stat().st_size
         for _ in range(REQUESTS):
-            kind = adapter.kind(workload.content_type)
-            status, answer = post(server.predictions, adapter.wrap(workload.body), kind, adapter.headers)
-            if status != 200:
-                raise WrongAnswerError(f"{server.predictions}: {status} {answer[:200]!r} instead of a 200")
+            send()
     finally:
         tracer.send_signal(signal.SIGINT)  # strace detaches from the processes
         tracer.wait(timeout=30)
     with written.open() as file:
         file.seek(before)
-        return IoBytes(workload.name, server.name, len(workload.body), returned(file.read()) / REQUESTS)
+        return returned(file.read()) / REQUESTS
 
 
 def _wait_until_traced(tracer: subprocess.Popen[bytes], pids: list[int]) -> None:

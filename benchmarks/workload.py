@@ -23,6 +23,7 @@ from .photo import jpeg
 
 ROOT = Path(__file__).resolve().parent.parent
 ECHO = ROOT / "benchmarks" / "workloads" / "echo"
+CALLS = ROOT / "benchmarks" / "workloads" / "calls"
 DIGITS = ROOT / "examples" / "digits"
 IMAGENET = ROOT / "examples" / "imagenet"
 SENTENCES = ROOT / "examples" / "sentences"
@@ -64,21 +65,7 @@ ECHOES = {"echo": 19, "echo100k": 100_000, "echo1m": 1_000_000}  # name -> bytes
 
 def echo(archiver: Path, into: Path, name: str = "echo") -> Workload:
     """Return the echo workload: JSON that comes back. Batch 32, delay 1 ms, one worker, no torch in the handler."""
-    command = [
-        str(archiver),
-        "--model-name",
-        name,
-        "--version",
-        "1.0",
-        "--export-path",
-        str(into),
-        "--force",
-        "--handler",
-        str(ECHO / "handler.py"),
-        "--config-file",
-        str(ECHO / "model-config.yaml"),
-    ]
-    archive = _packed(name, command, archiver, into)
+    archive = _archived(archiver, into, name, ECHO)
     padding = b"x" * (ECHOES[name] - ECHOES["echo"])
     return Workload(
         name,
@@ -90,6 +77,24 @@ def echo(archiver: Path, into: Path, name: str = "echo") -> Workload:
         batch=32,
         delay_ms=1,
     )
+
+
+def calls(archiver: Path, into: Path) -> Workload:
+    """Return the workload of benchmarks.grpc, with the options of `echo`: bytes that come back are one of its calls."""
+    archive = _archived(archiver, into, "calls", CALLS)
+    return _asking(
+        Workload(
+            "calls", archive, b"hello", "application/octet-stream", bodies=lambda n: [b"hello"] * n, expected=bytes
+        )
+    )
+
+
+def _archived(archiver: Path, into: Path, name: str, source: Path) -> Path:
+    command = [
+        str(archiver), "--model-name", name, "--version", "1.0", "--export-path", str(into), "--force",
+        "--handler", str(source / "handler.py"), "--config-file", str(source / "model-config.yaml"),
+    ]  # fmt: skip
+    return _packed(name, command, archiver, into)
 
 
 def idle(archiver: Path, into: Path) -> Path:

@@ -36,7 +36,7 @@ def choose_check(kind: str, scenario: Scenario, read: Callable[[bytes], Any] = j
     `kind` is one of CHECKS. `auto` is `same`, or `status` if the model answers one request in two ways. `read` makes
     the values of an answer. Raises click.ClickException if the server does not answer a payload with status 200, or OK.
     """
-    asker: Asker = _ByRpc(scenario) if scenario.rpc else _ByHttp(scenario)
+    asker = asker_of(scenario)
     first = scenario.payloads[0]
     try:
         if kind == "status":
@@ -59,6 +59,11 @@ def choose_check(kind: str, scenario: Scenario, read: Callable[[bytes], Any] = j
         ) from None
     finally:
         asker.close()
+
+
+def asker_of(scenario: Scenario) -> Asker:
+    """Return what sends the scenario's payloads alone, over its protocol."""
+    return _ByRpc(scenario) if scenario.rpc else _ByHttp(scenario)
 
 
 class _ByHttp:

@@ -44,10 +44,14 @@ class Handler:
 
     def answers(self, bodies: list[bytes]) -> list[bytes | bytearray]:
         """Return the answers to one batch."""
-        self._context.request_ids = {index: str(index) for index in range(len(bodies))}
-        self._context.request_processor = [self._processor({}) for _ in bodies]
-        results = self._handler.handle([{"body": body} for body in bodies], self._context)
+        results = self.outputs([{"body": body} for body in bodies])
         return [result if isinstance(result, bytes | bytearray) else json.dumps(result).encode() for result in results]
+
+    def outputs(self, rows: list[dict[str, Any]]) -> list[Any]:
+        """Return what the handler returns for one batch of these rows."""
+        self._context.request_ids = {index: str(index) for index in range(len(rows))}
+        self._context.request_processor = [self._processor({}) for _ in rows]
+        return self._handler.handle(rows, self._context)
 
 
 class _Uncounted:
