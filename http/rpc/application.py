@@ -55,7 +55,7 @@ class RpcApplication:
         if not isinstance(read, CallHead):
             if not is_grpc(head.headers):
                 return _Refused(stream)
-            read = head.memo = self._read(head, stream.peer)
+            read = head.memo = _read_again(head) or self._read(head, stream.peer)
         call = Call(self._context, stream, read, self._watch)
         call.open()
         return call
@@ -77,6 +77,19 @@ class RpcApplication:
         except (ServeError, RpcFailure) as error:
             return CallHead(None if isinstance(error, ForeignSite) else method, path, fields, metadata, refusal=error)
         return CallHead(method, path, fields, metadata, timeout, priority, coding)
+
+
+def _read_again(head: RequestHead) -> CallHead | None:
+    """Return the head of a call of which another came before that differs in its deadline alone; else None."""
+    before = None if head.like is None else head.like.memo
+    if not isinstance(before, CallHead) or before.refusal is not None:
+        return None
+    fields = head.headers
+    try:
+        timeout, priority = _wishes(fields)
+    except ServeError:
+        return None  # which it has yet to be refused for
+    return CallHead(before.method, before.path, fields, before.metadata, timeout, priority, before.coding)
 
 
 def _wishes(fields: Mapping[str, str]) -> tuple[float | None, int]:

@@ -6,7 +6,8 @@ once.
 
 from __future__ import annotations
 
-from typing import cast
+import re
+from typing import TypeAlias, cast
 
 from hpack import Decoder
 from hpack.exceptions import HPACKError, OversizedHeaderListError
@@ -17,9 +18,13 @@ from .errors import ConnectionFault, ErrorCode
 from .request_head import read_head, read_trailers
 from .stream import Fields, RequestHead
 
+RawFields: TypeAlias = "tuple[tuple[bytes, bytes], ...]"
+
 _ANSWERABLE = 2  # times the longest header list: longer ones end the connection
 _LONGEST_KNOWN = 2048  # bytes of a header block whose head is remembered
 _MOST_KNOWN = 64  # heads that a connection remembers
+_TIMEOUT = b"grpc-timeout"
+_PLAIN_TIMEOUT = re.compile(rb"[0-9]{1,8}[HMSmun]")
 
 # The static table: the index of a field, and the lowest index of its name.
 _FIELD_INDEX: dict[tuple[bytes, bytes], int] = {}
@@ -73,7 +78,7 @@ class BlockDecoder:
     the same block for each request. `limits` bound what one block may expand to, and the fields of a head.
     """
 
-    __slots__ = ("_decoder", "_heads", "_limits", "_max_field", "_max_fields")
+    __slots__ = ("_decoder", "_heads", "_limits", "_max_field", "_max_fields", "_timed")
 
     def __init__(self, limits: Http2Limits, max_fields: int, max_field: int) -> None:
         self._limits = limits
@@ -82,6 +87,7 @@ class BlockDecoder:
         # A list may be over the limit that a client is told, and then still has an answer that says so.
         self._decoder = Decoder(max_header_list_size=limits.max_header_list * _ANSWERABLE)
         self._heads: dict[bytes, RequestHead] = {}
+        self._timed: dict[RawFields, RequestHead] = {}
 
     def head(self, block: bytes) -> RequestHead:
         """Return the head of a request. Raises ConnectionFault, and StreamFault or RefusedHead as `read_head` does."""
@@ -91,11 +97,34 @@ class BlockDecoder:
         before = _TableState(self._decoder.header_table)
         fields = self.skip(block)
         same = before.same()
-        head = read_head(fields, self._limits.max_header_list, self._max_fields, self._max_field)
+        head = self._read(fields)
         if same and len(block) <= _LONGEST_KNOWN:
             if len(self._heads) >= _MOST_KNOWN:
                 self._heads.clear()
             self._heads[block] = head
+        return head
+
+    def _read(self, fields: list[tuple[bytes, bytes]]) -> RequestHead:
+        """Read a list as the head of a request, or as one that came before with another deadline.
+
+        Clients of gRPC in Go and Java send what is left of a deadline, another number with each call, and everything
+        else as before; the block is then never the same.
+        """
+        places = [at for at, (name, _) in enumerate(fields) if name == _TIMEOUT]
+        if len(places) != 1:
+            return read_head(fields, self._limits.max_header_list, self._max_fields, self._max_field)
+        (at,) = places
+        value = fields[at][1]
+        # A value of the same length: the limits then hold for this list as they did for the other.
+        key = (*fields[:at], (_TIMEOUT, bytes(len(value))), *fields[at + 1 :])
+        like = self._timed.get(key)
+        if like is not None and _PLAIN_TIMEOUT.fullmatch(value):
+            return like.with_value(len(like.fields) - (len(fields) - at), value.decode("ascii"))
+        head = read_head(fields, self._limits.max_header_list, self._max_fields, self._max_field)
+        if sum([len(name) + len(value) for name, value in fields]) <= _LONGEST_KNOWN:
+            if len(self._timed) >= _MOST_KNOWN:
+                self._timed.clear()
+            self._timed[key] = head
         return head
 
     def trailers(self, block: bytes) -> tuple[tuple[str, str], ...]:

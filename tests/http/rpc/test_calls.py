@@ -307,3 +307,18 @@ def test_whatever_bytes_come_the_call_ends_once(pieces: list[bytes], ends: bool)
         booked(desk, call)
 
     asyncio.run(play())
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("5S", 5.0), ("7S", 7.0), ("xS", None)])
+async def test_a_call_that_differs_in_its_deadline_alone_has_its_own(text: str, seconds: float | None) -> None:
+    desk = quick()
+    first = desk.call(grpc_timeout="9S", x_mine="yes").say(ONE)
+    head = first.stream.head
+    at = [name for name, _ in head.fields].index("grpc-timeout")
+    second = desk.again(head.with_value(at, text)).say(ONE)
+    assert desk.data.payloads[0].timeout == 9.0
+    if seconds is None:
+        assert second.code == Code.INVALID_ARGUMENT
+        return
+    assert desk.data.payloads[1].timeout == seconds
+    assert desk.data.payloads[1].headers is desk.data.payloads[0].headers, "its metadata were not read again"

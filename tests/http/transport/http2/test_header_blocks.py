@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchserve.http.message.limits import Http2Limits
+from torchserve.http.transport.http2.errors import StreamFault
 from torchserve.http.transport.http2.header_block import BlockDecoder, encode_block
+from torchserve.http.transport.http2.request_head import read_head
 
 NAMES = st.sampled_from([":status", "content-type", "x-a", "grpc-status", "n" * 200]) | st.text("abc-", min_size=1)
 VALUES = st.sampled_from(["200", "application/grpc", ""]) | st.text(st.characters(max_codepoint=255), max_size=300)
@@ -69,3 +71,39 @@ def test_a_block_means_another_field_once_the_table_has_another_one(size: bytes)
         made.head(size + base + b"\x40\x01a\x01" + value)
         size = b""
         assert [made.head(newest).headers["a"] for _ in range(2)] == [value.decode()] * 2
+
+
+TIMEOUTS = st.sampled_from(["1S", "2S", "1000u", "2000u", "100000000u", "S", "-1S", "9" * 20 + "S", "1 S", ""])
+
+
+@given(st.lists(st.tuples(TIMEOUTS, st.sampled_from(["x", "y"]), st.integers(0, 3)), max_size=12), st.booleans())
+def test_a_head_that_differs_in_its_deadline_alone_is_what_reading_it_gives(
+    asked: list[tuple[str, str, int]], twice: bool
+) -> None:
+    made, encoder = decoder(), hpack.Encoder()
+    for timeout, other, place in asked:
+        fields = [("a", other), ("te", "trailers"), ("b", "c")]
+        fields.insert(place, ("grpc-timeout", timeout))
+        if twice:
+            fields.append(("grpc-timeout", "7S"))
+        block = encoder.encode([*REQUEST, *fields])
+        try:
+            fresh = read_head([(n.encode(), v.encode()) for n, v in (*REQUEST, *fields)], 65536, 128, 8192)
+        except StreamFault:
+            with pytest.raises(StreamFault):
+                made.head(block)
+            continue
+        head = made.head(block)
+        for name in ("method", "path", "scheme", "authority", "fields", "headers", "length"):
+            assert getattr(head, name) == getattr(fresh, name), name
+
+
+def test_a_head_with_another_deadline_knows_the_one_before() -> None:
+    made, encoder = decoder(), hpack.Encoder()
+    first, second, longer = (
+        made.head(encoder.encode([*REQUEST, ("grpc-timeout", text), ("a", "b")])) for text in ("10u", "20u", "100u")
+    )
+    first.memo = "read"
+    assert second.like is first
+    assert (second.memo, second.headers["grpc-timeout"], first.headers["grpc-timeout"]) == (None, "20u", "10u")
+    assert longer.like is None, "its list is longer, and has yet to be held against the limits"
