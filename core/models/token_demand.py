@@ -42,13 +42,13 @@ def demand_of(payload: Payload, most_sequences: int) -> TokenDemand | None:
         size, tokens, prompts = _prompt(bytes(asked.prompt)) if asked.prompt else (len(body), None, 1)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    copies = asked.n if _is_count(asked.n) else 1
+    completion = asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens
+    if not all(each is None or _is_count(each) for each in (asked.n, completion)):
+        return None
+    copies = asked.n or 1
     if copies * prompts > most_sequences:
         return None
-    completion = asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens
-    return TokenDemand(
-        size, tokens, completion if _is_count(completion) else None, sequences=copies * prompts, copies=copies
-    )
+    return TokenDemand(size, tokens, completion, sequences=copies * prompts, copies=copies)
 
 
 def _prompt(raw: bytes) -> tuple[int, int | None, int]:
