@@ -113,7 +113,7 @@ def _converse(ends: Ends, kind: str, memory: Sequence[int] | None) -> int:
             if loaded.code != 200:
                 return 1
             if loop is not None:
-                converse(ends.front, reader, service, loop)
+                converse(ends.front, reader, service, loop, gather=loaded.engine is not None)
                 return 0
         else:
             assert isinstance(frame.message, Predict)  # no Cancel: this handler runs one batch at a time

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
 
 from ..wire.frames import Frame, FrameReader
 from ..wire.messages import Cancel, Predict, ToBackend
+from .gathered_writes import GatheredWrites
 from .service import Service
 from .stream import receive
 
 
 def converse(
-    front: socket.socket, reader: FrameReader[ToBackend], service: Service, loop: asyncio.AbstractEventLoop
-) -> None:
-    """Answer every batch as soon as it is ready, until the front closes the connection. Raises what reading raises."""
+    front: socket.socket, reader: FrameReader[ToBackend], service: Service, loop: asyncio.AbstractEventLoop,
+    *, gather: bool = False,
+) -> None:  # fmt: skip
+    """Answer every batch as soon as it is ready, until the front closes the connection. Raises what reading raises.
+
+    With `gather` the frames of a turn of the loop go out together. A handler that may keep the loop for itself between
+    two pieces of an answer must be run without.
+    """
     ended: asyncio.Future[None] = loop.create_future()
+
+    def failed(error: OSError) -> None:
+        if not ended.done():
+            ended.set_exception(error)
+
+    writes = GatheredWrites(service.send, loop, failed)
+    if gather:
+        service.send = writes.send
     running: dict[int, asyncio.Task[None]] = {}
 
     def take(frame: Frame[ToBackend]) -> None:
@@ -54,3 +69,5 @@ def converse(
             task.cancel()
         if left:
             loop.run_until_complete(asyncio.wait(left))
+        with contextlib.suppress(OSError):  # a front that is gone has ended the conversation
+            writes.flush()

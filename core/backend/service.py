@@ -69,7 +69,7 @@ class Service:
     """
 
     def __init__(self, send: Send, outbox: Outbox | None = None) -> None:
-        self._send = send
+        self.send = send
         self._outbox = outbox
         self._lock = threading.Lock()
         self._running: int | None = None
@@ -125,11 +125,11 @@ class Service:
         text = isinstance(report, str)
         buffers = encode(EngineMetrics(report) if text else msgspec.convert(report, EngineReport, from_attributes=True))
         with self._lock:
-            self._send(buffers)
+            self.send(buffers)
 
     def _tell_initialized(self) -> None:
         if "LOCAL_RANK" not in os.environ:  # the other ranks, for which this one waits, may still load
-            self._send(encode(Initialized()))
+            self.send(encode(Initialized()))
 
     def fork(self) -> Service:
         """Return a service of the same model and front, with its own context, for a batch that runs beside others."""
@@ -168,7 +168,7 @@ class Service:
             buffers = encode(msgspec.structs.replace(answer, samples=()), results, places)
         with self._lock:
             self._running = None
-            self._send(buffers)
+            self.send(buffers)
 
     def _place(self, bodies: Sequence[Body]) -> dict[int, int]:
         return {} if self._outbox is None else self._outbox.place(bodies)
@@ -353,7 +353,7 @@ class Service:
             if self._repeating:
                 raise ValueError("a request that is run again alone (isolateErrors) can't send intermediate responses")
             self._streamed = True
-            self._send(encode(Partial(self._running, tuple(rows.results)), rows.bodies, self._place(rows.bodies)))
+            self.send(encode(Partial(self._running, tuple(rows.results)), rows.bodies, self._place(rows.bodies)))
 
 
 class InvalidOutput(Exception):

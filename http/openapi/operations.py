@@ -80,7 +80,7 @@ OPENAI_MODEL = Operation(
     errors=(404,),
 )
 _GENERATE = replace(
-    PREDICT, media="application/json", errors=(400, 403, 404, 408, 413, 429, 503, 504, 507), error="OpenAiError"
+    PREDICT, media="application/json", errors=(400, 401, 403, 404, 408, 413, 429, 503, 504, 507), error="OpenAiError"
 )
 CHAT = _GENERATE.named("openai_chat_completions", "Have a language model answer a chat, as OpenAI's API does.")
 COMPLETE = _GENERATE.named("openai_completions", "Have a language model go on with a text, as OpenAI's API does.")

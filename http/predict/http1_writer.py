@@ -9,6 +9,8 @@ from ..app_context import AppContext
 from ..message.reply import BODILESS, DefaultHeaders, reply_head, stream_head
 from ..message.request import Head
 
+_JOIN_UNDER = 4096  # bytes
+
 
 class Http1Writer:
     """The framing of answers: heads, chunks, and whether the connection outlives an answer.
@@ -69,7 +71,13 @@ class Http1Writer:
     def _framed(self, head: Head, body: Body) -> tuple[Body, ...]:
         if not len(body):
             return ()
-        return (b"%x\r\n" % len(body), body, b"\r\n") if head.http11 else (body,)
+        if not head.http11:
+            return (body,)
+        if len(body) < _JOIN_UNDER and isinstance(
+            body, bytes
+        ):  # a token: one buffer takes a third of the time of three
+            return (b"%x\r\n%b\r\n" % (len(body), body),)
+        return (b"%x\r\n" % len(body), body, b"\r\n")
 
 
 def answer_buffers(

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 import orjson
 
-from ....core.errors import BadRequest, ContextExceeded, ModelNotFound, QueueFull, ServeError
+from ....core.errors import BadRequest, ContextExceeded, InvalidKey, ModelNotFound, QueueFull, ServeError
 from ....core.payload import Body, Part, Payload, Reply
-from ...message.errors import error_reply
+from ...message.errors import Challenged, error_reply
 from ...message.limits import Limits
 from ...message.request import Head, media_type
 from .codec import Decoded, HeadRead
@@ -87,6 +87,8 @@ class OpenAiCodec:
 
     def error(self, error: BaseException) -> Reply:
         """Return OpenAI's error object, with the status and headers of TorchServe's."""
+        if isinstance(error, InvalidKey) and not isinstance(error, Challenged):
+            error = Challenged(error.message)  # TorchServe answers 400, which OpenAI's libraries take for a bad request
         reply = error_reply(error)
         headers = reply.headers
         return Reply(_error_body(error, reply), _status(error, reply), "", _JSON, headers)

@@ -53,7 +53,7 @@ HANDLER = """
 class Front:
     """The front's end of a conversation with an asynchronous handler, which runs in a thread."""
 
-    def __init__(self, folder: Any) -> None:
+    def __init__(self, folder: Any, *, gather: bool) -> None:
         self.sock, theirs = socket.socketpair()
         self.sock.settimeout(30)
         self._reader: FrameReader[ToFront] = FrameReader(ToFront, MAX_FRAME)
@@ -62,7 +62,8 @@ class Front:
         reader: FrameReader[ToBackend] = FrameReader(ToBackend, MAX_FRAME)
         loop = asyncio.new_event_loop()
         self._loop = loop
-        self._thread = threading.Thread(target=converse, args=(theirs, reader, service, loop))
+        talk = (theirs, reader, service, loop)
+        self._thread = threading.Thread(target=converse, args=talk, kwargs={"gather": gather})
         self._thread.start()
         self._theirs = theirs
 
@@ -86,9 +87,10 @@ def predict(batch: int, text: str) -> tuple[Predict, list[bytes]]:
     return Predict(batch, (Row("r", (PartHead("body", ""),), {}),)), [text.encode()]
 
 
-@pytest.fixture
-def front(write_model: Any, clean_process: None) -> Any:
-    front = Front(write_model({"svc.py": HANDLER}))
+@pytest.fixture(params=["plain", "gathered"])
+def front(write_model: Any, clean_process: None, request: pytest.FixtureRequest) -> Any:
+    """A conversation with the handler, and one whose frames are gathered."""
+    front = Front(write_model({"svc.py": HANDLER}), gather=request.param == "gathered")
     yield front
     front.close()
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchserve.core.errors import BadRequest, HandlerFailed, ModelNotFound, NoWorker, QueueFull
+from torchserve.core.errors import BadRequest, HandlerFailed, InvalidKey, ModelNotFound, NoWorker, QueueFull
 from torchserve.core.payload import Payload, Reply
 from torchserve.http.message.limits import Limits
 from torchserve.http.message.request import Head
@@ -87,6 +87,7 @@ def test_a_deadline_is_read() -> None:
     [
         (ModelNotFound("Model not found: x"), 404, "invalid_request_error", "model_not_found"),
         (BadRequest("no"), 400, "invalid_request_error", None),
+        (InvalidKey("no key"), 401, "authentication_error", None),
         (QueueFull("full", retry_after=2.0), 429, "rate_limit_error", None),
         (NoWorker("none", retry_after=2.0), 503, "server_error", None),
         (HandlerFailed("broke", 507), 507, "server_error", None),
