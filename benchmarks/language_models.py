@@ -33,6 +33,7 @@ RATIO, TTFT_MS, FRONT_US = 0.95, 5.0, 25.0  # the goals
 PARTS = ("front", "engine")
 _LOADING = 300.0  # seconds
 _ADDRESSES = ("inference_address", "management_address", "metrics_address")
+_IDLE = 3.0  # seconds
 _PROMPT = 24  # tokens
 
 
@@ -201,7 +202,9 @@ def prompts_of(count: int, turn: int) -> list[list[int]]:
 
 
 def front_cost(venv: Path, streams: Sequence[int], tokens: int) -> list[tuple[int, float, float]]:
-    """Return, for each number of streams, the front's microseconds for a token, and tokens per second."""
+    """Return, for each number of streams, the front's microseconds for a token beyond what it takes when it is idle,
+    and tokens per second.
+    """
     with tempfile.TemporaryDirectory(prefix="llm-") as home:
         folder = Path(home) / "tiny"
         save_tiny(folder)
@@ -211,9 +214,14 @@ def front_cost(venv: Path, streams: Sequence[int], tokens: int) -> list[tuple[in
             for count in streams:
                 asyncio.run(served(server.url, "tiny", prompts_of(count, -1), 20))
                 server.rest()
+                idle = -server.front_seconds()
+                time.sleep(_IDLE)
                 before = server.front_seconds()
+                idle = (idle + before) / _IDLE  # metrics and the like, which no token causes
                 run = asyncio.run(served(server.url, "tiny", prompts_of(count, count), tokens))
-                found.append((count, (server.front_seconds() - before) / run.tokens * 1e6, run.rate))
+                found.append(
+                    (count, (server.front_seconds() - before - idle * run.seconds) / run.tokens * 1e6, run.rate)
+                )
             return found
 
 

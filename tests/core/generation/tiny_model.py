@@ -8,11 +8,15 @@ TEMPLATE = (
     "{% for message in messages %}{% if message.role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}"
     "{{ message.role }}: {{ message.content }}\n{% endfor %}assistant:"
 )
-CONTEXT = 128
+# Told of its tools, it is to write calls as Hermes does.
+TOOLS_TEMPLATE = (
+    "{% for tool in tools or [] %}<tool_call>{{ tool.function.name }} arguments</tool_call>\n{% endfor %}" + TEMPLATE
+)
+CONTEXT = 256
 END = 256
 
 
-def save_tiny_model(folder: Path) -> None:
+def save_tiny_model(folder: Path, template: str = TEMPLATE) -> None:
     """Save a model whose tokens 0 to 255 are the bytes, and whose 256 ends a text."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -24,7 +28,7 @@ def save_tiny_model(folder: Path) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>")
-    fast.chat_template = TEMPLATE
+    fast.chat_template = template
     fast.save_pretrained(folder)
     torch.manual_seed(5)
     config = LlamaConfig(
