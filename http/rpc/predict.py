@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ...core.errors import ServeError
 from ...core.payload import Body, Reply
+from .backlog import Backlog
 from .codec import Asked, RpcCodec
 from .method import OpenCall
 from .prediction import RpcPrediction, join_in_room
@@ -74,7 +75,7 @@ class PredictMany:
         self._call = call
         self._codec = codec
         self._open: dict[int, RpcPrediction] = {}  # by the id of what they ask for
-        self._waiting: list[Body] = []  # messages that came while the client took no answers
+        self._waiting = Backlog(call)
         self._closed = False
 
     def join(self, pieces: Sequence[memoryview], size: int) -> Body:
@@ -83,9 +84,7 @@ class PredictMany:
 
     def message(self, data: Body) -> None:
         """Submit the next request."""
-        if self._waiting or self._call.full:
-            self._waiting.append(data)
-            self._call.read_on(on=False)
+        if self._waiting.keeps(data):
             return
         try:
             asked = self._codec.decode(self._call, data)
@@ -117,14 +116,8 @@ class PredictMany:
         """Let the workers go on, and read on."""
         for each in list(self._open.values()):
             each.writable()
-        waiting, self._waiting = self._waiting, []
-        for at, data in enumerate(waiting):
-            if self._call.full:
-                self._waiting = waiting[at:]
-                return
-            self.message(data)
-        self._call.read_on(on=True)
-        self._end_if_done()
+        if self._waiting.hand_on(self.message):
+            self._end_if_done()
 
     # ---- the predictions' receiver
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ...core.payload import Body
 from .answering import parse
+from .backlog import Backlog
 from .method import OpenCall
 from .protos.messages import FileDescriptor, message, pool
 from .status import Code
@@ -28,13 +29,11 @@ class Reflection:
         self._services = services
         self._request = message(f"{package}.ServerReflectionRequest")
         self._response = message(f"{package}.ServerReflectionResponse")
-        self._waiting: list[Body] = []  # questions that came while the client took no answers
+        self._waiting = Backlog(call)
 
     def message(self, data: Body) -> None:
         """Answer one question."""
-        if self._waiting or self._call.full:
-            self._waiting.append(data)
-            self._call.read_on(on=False)
+        if self._waiting.keeps(data):
             return
         asked = parse(self._request, data)
         answer = self._response(valid_host=asked.host, original_request=asked)
@@ -51,13 +50,7 @@ class Reflection:
 
     def writable(self) -> None:
         """Go on with the questions that waited."""
-        waiting, self._waiting = self._waiting, []
-        for at, data in enumerate(waiting):
-            if self._call.full:
-                self._waiting = waiting[at:]
-                return
-            self.message(data)
-        self._call.read_on(on=True)
+        self._waiting.hand_on(self.message)
 
     def _fill(self, answer: Any, asked: Any) -> None:
         kind = asked.WhichOneof("message_request")

@@ -27,7 +27,8 @@ from ..predict.prediction import CLIENT_GONE, Prediction
 from ..routing.router import Router
 from ..routing.table import Match
 from .aiohttp_protocol import AiohttpProtocol
-from .response_writer import Sent, half_close
+from .half_close import half_close
+from .response_writer import Sent
 
 if TYPE_CHECKING:
     from ...core.dataplane import Arrival

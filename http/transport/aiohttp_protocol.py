@@ -24,6 +24,7 @@ from ..message.request import Head
 from ..message.unsent_answers import UnsentAnswers, write
 from ..predict.http1_writer import answer_buffers
 from .bare_lf import with_crlf
+from .half_close import end_our_side
 from .response_writer import Sent
 
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -190,8 +191,7 @@ class AiohttpProtocol(web.RequestHandler):
         error = SlowRequest(f"The head of the request came too slowly: it was not whole after {limit:g} s.")
         self._answer_no_request(transport, error_reply(error))
         self.refuse()
-        if transport.can_write_eof():
-            transport.write_eof()
+        _ = end_our_side(transport)
         self._loop.call_later(self._context.limits.linger, self.force_close)
 
     def _feed(self, data: bytes) -> None:
@@ -322,8 +322,7 @@ class AiohttpProtocol(web.RequestHandler):
             return
         self._leaving = True
         self.refuse()
-        if transport.can_write_eof():
-            transport.write_eof()
+        _ = end_our_side(transport)
         transport.resume_reading()
         await asyncio.sleep(self._context.limits.linger)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import cast
 
 from aiohttp import web
-from aiohttp.streams import StreamReader
 
 
 class Sent:
@@ -25,9 +23,3 @@ class Sent:
 
     async def write_eof(self) -> None:
         return None
-
-
-def half_close(transport: asyncio.Transport, content: StreamReader) -> None:
-    """End our side, so that a client still sending sees its answer; aiohttp reads on for a moment, then closes."""
-    if not content.is_eof() and not transport.is_closing() and transport.can_write_eof():
-        transport.write_eof()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from abc import ABC, abstractmethod
 from time import perf_counter
 
 from ....core.errors import ServeError, SlowRequest
@@ -34,7 +35,7 @@ class HttpApplication:
 
     def __init__(self, context: AppContext, router: Router | None, rpc: Application | None) -> None:
         self.context = context
-        self.arriving: set[PredictionHandler | RouteHandler] = set()
+        self.arriving: set[_BodyHandler] = set()
         self._router = router
         self._rpc = rpc
 
@@ -85,10 +86,44 @@ class HttpApplication:
                 each.refuse(SlowRequest(late))
 
 
-class PredictionHandler:
+class _BodyHandler(ABC):
+    """The handler of a stream whose request has a body. `over` says that the request is answered."""
+
+    __slots__ = ("_application", "_stream", "body")
+
+    _application: HttpApplication
+    _stream: Stream
+    body: StreamBody
+
+    @property
+    @abstractmethod
+    def over(self) -> bool: ...
+
+    @abstractmethod
+    def refuse(self, error: ServeError) -> None:
+        """Answer with `error`: the rest of the body is not needed."""
+
+    def data_received(self, data: Body) -> None:
+        """Take a piece of the body."""
+        if self.over:
+            return
+        try:
+            self.body.take(data)
+        except ServeError as error:
+            self.refuse(error)
+        else:
+            self._stream.consumed(len(data))
+
+    def _arrived(self) -> None:
+        """Note that no more of the body is wanted, or that it is whole."""
+        self._application.arriving.discard(self)
+        self.body.end()
+
+
+class PredictionHandler(_BodyHandler):
     """A prediction: the handler of its stream."""
 
-    __slots__ = ("_application", "_prediction", "_stream", "_writer", "body")
+    __slots__ = ("_prediction", "_writer")
 
     def __init__(self, application: HttpApplication, stream: Stream, request: PredictRequest) -> None:
         self._application = application
@@ -102,16 +137,9 @@ class PredictionHandler:
             if request.awaits_continue:
                 stream.send_headers(_CONTINUE)
 
-    def data_received(self, data: Body) -> None:
-        """Take a piece of the body."""
-        if self._prediction.over:
-            return
-        try:
-            self.body.take(data)
-        except ServeError as error:
-            self.refuse(error)
-        else:
-            self._stream.consumed(len(data))
+    @property
+    def over(self) -> bool:
+        return self._prediction.over
 
     def ended(self, trailers: Fields) -> None:
         """Submit the request: its body is whole."""
@@ -134,19 +162,15 @@ class PredictionHandler:
         self._arrived()
         self._prediction.fail(error, unread=True)
 
-    def _arrived(self) -> None:
-        self._application.arriving.discard(self)
-        self.body.end()
-
     def _too_slow(self) -> None:
         self._stream.reset(ErrorCode.CANCEL)
         self._prediction.abandon()
 
 
-class RouteHandler:
+class RouteHandler(_BodyHandler):
     """A request to an endpoint: the handler of its stream."""
 
-    __slots__ = ("_answered", "_application", "_found", "_head", "_started", "_stream", "_writer", "body")
+    __slots__ = ("_answered", "_found", "_head", "_started", "_writer")
 
     def __init__(self, application: HttpApplication, stream: Stream, head: Head, matches: list[Match]) -> None:
         context = application.context
@@ -169,16 +193,9 @@ class RouteHandler:
             if awaits_continue(fields):
                 stream.send_headers(_CONTINUE)
 
-    def data_received(self, data: Body) -> None:
-        """Take a piece of the body."""
-        if self._answered:
-            return
-        try:
-            self.body.take(data)
-        except ServeError as error:
-            self.refuse(error)
-        else:
-            self._stream.consumed(len(data))
+    @property
+    def over(self) -> bool:
+        return self._answered
 
     def ended(self, trailers: Fields) -> None:
         """Call the endpoint: the body is whole."""
@@ -208,8 +225,7 @@ class RouteHandler:
 
     def aborted(self, error: StreamAborted) -> None:
         """Note that nobody reads the answer. Management that was begun goes on."""
-        self._application.arriving.discard(self)
-        self.body.end()
+        self._arrived()
         self._close_books(CLIENT_GONE, "")
 
     def writable(self) -> None:
@@ -217,8 +233,7 @@ class RouteHandler:
 
     def refuse(self, error: ServeError) -> None:
         """Answer with `error`: the rest of the body is not needed."""
-        self._application.arriving.discard(self)
-        self.body.end()
+        self._arrived()
         self._answer(self._failed(error))
 
     def _failed(self, error: BaseException) -> Reply:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from math import inf
 from time import monotonic
 from typing import cast
@@ -14,6 +13,7 @@ from ...message.malformed_log import MalformedRequestLog
 from ...message.peer import Peer
 from ...message.request import Head
 from ...message.unsent_answers import write
+from ..half_close import end_our_side
 from .connection import Connection
 from .http_application import HttpApplication
 from .unsent_streams import UnsentStreams
@@ -141,10 +141,7 @@ class Http2Protocol(asyncio.Protocol):
         """Close our side. `sending`: the client may be sending still."""
         self._ended = True
         self._closed = True
-        if sending and transport.can_write_eof():
-            # Closed at once, a client that still sends would be reset before it had read why.
-            with contextlib.suppress(OSError):  # the client has left already
-                transport.write_eof()
+        if sending and end_our_side(transport):
             _ = self._loop.call_later(self._factory.context.limits.linger, transport.close)
         else:
             transport.close()
