@@ -9,7 +9,7 @@ from aiohttp.streams import StreamReader
 
 
 def end_our_side(transport: asyncio.Transport) -> bool:
-    """Half-close a connection, so that a client still sending sees its answer. Return False where TLS can't.
+    """End our side of a connection: a client that still sends sees its answer. Return False where TLS can't.
 
     The caller closes it a moment later: closed at once, the client would be reset before it had read why.
     """
