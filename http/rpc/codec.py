@@ -43,6 +43,10 @@ class RpcCodec(Protocol):
         """Return the model and version that a message names, if its beginning says so already."""
         ...
 
+    def tensor_at(self, beginning: memoryview) -> int:
+        """Return where the bytes of a message's first tensor begin, 0 if its beginning does not say so."""
+        ...
+
     def decode(self, call: OpenCall, data: Body) -> Asked:
         """Return what a message asks for. Raises BadRequest."""
         ...

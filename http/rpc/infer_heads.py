@@ -117,6 +117,23 @@ def cut(data: memoryview) -> CutRequest | None:
     return CutRequest(bytes(data[:id_begin]) + bytes(data[id_end:head_end]), named, raw)
 
 
+def raw_at(beginning: memoryview) -> int:
+    """Return where the first raw contents of a message begin; 0 if that is not in its beginning."""
+    at, size = 0, len(beginning)
+    try:
+        while at < size:
+            tag = beginning[at]
+            length, at = varint_at(beginning, at + 1, size)
+            if tag == _RAW:
+                return at
+            if tag != _ID and tag not in _OTHERS:
+                return 0
+            at += length
+    except BadMessage:
+        pass
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class InferTail:
     """A ModelInferResponse without its raw contents, and what goes before each of these, with its number of bytes."""

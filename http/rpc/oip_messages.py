@@ -27,7 +27,7 @@ from ..predict.codecs.oip_v2 import sooner
 from ..shared_memory import opened
 from .answering import parse
 from .codec import Asked, Steps
-from .infer_heads import InferHead, InferTail, Known, cut, sizes_of, tail_of
+from .infer_heads import InferHead, InferTail, Known, cut, raw_at, sizes_of, tail_of
 from .method import OpenCall
 from .protos.messages import message
 from .status import Status, Words
@@ -85,6 +85,10 @@ class OipMessages:
     def locate(self, beginning: memoryview) -> tuple[str, str | None] | None:
         """Return the model and version, which come first in what every library writes."""
         return named_model(beginning)
+
+    def tensor_at(self, beginning: memoryview) -> int:
+        """Return where the first raw contents begin, as far as the beginning of a message tells."""
+        return raw_at(beginning)
 
     def decode(self, call: OpenCall, data: Body) -> Asked:
         """Return what a message asks for. Raises BadRequest."""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ...core.oip.region_tensors import RegionTensors
 
 
+_ALIGNED = 8  # bytes: of the largest elements
+
+
 class Receiver(Protocol):
     """An interface for what takes the outcome of a prediction: any number of pieces, then its end or its failure."""
 
@@ -204,9 +207,12 @@ class RpcPrediction:
 def join_in_room(call: OpenCall, codec: RpcCodec, pieces: Sequence[memoryview], size: int) -> Body:
     """Return the pieces of a message as one, where the workers of the model that it names read it, if it names one."""
     named = codec.locate(pieces[0])
-    room = None if named is None else call.context.dataplane.room(*named, size)
+    # An array whose address is no multiple of its elements' size would be copied by the worker.
+    shift = -codec.tensor_at(pieces[0]) % _ALIGNED
+    room = None if named is None else call.context.dataplane.room(*named, size + shift)
     if room is None:
         return b"".join(pieces)
+    room = room[shift : shift + size]
     at = 0
     for each in pieces:
         room[at : at + len(each)] = each

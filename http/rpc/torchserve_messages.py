@@ -62,6 +62,10 @@ class TorchServeMessages:
         """Return the model and version, which come first in what every library writes."""
         return named_model(beginning)
 
+    def tensor_at(self, beginning: memoryview) -> int:
+        """Return 0: an input is bytes."""
+        return 0
+
     def decode(self, call: OpenCall, data: Body) -> Asked:
         """Return what a message asks for. Raises BadRequest."""
         return self._asked(call, _read(view(data), call.context.limits.max_parts), call.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,11 +12,13 @@ from hypothesis import strategies as st
 from torchserve.core.errors import BadRequest, ServeError
 from torchserve.core.oip.infer_answer import InferAnswer, reply_of
 from torchserve.core.oip.infer_request import Tensor
-from torchserve.http.rpc.infer_heads import Known, cut
+from torchserve.http.rpc.framing import frame
+from torchserve.http.rpc.infer_heads import Known, cut, raw_at
 from torchserve.http.rpc.oip_messages import OipMessages
 from torchserve.http.rpc.protos.messages import message
 from torchserve.http.rpc.torchserve_messages import _any_inputs, _one_input
 
+from .doubles import Desk
 from .test_oip_messages import _call
 
 Request, Response = message("inference.ModelInferRequest"), message("inference.ModelInferResponse")
@@ -159,3 +162,30 @@ def test_the_usual_prediction_is_read_at_once() -> None:
     found = _one_input(memoryview(Predictions(model_name="m", input={"data": b"x" * 1000}).SerializeToString()))
     assert found is not None
     assert (found.model, found.parts[0].name, bytes(found.parts[0].body)) == ("m", "data", b"x" * 1000)
+
+
+@given(st.text(max_size=300), st.integers(1, 400))
+def test_where_the_first_tensor_begins_is_known_from_a_beginning_that_has_it(model: str, cut_at: int) -> None:
+    data = changed(model_name=model)
+    begins = data.index(b"12345678")
+    assert raw_at(memoryview(data)) == begins
+    assert raw_at(memoryview(data)[:cut_at]) == (begins if cut_at >= begins else 0)
+    assert raw_at(memoryview(b"\xff" + data)) == 0
+
+
+@pytest.mark.parametrize("name", ["x", "xy", "xyz", "image", "images"])
+async def test_a_tensor_in_several_pieces_lies_where_numpy_reads_it_in_place(name: str) -> None:
+    desk = Desk()
+    data = Request(
+        model_name="m", inputs=[{"name": name, "datatype": "FP32", "shape": [1000]}], raw_input_contents=[bytes(4000)]
+    ).SerializeToString()
+    room = memoryview(bytearray(len(data) + 8))
+    desk.data.rooms.append(room)
+    call = desk.call("/inference.GRPCInferenceService/ModelInfer").raw(frame(len(data)) + data[:100])
+    call.raw(data[100:]).end()
+    body = desk.data.payloads[0].parts[0].body
+    assert isinstance(body, memoryview)
+    assert body.obj is room.obj
+    address = np.frombuffer(body, np.uint8).ctypes.data - np.frombuffer(room, np.uint8).ctypes.data
+    assert address % 8 == 0
+    call.handler.aborted(None)
