@@ -1,4 +1,4 @@
-"""Hypothesis's settings for all tests: none may fail because the machine is slow.
+"""Hypothesis's settings for all tests, of which none may fail because the machine is slow, and what coverage measures.
 
 `HYPOTHESIS_PROFILE=ci` draws the same examples each time, so that a commit passes or doesn't; the default, dev, draws others each
 time and keeps what failed in `.hypothesis/`; fast, of `make test-fast`, does the same with a quarter of the examples.
@@ -14,3 +14,7 @@ settings.register_profile("dev", deadline=None, suppress_health_check=[HealthChe
 settings.register_profile("ci", settings.get_profile("dev"), derandomize=True, database=None, print_blob=True)
 settings.register_profile("fast", settings.get_profile("dev"), max_examples=25)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+if "PYTEST_XDIST_WORKER" in os.environ and os.environ.get("MEASURE_TESTS_ALONE"):
+    # This process is measured already: the servers that its tests start are not, which would take twice as long.
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
