@@ -27,7 +27,7 @@ def save_smollm2(file: Path, folder: Path) -> None:
     AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name).save_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name, dtype="float32")
     # Models of GGUF files are not saved by transformers, though their weights are plain numbers by now.
-    del model.config.quantization_config
+    delattr(model.config, "quantization_config")
     plain = AutoModelForCausalLM.from_config(model.config, dtype="float32")
     plain.load_state_dict(model.state_dict())
     plain.save_pretrained(folder)

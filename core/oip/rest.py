@@ -53,6 +53,11 @@ _REQUEST: Final = msgspec.json.Decoder(_Request)
 _LOOK: Final = msgspec.json.Decoder(_Look)
 
 
+def begins_as_json(body: Body) -> bool:
+    """Return whether the first of `body` that is no white space begins a JSON object. It looks at 64 bytes."""
+    return bytes(body[:64]).lstrip()[:1] == b"{"
+
+
 def is_infer_request(document: Body) -> bool:
     """Return whether a JSON document is a request of this protocol, however wrong: an object with a list of inputs.
 

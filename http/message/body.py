@@ -17,6 +17,7 @@ from .limits import Limits
 from .request import media_type
 from .urlencoded import SLICE, split_form
 
+URL_ENCODED = "application/x-www-form-urlencoded"
 _LOOK = msgspec.json.Decoder(msgspec.Raw).decode
 _SMALL = 64 * 1024
 CHECKED = 1024 * 1024  # bytes of JSON that are checked per request: 1 to 10 ms
@@ -86,7 +87,7 @@ def _check_json(parts: tuple[Part, ...]) -> None:
 
 def is_form(kind: str) -> bool:
     """Return whether bodies of this media type have several parts."""
-    return kind in {"multipart/form-data", "application/x-www-form-urlencoded"}
+    return kind in {"multipart/form-data", URL_ENCODED}
 
 
 def check_json_syntax(name: str, body: Body) -> None:

@@ -25,11 +25,12 @@ class Calls:
             return [{"means": row["image"].mean(axis=(2, 3), dtype=np.float32)} for row in data]
         if "IN" in first:
             return [{"OUT": row["IN"]} for row in data]
-        bodies = [row.get("data", row.get("body")) for row in data]
+        bodies = [row["data"] if "data" in row else row["body"] for row in data]
         return self._stream(len(data), context) if bytes(bodies[0][:6]) == b"stream" else bodies
 
     def _stream(self, count: int, context: Any) -> list[str]:
-        from ts.handler_utils.utils import send_intermediate_predict_response
+        # Whichever server runs this has it.
+        from ts.handler_utils.utils import send_intermediate_predict_response  # pyright: ignore[reportAttributeAccessIssue]
 
         for number in range(PIECES):
             send_intermediate_predict_response(

@@ -2,7 +2,8 @@
 
 `/v2/models/{m}/infer` is TorchServe's route, too, where any body goes to the handler as it is. What a request there is
 goes by its body: a JSON object with a list of `inputs`, or a body in the binary form, is of this protocol, anything
-else TorchServe's. With a service_envelope, whose handlers read JSON themselves, so is a request all in JSON.
+else TorchServe's. curl says of any body that it is a form: what begins as JSON is none. With a service_envelope, whose
+handlers read JSON themselves, a request all in JSON is TorchServe's, too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ....core.oip.regions import Regions
 from ....core.oip.rest import (
     LENGTH_HEADER,
     READ_AT_ONCE,
+    begins_as_json,
     is_infer_request,
     packed,
     read_document,
@@ -26,7 +28,7 @@ from ....core.oip.rest import (
     wants_binary,
 )
 from ....core.payload import Body, Infer, Part, Payload, Reply
-from ...message.body import is_form
+from ...message.body import URL_ENCODED, is_form
 from ...message.deflate import coding_asked_for
 from ...message.errors import oip_error
 from ...message.inflate import Inflation, coding_of
@@ -46,7 +48,7 @@ class _Detail:
 
     `head` and `fields` tell who may use which shared memory. `torchserve` is what TorchServe's codec has read. `length`
     is the JSON's length as the head says it, None if the body is all JSON. Whatever the body is, the request is of this
-    protocol if `ours`, and of TorchServe's if `theirs`.
+    protocol if `ours`, of TorchServe's if `theirs`, and of TorchServe's unless it begins as JSON if it is a `form`.
     """
 
     torchserve: HeadRead
@@ -57,6 +59,11 @@ class _Detail:
     coding: str = ""
     ours: bool = False
     theirs: bool = False
+    form: bool = False
+
+    def gives_to_torchserve(self, body: Body) -> bool:
+        """Return whether `body` is a request of TorchServe's, without a look at what is in its JSON."""
+        return self.theirs or (self.form and not begins_as_json(body))
 
 
 class OipV2Codec:
@@ -79,12 +86,13 @@ class OipV2Codec:
         read = self._torchserve.read_head(head, fields, params, check_json=check_json)
         kind = media_type(fields.get("content-type", ""))
         length = fields.get(LENGTH_HEADER.lower())
-        if length is None and self._shared and (kind.startswith("text/") or is_form(kind)):
+        form = length is None and self._shared and kind == URL_ENCODED
+        if length is None and self._shared and (kind.startswith("text/") or (is_form(kind) and not form)):
             return replace(read, detail=_Detail(read, head, fields, theirs=True))
         read = replace(read, coding=coding_asked_for(fields.get("accept-encoding", "")))
         coding = coding_of(fields.get("content-encoding", ""))
         ours = not self._shared or length is not None
-        return replace(read, detail=_Detail(read, head, fields, kind, length, coding, ours=ours))
+        return replace(read, detail=_Detail(read, head, fields, kind, length, coding, ours=ours, form=form))
 
     def decode(self, read: HeadRead, body: Body, request_id: str, limits: Limits) -> Decoded:
         """Return the model that is named, and the payload that a whole body makes. Raises BadRequest."""
@@ -100,7 +108,7 @@ class OipV2Codec:
         detail: _Detail = read.detail
         if detail.coding:
             return self._inflate(read, body, request_id, limits)
-        if detail.theirs:
+        if detail.gives_to_torchserve(body):
             return self._torchserve.decode_in_steps(detail.torchserve, body, request_id, limits)
         return None
 
@@ -126,11 +134,11 @@ class OipV2Codec:
     def _as_infer(self, read: HeadRead, body: Body, request_id: str, limits: Limits) -> Decoded | None:
         """Return the payload of a request of this protocol, None for one of TorchServe's. Raises BadRequest."""
         detail: _Detail = read.detail
-        if detail.theirs:
+        if detail.gives_to_torchserve(body):
             return None
         if detail.length is not None:
             return self._decoded(read, read_document(*split(body, detail.length)), body, request_id, limits)
-        if len(body) > READ_AT_ONCE and (detail.ours or bytes(body[:1]) == b"{"):
+        if len(body) > READ_AT_ONCE and (detail.ours or begins_as_json(body)):
             return self._left_to_the_worker(read, body, request_id)
         if not detail.ours and not is_infer_request(body):
             return None

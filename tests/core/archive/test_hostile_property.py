@@ -70,7 +70,7 @@ def flip(data: bytes, flips: list[tuple[int, int]]) -> bytes:
     return bytes(changed)
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(entries=ENTRIES, flips=FLIPS, is_tar=st.booleans())
 def test_nothing_is_ever_written_outside(
     entries: list[tuple[str, int, bytes, bytes]], flips: list[tuple[int, int]], is_tar: bool, tree: Tree
@@ -99,7 +99,7 @@ def test_nothing_is_ever_written_outside(
         assert tree(root) == before
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(
     data=st.binary(max_size=300), head=st.sampled_from([b"", b"PK\3\4", b"PK\5\6", b"\x1f\x8b\x08\0"]), gz=st.booleans()
 )

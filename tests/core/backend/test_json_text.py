@@ -37,13 +37,13 @@ VALUE = st.recursive(
 
 
 @given(VALUE)
-@settings(max_examples=400)
+@settings(max_examples=150)
 def test_same_text_as_the_standard_library(value) -> None:
     assert dumps(value, literal_non_finite=True) == json.dumps(value, indent=2)
 
 
 @given(VALUE)
-@settings(max_examples=400)
+@settings(max_examples=150)
 def test_it_is_always_json(value) -> None:
     def refuse(word: str) -> None:
         raise ValueError(word)

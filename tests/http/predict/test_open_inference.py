@@ -27,6 +27,7 @@ from ..doubles import FakeDataPlane, Sink, connect, head_and_body, post, running
 
 INFER = "/v2/models/m/infer"
 JSON = "Content-Type: application/json"
+CURLS_FORM = "Content-Type: application/x-www-form-urlencoded"
 LIMITS = Limits(max_request_size=1_000_000)
 
 
@@ -92,7 +93,7 @@ def test_a_long_document_is_left_to_the_worker_unread() -> None:
     [
         (b"x", ("Content-Type: text/plain",)),
         (document(), ("Content-Type: text/plain",)),
-        (b"a=1", ("Content-Type: application/x-www-form-urlencoded",)),
+        (b"a=1", (CURLS_FORM,)),
         (b'{"instances": [1]}', (JSON,)),
         (b'{"inputs": "text"}', (JSON,)),
         (b"\xff\xd8jpeg" + b"x" * READ_AT_ONCE, ("Content-Type: image/jpeg",)),
@@ -104,6 +105,14 @@ def test_what_is_no_request_of_the_protocol_is_torchserve_s(body: bytes, fields:
     made = decode(body, *fields, limits=Limits())
     assert made.infer is None
     assert bytes(made.parts[0].body) == (body if not body.startswith(b"a=") else b"1")
+
+
+@pytest.mark.parametrize("before", [b"", b"\n  "])
+@pytest.mark.parametrize("padding", ["", "x" * READ_AT_ONCE])
+def test_json_is_of_the_protocol_though_curl_calls_it_a_form(before: bytes, padding: str) -> None:
+    body = before + document(X, padding=padding)
+    assert decode(body, CURLS_FORM, limits=Limits()).infer is not None
+    assert decode(b'{"instances": [1]}', CURLS_FORM, limits=Limits()).infer is None
 
 
 def test_with_an_envelope_only_binary_tensors_are_of_the_protocol() -> None:

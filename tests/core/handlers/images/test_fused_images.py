@@ -72,7 +72,7 @@ def test_each_of_these_is_fused(name: str) -> None:
     assert isinstance(fusion(PIPELINES[name], CPU).fused, FusedImages)
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(
     name=st.sampled_from(list(PIPELINES)),
     kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=2),
