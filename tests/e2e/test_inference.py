@@ -118,20 +118,20 @@ def test_a_declared_body_over_the_limit_is_refused_unread(probe: LiveServer):
     assert "max_request_size" in json.loads(body)["message"]
 
 
-def test_a_model_without_workers_is_503(serve: Serve, store):
-    make_model(store, "idle", ECHO, config="batchSize: 2\n")
-    server = serve()
-    assert server.manage("POST", "/models?url=idle").status == 200
-    answer = server.predict("idle", b"x")
+def test_a_model_without_workers_is_503(probe: LiveServer):
+    make_model(probe.store, "idle", ECHO, config="batchSize: 2\n")
+    assert probe.manage("POST", "/models?url=idle").status == 200
+    answer = probe.predict("idle", b"x")
+    assert probe.manage("DELETE", "/models/idle").status == 200
     assert answer.status == 503
     assert answer.message.startswith('Model "idle" has no worker to serve inference request.')
 
 
-def test_a_wrong_number_of_results_names_both_numbers(serve: Serve, store):
-    make_model(store, "wrong", WRONG_COUNT)
-    server = serve("wrong")
-    server.ready("wrong")
-    answer = server.predict("wrong", b"x")
+def test_a_wrong_number_of_results_names_both_numbers(probe: LiveServer):
+    make_model(probe.store, "wrong", WRONG_COUNT)
+    assert probe.manage("POST", "/models?url=wrong&initial_workers=1").status == 200
+    answer = probe.predict("wrong", b"x")
+    assert probe.manage("DELETE", "/models/wrong").status == 200
     assert answer.status == 503
     assert answer.message == "number of batch response mismatched: expected 1, got 2"
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Serve
 from .handlers import BROKEN, ECHO
 from .live import LiveServer, eventually, make_model
 
@@ -31,21 +30,22 @@ def fill(store: Path) -> None:
     make_model(store, "broken", BROKEN, config=NO_WORKERS)
 
 
-@pytest.fixture
-def empty(serve: Serve, store: Path) -> LiveServer:
-    """A server without models."""
-    fill(store)
-    return serve()
-
-
 @pytest.fixture(scope="module")
 def unmoved(home: Path) -> Iterator[LiveServer]:
-    """The same, for requests that leave it as it is."""
+    """A server without models, for requests that leave it as it is."""
     fill(home / "store")
     server = LiveServer(home, ()).wait()
     yield server
     assert server.manage("GET", "/models").json == {"models": []}
     assert server.stop() == 0
+
+
+@pytest.fixture
+def empty(unmoved: LiveServer) -> Iterator[LiveServer]:
+    """The same, without models once more after the test."""
+    yield unmoved
+    for model in unmoved.manage("GET", "/models").json["models"]:
+        assert unmoved.manage("DELETE", f"/models/{model['modelName']}").status == 200
 
 
 def status_of(answer) -> tuple[int, str]:
@@ -115,7 +115,8 @@ def test_what_is_refused(unmoved: LiveServer, method: str, path: str, status: in
     assert answer.message
 
 
-def test_a_registration_that_fails_leaves_nothing(empty: LiveServer, store: Path):
+def test_a_registration_that_fails_leaves_nothing(empty: LiveServer):
+    store = empty.store
     with zipfile.ZipFile(store / "evil.mar", "w") as archive:
         archive.writestr("MAR-INF/MANIFEST.json", '{"model": {"modelName": "evil", "handler": "h.py"}}')
         archive.writestr("../../escaped.py", "")
@@ -136,7 +137,8 @@ def test_a_registration_that_fails_leaves_nothing(empty: LiveServer, store: Path
     assert sorted(path for path in empty.home.rglob("*") if "logs" not in path.parts) == before
 
 
-def test_unregistering_removes_what_was_unpacked(empty: LiveServer, store: Path):
+def test_unregistering_removes_what_was_unpacked(empty: LiveServer):
+    store = empty.store
     with zipfile.ZipFile(store / "packed.mar", "w") as archive:
         archive.writestr("MAR-INF/MANIFEST.json", '{"model": {"modelName": "packed", "handler": "h.py"}}')
         archive.writestr("h.py", ECHO)

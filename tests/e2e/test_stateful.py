@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import http.client
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from .conftest import Serve
-from .live import Gate, eventually, make_model
+from .live import Gate, LiveServer, eventually, make_model
 from .test_faults import ONE_WORKER
 
 # A request takes as many steps as it says; its second one waits for a gate, as in handlers.PROBE, if it names one.
@@ -61,18 +64,30 @@ class State:
 """
 
 
-def test_requests_join_and_leave_a_batch_between_steps(serve: Serve, store: Path, tmp_path: Path):
-    make_model(store, "count", COUNTDOWN, config=ONE_WORKER + "batchSize: 3\ncontinuousBatching: true\n")
-    server = serve("count")
-    server.ready("count")
-    assert server.manage("GET", "/models/count").json[0]["continuousBatching"] is True
-    lone = server.predict("count", "1")
+@pytest.fixture(scope="module")
+def server(home: Path) -> Iterator[LiveServer]:
+    """A server without models: each test registers one of its own."""
+    server = LiveServer(home, ()).wait()
+    yield server
+    assert server.stop() == 0
+
+
+def register(server: LiveServer, name: str, handler: str, config: str, workers: int = 1) -> None:
+    make_model(server.store, name, handler, config=config)
+    assert server.manage("POST", f"/models?url={name}").status == 200
+    server.ready(name, workers)
+
+
+def test_requests_join_and_leave_a_batch_between_steps(server: LiveServer, tmp_path: Path):
+    register(server, "joined", COUNTDOWN, ONE_WORKER + "batchSize: 3\ncontinuousBatching: true\n")
+    assert server.manage("GET", "/models/joined").json[0]["continuousBatching"] is True
+    lone = server.predict("joined", "1")
     assert (lone.status, lone.body) == (200, b"new1|")
     gate = Gate(tmp_path / "gate")
-    long = server.later("count", f"12 {gate}")
+    long = server.later("joined", f"12 {gate}")
     gate.reached()
-    joining = server.later("count", "2")
-    eventually(lambda: server.accepted("count") == (1, 1))
+    joining = server.later("joined", "2")
+    eventually(lambda: server.accepted("joined") == (1, 1))
     gate.open()
     first, short = long.result(), joining.result()
     assert (first.status, first.headers["ts_stream_next"]) == (200, "true")
@@ -81,44 +96,38 @@ def test_requests_join_and_leave_a_batch_between_steps(serve: Serve, store: Path
     assert steps == ["new1", "old1", "old2", "old2", *["old1"] * 8]
 
 
-def test_a_client_that_leaves_frees_its_place(serve: Serve, store: Path):
-    make_model(store, "count", COUNTDOWN, config=ONE_WORKER + "batchSize: 1\ncontinuousBatching: true\n")
-    server = serve("count")
-    server.ready("count")
+def test_a_client_that_leaves_frees_its_place(server: LiveServer):
+    register(server, "left", COUNTDOWN, ONE_WORKER + "batchSize: 1\ncontinuousBatching: true\n")
     connection = http.client.HTTPConnection("127.0.0.1", server.ports["Inference"], timeout=20)
-    connection.request("POST", "/predictions/count", body="100000", headers={"Content-Type": "text/plain"})
+    connection.request("POST", "/predictions/left", body="100000", headers={"Content-Type": "text/plain"})
     assert connection.getresponse().read(5)
     connection.close()
-    assert server.predict("count", "1").body == b"new1|", "a hundred thousand steps would take longer than it waits"
+    assert server.predict("left", "1").body == b"new1|", "a hundred thousand steps would take longer than it waits"
 
 
-def test_each_sequence_has_its_own_state_and_order(serve: Serve, store: Path):
+def test_each_sequence_has_its_own_state_and_order(server: LiveServer):
     config = "batchSize: 4\nsequenceBatching: true\nmaxNumSequence: 2\nmaxSequenceJobQueueSize: 2\nsequenceMaxIdleMSec: 60000\n"
-    make_model(store, "state", STATE, config="minWorkers: 2\nmaxWorkers: 2\n" + config)
-    server = serve("state")
-    server.ready("state", 2)
-    shown = server.manage("GET", "/models/state").json[0]
+    register(server, "ordered", STATE, "minWorkers: 2\nmaxWorkers: 2\n" + config, 2)
+    shown = server.manage("GET", "/models/ordered").json[0]
     assert (shown["stateful"], shown["maxNumSequence"], shown["sequenceMaxIdleMSec"]) == (True, 2, 60000)
     for number in range(1, 4):
         for name, header in (("A", "ts_request_sequence_id"), ("B", "Ts_Request_Sequence_Id")):
             answer = server.call(
-                "Inference", "POST", "/predictions/state", b"x", **{"content_type": "text/plain", header: name}
+                "Inference", "POST", "/predictions/ordered", b"x", **{"content_type": "text/plain", header: name}
             )
             assert (answer.status, answer.body.decode()) == (200, f"x {number}"), name
             assert answer.headers["ts_request_sequence_id"] == name
-    refused = server.predict("state", "x", ts_request_sequence_id="C")
+    refused = server.predict("ordered", "x", ts_request_sequence_id="C")
     assert refused.status == 503
-    assert refused.message.startswith('Model "state" has no worker to serve inference request.')
+    assert refused.message.startswith('Model "ordered" has no worker to serve inference request.')
     assert "maxNumSequence=2" in refused.message
 
 
-def test_a_sequence_of_which_nothing_more_comes_makes_room(serve: Serve, store: Path):
+def test_a_sequence_of_which_nothing_more_comes_makes_room(server: LiveServer):
     config = "batchSize: 1\nsequenceBatching: true\nmaxNumSequence: 1\nsequenceMaxIdleMSec: 300\n"
-    make_model(store, "state", STATE, config=ONE_WORKER + config)
-    server = serve("state")
-    server.ready("state")
-    assert server.predict("state", "x", ts_request_sequence_id="A").body == b"x 1"
-    new = eventually(lambda: (answer := server.predict("state", "y")).status == 200 and answer)
+    register(server, "idle", STATE, ONE_WORKER + config)
+    assert server.predict("idle", "x", ts_request_sequence_id="A").body == b"x 1"
+    new = eventually(lambda: (answer := server.predict("idle", "y")).status == 200 and answer)
     assert new.headers["ts_request_sequence_id"].startswith("ts-seq-")
     assert new.body == b"y 1"
 
