@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# Tokens at the quantiles 0, 5 %, … 100 % of two log-normal distributions whose means, 161 and 338, are those of
-# the conversations in ShareGPT as they are told in the paper on PagedAttention (2023). No text of it is here.
+# Tokens at the quantiles 0, 5 %, … 100 % of two log-normal distributions, made up. Their means, 162 and 347, are near
+# those that the paper on PagedAttention (2023) tells of the conversations in ShareGPT, 161 and 338.
 PROMPT_QUANTILES = (2, 7, 11, 15, 20, 26, 32, 40, 49, 59, 72, 87, 106, 130, 162, 205, 265, 340, 450, 660, 1024)
 ANSWER_QUANTILES = (4, 42, 61, 79, 97, 116, 136, 157, 181, 206, 235, 268, 305, 350, 405, 474, 566, 660, 800, 1050, 1600)
 _WORDS = (
