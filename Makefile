@@ -10,15 +10,12 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-
 # Every branch of these is run by the tests beside them.
 COVERED := torchserve.scheduler,torchserve.core.wire
 COVERING := tests/scheduler tests/core/wire
-# Nine lines and branches in ten of these are run by the tests beside them, without the servers that tests start.
-MOSTLY_COVERED := torchserve.core,torchserve.http,torchserve.cli,torchserve.ts
-MOSTLY_COVERING := tests/core tests/http tests/cli tests/ts
 COVERAGE := build/coverage
 MEASURED = COVERAGE_FILE=$(CURDIR)/$(COVERAGE)/$@/data
 FAST := $(COVERING) tests/house tests/core/config tests/http/message/test_body.py tests/http/test_routes.py \
     tests/core/archive/test_manifest.py tests/core/archive/test_model_yaml.py
 
-.PHONY: demo test test-fast check lint types docs covered mostly-covered rest coverage constraints release bench parity upstream clean
+.PHONY: demo test test-fast check lint types docs covered rest coverage constraints release bench parity upstream clean
 
 demo: .venv/installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/digits/pack.sh $(DEMO)/model_store
@@ -43,7 +40,6 @@ test-fast: .venv/installed-dev
 # All of it, each test once: what CI runs. The types are checked by one process, which leaves the other cores to tests.
 check: lint docs
 	$(MAKE) --jobs 2 --output-sync=target types covered
-	$(MAKE) mostly-covered
 	$(MAKE) rest
 
 covered: .venv/installed-dev
@@ -52,15 +48,8 @@ covered: .venv/installed-dev
 	$(MEASURED) $(BIN)/coverage combine --quiet
 	$(MEASURED) $(BIN)/coverage report --include 'scheduler/*,core/wire/*' --show-missing --skip-covered --fail-under=100
 
-mostly-covered: .venv/installed-dev
-	rm -rf $(COVERAGE)/$@ && mkdir -p $(COVERAGE)/$@
-	$(MEASURED) MEASURE_TESTS_ALONE=1 $(BIN)/coverage run --source=$(MOSTLY_COVERED) -m pytest --numprocesses $(WORKERS) \
-	    --dist loadfile --no-loadscope-reorder $(MOSTLY_COVERING) $(COVERING:%=--ignore=%)
-	$(MEASURED) $(BIN)/coverage combine --quiet
-	$(MEASURED) $(BIN)/coverage report --omit 'core/wire/*' --skip-covered --sort cover --fail-under=90
-
 rest: .venv/installed-dev
-	$(PYTEST) $(COVERING:%=--ignore=%) $(MOSTLY_COVERING:%=--ignore=%) $(PYTEST_ARGS)
+	$(PYTEST) $(COVERING:%=--ignore=%) $(PYTEST_ARGS)
 
 # All tests and the processes that they start, measured: takes about three times as long as `make test`.
 coverage: .venv/installed-dev

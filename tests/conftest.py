@@ -1,4 +1,4 @@
-"""Hypothesis's settings for all tests, of which none may fail because the machine is slow, and what coverage measures.
+"""Hypothesis's settings for all tests, of which none may fail because the machine is slow.
 
 `HYPOTHESIS_PROFILE=ci` draws the same examples each time, so that a commit passes or doesn't; the default, dev, draws others each
 time and keeps what failed in `.hypothesis/`; fast, of `make test-fast`, does the same with a quarter of the examples.
@@ -16,7 +16,3 @@ settings.register_profile(
 )
 settings.register_profile("fast", settings.get_profile("dev"), max_examples=25)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
-
-if "PYTEST_XDIST_WORKER" in os.environ and os.environ.get("MEASURE_TESTS_ALONE"):
-    # This process is measured already: the servers that its tests start are not, which would take twice as long.
-    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
