@@ -103,14 +103,17 @@ class _Interruptible:
                 raise TimeoutError
             self._thread = threading.get_ident()
         try:
-            return self._work()
+            try:
+                return self._work()
+            finally:
+                with self._lock:
+                    self._thread = None
+                # An interruption that is still on its way comes at the next jump: nothing that this thread does later
+                # may get it. It is not withdrawn, or CPython 3.11 would look for it at each jump from then on.
+                for _ in range(10):
+                    pass
         except _Overtime:
             raise TimeoutError from None
-        finally:
-            with self._lock:
-                if self._stopped:  # nothing of it may reach what this thread does next
-                    _raise_in(self._thread, None)
-                self._thread = None
 
     def interrupt(self) -> None:
         """End the work if it runs, and keep it from starting."""
@@ -120,6 +123,5 @@ class _Interruptible:
                 _raise_in(self._thread, _Overtime)
 
 
-def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
-    target = ctypes.py_object(kind) if kind is not None else None
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), target)
+def _raise_in(thread: int, kind: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(kind))

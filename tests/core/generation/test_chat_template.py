@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -102,6 +104,31 @@ async def test_the_thread_of_work_without_an_end_is_free_again() -> None:
             await task
         if begun.is_set():  # with no free thread it never began
             assert await asyncio.to_thread(ended.wait, 600)
+
+
+TRACED = """
+import asyncio, sys, threading
+from torchserve.core.generation.chat_template import in_thread
+
+def endless():
+    while True:
+        pass
+
+async def main():
+    try:
+        await in_thread(endless, 0.1)
+    except TimeoutError:
+        sys.settrace(lambda *event: None)
+        print("".join(each for each in "ended"))
+
+asyncio.run(main())
+"""
+
+
+def test_an_interruption_leaves_no_trace_in_the_interpreter() -> None:
+    """One that was withdrawn stayed signalled for all threads in CPython 3.11, where a debugger's next call hung."""
+    found = subprocess.run([sys.executable, "-c", TRACED], capture_output=True, text=True, timeout=120, check=False)
+    assert found.stdout == "ended\n", found.stderr
 
 
 async def test_work_that_was_done_in_time_is_not_interrupted() -> None:
