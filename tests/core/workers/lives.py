@@ -154,6 +154,8 @@ class Remains:
 
     def __init__(self, home: Path) -> None:
         self._home = home
+        gc.collect()
+        gc.freeze()  # what other tests have left is not looked through once more at each poll: that took seconds a test
         self._open = len(descriptors())
         self.children = children()
 
@@ -166,5 +168,7 @@ class Remains:
             await until(clean, 20.0)
         except TimeoutError:
             raise AssertionError(f"left behind: {children() - self.children}, {descriptors()}") from None
+        finally:
+            gc.unfreeze()
         assert [*self._home.glob("work/*")] == []
         assert [*self._home.glob("leases/*.leases")] == []
