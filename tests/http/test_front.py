@@ -108,7 +108,7 @@ async def test_metrics() -> None:
 @pytest.mark.parametrize(
     ("api", "method", "path", "status", "kind"),
     [
-        ("inference", "GET", "/", 405, "MethodNotAllowedException"),
+        ("inference", "DELETE", "/", 405, "MethodNotAllowedException"),
         ("inference", "GET", "/nothing", 404, "ResourceNotFoundException"),
         ("inference", "GET", "/models", 404, "ResourceNotFoundException"),
         ("inference", "GET", "/metrics", 404, "ResourceNotFoundException"),
