@@ -16,6 +16,7 @@ from torchserve.cli.main import main
 from torchserve.core.oip.datatypes import pack
 
 from ..e2e.conftest import Serve, serve, store
+from ..e2e.handlers import STREAMS
 from ..e2e.live import LiveServer, make_model
 from .answering import answering
 
@@ -51,16 +52,6 @@ class Falters:
             if text == b"full":
                 raise PredictionException("busy", 429)
         return text
-"""
-STREAMS = """
-from ts.handler_utils.utils import send_intermediate_predict_response
-
-def handle(data, context):
-    if data is None:
-        return None
-    for n in range(3):
-        send_intermediate_predict_response([f"{n} "] * len(data), context.request_ids, "Intermediate", 200, context)
-    return ["end"] * len(data)
 """
 DOCUMENT = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3.5]}]}
 DOUBLED = [{"name": "y", "datatype": "FP32", "shape": [1, 3], "data": [2, 4, 7]}]

@@ -131,3 +131,15 @@ model_metrics:
   gauge:
     - {name: PredictionTime, unit: ms, dimensions: [ModelName, Level]}
 """
+
+# Answers in four pieces.
+STREAMS = """
+from ts.handler_utils.utils import send_intermediate_predict_response
+
+def handle(data, context):
+    if data is None:
+        return None
+    for n in range(3):
+        send_intermediate_predict_response([f"{n} "] * len(data), context.request_ids, "Intermediate", 200, context)
+    return ["end"] * len(data)
+"""

@@ -14,22 +14,12 @@ import pytest
 from torchserve.http.rpc.protos.messages import message
 
 from .conftest import Serve
-from .handlers import ECHO, PROBE
+from .handlers import ECHO, PROBE, STREAMS
 from .live import Gate, LiveServer, eventually, make_model
 
 INFERENCE = "org.pytorch.serve.grpc.inference"
 MANAGEMENT = "org.pytorch.serve.grpc.management"
 ONE = "minWorkers: 1\nmaxWorkers: 1\n"
-STREAMS = """
-from ts.handler_utils.utils import send_intermediate_predict_response
-
-def handle(data, context):
-    if data is None:
-        return None
-    for n in range(3):
-        send_intermediate_predict_response([f"{n} "] * len(data), context.request_ids, "Intermediate", 200, context)
-    return ["end"] * len(data)
-"""
 COUNTS = """
 class Counts:
     def initialize(self, context):

@@ -6,7 +6,6 @@ Each batch must end in exactly one of finish, fail and requeue, whatever comes o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -35,24 +34,6 @@ from .socket_pair import LOAD, LONG, Pair, answer, frame, job
 TWO = (DEFAULT_RESULT, DEFAULT_RESULT)
 BODIES = (b"one", b"two")
 REFUSED = Failure("ValueError", "bad weights")
-
-
-@pytest.fixture
-async def pairs() -> AsyncIterator[list[Pair]]:
-    """The pairs that a test has made; afterwards nothing of them is left."""
-    made: list[Pair] = []
-    yield made
-    for pair in made:
-        pair.process.ends(0)
-        await pair.ended()
-        pair.far.close()
-    await until(lambda: all(pair.process.socket.fileno() == -1 for pair in made))
-
-
-@pytest.fixture
-async def pair(pairs: list[Pair]) -> Pair:
-    pairs.append(Pair())
-    return pairs[0]
 
 
 async def test_it_sends_the_load_and_takes_batches_once_it_is_opened(pair: Pair) -> None:

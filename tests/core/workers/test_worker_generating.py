@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
-import pytest
-
 from torchserve.core.wire.messages import Capacity, EngineReport, Load
 from torchserve.scheduler.tokens import EngineBounds
 
@@ -13,24 +9,6 @@ from ..doubles import until
 from .socket_pair import Pair, answer
 
 GENERATING = Load("m", "1.0", "/m", "h.py", 1, asynchronous=True)
-
-
-@pytest.fixture
-async def pairs() -> AsyncIterator[list[Pair]]:
-    """The pairs that a test has made; afterwards nothing of them is left."""
-    made: list[Pair] = []
-    yield made
-    for pair in made:
-        pair.process.ends(0)
-        await pair.ended()
-        pair.far.close()
-    await until(lambda: all(pair.process.socket.fileno() == -1 for pair in made))
-
-
-@pytest.fixture
-async def pair(pairs: list[Pair]) -> Pair:
-    pairs.append(Pair())
-    return pairs[0]
 
 
 async def test_a_worker_that_generates_takes_what_the_scheduler_gives_it(pairs: list[Pair]) -> None:
