@@ -5,20 +5,34 @@ A field of Settings is a key; its metadata holds the parser, the documentation l
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..container_limits import whole_cores
-from .address import Address, parse_address
+from .address import Address
 from .configured_models import ConfiguredModels
 from .envelope_names import envelope_name
 from .saved_models import SavedModels
+from .value_parsers import (
+    address,
+    flag,
+    header,
+    host,
+    hosts,
+    metrics_mode,
+    minutes,
+    one_of,
+    path,
+    pattern,
+    patterns,
+    status,
+    whole,
+    words,
+)
 
 T = TypeVar("T")
-_CENTURY = 60 * 24 * 36525  # minutes
 
 
 def _key(
@@ -38,157 +52,51 @@ def _key(
     return field(default=default, metadata={"parse": parse, "doc": doc, "unit": unit, "env": env, "secret": secret})
 
 
-def _flag(text: str) -> bool:
-    """Return the boolean in `text` as Java reads it: anything but `true` is False."""
-    return text.strip().lower() == "true"
-
-
-def _whole(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"\s*[+-]?[0-9]{1,20}\s*", text):
-            raise ValueError(f'For input string: "{text}"')
-        value = int(text)
-        if not low <= value <= high:
-            raise ValueError(f"{value} is outside {low} to {high}")
-        return value
-
-    return parse
-
-
-def _minutes(text: str) -> float:
-    try:
-        value = float(text.strip())
-    except ValueError:
-        raise ValueError(f'For input string: "{text}"') from None
-    if not 0 < value <= _CENTURY:
-        raise ValueError(f"{text.strip()} is outside 0 to {_CENTURY} minutes")
-    return value
-
-
-def _status(*legal: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if text.strip() not in map(str, legal):
-            raise ValueError(f"{text.strip()} is none of {', '.join(map(str, legal))}")
-        return int(text)
-
-    return parse
-
-
-def _header(text: str) -> str:
-    if not (text.strip().isascii() and text.strip().isprintable()):
-        raise ValueError("a header has printable ASCII characters only")
-    return text.strip()
-
-
-def _path(text: str) -> Path:
-    try:
-        return Path(text.strip()).expanduser()
-    except RuntimeError:
-        raise ValueError("that user has no home folder") from None
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def _metrics_mode(text: str) -> str:
-    """Return the mode in `text` as TorchServe reads it: an unknown one is log."""
-    mode = text.strip().lower()
-    return mode if mode in {"prometheus", "legacy"} else "log"
-
-
-def _pattern(text: str) -> str:
-    try:
-        re.compile(text.strip())
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"{text!r} is no regular expression: {error}") from None
-    return text.strip()
-
-
-def _patterns(text: str) -> tuple[str, ...]:
-    return tuple(map(_pattern, _words(text)))
-
-
-def _host(text: str) -> str:
-    """Return a host to listen on: a name or an address, of IPv6 with or without brackets."""
-    host = text.strip()
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    if not re.fullmatch(r"[0-9A-Za-z_.:%-]+", host):
-        raise ValueError(f"{text.strip()} is no host name and no address")
-    return host
-
-
-_HOST = re.compile(r"\*|(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?(?::[0-9]{1,5})?|\[[0-9a-f:.]+\](?::[0-9]{1,5})?")
-
-
-def _hosts(text: str) -> tuple[str, ...]:
-    hosts = _words(text.lower())
-    for host in hosts:
-        if not _HOST.fullmatch(host):
-            raise ValueError(f"{host} is none of name, name:port, *.domain and *")
-    return hosts
-
-
-def _one_of(*words: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        word = text.strip().lower()
-        if word not in words:
-            raise ValueError(f"it is one of {', '.join(words)}")
-        return word
-
-    return parse
-
-
-def _address(default_port: int) -> Callable[[str], Address]:
-    return lambda text: parse_address(text, default_port)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The server's settings, by key. Times are in seconds, sizes in bytes, unless a key has another `unit`."""
 
     inference_address: Address = _key(
-        Address("127.0.0.1", 8080), _address(80), "where predictions are served; 0.0.0.0 is every address, of IPv6 too"
+        Address("127.0.0.1", 8080), address(80), "where predictions are served; 0.0.0.0 is every address, of IPv6 too"
     )
-    management_address: Address = _key(Address("127.0.0.1", 8081), _address(8081), "where models are managed")
-    metrics_address: Address = _key(Address("127.0.0.1", 8082), _address(8082), "where metrics are read")
-    enable_grpc: bool = _key(True, _flag, "whether the two gRPC ports are opened")
-    grpc_inference_address: str = _key("127.0.0.1", _host, "the host where gRPC predictions are served")
+    management_address: Address = _key(Address("127.0.0.1", 8081), address(8081), "where models are managed")
+    metrics_address: Address = _key(Address("127.0.0.1", 8082), address(8082), "where metrics are read")
+    enable_grpc: bool = _key(True, flag, "whether the two gRPC ports are opened")
+    grpc_inference_address: str = _key("127.0.0.1", host, "the host where gRPC predictions are served")
     grpc_inference_port: int = _key(
-        7070, _whole(0, 65535), "the port of the same; that of inference_address serves both, if the hosts are equal"
+        7070, whole(0, 65535), "the port of the same; that of inference_address serves both, if the hosts are equal"
     )
-    grpc_management_address: str = _key("127.0.0.1", _host, "the host where models are managed by gRPC")
-    grpc_management_port: int = _key(7071, _whole(0, 65535), "the port of the same")
-    enable_grpc_ssl: bool = _key(False, _flag, "TLS on the gRPC ports, with the certificate of https addresses")
+    grpc_management_address: str = _key("127.0.0.1", host, "the host where models are managed by gRPC")
+    grpc_management_port: int = _key(7071, whole(0, 65535), "the port of the same")
+    enable_grpc_ssl: bool = _key(False, flag, "TLS on the gRPC ports, with the certificate of https addresses")
     grpc_inference_max_connection_age_ms: int | None = _key(
-        None, _whole(1, 2**63 - 1), "how old a connection for gRPC predictions gets before its client is told to make a"
+        None, whole(1, 2**63 - 1), "how old a connection for gRPC predictions gets before its client is told to make a"
         " new one; default: no limit", unit="ms",
     )  # fmt: skip
     grpc_inference_max_connection_age_grace_ms: int | None = _key(
-        None, _whole(0, 2**63 - 1), "how long the calls of such a connection may still take; default: no limit",
+        None, whole(0, 2**63 - 1), "how long the calls of such a connection may still take; default: no limit",
         unit="ms",
     )  # fmt: skip
     grpc_management_max_connection_age_ms: int | None = _key(
-        None, _whole(1, 2**63 - 1), "the same for gRPC management", unit="ms"
+        None, whole(1, 2**63 - 1), "the same for gRPC management", unit="ms"
     )
     grpc_management_max_connection_age_grace_ms: int | None = _key(
-        None, _whole(0, 2**63 - 1), "the same for gRPC management", unit="ms"
+        None, whole(0, 2**63 - 1), "the same for gRPC management", unit="ms"
     )
-    enable_metrics_api: bool = _key(True, _flag, "whether metrics_address is opened")
+    enable_metrics_api: bool = _key(True, flag, "whether metrics_address is opened")
     metrics_mode: str = _key(
         "log",
-        _metrics_mode,
+        metrics_mode,
         "log, legacy: write values to ts_metrics.log and model_metrics.log; prometheus: don't",
     )
     metrics_config: Path | None = _key(
-        None, _path, "YAML file that lists the metrics, as TorchServe's metrics.yaml; default: TorchServe's list"
+        None, path, "YAML file that lists the metrics, as TorchServe's metrics.yaml; default: TorchServe's list"
     )
-    model_metrics_auto_detect: bool = _key(False, _flag, "take metrics of handlers that metrics_config does not list")
-    disable_system_metrics: bool = _key(False, _flag, "don't measure CPU, memory, disk and GPUs")
-    metric_time_interval: int = _key(60, _whole(1), "how often the machine is measured", unit="s", env=None)
-    model_store: Path | None = _key(None, _path, "the folder that holds the archives")
-    load_models: tuple[str, ...] = _key((), _words, "models loaded at start: `all`, or a list of [name=]archive")
+    model_metrics_auto_detect: bool = _key(False, flag, "take metrics of handlers that metrics_config does not list")
+    disable_system_metrics: bool = _key(False, flag, "don't measure CPU, memory, disk and GPUs")
+    metric_time_interval: int = _key(60, whole(1), "how often the machine is measured", unit="s", env=None)
+    model_store: Path | None = _key(None, path, "the folder that holds the archives")
+    load_models: tuple[str, ...] = _key((), words, "models loaded at start: `all`, or a list of [name=]archive")
     model_snapshot: SavedModels | None = _key(
         None, SavedModels.parse, "models brought back as a snapshot saved them; load_models is not used then", env=None
     )
@@ -196,163 +104,161 @@ class Settings:
         None, ConfiguredModels.parse, "how models are run, name -> version -> minWorkers, batchSize, ...", env=None
     )
     default_workers_per_model: int = _key(
-        0, _whole(0), "workers of a model loaded at start; 0: one a GPU, or one a CPU core where there is no GPU"
+        0, whole(0), "workers of a model loaded at start; 0: one a GPU, or one a CPU core where there is no GPU"
     )
     max_workers_per_model: int | None = _key(
         None,
-        _whole(1),
+        whole(1),
         "how many workers a model version may be given, however they are asked for; default: 8 for each CPU core,"
         " and 64 at least",
     )
     drain_delay: int = _key(
         0,
-        _whole(0, 3600),
+        whole(0, 3600),
         "how long new connections are still accepted after a stop began, while /health/ready and /ping say already that"
         " the server is going",
         unit="s",
     )
     drain_timeout: int = _key(
         25,
-        _whole(1, 3600),
+        whole(1, 3600),
         "how long accepted requests may take after a stop began; what has no answer then gets a 503. Choose some"
         " seconds less than whoever stops the server waits before it kills: Kubernetes 30, Docker 10",
         unit="s",
     )
-    default_response_timeout: int = _key(120, _whole(1), "how long a worker may take over a batch", unit="s")
-    default_startup_timeout: int = _key(120, _whole(1), "how long a worker may take to load its model", unit="s")
+    default_response_timeout: int = _key(120, whole(1), "how long a worker may take over a batch", unit="s")
+    default_startup_timeout: int = _key(120, whole(1), "how long a worker may take to load its model", unit="s")
     unregister_model_timeout: int = _key(
-        120, _whole(1), "how long the workers of a removed model may take to end", unit="s"
+        120, whole(1), "how long the workers of a removed model may take to end", unit="s"
     )
     max_pending_bytes: int = _key(
         2**31 - 1,
-        _whole(1, 2**63 - 1),
+        whole(1, 2**63 - 1),
         "how much the bodies of all requests may take that arrive, wait or run, in all models; the rest is refused",
         unit="bytes",
     )
     max_unsent_bytes: int = _key(
         2**29,
-        _whole(1, 2**63 - 1),
+        whole(1, 2**63 - 1),
         "how much all answers may take that their clients have not taken yet; beyond it connections that take nothing"
         " are ended first",
         unit="bytes",
     )
     http2_max_concurrent_streams: int = _key(
         256,
-        _whole(1, 100_000),
+        whole(1, 100_000),
         "how many requests without a whole answer one HTTP/2 or gRPC connection may have; more are refused, and may be"
         " sent again",
         unit="requests",
     )
-    job_queue_size: int = _key(100, _whole(1), "how many may wait for a worker, per model version", unit="requests")
-    number_of_gpu: int | None = _key(None, _whole(0), "use only this many of the visible GPUs; default: all of them")
-    gpu_memory_headroom: int = _key(256, _whole(0), "memory of each GPU that is promised to no worker", unit="MiB")
-    gpu_check_interval: int = _key(5, _whole(1), "how often the health and memory of the GPUs are looked at", unit="s")
+    job_queue_size: int = _key(100, whole(1), "how many may wait for a worker, per model version", unit="requests")
+    number_of_gpu: int | None = _key(None, whole(0), "use only this many of the visible GPUs; default: all of them")
+    gpu_memory_headroom: int = _key(256, whole(0), "memory of each GPU that is promised to no worker", unit="MiB")
+    gpu_check_interval: int = _key(5, whole(1), "how often the health and memory of the GPUs are looked at", unit="s")
     gpu_lease_folder: Path = _key(
         Path("/dev/shm/torchserve-gpu-leases"),  # noqa: S108 - shared by all servers of the host on purpose
-        _path,
+        path,
         "where the servers of this host tell each other what GPU memory is promised; containers have to share it",
     )
-    max_request_size: int = _key(6_553_500, _whole(1), "the longest body of a request", unit="bytes")
-    max_response_size: int = _key(6_553_500, _whole(1), "the longest answer", unit="bytes")
-    limit_max_image_pixels: bool = _key(True, _flag, "keep Pillow's limit on the pixels of an image")
-    decode_input_request: bool = _key(True, _flag, "parse JSON and text bodies before the handler sees them")
+    max_request_size: int = _key(6_553_500, whole(1), "the longest body of a request", unit="bytes")
+    max_response_size: int = _key(6_553_500, whole(1), "the longest answer", unit="bytes")
+    limit_max_image_pixels: bool = _key(True, flag, "keep Pillow's limit on the pixels of an image")
+    decode_input_request: bool = _key(True, flag, "parse JSON and text bodies before the handler sees them")
     service_envelope: str | None = _key(
         None, envelope_name, "request envelope for all models: body, json, kserve or kservev2"
     )
     ts_open_inference_protocol: bool | None = _key(
-        None, _flag, "false: paths below /v2 are TorchServe's alone, and infer hands every body to the handler as it"
+        None, flag, "false: paths below /v2 are TorchServe's alone, and infer hands every body to the handler as it"
         " comes; default: the Open Inference Protocol is spoken there", env="TS_OPEN_INFERENCE_PROTOCOL",
     )  # fmt: skip
     open_inference_shared_memory: str = _key(
-        "auto", _one_of("auto", "true", "false"), "where clients on this machine may leave tensors in shared memory:"
+        "auto", one_of("auto", "true", "false"), "where clients on this machine may leave tensors in shared memory:"
         " auto: at inference addresses that no other machine can reach; true: at all of them; false: nowhere",
     )  # fmt: skip
     default_service_handler: str | None = _key(None, str.strip, "handler of an archive that names none")
     allowed_urls: tuple[str, ...] = _key(
         ("file://.*", "http(s)?://.*"),
-        _patterns,
+        patterns,
         "regular expressions; an archive's URL must match one in full, an s3:// URL one that is not the default",
     )
     use_env_allowed_urls: bool = _key(
-        False, _flag, "let TS_ALLOWED_URLS override allowed_urls, if enable_envvars_config is true too", env=None
+        False, flag, "let TS_ALLOWED_URLS override allowed_urls, if enable_envvars_config is true too", env=None
     )
     install_py_dep_per_model: bool = _key(
-        False, _flag, "install the requirements.txt of archives that have one, for their models alone"
+        False, flag, "install the requirements.txt of archives that have one, for their models alone"
     )
     package_folder: Path | None = _key(
-        None, _path, "where the packages of models are kept between starts; default: torchserve/packages in the user's"
+        None, path, "where the packages of models are kept between starts; default: torchserve/packages in the user's"
         " cache folder"
     )  # fmt: skip
-    blacklist_env_vars: str | None = _key(None, _pattern, "regular expression of variables that workers don't see")
+    blacklist_env_vars: str | None = _key(None, pattern, "regular expression of variables that workers don't see")
     disable_token_authorization: bool | None = _key(
-        None, _flag, "true: no tokens; false: tokens; default: tokens if inference or management can be reached from"
+        None, flag, "true: no tokens; false: tokens; default: tokens if inference or management can be reached from"
         " other machines"
     )  # fmt: skip
     token_expiration_min: float = _key(
-        60.0, _minutes, "how long an inference or management key is good for",
+        60.0, minutes, "how long an inference or management key is good for",
         unit="minutes", env="TS_TOKEN_EXPIRATION_TIME_MIN",
     )  # fmt: skip
     token_error_status: int = _key(
-        400, _status(400, 401), "HTTP status of a missing or wrong key: TorchServe's 400, or 401 with WWW-Authenticate"
+        400, status(400, 401), "HTTP status of a missing or wrong key: TorchServe's 400, or 401 with WWW-Authenticate"
     )
-    certificate_file: Path | None = _key(
-        None, _path, "PEM file with the certificate, and its chain, of https addresses"
-    )
-    private_key_file: Path | None = _key(None, _path, "PEM file with the certificate's key, which is not encrypted")
-    keystore: Path | None = _key(None, _path, "PKCS12 file with certificate and key, in place of the two PEM files")
+    certificate_file: Path | None = _key(None, path, "PEM file with the certificate, and its chain, of https addresses")
+    private_key_file: Path | None = _key(None, path, "PEM file with the certificate's key, which is not encrypted")
+    keystore: Path | None = _key(None, path, "PKCS12 file with certificate and key, in place of the two PEM files")
     keystore_pass: str = _key("changeit", str.strip, "password of the keystore", secret=True)
     keystore_type: str = _key("PKCS12", str.strip, "PKCS12 is the only one that can be read")
-    cors_allowed_origin: str | None = _key(None, _header, "Access-Control-Allow-Origin of every answer")
-    cors_allowed_methods: str | None = _key(None, _header, "Access-Control-Allow-Methods of every answer")
-    cors_allowed_headers: str | None = _key(None, _header, "Access-Control-Allow-Headers of every answer")
+    cors_allowed_origin: str | None = _key(None, header, "Access-Control-Allow-Origin of every answer")
+    cors_allowed_methods: str | None = _key(None, header, "Access-Control-Allow-Methods of every answer")
+    cors_allowed_headers: str | None = _key(None, header, "Access-Control-Allow-Headers of every answer")
     allowed_hosts: tuple[str, ...] = _key(
-        (), _hosts, "names under which clients and proxies reach the server, beside its addresses and the machine's own"
+        (), hosts, "names under which clients and proxies reach the server, beside its addresses and the machine's own"
         " names: name, name:port, *.domain, or * for all"
     )  # fmt: skip
     enable_model_api: bool | None = _key(
-        None, _flag, "true: models can be registered and removed; false: they can't; default: they can if"
+        None, flag, "true: models can be registered and removed; false: they can't; default: they can if"
         " management, HTTP and gRPC, is bound to loopback"
     )  # fmt: skip
     allow_unauthenticated_model_api: bool = _key(
-        False, _flag, "true: enable_model_api may be true beyond loopback without tokens, so that everybody who reaches"
+        False, flag, "true: enable_model_api may be true beyond loopback without tokens, so that everybody who reaches"
         " management_address can run code on this machine"
     )  # fmt: skip
-    initial_worker_port: int = _key(9000, _whole(0), "the number of the first worker's name")
+    initial_worker_port: int = _key(9000, whole(0), "the number of the first worker's name")
     python: str | None = _key(
         None, str.strip, "the interpreter that workers run in; default: the server's own", env=None
     )
     handler_errors_in_response: bool = _key(
-        False, _flag, "show clients what a handler raised, with its traceback: for development, since it tells about"
+        False, flag, "show clients what a handler raised, with its traceback: for development, since it tells about"
         " the code"
     )  # fmt: skip
     scheduling_headers: bool = _key(
-        False, _flag, "tell with each prediction's answer how it was scheduled, in headers x-torchserve-*"
+        False, flag, "tell with each prediction's answer how it was scheduled, in headers x-torchserve-*"
     )
     fair_share_header: str = _key(
-        "authorization", _header, "header that names the client of a request for text: clients have equal shares of a"
+        "authorization", header, "header that names the client of a request for text: clients have equal shares of a"
         " language model"
     )  # fmt: skip
     ts_header_key_sequence_id: str = _key(
-        "ts_request_sequence_id", _header, "header that names the sequence of a request to a stateful model",
+        "ts_request_sequence_id", header, "header that names the sequence of a request to a stateful model",
         env="TS_HEADER_KEY_SEQUENCE_ID",
     )  # fmt: skip
     ts_header_key_sequence_start: str = _key(
-        "ts_request_sequence_start", _header, "header that says that a sequence begins with a request",
+        "ts_request_sequence_start", header, "header that says that a sequence begins with a request",
         env="TS_HEADER_KEY_SEQUENCE_START",
     )  # fmt: skip
     ts_header_key_sequence_end: str = _key(
-        "ts_request_sequence_end", _header, "header that says that a sequence ends with a request",
+        "ts_request_sequence_end", header, "header that says that a sequence ends with a request",
         env="TS_HEADER_KEY_SEQUENCE_END",
     )  # fmt: skip
     json_non_finite: str = _key(
         "null",
-        _one_of("null", "literal"),
+        one_of("null", "literal"),
         "what NaN and the infinities in a handler's JSON answer become: null, or the words NaN and Infinity, which"
         " TorchServe writes and strict parsers refuse",
     )
-    log_format: str = _key("text", _one_of("text", "json"), "a line of the logs: TorchServe's text, or a JSON object")
+    log_format: str = _key("text", one_of("text", "json"), "a line of the logs: TorchServe's text, or a JSON object")
     enable_envvars_config: bool = _key(
-        False, _flag, "let environment variables override what is written here and on the command line", env=None
+        False, flag, "let environment variables override what is written here and on the command line", env=None
     )
 
     @property

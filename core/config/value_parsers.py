@@ -1,0 +1,117 @@
+"""The parsers of settings: each takes the text of a value and raises ValueError with what is wrong about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from .address import Address, parse_address
+
+_CENTURY = 60 * 24 * 36525  # minutes
+
+
+def flag(text: str) -> bool:
+    """Return the boolean in `text` as Java reads it: anything but `true` is False."""
+    return text.strip().lower() == "true"
+
+
+def whole(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\s*[+-]?[0-9]{1,20}\s*", text):
+            raise ValueError(f'For input string: "{text}"')
+        value = int(text)
+        if not low <= value <= high:
+            raise ValueError(f"{value} is outside {low} to {high}")
+        return value
+
+    return parse
+
+
+def minutes(text: str) -> float:
+    try:
+        value = float(text.strip())
+    except ValueError:
+        raise ValueError(f'For input string: "{text}"') from None
+    if not 0 < value <= _CENTURY:
+        raise ValueError(f"{text.strip()} is outside 0 to {_CENTURY} minutes")
+    return value
+
+
+def status(*legal: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if text.strip() not in map(str, legal):
+            raise ValueError(f"{text.strip()} is none of {', '.join(map(str, legal))}")
+        return int(text)
+
+    return parse
+
+
+def header(text: str) -> str:
+    if not (text.strip().isascii() and text.strip().isprintable()):
+        raise ValueError("a header has printable ASCII characters only")
+    return text.strip()
+
+
+def path(text: str) -> Path:
+    try:
+        return Path(text.strip()).expanduser()
+    except RuntimeError:
+        raise ValueError("that user has no home folder") from None
+
+
+def words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def metrics_mode(text: str) -> str:
+    """Return the mode in `text` as TorchServe reads it: an unknown one is log."""
+    mode = text.strip().lower()
+    return mode if mode in {"prometheus", "legacy"} else "log"
+
+
+def pattern(text: str) -> str:
+    try:
+        re.compile(text.strip())
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"{text!r} is no regular expression: {error}") from None
+    return text.strip()
+
+
+def patterns(text: str) -> tuple[str, ...]:
+    return tuple(map(pattern, words(text)))
+
+
+def host(text: str) -> str:
+    """Return a host to listen on: a name or an address, of IPv6 with or without brackets."""
+    host = text.strip()
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    if not re.fullmatch(r"[0-9A-Za-z_.:%-]+", host):
+        raise ValueError(f"{text.strip()} is no host name and no address")
+    return host
+
+
+_HOST = re.compile(r"\*|(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?(?::[0-9]{1,5})?|\[[0-9a-f:.]+\](?::[0-9]{1,5})?")
+
+
+def hosts(text: str) -> tuple[str, ...]:
+    hosts = words(text.lower())
+    for host in hosts:
+        if not _HOST.fullmatch(host):
+            raise ValueError(f"{host} is none of name, name:port, *.domain and *")
+    return hosts
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        word = text.strip().lower()
+        if word not in words:
+            raise ValueError(f"it is one of {', '.join(words)}")
+        return word
+
+    return parse
+
+
+def address(default_port: int) -> Callable[[str], Address]:
+    return lambda text: parse_address(text, default_port)
