@@ -90,5 +90,17 @@ def show_versions(entries: Sequence[Mapping[str, Any]]) -> None:
             show_table(WORKER_COLUMNS, map(worker_row, entry["workers"]))
 
 
+def show_traffic(found: Mapping[str, Any]) -> None:
+    """Print how the requests that name no version are shared."""
+    weights = found["weights"] or {found["defaultVersion"]: 100}
+    show_table(("version", "percent"), weights.items(), found["modelName"])
+    rows = [("sticky header", found["sticky"])] if found.get("sticky") else []
+    for part in ("shadow", "rollout"):
+        rows += [(f"{part}: {key}", value) for key, value in found.get(part, {}).items()]
+    if rows:
+        click.echo()
+        show_table(("option", "value"), rows)
+
+
 def _shown(value: object) -> object:
     return str(value).lower() if isinstance(value, bool) else value

@@ -9,7 +9,7 @@ import click
 
 from .client import Client, Refused
 from .completion import complete_models
-from .model_tables import show_versions, version_row
+from .model_tables import show_traffic, show_versions, version_row
 from .progress import while_registering, working
 from .tables import show_table
 from .target import find_target, target_options
@@ -147,6 +147,42 @@ def rm(name: str, version: str | None, as_json: bool, **target: Any) -> None:
     with _changing(**target) as client, working(f"Removing {name}"):
         answer = client.manage("DELETE", *path)
     _tell(answer, as_json=as_json)
+
+
+@models.command()
+@_NAME
+@click.argument("shares", nargs=-1, metavar="[VERSION=PERCENT]...")
+@click.option("--sticky", metavar="HEADER", help="Requests with one value of HEADER go to one version.")
+@click.option("--shadow", metavar="VERSION", help="Version that gets copies, whose answers are thrown away.")
+@click.option("--shadow-percent", type=click.IntRange(1, 100), help="Share of the requests that is copied.")
+@click.option("--shadow-limit", type=click.IntRange(1, 1024), help="Copies that may run at a time.")
+@click.option("--rollout", metavar="VERSION", help="Version that gets more step by step, while it does well.")
+@click.option("--step", type=click.IntRange(1, 100), help="Percent that it gets more each time.")
+@click.option("--every", type=click.FloatRange(1, 86400), help="Seconds between two steps.")
+@click.option("--max-error-rate", type=click.FloatRange(0, 1), help="Failures, of 1, at which it loses its share.")
+@click.option("--max-p99-ratio", type=click.FloatRange(1, 1000), help="The same for its p99, in times the others'.")
+@click.option("--min-requests", type=click.IntRange(1), help="Requests without which nothing is decided.")
+@click.option("--off", is_flag=True, help="Have the default version answer all requests.")
+@_JSON
+@target_options
+def traffic(name: str, shares: tuple[str, ...], off: bool, as_json: bool, **rest: Any) -> None:
+    """Share the requests to the model NAME that name no version: 1.0=90 2.0=10. Without options, show the shares."""
+    target = {key: rest.pop(key) for key in ("management", "token", "insecure")}
+    wanted = {key: value for key, value in rest.items() if value is not None}
+    for each in shares:
+        version, separator, percent = each.rpartition("=")
+        if not separator:
+            raise click.UsageError(f"{each} is not VERSION=PERCENT")
+        wanted[version] = percent
+    if off and wanted:
+        raise click.UsageError("--off stands alone")
+    method = "DELETE" if off else "PUT" if wanted else "GET"
+    with Client(find_target(**target)) as client:
+        answer = client.manage(method, "models", name, "traffic", query=wanted or None)
+    if method == "GET" and not as_json:
+        show_traffic(answer)
+    else:
+        _tell(answer, as_json=as_json)
 
 
 @models.command("set-default")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .background import hold, log_failure
 from .config.model_options import check_workers
 from .config.saved_models import SavedModel, SavedModels
 from .config.settings import Settings
@@ -21,6 +22,7 @@ from .models.model import Model
 from .models.registry import Registry
 from .registration import RegisterRequest, Registration
 from .repository import Repository
+from .traffic_control import TrafficControl
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ class ControlPlane:
         self._metrics = metrics
         self._changed = changed
         self._registration = Registration(settings, registry, metrics, gpu_allocator, work)
+        self.traffic = TrafficControl(registry, metrics, lambda: self._in_background(self._then_report(_nothing())))
         self.repository = Repository(settings, registry, self.register, self.unregister)
         self._left_out = LeftOut()
         self._on_trial: set[Model] = set()  # to be removed again if their workers don't come up
@@ -183,6 +186,9 @@ class ControlPlane:
         for saved in models:
             if saved.name == name:
                 await self._restore_version(saved)
+        for saved in models:
+            if saved.name == name and saved.traffic:
+                self.traffic.restore(name, saved.traffic)
 
     async def _restore_version(self, saved: SavedModel) -> None:
         try:
@@ -209,7 +215,7 @@ class ControlPlane:
         """
         defaults = {(model.name, model.version) for model in self._registry.defaults()}
         there = [
-            model.saved(default=(model.name, model.version) in defaults)
+            self._saved(model, default=(model.name, model.version) in defaults)
             for model in self._registry
             if model not in self._on_trial
         ]
@@ -217,6 +223,11 @@ class ControlPlane:
         return SavedModels(
             [*there, *(each for each in self._left_out.saved() if (each.name, each.version) not in names)]
         )
+
+    def _saved(self, model: Model, *, default: bool) -> SavedModel:
+        """Return a version's entry in a snapshot: the default version's has the traffic of all versions."""
+        saved = model.saved(default=default)
+        return replace(saved, traffic=self.traffic.saved(model.name)) if default else saved
 
     def _begin(self, model: Model) -> None:
         count = model.options.min_workers
@@ -311,6 +322,12 @@ class ControlPlane:
         await self._changed()
         return Outcome(f'Default version successfully updated for model "{name}" to "{version}"')
 
+    async def set_traffic(self, name: str, given: Mapping[str, str] | None) -> Outcome:
+        """Share a model's traffic as TrafficControl.set does; None gives all of it to the default version."""
+        text = self.traffic.clear(name) if given is None else self.traffic.set(name, given)
+        await self._changed()
+        return Outcome(text)
+
     async def _dispose(self, model: Model, grace: float, *, keep_download: bool = False) -> None:
         """Remove a model with its workers and files, and return when all of it is gone.
 
@@ -336,6 +353,7 @@ class ControlPlane:
         await model.drain(grace)
         self._registry.discard(model)
         self._metrics.forget(model.metrics)
+        self.traffic.forget(model.name)
         await asyncio.to_thread(model.archive.remove)
         if not keep_download:
             await self._registration.release(model)
@@ -350,7 +368,7 @@ class ControlPlane:
             models = self._registry.versions(name) if version == "all" else [self._registry.get(name, version)]
         except ModelNotFound as error:
             raise self._left_out.explained(error, name) from None
-        entries = [describe_model(model) for model in models]
+        entries = [describe_model(model) | self.traffic.of_version(model.name) for model in models]
         if customized and version != "all":
             entries[0]["customizedMetadata"] = await describe_customized(models[0])
         return entries
@@ -374,26 +392,7 @@ class ControlPlane:
 
     async def _whole(self, work: Coroutine[Any, Any, None]) -> None:
         """Complete `work` even if this call is cancelled because its client has gone."""
-        await asyncio.shield(_hold(self._unbreakable, asyncio.create_task(work)))
+        await asyncio.shield(hold(self._unbreakable, asyncio.create_task(work)))
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        _hold(self._background, asyncio.create_task(_log_failure(work)))
-
-
-def _hold(tasks: set[asyncio.Task[None]], task: asyncio.Task[None]) -> asyncio.Task[None]:
-    """Keep a reference to a task until it is done; the event loop itself keeps only a weak one."""
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
-    return task
-
-
-async def _log_failure(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work`, which no caller waits for, and log its failure."""
-    try:
-        await work
-    except WorkersFailed as error:
-        log.error("%s", error.brief)
-    except ServeError as error:
-        log.error("%s", error)
-    except Exception:
-        log.exception("Management work failed")
+        hold(self._background, asyncio.create_task(log_failure(work)))

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from time import monotonic
 from typing import Self
+
+from msgspec.structs import replace
 
 from ..scheduler.job import Job, Sink
 from .errors import ServeError, ServerFull
 from .models.model import Model
 from .models.registry import Registry
 from .models.rows import RowJoin, cut
+from .models.traffic import Traffic
+from .models.traffic_sinks import Watched
 from .payload import Payload, Scheduled
 from .workers.back_pressure import Holds
+
+_LAST = 9  # the priority of what is served behind all else
 
 
 class Ticket:
@@ -160,6 +167,8 @@ class DataPlane:
         If `model` is empty, the bytes are only counted. Raises ModelNotFound, VersionNotFound.
         """
         found = self._registry.get(model, version) if model else None
+        if version is None and model in self._registry.traffic:
+            found = None  # which version the body is for shows when it is whole
         return Arrival(self._pending, found, named=version is not None)
 
     def stateful(self, model: str, version: str | None) -> bool:
@@ -170,7 +179,9 @@ class DataPlane:
         """Return the memory to receive a body of `size` bytes into, None if the reader may choose. Raises
         ModelNotFound, VersionNotFound.
         """
-        return self._registry.get(model, version).room(size)
+        found = self._registry.get(model, version)
+        # The memory is one version's, and which version the body is for shows when it is whole.
+        return None if version is None and model in self._registry.traffic else found.room(size)
 
     def submit(self, model: str, version: str | None, payload: Payload, sink: Sink) -> Ticket:
         """Queue a prediction; the outcome goes to `sink`: chunk(Reply)*, then done(Reply) or fail(ServeError).
@@ -179,7 +190,13 @@ class DataPlane:
 
         Raises ModelNotFound, VersionNotFound, NoWorker, QueueFull, ServerFull, NotInTime, Draining.
         """
-        found = self._registry.serving(model, version)
+        registry = self._registry
+        watched = None
+        if registry.traffic and version is None and (traffic := registry.traffic.get(model)) is not None:
+            found = registry.steered(model, traffic.choose(payload.headers))
+            sink = watched = Watched(sink, traffic, found.version, monotonic)
+        else:
+            found = registry.serving(model, version)
         named = version is not None
         found.metrics.requested(named=named)
         parts = payload.parts
@@ -194,8 +211,29 @@ class DataPlane:
         except ServeError as error:
             self._pending.held -= size
             found.metrics.failed(error)
+            if watched is not None:
+                watched.refused(error)
             raise
+        if watched is not None:
+            self._copy(registry.traffic[model], watched, payload, size)
         return Ticket(found, job, self._pending, size, named=named, more=more)
+
+    def _copy(self, traffic: Traffic, watched: Watched, payload: Payload, size: int) -> None:
+        """Give the shadow a copy of a request that was queued, if it is to get one. Nothing of this is the client's."""
+        version = traffic.copy_to()
+        if version is None:
+            return
+        shadow = self._registry.steered(traffic.model, version)
+        crowded = 2 * (self._pending.held + size) > self._pending.most
+        if shadow.version != version or crowded:  # it is not there, or clients may need the memory
+            traffic.copy_ended()
+            traffic.compared("dropped")
+            return
+        copy = watched.copied()
+        try:
+            self._queue(shadow, replace(payload, priority=_LAST), copy, named=True)
+        except ServeError as error:
+            copy.fail(error)
 
     @staticmethod
     def _queue(model: Model, payload: Payload, sink: Sink, *, named: bool) -> list[Job]:

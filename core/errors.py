@@ -14,7 +14,7 @@ Kind = Literal["not_found", "invalid", "conflict", "denied", "too_large", "overl
 # ServeError
 # ├── NotFound ─────── ModelNotFound, VersionNotFound (DefaultNotFound), ArchiveNotFound, RouteNotFound
 # ├── Invalid ──────── BadRequest (ContextExceeded), InvalidArchive, PackagesFailed, DownloadFailed, InvalidConfig
-# ├── Conflict ─────── AlreadyRegistered, ArchiveExists, DefaultVersionInUse, RegionExists
+# ├── Conflict ─────── AlreadyRegistered, ArchiveExists, DefaultVersionInUse, VersionInTraffic, RegionExists
 # ├── Denied ───────── MethodNotAllowed, InvalidKey, ForeignSite, SharedMemoryDenied
 # ├── TooLarge
 # ├── Overloaded ───── QueueFull (ServerFull), NoWorker, Draining, NotInTime
@@ -109,6 +109,14 @@ class ArchiveExists(Conflict):
 class DefaultVersionInUse(Conflict):
     def __init__(self, model: str) -> None:
         super().__init__(f"Cannot remove default version for model {model}")
+
+
+class VersionInTraffic(Conflict):
+    def __init__(self, model: str, version: str, share: int) -> None:
+        super().__init__(
+            f"Version {version} of model {model} answers {share} % of the requests that name no version. Give its share"
+            f" to another one first (PUT /models/{model}/traffic), or end the sharing (DELETE)."
+        )
 
 
 class RegionExists(Conflict):

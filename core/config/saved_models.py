@@ -17,9 +17,10 @@ _POSITIVE = frozenset({"batch_size", "response_timeout"})
 class SavedModel(VersionNumbers):
     """A version in a snapshot. `archive` is the url to register it by; None leaves a value to the archive.
 
-    `url`, `handler` and `downloaded` are additions to what TorchServe saves: the registration's url if the archive is
-    no longer fetched from there, the handler if the registration chose one, and whether the archive was downloaded into
-    the model store, from which it is then removed with the model.
+    `url`, `handler`, `downloaded` and `traffic` are additions to what TorchServe saves: the registration's url if the
+    archive is no longer fetched from there, the handler if the registration chose one, whether the archive was
+    downloaded into the model store, from which it is then removed with the model, and, in the default version's entry,
+    how the requests that name no version are shared, if they are.
     """
 
     name: str
@@ -30,6 +31,7 @@ class SavedModel(VersionNumbers):
     url: str | None = None
     handler: str | None = None
     downloaded: bool = False
+    traffic: Mapping[str, Any] | None = None
 
 
 class SavedModels(tuple[SavedModel, ...]):
@@ -68,6 +70,7 @@ def _entry(model: SavedModel) -> dict[str, Any]:
     entry |= {key: getattr(model, field) for field, key in KEYS.items()}
     entry |= {"runtimeType": model.runtime, "url": model.url, "handler": model.handler}
     entry["downloaded"] = model.downloaded or None
+    entry["traffic"] = model.traffic or None
     return {key: value for key, value in entry.items() if value is not None}
 
 
@@ -86,6 +89,7 @@ def _read(name: str, version: str, found: object) -> SavedModel:
         url=_text(entry, "url", label),
         handler=_text(entry, "handler", label),
         downloaded=entry.get("downloaded") is True,
+        traffic=_mapping(entry["traffic"], f"{label}: traffic") if entry.get("traffic") else None,
         **{field: _number(entry, key, int(field in _POSITIVE), label) for field, key in KEYS.items()},
     )
 

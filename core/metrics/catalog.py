@@ -93,6 +93,16 @@ OWN = (
     Own("gauge", "torchserve_gpu_memory_used_bytes", GPU, "Memory in use of a GPU that this server sees, by anybody."),
     Own("gauge", "torchserve_gpu_memory_total_bytes", GPU, "All memory of it."),
     Own(
+        "gauge", "torchserve_traffic_ratio", MODEL,
+        "Of models whose traffic is shared: the share of it, 0 to 1, that this version gets.",
+    ),
+    Own(
+        "counter", "torchserve_shadow_requests_total", (*MODEL, "outcome"),
+        "Copies of requests for a shadow version, by how its answer compares: same, close (numbers of JSON differ by"
+        " a thousandth at most), different, failed, unmatched (there was nothing to compare with), dropped (too many"
+        " ran).",
+    ),
+    Own(
         "counter", "torchserve_log_lines_lost_total", ("reason",),
         "Lines that no log has: write_failed (a full disk; a line of two files counts in each), backlog (the disk did"
         " not keep up).",

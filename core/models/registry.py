@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ..errors import AlreadyRegistered, DefaultNotFound, DefaultVersionInUse, ModelNotFound, VersionNotFound
+from ..errors import (
+    AlreadyRegistered,
+    DefaultNotFound,
+    DefaultVersionInUse,
+    ModelNotFound,
+    VersionInTraffic,
+    VersionNotFound,
+)
 from .model import Model
+from .traffic import Traffic
 
 
 @dataclass(slots=True)
@@ -19,6 +27,7 @@ class Registry:
     """The model versions that are registered. Lookups raise ModelNotFound or VersionNotFound."""
 
     def __init__(self) -> None:
+        self.traffic: dict[str, Traffic] = {}  # by model, of those whose traffic is steered
         self._models: dict[str, _Versions] = {}
         self._claims: set[tuple[str, str]] = set()
 
@@ -39,6 +48,13 @@ class Registry:
                 if name in model.aliases:
                     return model
         return self.get(name, version)
+
+    def steered(self, name: str, version: str | None) -> Model:
+        """Return the version that traffic has chosen, or the default one if that is not there (any more)."""
+        versions = self._models.get(name)
+        if versions is None:
+            raise ModelNotFound(name)
+        return versions.by_version.get(version or versions.default) or versions.by_version[versions.default]
 
     def aliases(self) -> dict[str, str]:
         """Return the name of the model that serves under each alias; names of models are none."""
@@ -89,11 +105,17 @@ class Registry:
         versions.default = version
 
     def remove(self, name: str, version: str | None) -> Model:
-        """Remove a version, so that no new request finds it. Raises DefaultVersionInUse while there are others."""
+        """Remove a version, so that no new request finds it.
+
+        Raises DefaultVersionInUse while there are others, VersionInTraffic while a share of the requests goes to it.
+        """
         model = self.get(name, version)
         versions = self._models[name]
         if model.version == versions.default and len(versions.by_version) > 1:
             raise DefaultVersionInUse(name)
+        traffic = self.traffic.get(name)
+        if traffic is not None and len(versions.by_version) > 1 and (share := traffic.weights.get(model.version)):
+            raise VersionInTraffic(name, model.version, share)
         self.discard(model)
         return model
 
@@ -105,5 +127,6 @@ class Registry:
         del versions.by_version[model.version]
         if not versions.by_version:
             del self._models[model.name]
+            self.traffic.pop(model.name, None)
         elif versions.default == model.version:
             versions.default = next(iter(versions.by_version))

@@ -80,6 +80,22 @@ async def set_default(context: AppContext, request: Request) -> Reply:
     return _outcome(await context.controlplane.set_default(request.params["model"], request.params["version"]))
 
 
+async def set_traffic(context: AppContext, request: Request) -> Reply:
+    """Answer PUT /models/{model}/traffic: share the requests that name no version among versions."""
+    given = _parameters(context, request)
+    return _outcome(await context.controlplane.set_traffic(request.params["model"], given))
+
+
+async def clear_traffic(context: AppContext, request: Request) -> Reply:
+    """Answer DELETE /models/{model}/traffic: have the default version answer all of them."""
+    return _outcome(await context.controlplane.set_traffic(request.params["model"], None))
+
+
+def traffic(context: AppContext, request: Request) -> Reply:
+    """Answer GET /models/{model}/traffic: show how they are shared."""
+    return json_reply(context.controlplane.traffic.describe(request.params["model"]))
+
+
 async def describe(context: AppContext, request: Request) -> Reply:
     """Answer GET /models/{model}[/{version}|/all]: describe a model, or all versions of it."""
     customized = _flag(_query(request), "customized")

@@ -270,6 +270,39 @@ UNREGISTER = Operation(
 SET_DEFAULT = Operation(
     "setDefault", "Make a version the default of its model.", {200: _STATUS}, errors=(404,), method="PUT"
 )
+_SHARES: Schema = {"type": "object", "additionalProperties": _NUMBER}
+TRAFFIC = Operation(
+    "describeTraffic",
+    "How the requests that name no version are shared among a model's versions.",
+    {200: _object(
+        "modelName", "defaultVersion", "weights", modelName=TEXT, defaultVersion=TEXT, weights=_SHARES, sticky=TEXT,
+        shadow=_ANY_OBJECT,
+        rollout=_object("version", "state", "reason", version=TEXT, state=TEXT, reason=TEXT),
+    )},
+    errors=(404,),
+)  # fmt: skip
+SET_TRAFFIC = Operation(
+    "setTraffic",
+    "Share them anew. Each other parameter is a version, and its value its percentage; together they are 100.",
+    {200: _STATUS},
+    errors=(400, 404),
+    query=(
+        Parameter("sticky", "a header: requests with one value of it go to one version"),
+        Parameter("shadow", "a version that gets copies, whose answers are compared and thrown away"),
+        _whole("shadow_percent", "the share of the requests that is copied", 100),
+        _whole("shadow_limit", "copies that may run at a time; others are dropped", 8),
+        Parameter("rollout", "a version that gets more and more, while it does well"),
+        _whole("step", "percent that it gets more each time", 10),
+        _whole("every", "seconds between two steps", 60),
+        Parameter("max_error_rate", "failures, of 1, that cost it its share", {"type": "number", "default": 0.01}),
+        Parameter("max_p99_ratio", "the same for its p99, in times the others'", {"type": "number", "default": 1.5}),
+        _whole("min_requests", "requests without which nothing is decided", 100),
+    ),
+    method="PUT",
+)
+CLEAR_TRAFFIC = Operation(
+    "clearTraffic", "Have the default version answer all of them.", {200: _STATUS}, errors=(404,), method="DELETE"
+)
 _DOWNLOAD = _object(
     "url", "receivedBytes", "totalBytes", url=TEXT, receivedBytes=_NUMBER,
     totalBytes={"type": "integer", "nullable": True},

@@ -80,6 +80,9 @@ def test_a_models_life(serve: Serve, store: Path) -> None:
     assert "\ndogs 2.0\n" in shown
     assert "workers                  2/2-3" in shown
     server.ready("dogs")  # the second version's, which are those of the default now
+    said("models", "traffic", "dogs", "1.0=25", "2.0=75", "--sticky", "x-user")
+    assert "2.0       75" in said("models", "traffic", "dogs")
+    said("models", "traffic", "dogs", "--off")
     described, now = (
         json.loads(said("models", "describe", "dogs", "--json")),
         server.manage("GET", "/models/dogs").json,
@@ -179,6 +182,12 @@ def test_all_pages_are_walked_and_a_model_that_goes_meanwhile_is_left_out() -> N
         ("scale a 1 --max 2 --version 1/0".split(), "PUT /models/a/1%2F0?min_worker=1&max_worker=2&synchronous=true"),
         ("rm a --version 1".split(), "DELETE /models/a/1"),
         ("set-default a 1".split(), "PUT /models/a/1/set-default"),
+        ("traffic a --off".split(), "DELETE /models/a/traffic"),
+        ("traffic a 1=90 b=10 --sticky x-u".split(), "PUT /models/a/traffic?sticky=x-u&1=90&b=10"),
+        (
+            "traffic a --rollout 2 --step 5 --every 1.5 --max-error-rate 0.1 --max-p99-ratio 2 --min-requests 7".split(),
+            "PUT /models/a/traffic?rollout=2&step=5&every=1.5&max_error_rate=0.1&max_p99_ratio=2.0&min_requests=7",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_asked(words: list[str], asked: str) -> None:

@@ -75,10 +75,14 @@ TABLE: dict[str, Row] = {
     "core.workers": _row(f"{_SHELF} core.gpus", _PLAIN),
     "core.models": _row(_WORKERS, _PLAIN),
     "core.dataplane": _row(_MODELS, _PLAIN),
+    "core.background": _row("core.errors"),
+    "core.traffic_control": _row(_MODELS, _PLAIN),
     "core.describe": _row(_MODELS, _PLAIN),
     "core.repository": _row(f"{_MODELS} core.registration", _PLAIN),
     "core.registration": _row(_MODELS, _PLAIN),
-    "core.controlplane": _row(f"{_MODELS} core.describe core.registration core.repository", _PLAIN),
+    "core.controlplane": _row(
+        f"{_MODELS} core.describe core.registration core.repository core.background core.traffic_control", _PLAIN
+    ),
     "core.lint": _row(f"{_BASE} core.archive core.config", _PLAIN),
     "core.server": _row(_PLANES, _PLAIN),
     "core.generation": _row(outside="orjson"),

@@ -181,6 +181,9 @@ class FakeControlPlane:
     async def set_default(self, name: str, version: str) -> Outcome:
         return self._answer_now("set_default", name, version)
 
+    async def set_traffic(self, name: str, given: Any) -> Outcome:
+        return await self._answer("set_traffic", name, given)
+
     async def describe(self, name: str, version: str | None, *, customized: bool = False) -> Any:
         return await self._answer("describe", name, version, customized)
 

@@ -38,6 +38,8 @@ def find(table: Table, method: str, path: str) -> tuple[Endpoint, dict[str, str]
         ("PUT", "/models/m/1.0", management.scale, {"model": "m", "version": "1.0"}),
         ("DELETE", "/models/m/1.0/", management.unregister, {"model": "m", "version": "1.0"}),
         ("PUT", "/models/m/1.0/set-default", management.set_default, {"model": "m", "version": "1.0"}),
+        ("PUT", "/models/m/traffic", management.set_traffic, {"model": "m"}),
+        ("DELETE", "/models/m/traffic", management.clear_traffic, {"model": "m"}),
         ("POST", "/health/ready/", health.ready, {}),
         ("GET", "/v1/models", openai.models, {}),
         ("GET", "/v1/models/m", openai.model, {"model": "m"}),

@@ -16,6 +16,8 @@ def eventful() -> MetricStore:
     model = store.of_model("m", "1.0")
     model.watch(depth=lambda: 1, in_flight=lambda: 2, workers=lambda state: 3, memory=lambda: 4)
     store.read("torchserve_log_lines_lost_total", ("backlog",), lambda: 3)
+    store.read("torchserve_traffic_ratio", ("m", "1.0"), lambda: 0.5)
+    store.read("torchserve_shadow_requests_total", ("m", "2.0", "same"), lambda: 1)
     for named in (False, True):
         model.requested(named=named)
         model.succeeded(0.25, 0.125, named=named)

@@ -145,6 +145,12 @@ async def test_scaling(path: str, expected: tuple[Any, ...]) -> None:
         ("DELETE", "/models/m/?synchronous=nan&timeout=true", ("unregister", "m", None)),
         ("DELETE", "/models/m/1.0", ("unregister", "m", "1.0")),
         ("PUT", "/models/m/1.0/set-default", ("set_default", "m", "1.0")),
+        (
+            "PUT",
+            "/models/m/traffic?1.0=90&2.0=10&sticky=x-u",
+            ("set_traffic", "m", {"1.0": "90", "2.0": "10", "sticky": "x-u"}),
+        ),
+        ("DELETE", "/models/m/traffic", ("set_traffic", "m", None)),
         ("GET", "/models/m", ("describe", "m", None, False)),
         ("GET", "/models/m/all", ("describe", "m", "all", False)),
         ("GET", "/models/m/1.0?customized=true", ("describe", "m", "1.0", True)),
@@ -172,6 +178,8 @@ async def test_the_other_verbs(method: str, path: str, expected: tuple[Any, ...]
         ("DELETE", "/models/m"),
         ("GET", "/models/m"),
         ("PUT", "/models/m/1/set-default"),
+        ("PUT", "/models/m/traffic?1.0=100"),
+        ("DELETE", "/models/m/traffic"),
     ],
 )
 @pytest.mark.parametrize(
@@ -181,6 +189,7 @@ async def test_the_other_verbs(method: str, path: str, expected: tuple[Any, ...]
         (errors.AlreadyRegistered("m", "1.0"), 409, "ConflictStatusException"),
         (errors.WorkersFailed("no", out_of_memory=True), 507, "InternalServerException"),
         (errors.DefaultVersionInUse("m"), 403, "InvalidModelVersionException"),
+        (errors.VersionInTraffic("m", "1.0", 5), 409, "ConflictStatusException"),
         (ConnectionRefusedError("secret"), 500, "InternalServerException"),
         (TimeoutError("secret"), 500, "InternalServerException"),
     ],
