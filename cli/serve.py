@@ -133,6 +133,7 @@ class _Serving:
         """Serve until a signal says stop."""
         settings, logs = self._settings, self._logs
         server = ModelServer(settings, logs.stream, self._snapshots, self._configuration.kept())
+        server.overview.log, server.overview.settings = logs.tail, self._configuration.shown
         server.metrics.read("torchserve_log_lines_lost_total", ("write_failed",), lambda: logs.lost)
         server.metrics.read("torchserve_log_lines_lost_total", ("backlog",), lambda: logs.dropped)
         self._signals.listen(lambda number, wish: self._heard(number, wish, server))
@@ -295,6 +296,7 @@ def _front(
         controlplane=server.controlplane,
         metrics=server.metrics,
         access=logs.access,
+        overview=server.overview if settings.enable_dashboard else None,
     )
 
 

@@ -88,7 +88,7 @@ def _describe_worker(slot: WorkerSlot) -> dict[str, Any]:
     if slot.last_error:
         entry["lastError"] = slot.last_error
     if slot.last_failure is not None:
-        entry["lastFailure"] = _describe_failure(*slot.last_failure)
+        entry["lastFailure"] = describe_failure(*slot.last_failure)
     return entry
 
 
@@ -105,7 +105,7 @@ def _describe_engine(engine: EngineLoad) -> dict[str, Any]:
     }
 
 
-def _describe_failure(when: float, failure: Failure) -> dict[str, Any]:
+def describe_failure(when: float, failure: Failure) -> dict[str, Any]:
     """Return the entry of the last exception that the handler raised, at load or in a request."""
     entry: dict[str, Any] = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(when)),

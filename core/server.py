@@ -26,6 +26,7 @@ from .models.registry import Registry
 from .models.snapshot import Snapshot
 from .models.snapshot_folder import SnapshotFolder
 from .models.snapshot_writer import SnapshotWriter
+from .overview import Overview
 from .wire.malloc_tuning import keep_freed_memory
 from .workdir import WorkDir
 
@@ -69,6 +70,7 @@ class ModelServer:
         self.controlplane = ControlPlane(
             settings, registry, self.metrics, self._gpu_allocator, self._work.path, self._save_change
         )
+        self.overview = Overview(registry, self.metrics, self._gpu_allocator, self.controlplane)
         self._started = False
 
     async def start(self) -> None:

@@ -11,6 +11,7 @@ from ..core.errors import BadRequest, ForeignSite
 from ..core.oip.regions import Regions
 from .accesslog import Entry, entry
 from .auth import TokenAuth
+from .board import Board
 from .message.limits import Limits
 from .message.reply import PLAIN, DefaultHeaders
 from .message.request import Head
@@ -32,7 +33,7 @@ class AppContext:
     `scheduling_headers` that of its name. Without `model_api` nothing can be registered or removed, without
     `token_auth` no key is needed; `sites` says which web pages may call. Clients' tensors may lie in `regions` of
     shared memory, if there are any: at listeners that other machines can't reach, with `regions_everywhere` at all.
-    While `draining` every connection closes behind its answer.
+    While `draining` every connection closes behind its answer. Without `board` there is no dashboard.
     """
 
     dataplane: DataPlane
@@ -49,6 +50,7 @@ class AppContext:
     regions: Regions | None = None
     regions_everywhere: bool = False
     draining: bool = False
+    board: Board | None = None
     unsent: UnsentLimit = field(init=False)
     _refusals: Refusals = field(default_factory=Refusals)
 

@@ -14,9 +14,10 @@ from ..core.errors import InvalidConfig
 from ..core.oip.regions import Regions
 from .accesslog import Entry
 from .app_context import AppContext
+from .board import Board
 from .front_config import FrontConfig, RpcListen
 from .message.reply import PLAIN, DefaultHeaders
-from .routes import routes
+from .routes import dashboard_routes, routes
 from .routing.route import Api, Route
 from .routing.router import Router
 from .routing.table import Table
@@ -35,10 +36,12 @@ if TYPE_CHECKING:
     from ..core.controlplane import ControlPlane
     from ..core.dataplane import DataPlane
     from ..core.metrics.store import MetricStore
+    from ..core.overview import Overview
 
 log = logging.getLogger(__name__)
 
 _LAST_BYTES = 1.0  # seconds
+_REACHES: tuple[Reach, ...] = ("unix", "loopback", "network")
 _POLL = 0.01  # seconds between two looks at whether a drain is done
 
 
@@ -57,7 +60,9 @@ class Front:
         controlplane: ControlPlane,
         metrics: MetricStore,
         access: Callable[[Entry], None],
+        overview: Overview | None = None,
     ) -> None:
+        """Without `overview` there is no dashboard."""
         cors_headers = config.cors.fields()
         self._config = config
         self._context = AppContext(
@@ -69,6 +74,9 @@ class Front:
             regions=Regions() if config.shared_memory != "off" and config.open_inference != "off" else None,
             regions_everywhere=config.shared_memory == "all",
         )  # fmt: skip
+        if overview is not None:
+            self._context.board = Board(overview, config.limits)
+        self._inference_is: Reach = "unix"  # how far inference can be reached
         self._handlers: list[AiohttpHandler] = []
         self._aiohttp_servers: list[AiohttpServer] = []
         self._fast_factories: list[FastHttpFactory] = []
@@ -102,6 +110,7 @@ class Front:
         """
         self._context.draining = True
         self._close_servers()
+        self._close_board()
         for each in (*self._handlers, *self._fast_factories, *self._http2_factories):
             each.drain()
         self._context.unsent.drain(self._context.limits.drain_idle)
@@ -118,6 +127,7 @@ class Front:
         """Close all listeners and connections. Requests without an answer get none: call `drain` before."""
         self._context.draining = True
         self._close_servers()
+        self._close_board()
         for factory in (*self._fast_factories, *self._http2_factories):
             factory.close()
         _ = await asyncio.gather(*(server.shutdown(0.1) for server in self._aiohttp_servers))
@@ -151,7 +161,8 @@ class Front:
 
     def _by_address(self) -> list[tuple[Address, list[Api]]]:
         groups: list[tuple[Address, list[Api]]] = []
-        for api, address in self._config.listen.items():
+        # Inference first: the dashboard predicts no further than it can be reached.
+        for api, address in sorted(self._config.listen.items(), key=lambda each: each[0] != "inference"):
             for other, apis in groups:
                 if address.port and other.port == address.port:
                     _check_port(f"{apis[0]}_address={other} and {api}_address={address}", other, address)
@@ -165,6 +176,8 @@ class Front:
     async def _bind(self, address: Address, apis: list[Api]) -> None:
         bound = await bind(address, ", ".join(f"{api}_address" for api in apis))
         self._bound.append(bound)
+        if "inference" in apis:
+            self._inference_is = bound.reach
         table = Table(apis, self._rows(bound.reach))
         router = Router(self._context, table, bound.reach)
         handler = AiohttpHandler(router)
@@ -202,6 +215,10 @@ class Front:
     def _rows(self, reach: Reach) -> tuple[Route, ...]:
         """Return the rows for a listener: beyond loopback nothing but the management API commands without a key."""
         rows = routes(self._config.open_inference, self._context.regions_at(reach))
+        if self._context.board is not None:
+            keyed = self._config.token_auth is not None
+            predicts = keyed or _REACHES.index(self._inference_is) >= _REACHES.index(reach)
+            rows = (*rows, *dashboard_routes(trusted=keyed or reach != "network", predicts=predicts))
         if reach != "network" or self._config.token_auth is not None:
             return rows
         return tuple([row for row in rows if not row.commands_elsewhere])
@@ -233,6 +250,10 @@ class Front:
         for _, connection in idle:
             connection.close_idle()
         return len(idle)
+
+    def _close_board(self) -> None:
+        if self._context.board is not None:
+            self._context.board.close()
 
     def _close_servers(self) -> None:
         for server in self._servers:

@@ -7,6 +7,7 @@ from functools import partial
 
 from ..core.oip.regions import Regions
 from .api import health, inference, kserve_v1, management, metrics, open_inference, openai, shared_memory
+from .api.dashboard import endpoints as dashboard
 from .openapi import document as openapi
 from .openapi import operations as docs
 from .predict.codecs.oip_v2 import OipV2Codec
@@ -71,6 +72,18 @@ _CUDA_ROUTES = (
     ),
     Route("inference", ANY, f"{_CUDA}/{{rest...}}", shared_memory.cuda, docs.OIP_CUDA),
 )  # fmt: skip
+
+_DASHBOARD = (Route("management", "GET", "/dashboard/models/{model}/{version}", dashboard.model, docs.DETAIL),)
+# The log and the configuration are told to who has a key, or a process on this machine.
+_TRUSTED = (
+    Route("management", "GET", "/dashboard/events", dashboard.events, docs.EVENTS),
+    Route("management", "GET", "/dashboard/settings", dashboard.settings, docs.SHOWN_SETTINGS),
+)
+_UNTRUSTED = (replace(_TRUSTED[0], answer=partial(dashboard.events, log=False)),)
+_TRY = tuple(
+    Route("management", ANY, f"/dashboard/predictions/{path}", replace(_PREDICT, fast=False), operation, "inference")
+    for path, operation in (("{model}", docs.TRY), ("{model}/{version}", docs.TRY.of_version))
+)
 
 _ROUTES = (
     *(Route(api, "OPTIONS", "/", _SERVER, docs.SERVER, "open") for api in APIS),
@@ -146,8 +159,16 @@ def _with_regions(regions: Regions | None) -> tuple[Route, ...]:
     )
 
 
+def dashboard_routes(*, trusted: bool = True, predicts: bool = True) -> tuple[Route, ...]:
+    """Return the rows of the dashboard: with the log and the configuration if `trusted`, and a form if `predicts`."""
+    return (*_DASHBOARD, *(_TRUSTED if trusted else _UNTRUSTED), *(_TRY if predicts else ()))
+
+
 def routes(open_inference: OpenInference = "on", regions: Regions | None = None) -> tuple[Route, ...]:
-    """Return the table of a listener, of whose requests the tensors may lie in `regions`, if there are any."""
+    """Return the table of a listener, of whose requests the tensors may lie in `regions`, if there are any.
+
+    The rows of the dashboard are apart.
+    """
     infer = _KSERVE_PREDICT
     if open_inference != "off":
         infer = PredictRoute(

@@ -17,12 +17,14 @@ needs it or not, so that `SequenceBatcher` can stand in its place.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
 from .adaptive import may_prefetch
 from .deadlines import fit, would_be_late
 from .errors import GenerationLate, QueueClosed, QueueFull, SchedulerError, WouldBeLate
 from .job import Batch, Job, ReleaseReason, Runner
+from .latency_model import LatencyModel
 from .policy import RULES, BatchPolicy
 from .queue import JobQueue
 from .rules import QueueView, Rule
@@ -111,6 +113,11 @@ class Batcher:
     def seconds_per_job(self) -> float:
         """Seconds of a runner per job in a batch of the best size; 0 while nothing is known."""
         return self._runners.seconds_per_job
+
+    @property
+    def latencies(self) -> Mapping[str, LatencyModel]:
+        """What was learnt of how long batches take, by kind of device."""
+        return self._runners.latencies
 
     # ---- what happened
 

@@ -55,6 +55,14 @@ class _Exploration(NamedTuple):
     begun: bool
 
 
+class Measured(NamedTuple):
+    """A record of one batch size: how many of its latest runs count, and their median (s)."""
+
+    size: int
+    runs: int
+    median: float
+
+
 class LatencyModel:
     """A model of the seconds that a batch takes, by its size from 1 to `largest`.
 
@@ -93,6 +101,10 @@ class LatencyModel:
     def best_size(self) -> int:
         """The size that gives the most jobs per second."""
         return self.clearing_size(self._largest)
+
+    def measured(self) -> list[Measured]:
+        """Return what is known of each size that ran, in ascending order."""
+        return [Measured(size, len(self._runs[size]), self._medians[size]) for size in self._sizes]
 
     # ---- what is measured
 

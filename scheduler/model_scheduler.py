@@ -25,11 +25,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from .batcher import Batcher, Effect, Expire, Run, Stop
 from .errors import JobExpired, OutcomeMismatch, QueueFull, SchedulerError
 from .job import Batch, Continue, Interruptible, Job, Runner
+from .latency_model import LatencyModel
 from .policy import BatchPolicy
 from .sequence_batcher import SequenceBatcher
 from .token_batcher import TokenBatcher
@@ -61,6 +62,9 @@ class ModelScheduler:
         self._clock_is_finer = clock is not None
         self._refused = refused
         self._batcher = _batcher_of(policy)
+        self.latencies: Mapping[str, LatencyModel] = {}  # what was learnt, by kind of device
+        if isinstance(self._batcher, Batcher):
+            self.latencies = self._batcher.latencies
         self._runners: set[Runner] = set()
         self._batches: dict[int, Batch] = {}  # handed over and not ended, by id
         self._running = 0

@@ -11,7 +11,7 @@ and begins when the first one ends. A runner that was told to leave keeps its ba
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from .job import Batch, Runner
 from .latency_model import LatencyModel
@@ -54,6 +54,11 @@ class RunnerSet:
         if found is None:
             found = self._latencies[runner.device] = LatencyModel(self._largest, self._padded)
         return found
+
+    @property
+    def latencies(self) -> Mapping[str, LatencyModel]:
+        """What was learnt of each kind of device."""
+        return self._latencies
 
     @property
     def seconds_per_job(self) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,9 @@ from .settings import Settings
 from .unserved_keys import NOT_YET, OF_IPEX, WITHOUT_EFFECT
 
 log = logging.getLogger(__name__)
+
+_PASSWORD = re.compile(r"(\w://)[^/@\s,]+@")
+_QUERY = re.compile(r"(\w://[^\s,?]+)\?[^\s,\"]+")
 
 # Flags that unlock something unlock it for one run: a snapshot does not keep them.
 FOR_ONE_RUN = ("disable_token_authorization", "enable_model_api", "allow_unauthenticated_model_api")
@@ -77,6 +81,17 @@ class Configuration:
     def errors(self) -> list[str]:
         return [finding.message for finding in self.findings if finding.level >= logging.ERROR]
 
+    def shown(self) -> list[dict[str, str]]:
+        """Return each setting with its value, as anybody may see it, and where that came from."""
+        return [
+            {
+                "key": key.name,
+                "value": _safe(key.shown(getattr(self.settings, key.name))),
+                "origin": str(self.origin(key.name)),
+            }
+            for key in KEYS.values()
+        ]
+
     def check(self) -> Configuration:
         """Raise InvalidConfig for the first error, if there is one."""
         if self.errors:
@@ -101,6 +116,11 @@ class Configuration:
             )
         for finding in self.findings:
             log.log(finding.level, "%s", finding.message)
+
+
+def _safe(text: str) -> str:
+    """Return a value without what an address in it may keep secret: a user's password, and a signature in its query."""
+    return _QUERY.sub(rf"\1?{HIDDEN}", _PASSWORD.sub(rf"\1{HIDDEN}@", text))
 
 
 def find_config(

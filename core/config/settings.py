@@ -61,6 +61,7 @@ class Settings:
     )
     management_address: Address = _key(Address("127.0.0.1", 8081), address(8081), "where models are managed")
     metrics_address: Address = _key(Address("127.0.0.1", 8082), address(8082), "where metrics are read")
+    enable_dashboard: bool = _key(True, flag, "whether management_address has the dashboard, a page for people")
     enable_grpc: bool = _key(True, flag, "whether the two gRPC ports are opened")
     grpc_inference_address: str = _key("127.0.0.1", host, "the host where gRPC predictions are served")
     grpc_inference_port: int = _key(

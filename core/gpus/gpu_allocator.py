@@ -123,6 +123,11 @@ class GpuAllocator:
         gpus = await self._probe.gpus()
         return tuple(gpu for gpu in gpus if self._limit is None or gpu.index < self._limit)
 
+    @property
+    def leases(self) -> list[Lease]:
+        """What is promised to this server's workers now."""
+        return [allocation.lease for allocation in self._allocations]
+
     async def allocate(self, request: PlacementRequest) -> tuple[Gpu, ...]:
         """Choose the GPUs of a worker, all at once, and promise it memory there. () means the CPU.
 

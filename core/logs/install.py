@@ -21,11 +21,14 @@ class _ToWriter(logging.Handler):
     def __init__(self, writer: LogWriter) -> None:
         super().__init__()
         self._writer = writer
+        self._tail = writer.tail
         self._tracebacks = logging.Formatter()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._writer.put(record.name, self._line(record))
+            line = self._line(record)
+            self._tail.add(line)
+            self._writer.put(record.name, line)
         except Exception:  # noqa: BLE001  (a message that can't be formatted must not reach who logged it)
             self.handleError(record)
 

@@ -15,6 +15,7 @@ from .losses import Losses
 from .pace import Pace
 from .plan import ACCESS, ROOT, Appender, LogPlan
 from .printable import one_line
+from .tail import LogTail
 
 BACKLOG = 100_000  # entries kept for a disk that does not keep up; further ones are dropped and counted
 
@@ -36,6 +37,7 @@ class LogWriter:
         self._awake = threading.Event()
         self._ended = False
         self._reopening = False
+        self.tail = LogTail()
         self.dropped = 0
         self._told = 0  # dropped entries that the log has reported
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from ..errors import (
@@ -21,7 +21,7 @@ from ..errors import (
     WorkerDied,
 )
 from ..wire.messages import EngineReport, Sample
-from .family import Family
+from .family import Family, Shown
 from .series import NOTHING, Reading, Series
 from .tally import Tally
 
@@ -78,7 +78,8 @@ class ModelMetrics:
         self._gathers = False
         self._queue_time = books.queue_time.update_all
         self._thread_time = books.thread_time.update
-        self._total = self._series("torchserve_requests_total").update
+        self._requests = self._series("torchserve_requests_total")
+        self._total = self._requests.update
         self._duration = self._series("torchserve_request_duration_seconds").update_all
         self._queued = self._series("torchserve_queue_duration_seconds").update_all
         self._formation = self._series("torchserve_batch_formation_seconds").update
@@ -203,6 +204,16 @@ class ModelMetrics:
                 self._queue_time([each * 1e3 for each in queued])
 
     # ---- its series
+
+    @property
+    def requests(self) -> int:
+        """The number of predictions that were asked for."""
+        return int(getattr(self._requests, "value", 0))
+
+    def shown(self) -> Iterator[tuple[str, tuple[str, ...], Shown]]:
+        """Yield each of our own series of this version: the metric's name, the labels that follow model and version."""
+        for family, values in list(self._bound):
+            yield family.name, values[2:], family.series(*values)
 
     def unbind(self) -> None:
         """Remove the series of this version from the families; TorchServe's counters stay."""

@@ -113,6 +113,11 @@ class MetricStore:
                     self._server[name].forget("Host", device, HOST)
         self._gpus = seen
 
+    def answered(self) -> tuple[float, float, float]:
+        """Return how many requests of any route were answered with 2xx, 4xx and 5xx; 0 for what is not declared."""
+        two, four, five = [getattr(series, "value", 0.0) for series in self._requests]
+        return two, four, five
+
     # ---- what a ModelMetrics needs
 
     def server(self, name: str, *values: str) -> Series:

@@ -53,4 +53,7 @@ class Limits:
     health_look: float = 1.0  # between two looks at what a health check of gRPC watches, and at whether streams may end
     worker_wait: float = 15.0  # for a client to take 1 MiB of a streamed answer, while its worker waits for that
     max_unsent: int = 16 * 1024 * 1024  # of a streamed answer; beyond it its worker waits
+    viewers: int = 50  # of the dashboard at a time
+    view_interval: float = 1.0  # between two looks at the server for them, at the least
+    viewer_stall: float = 10.0  # in which a viewer may take nothing of what it was sent
     http2: Http2Limits = Http2Limits()

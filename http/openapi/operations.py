@@ -321,6 +321,31 @@ TOKEN = Operation(
     query=(Parameter("type", "the kind", {"type": "string", "enum": ["inference", "management"]}, required=True),),
 )
 
+# ---- pages
+
+EVENTS = Operation(
+    "dashboardEvents",
+    "The state of the server and its changes, as server-sent events, until the client leaves.",
+    {200: TEXT},
+    errors=(404, 503),
+    media="text/event-stream",
+)
+DETAIL = Operation(
+    "dashboardModel",
+    "All that is known of a version: its description, and what batches of each size take.",
+    {200: _object("described", "lacking", "rule", "costs", described=_DESCRIBED)},
+    errors=(404,),
+)
+SHOWN_SETTINGS = Operation(
+    "dashboardSettings",
+    "The configuration, and where each value comes from; secrets are hidden.",
+    {200: _list(_object("key", "value", "origin", key=TEXT, value=TEXT, origin=TEXT))},
+    errors=(404,),
+)
+TRY = replace(
+    PREDICT.named("dashboardPredictions", "Predict, for the dashboard's form: as on the inference API, with its key."),
+)
+
 # ---- metrics
 
 METRICS = Operation(

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from ...core.payload import Reply
 from ..app_context import AppContext
 from ..auth import Scope
+from ..message.live import LiveReply
 from ..message.request import Request
 from ..predict.codecs.codec import Codec
 from .operation import Operation
@@ -16,7 +17,7 @@ from .operation import Operation
 Api: TypeAlias = Literal["inference", "management", "metrics"]
 # Whether the Open Inference Protocol is spoken; `enveloped` where a service_envelope has handlers read its JSON.
 OpenInference: TypeAlias = Literal["on", "enveloped", "off"]
-Endpoint: TypeAlias = Callable[[AppContext, Request], Reply | Awaitable[Reply]]
+Endpoint: TypeAlias = Callable[[AppContext, Request], Reply | LiveReply | Awaitable[Reply]]
 
 APIS: tuple[Api, ...] = ("inference", "management", "metrics")
 # The key that a api's routes ask for where tokens are on, unless a row says otherwise.

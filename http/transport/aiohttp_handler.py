@@ -19,6 +19,7 @@ from ...core.payload import Body
 from ..app_context import AppContext
 from ..message.errors import InvalidMessage
 from ..message.ids import fresh_id
+from ..message.live import LiveReply, Outlet
 from ..message.request import Head, Request, by_lower_name, media_type
 from ..message.unsent_answers import UnsentAnswers
 from ..predict.http1_writer import Http1Writer, answer_buffers
@@ -151,6 +152,8 @@ class AiohttpHandler:
             unread = False
             content_type = media_type(fields.get("content-type", ""))
             result = endpoint(self._context, Request(head.method, params, query, content_type, body, head))
+            if isinstance(result, LiveReply):
+                return await self._live(head, result, connection, started)
             reply = await asyncio.shield(self.router.begin(result)) if inspect.isawaitable(result) else result
         except asyncio.CancelledError:
             self._context.answered(head, CLIENT_GONE, perf_counter() - started)
@@ -170,6 +173,24 @@ class AiohttpHandler:
         if not keep:
             _part(connection, transport, content, fields)
         return keep
+
+    async def _live(self, head: Head, live: LiveReply, connection: AiohttpProtocol, started: float) -> bool:
+        """Send a live answer until it has ended; a client that leaves cancels this."""
+        unsent = connection.unsent
+        if unsent is None:
+            raise ConnectionResetError
+        writer = AiohttpResponseWriter(self._context, connection, unsent)
+        outlet = Outlet(writer, head, behind=lambda: unsent.waiting, drop=unsent.end)
+        request_id = fresh_id()
+        try:
+            outlet.begin(live.first, request_id)
+            live.join(outlet)
+            await writer.ended()
+        finally:
+            outlet.over = True
+            live.leave(outlet)
+        self._context.answered(head, live.first.status, perf_counter() - started, request_id)
+        return writer.keep
 
     async def _read_body(self, content: StreamReader, connection: AiohttpProtocol, arrival: Arrival) -> bytes:
         """Return the rest of a body, which `arrival` counts as it comes.

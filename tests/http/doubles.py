@@ -12,7 +12,9 @@ from torchserve.core.config.address import Address
 from torchserve.core.controlplane import ControlPlane, Outcome
 from torchserve.core.dataplane import DataPlane
 from torchserve.core.errors import ModelNotFound, ServerFull, VersionNotFound
+from torchserve.core.logs.tail import LogTail
 from torchserve.core.metrics.store import MetricStore
+from torchserve.core.overview import Overview
 from torchserve.core.payload import Payload, Reply, Scheduled
 from torchserve.core.registration import RegisterRequest
 from torchserve.http.accesslog import Entry
@@ -253,6 +255,35 @@ class FakeMetrics:
 
 
 @dataclass
+class FakeOverview:
+    """A state that is a number: how often it was looked at. `fat` makes each message so many bytes longer."""
+
+    looks: int = 0
+    forgotten: int = 0
+    fat: int = 0
+    log: LogTail | None = None
+    settings: Callable[[], list[dict[str, str]]] = list
+
+    def changes(self) -> dict[str, Any]:
+        self.looks += 1
+        return {"look": self.looks, "fat": "x" * self.fat}
+
+    def whole(self) -> dict[str, Any]:
+        return {"whole": True, "look": self.looks, "fat": "x" * self.fat}
+
+    def forget(self) -> None:
+        self.forgotten += 1
+
+    async def look_at_gpus(self) -> None:
+        pass
+
+    def detail(self, name: str, version: str | None) -> dict[str, Any]:
+        if name != "m":
+            raise ModelNotFound(name)
+        return {"described": {"modelName": name, "modelVersion": version}}
+
+
+@dataclass
 class RunningFront:
     """A running front with fakes behind it."""
 
@@ -291,6 +322,7 @@ async def running_front(
     limits: Limits | None = None,
     data: FakeDataPlane | None = None,
     control: FakeControlPlane | None = None,
+    overview: FakeOverview | None = None,
     **options: Any,
 ) -> AsyncIterator[RunningFront]:
     """Start a front on three free ports; afterwards every request must have been logged and counted once."""
@@ -306,6 +338,7 @@ async def running_front(
         controlplane=cast(ControlPlane, control),
         metrics=cast(MetricStore, metrics),
         access=log.append,
+        overview=cast("Overview | None", overview),
     )
     await front.start()
     try:

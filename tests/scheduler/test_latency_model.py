@@ -33,6 +33,12 @@ def learnt(
     return latency
 
 
+def test_what_was_measured_is_told_by_size() -> None:
+    latency = learnt(EFFNET, times=WINDOW + 1)
+    assert latency.measured() == [(size, WINDOW, ms / 1e3) for size, ms in sorted(EFFNET.items())]
+    assert LatencyModel(8).measured() == []
+
+
 def test_nothing_known():
     latency = LatencyModel(8)
     assert (latency.known, latency.median(3), latency.p90(3), latency.marginal_saving(1)) == (False, 0.0, 0.0, 0.0)

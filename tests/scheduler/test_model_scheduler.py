@@ -182,6 +182,21 @@ def test_the_callers_own_error_for_a_late_job(run: Run):
     run(main())
 
 
+def test_what_was_learnt_is_told_by_kind_of_device_and_nothing_of_sequences(run: Run):
+    async def main() -> None:
+        scheduler, worker, client = setup()
+        assert scheduler.latencies == {}
+        scheduler.attach(worker)
+        client.send("a")
+        await turn()
+        await turn()
+        scheduler.finish(worker.batches[0], ["A"], seconds=0.5)
+        assert [each.median for each in scheduler.latencies[worker.device].measured()] == [0.5]
+        assert ModelScheduler(BatchPolicy(4, continuous=True)).latencies == {}
+
+    run(main())
+
+
 def test_batches_run_side_by_side(run: Run):
     async def main() -> None:
         scheduler, first, client = setup(batch_size=2)

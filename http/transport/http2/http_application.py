@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 
 from ....core.errors import ServeError, SlowRequest
@@ -12,6 +14,7 @@ from ....core.payload import Body, Reply
 from ...app_context import AppContext
 from ...message.errors import UnsupportedMedia, error_reply
 from ...message.ids import fresh_id
+from ...message.live import LiveReply, Outlet
 from ...message.request import Head, Request, by_lower_name, media_type
 from ...predict.predict_request import PredictRequest, awaits_continue, check_declared
 from ...predict.prediction import CLIENT_GONE, Prediction
@@ -170,7 +173,7 @@ class PredictionHandler(_BodyHandler):
 class RouteHandler(_BodyHandler):
     """A request to an endpoint: the handler of its stream."""
 
-    __slots__ = ("_answered", "_found", "_head", "_started", "_writer")
+    __slots__ = ("_answered", "_found", "_head", "_leave", "_started", "_writer")
 
     def __init__(self, application: HttpApplication, stream: Stream, head: Head, matches: list[Match]) -> None:
         context = application.context
@@ -179,6 +182,7 @@ class RouteHandler(_BodyHandler):
         self._head = head
         self._started = perf_counter()
         self._answered = False
+        self._leave: Callable[[], None] | None = None  # of a live answer
         self._writer = Http2Writer(context, stream, self._too_slow)
         self.body = StreamBody(context.limits, stream.head.length, lambda: context.dataplane.expect("", None), _no_room)
         fields = by_lower_name(head.headers())
@@ -209,12 +213,30 @@ class RouteHandler(_BodyHandler):
             body = bytes(self.body.whole())
             request = Request(head.method, params, head.query(), content_type, body, head)
             result = endpoint(self._application.context, request)
-            if inspect.isawaitable(result):
+            if isinstance(result, LiveReply):
+                self._go_live(result)
+            elif inspect.isawaitable(result):
                 router.begin(result).add_done_callback(self._worked)
             else:
                 self._answer(result)
         except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
             self._answer(self._failed(error))
+
+    def _go_live(self, live: LiveReply) -> None:
+        """Begin a live answer, which goes on until it has ended or the client has left."""
+        stream, request_id = self._stream, fresh_id()
+        outlet = Outlet(
+            self._writer, self._head, behind=lambda: stream.queued > 0, drop=self._drop,
+            draining=lambda: stream.draining, ended=lambda: self._close_books(live.first.status, request_id),
+        )  # fmt: skip
+        self._leave = partial(live.leave, outlet)
+        outlet.begin(live.first, request_id)
+        live.join(outlet)
+
+    def _drop(self) -> None:
+        """End a live answer whose client does not take it."""
+        self._stream.reset(ErrorCode.CANCEL)
+        self._close_books(CLIENT_GONE, "")
 
     def _worked(self, work: asyncio.Future[Reply]) -> None:
         if work.cancelled():
@@ -229,7 +251,7 @@ class RouteHandler(_BodyHandler):
         self._close_books(CLIENT_GONE, "")
 
     def writable(self) -> None:
-        """Do nothing: these answers are not streamed."""
+        """Do nothing: whoever sends a live answer looks at what waits."""
 
     def refuse(self, error: ServeError) -> None:
         """Answer with `error`: the rest of the body is not needed."""
@@ -246,6 +268,8 @@ class RouteHandler(_BodyHandler):
             self._writer.answer(self._head, reply, request_id, unread=False)
 
     def _close_books(self, status: int, request_id: str) -> None:
+        if self._leave is not None:
+            self._leave()
         if not self._answered:
             self._answered = True
             self._application.context.answered(self._head, status, perf_counter() - self._started, request_id)

@@ -40,6 +40,7 @@ TORCHSERVE = """
 """.split()
 # And those that only this server has.
 OURS = {
+    "enable_dashboard",
     "enable_grpc",
     "handler_errors_in_response",
     "allowed_hosts",

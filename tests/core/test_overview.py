@@ -1,0 +1,158 @@
+"""The state of the whole server: what a row has, when it is made anew, and what is told of GPUs and failures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from torchserve.core.errors import HandlerFailed, ModelNotFound, QueueFull
+from torchserve.core.gpus.gpu_allocator import GpuAllocator
+from torchserve.core.metrics.store import MetricStore
+from torchserve.core.models.model import Model
+from torchserve.core.models.registry import Registry
+from torchserve.core.overview import Overview
+from torchserve.core.payload import Payload, Reply
+from torchserve.core.wire.messages import Failure
+from torchserve.core.workers.pool import SlotState
+from torchserve.scheduler.gpu import Gpu, Lease
+
+from .doubles import Answering, Sink, model, slot, until
+
+
+class Health:
+    def healthy(self) -> bool:
+        return False
+
+    def missing(self) -> list[str]:
+        return ["m has 0 of 1 workers."]
+
+    def downloads(self) -> dict[str, Any]:
+        return {"downloads": []}
+
+
+class Gpus(GpuAllocator):
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.answers = True
+
+    async def visible(self) -> tuple[Gpu, ...]:
+        if not self.answers:
+            raise TimeoutError
+        return (Gpu(0, "GPU-x", "H200", 100, 30, utilization=5.0),)
+
+    @property
+    def leases(self) -> list[Lease]:
+        return [Lease("GPU-x", "W-1", "m", 50, 20), Lease("GPU-y", "W-2", "m", 1)]
+
+
+def overview(*models: Model) -> tuple[Overview, Registry]:
+    registry = Registry()
+    for each in models:
+        registry.claim(each.name, each.version)
+        registry.add(each)
+    return Overview(registry, MetricStore(), Gpus(), Health()), registry
+
+
+async def answered(subject: Model) -> None:
+    """Have a request be answered as the dataplane counts it."""
+    sink = Sink()
+    subject.metrics.requested(named=False)
+    subject.submit(Payload("r", ()), sink, named_version=False)
+    await sink.told.wait()
+    subject.metrics.batch_finishing()
+    subject.metrics.succeeded(0.004, 0.001, named=False)
+    subject.metrics.batch_finished(1, 0.001, 0.002, 0.001)
+    subject.metrics.batch_ran("free_worker", "cpu")
+
+
+async def test_a_row_has_the_totals_and_is_sent_again_only_once_it_has_moved() -> None:
+    subject, idle = model(batch_size=4), model("idle")
+    subject.pool.slots.append(slot(last_error="e" * 1000))
+    runner = Answering(subject.scheduler, lambda _: Reply(b""))
+    shown, registry = overview(subject, idle)
+    first = shown.changes()
+    assert [row["name"] for row in first["models"]] == ["m", "idle"]
+    assert first["server"]["missing"] == ["m has 0 of 1 workers."]
+    assert shown.changes()["models"] == []
+    await answered(subject)
+    subject.metrics.requested(named=False)
+    subject.metrics.failed(QueueFull("full"))
+    subject.metrics.failed(HandlerFailed("raised", 500))
+    subject.metrics.cancelled(running=False)
+    (row,) = shown.changes()["models"]
+    assert runner.batches
+    assert {key: row[key] for key in ("requests", "succeeded", "refused", "failed", "cancelled", "causes", "sizes")} == {
+        "requests": 2, "succeeded": 1, "refused": {"queue_full": 1}, "failed": {"handler": 1},
+        "cancelled": {"client_left_queued": 1}, "causes": {"free_worker": 1}, "sizes": {"1": 1},
+    }  # fmt: skip
+    assert sum(row["latency"]) == 1
+    assert row["latency"].index(1) == 2  # 4 ms are between 2.5 and 5
+    assert row["workers"][0][1:3] == ("ready", 0)
+    assert len(row["workers"][0][4]) == 300
+    subject.pool.slots[0].state = SlotState.WAITING
+    assert [each["workers"][0][1] for each in shown.changes()["models"]] == ["waiting"]
+    registry.discard(subject)
+    assert shown.changes()["gone"] == [["m", "1.0"]]
+    assert [each["name"] for each in shown.whole()["models"]] == ["idle"]
+    shown.forget()
+    assert shown.whole()["models"] == []
+
+
+async def test_another_default_version_changes_both_rows() -> None:
+    one, two = model(), model(version="2.0")
+    shown, registry = overview(one, two)
+    shown.changes()
+    registry.set_default("m", "2.0")
+    assert {row["version"]: row["default"] for row in shown.changes()["models"]} == {"1.0": False, "2.0": True}
+
+
+async def test_gpus_show_what_is_promised_and_stay_as_they_were_while_the_driver_hangs() -> None:
+    shown, _ = overview()
+    assert shown.changes()["gpus"] == []
+    await shown.look_at_gpus()
+    (gpu,) = shown.changes()["gpus"]
+    assert (gpu["used"], gpu["total"], gpu["busy"]) == (70, 100, 5.0)
+    assert gpu["workers"] == [{"worker": "W-1", "model": "m", "promised": 50, "held": 20}]
+    shown._gpu_allocator.answers = False  # type: ignore[attr-defined]
+    await shown.look_at_gpus()
+    assert "gpus" not in shown.changes()
+    assert shown.whole()["gpus"] == [gpu]
+
+
+async def test_the_latest_failures_are_shown_with_their_tracebacks_latest_first() -> None:
+    subject = model()
+    for number in range(25):
+        subject.pool.slots.append(slot(number))
+        subject.pool.slots[-1].failed = (float(number), Failure("ValueError", f"<script>{number}", "h.py", 3, "a\nb"))
+    shown, _ = overview(subject)
+    found = shown.changes()["failures"]
+    assert [each["worker"] for each in found] == list(range(24, 4, -1))
+    assert (found[0]["model"], found[0]["message"], found[0]["traceback"]) == ("m", "<script>24", ["a", "b"])
+    assert "failures" not in shown.changes()
+
+
+async def test_a_detail_has_what_batches_cost() -> None:
+    subject = model(batch_size=4)
+    subject.pool.slots.append(slot())
+    Answering(subject.scheduler, lambda _: Reply(b""))
+    shown, _ = overview(subject)
+    assert shown.detail("m", None)["costs"] == {}
+    for _ in range(2):
+        await answered(subject)
+    await until(lambda: shown.detail("m", "1.0")["costs"])
+    found = shown.detail("m", "1.0")
+    assert [(each["size"], each["runs"]) for each in found["costs"]["cpu"]["sizes"]] == [(1, 2)]
+    assert found["described"]["modelName"] == "m"
+    assert found["inputs"] is None
+    with pytest.raises(ModelNotFound):
+        shown.detail("nobody", None)
+
+
+async def test_a_thousand_idle_models_are_sent_once() -> None:
+    models = [model(f"m{number}") for number in range(1000)]
+    shown, _ = overview(*models)
+    assert len(shown.changes()["models"]) == 1000
+    rows = shown.whole()["models"]
+    assert shown.changes()["models"] == []
+    assert all(one is other for one, other in zip(rows, shown.whole()["models"], strict=True))
