@@ -14,7 +14,6 @@ from .models.model import Model
 from .payload import Payload, Reply
 from .wire.messages import Failure
 from .workers.engine_load import EngineLoad
-from .workers.memory import resident
 from .workers.pool import SlotState, WorkerSlot
 
 _MESSAGE = 2000  # characters of an exception's text, or of a note, that are shown
@@ -76,7 +75,7 @@ def _describe_worker(slot: WorkerSlot) -> dict[str, Any]:
         "id": str(slot.number),
         "startTime": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", started),
         "status": "READY" if slot.state is SlotState.READY else "UNLOADING",
-        "memoryUsage": sum(map(resident, worker.process.pids)) if worker else 0,
+        "memoryUsage": worker.process.memory if worker else 0,
         "pid": worker.process.pids[0] if worker else -1,
         "gpu": bool(slot.gpus),
         "gpuUsage": " ".join(f"gpuId::{gpu.index}" for gpu in slot.gpus) or "N/A",

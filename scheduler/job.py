@@ -98,7 +98,8 @@ class Job:
     is the last of it; of a request for text the `client`, among whom room is shared, and the `tokens` it asks for.
 
     The scheduler sets: `arrived`; `seq`, the number of the job in its queue; `batch` and `started` once it runs;
-    `resumed` when it is in a batch again; `cancelled`; `cost`, the tokens that it is charged with.
+    `resumed` when it is in a batch again; `repeated` when it runs again because its runner broke; `cancelled`; `cost`,
+    the tokens that it is charged with.
     """
 
     id: str
@@ -115,6 +116,7 @@ class Job:
     tokens: TokenDemand | None = None
     cost: int = 1
     resumed: bool = False
+    repeated: bool = False
     started: float | None = None
     cancelled: bool = False
     seq: int = 0

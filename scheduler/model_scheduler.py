@@ -236,6 +236,22 @@ class ModelScheduler:
             self._dispatch_soon()
         self._check_idle()
 
+    def repeat(self, batch: Batch, error: Exception) -> None:
+        """Have the jobs of a batch whose runner broke wait again in front, and detach the runner.
+
+        Each job is repeated once: one that has been repeated before fails with `error`. No job may have had a part of
+        its answer. Ignored if the batch has ended. Not for sequences and tokens.
+        """
+        if self._batches.get(batch.id) is not batch:
+            return
+        self.detach(batch.runner)
+        for job in batch.jobs:
+            if job.repeated:
+                _answer(job, error)
+                job.cancelled = True  # so that it is not queued again
+            job.repeated = True
+        self.requeue(batch)
+
     # ---- the end
 
     def flush(self, error: Exception) -> None:

@@ -1,6 +1,7 @@
 """The backend process: `python -m torchserve.core.backend --fd N --name W-9000-m_1.0`.
 
-It ends when the front closes the connection, and when its parent dies. No other module of this folder opens a socket.
+On a host that is not the front's it connects itself, by a ticket, and its parent is a minder. It ends when the front
+closes the connection, and when its parent dies. No other module of this folder but secure_stream opens a socket.
 """
 
 from __future__ import annotations
@@ -16,13 +17,17 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+import msgspec
+
 from ..payload import Body
 from ..wire.frames import FrameError, FrameReader, encode
 from ..wire.malloc_tuning import keep_freed_memory
 from ..wire.messages import Load, Predict, ToBackend
+from ..wire.remote_messages import Ticket
 from .concurrent import converse
 from .parent_death import die_with_parent
 from .ranks import Ends, Others, RankDied, follow, take_ends
+from .secure_stream import connect
 from .service import Service
 from .shared_memory import Inbox, Outbox
 from .signals import take_signals
@@ -39,14 +44,21 @@ def main() -> int:
     _prepare_output()
     if not sys.flags.safe_path:
         del sys.path[0]  # the front's working folder: a stray json.py there would be imported
-    if arguments.ranks is None:
-        ends = Ends(0, socket.socket(fileno=arguments.fd), ())
-        ends.front.set_inheritable(False)
+    if arguments.ticket:
+        try:
+            ends = Ends(0, connect(msgspec.json.decode(sys.stdin.buffer.readline(), type=Ticket)), ())
+        except (OSError, msgspec.MsgspecError) as error:
+            log.error("%s: the front can't be reached: %s", arguments.name, error)
+            return 1
+    elif arguments.ranks is None:
+        front = socket.socket(fileno=arguments.fd)
+        front.set_inheritable(False)
+        ends = Ends(0, front, ())
     else:
         ends = take_ends()
     try:
         code = _converse(ends, arguments.ranks or "", arguments.memory)
-    except (BrokenPipeError, ConnectionResetError):
+    except ConnectionError:
         log.warning("%s: the front has closed the connection", arguments.name)
         code = 0
     except StreamCut:
@@ -70,6 +82,7 @@ def _parse() -> argparse.Namespace:
         nargs=2,
         help="a socket's, which brings requests' memory, and results'",
     )
+    parser.add_argument("--ticket", action="store_true", help="connect to a front by the ticket on standard input")
     parser.add_argument("--ranks", help="this is one rank of a model of that parallelType, started by torchrun")
     parser.add_argument("--name", required=True, help="the worker's name, for its log lines")
     parser.add_argument("--parent", type=int, help="pid that must be the parent; otherwise it has died already")

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import threading
 
 from ..wire.frames import Frame, FrameReader
 from ..wire.messages import Cancel, Predict, ToBackend
 from .gathered_writes import GatheredWrites
 from .service import Service
-from .stream import receive
+from .stream import Stream, receive
 
 
 def converse(
-    front: socket.socket, reader: FrameReader[ToBackend], service: Service, loop: asyncio.AbstractEventLoop,
+    front: Stream, reader: FrameReader[ToBackend], service: Service, loop: asyncio.AbstractEventLoop,
     *, gather: bool = False,
 ) -> None:  # fmt: skip
     """Answer every batch as soon as it is ready, until the front closes the connection. Raises what reading raises.

@@ -15,7 +15,7 @@ import msgspec
 
 from ..wire.frames import FrameReader, encode
 from ..wire.messages import Load, Loaded, ToBackend
-from .stream import MAX_FRAME, receive, send
+from .stream import MAX_FRAME, Stream, receive, send
 
 _MOST_ENDS = 250  # the kernel passes at most 253 descriptors at once
 _DETAIL = 16_000  # characters: two ranks may write to one socket, so that a frame must fit into one write
@@ -33,7 +33,7 @@ class Ends:
     """
 
     rank: int
-    front: socket.socket
+    front: Stream
     lines: tuple[socket.socket, ...]
 
 

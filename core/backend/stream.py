@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from ..payload import Body
 from ..wire.frames import Frame, FrameError, FrameReader
@@ -19,7 +18,15 @@ class StreamCut(FrameError):
     """An end of the stream within a frame."""
 
 
-def send(sock: socket.socket, buffers: Sequence[Body]) -> None:
+class Stream(Protocol):
+    """A socket, or what stands for one."""
+
+    def sendmsg(self, buffers: Sequence[memoryview], /) -> int: ...
+    def recv_into(self, buffer: memoryview, /) -> int: ...
+    def close(self) -> None: ...
+
+
+def send(sock: Stream, buffers: Sequence[Body]) -> None:
     """Write the buffers in order. Raises OSError, such as BrokenPipeError if the front has closed the connection."""
     views = [memoryview(buffer).cast("B") for buffer in buffers]
     first = 0
@@ -32,7 +39,7 @@ def send(sock: socket.socket, buffers: Sequence[Body]) -> None:
             views[first] = views[first][sent:]
 
 
-def receive(sock: socket.socket, reader: FrameReader[M]) -> Frame[M] | None:
+def receive(sock: Stream, reader: FrameReader[M]) -> Frame[M] | None:
     """Return the next frame, None at the end of the stream. Raises FrameError for garbage, StreamCut."""
     while (frame := reader.next_frame()) is None:
         received = sock.recv_into(reader.get_buffer())

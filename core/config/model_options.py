@@ -63,6 +63,7 @@ class ModelOptions:
     per_token: int = 0
     most_sequences: int = 16
     isolate_errors: bool = False
+    idempotent: bool = False
     use_venv: bool = False
     job_ticket: bool = False
     continuous: bool = False
@@ -202,6 +203,7 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
     if (most := _most_sequences(config)) is not None:
         found["most_sequences"] = most
     found["isolate_errors"] = _read_switch(config, "isolateErrors")
+    found["idempotent"] = _read_switch(config, "idempotent")
     found["use_venv"] = _read_switch(config, "useVenv")
     found["job_ticket"] = _read_switch(config, "useJobTicket")
     found["on_demand"] = _read_switch(config, "onDemand")
@@ -220,6 +222,9 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
     if found["isolate_errors"] and (why := _never_repeated(found)):
         log.warning("model-config.yaml: isolateErrors is ignored, as %s", why)
         found["isolate_errors"] = False
+    if found["idempotent"] and (found["continuous"] or found.get("stateful") or found.get("generates")):
+        log.warning("model-config.yaml: idempotent is ignored, as a request of this model is more than one step")
+        found["idempotent"] = False
     return found
 
 

@@ -26,7 +26,7 @@ KEYS = (
     "minWorkers maxWorkers batchSize maxBatchDelay batchPolicy responseTimeout startupTimeout maxRetryTimeoutInSec"
     " clientTimeoutInMills latencySlo timeToFirstTokenMs timePerTokenMs generatesText"
     " jobQueueSize deviceType deviceIds gpuMemory whenNoGpuMemory parallelType"
-    " parallelLevel torchrun asyncCommunication isolateErrors batchDimension inputs outputs"
+    " parallelLevel torchrun asyncCommunication idempotent isolateErrors batchDimension inputs outputs"
     " useVenv useJobTicket continuousBatching sequenceBatching"
     " sequenceMaxIdleMSec sequenceTimeoutMSec maxNumSequence maxSequenceJobQueueSize onDemand"
     " minResidency autoscale scaleDownAfter warmUp warmUpTimeout channelsLast freeze threads"

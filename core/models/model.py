@@ -29,7 +29,6 @@ from ..oip.signature import Signature, check_signature
 from ..payload import Payload
 from ..workers.engine_load import EngineLoad
 from ..workers.launcher import Launcher
-from ..workers.memory import resident
 from ..workers.pool import Pool
 from ..workers.shared_memory import Requests, shared
 from .generation_errors import generation_error
@@ -337,7 +336,7 @@ class Model:
     def _memory(self) -> float:
         """Return the bytes of host memory in use by the workers. The metrics' thread calls this."""
         workers = [slot.worker for slot in list(self.pool.slots)]
-        return sum(resident(pid) for worker in workers if worker is not None for pid in worker.process.pids)
+        return sum(worker.process.memory for worker in workers if worker is not None)
 
     def _hopeless(self) -> None:
         self.scheduler.flush(NoWorker(self._no_worker(named_version=False)))

@@ -111,6 +111,8 @@ class Launcher:
         # Only its own GPUs are visible to the worker, so that the first of them has number 0 there.
         load = msgspec.structs.replace(self.load, gpu_id=0) if gpus else self.load
         device = gpus[0].name if gpus else "cpu"
-        spec = WorkerSpec(name, load, self.options.response_timeout, device, self.options.generates)
+        spec = WorkerSpec(
+            name, load, self.options.response_timeout, device, self.options.generates, self.options.idempotent
+        )
         worker = Worker(spec, process, self.scheduler, self.observer)
         return worker

@@ -19,6 +19,7 @@ class Run:
     kept: Sequence[memoryview] = ()  # views that keep its bodies in shared memory while the process reads them
     left: float = 0.0  # seconds from `stopped` until the batch is overdue
     stopped: float = 0.0  # when the timer was started or stopped, by the loop's clock
+    streamed: bool = False  # whether a part of an answer has come
     waited: float = 0.0  # seconds in which the timer was stopped
 
     def start(self, loop: asyncio.AbstractEventLoop, timeout: float, overdue: Callable[[Batch], None]) -> None:

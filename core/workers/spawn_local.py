@@ -24,6 +24,7 @@ from ..logs.plan import log_folder
 from ..user_folders import missing_identity
 from .death_watch import DeathWatch
 from .lent_requests import LentRequests
+from .memory import resident
 from .shared_memory import Requests, Results, shared
 from .threads import Threads
 from .torchrun import handed_out, torchrun_command
@@ -50,6 +51,9 @@ class LocalProcess:
     has the requests' memory, too.
     """
 
+    where = ending = ""  # of processes on other hosts, as is `model_dir`
+    model_dir: str | None = None
+
     def __init__(
         self,
         popen: subprocess.Popen[bytes],
@@ -64,6 +68,7 @@ class LocalProcess:
         self.lent = lent
         self._torchrun = torchrun
         self.socket = sock
+        self._connecting = False
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._popen = popen
         self._groups = [popen.pid]  # process groups that end with this process; each rank of torchrun has its own
@@ -71,6 +76,21 @@ class LocalProcess:
         self._reading: asyncio.Task[None] | None = None
         self._killed: asyncio.TimerHandle | None = None
         self._watch = DeathWatch(popen.pid, self._reap)
+
+    async def connect(self, protocol: asyncio.BufferedProtocol) -> None:
+        """Connect `protocol` to the process."""
+        self._connecting = True
+        await asyncio.get_running_loop().create_unix_connection(lambda: protocol, sock=self.socket)
+
+    def abandon(self) -> None:
+        """Close the connection, unless a protocol is about to get it, which then closes it."""
+        if not self._connecting:
+            self.socket.close()
+
+    @property
+    def memory(self) -> int:
+        """The bytes of host memory that the process has in use."""
+        return sum(map(resident, self.pids))
 
     def read_output(self, on_line: OnLine) -> None:
         """Begin to pass on the lines that the process prints."""
@@ -270,13 +290,3 @@ def _matching(pattern: str, names: frozenset[str]) -> frozenset[str]:
         return frozenset(matching([pattern], names))
     except (TooCostly, OSError) as error:
         raise InvalidConfig(f"blacklist_env_vars can't be compared with the environment: {error}") from None
-
-
-def describe_exit(code: int) -> str:
-    """Return what a process with that return code did: exited, or was killed by a signal."""
-    if code >= 0:
-        return f"exited with code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"

@@ -13,6 +13,8 @@ import time
 from collections.abc import Sequence
 from typing import cast
 
+import msgspec
+
 from ...scheduler.job import Batch, Job
 from ...scheduler.model_scheduler import ModelScheduler
 from ...scheduler.tokens import EngineBounds
@@ -24,14 +26,15 @@ from ..wire.messages import Answer, Cancel, EngineMetrics, EngineReport, Failure
 from .async_slot import Opening
 from .back_pressure import BackPressure
 from .batch_rows import rows_of
+from .broken_runs import ANOTHER_CHANCE, Death, end_runs
 from .engine_load import EngineLoad
 from .load_failed import LoadFailed
 from .loading import Loading, check_loaded
 from .observer import WorkerObserver
-from .outcomes import died, outcomes_of, replies
+from .outcomes import outcomes_of, replies
 from .protocol_error import WorkerProtocolError
 from .run import Run
-from .spawn_local import LocalProcess, describe_exit
+from .worker_process import WorkerProcess, describe_exit
 from .worker_spec import WorkerSpec
 
 log = logging.getLogger(__name__)
@@ -54,7 +57,7 @@ class Worker(asyncio.BufferedProtocol):
     """
 
     def __init__(
-        self, spec: WorkerSpec, process: LocalProcess, scheduler: ModelScheduler, observer: WorkerObserver
+        self, spec: WorkerSpec, process: WorkerProcess, scheduler: ModelScheduler, observer: WorkerObserver
     ) -> None:
         loop = asyncio.get_running_loop()
         self.name = spec.name
@@ -72,6 +75,7 @@ class Worker(asyncio.BufferedProtocol):
         self._observer = observer
         self._load = spec.load
         self._timeout = spec.timeout
+        self._idempotent = spec.idempotent
         self._requests = process.lent
         self._results = process.results
         if process.results is not None:
@@ -83,7 +87,6 @@ class Worker(asyncio.BufferedProtocol):
         )
         self._transport: asyncio.Transport | None = None
         self._pressure = BackPressure(self._stop_reading, self._read_on)
-        self._connecting = False
         self._loading = Loading(loop)
         # By the batch's number, in the order of sending. An asynchronous handler runs many batches at a time; for any
         # other, the second one waits in the socket, so that no time is lost between the two.
@@ -109,9 +112,9 @@ class Worker(asyncio.BufferedProtocol):
 
         Raises LoadFailed. Then `open` must be called or, after any exception, `discard`.
         """
-        self._connecting = True
-        await self._loop.create_unix_connection(lambda: self, sock=self.process.socket)
-        self._send(encode(self._load))
+        await self.process.connect(self)
+        folder = self.process.model_dir or self._load.model_dir
+        self._send(encode(msgspec.structs.replace(self._load, model_dir=folder)))
         loaded = await self._loading.outcome(startup, warm_up)
         if isinstance(loaded, str):
             self._kill(loaded)
@@ -160,11 +163,11 @@ class Worker(asyncio.BufferedProtocol):
             await asyncio.wait([self.ended])  # `await self.ended` would cancel the future if this is cancelled
 
     def evacuate(self, reason: str) -> None:
-        """Take no more batches since the GPU is lost, and end the process once the running one has ended.
+        """Take no more batches since the GPU or the node is lost, and end the process once the running one has ended.
 
         The process ends after EVACUATION seconds at the latest.
         """
-        log.error("%s leaves its GPU: %s", self.name, reason)
+        log.error("%s leaves its %s: %s", self.name, "node" if self.process.where else "GPU", reason)
         self._opening.close()
         self._leaving = reason
         if not self._runs:
@@ -297,8 +300,9 @@ class Worker(asyncio.BufferedProtocol):
         if isinstance(message, Answer):
             self._finish(message, frame.bodies)
         elif isinstance(message, Partial):
-            batch = self._expect(message.batch, message.results, frame.bodies).batch
-            self._scheduler.chunk(batch, replies(message.results, frame.bodies))
+            run = self._expect(message.batch, message.results, frame.bodies)
+            run.streamed = True
+            self._scheduler.chunk(run.batch, replies(message.results, frame.bodies))
         elif isinstance(message, EngineReport):
             if self.engine is not None:
                 self.engine.receive(message)
@@ -370,27 +374,23 @@ class Worker(asyncio.BufferedProtocol):
 
     def _on_exit(self, exited: asyncio.Future[int]) -> None:
         code = exited.result()
-        reason = self._verdict or describe_exit(code)
+        reason = self._verdict or self.process.ending or describe_exit(code)
         self.cause = self.cause or ("killed" if code < 0 else "exited")
         if self._transport is not None:
             self._transport.close()
-        elif not self._connecting:  # else the socket is about to get a transport, which is then closed
-            self.process.socket.close()
-        self._loading.end(Loaded(507 if code in _KILLED else 500, f"Worker died. {self.name} {reason}"))
+        else:
+            self.process.abandon()
+        named = f"{self.name}{self.process.where}"
+        self._loading.end(Loaded(507 if code in _KILLED else 500, f"Worker died. {named} {reason}"))
         self._given_up.clear()
         self._observer.engine_metrics(self.name, "")
         if self._results is not None:
             self._results.close()
         self._opening.close()
         runs, self._runs = list(self._runs.values()), {}
-        for run in reversed(runs):
-            if run.timer is None:
-                self._scheduler.requeue(run.batch)
-            else:
-                run.cancel()
-                # TorchServe takes a SIGKILL that it did not send itself for the system's out-of-memory killer.
-                out_of_memory = code in _KILLED and self._verdict is None
-                error = died(self._load, self.name, run.batch, reason, out_of_memory=out_of_memory)
-                self._scheduler.fail(run.batch, error)
+        # TorchServe takes a SIGKILL that it did not send itself for the system's out-of-memory killer.
+        death = Death(named, reason, out_of_memory=code in _KILLED and self._verdict is None)
+        repeats = self._idempotent and self.cause in ANOTHER_CHANCE
+        end_runs(self._scheduler, self._load, runs, death, repeats=repeats)
         if not self.ended.done():
             self.ended.set_result(reason)

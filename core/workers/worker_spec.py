@@ -12,7 +12,8 @@ class WorkerSpec:
     """A worker's name, the message by which it loads its model, and its responseTimeout in seconds.
 
     `device` names the kind of device that it runs on; the scheduler keeps the time that batches take by this name.
-    If it `generates` text, it takes as many requests at a time as its engine has room for.
+    If the model is `idempotent`, what its process ran when it ended is run once more by another one. If it `generates`
+    text, it takes as many requests at a time as its engine has room for.
     """
 
     name: str
@@ -20,3 +21,4 @@ class WorkerSpec:
     timeout: float
     device: str = "cpu"
     generates: bool = False
+    idempotent: bool = False

@@ -73,6 +73,7 @@ TABLE: dict[str, Row] = {
     "core.metrics.spec": _row(_BASE, "yaml"),
     "core.gpus": _row(_SHELF, _PLAIN),
     "core.workers": _row(f"{_SHELF} core.gpus", _PLAIN),
+    "core.workers.remote.one_time_keys": _row("core.errors", "cryptography"),
     "core.models": _row(_WORKERS, _PLAIN),
     "core.dataplane": _row(_MODELS, _PLAIN),
     "core.background": _row("core.errors"),

@@ -246,3 +246,27 @@ def test_drain_gives_up_after_its_grace(run: Run):
         assert (client.heard("a"), scheduler.queued) == ([], 1)
 
     run(main())
+
+
+def test_what_a_broken_runner_ran_is_repeated_once_in_front(run: Run):
+    async def main() -> None:
+        scheduler, worker, client = setup(batch_size=2)
+        scheduler.attach(worker)
+        client.send("abc")
+        await turn()
+        assert worker.ids == ["ab"]
+        scheduler.cancel(worker.batches[0].jobs[1])
+        scheduler.repeat(worker.batches[0], ConnectionError("once"))
+        assert (client.heard("a"), scheduler.running, scheduler.runners) == ([], 0, 0)
+        scheduler.attach(worker)
+        await turn()
+        assert worker.ids == ["ab", "ac"], "who has left is not run again"
+        error = ConnectionError("twice")
+        scheduler.repeat(worker.batches[1], error)
+        scheduler.repeat(worker.batches[1], error)  # it has ended
+        assert (client.heard("a"), client.heard("b"), client.heard("c")) == ([("fail", error)], [], [])
+        scheduler.attach(worker)
+        await turn()
+        assert worker.ids == ["ab", "ac", "c"]
+
+    run(main())

@@ -12,7 +12,6 @@ from torchserve.core.payload import Body, Part, Payload
 from torchserve.core.wire.frames import FrameReader, encode
 from torchserve.core.wire.messages import Answer, Capacity, EngineReport, Load, Loaded, Predict, ToBackend
 from torchserve.core.workers.observer import WorkerObserver
-from torchserve.core.workers.spawn_local import LocalProcess
 from torchserve.core.workers.worker import Worker
 from torchserve.core.workers.worker_spec import WorkerSpec
 from torchserve.scheduler.job import Batch, Job, ReleaseReason
@@ -28,13 +27,26 @@ class Process:
     """The front's view of a backend process: it is dead once it is killed, or as the test says."""
 
     pid = 4711
+    pids = (4711,)
+    memory = 0
     results = None
     lent = None
+    where = ending = ""
+    model_dir = None
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.settled = False
+        self._connecting = False
+
+    async def connect(self, protocol: asyncio.BufferedProtocol) -> None:
+        self._connecting = True
+        await asyncio.get_running_loop().create_unix_connection(lambda: protocol, sock=self.socket)
+
+    def abandon(self) -> None:
+        if not self._connecting:
+            self.socket.close()
 
     def settle(self) -> None:
         self.settled = True
@@ -93,6 +105,9 @@ class Recorder:
     def fail(self, batch: Batch, error: Exception) -> None:
         self.ends.append(("fail", batch.id, error))
 
+    def repeat(self, batch: Batch, error: Exception) -> None:
+        self.ends.append(("repeat", batch.id, error))
+
     def requeue(self, batch: Batch) -> None:
         self.ends.append(("requeue", batch.id, None))
 
@@ -117,14 +132,14 @@ class Recorder:
 class Pair:
     """A worker and the other end of its socket, where the test is the backend."""
 
-    def __init__(self, *, timeout: float = LONG, load: Load = LOAD, generates: bool = False) -> None:
+    def __init__(self, *, timeout: float = LONG, load: Load = LOAD, **spec: bool) -> None:
         ours, self.far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         ours.setblocking(False)
         self.far.setblocking(False)
         self.process, self.told = Process(ours), Recorder()
         self.worker = Worker(
-            WorkerSpec("W-9000-m_1.0", load, timeout, generates=generates),
-            cast("LocalProcess", self.process),
+            WorkerSpec("W-9000-m_1.0", load, timeout, **spec),
+            self.process,
             cast("ModelScheduler", self.told),
             cast("WorkerObserver", self.told),
         )

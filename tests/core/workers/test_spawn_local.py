@@ -16,8 +16,9 @@ import psutil
 import pytest
 
 from torchserve.core.workers import spawn_local
-from torchserve.core.workers.spawn_local import LINE_LIMIT, LocalProcess, describe_exit, spawn, visible
+from torchserve.core.workers.spawn_local import LINE_LIMIT, LocalProcess, spawn, visible
 from torchserve.core.workers.threads import Threads
+from torchserve.core.workers.worker_process import describe_exit
 
 from ..doubles import until
 from .lives import Remains, children

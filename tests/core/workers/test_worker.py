@@ -338,3 +338,22 @@ async def test_the_metrics_of_its_engine_are_handed_over_and_end_with_the_proces
     pair.process.ends(1)
     await pair.ended()
     assert pair.told.engines == {"W-9000-m_1.0": ""}
+
+
+@pytest.mark.parametrize(
+    ("streamed", "killed", "end"), [(False, False, "repeat"), (True, False, "fail"), (False, True, "fail")]
+)
+async def test_what_an_idempotent_model_ran_is_repeated_unless_it_streamed_or_was_too_slow(
+    pairs: list[Pair], *, streamed: bool, killed: bool, end: str
+) -> None:
+    pairs.append(pair := Pair(idempotent=True))
+    await pair.serves()
+    await pair.run(1, 2)
+    if streamed:
+        await pair.send(Partial(1, (Result(200, "", None, ()),) * 2), (b"a", b"b"))
+        await until(lambda: pair.told.chunks)
+    if killed:
+        pair.worker._kill("did not answer", "unresponsive")
+    pair.process.ends(1)
+    await pair.ended()
+    assert pair.told.said == [("requeue", 2), (end, 1)]
