@@ -27,6 +27,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
+from .answers import answer, unlink
 from .batcher import Batcher, Effect, Expire, Run, Stop
 from .errors import JobExpired, OutcomeMismatch, QueueFull, SchedulerError
 from .job import Batch, Continue, Interruptible, Job, Runner
@@ -166,7 +167,7 @@ class ModelScheduler:
             raise OutcomeMismatch(len(items), len(batch.jobs))
         if self._batches.get(batch.id) is batch:
             for job, item in zip(batch.jobs, items, strict=True):
-                _answer(job, Continue(item))
+                answer(job, Continue(item))
 
     def progress(self, job: Job, prompt: int, generated: int) -> None:
         """Note that the prompts of a running job have so many tokens, and so many have been generated for it."""
@@ -207,8 +208,8 @@ class ModelScheduler:
         if len(outcomes) != len(batch.jobs):
             outcomes = [OutcomeMismatch(len(outcomes), len(batch.jobs))] * len(batch.jobs)
         for job, outcome in zip(batch.jobs, outcomes, strict=True):
-            _answer(job, outcome)
-        _unlink(batch)
+            answer(job, outcome)
+        unlink(batch)
         self._check_idle()
 
     def fail(self, batch: Batch, error: Exception) -> None:
@@ -217,8 +218,8 @@ class ModelScheduler:
             self.detach(batch.runner)
             self._end(batch, self._time())
             for job in batch.jobs:
-                _answer(job, error)
-            _unlink(batch)
+                answer(job, error)
+            unlink(batch)
             self._check_idle()
 
     def requeue(self, batch: Batch) -> None:
@@ -247,7 +248,7 @@ class ModelScheduler:
         self.detach(batch.runner)
         for job in batch.jobs:
             if job.repeated:
-                _answer(job, error)
+                answer(job, error)
                 job.cancelled = True  # so that it is not queued again
             job.repeated = True
         self.requeue(batch)
@@ -257,7 +258,7 @@ class ModelScheduler:
     def flush(self, error: Exception) -> None:
         """Fail the jobs that wait; batches that run go on."""
         for job in self._batcher.flush(self._time()):
-            _answer(job, error)
+            answer(job, error)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -358,7 +359,7 @@ class ModelScheduler:
             error = JobExpired(now - job.arrived, (job.expires or now) - job.arrived)
         else:
             error = effect.error
-        _answer(job, self._refused(error))
+        answer(job, self._refused(error))
         if isinstance(effect, Stop):
             self.cancel(job)
 
@@ -392,25 +393,3 @@ def _batcher_of(policy: BatchPolicy) -> Batcher | SequenceBatcher | TokenBatcher
         return TokenBatcher(policy)
     by_stream = policy.continuous or policy.sequences is not None
     return SequenceBatcher(policy) if by_stream else Batcher(policy)
-
-
-def _unlink(batch: Batch) -> None:
-    """Break the reference cycle of a batch and its jobs, which would keep all bodies until a garbage collection."""
-    for job in batch.jobs:
-        if job.batch is batch:  # a job that goes on belongs to its next batch already
-            job.batch = None
-
-
-def _answer(job: Job, outcome: object) -> None:
-    """Pass an outcome on to the job's sink. What a sink raises is logged: it must not hurt the rest of its batch."""
-    if job.cancelled:
-        return
-    try:
-        if isinstance(outcome, Exception):
-            job.sink.fail(outcome)
-        elif isinstance(outcome, Continue):
-            job.sink.chunk(outcome.item)
-        else:
-            job.sink.done(outcome)
-    except Exception:  # noqa: BLE001 - a sink is the caller's code
-        _log.exception("The sink of job %s raised", job.id)

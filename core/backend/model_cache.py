@@ -26,7 +26,7 @@ _LOCK = ".lock"
 
 
 class BadFiles(Exception):
-    """Files that did not come as they were named, or that would leave the model's folder."""
+    """An error of files that did not come as they were named, or that would leave the model's folder."""
 
 
 class ModelCache:

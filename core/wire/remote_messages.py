@@ -19,7 +19,7 @@ import msgspec
 
 
 class Ticket(msgspec.Struct, frozen=True):
-    """What one process needs for one connection to the front; it is good for one worker and one start.
+    """A permission of one process to make one connection to the front. It is good for one worker and one start.
 
     `authority`, `certificate` and `key` are PEM texts, "" if the connection is not encrypted. `beat` is the seconds
     between two Alive messages; who hears none in three times that counts the other side as lost. `grace` is the seconds
@@ -78,14 +78,14 @@ class Piece(msgspec.Struct, frozen=True, tag="piece"):
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):
-    """The backend process runs, as `pid` on its host; the model's files lie in `folder` there."""
+    """A notice that the backend process runs, as `pid` on its host; the model's files lie in `folder` there."""
 
     pid: int
     folder: str
 
 
 class Printed(msgspec.Struct, frozen=True, tag="printed"):
-    """Lines that the process has printed to `stream`, stdout or stderr."""
+    """A group of lines that the process has printed to `stream`, stdout or stderr."""
 
     stream: str
     lines: tuple[str, ...]
@@ -98,13 +98,13 @@ class Alive(msgspec.Struct, frozen=True, tag="alive"):
 
 
 class Leaving(msgspec.Struct, frozen=True, tag="leaving"):
-    """The node is going: the worker may finish its batch, and should take no more."""
+    """A notice that the node is going: the worker may finish its batch, and should take no more."""
 
     reason: str
 
 
 class Exited(msgspec.Struct, frozen=True, tag="exited"):
-    """The process has ended with this return code (negative: a signal's number), or never began for `reason`."""
+    """A notice that the process has ended with this code (negative: a signal's), or never began for `reason`."""
 
     code: int
     reason: str = ""

@@ -13,7 +13,7 @@ class NotPlaced(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a worker needs of its node: GPUs, cores, and bytes of host memory (0: not known)."""
+    """The needs of a worker: GPUs, cores, and bytes of host memory (0: not known)."""
 
     gpus: float = 0.0
     cpus: float = 1.0

@@ -49,7 +49,7 @@ OnLine = Callable[[str, str], None]
 
 
 class Shared(Protocol):
-    """What the remote workers of a front share; see RemoteWorkers."""
+    """The part of RemoteWorkers that a process needs."""
 
     tickets: Tickets[Taker]
     placer: Placer

@@ -1,0 +1,31 @@
+"""How a job's outcome reaches its sink, and what is let go of behind it."""
+
+from __future__ import annotations
+
+import logging
+
+from .job import Batch, Continue, Job
+
+_log = logging.getLogger(__name__)
+
+
+def unlink(batch: Batch) -> None:
+    """Break the reference cycle of a batch and its jobs, which would keep all bodies until a garbage collection."""
+    for job in batch.jobs:
+        if job.batch is batch:  # a job that goes on belongs to its next batch already
+            job.batch = None
+
+
+def answer(job: Job, outcome: object) -> None:
+    """Pass an outcome on to the job's sink. What a sink raises is logged: it must not hurt the rest of its batch."""
+    if job.cancelled:
+        return
+    try:
+        if isinstance(outcome, Exception):
+            job.sink.fail(outcome)
+        elif isinstance(outcome, Continue):
+            job.sink.chunk(outcome.item)
+        else:
+            job.sink.done(outcome)
+    except Exception:  # noqa: BLE001 - a sink is the caller's code
+        _log.exception("The sink of job %s raised", job.id)
