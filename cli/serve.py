@@ -289,6 +289,9 @@ def _front(
         rpc_listen=_rpc_listen(settings),
         open_inference=_open_inference(settings),
         shared_memory=_SHARED_MEMORY[settings.open_inference_shared_memory],
+        further=settings.further_inference_addresses,
+        health_route=settings.health_route,
+        predict_route=settings.predict_route,
     )
     return Front(
         config,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .archive.fetch import end_downloads
+from .archive.gcs import list_archives
 from .archive.manifest import DEFAULT_VERSION
 from .archive.store import default_name, list_store
 from .config.saved_models import SavedModel, SavedModels
@@ -90,7 +91,7 @@ class ModelServer:
             workers = self.settings.default_workers_per_model
             workers = workers or min(await self.gpus() or whole_cores(), self.settings.most_workers)
             is_all = len(entries) == 1 and entries[0].lower() == "all"
-            named = [(None, url) for url in self._stored()] if is_all else [split_model(entry) for entry in entries]
+            named = [(None, url) for url in self._stored()] if is_all else await _spread(entries)
             loading = (
                 self._load(url, name, workers, keep=not is_all) for name, url in named if not _holds(saved, name, url)
             )
@@ -167,6 +168,17 @@ class ModelServer:
         except TimeoutError:
             log.error("NVML did not answer: the GPU driver of this host hangs")
             return 0
+
+
+async def _spread(entries: tuple[str, ...]) -> list[tuple[str | None, str]]:
+    """Return names and urls of entries, of a folder of Google Cloud Storage those of its archives."""
+    named: list[tuple[str | None, str]] = []
+    for name, url in map(split_model, entries):
+        if url.startswith("gs://") and url.endswith("/"):
+            named += [(None, each) for each in await asyncio.to_thread(list_archives, url)]
+        else:
+            named.append((name, url))
+    return named
 
 
 def _metrics_spec(path: Path | None) -> MetricsSpec:

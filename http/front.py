@@ -17,7 +17,7 @@ from .app_context import AppContext
 from .board import Board
 from .front_config import FrontConfig, RpcListen
 from .message.reply import PLAIN, DefaultHeaders
-from .routes import dashboard_routes, routes
+from .routes import dashboard_routes, further_routes, routes
 from .routing.route import Api, Route
 from .routing.router import Router
 from .routing.table import Table
@@ -90,7 +90,11 @@ class Front:
         """Listen on all addresses. Raises InvalidConfig, with nothing left listening, if one can't be bound."""
         try:
             for address, apis in self._by_address():
-                await self._bind(address, apis)
+                await self._bind(address, apis, ", ".join(f"{api}_address" for api in apis))
+            further = [
+                await self._bind(address, ["inference"], "further_inference_addresses")
+                for address in self._config.further
+            ]
             for api, listen in self._config.rpc_listen.items():
                 await self._bind_rpc(api, listen)
         except InvalidConfig:
@@ -98,6 +102,8 @@ class Front:
             raise
         for api, address in self.bound.items():
             log.info("%s API bind to: %s", api.capitalize(), address)
+        for address in further:
+            log.info("Inference API is served at %s as well", address)
         for api, address in self.rpc_bound.items():
             log.info("gRPC %s API bind to: %s", api, address)
 
@@ -173,8 +179,9 @@ class Front:
                 shared.append(api)
         return groups
 
-    async def _bind(self, address: Address, apis: list[Api]) -> None:
-        bound = await bind(address, ", ".join(f"{api}_address" for api in apis))
+    async def _bind(self, address: Address, apis: list[Api], keys: str) -> Address:
+        """Serve APIs at an address that the settings `keys` name, and return it with the port that was chosen."""
+        bound = await bind(address, keys)
         self._bound.append(bound)
         if "inference" in apis:
             self._inference_is = bound.reach
@@ -192,7 +199,9 @@ class Front:
             self._fast_factories.append(fast)
         while bound.sockets:
             self._servers.append(self._serve(bound.sockets.pop(), factory, tls=address.tls))
-        self.bound.update(dict.fromkeys(apis, bound.address))
+        for api in apis:
+            self.bound.setdefault(api, bound.address)
+        return bound.address
 
     async def _bind_rpc(self, api: Api, listen: RpcListen) -> None:
         """Listen for gRPC alone, unless its address is one where the API is served over all versions of HTTP."""
@@ -214,9 +223,11 @@ class Front:
 
     def _rows(self, reach: Reach) -> tuple[Route, ...]:
         """Return the rows for a listener: beyond loopback nothing but the management API commands without a key."""
-        rows = routes(self._config.open_inference, self._context.regions_at(reach))
+        config = self._config
+        rows = routes(config.open_inference, self._context.regions_at(reach))
+        rows = (*rows, *further_routes(rows, config.health_route, config.predict_route))
         if self._context.board is not None:
-            keyed = self._config.token_auth is not None
+            keyed = config.token_auth is not None
             predicts = keyed or _REACHES.index(self._inference_is) >= _REACHES.index(reach)
             rows = (*rows, *dashboard_routes(trusted=keyed or reach != "network", predicts=predicts))
         if reach != "network" or self._config.token_auth is not None:

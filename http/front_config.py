@@ -45,7 +45,8 @@ class FrontConfig:
     that want it, and `hosts` is what the server is called. `rpc` makes what serves gRPC, on all listeners, and
     `rpc_listen` says where each API is served by gRPC alone. `open_inference`
     is how the Open Inference Protocol is spoken, and `shared_memory` where its tensors may lie in shared memory: at
-    listeners that other machines can't reach (`auto`), at `all`, or nowhere (`off`).
+    listeners that other machines can't reach (`auto`), at `all`, or nowhere (`off`). `further` are more addresses of
+    the inference API; `health_route` and `predict_route` are more paths of it.
     """
 
     listen: Mapping[Api, Address]
@@ -61,3 +62,6 @@ class FrontConfig:
     rpc_listen: Mapping[Api, RpcListen] = field(default_factory=dict[Api, RpcListen])
     open_inference: OpenInference = "on"
     shared_memory: SharedMemory = "auto"
+    further: tuple[Address, ...] = ()
+    health_route: str | None = None
+    predict_route: str | None = None

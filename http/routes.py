@@ -14,6 +14,7 @@ from .predict.codecs.oip_v2 import OipV2Codec
 from .predict.codecs.openai import OpenAiCodec
 from .predict.codecs.torchserve import TorchServeCodec
 from .routing.route import ANY, APIS, DocumentOf, OpenInference, PredictRoute, Route
+from .routing.table import Table
 
 _SERVER = DocumentOf(openapi.server)
 _MODEL = DocumentOf(openapi.model)
@@ -176,6 +177,20 @@ def routes(open_inference: OpenInference = "on", regions: Regions | None = None)
         )
     base = tuple([replace(each, answer=infer) if each.path == _SHARED_INFER else each for each in _ROUTES])
     return base if open_inference == "off" else (*base, *_with_regions(regions), *_OPEN_INFERENCE, *_CUDA_ROUTES)
+
+
+def further_routes(rows: tuple[Route, ...], health: str | None, predict: str | None) -> tuple[Route, ...]:
+    """Return rows by which `health` answers as /ping does, and `predict` as /invocations, unless `rows` have the paths.
+
+    The oldest paths don't count, in which any first segment is a model: `/v1/predict` would be one of the model `v1`.
+    """
+    more: list[Route] = []
+    table = Table(["inference"], [row for row in rows if not row.path.startswith("/{")])
+    if health is not None and not table.look_up(health):
+        more.append(Route("inference", ANY, health, inference.ping, docs.HEALTH_ROUTE, "open"))
+    if predict is not None and not table.look_up(predict):
+        more.append(Route("inference", ANY, predict, _SAGEMAKER, docs.PREDICT_ROUTE))
+    return tuple(more)
 
 
 ROUTES = routes()

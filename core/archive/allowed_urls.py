@@ -27,10 +27,12 @@ class AllowedUrls:
 
     While the setting is unset (None, or TorchServe's default), it permits http and https to public addresses, and
     file:// below the model store. Once an administrator has written patterns, a matching host may have any address, and
-    s3:// URLs, which are read with the server's own AWS account, may match too.
+    s3:// and gs:// URLs, which are read with the server's own account, may match too. What begins with `own`, a gs://
+    URL that the platform has given to this server, is permitted while the setting is unset.
     """
 
-    def __init__(self, patterns: Sequence[str] | None = None) -> None:
+    def __init__(self, patterns: Sequence[str] | None = None, own: str = "") -> None:
+        self._own: str = own
         self.unset: bool = patterns is None or tuple(patterns) == TORCHSERVE_DEFAULT
         self._patterns: list[str] = [stripped for p in patterns or () if (stripped := p.strip())]
         try:
@@ -42,7 +44,7 @@ class AllowedUrls:
     def check(self, url: str, store: Path) -> None:
         """Raise ArchiveNotFound unless `url` is permitted. Blocks if there are patterns: see `bounded_match`."""
         if not self._permits(url, store):
-            if self.unset and urlsplit(url).scheme == "s3":
+            if self.unset and urlsplit(url).scheme in {"s3", "gs"}:
                 raise ArchiveNotFound(f"Model not found at: {url}")
             raise ArchiveNotFound(f"Given URL {url} does not match any allowed URL(s)")
 
@@ -57,9 +59,11 @@ class AllowedUrls:
         if parts.scheme == "file":
             if parts.netloc not in ("", "localhost"):
                 return False
-        elif parts.scheme == "s3":
-            if self.unset or not parts.netloc or not parts.path.strip("/"):
+        elif parts.scheme in {"s3", "gs"}:
+            if not parts.netloc or not parts.path.strip("/"):
                 return False
+            if self.unset:
+                return parts.scheme == "gs" and bool(self._own) and url.startswith(self._own)
         elif parts.scheme not in ("http", "https") or not parts.hostname:
             return False
         if self.unset:

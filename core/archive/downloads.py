@@ -16,6 +16,7 @@ from ..errors import ArchiveExists
 from .allowed_urls import AllowedUrls
 from .download_progress import DownloadProgress
 from .fetch import fetch, file_name
+from .gcs import own_storage
 from .limits import DownloadLimits
 from .store import Located, is_fetched, locate, required
 
@@ -93,7 +94,7 @@ class Downloads:
 
     async def _run(self, key: tuple[str, bool], shared: _Shared) -> Path:
         try:
-            allowed = AllowedUrls(self._allowed_urls)
+            allowed = AllowedUrls(self._allowed_urls, own_storage())
             path = await asyncio.to_thread(
                 fetch, key[0], required(self._store), allowed, self._limits, signed=key[1], progress=shared.progress
             )

@@ -14,17 +14,18 @@ import socket
 import ssl
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from ..errors import ArchiveExists, ArchiveNotFound, DownloadFailed
 from ..version import __version__
 from .allowed_urls import AMBIGUOUS, AllowedUrls
 from .download_progress import CountedFile, DownloadProgress
+from .gcs import authorization, object_url, storage_only
 from .limits import DownloadLimits
 from .retrying import MayPass, asked_pause, cause_of, status_may_pass, try_again
 from .s3 import copy_from_s3, signed_headers
@@ -32,6 +33,7 @@ from .store import LONGEST_URL
 
 _CHUNK = 256 << 10
 _REDIRECTS = (301, 302, 303, 307, 308)
+_HeadersOf: TypeAlias = Callable[[SplitResult], dict[str, str]]
 _FAILURES = (OSError, http.client.HTTPException, ValueError)
 
 
@@ -65,7 +67,7 @@ def fetch(
     signed: bool = False,
     progress: DownloadProgress | None = None,
 ) -> Path:
-    """Copy what `url` (http, https, file or s3) leads to into the store, and return the new file's path.
+    """Copy what `url` (http, https, file, s3 or gs) leads to into the store, and return the new file's path.
 
     With `signed`, requests carry the signature of the AWS account in the environment, as S3 expects. `progress` is
     updated as bytes come. A failure whose cause may pass is retried. Raises ArchiveNotFound (not permitted),
@@ -83,8 +85,12 @@ def fetch(
                 _copy_local(Path(unquote(urlsplit(url).path)), out, limits)
             elif scheme == "s3":
                 try_again(shown, lambda left: copy_from_s3(url, out, limits, left), out, limits, _FAILURES)
+            elif scheme == "gs":
+                place, permitted = object_url(url), storage_only()
+                download = partial(_Download, store, permitted, limits, headers=lambda _: authorization())
+                try_again(shown, lambda left: download().run(place, out, left), out, limits, _FAILURES)
             else:
-                download = partial(_Download, store, allowed, limits, signed=signed)
+                download = partial(_Download, store, allowed, limits, headers=_signature if signed else _no_headers)
                 try_again(shown, lambda left: download().run(url, out, left), out, limits, _FAILURES)
     except _FAILURES as error:
         raise DownloadFailed(f"Failed to download archive from: {url} ({cause_of(error)})") from error
@@ -125,15 +131,17 @@ def _copy_local(path: Path, out: CountedFile, limits: DownloadLimits) -> None:
 
 
 class _Download:
-    """A download over HTTP. A timer shuts the connection down at the total time limit, which no socket timeout enforces
-    against a peer that sends a byte now and then.
+    """A download over HTTP, whose requests have what `headers` returns for their URL.
+
+    A timer shuts the connection down at the total time limit, which no socket timeout enforces against a peer that
+    sends a byte now and then.
     """
 
-    def __init__(self, store: Path, allowed: AllowedUrls, limits: DownloadLimits, *, signed: bool) -> None:
+    def __init__(self, store: Path, allowed: AllowedUrls, limits: DownloadLimits, *, headers: _HeadersOf) -> None:
         self._store: Path = store
         self._allowed: AllowedUrls = allowed
         self._limits: DownloadLimits = limits
-        self._signed: bool = signed
+        self._headers: _HeadersOf = headers
         self._socket: socket.socket | None = None
         self._ended: str = ""  # why no further byte is taken
 
@@ -162,7 +170,7 @@ class _Download:
             parts = urlsplit(url)
             # A signature must reach only the host it was made for; S3 itself redirects to other names of its own.
             own = parts.netloc == first.netloc or (_of_amazon(parts) and _of_amazon(first))
-            extra = signed_headers(_as_sent(parts)) if self._signed and own else {}
+            extra = self._headers(parts) if own else {}
             with self._connect(parts) as sock, closing(_request(sock, parts, extra)) as response:
                 if response.status not in _REDIRECTS:
                     self._receive(response, out)
@@ -236,6 +244,14 @@ class _Download:
     def _check_time(self, error: Exception | None) -> None:
         if self._ended:
             raise ValueError(self._ended) from error
+
+
+def _signature(parts: SplitResult) -> dict[str, str]:
+    return signed_headers(_as_sent(parts))
+
+
+def _no_headers(_parts: SplitResult) -> dict[str, str]:
+    return {}
 
 
 def _of_amazon(parts: SplitResult) -> bool:

@@ -13,7 +13,7 @@ from ..errors import ArchiveNotFound
 log = logging.getLogger(__name__)
 
 _SEPARATORS = re.compile(r"[/\\]")
-_FETCHED = re.compile(r"(https?|file|s3)://", re.IGNORECASE)
+_FETCHED = re.compile(r"(https?|file|s3|gs)://", re.IGNORECASE)
 LONGEST_URL = 8192  # characters; a signed one of S3 has about 2,000
 _SUFFIXES = (".mar", ".model", ".tar.gz")
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import InvalidConfig
 from .keys import HIDDEN, KEYS, Key, as_text
+from .platforms import find_platform, further_addresses
 from .properties import fill_in, read_properties
 from .settings import Settings
 from .unserved_keys import NOT_YET, OF_IPEX, WITHOUT_EFFECT
@@ -32,7 +33,7 @@ FOR_ONE_RUN = ("disable_token_authorization", "enable_model_api", "allow_unauthe
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The origin of a value: `kind` is default, file, command line or environment."""
+    """The origin of a value: `kind` is default, file, command line, environment or platform."""
 
     kind: str = "default"
     name: str = ""
@@ -171,6 +172,7 @@ def read_configuration(
     for override in overrides:
         reading.put(override.key, override.value, Origin("command line", override.flag))
     reading.variables(environment)
+    reading.platform(environment)
     return reading.finish()
 
 
@@ -245,6 +247,42 @@ class _Reading:
                 logging.WARNING,
                 f"{', '.join(idle)} in the environment: not used, as no configuration file says {missing}",
             )
+
+    def platform(self, environment: Mapping[str, str]) -> None:
+        """Take what the platform that started the server asks of it, where nothing else has given a value."""
+        default = Settings()
+        try:
+            found = find_platform(
+                environment,
+                self._values.get("platform", default.platform),
+                grpc=self._values.get("enable_grpc", default.enable_grpc),
+            )
+        except ValueError as error:
+            self._say(logging.ERROR, str(error))
+            return
+        if found is None:
+            return
+        origin = Origin("platform", f"{found.name} ({found.sign})")
+        models = "model_snapshot" in self._values or "load_models" in self._values
+        for key, value in found.defaults.items():
+            if key not in self._found.origins and not (models and key in {"load_models", "service_envelope"}):
+                self.put(key, value, origin)
+        seen = replace(default, **self._values)
+        taken = {key: getattr(seen, key) for key in ("inference_address", "management_address", "metrics_address")}
+        if seen.enable_grpc:
+            taken |= {"grpc_inference_port": seen.grpc_inference, "grpc_management_port": seen.grpc_management}
+        further, lacking = further_addresses(found.ports, seen.further_inference_addresses, taken)
+        if further != seen.further_inference_addresses:
+            self.put("further_inference_addresses", further, origin)
+        for text in lacking:
+            self._say(logging.WARNING, f"{found.name} expects predictions at {text}")
+        keys = "off" if seen.disable_token_authorization else "on"
+        self._say(
+            logging.INFO,
+            f"This is {found.name}, as {found.sign}: predictions are served at"
+            f" {', '.join(map(str, (seen.inference_address, *further)))}; token authorization is {keys}"
+            f" ({self._found.origin('disable_token_authorization')}). platform=none in the configuration ends this.",
+        )
 
     def _parse(self, key: Key, text: str, origin: Origin) -> None:
         if not text.strip():

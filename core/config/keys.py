@@ -18,6 +18,7 @@ _KINDS = {
     "Path": "path",
     "Address": "address",
     "tuple[str, ...]": "comma-separated list",
+    "tuple[Address, ...]": "comma-separated list",
     "SavedModels": "JSON",
     "ConfiguredModels": "JSON",
 }

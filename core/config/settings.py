@@ -17,6 +17,7 @@ from .envelope_names import envelope_name
 from .saved_models import SavedModels
 from .value_parsers import (
     address,
+    addresses,
     flag,
     header,
     host,
@@ -27,6 +28,7 @@ from .value_parsers import (
     path,
     pattern,
     patterns,
+    route,
     status,
     whole,
     words,
@@ -59,9 +61,24 @@ class Settings:
     inference_address: Address = _key(
         Address("127.0.0.1", 8080), address(80), "where predictions are served; 0.0.0.0 is every address, of IPv6 too"
     )
+    further_inference_addresses: tuple[Address, ...] = _key(
+        (), addresses, "more addresses where predictions are served, by HTTP and gRPC; platforms add theirs"
+    )
     management_address: Address = _key(Address("127.0.0.1", 8081), address(8081), "where models are managed")
     metrics_address: Address = _key(Address("127.0.0.1", 8082), address(8082), "where metrics are read")
     enable_dashboard: bool = _key(True, flag, "whether management_address has the dashboard, a page for people")
+    health_route: str | None = _key(
+        None,
+        route,
+        "one more path of inference_address that answers as /ping does; Vertex AI's AIP_HEALTH_ROUTE is one",
+    )
+    predict_route: str | None = _key(
+        None, route, "one more path that answers as /invocations does; Vertex AI's AIP_PREDICT_ROUTE is one"
+    )
+    platform: str = _key(
+        "auto", one_of("auto", "none", "kserve", "sagemaker", "vertex"), "the platform whose ports and ways are"
+        " followed; auto: what the environment's variables show"
+    )  # fmt: skip
     enable_grpc: bool = _key(True, flag, "whether the two gRPC ports are opened")
     grpc_inference_address: str = _key("127.0.0.1", host, "the host where gRPC predictions are served")
     grpc_inference_port: int = _key(
@@ -180,7 +197,7 @@ class Settings:
     allowed_urls: tuple[str, ...] = _key(
         ("file://.*", "http(s)?://.*"),
         patterns,
-        "regular expressions; an archive's URL must match one in full, an s3:// URL one that is not the default",
+        "regular expressions; an archive's URL must match one in full, an s3:// or gs:// one that isn't the default",
     )
     use_env_allowed_urls: bool = _key(
         False, flag, "let TS_ALLOWED_URLS override allowed_urls, if enable_envvars_config is true too", env=None
@@ -282,7 +299,8 @@ class Settings:
     @property
     def inference_addresses(self) -> tuple[Address, ...]:
         """All addresses where predictions are served."""
-        return (self.inference_address, self.grpc_inference) if self.enable_grpc else (self.inference_address,)
+        http = (self.inference_address, *self.further_inference_addresses)
+        return (*http, self.grpc_inference) if self.enable_grpc else http
 
     @property
     def management_addresses(self) -> tuple[Address, ...]:

@@ -115,3 +115,19 @@ def one_of(*words: str) -> Callable[[str], str]:
 
 def address(default_port: int) -> Callable[[str], Address]:
     return lambda text: parse_address(text, default_port)
+
+
+def addresses(text: str) -> tuple[Address, ...]:
+    """Return a comma-separated list of addresses."""
+    return tuple(parse_address(word, 8080) for word in words(text))
+
+
+_ROUTE = re.compile(r"(?:/[A-Za-z0-9._~:@!$&'()*+,;=-]+)+")
+
+
+def route(text: str) -> str:
+    """Return a path that a row of the routes may have: literal, without escapes."""
+    path = text.strip()
+    if not _ROUTE.fullmatch(path) or len(path) > 1000:
+        raise ValueError("it is no path such as /v1/predict")
+    return path

@@ -49,11 +49,13 @@ INVOCATIONS = PREDICT.named(
     "Predict, as SageMaker names it. The query's parameters reach the handler.",
     Parameter("model_name", "the model, if no field of a form names it; default: the only one loaded at start"),
 )
+PREDICT_ROUTE = INVOCATIONS.named("predict_route", "Predict, at the path that predict_route names.")
 INVOKE = PREDICT.named("invoke", "Predict, as SageMaker's multi-model endpoints name it.")
 LEGACY_PREDICT = replace(PREDICT.named("legacy_predict", "Predict, by the oldest path."), deprecated=True)
 
 _STATUS = _object("status", status=TEXT)
 PING = Operation("ping", "Whether no model has lost its workers for good.", {200: _STATUS, 500: _STATUS})
+HEALTH_ROUTE = PING.named("health_route", "The same, at the path that health_route names.")
 LIVE = Operation("live", "Whether the server runs.", {200: _object("live", live=_FLAG)})
 _READY = _object("ready", ready=_FLAG, missing=_list(TEXT))
 READY = Operation("ready", "Whether every model to load at start has its workers.", {200: _READY, 503: _READY})

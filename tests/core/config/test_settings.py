@@ -61,6 +61,10 @@ OURS = {
     "gpu_check_interval",
     "gpu_lease_folder",
     "gpu_memory_headroom",
+    "further_inference_addresses",
+    "health_route",
+    "predict_route",
+    "platform",
 }
 
 
