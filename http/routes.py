@@ -74,7 +74,10 @@ _CUDA_ROUTES = (
     Route("inference", ANY, f"{_CUDA}/{{rest...}}", shared_memory.cuda, docs.OIP_CUDA),
 )  # fmt: skip
 
-_DASHBOARD = (Route("management", "GET", "/dashboard/models/{model}/{version}", dashboard.model, docs.DETAIL),)
+_DASHBOARD = (
+    Route("management", "GET", "/dashboard", dashboard.page, docs.PAGE, "open"),
+    Route("management", "GET", "/dashboard/models/{model}/{version}", dashboard.model, docs.DETAIL),
+)
 # The log and the configuration are told to who has a key, or a process on this machine.
 _TRUSTED = (
     Route("management", "GET", "/dashboard/events", dashboard.events, docs.EVENTS),
@@ -85,6 +88,7 @@ _TRY = tuple(
     Route("management", ANY, f"/dashboard/predictions/{path}", replace(_PREDICT, fast=False), operation, "inference")
     for path, operation in (("{model}", docs.TRY), ("{model}/{version}", docs.TRY.of_version))
 )
+_DASHBOARD_FILE = Route("management", "GET", "/dashboard/{file}", dashboard.file, docs.PAGE_FILE, "open")
 
 _ROUTES = (
     *(Route(api, "OPTIONS", "/", _SERVER, docs.SERVER, "open") for api in APIS),
@@ -162,7 +166,8 @@ def _with_regions(regions: Regions | None) -> tuple[Route, ...]:
 
 def dashboard_routes(*, trusted: bool = True, predicts: bool = True) -> tuple[Route, ...]:
     """Return the rows of the dashboard: with the log and the configuration if `trusted`, and a form if `predicts`."""
-    return (*_DASHBOARD, *(_TRUSTED if trusted else _UNTRUSTED), *(_TRY if predicts else ()))
+    rows = (*_DASHBOARD, *(_TRUSTED if trusted else _UNTRUSTED), *(_TRY if predicts else ()))
+    return (*rows, _DASHBOARD_FILE)
 
 
 def routes(open_inference: OpenInference = "on", regions: Regions | None = None) -> tuple[Route, ...]:

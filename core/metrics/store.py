@@ -115,8 +115,9 @@ class MetricStore:
 
     def answered(self) -> tuple[float, float, float]:
         """Return how many requests of any route were answered with 2xx, 4xx and 5xx; 0 for what is not declared."""
-        two, four, five = [getattr(series, "value", 0.0) for series in self._requests]
-        return two, four, five
+        families = [self._server.get(f"Requests{number}XX") for number in (2, 4, 5)]
+        shown = [family and getattr(family.series(*_OF_HOST), "value", 0.0) for family in families]
+        return shown[0] or 0.0, shown[1] or 0.0, shown[2] or 0.0
 
     # ---- what a ModelMetrics needs
 

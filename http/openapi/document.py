@@ -19,6 +19,7 @@ _PATH = {  # a route's parameter -> its name in the documents, and what it is
     "model": ("model_name", "Name of the model."),
     "version": ("model_version", "Version of the model."),
     "rest": ("url_path", "What follows, slashes included."),
+    "file": ("file", "Name of a file."),
     "region": ("region_name", "Name of the shared memory region."),
 }
 _TEXT = {"type": "string"}

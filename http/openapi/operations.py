@@ -325,6 +325,8 @@ TOKEN = Operation(
 
 # ---- pages
 
+PAGE = Operation("dashboard", "The dashboard: a page for people.", {200: TEXT}, media="text/html")
+PAGE_FILE = Operation("dashboardFile", "A file of the dashboard.", {200: None}, errors=(404,), media="*/*")
 EVENTS = Operation(
     "dashboardEvents",
     "The state of the server and its changes, as server-sent events, until the client leaves.",

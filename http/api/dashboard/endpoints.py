@@ -1,16 +1,37 @@
-"""The endpoints of the dashboard: the live state of the server."""
+"""The endpoints of the dashboard: its page and files, which need no key as they tell nothing, and its live state."""
 
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 from ....core.errors import RouteNotFound
 from ....core.payload import Reply
 from ...app_context import AppContext
 from ...board import Board
 from ...message.live import LiveReply
+from ...message.page_headers import page_headers
 from ...message.reply import json_reply
 from ...message.request import Request, by_lower_name
+from ...page_files import file_reply, without_slash
+
+_FOLDER = Path(__file__).parent
+_NAMES = (
+    "index.html", "dashboard.css", "main.js", "state.js", "table.js", "detail.js", "draw.js", "actions.js", "try.js",
+    "stream.js", "icon.svg",
+)  # fmt: skip
+FILES = {name: _FOLDER / name for name in _NAMES}
+_PAGE = page_headers()
+
+
+async def page(_context: AppContext, request: Request) -> Reply:
+    """Answer GET /dashboard."""
+    return without_slash(request, "dashboard") or await file_reply(FILES, "index.html", _PAGE)
+
+
+async def file(_context: AppContext, request: Request) -> Reply:
+    """Answer GET /dashboard/{file}."""
+    return await file_reply(FILES, request.params["file"], _PAGE)
 
 
 def events(context: AppContext, request: Request, *, log: bool = True) -> LiveReply:
