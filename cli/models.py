@@ -151,6 +151,19 @@ def rm(name: str, version: str | None, as_json: bool, **target: Any) -> None:
 
 @models.command()
 @_NAME
+@click.option("--version", help="This version. Default: all versions.")
+@_JSON
+@target_options
+def purge(name: str, version: str | None, as_json: bool, **target: Any) -> None:
+    """Drop the answers of the model NAME that are kept (its yaml's `cache`)."""
+    path = ["models", name, *([version] if version else []), "cache"]
+    with Client(find_target(**target)) as client:
+        answer = client.manage("DELETE", *path)
+    _tell(answer, as_json=as_json)
+
+
+@models.command()
+@_NAME
 @click.argument("shares", nargs=-1, metavar="[VERSION=PERCENT]...")
 @click.option("--sticky", metavar="HEADER", help="Requests with one value of HEADER go to one version.")
 @click.option("--shadow", metavar="VERSION", help="Version that gets copies, whose answers are thrown away.")

@@ -13,7 +13,7 @@ from .background import hold, log_failure
 from .config.model_options import check_workers
 from .config.saved_models import SavedModel, SavedModels
 from .config.settings import Settings
-from .describe import describe_customized, describe_model
+from .describe import describe_customized, describe_model, list_page
 from .errors import AlreadyRegistered, BadRequest, Draining, ModelNotFound, NotFound, ServeError, WorkersFailed
 from .gpus.gpu_allocator import GpuAllocator
 from .metrics.store import MetricStore
@@ -315,12 +315,21 @@ class ControlPlane:
 
         A running batch may take `grace` seconds. Raises WorkersFailed if a worker does not load.
         """
-        await self._registry.get(name).pool.renew(grace)
+        model = self._registry.get(name)
+        await model.pool.renew(grace)
+        if model.cache is not None:
+            model.cache.purge()
 
     async def set_default(self, name: str, version: str) -> Outcome:
         self._registry.set_default(name, version)
         await self._changed()
         return Outcome(f'Default version successfully updated for model "{name}" to "{version}"')
+
+    def purge(self, name: str, version: str | None) -> Outcome:
+        """Drop the answers that a version's cache keeps, or those of all versions. Raises as `describe` does."""
+        models = self._registry.versions(name) if version is None else [self._registry.get(name, version)]
+        count = sum(model.cache.purge() for model in models if model.cache is not None)
+        return Outcome(f'{count} answers of model "{name}" dropped')
 
     async def set_traffic(self, name: str, given: Mapping[str, str] | None) -> Outcome:
         """Share a model's traffic as TrafficControl.set does; None gives all of it to the default version."""
@@ -375,20 +384,12 @@ class ControlPlane:
 
     def list_models(self, limit: int, offset: int) -> dict[str, Any]:
         """Return a page of the default versions, by name; it has nextPageToken if more follow."""
-        models = self._registry.defaults()
-        end = offset + limit
-        page: dict[str, Any] = {"nextPageToken": str(end)} if end < len(models) else {}
-        page["models"] = [{"modelName": model.name, "modelUrl": model.url} for model in models[offset:end]]
-        return page
+        return list_page(self._registry.defaults(), limit, offset)
 
     def downloads(self) -> dict[str, Any]:
         """Return the downloads that are under way, for registrations or at start; totalBytes is None while unknown."""
-        return {
-            "downloads": [
-                {"url": each.url, "receivedBytes": each.count, "totalBytes": each.total}
-                for each in self._registration.downloads()
-            ]
-        }
+        rows = self._registration.downloads()
+        return {"downloads": [{"url": row.url, "receivedBytes": row.count, "totalBytes": row.total} for row in rows]}
 
     async def _whole(self, work: Coroutine[Any, Any, None]) -> None:
         """Complete `work` even if this call is cancelled because its client has gone."""

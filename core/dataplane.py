@@ -2,111 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from time import monotonic
 from typing import Self
 
 from msgspec.structs import replace
 
 from ..scheduler.job import Job, Sink
+from .cached_requests import CachedRequests
 from .errors import ServeError, ServerFull
 from .models.model import Model
 from .models.registry import Registry
 from .models.rows import RowJoin, cut
 from .models.traffic import Traffic
 from .models.traffic_sinks import Watched
-from .payload import Payload, Scheduled
-from .workers.back_pressure import Holds
+from .payload import Payload
+from .ticket import PendingBytes, Ticket
 
 _LAST = 9  # the priority of what is served behind all else
-
-
-class Ticket:
-    """A submitted request. Its front door must report its end by exactly one of `succeeded`, `failed` and `cancel`."""
-
-    __slots__ = ("_job", "_model", "_more", "_named", "_pending", "_size")
-
-    def __init__(
-        self, model: Model, job: Job, pending: PendingBytes, size: int, *, named: bool, more: Sequence[Job] = ()
-    ) -> None:
-        """`more` are the jobs of the request's other rows, if it was cut."""
-        self._model = model
-        self._job = job
-        self._named = named
-        self._pending = pending
-        self._size = size
-        self._more = more
-
-    def succeeded(self, seconds: float) -> None:
-        """Record that the request succeeded, `seconds` after its head was read."""
-        self._pending.held -= self._size
-        job = self._job
-        queued = 0.0 if job.started is None else job.started - job.arrived
-        self._model.metrics.succeeded(seconds, queued, named=self._named)
-
-    def scheduled(self) -> Scheduled | None:
-        """Return when and where the request ran and in which batch, None if it has not run."""
-        job = self._job
-        batch, started = job.batch, job.started
-        if batch is None or started is None:
-            return None
-        worker = batch.runner
-        return Scheduled(
-            started - job.arrived,
-            len(batch.jobs),
-            batch.reason.value,
-            worker.name,
-            worker.device,
-            batch.handler_seconds,
-        )
-
-    def hold(self) -> float:
-        """Have the worker wait because the client reads slowly. Return for how many more seconds it may wait."""
-        batch = self._job.batch
-        return batch.runner.hold(self._job) if batch is not None and isinstance(batch.runner, Holds) else math.inf
-
-    def release(self) -> None:
-        """Let the worker go on after `hold`."""
-        batch = self._job.batch
-        if batch is not None and isinstance(batch.runner, Holds):
-            batch.runner.release(self._job)
-
-    def failed(self, error: BaseException) -> None:
-        """Record that the request failed with `error`."""
-        self._pending.held -= self._size
-        self._model.metrics.failed(error)
-
-    def cancel(self) -> None:
-        """Record that the client has gone, and cancel the job: a queued one is dropped, a running one's result is
-        discarded.
-        """
-        self._pending.held -= self._size
-        self._model.metrics.cancelled(running=self._job.started is not None)
-        for job in (self._job, *self._more):
-            self._model.scheduler.cancel(job)
-
-
-class PendingBytes:
-    """A count of the bytes in the bodies of all unanswered requests, those still arriving included."""
-
-    __slots__ = ("held", "most")
-
-    def __init__(self, most: int) -> None:
-        self.held = 0
-        self.most = most
-
-    def hold(self, size: int, own: int = 0) -> None:
-        """Count `size` more bytes of a request, `own` of whose bytes are counted already. Raises ServerFull."""
-        others = self.held - own
-        # A request is never refused for its own bytes alone, which max_request_size bounds.
-        if others and self.held + size > self.most:
-            raise ServerFull(
-                f"The server holds {others} bytes of requests and this one has {own + size}, which is more than"
-                f" {self.most} (max_pending_bytes). Send it again later.",
-                retry_after=1.0,  # each answer, of any model, makes room
-            )
-        self.held += size
 
 
 class Arrival:
@@ -149,6 +61,7 @@ class DataPlane:
         """`max_pending` is in bytes."""
         self._registry = registry
         self._pending = PendingBytes(max_pending)
+        self._cached = CachedRequests(self._pending, self._begin)
 
     def startup_model(self) -> str | None:
         """Return the only model that was loaded at start, for requests that name none; None unless there is exactly
@@ -191,13 +104,16 @@ class DataPlane:
         Raises ModelNotFound, VersionNotFound, NoWorker, QueueFull, ServerFull, NotInTime, Draining.
         """
         registry = self._registry
-        watched = None
+        traffic = watched = None
         if registry.traffic and version is None and (traffic := registry.traffic.get(model)) is not None:
             found = registry.steered(model, traffic.choose(payload.headers))
-            sink = watched = Watched(sink, traffic, found.version, monotonic)
         else:
             found = registry.serving(model, version)
         named = version is not None
+        if found.cache is not None:
+            return self._cached.submit(found, payload, sink, named=named, traffic=traffic)
+        if traffic is not None:
+            sink = watched = Watched(sink, traffic, found.version, monotonic)
         found.metrics.requested(named=named)
         parts = payload.parts
         size = len(parts[0].body) if len(parts) == 1 else sum([len(part.body) for part in parts])
@@ -214,9 +130,22 @@ class DataPlane:
             if watched is not None:
                 watched.refused(error)
             raise
-        if watched is not None:
-            self._copy(registry.traffic[model], watched, payload, size)
+        if traffic is not None and watched is not None:
+            self._copy(traffic, watched, payload, size)
         return Ticket(found, job, self._pending, size, named=named, more=more)
+
+    def _begin(self, model: Model, payload: Payload, sink: Sink, named: bool, traffic: Traffic | None) -> list[Job]:
+        """Queue a request whose answer may be kept, as `submit` does others. Return its jobs. Raises ServeError."""
+        if traffic is None:
+            return self._queue(model, payload, sink, named=named)
+        watched = Watched(sink, traffic, model.version, monotonic)
+        try:
+            jobs = self._queue(model, payload, watched, named=named)
+        except ServeError as error:
+            watched.refused(error)
+            raise
+        self._copy(traffic, watched, payload, sum([len(part.body) for part in payload.parts]))
+        return jobs
 
     def _copy(self, traffic: Traffic, watched: Watched, payload: Payload, size: int) -> None:
         """Give the shadow a copy of a request that was queued, if it is to get one. Nothing of this is the client's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -43,6 +44,8 @@ def describe_model(model: Model) -> dict[str, Any]:
     }
     if options.device_ids is not None:
         entry["deviceIds"] = list(options.device_ids)
+    if model.cache is not None:
+        entry["cache"] = model.cache.described()
     state = options.stateful
     return entry | {
         "continuousBatching": options.continuous,
@@ -60,6 +63,14 @@ def describe_model(model: Model) -> dict[str, Any]:
             "pendingRequests": queued,
         },
     }
+
+
+def list_page(models: Sequence[Model], limit: int, offset: int) -> dict[str, Any]:
+    """Return `limit` models from `offset` on; the page has nextPageToken if more follow."""
+    end = offset + limit
+    page: dict[str, Any] = {"nextPageToken": str(end)} if end < len(models) else {}
+    page["models"] = [{"modelName": model.name, "modelUrl": model.url} for model in models[offset:end]]
+    return page
 
 
 def _device_type(model: Model) -> str:

@@ -124,6 +124,8 @@ _ROUTES = (
     Route("management", "PUT", "/models/{model}", management.scale, docs.SCALE),
     Route("management", "DELETE", "/models/{model}", management.unregister, docs.UNREGISTER),
     Route("management", "OPTIONS", "/models/{model}", _MODEL, docs.MODEL),
+    Route("management", "DELETE", "/models/{model}/cache", management.purge, docs.PURGE),
+    Route("management", "DELETE", "/models/{model}/{version}/cache", management.purge, docs.PURGE.of_version),
     Route("management", "GET", "/models/{model}/traffic", management.traffic, docs.TRAFFIC),
     Route("management", "PUT", "/models/{model}/traffic", management.set_traffic, docs.SET_TRAFFIC),
     Route("management", "DELETE", "/models/{model}/traffic", management.clear_traffic, docs.CLEAR_TRAFFIC),

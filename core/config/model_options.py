@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import BadRequest
 from ..oip.signature import Signature
+from .byte_size import read_size
+from .cache_options import CacheOptions, read_cache
 from .configured_models import ConfiguredModel
 from .padded_sizes import read_padded_sizes, within_padding
 from .parallel import Parallel, read_parallel
@@ -75,6 +76,7 @@ class ModelOptions:
     on_demand: bool = False
     residency: int = 10
     signature: Signature | None = None
+    cache: CacheOptions | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +111,6 @@ _WHOLE_KEYS = {
 }
 _MOST = {"threads": 4096}  # others: 2^31 - 1, and for workers max_workers_per_model
 POLICIES = ("adaptive", "eager", "fixed")
-_MEMORY = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([KMGT]i?B?)\s*")
 # The same for stateful models.
 _SEQUENCE_KEYS = {
     "maxNumSequence": ("most", 1),
@@ -219,6 +220,10 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
     if found["asynchronous"] and (found["continuous"] or found.get("stateful")):
         log.warning("model-config.yaml: asyncCommunication is ignored, as each step of a batch follows the one before")
         found["asynchronous"] = found["generates"] = False
+    found["cache"] = read_cache(config)
+    if found["cache"] and (found["continuous"] or found.get("stateful")):
+        log.warning("model-config.yaml: cache is ignored, as each step of a batch follows the one before")
+        found["cache"] = None
     if found["isolate_errors"] and (why := _never_repeated(found)):
         log.warning("model-config.yaml: isolateErrors is ignored, as %s", why)
         found["isolate_errors"] = False
@@ -300,7 +305,7 @@ def _read_gpu_memory(config: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     memory = config.get("gpuMemory")
     if memory is not None:
-        size = _size(memory)
+        size = read_size(memory, unit=1 << 20)
         if size is None:
             log.warning("model-config.yaml: gpuMemory must be MiB, or like 6 GiB, not %r; it is measured", memory)
         else:
@@ -319,19 +324,3 @@ def _read_choice(config: Mapping[str, Any], key: str, name: str, legal: Sequence
             "model-config.yaml: %s must be %s or %s, not %r; %s is used", key, ", ".join(most), last, value, legal[0]
         )
     return {}
-
-
-def _size(value: object) -> int | None:
-    """Return bytes from a number of MiB, or a text with a unit, where KB, MB and GB are powers of 1000; None if
-    invalid.
-    """
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value << 20 if 0 < value < 1 << 30 else None
-    match = _MEMORY.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        return None
-    number, unit = match.groups()
-    step = 1024 if "i" in unit else 1000
-    return int(float(number) * step ** ("KMGT".index(unit[0]) + 1)) or None

@@ -93,6 +93,13 @@ OWN = (
     Own("gauge", "torchserve_gpu_memory_used_bytes", GPU, "Memory in use of a GPU that this server sees, by anybody."),
     Own("gauge", "torchserve_gpu_memory_total_bytes", GPU, "All memory of it."),
     Own(
+        "counter", "torchserve_cache_requests_total", (*MODEL, "result"),
+        "Predictions asked of a model with a cache: hit (its answer was kept), shared (one like it was computing),"
+        " miss, bypass (too large, or the client said no-store).",
+    ),
+    Own("gauge", "torchserve_cache_entries", MODEL, "Answers that are kept now."),
+    Own("gauge", "torchserve_cache_bytes", MODEL, "Bytes of memory that they take."),
+    Own(
         "gauge", "torchserve_traffic_ratio", MODEL,
         "Of models whose traffic is shared: the share of it, 0 to 1, that this version gets.",
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from ..errors import (
@@ -103,6 +103,15 @@ class ModelMetrics:
         self._attach("torchserve_workers_memory_bytes", memory)
         for state in WORKER_STATES:
             self._attach("torchserve_workers", lambda state=state: workers(state), state)
+
+    def watch_cache(
+        self, results: Mapping[str, int], *, entries: Callable[[], float], size: Callable[[], float]
+    ) -> None:
+        """Show the metrics of a model's cache of answers; `results` counts what became of requests."""
+        for result in results:
+            self._attach("torchserve_cache_requests_total", lambda result=result: results[result], result)
+        self._attach("torchserve_cache_entries", entries)
+        self._attach("torchserve_cache_bytes", size)
 
     def watch_engines(
         self, *, running: Callable[[], float], waiting: Callable[[], float], memory: Callable[[], float]

@@ -35,6 +35,7 @@ from .generation_errors import generation_error
 from .model_spec import ModelSpec, SharedParts, batch_policy, load_message
 from .observer import ModelObserver
 from .on_demand import OnDemandModel
+from .response_cache import ResponseCache
 from .rows import check_count, rows_to_cut
 from .scaler import Scaler
 from .sequence import SequenceKeys
@@ -97,6 +98,9 @@ class Model:
             workers=self.pool.in_state,
             memory=self._memory,
         )
+        self.cache = ResponseCache(options.cache) if options.cache else None
+        if (cache := self.cache) is not None:
+            self.metrics.watch_cache(cache.results, entries=lambda: len(cache), size=lambda: cache.bytes)
         if options.generates:
             self.metrics.watch_engines(
                 running=lambda: sum(engine.running for engine in self.engines),

@@ -91,6 +91,11 @@ async def clear_traffic(context: AppContext, request: Request) -> Reply:
     return _outcome(await context.controlplane.set_traffic(request.params["model"], None))
 
 
+async def purge(context: AppContext, request: Request) -> Reply:
+    """Answer DELETE /models/{model}[/{version}]/cache: drop the answers that are kept."""
+    return _outcome(context.controlplane.purge(request.params["model"], request.params.get("version")))
+
+
 def traffic(context: AppContext, request: Request) -> Reply:
     """Answer GET /models/{model}/traffic: show how they are shared."""
     return json_reply(context.controlplane.traffic.describe(request.params["model"]))

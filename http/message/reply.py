@@ -14,6 +14,7 @@ from ...core.payload import Reply, Scheduled
 
 PHRASES = {status.value: status.phrase for status in HTTPStatus}
 PHRASES[413] = "Request Entity Too Large"  # whatever the Python version calls it
+CACHE = "x-torchserve-cache"  # a header of the dataplane
 BODILESS = frozenset({204, 304})
 
 _FIXED = (
@@ -39,9 +40,10 @@ class DefaultHeaders:
     They win over a handler's own of the same name.
     """
 
-    __slots__ = ("_ours", "fields", "plain_close", "plain_keep")
+    __slots__ = ("_ours", "fields", "more", "plain_close", "plain_keep")
 
     def __init__(self, more: Sequence[tuple[str, str]] = ()) -> None:
+        self.more = tuple(more)  # of answers that a cache keeps, which say themselves for how long
         self.fields = (*more, *_FIXED)
         self._ours = _OURS.union(name.lower() for name, _ in more)
         fixed = "".join(f"{name}: {value}\r\n" for name, value in self.fields).encode("latin-1")
@@ -74,7 +76,8 @@ def head_fields(
     There is no `content-length` if `length` is None, and no `connection` if `keep` is None, as in HTTP/2.
     A handler's header is left out if its name is malformed or the server's; control characters become spaces.
     """
-    fields = [("x-request-id", request_id), *default_headers.fields]
+    kept = CACHE in [name for name, _ in reply.headers]
+    fields = [("x-request-id", request_id), *(default_headers.more if kept else default_headers.fields)]
     if length is not None and reply.status not in BODILESS:
         fields.append(("content-length", str(length)))
     if keep is not None:
@@ -83,7 +86,7 @@ def head_fields(
     if content_type:
         fields.append(("content-type", _CONTROL.sub(" ", content_type)))
     for name, value in reply.headers:
-        if default_headers.lets(name):
+        if default_headers.lets(name) or (kept and name == "Cache-Control"):
             fields.append((name, _CONTROL.sub(" ", value).strip()))
     return fields
 
@@ -127,8 +130,23 @@ def with_scheduling(reply: Reply, scheduled: Scheduled) -> Reply:
     ]
     if scheduled.handler is not None:
         fields.append(("x-torchserve-handler-ms", f"{scheduled.handler * 1e3:.3f}"))
-    theirs = [field for field in reply.headers if not field[0].lower().startswith("x-torchserve-")]
+    theirs = [field for field in reply.headers if not field[0].lower().startswith("x-torchserve-") or field[0] == CACHE]
     return replace(reply, headers=(*theirs, *fields))
+
+
+def unless_known(reply: Reply, known: str) -> Reply:
+    """Return the answer, or 304 without a body if its etag is among those `known` to the client (If-None-Match).
+
+    HTTP has 304 for GET alone. A prediction changes nothing whatever its method is, and most are POST.
+    """
+    tag = next((value for name, value in reply.headers if name.lower() == "etag"), "")
+    if reply.status != 200 or not tag:
+        return reply
+    if known.strip() != "*" and tag.removeprefix("W/") not in {
+        each.strip().removeprefix("W/") for each in known.split(",")
+    }:
+        return reply
+    return replace(reply, body=b"", status=304, phrase=PHRASES.get(304, "Not Modified"), content_type=None)
 
 
 def _content_type(headers: Iterable[tuple[str, str]]) -> str:

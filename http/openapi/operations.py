@@ -305,6 +305,9 @@ SET_TRAFFIC = Operation(
 CLEAR_TRAFFIC = Operation(
     "clearTraffic", "Have the default version answer all of them.", {200: _STATUS}, errors=(404,), method="DELETE"
 )
+PURGE = Operation(
+    "purgeCache", "Drop the answers that are kept, of all versions.", {200: _STATUS}, errors=(404,), method="DELETE"
+)
 _DOWNLOAD = _object(
     "url", "receivedBytes", "totalBytes", url=TEXT, receivedBytes=_NUMBER,
     totalBytes={"type": "integer", "nullable": True},

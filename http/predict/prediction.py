@@ -17,7 +17,7 @@ from ...core.payload import Body, Payload, Reply
 from ..app_context import AppContext
 from ..message.deflate import AT_ONCE, compressed, worth_compressing
 from ..message.ids import fresh_id
-from ..message.reply import with_scheduling
+from ..message.reply import unless_known, with_scheduling
 from ..message.request import Head
 from ..shared_memory import load, store, streamed
 from .codecs.codec import Decoded
@@ -217,6 +217,8 @@ class Prediction:
 
     def _answer_encoded(self, reply: Reply) -> None:
         """Answer with `reply`, compressed if the client asks for that: a large one by a thread."""
+        if reply.headers and "if-none-match" in self.request.fields:
+            reply = unless_known(reply, self.request.fields["if-none-match"])
         coding = self.request.read.coding
         if not coding or not worth_compressing(reply):
             self._answer(reply, succeeded=True)

@@ -17,6 +17,7 @@ from ...core.errors import (
     QueueFull,
     RegionExists,
     ServeError,
+    VersionInTraffic,
 )
 from ..message.errors import incident, oip_text, row
 from ..transport.http2.header_block import encode_block
@@ -76,6 +77,7 @@ _ROWS: dict[type[ServeError], Code] = {
     RegionExists: Code.ALREADY_EXISTS,
     ArchiveExists: Code.INTERNAL,  # as in TorchServe, and the 500 of the REST API
     DefaultVersionInUse: Code.FAILED_PRECONDITION,
+    VersionInTraffic: Code.FAILED_PRECONDITION,
     InvalidKey: Code.PERMISSION_DENIED,
     QueueFull: Code.RESOURCE_EXHAUSTED,
     NotInTime: Code.DEADLINE_EXCEEDED,

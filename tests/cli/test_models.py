@@ -182,6 +182,7 @@ def test_all_pages_are_walked_and_a_model_that_goes_meanwhile_is_left_out() -> N
         ("scale a 1 --max 2 --version 1/0".split(), "PUT /models/a/1%2F0?min_worker=1&max_worker=2&synchronous=true"),
         ("rm a --version 1".split(), "DELETE /models/a/1"),
         ("set-default a 1".split(), "PUT /models/a/1/set-default"),
+        ("purge a --version 1".split(), "DELETE /models/a/1/cache"),
         ("traffic a --off".split(), "DELETE /models/a/traffic"),
         ("traffic a 1=90 b=10 --sticky x-u".split(), "PUT /models/a/traffic?sticky=x-u&1=90&b=10"),
         (

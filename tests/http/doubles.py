@@ -183,6 +183,9 @@ class FakeControlPlane:
     async def set_default(self, name: str, version: str) -> Outcome:
         return self._answer_now("set_default", name, version)
 
+    def purge(self, name: str, version: str | None) -> Outcome:
+        return self._answer_now("purge", name, version)
+
     async def set_traffic(self, name: str, given: Any) -> Outcome:
         return await self._answer("set_traffic", name, given)
 

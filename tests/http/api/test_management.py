@@ -151,6 +151,8 @@ async def test_scaling(path: str, expected: tuple[Any, ...]) -> None:
             ("set_traffic", "m", {"1.0": "90", "2.0": "10", "sticky": "x-u"}),
         ),
         ("DELETE", "/models/m/traffic", ("set_traffic", "m", None)),
+        ("DELETE", "/models/m/cache", ("purge", "m", None)),
+        ("DELETE", "/models/m/1.0/cache", ("purge", "m", "1.0")),
         ("GET", "/models/m", ("describe", "m", None, False)),
         ("GET", "/models/m/all", ("describe", "m", "all", False)),
         ("GET", "/models/m/1.0?customized=true", ("describe", "m", "1.0", True)),

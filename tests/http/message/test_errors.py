@@ -39,6 +39,11 @@ TABLE = [
     (errors.SharedMemoryDenied("x"), 403, "ForbiddenException", "x"),
     (errors.DefaultVersionInUse("m"), 403, "InvalidModelVersionException", "Cannot remove default version for model m"),
     (
+        errors.VersionInTraffic("m", "2.0", 5), 409, "ConflictStatusException",
+        "Version 2.0 of model m answers 5 % of the requests that name no version. Give its share to another one first (PUT"
+        " /models/m/traffic), or end the sharing (DELETE).",
+    ),
+    (
         errors.MethodNotAllowed(), 405, "MethodNotAllowedException",
         "Requested method is not allowed, please refer to API document.",
     ),

@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchserve.core.payload import Reply
-from torchserve.http.message.reply import encode_head, head_fields, json_reply, reply_head, stream_head
+from torchserve.core.payload import Reply, Scheduled
+from torchserve.http.message.reply import (
+    encode_head,
+    head_fields,
+    json_reply,
+    reply_head,
+    stream_head,
+    unless_known,
+    with_scheduling,
+)
 
 ID = "0b2a7f0e-1111-4222-8333-444455556666"
 FIXED = [
@@ -117,3 +125,34 @@ def test_json_is_pretty_printed_in_its_own_order() -> None:
 
 def test_json_of_an_integer_that_orjson_refuses() -> None:
     assert bytes(json_reply({"a": 2**70}).body) == b'{\n  "a": 1180591620717411303424\n}\n'
+
+
+KEPT = Reply(
+    b"hello", headers=(("ETag", 'W/"7"'), ("Cache-Control", "private, max-age=9"), ("x-torchserve-cache", "hit"))
+)
+
+
+def test_an_answer_that_is_kept_says_for_how_long_in_place_of_the_servers_own_words() -> None:
+    assert fields_of(reply_head(KEPT, ID, keep=True)) == [
+        FIXED[0], ("content-length", "5"), ("connection", "keep-alive"), *KEPT.headers,
+    ]  # fmt: skip
+
+
+def test_what_the_cache_says_stays_beside_how_a_request_was_scheduled() -> None:
+    told = with_scheduling(KEPT, Scheduled(0.0, 1, "full", "w", "cpu"))
+    assert dict(told.headers)["x-torchserve-cache"] == "hit"
+
+
+@pytest.mark.parametrize(
+    ("known", "status"),
+    [('W/"7"', 304), ('"7"', 304), ('"a", W/"7"', 304), ("*", 304), ('W/"8"', 200), ("7", 200), ("", 200)],
+)
+def test_a_client_that_knows_the_answer_gets_none(known: str, status: int) -> None:
+    told = unless_known(KEPT, known)
+    assert (told.status, bytes(told.body)) == (status, b"" if status == 304 else b"hello")
+    assert told.headers == KEPT.headers
+
+
+def test_an_error_and_an_answer_without_a_tag_are_always_sent() -> None:
+    assert unless_known(Reply(b"x"), "*").status == 200
+    assert unless_known(Reply(b"x", 500, headers=KEPT.headers), "*").status == 500

@@ -116,6 +116,8 @@ async def test_options_of_a_managed_model(path: str) -> None:
     assert found["info"]["title"] == "RESTful Management API for: m"
     assert set(found["paths"]) == {
         "/models/{model_name}",
+        "/models/{model_name}/cache",
+        "/models/{model_name}/{model_version}/cache",
         "/models/{model_name}/traffic",
         "/models/{model_name}/{model_version}",
         "/models/{model_name}/{model_version}/set-default",

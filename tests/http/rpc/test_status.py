@@ -31,6 +31,7 @@ ERRORS = [
     (errors.ArchiveExists("a"), Code.INTERNAL, "org.pytorch.serve.http.InternalServerException"),
     (errors.DefaultVersionInUse("m"), Code.FAILED_PRECONDITION,
         "org.pytorch.serve.archive.model.InvalidModelVersionException"),
+    (errors.VersionInTraffic("m", "1", 5), Code.FAILED_PRECONDITION, "org.pytorch.serve.http.ConflictStatusException"),
     (errors.InvalidKey("k"), Code.PERMISSION_DENIED, "k"),
     (errors.ForeignSite("f"), Code.PERMISSION_DENIED, "f"),
     (errors.TooLarge("t"), Code.RESOURCE_EXHAUSTED, "t"),
