@@ -15,7 +15,7 @@ MEASURED = COVERAGE_FILE=$(CURDIR)/$(COVERAGE)/$@/data
 FAST := $(COVERING) tests/house tests/core/config tests/http/message/test_body.py tests/http/test_routes.py \
     tests/core/archive/test_manifest.py tests/core/archive/test_model_yaml.py
 
-.PHONY: demo test test-fast check lint types docs covered rest coverage constraints release bench parity upstream clean
+.PHONY: demo test test-fast check lint types docs browser covered rest coverage constraints release bench parity upstream clean
 
 demo: .venv/installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/digits/pack.sh $(DEMO)/model_store
@@ -69,6 +69,17 @@ types: .venv/installed-dev
 # Not with --quiet: mkdocs counts only the warnings that it shows.
 docs: .venv/installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# What a person does at the pages, in Debian's Chromium, which must be installed, and what axe says of them; makes docs/images/.
+browser: .venv/installed-dev build/browser/node_modules/axe-core/axe.min.js
+	$(BIN)/python -m pip install --quiet --editable '.[browser]'
+	mkdir -p docs/images
+	SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
+
+build/browser/node_modules/axe-core/axe.min.js:
+	@mkdir -p build/browser && echo '{"private": true}' > build/browser/package.json
+	cd build/browser && npm install --no-audit --no-fund axe-core@4
+	@touch $@
 
 # The versions that CI installs, from those that are installed here: make it anew once `make check` passes with newer ones.
 constraints: .venv/installed-bench
