@@ -60,7 +60,11 @@ def _ignored(*names: str, **options: Any) -> Any:
     is_flag=True,
     help="With --enable-model-api and --disable-token-auth beyond loopback: yes, everybody may run code.",
 )
-@click.option("--workflow-store", type=click.Path(path_type=Path), hidden=True)
+@click.option(
+    "--workflow-store",
+    type=click.Path(path_type=Path),
+    help="The folder of the workflows' archives; default: the model store.",
+)
 @click.option("--cpp-log-config", type=click.Path(path_type=Path), hidden=True)
 @_ignored("--plugins-path", "--ppath")
 @click.pass_context

@@ -293,7 +293,7 @@ def _front(
         health_route=settings.health_route,
         predict_route=settings.predict_route,
     )
-    return Front(
+    front = Front(
         config,
         dataplane=server.dataplane,
         controlplane=server.controlplane,
@@ -301,6 +301,8 @@ def _front(
         access=logs.access,
         overview=server.overview if settings.enable_dashboard else None,
     )
+    front.serve_workflows(server.workflows)
+    return front
 
 
 def _rpc(settings: Settings) -> RpcMaker | None:

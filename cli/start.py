@@ -121,6 +121,8 @@ def _configuration(flags: StartFlags, snapshots: SnapshotFolder | None) -> Confi
         flags.model_store, flags.models, flags.disable_token_auth, flags.enable_model_api,
         flags.allow_unauthenticated_model_api,
     )  # fmt: skip
+    if flags.workflow_store is not None:
+        given.append(Override("workflow_store", flags.workflow_store, "--workflow-store"))
     configuration = read_for_start(flags.ts_config, snapshots, given)
     check(configuration.settings, store_flag=configuration.origin("model_store").name == "--model-store")
     return configuration

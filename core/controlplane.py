@@ -211,13 +211,13 @@ class ControlPlane:
     def saved(self) -> SavedModels:
         """Return what a restart needs to restore the models, and to try those again that could not be loaded.
 
-        A model whose workers are on trial is not among them.
+        A model whose workers are on trial is not among them, nor is a workflow's, as in TorchServe.
         """
         defaults = {(model.name, model.version) for model in self._registry.defaults()}
         there = [
             self._saved(model, default=(model.name, model.version) in defaults)
             for model in self._registry
-            if model not in self._on_trial
+            if not (model.workflow or model in self._on_trial)
         ]
         names = {(model.name, model.version) for model in self._registry}
         return SavedModels(

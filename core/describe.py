@@ -28,7 +28,7 @@ def describe_model(model: Model) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "modelName": model.name,
         "modelVersion": model.version,
-        "modelUrl": model.url,
+        **({"modelUrl": model.url} if model.url else {}),  # a workflow's function has none
         "runtime": model.runtime,
         "minWorkers": minimum,
         "maxWorkers": maximum,
@@ -66,7 +66,11 @@ def describe_model(model: Model) -> dict[str, Any]:
 
 
 def list_page(models: Sequence[Model], limit: int, offset: int) -> dict[str, Any]:
-    """Return `limit` models from `offset` on; the page has nextPageToken if more follow."""
+    """Return `limit` models from `offset` on; the page has nextPageToken if more follow.
+
+    A workflow's functions have no url, and are left out, as in TorchServe.
+    """
+    models = [model for model in models if model.url]
     end = offset + limit
     page: dict[str, Any] = {"nextPageToken": str(end)} if end < len(models) else {}
     page["models"] = [{"modelName": model.name, "modelUrl": model.url} for model in models[offset:end]]

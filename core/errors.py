@@ -12,14 +12,17 @@ from typing import ClassVar, Literal
 Kind = Literal["not_found", "invalid", "conflict", "denied", "too_large", "overloaded", "expired", "broken"]
 
 # ServeError
-# ├── NotFound ─────── ModelNotFound, VersionNotFound (DefaultNotFound), ArchiveNotFound, RouteNotFound
-# ├── Invalid ──────── BadRequest (ContextExceeded), InvalidArchive, PackagesFailed, DownloadFailed, InvalidConfig
-# ├── Conflict ─────── AlreadyRegistered, ArchiveExists, DefaultVersionInUse, VersionInTraffic, RegionExists
+# ├── NotFound ─────── ModelNotFound, VersionNotFound (DefaultNotFound), ArchiveNotFound, RouteNotFound,
+# │                    WorkflowNotFound
+# ├── Invalid ──────── BadRequest (ContextExceeded), InvalidArchive (InvalidWorkflow, InvalidGraph), PackagesFailed,
+# │                    DownloadFailed, InvalidConfig
+# ├── Conflict ─────── AlreadyRegistered, ArchiveExists, DefaultVersionInUse, VersionInTraffic, RegionExists,
+# │                    WorkflowExists
 # ├── Denied ───────── MethodNotAllowed, InvalidKey, ForeignSite, SharedMemoryDenied
 # ├── TooLarge
 # ├── Overloaded ───── QueueFull (ServerFull), NoWorker, Draining, NotInTime
 # ├── Expired ──────── SlowRequest, RequestExpired, GenerationExpired
-# └── Broken ───────── HandlerFailed, WorkerDied, WorkersFailed
+# └── Broken ───────── HandlerFailed, WorkerDied, WorkersFailed, WorkflowFailed, NodeFailed
 
 
 class ServeError(Exception):
@@ -65,6 +68,10 @@ class RouteNotFound(NotFound):
         super().__init__("Requested resource is not found, please refer to API document.")
 
 
+class WorkflowNotFound(NotFound):
+    """A workflow that is not registered, or an archive of one that names nothing which may be read."""
+
+
 class Invalid(ServeError):
     kind = "invalid"
 
@@ -79,6 +86,14 @@ class ContextExceeded(BadRequest):
 
 class InvalidArchive(Invalid):
     """An archive that is corrupt, hostile or incomplete; the text names the file and the cause."""
+
+
+class InvalidWorkflow(InvalidArchive):
+    """A workflow archive that can't be used; the text names the key of its spec and the cause."""
+
+
+class InvalidGraph(InvalidArchive):
+    """A workflow whose graph has a cycle, no start or several, or an unknown node; the text names the nodes."""
 
 
 class PackagesFailed(Invalid):
@@ -121,6 +136,11 @@ class VersionInTraffic(Conflict):
 
 class RegionExists(Conflict):
     """A shared memory region under a name that its user has given to another one."""
+
+
+class WorkflowExists(Conflict):
+    def __init__(self, workflow: str) -> None:
+        super().__init__(f"Workflow {workflow} is already registered.")
 
 
 class Denied(ServeError):
@@ -228,3 +248,11 @@ class WorkersFailed(Broken):
         super().__init__(message)
         self.out_of_memory = out_of_memory
         self.brief = brief or message
+
+
+class WorkflowFailed(Broken):
+    """A workflow that was not registered, as some of its nodes could not be; the text tells of each."""
+
+
+class NodeFailed(Broken):
+    """A node of a workflow that gave no answer to a request; the text names the node, the cause and the attempts."""

@@ -34,6 +34,19 @@ log = logging.getLogger(__name__)
 RUNTIMES = ("python", "python3", "LSP")
 
 
+@dataclass(frozen=True, slots=True)
+class NodeOf:
+    """A node of a workflow, whose workers the workflow's spec says. Its model is in no snapshot.
+
+    The model of a `function` is the workflow's own folder, so that it has no url.
+    """
+
+    workflow: str
+    min_workers: int
+    max_workers: int
+    function: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterRequest:
     """A request to register a model; None leaves a value to the archive and the settings. Delay in ms, others in s."""
@@ -49,6 +62,7 @@ class RegisterRequest:
     response_timeout: int | None = None
     startup_timeout: int | None = None
     s3_sse_kms: bool = False
+    node: NodeOf | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +170,10 @@ class Registration:
                 options = _as_saved(options, saved, self._settings)
         except BadRequest as error:
             raise BadRequest(f"Model {name} version {version}: {error.message}") from None
+        node, located = request.node, opened.located
+        if node is not None:
+            options = replace(options, min_workers=node.min_workers, max_workers=node.max_workers)
+            located = replace(located, url="") if node.function else located
         handler = _handler(request, archive, self._settings, name)
         if built_in_name(handler) in ENGINES:
             options = replace(options, parallel=engine_gpus(archive.config or {}, options.parallel))
@@ -168,7 +186,7 @@ class Registration:
             spec = ModelSpec(
                 name=name,
                 version=version,
-                located=opened.located,
+                located=located,
                 archive=archive,
                 handler=handler,
                 chosen_handler=request.handler,
@@ -176,6 +194,7 @@ class Registration:
                 options=options,
                 python=opened.python,
                 at_startup=at_startup,
+                workflow=node.workflow if node is not None else "",
                 aliases=engine_names(archive.config or {}) if built_in_name(handler) in ENGINES else (),
             )
             model = Model(spec, self._parts)

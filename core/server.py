@@ -30,6 +30,7 @@ from .models.snapshot_writer import SnapshotWriter
 from .overview import Overview
 from .wire.malloc_tuning import keep_freed_memory
 from .workdir import WorkDir
+from .workflows.registry import Workflows
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class ModelServer:
             settings, registry, self.metrics, self._gpu_allocator, self._work.path, self._save_change
         )
         self.overview = Overview(registry, self.metrics, self._gpu_allocator, self.controlplane)
+        self.workflows = Workflows(settings, self.dataplane, self.controlplane, self._work.path)
         self._started = False
 
     async def start(self) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..core.controlplane import ControlPlane
     from ..core.dataplane import DataPlane
     from ..core.metrics.store import MetricStore
+    from ..core.workflows.registry import Workflows
 
 
 @dataclass(slots=True)
@@ -33,7 +34,8 @@ class AppContext:
     `scheduling_headers` that of its name. Without `model_api` nothing can be registered or removed, without
     `token_auth` no key is needed; `sites` says which web pages may call. Clients' tensors may lie in `regions` of
     shared memory, if there are any: at listeners that other machines can't reach, with `regions_everywhere` at all.
-    While `draining` every connection closes behind its answer. Without `board` there is no dashboard.
+    While `draining` every connection closes behind its answer. Without `board` there is no dashboard. `workflows` are
+    those of the server, if it has any.
     """
 
     dataplane: DataPlane
@@ -51,6 +53,7 @@ class AppContext:
     regions_everywhere: bool = False
     draining: bool = False
     board: Board | None = None
+    workflows: Workflows | None = None
     unsent: UnsentLimit = field(init=False)
     _refusals: Refusals = field(default_factory=Refusals)
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ..core.dataplane import DataPlane
     from ..core.metrics.store import MetricStore
     from ..core.overview import Overview
+    from ..core.workflows.registry import Workflows
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,10 @@ class Front:
         self._bound: list[BoundListener] = []
         self.bound: dict[Api, Address] = {}
         self.rpc_bound: dict[Api, Address] = {}
+
+    def serve_workflows(self, workflows: Workflows) -> None:
+        """Answer the routes of workflows, too. This must be called before `start`."""
+        self._context.workflows = workflows
 
     async def start(self) -> None:
         """Listen on all addresses. Raises InvalidConfig, with nothing left listening, if one can't be bound."""

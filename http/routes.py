@@ -6,13 +6,15 @@ from dataclasses import replace
 from functools import partial
 
 from ..core.oip.regions import Regions
-from .api import health, inference, kserve_v1, management, metrics, open_inference, openai, shared_memory
+from .api import health, inference, kserve_v1, management, metrics, open_inference, openai, shared_memory, workflows
 from .api.dashboard import endpoints as dashboard
 from .openapi import document as openapi
 from .openapi import operations as docs
+from .openapi import workflows as workflow_docs
 from .predict.codecs.oip_v2 import OipV2Codec
 from .predict.codecs.openai import OpenAiCodec
 from .predict.codecs.torchserve import TorchServeCodec
+from .predict.codecs.workflow import WorkflowCodec
 from .routing.route import ANY, APIS, DocumentOf, OpenInference, PredictRoute, Route
 from .routing.table import Table
 
@@ -28,6 +30,8 @@ _KSERVE_EXPLAIN = PredictRoute(TorchServeCodec(explain="True"), _PREDICTIONS)
 _SAGEMAKER = PredictRoute(TorchServeCodec(query=True), _PREDICTIONS)
 # The oldest paths could be anybody's first segment, so that the fast path does not take them.
 _LEGACY = PredictRoute(TorchServeCodec(query=True), _PREDICTIONS, fast=False)
+
+_WORKFLOW = PredictRoute(WorkflowCodec(explain="False"), DocumentOf(openapi.workflow))
 
 _CHAT = PredictRoute(OpenAiCodec("v1/chat/completions"), _PREDICTIONS)
 _COMPLETE = PredictRoute(OpenAiCodec("v1/completions"), _PREDICTIONS)
@@ -103,6 +107,8 @@ _ROUTES = (
     Route("inference", ANY, "/explanations/{model}", _EXPLAIN, docs.EXPLAIN),
     Route("inference", ANY, "/explanations/{model}/{version}", _EXPLAIN, docs.EXPLAIN.of_version),
     Route("inference", ANY, "/explanations/{model}/{version}/{rest...}", _EXPLAIN, docs.EXPLAIN_REST),
+    Route("inference", ANY, "/wfpredict/{workflow}", _WORKFLOW, workflow_docs.PREDICTION),
+    Route("inference", ANY, "/wfpredict/{workflow}/{rest...}", _WORKFLOW, workflow_docs.PREDICTION_REST),
     Route("inference", ANY, "/v1/models/{model}:predict", _KSERVE_PREDICT, docs.KSERVE_PREDICT),
     Route("inference", ANY, "/v1/models/{model}:explain", _KSERVE_EXPLAIN, docs.KSERVE_EXPLAIN),
     Route("inference", ANY, _SHARED_INFER, _INFER, docs.KSERVE_INFER),
@@ -134,6 +140,10 @@ _ROUTES = (
     Route("management", "DELETE", "/models/{model}/{version}", management.unregister, docs.UNREGISTER.of_version),
     Route("management", "OPTIONS", "/models/{model}/{version}", _MODEL, docs.MODEL.of_version),
     Route("management", "PUT", "/models/{model}/{version}/set-default", management.set_default, docs.SET_DEFAULT),
+    Route("management", "GET", "/workflows", workflows.list_workflows, workflow_docs.WORKFLOWS),
+    Route("management", "POST", "/workflows", workflows.register, workflow_docs.REGISTER),
+    Route("management", "GET", "/workflows/{workflow}", workflows.describe, workflow_docs.DESCRIBE),
+    Route("management", "DELETE", "/workflows/{workflow}", workflows.unregister, workflow_docs.REMOVE),
     Route("management", "GET", "/downloads", management.downloads, docs.DOWNLOADS),
     Route("management", ANY, "/token", management.renew_token, docs.TOKEN, "token"),
     Route("metrics", ANY, "/metrics", metrics.read, docs.METRICS),

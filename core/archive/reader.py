@@ -14,8 +14,10 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ..errors import InvalidArchive
 from .limits import Limits
@@ -27,6 +29,7 @@ from .unzip import unzip
 
 log = logging.getLogger(__name__)
 
+_Opened = TypeVar("_Opened")
 _GZIP = b"\x1f\x8b"
 # What the standard library raises on broken archives. RuntimeError includes NotImplementedError and RecursionError.
 _WRONG = (
@@ -60,7 +63,7 @@ class Archive:
     def remove(self) -> None:
         """Delete what was unpacked; a user's own folder stays. May be called again."""
         if self.unpacked is not None:
-            _delete(self.unpacked)
+            delete(self.unpacked)
 
 
 def open_archive(path: Path, into: Path, *, limits: Limits | None = None) -> Archive:
@@ -68,18 +71,36 @@ def open_archive(path: Path, into: Path, *, limits: Limits | None = None) -> Arc
 
     Raises InvalidArchive, naming the file and the cause; nothing is left behind then.
     """
-    limits = limits or Limits()
+    return open_any(path, into, MANIFEST_PATH, limits or Limits(), _describe)
+
+
+def open_any(
+    path: Path,
+    into: Path,
+    manifest: str,
+    limits: Limits,
+    describe: Callable[[Path, Path, Path | None, Limits], _Opened],
+) -> _Opened:
+    """Return what `describe` makes of an archive's own path, its root with the file `manifest`, what was unpacked for
+    it, if anything was, and the limits. Raises as `open_archive` does.
+    """
     try:
         if path.is_dir():
-            return _describe(path, _model_root(path), None, limits)
-        return _open_packed(path, into, limits)
+            return describe(path, _root_with(manifest, path), None, limits)
+        return _open_packed(path, into, manifest, limits, describe)
     except InvalidArchive as error:
-        raise InvalidArchive(f"{path.name}: {error.message}") from None
+        raise type(error)(f"{path.name}: {error.message}") from None
     except _WRONG as error:
         raise InvalidArchive(f"{path.name}: {_cause(error)}") from error
 
 
-def _open_packed(path: Path, into: Path, limits: Limits) -> Archive:
+def _open_packed(
+    path: Path,
+    into: Path,
+    manifest: str,
+    limits: Limits,
+    describe: Callable[[Path, Path, Path | None, Limits], _Opened],
+) -> _Opened:
     if not path.is_file():
         raise InvalidArchive("there is no such file")
     into.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -91,13 +112,13 @@ def _open_packed(path: Path, into: Path, limits: Limits) -> Archive:
             file.seek(0)
             if magic == _GZIP:
                 untar(file, unpacker)
-                root = _model_root(unpacked)
+                root = _root_with(manifest, unpacked)
             else:
                 unzip(file, unpacker)
-                root = _zipped_root(unpacked)
-        return _describe(path, root, unpacked, limits)
+                root = _zipped_root(manifest, unpacked)
+        return describe(path, root, unpacked, limits)
     except BaseException:
-        _delete(unpacked)
+        delete(unpacked)
         raise
 
 
@@ -114,17 +135,17 @@ def _describe(source: Path, model_dir: Path, unpacked: Path | None, limits: Limi
     )
 
 
-def _zipped_root(folder: Path) -> Path:
+def _zipped_root(manifest: str, folder: Path) -> Path:
     """Return the model's folder in an unpacked zip. A sub-folder is one only if it has a manifest: the model's folder
     was zipped, instead of what is in it.
     """
-    root = _model_root(folder)
-    return root if (root / MANIFEST_PATH).is_file() else folder
+    root = _root_with(manifest, folder)
+    return root if (root / manifest).is_file() else folder
 
 
-def _model_root(folder: Path) -> Path:
+def _root_with(manifest: str, folder: Path) -> Path:
     """Return the model's folder: `folder`, or its only sub-folder if it holds nothing else, as in a .tar.gz."""
-    if (folder / MANIFEST_PATH).is_file():
+    if (folder / manifest).is_file():
         return folder
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name != "__MACOSX"]
     return entries[0] if len(entries) == 1 and entries[0].is_dir() else folder
@@ -159,7 +180,8 @@ def _cause(error: Exception) -> str:
     return f"it is corrupt or cut short: {' '.join(str(error).split()) or type(error).__name__}"
 
 
-def _delete(folder: Path) -> None:
+def delete(folder: Path) -> None:
+    """Delete an unpacked archive. What can't be deleted is logged."""
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
         log.warning("Could not delete all of %s", folder)

@@ -65,7 +65,7 @@ def dump(settings: Settings, found: Surroundings) -> str:
         "Enable metrics API": of("enable_metrics_api"),
         "Metrics mode": of("metrics_mode").upper(),
         "Disable system metrics": of("disable_system_metrics"),
-        "Workflow Store": of("workflow_store"),
+        "Workflow Store": _absolute(settings.workflow_store or settings.model_store, found.working_folder),
         "CPP log config": _NONE,
         "Model config": of("models"),
         "System metrics command": of("system_metrics_cmd", "default"),

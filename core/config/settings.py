@@ -114,6 +114,7 @@ class Settings:
     disable_system_metrics: bool = _key(False, flag, "don't measure CPU, memory, disk and GPUs")
     metric_time_interval: int = _key(60, whole(1), "how often the machine is measured", unit="s", env=None)
     model_store: Path | None = _key(None, path, "the folder that holds the archives")
+    workflow_store: Path | None = _key(None, path, "the folder that holds workflows' archives; default: model_store")
     load_models: tuple[str, ...] = _key((), words, "models loaded at start: `all`, or a list of [name=]archive")
     model_snapshot: SavedModels | None = _key(
         None, SavedModels.parse, "models brought back as a snapshot saved them; load_models is not used then", env=None

@@ -21,7 +21,6 @@ WITHOUT_EFFECT = {
 }
 # TorchServe's keys that this version does not implement, by what is missing; the log warns of each.
 NOT_YET = {
-    "workflow_store": "workflows",
     "system_metrics_cmd": "a collector of system metrics of one's own",
 }
 # The keys of Intel's extension for PyTorch, which nobody maintains any more, by what does the same here; one warning

@@ -64,6 +64,7 @@ class Model:
         self._label = f'Model "{spec.name}" version {spec.version}'
         self.at_startup = spec.at_startup
         self.aliases = spec.aliases
+        self.workflow = spec.workflow
         self.registered_at = time.time()
         self._archive_name = spec.located.name
         self._limit_of = {options.first_token: "timeToFirstTokenMs", options.client_timeout: "clientTimeoutInMills"}

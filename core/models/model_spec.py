@@ -26,7 +26,8 @@ class ModelSpec:
     """A description of one version of a model: what is served under which name, how, and where it is from.
 
     `chosen_handler` is the one that the registration named, None if `handler` is the archive's or the settings'.
-    `aliases` are names by which OpenAI's clients may ask for it, too.
+    `aliases` are names by which OpenAI's clients may ask for it, too. `workflow` is the one whose node it is, "" if it
+    is none's.
     """
 
     name: str
@@ -40,6 +41,7 @@ class ModelSpec:
     chosen_handler: str | None = None
     at_startup: bool = False
     aliases: tuple[str, ...] = ()
+    workflow: str = ""
 
 
 @dataclass(frozen=True, slots=True)

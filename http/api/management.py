@@ -35,8 +35,8 @@ async def register(context: AppContext, request: Request) -> Reply:
     # Imported here: it imports the scheduler, which importing http/ must not load.
     from ...core.registration import RegisterRequest
 
-    _check_allowed(context)
-    given = _parameters(context, request)
+    check_allowed(context)
+    given = parameters(context, request)
     if "url" not in given:
         raise BadRequest("Parameter url is required.")
     wanted = RegisterRequest(
@@ -52,12 +52,12 @@ async def register(context: AppContext, request: Request) -> Reply:
         startup_timeout=_whole(given, "startup_timeout"),
         s3_sse_kms=_flag(given, "s3_sse_kms"),
     )
-    return _outcome(await context.controlplane.register(wanted))
+    return outcome_reply(await context.controlplane.register(wanted))
 
 
 async def scale(context: AppContext, request: Request) -> Reply:
     """Answer PUT /models/{model}[/{version}]: set how many workers a model has."""
-    given = _parameters(context, request)
+    given = parameters(context, request)
     outcome = await context.controlplane.scale(
         request.params["model"],
         request.params.get("version") or given.get("model_version") or None,
@@ -65,35 +65,35 @@ async def scale(context: AppContext, request: Request) -> Reply:
         maximum=_whole(given, "max_worker"),
         synchronous=_flag(given, "synchronous"),
     )
-    return _outcome(outcome)
+    return outcome_reply(outcome)
 
 
 async def unregister(context: AppContext, request: Request) -> Reply:
     """Answer DELETE /models/{model}[/{version}]: remove a model."""
-    _check_allowed(context)
+    check_allowed(context)
     outcome = await context.controlplane.unregister(request.params["model"], request.params.get("version"))
-    return _outcome(outcome)
+    return outcome_reply(outcome)
 
 
 async def set_default(context: AppContext, request: Request) -> Reply:
     """Answer PUT /models/{model}/{version}/set-default: make a version the default of its model."""
-    return _outcome(await context.controlplane.set_default(request.params["model"], request.params["version"]))
+    return outcome_reply(await context.controlplane.set_default(request.params["model"], request.params["version"]))
 
 
 async def set_traffic(context: AppContext, request: Request) -> Reply:
     """Answer PUT /models/{model}/traffic: share the requests that name no version among versions."""
-    given = _parameters(context, request)
-    return _outcome(await context.controlplane.set_traffic(request.params["model"], given))
+    given = parameters(context, request)
+    return outcome_reply(await context.controlplane.set_traffic(request.params["model"], given))
 
 
 async def clear_traffic(context: AppContext, request: Request) -> Reply:
     """Answer DELETE /models/{model}/traffic: have the default version answer all of them."""
-    return _outcome(await context.controlplane.set_traffic(request.params["model"], None))
+    return outcome_reply(await context.controlplane.set_traffic(request.params["model"], None))
 
 
 async def purge(context: AppContext, request: Request) -> Reply:
     """Answer DELETE /models/{model}[/{version}]/cache: drop the answers that are kept."""
-    return _outcome(context.controlplane.purge(request.params["model"], request.params.get("version")))
+    return outcome_reply(context.controlplane.purge(request.params["model"], request.params.get("version")))
 
 
 def traffic(context: AppContext, request: Request) -> Reply:
@@ -110,10 +110,14 @@ async def describe(context: AppContext, request: Request) -> Reply:
 
 def list_models(context: AppContext, request: Request) -> Reply:
     """Answer GET /models: list the models in pages. A limit outside 0 to 100 is 100, as in TorchServe."""
+    return json_reply(context.controlplane.list_models(*page_of(request)))
+
+
+def page_of(request: Request) -> tuple[int, int]:
+    """Return how many entries a request for a list wants, and how many come before them."""
     given = _query(request)
     limit = _whole(given, "limit", _PAGE)
-    offset = max(0, _whole(given, "next_page_token", 0))
-    return json_reply(context.controlplane.list_models(limit if 0 <= limit <= _PAGE else _PAGE, offset))
+    return limit if 0 <= limit <= _PAGE else _PAGE, max(0, _whole(given, "next_page_token", 0))
 
 
 def downloads(context: AppContext, _request: Request) -> Reply:
@@ -132,12 +136,14 @@ async def renew_token(context: AppContext, request: Request) -> Reply:
     return Reply(body=b"\n", phrase=PHRASES[200], content_type="application/json")
 
 
-def _check_allowed(context: AppContext) -> None:
+def check_allowed(context: AppContext) -> None:
+    """Raise MethodNotAllowed where nothing may be registered or removed."""
     if not context.model_api:
         raise MethodNotAllowed
 
 
-def _outcome(outcome: Outcome) -> Reply:
+def outcome_reply(outcome: Outcome) -> Reply:
+    """Return the answer to a management call."""
     return json_reply({"status": outcome.message}, 200 if outcome.done else 202)
 
 
@@ -145,7 +151,7 @@ def _query(request: Request) -> dict[str, str]:
     return {name: values[-1] for name, values in request.query.items()}
 
 
-def _parameters(context: AppContext, request: Request) -> dict[str, str]:
+def parameters(context: AppContext, request: Request) -> dict[str, str]:
     """Return the parameters of the query and of a JSON body, as text; the body's win.
 
     A value of the body that is neither text, number nor boolean is left out. Raises BadRequest, and TooLarge for a

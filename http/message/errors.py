@@ -25,7 +25,9 @@ from ...core.errors import (
     GenerationExpired,
     HandlerFailed,
     InvalidArchive,
+    InvalidGraph,
     InvalidKey,
+    InvalidWorkflow,
     Kind,
     ModelNotFound,
     Overloaded,
@@ -37,6 +39,8 @@ from ...core.errors import (
     VersionNotFound,
     WorkerDied,
     WorkersFailed,
+    WorkflowFailed,
+    WorkflowNotFound,
 )
 from ...core.payload import Reply
 from .reply import json_reply
@@ -61,6 +65,7 @@ _ROWS: dict[type[ServeError], tuple[int, str]] = {
     ModelNotFound: (404, "ModelNotFoundException"),
     ArchiveNotFound: (404, "ModelNotFoundException"),
     VersionNotFound: (404, "ModelVersionNotFoundException"),
+    WorkflowNotFound: (404, "WorkflowNotFoundException"),
     RouteNotFound: (404, "ResourceNotFoundException"),
     BadRequest: (400, "BadRequestException"),
     UnsupportedMedia: (415, "UnsupportedMediaTypeException"),
@@ -70,12 +75,15 @@ _ROWS: dict[type[ServeError], tuple[int, str]] = {
     SharedMemoryDenied: (403, "ForbiddenException"),
     BrokenEncoding: (403, "IllegalArgumentException"),
     InvalidArchive: (400, "InvalidModelException"),
+    InvalidWorkflow: (400, "InvalidWorkflowException"),
+    InvalidGraph: (400, "InvalidDAGException"),
     PackagesFailed: (400, "ModelException"),
     DownloadFailed: (400, "DownloadArchiveException"),
     AlreadyRegistered: (409, "ConflictStatusException"),
     ArchiveExists: (500, _INTERNAL),
     DefaultVersionInUse: (403, "InvalidModelVersionException"),
     Conflict: (409, "ConflictStatusException"),
+    WorkflowFailed: (500, "WorkflowException"),
     RequestExpired: (504, "RequestTimeoutException"),
     GenerationExpired: (504, "RequestTimeoutException"),
 }

@@ -18,6 +18,7 @@ from ..routing.route import ANY, PredictRoute, Route
 _PATH = {  # a route's parameter -> its name in the documents, and what it is
     "model": ("model_name", "Name of the model."),
     "version": ("model_version", "Version of the model."),
+    "workflow": ("workflow_name", "Name of the workflow."),
     "rest": ("url_path", "What follows, slashes included."),
     "file": ("file", "Name of a file."),
     "region": ("region_name", "Name of the shared memory region."),
@@ -53,6 +54,12 @@ def predictions(routes: Sequence[Route], context: AppContext, request: Request) 
     version = context.controlplane.version_of(model, params.get("version"))
     rows = [route for route in routes if isinstance(route.answer, PredictRoute) and "{model}" in route.path]
     return json_reply(document(f"RESTful API for: {model}", version, rows, model))
+
+
+def workflow(routes: Sequence[Route], _context: AppContext, _request: Request) -> Reply:
+    """Answer OPTIONS of a workflow's path: describe how to predict with workflows."""
+    rows = [route for route in routes if isinstance(route.answer, PredictRoute) and "{workflow}" in route.path]
+    return json_reply(document("RESTful API for workflows", __version__, rows))
 
 
 def model(routes: Sequence[Route], context: AppContext, request: Request) -> Reply:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ...core.errors import ServeError, TooLarge
+from ...core.errors import RouteNotFound, ServeError, TooLarge
 from ..app_context import AppContext
 from ..message.request import Head, by_lower_name, check_percent
 from ..site_policy import Reach
 from .codecs.codec import Codec, HeadRead
+
+if TYPE_CHECKING:
+    from ...core.dataplane import DataPlane
+    from ...core.workflows.runner import WorkflowPlane
 
 SCOPE = "inference"  # the API that predictions belong to, and the key that they need where tokens are on
 _NOTHING = HeadRead("", None)
@@ -20,12 +25,13 @@ class PredictRequest:
     """The head of a prediction, and what it asks for.
 
     `fields` are the headers under lower-case names, and `read` is what `codec` has read in the head. If the head is
-    refused, `refusal` is the error to answer with, and `read` is empty.
+    refused, `refusal` is the error to answer with, and `read` is empty. `plane` takes it to its model or workflow.
     """
 
     head: Head
     fields: Mapping[str, str]
     codec: Codec
+    plane: DataPlane | WorkflowPlane
     read: HeadRead = _NOTHING
     refusal: ServeError | None = None
 
@@ -40,14 +46,19 @@ def read_request(
 ) -> PredictRequest:
     """Read the head of a prediction whose route has this codec. `params` are the path's parameters, not decoded."""
     fields = by_lower_name(head.headers())
+    plane: DataPlane | WorkflowPlane = context.dataplane
     try:
         context.admit(head, SCOPE, reach)
         check_percent(head.path())
         check_declared(fields, context.limits.max_request_size)
         read = codec.read_head(head, fields, params, check_json=context.decode_input)
+        if read.of_workflow:
+            if context.workflows is None:
+                raise RouteNotFound
+            plane = context.workflows.plane
     except ServeError as error:
-        return PredictRequest(head, fields, codec, refusal=error)
-    return PredictRequest(head, fields, codec, read)
+        return PredictRequest(head, fields, codec, plane, refusal=error)
+    return PredictRequest(head, fields, codec, plane, read)
 
 
 def check_declared(fields: Mapping[str, str], limit: int) -> None:

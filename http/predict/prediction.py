@@ -26,6 +26,7 @@ from .predict_request import SCOPE, PredictRequest, check_size
 if TYPE_CHECKING:
     from ...core.dataplane import Arrival, Ticket
     from ...core.oip.region_tensors import RegionTensors
+    from ...core.workflows.ticket import WorkflowTicket
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Prediction:
     def __init__(self, context: AppContext, request: PredictRequest, writer: ResponseWriter) -> None:
         self._context = context
         self._writer = writer
-        self._ticket: Ticket | None = None
+        self._ticket: Ticket | WorkflowTicket | None = None
         self._tensors: RegionTensors | None = None  # those in shared memory
         self._streaming: int | None = None  # the status that a streamed answer began with
         self._started = perf_counter()
@@ -96,12 +97,12 @@ class Prediction:
     def expect(self) -> Arrival:
         """Return the context within which to receive a body. Raises ModelNotFound or VersionNotFound."""
         read = self.request.read
-        return self._context.dataplane.expect(read.model, read.version)
+        return self.request.plane.expect(read.model, read.version)
 
     def room(self, size: int) -> memoryview | None:
         """Return memory shared with the workers for a body of `size` bytes, or None. Raises as `expect` does."""
         read = self.request.read
-        return self._context.dataplane.room(read.model, read.version, size) if read.model else None
+        return self.request.plane.room(read.model, read.version, size) if read.model else None
 
     def submit(self, body: Body) -> None:
         """Decode the body, and submit the request to its model."""
@@ -131,15 +132,14 @@ class Prediction:
             asyncio.get_running_loop().call_soon(self._decode, steps)
 
     def _hand_on(self, decoded: Decoded) -> None:
-        context = self._context
         try:
             if len(decoded) == 3:
                 self._tensors = decoded[2]
                 self._decode(self._load(*decoded))
                 return
             model, payload = decoded
-            model = model or context.only_model()
-            self._ticket = context.dataplane.submit(model, self.request.read.version, payload, self)
+            model = model or self._context.only_model()
+            self._ticket = self.request.plane.submit(model, self.request.read.version, payload, self)
         except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
             self.fail(error)
 

@@ -88,7 +88,8 @@ TABLE: dict[str, Row] = {
     ),
     "core.lint": _row(f"{_BASE} core.archive core.config", _PLAIN),
     "core.overview": _row(f"{_MODELS} core.describe", _PLAIN),
-    "core.server": _row(f"{_PLANES} core.overview", _PLAIN),
+    "core.workflows": _row(_PLANES, _PLAIN),
+    "core.server": _row(f"{_PLANES} core.overview core.workflows", _PLAIN),
     "core.generation": _row(outside="orjson"),
     "core.generation.grammar": _row("core.generation", "llguidance orjson"),
     "core.generation.child_engine": _row("core.generation"),
@@ -99,7 +100,7 @@ TABLE: dict[str, Row] = {
     "core.handlers.metrics": _row("core.errors core.metrics.spec core.wire.messages", "psutil yaml"),
     "core.backend": _row(f"{_MEETING} core.handlers kernels", _HANDLING),
     "http": _row(
-        f"{_BASE} core.oip core.config.address core.tokens core.key_file core.dataplane core.registration core.controlplane core.metrics.store core.overview core.server",
+        f"{_BASE} core.oip core.config.address core.tokens core.key_file core.dataplane core.registration core.controlplane core.metrics.store core.overview core.server core.workflows",
         "aiohttp google hpack multidict yarl orjson msgspec",
     ),
     "http.transport.tls": _row("core.errors", "cryptography"),

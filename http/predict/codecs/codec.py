@@ -30,7 +30,7 @@ class HeadRead:
 
     `model` is "" if the head names none: then the body may, and else the only model that was loaded at start is meant.
     `timeout` is the number of seconds in which the client needs its answer, or None. A lower priority goes first. An
-    answer is compressed by `coding` if that is not "".
+    answer is compressed by `coding` if that is not "". With `of_workflow`, `model` is a workflow.
     """
 
     model: str
@@ -39,6 +39,7 @@ class HeadRead:
     priority: int = 0
     detail: Any = None
     coding: str = ""
+    of_workflow: bool = False
 
 
 class Codec(Protocol):
