@@ -46,6 +46,7 @@ from .environment import describe_environment
 from .own_names import own_names
 from .pidfile import PidFile
 from .runtime_file import remove_runtime_file, write_runtime_file
+from .service_manager import ServiceManager, passed_sockets
 from .signals import Signals, Wish
 
 log = logging.getLogger(__name__)
@@ -128,6 +129,7 @@ class _Serving:
         self._reporter = reporter
         self._signals = signals
         self._stopping = asyncio.Event()
+        self._manager = ServiceManager()
 
     async def run(self, companion: Companion | None) -> None:
         """Serve until a signal says stop."""
@@ -141,11 +143,13 @@ class _Serving:
         tls = server_context(identity) if any(each.tls for each in _all_addresses(settings)) else None
         renewing = asyncio.create_task(CertReload(tls, identity).run()) if tls is not None else None
         front = _front(settings, server, logs, self._token_auth, tls, await _hosts(settings))
+        living = asyncio.create_task(self._manager.live(lambda: self._state(server)))
         try:
             if await self._unless_stopped(self._start(server, front)):
                 await self._serve(server, companion)
                 await self._drain(server, front)
         finally:
+            living.cancel()
             if renewing is not None:
                 renewing.cancel()
             await front.stop()
@@ -161,6 +165,14 @@ class _Serving:
         await server.started()
         _announce(front, self._reporter, self._token_auth, server.controlplane.left_out())
         _settle_memory()
+        self._manager.ready(self._state(server))
+
+    def _state(self, server: ModelServer) -> str:
+        """Return a line for the service manager."""
+        if self._stopping.is_set():
+            return "Answering what was accepted"
+        missing = server.controlplane.missing()
+        return f"Not ready: {missing[0]}" if missing else f"Serving {len(server.controlplane.model_names())} models"
 
     async def _unless_stopped(self, start: Coroutine[Any, Any, None]) -> bool:
         """Run the start, and return whether it was completed; a stop cancels it. Raises what the start raises."""
@@ -188,6 +200,7 @@ class _Serving:
         """Answer what was accepted, in time and with a refusal if it can't be served."""
         settings = self._settings
         log.info("Stopping: accepted requests are finished first")
+        self._manager.stopping(self._state(server))
         server.controlplane.begin_drain()
         if settings.drain_delay:
             log.info("Accepting connections for another %d s (drain_delay)", settings.drain_delay)
@@ -205,7 +218,7 @@ class _Serving:
             self._stopping.set()
         elif wish is Wish.REOPEN:
             log.info("%s: the log files are opened anew", name)
-            self._logs.reopen()
+            self._manager.reload(self._logs.reopen)
         elif wish is Wish.END:
             log.warning("Second signal: ending at once")
             server.abandon()
@@ -292,6 +305,7 @@ def _front(
         further=settings.further_inference_addresses,
         health_route=settings.health_route,
         predict_route=settings.predict_route,
+        passed=tuple(passed_sockets()),
     )
     front = Front(
         config,

@@ -29,7 +29,7 @@ from .transport.fast_http import FastHttpFactory, FastHttpProtocol
 from .transport.http2.http_application import HttpApplication
 from .transport.http2.protocol import Http2Factory, Http2Protocol
 from .transport.http2.stream import Application
-from .transport.listener import BoundListener, bind, same_socket
+from .transport.listener import BoundListener, bind, same_socket, take_passed
 from .transport.tls_listener import TlsListener
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ class Front:
         if overview is not None:
             self._context.board = Board(overview, config.limits)
         self._inference_is: Reach = "unix"  # how far inference can be reached
+        self._passed = list(config.passed)
         self._handlers: list[AiohttpHandler] = []
         self._aiohttp_servers: list[AiohttpServer] = []
         self._fast_factories: list[FastHttpFactory] = []
@@ -105,6 +106,10 @@ class Front:
         except InvalidConfig:
             await self.stop()
             raise
+        while self._passed:
+            unused = self._passed.pop()
+            log.warning("The service manager's socket at %s is not used: no API has that address", unused.getsockname())
+            unused.close()
         for api, address in self.bound.items():
             log.info("%s API bind to: %s", api.capitalize(), address)
         for address in further:
@@ -186,7 +191,7 @@ class Front:
 
     async def _bind(self, address: Address, apis: list[Api], keys: str) -> Address:
         """Serve APIs at an address that the settings `keys` name, and return it with the port that was chosen."""
-        bound = await bind(address, keys)
+        bound = take_passed(address, self._passed) or await bind(address, keys)
         self._bound.append(bound)
         if "inference" in apis:
             self._inference_is = bound.reach
@@ -214,7 +219,9 @@ class Front:
         if shared is not None and same_socket(listen.address, shared):
             self.rpc_bound[api] = self.bound[api]
             return
-        bound = await bind(listen.address, f"grpc_{api}_address, grpc_{api}_port")
+        bound = take_passed(listen.address, self._passed) or await bind(
+            listen.address, f"grpc_{api}_address, grpc_{api}_port"
+        )
         self._bound.append(bound)
         application = HttpApplication(self._context, None, self._rpc([api], bound.reach))
         factory = Http2Factory(application, max_age=listen.max_age, age_grace=listen.age_grace)

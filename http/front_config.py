@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -46,7 +47,8 @@ class FrontConfig:
     `rpc_listen` says where each API is served by gRPC alone. `open_inference`
     is how the Open Inference Protocol is spoken, and `shared_memory` where its tensors may lie in shared memory: at
     listeners that other machines can't reach (`auto`), at `all`, or nowhere (`off`). `further` are more addresses of
-    the inference API; `health_route` and `predict_route` are more paths of it.
+    the inference API; `health_route` and `predict_route` are more paths of it. `passed` are
+    listening sockets, which are used for the addresses that they have.
     """
 
     listen: Mapping[Api, Address]
@@ -63,5 +65,6 @@ class FrontConfig:
     open_inference: OpenInference = "on"
     shared_memory: SharedMemory = "auto"
     further: tuple[Address, ...] = ()
+    passed: tuple[socket.socket, ...] = ()
     health_route: str | None = None
     predict_route: str | None = None

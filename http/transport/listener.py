@@ -55,6 +55,10 @@ class BoundListener:
         hosts = (each.getsockname()[0].partition("%")[0] for each in self.sockets)
         return "loopback" if all(ipaddress.ip_address(host).is_loopback for host in hosts) else "network"
 
+    def keep(self) -> None:
+        """Leave a unix socket's file where it is at the end."""
+        self._inode = None
+
     def remove(self) -> None:
         """Delete a unix socket's file, unless it is another server's by now."""
         path = self.address.path
@@ -62,6 +66,28 @@ class BoundListener:
             with contextlib.suppress(OSError):
                 Path(path).unlink()
         self._inode = None
+
+
+def take_passed(address: Address, passed: list[socket.socket]) -> BoundListener | None:
+    """Return a listener of those sockets in `passed` that are at `address`, which are removed from it; None if none is.
+
+    Another process has opened them, and removes the file of a unix socket.
+    """
+    taken = [each for each in passed if _is_at(each, address)]
+    if not taken:
+        return None
+    passed[:] = [each for each in passed if each not in taken]
+    listener = BoundListener(address, taken)
+    listener.keep()
+    return listener
+
+
+def _is_at(passed: socket.socket, address: Address) -> bool:
+    place = passed.getsockname()
+    if address.path or not isinstance(place, tuple):
+        return place == address.path
+    host, port = str(place[0]).partition("%")[0], place[1]
+    return Address(host, port).place == Address(address.host, address.port).place
 
 
 async def bind(address: Address, keys: str) -> BoundListener:
