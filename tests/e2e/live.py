@@ -227,6 +227,7 @@ class LiveServer:
             return self.process.wait(timeout=60)
         finally:
             self.process.kill()
+            self.process.wait()
             self._reader.join(timeout=10)
             assert self.process.stdout is not None
             self.process.stdout.close()
