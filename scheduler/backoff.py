@@ -15,6 +15,8 @@ class Backoff:
         if not max_retry >= 0:
             raise ValueError(f"max_retry must be a number of seconds >= 0, not {max_retry!r}")
         self._max_retry = max_retry
+        self._first: float | None = None
+        self._previous = self._delay = 0.0
         self.reset()
 
     def next(self, now: float) -> float | None:
@@ -28,6 +30,6 @@ class Backoff:
 
     def reset(self) -> None:
         """Note that the worker has loaded its model: the next failure is the first in a row."""
-        self._first: float | None = None
+        self._first = None
         # TorchServe's series begins 0, 1, 1, 2 and its first retry takes the second entry.
         self._previous, self._delay = 1.0, 0.0

@@ -202,8 +202,10 @@ class Batcher:
         runs: list[Effect] = []
         self._release_at = math.inf
         while self._queue:
-            release = self._release_to_free(now) if self._runners.free else self._prefetch(now)
-            if release is not None and self._queue.has_deadlines and self._rule.uses_latency:
+            release: _Release | Refuse | None = (
+                self._release_to_free(now) if self._runners.free else self._prefetch(now)
+            )
+            if isinstance(release, _Release) and self._queue.has_deadlines and self._rule.uses_latency:
                 release = self._cut(release, now)
             if release is None:
                 break

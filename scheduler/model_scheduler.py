@@ -356,7 +356,7 @@ class ModelScheduler:
             return
         job = effect.job
         if isinstance(effect, Expire):
-            error = JobExpired(now - job.arrived, (job.expires or now) - job.arrived)
+            error: SchedulerError = JobExpired(now - job.arrived, (job.expires or now) - job.arrived)
         else:
             error = effect.error
         answer(job, self._refused(error))

@@ -116,9 +116,18 @@ def write_language_model(name: str, config: Mapping[str, Any], store: Path, hand
         return pack(recipe, store, archive_format="no-archive", force=True)
 
 
-def name_of(folder: Path) -> str:
-    """Return a model's name for a folder: the folder's, or the model's whose snapshot in the hub's cache it is."""
-    whole = folder.resolve()
+def is_gguf(path: Path) -> bool:
+    """Return whether `path` is a file by whose name it is a whole model in GGUF format."""
+    return path.suffix.lower() == ".gguf" and path.is_file()
+
+
+def name_of(model: Path) -> str:
+    """Return a model's name for its GGUF file or its folder: that of the file without its suffix; the folder's, or the
+    model's whose snapshot in the hub's cache it is.
+    """
+    whole = model.resolve()
+    if is_gguf(model):
+        whole = model.absolute().with_suffix("")  # by the name that was given: the cache's files are links to hashes
     cached = _CACHED.fullmatch(whole.parent.parent.name) if whole.parent.name == "snapshots" else None
     name = cached[1] if cached else whole.name
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).lstrip("-_.") or "model"
@@ -135,7 +144,7 @@ def _hub_cache() -> Path:
 
 def _no_folder(folder: Path) -> str:
     if folder.exists():
-        return f"{folder} is no folder: name the one with the model in it (--gguf-file names a GGUF file there)"
+        return f"{folder} is neither a GGUF file nor a folder: name the file, or the folder with the model in it"
     if not HUB_ID.fullmatch(text := str(folder)):
         return f"{folder}: there is no such folder"
     local = folder.name

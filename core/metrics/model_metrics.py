@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from ..errors import (
@@ -102,7 +103,7 @@ class ModelMetrics:
         self._attach("torchserve_requests_in_flight", in_flight)
         self._attach("torchserve_workers_memory_bytes", memory)
         for state in WORKER_STATES:
-            self._attach("torchserve_workers", lambda state=state: workers(state), state)
+            self._attach("torchserve_workers", partial(workers, state), state)
 
     def watch_cache(
         self, results: Mapping[str, int], *, entries: Callable[[], float], size: Callable[[], float]

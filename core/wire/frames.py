@@ -82,18 +82,19 @@ def encode(
         sizes = [size for index, size in enumerate(sizes) if index not in shared]
     _PREFIX.pack_into(run, 0, _MAGIC, len(run) - _PREFIX.size, sum(sizes))
     buffers: list[Body] = [run]
+    joined: bytearray | None = run  # what the next small body is added to
     if max(sizes, default=0) <= _JOIN:
         run += b"".join(bodies)
         return buffers
     for body, size in zip(bodies, sizes, strict=True):
         if size > _JOIN:
             buffers.append(body)
-            run = None
-        elif run is None:
-            run = bytearray(body)
-            buffers.append(run)
+            joined = None
+        elif joined is None:
+            joined = bytearray(body)
+            buffers.append(joined)
         else:
-            run += body
+            joined += body
     return buffers
 
 

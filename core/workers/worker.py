@@ -11,7 +11,7 @@ import logging
 import signal
 import time
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 
@@ -149,7 +149,8 @@ class Worker(asyncio.BufferedProtocol):
         self._opening.close()
         if self._runs:
             self._finished = self._finished or self._loop.create_future()
-            await asyncio.wait([self._finished, self.ended], timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+            ends: list[asyncio.Future[Any]] = [self._finished, self.ended]
+            await asyncio.wait(ends, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
         if self._runs:
             self._kill(f"was stopped while it still ran a batch after {grace:g} s")
         elif self._transport is not None:

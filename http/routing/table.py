@@ -100,7 +100,7 @@ def _expression(piece: re.Match[str]) -> str:
 def _matches(rows: _Rows, path: str) -> Iterator[Match]:
     path = path.rstrip("/") or "/"
     first = path[1:].partition("/")[0]
-    for pattern, route in rows.get(first) or rows.get("", ()):
+    for pattern, route in rows.get(first) or rows.get("") or ():
         found = pattern.fullmatch(path)
         if found is not None:
             yield route, found

@@ -75,10 +75,19 @@ def test_every_flag(folder: Path, tmp_path: Path, started: list[Any]) -> None:
     assert (store / "chat" / "MAR-INF" / "MANIFEST.json").is_file()
 
 
+def test_a_gguf_file_is_a_whole_model(folder: Path, started: list[Any]) -> None:
+    (folder / "Tiny.Q4_1.gguf").symlink_to(__file__)  # as the hub's cache has it
+    result = CliRunner().invoke(main, ["llm", str(folder / "Tiny.Q4_1.gguf")])
+    assert (result.exit_code, result.output) == (0, "")
+    ((flags, config),) = started
+    assert flags.models == ("Tiny.Q4_1=Tiny.Q4_1",)
+    assert config["handler"] == {"model_path": str(folder), "dtype": "auto", "gguf_file": "Tiny.Q4_1.gguf"}
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (["llm"], 2, "Missing argument 'MODEL_FOLDER'"),
+        (["llm"], 2, "Missing argument 'MODEL'"),
         (["llm", "org/model"], 1, "hf download org/model"),
         (["llm", "Smol LM", "--gguf-file", "x.gguf"], 1, "has no file x.gguf"),
         (["llm", "Smol LM", "--name", "a/b"], 1, "'a/b' does not match"),

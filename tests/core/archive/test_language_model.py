@@ -77,7 +77,7 @@ def test_what_a_folder_lacks_is_said(tmp_path: Path, files: dict[str, str], gguf
         ("org/model-1", "`hf download org/model-1 --local-dir model-1`"),
         ("nowhere", "nowhere: there is no such folder"),
         ("/no/where/at all", "there is no such folder"),
-        ("file", "file is no folder: name the one with the model in it"),
+        ("file", "file is neither a GGUF file nor a folder: name the file"),
     ],
 )
 def test_what_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, told: str) -> None:
