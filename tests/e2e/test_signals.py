@@ -52,7 +52,8 @@ def handle(data, context):
 @pytest.fixture(autouse=True)
 def _signals_as_in_a_terminal() -> Iterator[None]:
     """Have the servers find signals as a terminal leaves them: under nohup and in background jobs some are ignored."""
-    ignored = [each for each in (signal.SIGHUP, signal.SIGQUIT) if signal.getsignal(each) is signal.SIG_IGN]
+    some = (signal.SIGHUP, signal.SIGQUIT, signal.SIGINT)
+    ignored = [each for each in some if signal.getsignal(each) is signal.SIG_IGN]
     for each in ignored:
         signal.signal(each, signal.SIG_DFL)
     yield

@@ -25,7 +25,14 @@ Compiled = dict[Any, list[dict[str, Any]]]
 ARCHS = (80, 90, "gfx942")
 SPOILT = {"normalize_images": 3, "resize_normalize": 1, "softmax_topk": 1}  # the budgets whose kernels are spoilt: fp16
 KERNELS = Path(kernels.__file__).parent
-BUDGETED = [(op, number, arch) for op in OPS for number in range(len(op.budgets)) for arch in ARCHS]
+# Of AMD's, half precision has to do: one compiler reads all three types.
+BUDGETED = [
+    (op, number, arch)
+    for op in OPS
+    for number, budget in enumerate(op.budgets)
+    for arch in ARCHS
+    if isinstance(arch, int) or "-float16" in budget.case.name
+]
 N, R, T = NORMALIZE_IMAGES, RESIZE_NORMALIZE, SOFTMAX_TOPK
 PLANTED = [
     pytest.param(N, "BLOCK=launch.block,", "BLOCK=launch.block * 4,", {"registers", "shared"}, id="huge-blocks"),

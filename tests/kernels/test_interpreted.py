@@ -30,19 +30,19 @@ def test_the_kernel_answers_as_the_reference(interpreter: Interpreter, op: Op, c
     assert interpreter.faults(op, case) == []
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(case=normalize_cases)
 def test_normalize_images_of_any_shape(interpreter: Interpreter, case: NormalizeCase) -> None:
     assert interpreter.faults(NORMALIZE_IMAGES, case) == []
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(case=resize_cases)
 def test_resize_normalize_of_any_sizes(interpreter: Interpreter, case: ResizeCase) -> None:
     assert interpreter.faults(RESIZE_NORMALIZE, case) == []
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(case=top_cases)
 def test_softmax_topk_of_any_rows(interpreter: Interpreter, case: TopCase) -> None:
     assert interpreter.faults(SOFTMAX_TOPK, case) == []
