@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-<<<<<<< HEAD
-from typing import TYPE_CHECKING
-=======
-from typing import Final
->>>>>>> d0fbf1d (cli: torchserve llm takes a GGUF file; make chat serves a small chat model, and the README shows it)
+from typing import TYPE_CHECKING, Final
 
 from ...core.errors import RouteNotFound, ServeError, TooLarge
 from ..app_context import AppContext
@@ -16,15 +12,11 @@ from ..message.request import Head, by_lower_name, check_percent
 from ..site_policy import Reach
 from .codecs.codec import Codec, HeadRead
 
-<<<<<<< HEAD
 if TYPE_CHECKING:
     from ...core.dataplane import DataPlane
     from ...core.workflows.runner import WorkflowPlane
 
-SCOPE = "inference"  # the API that predictions belong to, and the key that they need where tokens are on
-=======
 SCOPE: Final = "inference"  # the API that predictions belong to, and the key that they need where tokens are on
->>>>>>> d0fbf1d (cli: torchserve llm takes a GGUF file; make chat serves a small chat model, and the README shows it)
 _NOTHING = HeadRead("", None)
 
 
