@@ -302,6 +302,7 @@ def _front(
         rpc_listen=_rpc_listen(settings),
         open_inference=_open_inference(settings),
         shared_memory=_SHARED_MEMORY[settings.open_inference_shared_memory],
+        tracer=server.tracing.tracer if server.tracing is not None else None,
         further=settings.further_inference_addresses,
         health_route=settings.health_route,
         predict_route=settings.predict_route,

@@ -160,7 +160,7 @@ class DataPlane:
             return
         copy = watched.copied()
         try:
-            self._queue(shadow, replace(payload, priority=_LAST), copy, named=True)
+            self._queue(shadow, replace(payload, priority=_LAST, trace=None), copy, named=True)
         except ServeError as error:
             copy.fail(error)
 

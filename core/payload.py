@@ -5,7 +5,7 @@ They are msgspec Structs because each request makes several: a frozen dataclass 
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -67,7 +67,7 @@ class Payload(msgspec.Struct, frozen=True):
     """A request: its parts, and the headers that the handler may ask its context for.
 
     `timeout` is the seconds within which the client needs the answer. A request of lower `priority` is served first.
-    `infer` is there if the parts are tensors.
+    `infer` is there if the parts are tensors, and `trace`, a RequestTrace, if the request is recorded.
     """
 
     request_id: str
@@ -76,6 +76,7 @@ class Payload(msgspec.Struct, frozen=True):
     timeout: float | None = None
     priority: int = 0
     infer: Infer | None = None
+    trace: Any = None
 
 
 class Reply(msgspec.Struct, frozen=True):

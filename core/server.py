@@ -28,6 +28,7 @@ from .models.snapshot import Snapshot
 from .models.snapshot_folder import SnapshotFolder
 from .models.snapshot_writer import SnapshotWriter
 from .overview import Overview
+from .tracing.tracing import Tracing
 from .wire.malloc_tuning import keep_freed_memory
 from .workdir import WorkDir
 from .workflows.registry import Workflows
@@ -57,6 +58,7 @@ class ModelServer:
             detect=settings.model_metrics_auto_detect,
             put=put,
         )
+        self.tracing = _tracing(settings, self.metrics)
         registry = Registry()
         self._gpu_allocator = GpuAllocator(
             settings.number_of_gpu,
@@ -157,6 +159,8 @@ class ModelServer:
             await self._snapshots.save("shutdown")
         await self.controlplane.close(grace, keep_downloads=keep)
         await self._gpu_allocator.close()
+        if self.tracing is not None:
+            await asyncio.to_thread(self.tracing.close)
         self._work.remove()
 
     def abandon(self) -> None:
@@ -181,6 +185,19 @@ async def _spread(entries: tuple[str, ...]) -> list[tuple[str | None, str]]:
         else:
             named.append((name, url))
     return named
+
+
+def _tracing(settings: Settings, metrics: MetricStore) -> Tracing | None:
+    """Return what records requests, if the settings say so. Raises InvalidConfig where a package is missing."""
+    if settings.otlp_traces_endpoint is None:
+        return None
+    headers = settings.otlp_traces_headers or ""
+    tracing = Tracing(settings.otlp_traces_endpoint, headers, settings.trace_sampling_rate)
+    exporter = tracing.exporter
+    metrics.read("torchserve_trace_spans_exported_total", (), lambda: exporter.sent)
+    metrics.read("torchserve_trace_records_lost_total", ("queue_full",), lambda: exporter.overflowed)
+    metrics.read("torchserve_trace_records_lost_total", ("collector",), lambda: exporter.unsent)
+    return tracing
 
 
 def _metrics_spec(path: Path | None) -> MetricsSpec:

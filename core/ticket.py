@@ -45,6 +45,10 @@ class Ticket:
         queued = 0.0 if job.started is None else job.started - job.arrived
         self._model.metrics.succeeded(seconds, queued, named=self._named)
 
+    def exemplar(self, seconds: float, trace_id: str) -> None:
+        """Name the trace of a request that succeeded after `seconds`, as an example of such requests."""
+        self._model.metrics.exemplar(seconds, trace_id)
+
     def scheduled(self) -> Scheduled | None:
         """Return when and where the request ran and in which batch, None if it has not run."""
         job = self._job

@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """An answered request. `at` is in seconds since the epoch, `took` in seconds; the log's writer adds the date."""
+    """An answered request. `at` is in seconds since the epoch, `took` in seconds; the log's writer adds the date.
+
+    `trace_id` is there for requests that are recorded.
+    """
 
     at: float
     peer: object
@@ -17,10 +20,11 @@ class Entry(NamedTuple):
     took: float
     version: str = "1.1"
     request_id: str = ""
+    trace_id: str = ""
 
     def text(self) -> str:
         """Return client, request, status and milliseconds: `/127.0.0.1:51234 "POST /predictions/x HTTP/1.1" 200 13`."""
-        _, peer, method, target, status, took, version, _ = self  # one unpacking: eight lookups per request cost more
+        _, peer, method, target, status, took, version, _, _ = self  # one unpacking: nine lookups per request cost more
         asked = _quoted(f"{method} {target}")
         shown = peer if peer and type(peer) is str else peer_text(peer)
         return f'/{shown} "{asked} HTTP/{version}" {status} {int(took * 1000)}'

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..core.controlplane import ControlPlane
     from ..core.dataplane import DataPlane
     from ..core.metrics.store import MetricStore
+    from ..core.tracing.tracer import Tracer
     from ..core.workflows.registry import Workflows
 
 
@@ -35,7 +36,7 @@ class AppContext:
     `token_auth` no key is needed; `sites` says which web pages may call. Clients' tensors may lie in `regions` of
     shared memory, if there are any: at listeners that other machines can't reach, with `regions_everywhere` at all.
     While `draining` every connection closes behind its answer. Without `board` there is no dashboard. `workflows` are
-    those of the server, if it has any.
+    those of the server, if it has any. With a `tracer` predictions are recorded.
     """
 
     dataplane: DataPlane
@@ -54,6 +55,7 @@ class AppContext:
     draining: bool = False
     board: Board | None = None
     workflows: Workflows | None = None
+    tracer: Tracer | None = None
     unsent: UnsentLimit = field(init=False)
     _refusals: Refusals = field(default_factory=Refusals)
 
@@ -79,18 +81,21 @@ class AppContext:
             raise BadRequest("Parameter model_name is required.")
         return name
 
-    def answered(self, head: Head, status: int, took: float = 0.0, request_id: str = "") -> None:
+    def answered(self, head: Head, status: int, took: float = 0.0, request_id: str = "", trace_id: str = "") -> None:
         """Count and log a request that was answered `took` seconds after its head was read.
 
-        `request_id` is the answer's x-request-id.
+        `request_id` is the answer's x-request-id, `trace_id` that of a request that is recorded.
         """
         self.metrics.request(status)
-        self.access(entry((time(), head.peer, head.method, head.target, status, took, head.version, request_id)))
+        self.access(
+            entry((time(), head.peer, head.method, head.target, status, took, head.version, request_id, trace_id))
+        )
 
-    def called(self, call: str, peer: object, code: int, status: int, took: float, request_id: str) -> None:
+    def called(self, call: str, peer: object, code: int, status: int, took: float, ids: tuple[str, str]) -> None:
         """Count and log a gRPC call that ended with `code`, `took` seconds after its head was read.
 
-        `call` is its path without the first slash, and `status` the HTTP status that it is counted under.
+        `call` is its path without the first slash, and `status` the HTTP status that it is counted under. `ids` are
+        those of the request and, if it is recorded, of its trace.
         """
         self.metrics.request(status)
-        self.access(entry((time(), peer, "gRPC", call, code, took, "2.0", request_id)))
+        self.access(entry((time(), peer, "gRPC", call, code, took, "2.0", *ids)))

@@ -73,7 +73,7 @@ class Front:
             default_headers=DefaultHeaders(cors_headers) if cors_headers else PLAIN,
             sites=SitePolicy(config.hosts, config.cors.origin, config.token_auth is not None),
             regions=Regions() if config.shared_memory != "off" and config.open_inference != "off" else None,
-            regions_everywhere=config.shared_memory == "all",
+            regions_everywhere=config.shared_memory == "all", tracer=config.tracer,
         )  # fmt: skip
         if overview is not None:
             self._context.board = Board(overview, config.limits)

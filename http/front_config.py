@@ -10,6 +10,7 @@ from math import inf
 from typing import Literal, TypeAlias
 
 from ..core.config.address import Address
+from ..core.tracing.tracer import Tracer
 from .app_context import AppContext
 from .auth import TokenAuth
 from .cors import Cors
@@ -64,6 +65,7 @@ class FrontConfig:
     rpc_listen: Mapping[Api, RpcListen] = field(default_factory=dict[Api, RpcListen])
     open_inference: OpenInference = "on"
     shared_memory: SharedMemory = "auto"
+    tracer: Tracer | None = None
     further: tuple[Address, ...] = ()
     passed: tuple[socket.socket, ...] = ()
     health_route: str | None = None

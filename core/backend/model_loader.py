@@ -11,7 +11,7 @@ from ..handlers.metrics.emitter import MetricsEmitter
 from ..version import __version__
 from .envelopes import enveloped
 from .loader import EntryPoint, add_model_path, load_entry_point
-from .service import read_manifest, read_yaml_config
+from .model_files import read_manifest, read_yaml_config
 
 _Rows = tuple[list[dict[str, Any]], list[dict[str, Any]], dict[int, str]]
 

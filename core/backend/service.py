@@ -9,14 +9,12 @@ import asyncio
 import contextlib
 import copy
 import inspect
-import json
 import logging
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -47,10 +45,12 @@ from .accepted import Accepted, accept
 from .device_fault import device_fault
 from .envelopes import enveloped
 from .failure import describe, detail, failure_of, sendable
+from .hook_times import HookTimes
 from .infer_outputs import infer_result
 from .inputs import request_headers
 from .isolation import Rows, failed_row, repeatable, run_alone
 from .loader import EntryPoint, add_model_path, learn_signature, load_entry_point
+from .model_files import read_manifest, read_yaml_config
 from .outputs import UnsupportedOutput, encode_value, http_status, make_result
 from .shared_memory import Outbox
 
@@ -82,6 +82,7 @@ class Service:
         self._load: Load
         self._context: Context
         self._entry: EntryPoint
+        self._hook_times: HookTimes
 
     def load(self, load: Load) -> Loaded:
         """Load the model, and answer with a Loaded whose code is 200, 507 (out of memory) or 500."""
@@ -114,6 +115,7 @@ class Service:
         self._context.max_response_size = load.max_response_size
         self._entry = load_entry_point(load.handler, self._context, self._tell_initialized)
         learnt = self._signature = load.signature or learn_signature(self._entry)
+        self._hook_times = HookTimes(self._entry, shared=load.asynchronous)
         if load.envelope:
             self._entry = enveloped(load.envelope, self._entry)
         notes = {sendable(str(subject)): sendable(str(note)) for subject, note in self._context.notes.items()}
@@ -197,6 +199,7 @@ class Service:
         took = 0.0
         repeated = False
         started = time.perf_counter()
+        recording = self._hook_times.begin(started) if predict.trace else None
         accepted = self._accepted = Accepted(predict, list(bodies))
         self._begin(predict)
         try:
@@ -230,7 +233,11 @@ class Service:
             rows = accepted.complete(rows)
         results = () if all(result is DEFAULT_RESULT for result in rows.results) else tuple(rows.results)
         samples = (*rows.samples, *accepted.placed(metrics.take()))
-        return Answer(predict.batch, code, message, results, took, samples, failure, repeated, self.fault), rows.bodies
+        timing = None if recording is None else self._hook_times.end(recording, started, took)
+        return (
+            Answer(predict.batch, code, message, results, took, samples, failure, repeated, self.fault, timing),
+            rows.bodies,
+        )
 
     def _begin(self, predict: Predict) -> None:
         """Make the context that of this batch."""
@@ -238,6 +245,7 @@ class Service:
         context.request_ids = {index: row.request_id for index, row in enumerate(predict.rows)}
         context.request_processor = [RequestProcessor(request_headers(row)) for row in predict.rows]
         context.send_partial = self._send_partial
+        context.traceparent = predict.trace
         context.metrics.set_request_ids(context.request_ids)
         self._running = predict.batch
         self._streamed = False
@@ -380,19 +388,3 @@ def _print_traceback(text: str) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(sendable(text))
         sys.stderr.flush()
-
-
-def read_manifest(model_dir: str) -> dict[str, Any]:
-    """Return the manifest of an unpacked model, {"model": {}} if it has none."""
-    path = Path(model_dir, "MAR-INF", "MANIFEST.json")
-    return json.loads(path.read_bytes()) if path.exists() else {"model": {}}
-
-
-def read_yaml_config(model_dir: str, manifest: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a manifest's configFile, {} if it names none."""
-    name = manifest.get("model", {}).get("configFile")
-    if not name:
-        return {}
-    from ..handlers.yaml_config import get_yaml_config
-
-    return get_yaml_config(str(Path(model_dir, name)))

@@ -25,10 +25,13 @@ from .value_parsers import (
     metrics_mode,
     minutes,
     one_of,
+    otlp_endpoint,
+    pairs,
     path,
     pattern,
     patterns,
     route,
+    share,
     status,
     whole,
     words,
@@ -276,6 +279,19 @@ class Settings:
         " TorchServe writes and strict parsers refuse",
     )
     log_format: str = _key("text", one_of("text", "json"), "a line of the logs: TorchServe's text, or a JSON object")
+    otlp_traces_endpoint: str | None = _key(
+        None, otlp_endpoint, "where the spans of recorded requests go: an OpenTelemetry collector at http://HOST:4318,"
+        " https://, grpc://HOST:4317 or grpcs:// (extra `tracing`), or file:///PATH for lines of OTLP JSON; default:"
+        " nothing is recorded",
+    )  # fmt: skip
+    otlp_traces_headers: str | None = _key(
+        None, pairs, "headers for the collector, name=value separated by commas, as in OTEL_EXPORTER_OTLP_HEADERS",
+        secret=True,
+    )  # fmt: skip
+    trace_sampling_rate: float = _key(
+        1.0, share, "the part of the requests that is recorded, 0 to 1, of those whose client does not decide it by a"
+        " traceparent",
+    )  # fmt: skip
     enable_envvars_config: bool = _key(
         False, flag, "let environment variables override what is written here and on the command line", env=None
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from .address import Address, parse_address
 
@@ -131,3 +132,43 @@ def route(text: str) -> str:
     if not _ROUTE.fullmatch(path) or len(path) > 1000:
         raise ValueError("it is no path such as /v1/predict")
     return path
+
+
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OTLP_SCHEMES = ("http", "https", "grpc", "grpcs")
+
+
+def otlp_endpoint(text: str) -> str:
+    """Return the address of an OpenTelemetry collector, or of a file."""
+    endpoint = text.strip()
+    try:
+        url = urlsplit(endpoint)
+        _ = url.port
+    except ValueError as error:
+        raise ValueError(f"{endpoint!r} is no address: {error}") from None
+    if url.scheme == "file":
+        if url.netloc or not url.path.startswith("/") or url.path.endswith("/"):
+            raise ValueError(f"{endpoint!r} must be file:///PATH with an absolute path")
+    elif url.scheme not in _OTLP_SCHEMES or not url.hostname or url.query or url.username or url.password:
+        raise ValueError(f"{endpoint!r} is none of {', '.join(f'{each}://HOST:PORT' for each in _OTLP_SCHEMES)}")
+    return endpoint
+
+
+def pairs(text: str) -> str:
+    """Return a list of name=value, whose names are those of header fields."""
+    for pair in words(text):
+        name, equals, value = pair.partition("=")
+        if not equals or not _FIELD_NAME.fullmatch(name.strip()) or not value.isprintable() or not value.isascii():
+            raise ValueError("it is a list of name=value, where names and values are such as headers may have")
+    return text.strip()
+
+
+def share(text: str) -> float:
+    """Return a number from 0 to 1."""
+    try:
+        value = float(text.strip())
+    except ValueError:
+        raise ValueError(f'For input string: "{text}"') from None
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"{text.strip()} is outside 0 to 1")
+    return value

@@ -90,6 +90,8 @@ class Context:
         self.stopping_criteria: list[Callable[..., bool]] | None = None
         self.cl_socket: object = None
         self.send_partial: SendPartial | None = None
+        self.traceparent = ""
+        """W3C's traceparent for what the handler calls, "" unless a request of the batch is recorded."""
         self.max_response_size = 6_553_500  # bytes
         self.header_key_sequence_id = os.environ.get("TS_REQUEST_SEQUENCE_ID", "ts_request_sequence_id")
         self.header_key_sequence_start = os.environ.get("TS_REQUEST_SEQUENCE_START", "ts_request_sequence_start")

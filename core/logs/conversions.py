@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from .ansi import COLOURS, level_styles, style_codes, styled
@@ -18,7 +18,10 @@ from .printable import lines, one_line
 
 Step: TypeAlias = "str | Layout"
 
-_REQUEST_IDS = {"request_id", "requestId", "x-request-id"}
+_IDS: dict[str, Callable[[Line], str]] = {
+    **dict.fromkeys(("request_id", "requestId", "x-request-id"), lambda line: line.request_id),
+    **dict.fromkeys(("trace_id", "traceId"), lambda line: line.trace_id),
+}
 _NONE = frozenset({"none", "0"})
 
 
@@ -108,12 +111,17 @@ def shortened(precision: str) -> Callable[[str], str]:
 
 def _context(_reading: Reading, options: Sequence[str], _: str) -> Step:
     if not options:
-        return lambda line: f"{{request_id={one_line(line.request_id)}}}" if line.request_id else "{}"
-    names = [name.strip() for name in options[0].split(",")]
-    known = next((name for name in names if name in _REQUEST_IDS), None)
-    if len(names) > 1:
-        return lambda line: f"{{{known}={one_line(line.request_id)}}}" if known and line.request_id else "{}"
-    return (lambda line: one_line(line.request_id)) if known else ""  # in log4j, too, what has no value is empty
+        return lambda line: _pairs(line, {"request_id": _IDS["request_id"], "trace_id": _IDS["trace_id"]})
+    known = {name: _IDS[name] for each in options[0].split(",") if (name := each.strip()) in _IDS}
+    if "," in options[0]:
+        return lambda line: _pairs(line, known)
+    # In log4j, too, what has no value is empty.
+    return next((lambda line, of=of: one_line(of(line)) for of in known.values()), "")
+
+
+def _pairs(line: Line, wanted: Mapping[str, Callable[[Line], str]]) -> str:
+    found = [f"{name}={one_line(of(line))}" for name, of in wanted.items() if of(line)]
+    return f"{{{', '.join(found)}}}"
 
 
 def _trace(reading: Reading, options: Sequence[str], _: str) -> Step:

@@ -43,6 +43,7 @@ class _ToWriter(logging.Handler):
             request_id=getattr(record, "request_id", ""),
             trace=self._tracebacks.formatException(record.exc_info) if record.exc_info else "",
             source=_source(record),
+            trace_id=getattr(record, "trace_id", ""),
         )
 
 
@@ -81,8 +82,8 @@ def _say_if_refused(path: Path) -> None:
         pass  # the writer has not made the folder yet, or will report the disk's failure
 
 
-def log_worker_line(worker: str, stream: str, line: str, request_id: str) -> None:
+def log_worker_line(worker: str, stream: str, line: str, request_id: str, trace_id: str = "") -> None:
     """Log a line that a worker printed: stdout as INFO, stderr as WARN, under the worker's name."""
     level = logging.INFO if stream == "stdout" else logging.WARNING
-    extra = {"worker": f"{worker}-{stream}", "request_id": request_id}
+    extra = {"worker": f"{worker}-{stream}", "request_id": request_id, "trace_id": trace_id}
     logging.getLogger(MODEL).log(level, "%s", line, extra=extra)

@@ -25,7 +25,9 @@ def level_name(level: int) -> str:
 
 
 def json_layout(line: Line) -> str:
-    """Return JSON with timestamp (UTC, RFC 3339), level, thread, logger, message, and request_id if there is one."""
+    """Return JSON with timestamp (UTC, RFC 3339), level, thread, logger, message; request_id and trace_id if
+    there are any.
+    """
     milliseconds = int(line.at % 1 * 1000)
     fields = {
         "timestamp": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(line.at))}.{milliseconds:03d}Z",
@@ -36,22 +38,29 @@ def json_layout(line: Line) -> str:
     }
     if line.request_id:
         fields["request_id"] = line.request_id
+    if line.trace_id:
+        fields["trace_id"] = line.trace_id
     if line.trace:
         fields["exception"] = line.trace
     return orjson.dumps({name: _encodable(value) for name, value in fields.items()}).decode() + "\n"
 
 
 def _plain(line: Line) -> str:
-    at, _, _, _, message, _, trace, _ = line
-    text = f"{timestamp(at)} - {lines(message)}\n"
+    at, _, _, _, message, _, trace, _, trace_id = line
+    text = f"{timestamp(at)} - {lines(message)}{recorded(trace_id)}\n"
     return f"{text}{trace_lines(trace)}" if trace else text
 
 
 def _full(line: Line) -> str:
-    at, level, thread, logger, message, _, trace, _ = line
+    at, level, thread, logger, message, _, trace, _, trace_id = line
     name = _PADDED.get(level) or level_name(level).ljust(5)
-    text = f"{timestamp(at)} [{name}] {one_line(thread)} {logger} - {lines(message)}\n"
+    text = f"{timestamp(at)} [{name}] {one_line(thread)} {logger} - {lines(message)}{recorded(trace_id)}\n"
     return f"{text}{trace_lines(trace)}" if trace else text
+
+
+def recorded(trace_id: str) -> str:
+    """Return what a line of a recorded request ends with, "" for others."""
+    return f" trace_id={one_line(trace_id)}" if trace_id else ""
 
 
 def trace_lines(trace: str) -> str:

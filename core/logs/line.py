@@ -22,7 +22,7 @@ class Source(NamedTuple):
 class Line(NamedTuple):
     """An event of a log. `at` is seconds since the epoch, `level` logging's number; `trace` follows the line.
 
-    `source` is None for lines of the streams and of workers.
+    `source` is None for lines of the streams and of workers. `trace_id` is there for requests that are recorded.
     """
 
     at: float
@@ -33,6 +33,7 @@ class Line(NamedTuple):
     request_id: str = ""
     trace: str = ""
     source: Source | None = None
+    trace_id: str = ""
 
 
 class Entry(Protocol):
@@ -42,6 +43,8 @@ class Entry(Protocol):
     def at(self) -> float: ...
     @property
     def request_id(self) -> str: ...
+    @property
+    def trace_id(self) -> str: ...
     def text(self) -> str: ...
 
 

@@ -9,7 +9,7 @@ from collections import deque
 from typing import Any, cast
 
 from .files import LogFile, destination
-from .layout import between
+from .layout import between, recorded
 from .line import Entry, Line, Several, timestamp
 from .losses import Losses
 from .pace import Pace
@@ -180,18 +180,19 @@ class Pages:
 
     def entry(self, entry: Entry) -> None:
         """Add an entry, as `add` does but with fewer calls, since every request has one."""
-        self._text(entry.at, entry.text(), entry.request_id)
+        self._text(entry.at, entry.text(), entry.request_id, entry.trace_id)
 
     def _line(self, line: Line) -> None:
         for layout, page, accepts in self._pages:
             if accepts is None or accepts(line):
                 page.append(layout(line))
 
-    def _text(self, at: float, text: str, request_id: str) -> None:
+    def _text(self, at: float, text: str, request_id: str, trace_id: str = "") -> None:
         text = one_line(text)
         if self._all_simple:
+            text = f"{text}{recorded(trace_id)}" if trace_id else text
             stamp = timestamp(at)
             for middle, add in self._simple:
                 add(f"{stamp}{middle}{text}\n")
         else:
-            self._line(Line(at, logging.INFO, _THREAD, self._name, text, request_id))
+            self._line(Line(at, logging.INFO, _THREAD, self._name, text, request_id, trace_id=trace_id))

@@ -114,6 +114,12 @@ OWN = (
         "Lines that no log has: write_failed (a full disk; a line of two files counts in each), backlog (the disk did"
         " not keep up).",
     ),
+    Own("counter", "torchserve_trace_spans_exported_total", (), "Spans of recorded requests that the collector took."),
+    Own(
+        "counter", "torchserve_trace_records_lost_total", ("reason",),
+        "What is in no trace: queue_full (requests and batches that the exporter's queue had no room for), collector"
+        " (spans that it did not take).",
+    ),
     Own("gauge", "torchserve_gpu_utilization_ratio", GPU, "The share of the time in which it computed, 0 to 1."),
 )  # fmt: skip
 

@@ -21,7 +21,7 @@ Shown: TypeAlias = Counter | Gauge | Reading | Histogram
 class Family:
     """A metric with all its series. Raises ValueError for a name, label or kind that the text format can't carry."""
 
-    __slots__ = ("_bounds", "_edges", "_head", "_series", "kind", "labels", "name")
+    __slots__ = ("_bounds", "_edges", "_head", "_series", "help", "kind", "labels", "name")
 
     def __init__(
         self, kind: str, name: str, help_text: str, labels: Sequence[str], buckets: tuple[float, ...] = BUCKETS
@@ -31,6 +31,7 @@ class Family:
         self.labels = tuple(labels)
         self._check()
         escaped = help_text.replace("\\", r"\\").replace("\n", r"\n")
+        self.help = escaped
         self._head = f"# HELP {name} {escaped}\n# TYPE {name} {kind}\n"
         self._bounds = buckets
         self._edges = [*map(java_double, buckets), "+Inf"]
@@ -62,6 +63,15 @@ class Family:
 
     def forget(self, *values: str) -> None:
         self._series.pop(values, None)
+
+    def rows(self) -> list[tuple[str, Shown]]:
+        """Return the labels, with a comma behind each, and the series of all rows. May be called from any thread."""
+        return list(self._series.values())
+
+    @property
+    def edges(self) -> list[str]:
+        """The upper ends of a histogram's buckets, as they are written."""
+        return self._edges
 
     def text(self) -> str:
         """Return the comments and lines. May be called from any thread."""

@@ -23,7 +23,7 @@ from ..errors import (
 )
 from ..wire.messages import EngineReport, Sample
 from .family import Family, Shown
-from .series import NOTHING, Reading, Series
+from .series import NOTHING, Histogram, Reading, Series
 from .tally import Tally
 
 REFUSED = {
@@ -135,6 +135,12 @@ class ModelMetrics:
         self._answers[named].append((seconds, queued))
         if not self._gathers:
             self._count()
+
+    def exemplar(self, seconds: float, trace_id: str) -> None:
+        """Name the trace of a prediction that succeeded after `seconds`."""
+        series = self._series("torchserve_request_duration_seconds")
+        if isinstance(series, Histogram):
+            series.exemplify(seconds, trace_id, time.time())
 
     def failed(self, error: BaseException) -> None:
         """Count a prediction that was refused or failed with `error`."""

@@ -69,9 +69,10 @@ class Reading:
 class Histogram:
     """A count of the values in each bucket, and their sum. `bounds` are the upper ends, ascending, without +Inf."""
 
-    __slots__ = ("_bounds", "counts", "sum")
+    __slots__ = ("_bounds", "counts", "exemplars", "sum")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.exemplars: dict[int, tuple[str, float, float]] = {}  # by bucket: trace id, value, seconds since the epoch
         self._bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
@@ -85,6 +86,10 @@ class Histogram:
         for value in values:
             counts[bisect_left(bounds, value)] += 1
         self.sum += sum(values)
+
+    def exemplify(self, value: float, trace_id: str, now: float) -> None:
+        """Name the trace of a value that was or will be counted. The last one of each bucket is kept."""
+        self.exemplars[bisect_left(self._bounds, value)] = trace_id, value, now
 
 
 class Nothing:

@@ -15,6 +15,7 @@ from .engine_text import EngineText
 from .family import Family
 from .lines import MODEL_METRICS, Logged, LoggedCounter, ModelLines, Put, ServerLines
 from .model_metrics import TS, ModelMetrics
+from .open_metrics import open_text, reworded
 from .series import NOTHING, Counter, Reading, Series
 from .spec import Declared, MetricsSpec, read_spec
 
@@ -116,8 +117,8 @@ class MetricStore:
     def answered(self) -> tuple[float, float, float]:
         """Return how many requests of any route were answered with 2xx, 4xx and 5xx; 0 for what is not declared."""
         families = [self._server.get(f"Requests{number}XX") for number in (2, 4, 5)]
-        shown = [family and getattr(family.series(*_OF_HOST), "value", 0.0) for family in families]
-        return shown[0] or 0.0, shown[1] or 0.0, shown[2] or 0.0
+        shown = [0.0 if family is None else getattr(family.series(*_OF_HOST), "value", 0.0) for family in families]
+        return shown[0], shown[1], shown[2]
 
     # ---- what a ModelMetrics needs
 
@@ -157,17 +158,28 @@ class MetricStore:
 
     def render(self, names: Collection[str] = ()) -> bytes:
         """Return the Prometheus text 0.0.4 of all families, or of those named; a `*` in a name matches anything."""
+        text = "".join([family.text() for family in self._chosen(names)])
+        return (text + self._engine_text(names)).encode()
+
+    def render_open(self, names: Collection[str] = ()) -> bytes:
+        """Return the same as OpenMetrics 1.0, whose histograms name the traces of some requests."""
+        text = "".join([open_text(family) for family in self._chosen(names)])
+        return f"{text}{reworded(self._engine_text(names))}# EOF\n".encode()
+
+    def _families(self) -> list[Family]:
         if self._legacy:
             families = [family for name, family in self._server.items() if name in TS]
         else:
             families = [*self._server.values(), *self._custom.families()]
         families += [self._own[each.name] for each in OWN]
         families += [family for each in LANGUAGE_MODELS if len(family := self._own[each.name])]
-        chosen = [family for family in families if not names or any(fnmatchcase(family.name, name) for name in names)]
-        text = "".join([family.text() for family in chosen])
-        return (
-            text + self._engines.render(names, {name for family in families for name in family.sample_names})
-        ).encode()
+        return families
+
+    def _chosen(self, names: Collection[str]) -> list[Family]:
+        return [each for each in self._families() if not names or any(fnmatchcase(each.name, name) for name in names)]
+
+    def _engine_text(self, names: Collection[str]) -> str:
+        return self._engines.render(names, {name for each in self._families() for name in each.sample_names})
 
 
 def _server_families(declared: Iterable[Declared], taken: set[str]) -> dict[str, Family]:

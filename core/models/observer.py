@@ -20,8 +20,8 @@ class ModelObserver:
         self._metrics = metrics
         self._overdue = 0
 
-    def printed(self, worker: str, stream: str, line: str, requests: str) -> None:
-        log_worker_line(worker, stream, line, requests)
+    def printed(self, worker: str, stream: str, line: str, requests: str, traces: str) -> None:
+        log_worker_line(worker, stream, line, requests, traces)
 
     def loaded(self, worker: str, milliseconds: float) -> None:
         log.info("%s has loaded its model in %.0f ms", worker, milliseconds)

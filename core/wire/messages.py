@@ -126,12 +126,14 @@ class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
 class Predict(msgspec.Struct, frozen=True, tag="predict", omit_defaults=True):
     """An order to run one batch. The frame's bodies are those of every part of every row, in order.
 
-    `free` are the offsets of results in shared memory that the front has read to the end.
+    `free` are the offsets of results in shared memory that the front has read to the end. `trace` is the traceparent of
+    what happens in the worker, if a request of the batch is recorded: then the answer has a Timing.
     """
 
     batch: int
     rows: tuple[Row, ...]
     free: tuple[int, ...] = ()
+    trace: str = ""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -175,7 +177,17 @@ class Partial(msgspec.Struct, frozen=True, tag="partial"):
     results: tuple[Result, ...]
 
 
-class Answer(msgspec.Struct, frozen=True, tag="answer"):
+class Timing(msgspec.Struct, frozen=True, array_like=True):
+    """The times of a batch in its worker, in seconds from when the worker had it: when it was through, when the handler
+    began and ended, and the same of each of the handler's hooks, by name.
+    """
+
+    total: float
+    handler: tuple[float, float]
+    hooks: tuple[tuple[str, float, float], ...] = ()
+
+
+class Answer(msgspec.Struct, frozen=True, tag="answer", omit_defaults=True):
     """The end of a batch.
 
     With code 200 `results` has one entry per row, or none if every entry would be DEFAULT_RESULT. With any other code
@@ -183,7 +195,8 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
     long the handler took.
 
     `failure` is also there if a request of the batch failed alone. If `repeated`, the requests were run again, each
-    alone. `fault` says what has killed the process's device context: it can answer nothing any more.
+    alone. `fault` says what has killed the process's device context: it can answer nothing any more. `timing` is there
+    for a batch that is recorded.
     """
 
     batch: int
@@ -195,6 +208,7 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
     failure: Failure | None = None
     repeated: bool = False
     fault: str = ""
+    timing: Timing | None = None
 
 
 class EngineReport(msgspec.Struct, frozen=True, tag="engine"):

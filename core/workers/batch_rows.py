@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ...scheduler.job import Job
 from ..payload import Body, Payload
 from ..wire.messages import PartHead, Row
 
 
-def rows_of(jobs: Sequence[Job]) -> tuple[tuple[Row, ...], list[Body]]:
-    """Return a row for each job, and the bodies of all of them. Jobs that go on with what they began have no parts."""
+def rows_of(jobs: Sequence[Job]) -> tuple[tuple[Row, ...], list[Body], list[Any]]:
+    """Return a row for each job, the bodies of all of them, and the trace and the arrival of those that are recorded.
+
+    Jobs that go on with what they began have no parts, and only their first batch is in their trace.
+    """
     rows: list[Row] = []
     bodies: list[Body] = []
+    traces: list[Any] = []
     for job in jobs:
         payload = job.payload
         assert isinstance(payload, Payload)
@@ -20,4 +25,6 @@ def rows_of(jobs: Sequence[Job]) -> tuple[tuple[Row, ...], list[Body]]:
         heads = tuple([PartHead(part.name, part.content_type) for part in parts])
         rows.append(Row(payload.request_id, heads, payload.headers, payload.infer))
         bodies.extend([part.body for part in parts])
-    return tuple(rows), bodies
+        if payload.trace is not None and not job.resumed:
+            traces.append((payload.trace, job.arrived))
+    return tuple(rows), bodies, traces

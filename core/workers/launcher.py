@@ -102,7 +102,7 @@ class Launcher:
         worker: Worker | None = None
 
         def printed(stream: str, line: str) -> None:
-            self.observer.printed(name, stream, line, worker.requests if worker is not None else "")
+            self.observer.printed(name, stream, line, *(worker.requests if worker is not None else ("", "")))
 
         try:
             process = spawn(name, self.python.extend(environment), printed, interpreter, parallel, self.requests)

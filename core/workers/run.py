@@ -7,6 +7,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ...scheduler.job import Batch
+from ..tracing.batch_trace import BatchTrace, Done, Formed
+from ..tracing.request_trace import RequestTrace
+from ..wire.messages import Answer, Load
+
+
+@dataclass(slots=True)
+class Latest:
+    """The requests of the batch that a worker has begun last, for what it prints."""
+
+    requests: Sequence[str] = ()
+    trace: BatchTrace | None = None
+
+    def ids(self) -> tuple[str, str]:
+        """Return the request ids, and the trace ids of those that are recorded, each joined by commas."""
+        return ",".join(self.requests), self.trace.trace_ids if self.trace is not None else ""
 
 
 @dataclass(slots=True)
@@ -21,6 +36,31 @@ class Run:
     stopped: float = 0.0  # when the timer was started or stopped, by the loop's clock
     streamed: bool = False  # whether a part of an answer has come
     waited: float = 0.0  # seconds in which the timer was stopped
+    trace: BatchTrace | None = None  # of a batch with requests that are recorded
+
+    def record(self, traces: Sequence[tuple[RequestTrace, float]], worker: str, load: Load) -> str:
+        """Record the batch for these requests, each with its arrival. Return the traceparent of its work."""
+        batch = self.batch
+        attributes: dict[str, str | int] = {
+            "torchserve.model.name": load.model_name,
+            "torchserve.model.version": load.model_version,
+            "torchserve.batch.size": len(batch.jobs),
+            "torchserve.batch.cause": batch.reason.value,
+            "torchserve.device": batch.runner.device,
+        }
+        self.trace = BatchTrace(traces, Formed(batch.formed, attributes, worker))
+        return self.trace.parent
+
+    def answered(self, answer: Answer) -> None:
+        """Note the worker's answer, if the batch is recorded."""
+        timing = answer.timing
+        if self.trace is not None and timing is not None:
+            failure = "" if answer.code == 200 else answer.message
+            self.trace.answered(Done(timing.total, timing.handler, timing.hooks, failure))
+
+    def latest(self) -> Latest:
+        """Return what is kept of the batch for the lines that the worker prints."""
+        return Latest([job.id for job in self.batch.jobs], self.trace)
 
     def start(self, loop: asyncio.AbstractEventLoop, timeout: float, overdue: Callable[[Batch], None]) -> None:
         """Start the timer: `overdue` is called in `timeout` seconds."""
@@ -44,3 +84,5 @@ class Run:
         """Cancel the timer: the batch has ended."""
         if self.timer is not None:
             self.timer.cancel()
+        if self.trace is not None:
+            self.trace.end(self.sent_at)

@@ -33,7 +33,7 @@ from .loading import Loading, check_loaded
 from .observer import WorkerObserver
 from .outcomes import outcomes_of, replies
 from .protocol_error import WorkerProtocolError
-from .run import Run
+from .run import Latest, Run
 from .worker_process import WorkerProcess, describe_exit
 from .worker_spec import WorkerSpec
 
@@ -96,7 +96,7 @@ class Worker(asyncio.BufferedProtocol):
         self.signature: Signature | None = None  # what the loaded model tells of its tensors
         """The choices that the handler has made while it loaded, by subject."""
         self.engine: EngineLoad | None = None  # of a handler that generates text
-        self._latest: Sequence[str] = ()
+        self._latest = Latest()
         by_slots = spec.load.asynchronous and not spec.generates
         self._opening = Opening(self, scheduler, by_slots=by_slots)
         self._heard_at = 0.0
@@ -181,15 +181,13 @@ class Worker(asyncio.BufferedProtocol):
         return bool(self._runs)
 
     @property
-    def requests(self) -> str:
-        """The request ids, joined by commas, of the running batch, or of the last one, whose output may come after its
-        answer.
+    def requests(self) -> tuple[str, str]:
+        """The request ids and the trace ids, each joined by commas, of the running batch, or of the last one, whose
+        output may come after its answer.
 
-        It is "" if several batches run, since any of them may have printed.
+        They are "" if several batches run, since any of them may have printed.
         """
-        if self._load.asynchronous and len(self._runs) > 1:
-            return ""
-        return ",".join(self._latest)
+        return ("", "") if self._load.asynchronous and len(self._runs) > 1 else self._latest.ids()
 
     # ---- the scheduler's side
 
@@ -200,17 +198,18 @@ class Worker(asyncio.BufferedProtocol):
 
     def run(self, batch: Batch) -> None:
         run = self._runs[batch.id] = Run(batch)
+        rows, bodies, traces = rows_of(batch.jobs)
+        trace = run.record(traces, self.name, self._load) if traces else ""
         if self._load.asynchronous or len(self._runs) == 1:
             self._begin(run)
         self._opening.taken(batch, len(self._runs))
         if self.engine is not None:
             self.engine.begun(batch.jobs[0])
-        rows, bodies = rows_of(batch.jobs)
         places: dict[int, int] = {}
         if self._requests is not None:
             places, run.kept = self._requests.place(bodies)
         free = self._results.returned() if self._results is not None else ()
-        self._send(encode(Predict(batch.id, rows, free), bodies, places))
+        self._send(encode(Predict(batch.id, rows, free, trace), bodies, places))
 
     def interrupt(self, batch: Batch) -> None:
         """Have an asynchronous handler end a batch whose clients have all gone; any other runs it to its end."""
@@ -221,7 +220,7 @@ class Worker(asyncio.BufferedProtocol):
         self._begin(self._runs[batch.id])
 
     def _begin(self, run: Run) -> None:
-        self._latest = [job.id for job in run.batch.jobs]
+        self._latest = run.latest()
         run.sent_at = time.perf_counter()
         run.start(self._loop, self._timeout, self._overdue)
         if self._pressure.waiting:
@@ -322,6 +321,8 @@ class Worker(asyncio.BufferedProtocol):
         self.has_answered = True
         took = time.perf_counter() - run.sent_at
         batch.handler_seconds = answer.handler_ms / 1e3
+        if answer.timing is not None:
+            run.answered(answer)
         self._observer.batch_finishing(batch, answer)
         if answer.code == 200:
             outcomes = outcomes_of(self._load, batch.jobs, replies(answer.results, bodies))

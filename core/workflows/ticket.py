@@ -68,6 +68,9 @@ class WorkflowTicket:
     def succeeded(self, seconds: float) -> None:
         """Do nothing: each node has been counted by itself."""
 
+    def exemplar(self, seconds: float, trace_id: str) -> None:
+        """Do nothing: no histogram counts the request as a whole."""
+
     def failed(self, error: BaseException) -> None:
         """End what still runs: the front door could not send the answer."""
         self._end()

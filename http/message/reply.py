@@ -119,6 +119,14 @@ def stream_head(
     return encode_head(reply.status, reply.phrase, fields)
 
 
+def with_trace(reply: Reply, fields: tuple[tuple[str, str], ...]) -> Reply:
+    """Return the reply with the headers that say as what a request was recorded, in place of a handler's."""
+    if not fields:
+        return reply
+    theirs = [field for field in reply.headers if field[0].lower() not in {"traceparent", "tracestate"}]
+    return replace(reply, headers=(*theirs, *fields))
+
+
 def with_scheduling(reply: Reply, scheduled: Scheduled) -> Reply:
     """Return the reply with headers that say how it was scheduled. A handler's headers of these names are left out."""
     fields = [

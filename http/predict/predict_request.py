@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ...core.errors import RouteNotFound, ServeError, TooLarge
+from ...core.tracing.trace_parent import TraceParent, parent_in
 from ..app_context import AppContext
 from ..message.request import Head, by_lower_name, check_percent
 from ..site_policy import Reach
@@ -20,12 +21,22 @@ SCOPE: Final = "inference"  # the API that predictions belong to, and the key th
 _NOTHING = HeadRead("", None)
 
 
+class CodecRoute(Protocol):
+    """An interface for the route of predictions in one wire format. `path` is as the table has it."""
+
+    @property
+    def codec(self) -> Codec: ...
+    @property
+    def path(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class PredictRequest:
     """The head of a prediction, and what it asks for.
 
     `fields` are the headers under lower-case names, and `read` is what `codec` has read in the head. If the head is
     refused, `refusal` is the error to answer with, and `read` is empty. `plane` takes it to its model or workflow.
+    `path` is that of the route. `parent` is the client's span, which is only read where requests are recorded.
     """
 
     head: Head
@@ -34,6 +45,8 @@ class PredictRequest:
     plane: DataPlane | WorkflowPlane
     read: HeadRead = _NOTHING
     refusal: ServeError | None = None
+    path: str = ""
+    parent: TraceParent | None = None
 
     @property
     def awaits_continue(self) -> bool:
@@ -42,11 +55,13 @@ class PredictRequest:
 
 
 def read_request(
-    context: AppContext, head: Head, reach: Reach, codec: Codec, params: Mapping[str, str]
+    context: AppContext, head: Head, reach: Reach, route: CodecRoute, params: Mapping[str, str]
 ) -> PredictRequest:
-    """Read the head of a prediction whose route has this codec. `params` are the path's parameters, not decoded."""
+    """Read the head of a prediction. `params` are the path's parameters, not decoded."""
+    codec = route.codec
     fields = by_lower_name(head.headers())
     plane: DataPlane | WorkflowPlane = context.dataplane
+    parent = None if context.tracer is None else parent_in(head.raw_headers)
     try:
         context.admit(head, SCOPE, reach)
         check_percent(head.path())
@@ -57,8 +72,8 @@ def read_request(
                 raise RouteNotFound
             plane = context.workflows.plane
     except ServeError as error:
-        return PredictRequest(head, fields, codec, plane, refusal=error)
-    return PredictRequest(head, fields, codec, plane, read)
+        return PredictRequest(head, fields, codec, plane, refusal=error, path=route.path, parent=parent)
+    return PredictRequest(head, fields, codec, plane, read, path=route.path, parent=parent)
 
 
 def check_declared(fields: Mapping[str, str], limit: int) -> None:

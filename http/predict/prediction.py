@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Generator
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,11 +18,12 @@ from ...core.payload import Body, Payload, Reply
 from ..app_context import AppContext
 from ..message.deflate import AT_ONCE, compressed, worth_compressing
 from ..message.ids import fresh_id
-from ..message.reply import unless_known, with_scheduling
+from ..message.reply import unless_known, with_scheduling, with_trace
 from ..message.request import Head
 from ..shared_memory import load, store, streamed
 from .codecs.codec import Decoded
 from .predict_request import SCOPE, PredictRequest, check_size
+from .spans import CLIENT_GONE, told_of
 
 if TYPE_CHECKING:
     from ...core.dataplane import Arrival, Ticket
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
     from ...core.workflows.ticket import WorkflowTicket
 
 log = logging.getLogger(__name__)
-
-CLIENT_GONE = 499  # in metrics and the access log only: nothing is sent
 
 
 class ResponseWriter(Protocol):
@@ -69,7 +69,18 @@ class Prediction:
     `over` is True once the answer was sent or the client has left; further calls then do nothing.
     """
 
-    __slots__ = ("_context", "_started", "_streaming", "_tensors", "_ticket", "_writer", "id", "over", "request")
+    __slots__ = (
+        "_context",
+        "_started",
+        "_streaming",
+        "_tensors",
+        "_ticket",
+        "_trace",
+        "_writer",
+        "id",
+        "over",
+        "request",
+    )
 
     def __init__(self, context: AppContext, request: PredictRequest, writer: ResponseWriter) -> None:
         self._context = context
@@ -77,6 +88,8 @@ class Prediction:
         self._ticket: Ticket | WorkflowTicket | None = None
         self._tensors: RegionTensors | None = None  # those in shared memory
         self._streaming: int | None = None  # the status that a streamed answer began with
+        tracer = context.tracer
+        self._trace = None if tracer is None else tracer.begin(request.parent)
         self._started = perf_counter()
         self.request = request
         self.id = fresh_id()
@@ -139,6 +152,8 @@ class Prediction:
                 return
             model, payload = decoded
             model = model or self._context.only_model()
+            if self._trace is not None:
+                payload = self._trace.queue(payload, model)
             self._ticket = self.request.plane.submit(model, self.request.read.version, payload, self)
         except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
             self.fail(error)
@@ -166,6 +181,8 @@ class Prediction:
         if self._tensors is not None and self._tensors.places.outputs:
             self.fail(streamed())
             return
+        if self._trace is not None:
+            self._trace.chunk()
         item = self.request.codec.encode(item)
         if self._streaming is not None:
             self._writer.piece(self.request.head, item.body)
@@ -202,6 +219,8 @@ class Prediction:
             return
         if self._ticket is not None:
             self._ticket.failed(error)
+        if self._trace is not None:
+            self._trace.failed(error)
         if self._streaming is None:
             self._answer(self.request.codec.error(error), unread=unread)
             return
@@ -238,7 +257,11 @@ class Prediction:
             self.fail(error)
 
     def _explained(self, reply: Reply) -> Reply:
-        """Add headers that say how the request was scheduled, if the settings ask for them and it ran at all."""
+        """Add headers that say how the request was scheduled, if the settings ask for them and it ran at all, and as
+        what it was recorded, if its client records too.
+        """
+        if self._trace is not None:
+            reply = with_trace(reply, self._trace.headers)
         if not self._context.scheduling_headers or self._ticket is None:
             return reply
         scheduled = self._ticket.scheduled()
@@ -260,12 +283,17 @@ class Prediction:
             self._ticket.release()
         if succeeded and self._ticket is not None:
             self._ticket.succeeded(took)
+            if self._trace is not None:
+                self._ticket.exemplar(took, self._trace.trace_id)
         # The ticket refers to its sink, this object: the cycle would wait for the garbage collector.
         self._ticket = None
         if self._tensors is not None:
             self._tensors.release()
             self._tensors = None
-        self._context.answered(self.request.head, status, took, self.id)
+        trace, self._trace = self._trace, None
+        if trace is not None:
+            trace.end(partial(told_of, self.request, status, self.id))
+        self._context.answered(self.request.head, status, took, self.id, "" if trace is None else trace.trace_id)
 
 
 def _sendable(reply: Reply) -> bool:

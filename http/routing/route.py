@@ -37,12 +37,14 @@ class DocumentOf:
 class PredictRoute:
     """A prediction: `codec` reads the request and writes the answer, `document` tells OPTIONS how to predict.
 
-    `fast` rows may be read by the fast HTTP path, whose expression is built from them.
+    `fast` rows may be read by the fast HTTP path, whose expression is built from them. `path` is that of the row, which
+    the table fills in.
     """
 
     codec: Codec
     document: DocumentOf
     fast: bool = True
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class Router:
         if found is None:
             return matches
         route, params = found
-        return read_request(self.context, head, self.reach, route.codec, params)
+        return read_request(self.context, head, self.reach, route, params)
 
     def find(self, head: Head, fields: Mapping[str, str], matches: list[Match]) -> tuple[Endpoint, dict[str, str]]:
         """Return the endpoint of a request that is no prediction, and its path's parameters.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
 
@@ -82,6 +83,8 @@ def _by_first_segment(routes: Iterable[Route]) -> _Rows:
     rows: _Rows = {}
     for route in routes:
         first = route.path.split("/", 2)[1]
+        if isinstance(route.answer, PredictRoute):
+            route = replace(route, answer=replace(route.answer, path=route.path))  # noqa: PLW2901
         rows.setdefault("" if first.startswith("{") else first, []).append((_pattern(route.path), route))
     return rows
 

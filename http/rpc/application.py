@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ...core.errors import ForeignSite, ServeError
+from ...core.tracing.trace_parent import TraceParent, read_parent
 from ..app_context import AppContext
 from ..message.request import Head
 from ..predict.codecs.torchserve import wishes
@@ -76,7 +77,13 @@ class RpcApplication:
             timeout, priority = _wishes(fields)
         except (ServeError, RpcFailure) as error:
             return CallHead(None if isinstance(error, ForeignSite) else method, path, fields, metadata, refusal=error)
-        return CallHead(method, path, fields, metadata, timeout, priority, coding)
+        return CallHead(method, path, fields, metadata, timeout, priority, coding, parent=self._parent(head))
+
+    def _parent(self, head: RequestHead) -> TraceParent | None:
+        if self._context.tracer is None or "traceparent" not in head.headers:
+            return None
+        parents = [value for name, value in head.fields if name == "traceparent"]
+        return read_parent(parents, [value for name, value in head.fields if name == "tracestate"])
 
 
 def _read_again(head: RequestHead) -> CallHead | None:
@@ -89,7 +96,9 @@ def _read_again(head: RequestHead) -> CallHead | None:
         timeout, priority = _wishes(fields)
     except ServeError:
         return None  # which it has yet to be refused for
-    return CallHead(before.method, before.path, fields, before.metadata, timeout, priority, before.coding)
+    return CallHead(
+        before.method, before.path, fields, before.metadata, timeout, priority, before.coding, parent=before.parent
+    )
 
 
 def _wishes(fields: Mapping[str, str]) -> tuple[float | None, int]:

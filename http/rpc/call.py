@@ -43,7 +43,8 @@ class Call:
 
     __slots__ = (
         "_arrival", "_begun", "_counted", "_deadline", "_exchange", "_idle_look", "_messages", "_reader", "_reading",
-        "_started", "_stream", "_watch", "_withheld", "context", "head", "heard", "id", "over",
+        "_started", "_stream", "_watch", "_withheld", "answer_fields", "context", "head", "heard", "id", "over",
+        "trace_id",
     )  # fmt: skip
 
     def __init__(self, context: AppContext, stream: Stream, head: CallHead, watch: StallWatch) -> None:
@@ -52,6 +53,8 @@ class Call:
         self._watch = watch
         self.head = head
         self.id = fresh_id()
+        self.trace_id = ""  # of a call that is recorded
+        self.answer_fields: tuple[tuple[str, str], ...] = ()
         self.over = False
         self._stream = stream
         self._started = perf_counter()
@@ -108,10 +111,13 @@ class Call:
         if self.over:
             return
         if self._begun:
-            self._stream.send_trailers(OK_BLOCK if status is OK else trailers_of(status))
+            plain = status is OK and not self.answer_fields
+            self._stream.send_trailers(OK_BLOCK if plain else [*trailers_of(status), *self.answer_fields])
         else:  # one header block is all of the answer
             accepted = [("grpc-accept-encoding", ACCEPTED)] if status.code == Code.UNIMPLEMENTED else []
-            self._stream.send_trailers([(":status", "200"), CONTENT, *accepted, *trailers_of(status)])
+            self._stream.send_trailers(
+                [(":status", "200"), CONTENT, *accepted, *trailers_of(status), *self.answer_fields]
+            )
         self._end(status.code)
 
     def fail(self, error: BaseException) -> None:
@@ -262,4 +268,6 @@ class Call:
             if timer is not None:
                 timer.cancel()
         took = perf_counter() - self._started
-        self.context.called(self.head.path, self._stream.peer, int(code), counted_as(code), took, self.id)
+        self.context.called(
+            self.head.path, self._stream.peer, int(code), counted_as(code), took, (self.id, self.trace_id)
+        )

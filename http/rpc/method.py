@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 from ...core.payload import Body
+from ...core.tracing.trace_parent import TraceParent
 from ..app_context import AppContext
 from ..auth import Scope
 from .status import OK, Status
@@ -37,12 +38,15 @@ class Exchange(Protocol):
 class OpenCall(Protocol):
     """An interface for a call as its Exchange sees it. `id` is the request's, `over` says that the call has ended.
 
-    `peer` is the client: a Peer where the server doesn't talk to a test.
+    `peer` is the client: a Peer where the server doesn't talk to a test. An Exchange may set `trace_id`, which is
+    logged, and `answer_fields`, which go out with the status.
     """
 
     context: AppContext
     id: str
     over: bool
+    trace_id: str
+    answer_fields: tuple[tuple[str, str], ...]
 
     @property
     def peer(self) -> object: ...
@@ -99,7 +103,7 @@ class CallHead:
 
     `metadata` is what handlers may see, `timeout` the seconds in which the client needs its answer, `coding` how its
     compressed messages are, "" if it has none. If the head is refused, `refusal` is the error to answer with, and there
-    may be no `method`.
+    may be no `method`. `parent` is the client's span, which is only read where requests are recorded.
     """
 
     method: Method | None
@@ -110,3 +114,4 @@ class CallHead:
     priority: int = 0
     coding: str = ""
     refusal: Exception | None = None
+    parent: TraceParent | None = None

@@ -14,6 +14,7 @@ from ..shared_memory import load, store, streamed
 from .client_wait import ClientWait
 from .codec import Asked, RpcCodec, Steps
 from .method import OpenCall
+from .spans import begin, end
 from .status import Code, RpcFailure
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class RpcPrediction:
         "_tensors",
         "_ticket",
         "_told",
+        "_trace",
         "_wait",
     )  # fmt: skip
 
@@ -69,6 +71,8 @@ class RpcPrediction:
         self._wait: ClientWait | None = None
         self._pieces: list[Body] = []
         self._collected = 0  # bytes in them
+        tracer = call.context.tracer
+        self._trace = None if tracer is None else begin(tracer, call)
         self._started = perf_counter()
 
     def submit(self, steps: Steps | None = None) -> None:
@@ -91,12 +95,15 @@ class RpcPrediction:
                 return
             context, asked = self._call.context, self._asked
             model = asked.model or context.only_model()
+            if self._trace is not None:
+                self._payload = self._trace.queue(self._payload, model)
             self._ticket = context.dataplane.submit(model, asked.version, self._payload, self)
         except Exception as error:  # noqa: BLE001  (the client is owed a status, whatever broke)
             self.fail(error)
 
     def cancel(self) -> None:
         """Take the request out of its model's queue, or stop its stream: the client has gone."""
+        self._record(cancelled=True)
         ticket = self._close()
         if ticket is not None:
             ticket.cancel()
@@ -113,6 +120,8 @@ class RpcPrediction:
         """Hand on one piece of a streamed reply, or keep it until the reply is whole."""
         if self._over or not isinstance(item, Reply):
             return
+        if self._trace is not None:
+            self._trace.chunk()
         if self._tensors is not None and self._tensors.places.outputs:
             self._stop(streamed())
             return
@@ -150,11 +159,16 @@ class RpcPrediction:
         except Exception as error:  # noqa: BLE001  (as above)
             if ticket is not None:
                 ticket.failed(error)
+            self._record(error)
             self._receiver.failed(error, self._asked)
             return
         self._receiver.ended(self._asked)
         if ticket is not None:
-            ticket.succeeded(perf_counter() - self._started)
+            took = perf_counter() - self._started
+            ticket.succeeded(took)
+            if self._trace is not None:
+                ticket.exemplar(took, self._trace.trace_id)
+        self._record()
 
     def fail(self, error: BaseException) -> None:
         """Tell the receiver that the request failed with `error`."""
@@ -164,12 +178,19 @@ class RpcPrediction:
             # A handler raised PredictionException(code=200): TorchServe answers with these bytes.
             self.done(Reply(b"error"))
             return
+        self._record(error)
         ticket = self._close()
         if ticket is not None:
             ticket.failed(error)
         self._receiver.failed(error, self._asked)
 
     # ---- below them
+
+    def _record(self, error: BaseException | None = None, *, cancelled: bool = False) -> None:
+        """End the trace, if the request is recorded."""
+        trace, self._trace = self._trace, None
+        if trace is not None:
+            end(trace, self._call, self._asked, error, cancelled=cancelled)
 
     def _collect(self, item: Reply) -> None:
         self._collected += len(item.body)
@@ -184,6 +205,7 @@ class RpcPrediction:
 
     def _stop(self, error: Exception) -> None:
         """Cancel the job, and tell the receiver why."""
+        self._record(error)
         ticket = self._close()
         if ticket is not None:
             ticket.cancel()

@@ -24,7 +24,8 @@ from ..message.request import Head, Request, by_lower_name, media_type
 from ..message.unsent_answers import UnsentAnswers
 from ..predict.http1_writer import Http1Writer, answer_buffers
 from ..predict.predict_request import PredictRequest, awaits_continue, check_declared, check_size
-from ..predict.prediction import CLIENT_GONE, Prediction
+from ..predict.prediction import Prediction
+from ..predict.spans import CLIENT_GONE
 from ..routing.router import Router
 from ..routing.table import Match
 from .aiohttp_protocol import AiohttpProtocol

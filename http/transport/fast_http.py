@@ -151,7 +151,7 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
         if found is None:
             return None
         route, params = found
-        learnt = data[:begin], length, read_request(acceptor.context, head, acceptor.reach, route.codec, params)
+        learnt = data[:begin], length, read_request(acceptor.context, head, acceptor.reach, route, params)
         if learnt[2].refusal is None:
             self._known = learnt
         return learnt

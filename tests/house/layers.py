@@ -34,7 +34,8 @@ _BASE = (
     " core.container_limits core.pidfd core.user_folders"
 )
 _SHELF = (
-    f"{_BASE} core.oip core.config core.archive core.metrics core.wire core.logs core.tokens core.workdir scheduler"
+    f"{_BASE} core.oip core.config core.archive core.metrics core.wire core.logs core.tokens core.tracing core.workdir"
+    " scheduler"
 )
 _WORKERS = f"{_SHELF} core.gpus core.workers"
 _MODELS = f"{_WORKERS} core.models"
@@ -64,6 +65,9 @@ TABLE: dict[str, Row] = {
     "core.key_file": _row(_BASE),
     "core.logs": _row(_BASE, _PLAIN),
     "core.workdir": _row(_BASE, _PLAIN),
+    "core.tracing": _row(_BASE, "msgspec orjson"),
+    "core.tracing.otlp": _row("core.version core.tracing", "opentelemetry orjson"),
+    "core.tracing.collectors": _row(_BASE, "grpc"),
     "core.config": _row(f"{_BASE} core.oip", _PLAIN),
     "core.archive": _row(_BASE, _PLAIN),
     "core.archive.s3": _row(_BASE, "boto3 botocore"),
@@ -100,7 +104,7 @@ TABLE: dict[str, Row] = {
     "core.handlers.metrics": _row("core.errors core.metrics.spec core.wire.messages", "psutil yaml"),
     "core.backend": _row(f"{_MEETING} core.handlers kernels", _HANDLING),
     "http": _row(
-        f"{_BASE} core.oip core.config.address core.tokens core.key_file core.dataplane core.registration core.controlplane core.metrics.store core.overview core.server core.workflows",
+        f"{_BASE} core.oip core.config.address core.tokens core.key_file core.dataplane core.registration core.controlplane core.metrics.store core.overview core.server core.tracing.request_trace core.tracing.trace_parent core.tracing.tracer core.workflows",
         "aiohttp google hpack multidict yarl orjson msgspec",
     ),
     "http.transport.tls": _row("core.errors", "cryptography"),

@@ -61,6 +61,7 @@ def test_every_pattern_begins_each_line_itself(message: str, trace: str):
 class Entry:
     at = 1.0
     request_id = ""
+    trace_id = ""
 
     def text(self) -> str:
         return f"GET /predictions/a\r\n{FORGED}"

@@ -40,6 +40,7 @@ class Said(NamedTuple):
     words: str
     at: float = 1795343572.046
     request_id: str = ""
+    trace_id: str = ""
 
     def text(self) -> str:
         return self.words
@@ -305,3 +306,17 @@ def test_many_lines_of_one_entry_are_a_line_each(tmp_path: Path, logging_to: Log
     with logging_to(default_plan(console=False)) as writer:
         writer.stream(TS_METRICS, Three())
     assert texts(metrics_folder() / "ts_metrics.log") == [f"- line {number}" for number in range(3)]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_lines_of_a_recorded_request_name_its_trace(tmp_path: Path, logging_to: Logging, as_json: bool) -> None:
+    with logging_to(default_plan(console=False, as_json=as_json)) as writer:
+        writer.access(Said("one request", trace_id="ab"))
+        log_worker_line("W-9000", "stdout", "printed", "id-1", "cd\nef")
+    names = {name: (tmp_path / f"{name}.log").read_text().splitlines() for name in ("access_log", "model_log")}
+    ((access,), (worker,)) = names["access_log"], names["model_log"]
+    if as_json:
+        assert [orjson.loads(each)["trace_id"] for each in (access, worker)] == ["ab", "cd\nef"]
+    else:
+        assert access.endswith(" - one request trace_id=ab")
+        assert worker.endswith(r" - printed trace_id=cd\nef")

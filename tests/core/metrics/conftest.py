@@ -16,6 +16,8 @@ def eventful() -> MetricStore:
     model = store.of_model("m", "1.0")
     model.watch(depth=lambda: 1, in_flight=lambda: 2, workers=lambda state: 3, memory=lambda: 4)
     store.read("torchserve_log_lines_lost_total", ("backlog",), lambda: 3)
+    store.read("torchserve_trace_spans_exported_total", (), lambda: 5)
+    store.read("torchserve_trace_records_lost_total", ("collector",), lambda: 7)
     store.read("torchserve_traffic_ratio", ("m", "1.0"), lambda: 0.5)
     store.read("torchserve_shadow_requests_total", ("m", "2.0", "same"), lambda: 1)
     model.watch_cache({"hit": 5}, entries=lambda: 6, size=lambda: 7)

@@ -7,14 +7,17 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from torchserve.core.metrics.catalog import LANGUAGE_MODELS, OWN
+from torchserve.core.metrics.series import Histogram
 from torchserve.core.metrics.spec import read_spec
 from torchserve.core.metrics.store import MetricStore
 
@@ -216,3 +219,27 @@ def test_models_that_come_and_go_leave_nothing(eventful: MetricStore) -> None:
     come_and_go(2000)
     assert sys.getallocatedblocks() - before < 500
     assert abs(len(eventful.render()) - text) < 500  # the sums of TorchServe's metrics have more digits
+
+
+def test_open_metrics_has_the_same_samples_and_names_traces(eventful: MetricStore) -> None:
+    eventful.engine_metrics("W", '# HELP v:a_total A "b"\n# TYPE v:a_total counter\nv:a_total{x="1"} 2\n')
+    eventful.own("torchserve_request_duration_seconds").series("m", "1").update(0.3)
+    histogram = eventful.own("torchserve_request_duration_seconds").series("m", "1")
+    assert isinstance(histogram, Histogram)
+    histogram.exemplify(0.3, "ab" * 16, 1.7e9)
+    opened = list(openmetrics.text_string_to_metric_families(eventful.render_open().decode()))
+    plain = list(text_string_to_metric_families(eventful.render().decode()))
+
+    def samples(families: Iterable[Metric]) -> set[tuple[str, tuple[tuple[str, str], ...], float]]:
+        found = [each for one in families for each in one.samples]
+        # The parser of the older format adds `_total` to the counters that lack it.
+        return {(each.name.removesuffix("_total"), tuple(sorted(each.labels.items())), each.value) for each in found}
+
+    assert samples(opened) == samples(plain)
+    assert {family.name: family.type for family in opened}["Requests2XX"] == "unknown"
+    assert {family.name: family.type for family in opened}["torchserve_requests"] == "counter"
+    (marked,) = [each for family in opened for each in family.samples if each.exemplar is not None]
+    assert (marked.name, marked.labels["le"]) == ("torchserve_request_duration_seconds_bucket", "0.5")
+    assert marked.exemplar is not None
+    assert marked.exemplar.labels == {"trace_id": "ab" * 16}
+    assert (marked.exemplar.value, float(marked.exemplar.timestamp)) == (0.3, 1.7e9)

@@ -104,7 +104,7 @@ async def test_a_batch_goes_out_with_its_rows_and_bodies(pair: Pair) -> None:
         ("b", {"h": "v"}, "body"),
     ]
     assert bodies == (b"a", b"b")
-    assert (pair.worker.busy, pair.worker.requests) == (True, "a,b")
+    assert (pair.worker.busy, pair.worker.requests) == (True, ("a,b", ""))
 
 
 ALONE = Result(503, "", None, (), error="this one failed")

@@ -73,7 +73,7 @@ class Harness:
         found = Table({"inference"}, ROUTES).find_prediction(head.path())
         assert found is not None
         route, params = found
-        request = read_request(self.context, head, "loopback", route.codec, params)
+        request = read_request(self.context, head, "loopback", route, params)
         prediction = Prediction(self.context, request, self.out)
         prediction.open(unread=unread)
         return prediction

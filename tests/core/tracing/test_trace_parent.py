@@ -1,0 +1,84 @@
+"""What a traceparent and a tracestate say; anything that is not right in them begins a new trace."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torchserve.core.tracing.trace_parent import TraceParent, parent_in, parent_text, read_parent, read_state
+
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+GOOD = f"00-{TRACE}-{SPAN}-01"
+
+
+@pytest.mark.parametrize(
+    ("text", "flags"),
+    [
+        (GOOD, 1),
+        (f"00-{TRACE}-{SPAN}-00", 0),
+        (f"00-{TRACE}-{SPAN}-03", 3),
+        (f"00-{TRACE}-{SPAN}-ff", 3),
+        (f" {GOOD}\t", 1),
+        (f"01-{TRACE}-{SPAN}-01", 1),
+        (f"cc-{TRACE}-{SPAN}-01-what.comes-later", 1),
+    ],
+)
+def test_a_parent_is_read(text: str, flags: int) -> None:
+    found = read_parent([text])
+    assert found == TraceParent(TRACE, SPAN, flags)
+    assert found.sampled == bool(flags & 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "00", GOOD[:-1], f"{GOOD}-more", f"{GOOD}0", f"ff-{TRACE}-{SPAN}-01", f"00-{TRACE.upper()}-{SPAN}-01",
+        f"00-{'0' * 32}-{SPAN}-01", f"00-{TRACE}-{'0' * 16}-01", f"00-{TRACE}-{SPAN}-0g", f"00_{TRACE}_{SPAN}_01",
+        f"00-{TRACE[:-1]}-{SPAN}-01", f"0x-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-\u0660\u0661", f"01-{TRACE}-{SPAN}-01more",
+        f"cc-{TRACE}-{SPAN}-01-{'x' * 10_000}", "x" * 10_240, f"{GOOD},{GOOD}", f"00-{TRACE}-{SPAN}-01\n",
+    ],
+)  # fmt: skip
+def test_a_parent_that_is_malformed_or_long_is_none(text: str) -> None:
+    assert read_parent([text]) is None
+
+
+def test_two_parents_are_none_and_names_are_in_any_case() -> None:
+    assert read_parent([GOOD, GOOD]) is None
+    assert read_parent([]) is None
+    fields = [(b"Host", b"x"), (b"TraceParent", GOOD.encode()), (b"TRACESTATE", b"a=1"), (b"tracestate", b"b=2")]
+    assert parent_in(fields) == TraceParent(TRACE, SPAN, 1, "a=1,b=2")
+    assert parent_in([*fields, (b"traceparent", GOOD.encode())]) is None
+    assert parent_in([(b"tracestate", b"a=1")]) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "state"),
+    [
+        (["rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"], "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"),
+        (["a=1 , b=2", "", ",c=3"], "a=1,b=2,c=3"),
+        (["1@vendor=x"], "1@vendor=x"),
+        ([f"a={'x' * 256},b={'y' * 256}"], f"a={'x' * 256}"),
+        ([f"a={'x' * 257}"], ""),
+        (["a=1,a=2"], ""),
+        (["A=1"], ""),
+        (["a"], ""),
+        (["a=x=y"], ""),
+        (["a=é"], ""),
+        ([",".join(f"k{number}=v" for number in range(32))], ",".join(f"k{number}=v" for number in range(32))),
+        ([",".join(f"k{number}=v" for number in range(33))], ""),
+        (["a=1," * 4000], ""),
+    ],
+)
+def test_a_state_goes_on_as_far_as_it_fits(values: list[str], state: str) -> None:
+    assert read_state(values) == state
+    found = read_parent([GOOD], values)
+    assert found is not None
+    assert found.state == state
+
+
+@given(st.lists(st.text(max_size=600), max_size=3), st.lists(st.text(max_size=600), max_size=3))
+def test_whatever_comes_is_read_or_none(parents: list[str], states: list[str]) -> None:
+    found = read_parent(parents, states)
+    assert found is None or read_parent([parent_text(*found[:3])], [found.state]) == found
+    assert len(read_state(states)) <= 512
