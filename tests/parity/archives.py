@@ -48,6 +48,7 @@ ARCHIVES: dict[str, Archive] = {
         "maxRetryTimeoutInSec: 17\nclientTimeoutInMills: 5000\njobQueueSize: 9\nmine: {depth: 2}\n",
         "configured",
     ),
+    "said.mar": Archive(handlers.SAID, "", "said"),
     "four.mar": Archive(handlers.ECHO, "batchSize: 4\n", "four"),
     "nameless.mar": Archive(handlers.ECHO, manifest=False),
     "handless.mar": Archive(handlers.ECHO, "", "handless", declared="nowhere.py"),

@@ -223,3 +223,12 @@ class Meters:
             metrics.add_metric("ProbeLength", 7, "km")
         return ["counted"] * len(data)
 """
+
+# A model of a workflow: says what it got.
+SAID = """
+def handle(data, context):
+    if data is None:
+        return None
+    texts = [row["body"] if isinstance(row.get("body"), str) else bytes(row.get("body") or b"").decode() for row in data]
+    return ["said(" + text + ")" for text in texts]
+"""

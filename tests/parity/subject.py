@@ -17,7 +17,7 @@ from typing import TypeVar
 import psutil
 
 from ..ports import kept_ports
-from . import archives
+from . import archives, wars
 from .plain import Namer
 from .steps import Setup
 
@@ -58,6 +58,8 @@ class Subject:
         for name in dict.fromkeys((*self.setup.archives, *(m.partition("=")[2] or m for m in self.setup.models))):
             if name in archives.ARCHIVES:
                 archives.pack(name, self.home / "store")
+            elif name in wars.WARS:
+                wars.pack(name, self.home / "store")
         for path, text in self.setup.files:
             (self.home / path).parent.mkdir(parents=True, exist_ok=True)
             (self.home / path).write_text(self.fill(text))

@@ -25,7 +25,5 @@ class WorkflowCodec(TorchServeCodec):
 
     def encode(self, reply: Reply) -> Reply:
         """Return `reply` with TorchServe's content type and phrase, if the handler has set none."""
-        if reply.content_type:
-            return reply
         phrase = reply.phrase or ("OK" if reply.status == 200 else "")
-        return with_fields(reply, content_type="application/json", phrase=phrase)
+        return with_fields(reply, content_type=reply.content_type or "application/json", phrase=phrase)

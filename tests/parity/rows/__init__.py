@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..steps import Setup
-from . import around, authors, commands, documents, envelopes, errors, grpc, inference, management, watching
+from . import around, authors, commands, documents, envelopes, errors, grpc, inference, management, watching, workflows
 
 SETUPS: tuple[Setup, ...] = (
     *inference.SETUPS, *errors.SETUPS, *management.SETUPS, *around.SETUPS, *watching.SETUPS, *commands.SETUPS,
-    *documents.SETUPS, *envelopes.SETUPS, *authors.SETUPS, *grpc.SETUPS,
+    *documents.SETUPS, *envelopes.SETUPS, *authors.SETUPS, *grpc.SETUPS, *workflows.SETUPS,
 )  # fmt: skip
