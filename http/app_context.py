@@ -36,7 +36,7 @@ class AppContext:
     `token_auth` no key is needed; `sites` says which web pages may call. Clients' tensors may lie in `regions` of
     shared memory, if there are any: at listeners that other machines can't reach, with `regions_everywhere` at all.
     While `draining` every connection closes behind its answer. Without `board` there is no dashboard. `workflows` are
-    those of the server, if it has any. With a `tracer` predictions are recorded.
+    those of the server, if it has any. With a `tracer` predictions are recorded. `grpc` says whether gRPC is served.
     """
 
     dataplane: DataPlane
@@ -56,6 +56,7 @@ class AppContext:
     board: Board | None = None
     workflows: Workflows | None = None
     tracer: Tracer | None = None
+    grpc: bool = False
     unsent: UnsentLimit = field(init=False)
     _refusals: Refusals = field(default_factory=Refusals)
 

@@ -17,7 +17,7 @@ from .app_context import AppContext
 from .board import Board
 from .front_config import FrontConfig, RpcListen
 from .message.reply import PLAIN, DefaultHeaders
-from .routes import dashboard_routes, further_routes, routes
+from .routes import DOCS_ROUTES, dashboard_routes, further_routes, routes
 from .routing.route import Api, Route
 from .routing.router import Router
 from .routing.table import Table
@@ -73,7 +73,7 @@ class Front:
             default_headers=DefaultHeaders(cors_headers) if cors_headers else PLAIN,
             sites=SitePolicy(config.hosts, config.cors.origin, config.token_auth is not None),
             regions=Regions() if config.shared_memory != "off" and config.open_inference != "off" else None,
-            regions_everywhere=config.shared_memory == "all", tracer=config.tracer,
+            regions_everywhere=config.shared_memory == "all", tracer=config.tracer, grpc=config.rpc is not None,
         )  # fmt: skip
         if overview is not None:
             self._context.board = Board(overview, config.limits)
@@ -241,7 +241,7 @@ class Front:
         if self._context.board is not None:
             keyed = config.token_auth is not None
             predicts = keyed or _REACHES.index(self._inference_is) >= _REACHES.index(reach)
-            rows = (*rows, *dashboard_routes(trusted=keyed or reach != "network", predicts=predicts))
+            rows = (*rows, *dashboard_routes(trusted=keyed or reach != "network", predicts=predicts), *DOCS_ROUTES)
         if reach != "network" or self._config.token_auth is not None:
             return rows
         return tuple([row for row in rows if not row.commands_elsewhere])

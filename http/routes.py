@@ -8,6 +8,7 @@ from functools import partial
 from ..core.oip.regions import Regions
 from .api import health, inference, kserve_v1, management, metrics, open_inference, openai, shared_memory, workflows
 from .api.dashboard import endpoints as dashboard
+from .api.docs import endpoints as pages
 from .openapi import document as openapi
 from .openapi import operations as docs
 from .openapi import workflows as workflow_docs
@@ -93,6 +94,12 @@ _TRY = tuple(
     for path, operation in (("{model}", docs.TRY), ("{model}/{version}", docs.TRY.of_version))
 )
 _DASHBOARD_FILE = Route("management", "GET", "/dashboard/{file}", dashboard.file, docs.PAGE_FILE, "open")
+
+DOCS_ROUTES = tuple(
+    Route(api, "GET", path, answer, operation, "open")
+    for api in APIS
+    for path, answer, operation in (("/docs", pages.page, docs.DOCS), ("/docs/{file}", pages.file, docs.DOCS_FILE))
+)
 
 _ROUTES = (
     *(Route(api, "OPTIONS", "/", _SERVER, docs.SERVER, "open") for api in APIS),

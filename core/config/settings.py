@@ -69,7 +69,7 @@ class Settings:
     )
     management_address: Address = _key(Address("127.0.0.1", 8081), address(8081), "where models are managed")
     metrics_address: Address = _key(Address("127.0.0.1", 8082), address(8082), "where metrics are read")
-    enable_dashboard: bool = _key(True, flag, "whether management_address has the dashboard, a page for people")
+    enable_dashboard: bool = _key(True, flag, "whether there are the dashboard, at management_address, and /docs")
     health_route: str | None = _key(
         None,
         route,

@@ -14,6 +14,8 @@ from ..message.reply import PHRASES, json_reply
 from ..message.request import Request
 from ..routing.operation import Operation, Parameter
 from ..routing.route import ANY, PredictRoute, Route
+from .grpc_services import grpc_services
+from .inference_body import inference_body
 
 _PATH = {  # a route's parameter -> its name in the documents, and what it is
     "model": ("model_name", "Name of the model."),
@@ -42,9 +44,12 @@ _OPEN_INFERENCE_ERROR = {
 _BODY = {"description": "Whatever the model takes.", "content": {"*/*": {"schema": _TEXT | {"format": "binary"}}}}
 
 
-def server(routes: Sequence[Route], _context: AppContext, _request: Request) -> Reply:
-    """Answer OPTIONS / and GET /api-description: describe all routes of this listener."""
-    return json_reply(document("TorchServe APIs", __version__, routes))
+def server(routes: Sequence[Route], context: AppContext, _request: Request) -> Reply:
+    """Answer OPTIONS / and GET /api-description: describe all routes of this listener, and what it serves by gRPC."""
+    made = document("TorchServe APIs", __version__, routes, keyed=context.token_auth is not None)
+    if context.grpc:
+        made["x-grpc"] = grpc_services({route.api for route in routes})
+    return json_reply(made)
 
 
 def predictions(routes: Sequence[Route], context: AppContext, request: Request) -> Reply:
@@ -53,7 +58,9 @@ def predictions(routes: Sequence[Route], context: AppContext, request: Request) 
     model = params.get("model") or _last(request.query, "model_name") or context.only_model()
     version = context.controlplane.version_of(model, params.get("version"))
     rows = [route for route in routes if isinstance(route.answer, PredictRoute) and "{model}" in route.path]
-    return json_reply(document(f"RESTful API for: {model}", version, rows, model))
+    inputs: list[Mapping[str, Any]] = context.controlplane.repository.metadata(model, version)["inputs"]
+    keyed = context.token_auth is not None
+    return json_reply(document(f"RESTful API for: {model}", version, rows, model, inputs, keyed=keyed))
 
 
 def workflow(routes: Sequence[Route], _context: AppContext, _request: Request) -> Reply:
@@ -67,24 +74,46 @@ def model(routes: Sequence[Route], context: AppContext, request: Request) -> Rep
     name = request.params["model"]
     context.controlplane.version_of(name, request.params.get("version"))
     rows = [route for route in routes if route.api == "management" and route.path.startswith("/models/{model}")]
-    return json_reply(document(f"RESTful Management API for: {name}", __version__, rows))
+    return json_reply(
+        document(f"RESTful Management API for: {name}", __version__, rows, keyed=context.token_auth is not None)
+    )
 
 
-def document(title: str, version: str, routes: Iterable[Route], model: str | None = None) -> dict[str, Any]:
-    """Return the document of these routes. With `model` the paths have its name in place of their parameter."""
+def document(
+    title: str,
+    version: str,
+    routes: Iterable[Route],
+    model: str | None = None,
+    inputs: Sequence[Mapping[str, Any]] = (),
+    *,
+    keyed: bool = False,
+) -> dict[str, Any]:
+    """Return the document of these routes.
+
+    With `model` the paths have its name in place of their parameter, and requests of the Open Inference Protocol its
+    `inputs`, as its metadata tells them. If `keyed`, the document says which operations need a key.
+    """
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         path = route.path.replace("{model}", quote(model, safe="")) if model is not None else route.path
         method = (route.operation.method if route.method == ANY else route.method).lower()
         shown = re.sub(r"\{(\w+)(?:\.\.\.)?\}", lambda found: f"{{{_PATH[found[1]][0]}}}", path)
-        paths.setdefault(shown, {}).setdefault(method, _operation(path, route.operation))
+        made = _operation(path, route.operation)
+        if inputs and path.endswith("/infer"):
+            made["requestBody"] = inference_body(inputs)
+        if keyed and route.scope != "open":
+            made["security"] = [{"key": []}]
+        paths.setdefault(shown, {}).setdefault(method, made)
+    components: dict[str, Any] = {
+        "schemas": {"Error": _ERROR, "OpenInferenceError": _OPEN_INFERENCE_ERROR, "OpenAiError": _OPENAI_ERROR}
+    }
+    if keyed:
+        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     return {
         "openapi": "3.0.1",
         "info": {"title": title, "description": "A model server for PyTorch.", "version": version},
         "paths": paths,
-        "components": {
-            "schemas": {"Error": _ERROR, "OpenInferenceError": _OPEN_INFERENCE_ERROR, "OpenAiError": _OPENAI_ERROR}
-        },
+        "components": components,
     }
 
 
@@ -98,7 +127,9 @@ def _operation(path: str, operation: Operation) -> dict[str, Any]:
         "operationId": operation.id,
         "parameters": parameters + [_parameter(each) for each in operation.query],
     }
-    if operation.takes_body:
+    if operation.body is not None:
+        shown["requestBody"] = {"content": {"application/json": {"schema": operation.body}}}
+    elif operation.takes_body:
         shown["requestBody"] = _BODY
     shown["responses"] = _responses(operation)
     if operation.deprecated:

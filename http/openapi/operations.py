@@ -84,9 +84,27 @@ OPENAI_MODEL = Operation(
 _GENERATE = replace(
     PREDICT, media="application/json", errors=(400, 401, 403, 404, 408, 413, 429, 503, 504, 507), error="OpenAiError"
 )
-CHAT = _GENERATE.named("openai_chat_completions", "Have a language model answer a chat, as OpenAI's API does.")
-COMPLETE = _GENERATE.named("openai_completions", "Have a language model go on with a text, as OpenAI's API does.")
-EMBED = _GENERATE.named("openai_embeddings", "Turn texts into vectors, as OpenAI's API does.")
+_NAME: Schema = {"type": "string", "minLength": 1}
+_SAMPLING: dict[str, Schema] = {
+    "max_tokens": {"type": "integer", "minimum": 1}, "temperature": {"type": "number", "minimum": 0, "maximum": 2},
+    "top_p": {"type": "number", "minimum": 0, "maximum": 1}, "n": {"type": "integer", "minimum": 1, "maximum": 8},
+    "stream": _FLAG, "seed": _NUMBER, "stop": _list(TEXT),
+}  # fmt: skip
+_MESSAGE = _object(
+    "role", "content", role={"type": "string", "enum": ["system", "user", "assistant"]}, content=TEXT
+)  # fmt: skip
+CHAT = replace(
+    _GENERATE.named("openai_chat_completions", "Have a language model answer a chat, as OpenAI's API does."),
+    body=_object("model", "messages", model=_NAME, messages=_list(_MESSAGE), **_SAMPLING),
+)
+COMPLETE = replace(
+    _GENERATE.named("openai_completions", "Have a language model go on with a text, as OpenAI's API does."),
+    body=_object("model", "prompt", model=_NAME, prompt=TEXT, **_SAMPLING),
+)
+EMBED = replace(
+    _GENERATE.named("openai_embeddings", "Turn texts into vectors, as OpenAI's API does."),
+    body=_object("model", "input", model=_NAME, input=_list(TEXT)),
+)
 
 # ---- the Open Inference Protocol
 
@@ -330,6 +348,8 @@ TOKEN = Operation(
 
 PAGE = Operation("dashboard", "The dashboard: a page for people.", {200: TEXT}, media="text/html")
 PAGE_FILE = Operation("dashboardFile", "A file of the dashboard.", {200: None}, errors=(404,), media="*/*")
+DOCS = Operation("docs", "This document as a page for people.", {200: TEXT}, media="text/html")
+DOCS_FILE = Operation("docsFile", "A file of that page, or a .proto file.", {200: None}, errors=(404,), media="*/*")
 EVENTS = Operation(
     "dashboardEvents",
     "The state of the server and its changes, as server-sent events, until the client leaves.",

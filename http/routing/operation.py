@@ -26,7 +26,7 @@ class Operation:
 
     `answers` are the successes with the schema of their JSON, None where the body is none of ours; `errors` have
     the body that `error` names. `method` is the one shown for a route that takes every method. `takes_body`: any body
-    at all.
+    at all, or JSON by the schema `body`.
     """
 
     id: str
@@ -36,6 +36,7 @@ class Operation:
     query: tuple[Parameter, ...] = ()
     method: str = "GET"
     takes_body: bool = False
+    body: Schema | None = None
     media: str = "application/json"
     deprecated: bool = False
     error: str = "Error"

@@ -45,6 +45,8 @@ def test_the_server_keeps_to_its_documents(echo: LiveServer) -> None:
         schema = schemathesis.openapi.from_dict(document)
         for result in schema.get_all_operations():
             operation = result.ok()
+            if "text/event-stream" in str(operation.definition.raw["responses"]):  # it ends when its client leaves
+                continue
             exercise(operation, base)
             asked.add(operation.definition.raw["operationId"])
     assert {"predictions", "registerModel", "metrics", "kserve_v1_ready", "apiDescription"} <= asked

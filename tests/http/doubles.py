@@ -152,6 +152,7 @@ class FakeControlPlane:
 
     result: Any = field(default_factory=lambda: Outcome("fine"))
     calls: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
+    inputs: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     well: bool = True
 
     async def _answer(self, *call: Any) -> Any:
@@ -225,6 +226,8 @@ class FakeControlPlane:
 
     def metadata(self, name: str, version: str | None = None) -> Any:
         self.version_of(name, version)
+        if isinstance(self.result, Outcome):
+            return {"inputs": self.inputs}
         return self._answer_now("metadata", name, version)
 
     def configuration(self, name: str, version: str | None = None) -> Any:
