@@ -36,6 +36,7 @@ def config() -> None:
 @click.option("--disable-token-auth", "--dt", is_flag=True, help="As given to a start.")
 @click.option("--enable-model-api", is_flag=True, help="As given to a start.")
 @click.option("--allow-unauthenticated-model-api", is_flag=True, help="As given to a start.")
+@click.option("--engine", metavar="ENGINE", help="As given to a start.")
 @click.option("--ncs", "--no-config-snapshots", is_flag=True, help="As given to a start.")
 @_AS_JSON
 def show(ts_config: Path | None, ncs: bool, as_json: bool, **flags: Any) -> None:

@@ -61,6 +61,9 @@ def _ignored(*names: str, **options: Any) -> Any:
     help="With --enable-model-api and --disable-token-auth beyond loopback: yes, everybody may run code.",
 )
 @click.option(
+    "--engine", metavar="ENGINE", help="Where workers run: local, ray, or ray=ADDRESS: on the nodes of a Ray cluster."
+)
+@click.option(
     "--workflow-store",
     type=click.Path(path_type=Path),
     help="The folder of the workflows' archives; default: the model store.",

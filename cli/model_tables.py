@@ -45,17 +45,19 @@ def worker_row(worker: Mapping[str, Any]) -> tuple[object, ...]:
         in_bytes(worker.get("memoryUsage", 0)),
         gpu,
         worker.get("startTime", "")[:19].replace("T", " "),
-        worker.get("lastError", ""),
+        worker.get("waiting") or worker.get("lastError", ""),
     )
 
 
 def state_of(worker: Mapping[str, Any]) -> str:
-    """Return "ready", "failing" or "not ready".
+    """Return "ready", "waiting" for a node, "failing" or "not ready".
 
     TorchServe's API knows READY and UNLOADING only. A worker that is UNLOADING and has an error keeps failing to start.
     """
     if worker["status"] == "READY":
         return "ready"
+    if worker.get("waiting"):
+        return "waiting"
     return "failing" if worker.get("lastError") else "not ready"
 
 

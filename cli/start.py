@@ -22,6 +22,7 @@ from ..core.config.configuration import (
 )
 from ..core.config.exposure import check_exposure
 from ..core.config.settings import Settings
+from ..core.config.value_parsers import engine as parse_engine
 from ..core.errors import InvalidConfig, ServeError
 from ..core.logs.config import read_log_config
 from ..core.logs.plan import log_folder
@@ -46,6 +47,7 @@ class StartFlags:
     disable_token_auth: bool = False
     enable_model_api: bool = False
     allow_unauthenticated_model_api: bool = False
+    engine: str | None = None
     workflow_store: Path | None = None
     cpp_log_config: Path | None = None
 
@@ -95,6 +97,7 @@ def overrides(
     disable_token_auth: bool,
     enable_model_api: bool,
     allow_unauthenticated_model_api: bool,
+    engine: str | None = None,
 ) -> list[Override]:
     """Return the settings that the given flags override. The switches can only switch something on.
 
@@ -109,8 +112,16 @@ def overrides(
         Override(
             "allow_unauthenticated_model_api", allow_unauthenticated_model_api, "--allow-unauthenticated-model-api"
         ),
+        Override("engine", engine and _checked(engine), "--engine"),
     ]
     return [override for override in given if override.value]
+
+
+def _checked(text: str) -> str:
+    try:
+        return parse_engine(text)
+    except ValueError as error:
+        raise InvalidConfig(f"--engine {text}: {error}") from None
 
 
 def _configuration(flags: StartFlags, snapshots: SnapshotFolder | None) -> Configuration:
@@ -119,7 +130,7 @@ def _configuration(flags: StartFlags, snapshots: SnapshotFolder | None) -> Confi
         raise InvalidConfig(f"--log-config file not found: {flags.log_config.resolve()}")
     given = overrides(
         flags.model_store, flags.models, flags.disable_token_auth, flags.enable_model_api,
-        flags.allow_unauthenticated_model_api,
+        flags.allow_unauthenticated_model_api, flags.engine,
     )  # fmt: skip
     if flags.workflow_store is not None:
         given.append(Override("workflow_store", flags.workflow_store, "--workflow-store"))

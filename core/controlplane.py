@@ -119,6 +119,7 @@ class ControlPlane:
             task.cancel()
         models = dict.fromkeys([*self._registry, *self._leaving])
         await asyncio.gather(*(self._dispose(model, grace, keep_download=keep_downloads) for model in models))
+        await self._registration.close()
 
     # ---- registration
 

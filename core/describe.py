@@ -57,7 +57,7 @@ def describe_model(model: Model) -> dict[str, Any]:
         "maxNumSequence": state.most if state else 0,
         "maxSequenceJobQueueSize": state.queue_size if state else 0,
         "loadedAtStartup": model.at_startup,
-        "workers": [_describe_worker(slot) for slot in model.pool.slots],
+        "workers": [_describe_worker(slot, model.pool.waits(slot)) for slot in model.pool.slots],
         "jobQueueStatus": {
             "remainingCapacity": max(0, options.job_queue_size - queued),
             "pendingRequests": queued,
@@ -83,7 +83,7 @@ def _device_type(model: Model) -> str:
     return "gpu" if any(slot.gpus for slot in model.pool.slots) else "cpu"
 
 
-def _describe_worker(slot: WorkerSlot) -> dict[str, Any]:
+def _describe_worker(slot: WorkerSlot, waits: str) -> dict[str, Any]:
     worker = slot.worker
     started = time.gmtime(worker.started_at if worker else time.time())
     entry: dict[str, Any] = {
@@ -92,13 +92,17 @@ def _describe_worker(slot: WorkerSlot) -> dict[str, Any]:
         "status": "READY" if slot.state is SlotState.READY else "UNLOADING",
         "memoryUsage": worker.process.memory if worker else 0,
         "pid": worker.process.pids[0] if worker else -1,
-        "gpu": bool(slot.gpus),
+        "gpu": bool(slot.gpus or (worker and worker.process.gpus)),
         "gpuUsage": " ".join(f"gpuId::{gpu.index}" for gpu in slot.gpus) or "N/A",
     }
     if worker and worker.engine is not None:
         entry["engine"] = _describe_engine(worker.engine)
     if worker and worker.notes:
         entry["notes"] = {subject: note[:_MESSAGE] for subject, note in worker.notes.items()}
+    if worker and worker.process.where:
+        entry["node"] = worker.process.where.removeprefix(" on node ")
+    if waits:
+        entry["waiting"] = waits
     if slot.last_error:
         entry["lastError"] = slot.last_error
     if slot.last_failure is not None:

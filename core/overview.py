@@ -79,7 +79,7 @@ class Overview:
         failures: list[tuple[float, Callable[[], dict[str, Any]]]] = []
         defaults = set(self._registry.defaults())
         for model in self._registry:
-            workers = [_worker(slot) for slot in model.pool.slots]
+            workers = [_worker(slot, model.pool.waits(slot)) for slot in model.pool.slots]
             moved = (model in defaults, workers, *self._moved(model))
             known = before.get(model)
             if known is not None and known[0] == moved:
@@ -220,8 +220,8 @@ def _row(model: Model, workers: list[tuple[Any, ...]], *, default: bool) -> dict
     return row
 
 
-def _worker(slot: WorkerSlot) -> tuple[Any, ...]:
-    """Return a worker's number, state, pid (0 without a process), GPUs and last error."""
+def _worker(slot: WorkerSlot, waits: str) -> tuple[Any, ...]:
+    """Return a worker's number, state, pid (0 without a process), GPUs, and why it waits or its last error."""
     worker = slot.worker
     pids = worker.process.pids if worker is not None else ()
     return (
@@ -229,7 +229,7 @@ def _worker(slot: WorkerSlot) -> tuple[Any, ...]:
         slot.state.value,
         pids[0] if pids else 0,
         [gpu.index for gpu in slot.gpus],
-        slot.last_error[:_ERROR],
+        (waits or slot.last_error)[:_ERROR],
     )
 
 

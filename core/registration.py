@@ -27,6 +27,7 @@ from .models.model import Model
 from .models.model_spec import ModelSpec, SharedParts
 from .models.registry import Registry
 from .models.worker_ids import WorkerIds
+from .workers.remote.remote_workers import remote_workers
 from .workers.spawn_local import visible
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,9 @@ class Registration:
     ) -> None:
         self._settings = settings
         self._registry = registry
-        self._parts = SharedParts(settings, gpu_allocator, WorkerIds(settings.initial_worker_port), metrics)
+        self._parts = SharedParts(
+            settings, gpu_allocator, WorkerIds(settings.initial_worker_port), metrics, remote_workers(settings)
+        )
         self._work = work
         self._downloads = Downloads(settings.model_store, settings.allowed_urls)
         self._packages = Packages(
@@ -125,8 +128,15 @@ class Registration:
         """Return the progress of each download that is under way."""
         return self._downloads.on_the_way()
 
+    async def close(self) -> None:
+        """End the engine's side of workers on other hosts. No worker may be left."""
+        if self._parts.remote is not None:
+            await self._parts.remote.close()
+
     async def release(self, model: Model) -> None:
         """Delete the downloaded archive of a removed model, unless other models use it."""
+        if self._parts.remote is not None:
+            self._parts.remote.forget(model.archive.model_dir)
         if model.downloaded is not None:
             await self._downloads.release(model.downloaded)
 

@@ -18,6 +18,7 @@ from .saved_models import SavedModels
 from .value_parsers import (
     address,
     addresses,
+    engine,
     flag,
     header,
     host,
@@ -244,6 +245,17 @@ class Settings:
     allow_unauthenticated_model_api: bool = _key(
         False, flag, "true: enable_model_api may be true beyond loopback without tokens, so that everybody who reaches"
         " management_address can run code on this machine"
+    )  # fmt: skip
+    engine: str = _key(
+        "local", engine, "where workers run: local, as processes of this host; ray, on the nodes of the Ray cluster"
+        " that this host belongs to, or that RAY_ADDRESS names; ray=ADDRESS, on those of another one"
+    )  # fmt: skip
+    engine_port: int = _key(
+        0, whole(0, 65535), "the port where workers on other hosts connect to this server; 0: one that is free"
+    )
+    engine_encryption: bool = _key(
+        True, flag, "whether connections of workers on other hosts are encrypted, and both ends show a key; false is"
+        " for networks that nobody else is on"
     )  # fmt: skip
     initial_worker_port: int = _key(9000, whole(0), "the number of the first worker's name")
     python: str | None = _key(

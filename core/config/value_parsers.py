@@ -172,3 +172,14 @@ def share(text: str) -> float:
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"{text.strip()} is outside 0 to 1")
     return value
+
+
+_ENGINE = re.compile(r"local|ray(=[0-9A-Za-z_.:/\[\]-]+)?")
+
+
+def engine(text: str) -> str:
+    """Return an engine: `local`, `ray`, or `ray=` and the address of a cluster."""
+    name = text.strip()
+    if not _ENGINE.fullmatch(name):
+        raise ValueError("it is one of local, ray and ray=ADDRESS, such as ray=10.0.0.1:6379 or ray=auto")
+    return name

@@ -73,7 +73,8 @@ class Model:
         self._chosen_handler = spec.chosen_handler
         self.scheduler = ModelScheduler(batch_policy(spec.options), refused=self._refused, clock=time.monotonic)
         self.metrics = parts.metrics.of_model(spec.name, spec.version)
-        self._requests: Requests | None = None if options.parallel and options.parallel.ranks else shared(Requests)
+        apart = parts.remote is not None or (options.parallel and options.parallel.ranks)
+        self._requests: Requests | None = None if apart else shared(Requests)
         launcher = Launcher(
             load=load_message(spec, parts),
             options=options,
@@ -83,6 +84,7 @@ class Model:
             scheduler=self.scheduler,
             observer=ModelObserver(self.metrics),
             requests=self._requests,
+            remote=parts.remote,
         )
         label = f"{spec.name}_{spec.version}"
         self.pool = Pool(launcher, label, parts.worker_ids.next, options.max_retry_timeout, self._hopeless)

@@ -17,6 +17,7 @@ from ..gpus.gpu_allocator import GpuAllocator
 from ..metrics.store import MetricStore
 from ..wire.messages import Load
 from ..workers.async_slot import MOST_RUNS
+from ..workers.remote.remote_workers import RemoteWorkers
 from .sequence import SequenceKeys
 from .worker_ids import WorkerIds
 
@@ -46,12 +47,13 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class SharedParts:
-    """The parts of a server that all of its models share."""
+    """The parts of a server that all of its models share. With `remote`, workers run on other hosts."""
 
     settings: Settings
     gpu_allocator: GpuAllocator
     worker_ids: WorkerIds
     metrics: MetricStore
+    remote: RemoteWorkers | None = None
 
 
 def batch_policy(options: ModelOptions) -> BatchPolicy:

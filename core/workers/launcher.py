@@ -15,14 +15,20 @@ from ..archive.packages import ModelPython
 from ..config.model_options import ModelOptions
 from ..config.settings import Settings
 from ..container_limits import available_cores
+from ..gpus.footprints import weights_size
 from ..gpus.gpu_allocator import GpuAllocator, PlacementRequest
 from ..wire.messages import Load
 from .load_failed import LoadFailed
 from .observer import WorkerObserver
+from .remote.placer import Demand
+from .remote.remote_process import OnLine, RemoteProcess
+from .remote.remote_start import RemoteStart
+from .remote.remote_workers import RemoteWorkers
 from .shared_memory import Requests
 from .spawn_local import spawn, worker_environment
 from .threads import threads_per_worker
 from .worker import Worker
+from .worker_process import WorkerProcess
 from .worker_spec import WorkerSpec
 
 _ADVICE = (
@@ -43,6 +49,7 @@ class Launcher:
     scheduler: ModelScheduler
     observer: WorkerObserver
     requests: Requests | None = None
+    remote: RemoteWorkers | None = None
 
     async def launch(self, name: str, workers: int) -> tuple[Worker, tuple[Gpu, ...]]:
         """Start a worker. Return it, once it has loaded the model and serves the scheduler, and its GPUs.
@@ -51,11 +58,12 @@ class Launcher:
         returns, and also if it is cancelled at any point, the process has been ended and the GPUs given up.
         """
         try:
-            gpus = await self._allocate(name)
+            gpus = () if self.remote is not None else await self._allocate(name)
             worker = self._start(name, gpus, workers)
             try:
                 await worker.load(self.options.startup_timeout, self.options.warm_up_timeout)
-                await self.gpu_allocator.settled(name, worker.process.pids, worker.evacuate)
+                if self.remote is None:
+                    await self.gpu_allocator.settled(name, worker.process.pids, worker.evacuate)
                 worker.open()
             except BaseException as error:
                 await worker.discard(at_once=not isinstance(error, LoadFailed))
@@ -104,6 +112,11 @@ class Launcher:
         def printed(stream: str, line: str) -> None:
             self.observer.printed(name, stream, line, *(worker.requests if worker is not None else ("", "")))
 
+        if self.remote is not None:
+            elsewhere = self._elsewhere(name, self.remote, printed)
+            worker = self._worker(name, self.load, elsewhere, "remote")
+            elsewhere.evacuate = worker.evacuate
+            return worker
         try:
             process = spawn(name, self.python.extend(environment), printed, interpreter, parallel, self.requests)
         except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
@@ -111,8 +124,47 @@ class Launcher:
         # Only its own GPUs are visible to the worker, so that the first of them has number 0 there.
         load = msgspec.structs.replace(self.load, gpu_id=0) if gpus else self.load
         device = gpus[0].name if gpus else "cpu"
-        spec = WorkerSpec(
-            name, load, self.options.response_timeout, device, self.options.generates, self.options.idempotent
-        )
-        worker = Worker(spec, process, self.scheduler, self.observer)
+        worker = self._worker(name, load, process, device)
         return worker
+
+    def waits(self, name: str) -> str:
+        """Return why a worker that is being started has no place yet, "" if it has one."""
+        return "" if self.remote is None else self.remote.waiting.get(name, "")
+
+    def _worker(self, name: str, load: Load, process: WorkerProcess, device: str) -> Worker:
+        options = self.options
+        spec = WorkerSpec(name, load, options.response_timeout, device, options.generates, options.idempotent)
+        return Worker(spec, process, self.scheduler, self.observer)
+
+    def _elsewhere(self, name: str, remote: RemoteWorkers, printed: OnLine) -> RemoteProcess:
+        """Return the process of a worker on another host. Raises LoadFailed for what is not served there."""
+        options, python = self.options, self.python
+        if options.parallel is not None and options.parallel.ranks:
+            raise LoadFailed(
+                f"model {self.load.model_name} has parallelType {options.parallel.kind}, whose ranks are started on the"
+                " server's own host only: set engine=local, or parallelType: custom, which gets its GPUs on one node"
+            )
+        if python.interpreter or python.path:
+            raise LoadFailed(
+                f"model {self.load.model_name} has packages of its own, which don't go to other hosts: install them on"
+                " the nodes, and set install_py_dep_per_model=false (useVenv: false)"
+            )
+        folder = Path(self.load.model_dir)
+        start = RemoteStart(
+            worker=name,
+            model_dir=folder,
+            demand=Demand(_gpus(options), float(options.threads or 1), weights_size(folder)),
+            hidden=self.settings.blacklist_env_vars,
+            variables={"OMP_NUM_THREADS": str(options.threads)} if options.threads is not None else {},
+            python=self.settings.python,
+        )
+        return remote.spawn(start, printed)
+
+
+def _gpus(options: ModelOptions) -> float | None:
+    """Return how many GPUs a worker needs; None for one, if there are any."""
+    if options.device_type == "cpu":
+        return 0.0
+    if options.parallel is not None:
+        return float(options.parallel.level)
+    return 1.0 if options.device_type == "gpu" else None

@@ -125,6 +125,10 @@ class Pool:
         """The number of workers that serve, or may serve soon."""
         return sum(slot.state not in _WITHOUT_HOPE for slot in self.slots)
 
+    def waits(self, slot: WorkerSlot) -> str:
+        """Return why a worker that is being started has no place yet, "" if it has one or is not being started."""
+        return self._launcher.waits(slot.name) if slot.state is SlotState.LOADING else ""
+
     def in_state(self, state: str) -> int:
         """Return how many slots are in the SlotState with this value."""
         return sum(slot.state.value == state for slot in self.slots)

@@ -22,6 +22,7 @@ from ..config.parallel import Parallel
 from ..errors import InvalidConfig
 from ..logs.plan import log_folder
 from ..user_folders import missing_identity
+from ..wire.messages import Load
 from .death_watch import DeathWatch
 from .lent_requests import LentRequests
 from .memory import resident
@@ -51,8 +52,8 @@ class LocalProcess:
     has the requests' memory, too.
     """
 
-    where = ending = ""  # of processes on other hosts, as is `model_dir`
-    model_dir: str | None = None
+    where = ending = ""  # of processes on other hosts, as is `gpus`
+    gpus = 0.0
 
     def __init__(
         self,
@@ -81,6 +82,10 @@ class LocalProcess:
         """Connect `protocol` to the process."""
         self._connecting = True
         await asyncio.get_running_loop().create_unix_connection(lambda: protocol, sock=self.socket)
+
+    def localized(self, load: Load) -> Load:
+        """Return `load` as it is: the process is on the front's host."""
+        return load
 
     def abandon(self) -> None:
         """Close the connection, unless a protocol is about to get it, which then closes it."""

@@ -13,8 +13,6 @@ import time
 from collections.abc import Sequence
 from typing import Any, cast
 
-import msgspec
-
 from ...scheduler.job import Batch, Job
 from ...scheduler.model_scheduler import ModelScheduler
 from ...scheduler.tokens import EngineBounds
@@ -113,8 +111,7 @@ class Worker(asyncio.BufferedProtocol):
         Raises LoadFailed. Then `open` must be called or, after any exception, `discard`.
         """
         await self.process.connect(self)
-        folder = self.process.model_dir or self._load.model_dir
-        self._send(encode(msgspec.structs.replace(self._load, model_dir=folder)))
+        self._send(encode(self.process.localized(self._load)))
         loaded = await self._loading.outcome(startup, warm_up)
         if isinstance(loaded, str):
             self._kill(loaded)

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Sequence
 from typing import Protocol
 
+from ..wire.messages import Load
 from .lent_requests import LentRequests
 from .shared_memory import Results
 
@@ -15,7 +16,7 @@ class WorkerProcess(Protocol):
     """A process of a worker, on this host or another one.
 
     `exited` resolves to its return code; `ending` then says how it ended if the code doesn't. `where` is " on node N"
-    for another host, and `model_dir` the folder of the model's files there. `pids` are those of its own host, `memory`
+    for another host, and `gpus` then how many GPUs it has there. `pids` are those of its own host, `memory`
     the bytes of host memory that it has in use.
     """
 
@@ -26,7 +27,7 @@ class WorkerProcess(Protocol):
     @property
     def ending(self) -> str: ...
     @property
-    def model_dir(self) -> str | None: ...
+    def gpus(self) -> float: ...
     @property
     def results(self) -> Results | None: ...
     @property
@@ -38,6 +39,10 @@ class WorkerProcess(Protocol):
 
     async def connect(self, protocol: asyncio.BufferedProtocol) -> None:
         """Connect `protocol` to the process. Raises LoadFailed."""
+
+    def localized(self, load: Load) -> Load:
+        """Return `load` with what is special to the process's host."""
+        ...
 
     def abandon(self) -> None:
         """Close the connection, which no protocol has."""

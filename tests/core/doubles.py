@@ -22,6 +22,7 @@ from torchserve.core.models.model import Model
 from torchserve.core.models.model_spec import ModelSpec, SharedParts
 from torchserve.core.models.worker_ids import WorkerIds
 from torchserve.core.payload import Payload, Reply
+from torchserve.core.workers.memory import resident
 from torchserve.core.workers.pool import SlotState, WorkerSlot
 from torchserve.core.workers.worker import Worker
 from torchserve.scheduler.devices import Gpu
@@ -138,7 +139,8 @@ def slot(
     made.last_error = last_error
     made.gpus = (gpu,) if gpu is not None else ()
     if started_at is not None:
-        process = SimpleNamespace(pids=[os.getpid() if pid is None else pid])
+        pid = os.getpid() if pid is None else pid
+        process = SimpleNamespace(pids=[pid], memory=resident(pid), where="", gpus=0.0)
         made.worker = cast(
             Worker, SimpleNamespace(started_at=started_at, process=process, failed=None, notes=notes or {}, engine=None)
         )

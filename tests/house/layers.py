@@ -78,6 +78,7 @@ TABLE: dict[str, Row] = {
     "core.gpus": _row(_SHELF, _PLAIN),
     "core.workers": _row(f"{_SHELF} core.gpus", _PLAIN),
     "core.workers.remote.one_time_keys": _row("core.errors", "cryptography"),
+    "core.workers.spawn_ray": _row("core.workers.spawn_ray", "ray"),
     "core.models": _row(_WORKERS, _PLAIN),
     "core.dataplane": _row(f"{_MODELS} core.ticket core.cached_requests", _PLAIN),
     "core.background": _row("core.errors"),

@@ -18,6 +18,8 @@ BREACHES = [
     ("core/errors.py", "from .payload import Payload", "core.errors may not import core.payload"),
     ("core/config/planted_1.py", "from ..workers import pool", "core.config may not import core.workers"),
     ("core/workers/planted_1.py", "from ..models import registry", "core.workers may not import core.models"),
+    ("core/workers/planted_2.py", "import ray", "core.workers may not import ray from outside"),
+    ("core/workers/remote/planted_1.py", "import ray", "core.workers may not import ray from outside"),
     ("core/models/planted_1.py", "import aiohttp", "core.models may not import aiohttp from outside"),
     ("core/models/planted_2.py", "import torch", "core.models may not import torch from outside"),
     ("core/backend/planted_1.py", "from ..config import settings", "core.backend may not import core.config"),

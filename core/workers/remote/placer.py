@@ -13,11 +13,19 @@ class NotPlaced(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """The needs of a worker: GPUs, cores, and bytes of host memory (0: not known)."""
+    """The needs of a worker: GPUs (None: one, if there are any), cores, and bytes of host memory (0: not known)."""
 
-    gpus: float = 0.0
+    gpus: float | None = 0.0
     cpus: float = 1.0
     memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place that was found: a name of its node, for people, and the number of GPUs."""
+
+    node: str
+    gpus: float = 0.0
 
 
 Told = Callable[[str], None]
@@ -30,8 +38,8 @@ class Placer(Protocol):
         """Start the engine's side, and return the front's address as the nodes see it. Raises NotPlaced."""
         ...
 
-    async def place(self, order: str, demand: Demand, ticket: bytes, waits: Told, lost: Told) -> str:
-        """Start a minder with `ticket` on its standard input, on a node that has what is demanded. Return the node.
+    async def place(self, order: str, demand: Demand, ticket: bytes, waits: Told, lost: Told) -> Place:
+        """Start a minder with `ticket` on its standard input, on a node that has what is demanded. Return the place.
 
         Waits for as long as no node has room; `waits` is told why, and "" once it is over. `lost` is told why the place
         is lost, if it is lost later. `order` is the name of this start, no two of which are alike. Raises NotPlaced.

@@ -18,6 +18,7 @@ from typing import Final, Protocol, TypeVar
 
 import msgspec
 
+from ...wire.messages import Load
 from ...wire.remote_messages import (
     Alive,
     Exited,
@@ -54,6 +55,7 @@ class Shared(Protocol):
     tickets: Tickets[Taker]
     placer: Placer
     beat: float
+    waiting: dict[str, str]
 
     async def files_of(self, folder: Path) -> ModelFiles: ...
     def ticket(self, worker: str, epoch: int, taker: Taker) -> Ticket: ...
@@ -76,16 +78,16 @@ class RemoteProcess:
         self.where = ""
         self.waiting = ""  # why it has no node yet
         self.memory = 0  # bytes in use, as the node reported last
-        self.model_dir: str | None = None  # the model's files on the node
+        self.gpus = 0.0
         self.pids: list[int] = []
         self.evacuate: Callable[[str], None] | None = None
+        self._model_dir = ""  # on the node
         self._start = start
         self._workers = workers
         self._on_line = on_line
         self._loop = loop
         self._epoch = workers.tickets.next_epoch()
         self._order = f"{start.worker} {self._epoch}"
-        self._node = ""
         self._nonces: list[str] = []
         self._link: MinderLink | None = None
         self._minder: asyncio.Future[None] = loop.create_future()
@@ -99,7 +101,7 @@ class RemoteProcess:
         files = await self._workers.files_of(self._start.model_dir)
         ticket = self._ticket(self._minder_connected)
         try:
-            self._node = await self._unless_ended(
+            place = await self._unless_ended(
                 self._workers.placer.place(
                     self._order, self._start.demand, msgspec.json.encode(ticket), self._told, self._place_lost
                 )
@@ -107,7 +109,7 @@ class RemoteProcess:
         except NotPlaced as error:
             self._end(1, f"could not be placed: {error}")
             raise LoadFailed(f"{self._start.worker} could not be placed: {error}") from None
-        self.where = f" on node {self._node}"
+        self.where, self.gpus = f" on node {place.node}", place.gpus
         await self._within(CONNECT_WAIT, self._minder, "its node did not connect to the front")
         assert self._link is not None
         inner = self._ticket(self._backend_connected)
@@ -117,6 +119,10 @@ class RemoteProcess:
         log.info("%s runs%s, as process %d there", self._start.worker, self.where, self.pids[0])
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
+
+    def localized(self, load: Load) -> Load:
+        """Return `load` for this process: its node's folder, and the first of the GPUs that it sees."""
+        return msgspec.structs.replace(load, model_dir=self._model_dir, gpu_id=0 if self.gpus else None)
 
     def settle(self) -> None:
         """Do nothing: the node knows the process's children."""
@@ -152,7 +158,7 @@ class RemoteProcess:
         elif isinstance(message, Need):
             self._sending = self._loop.create_task(self._send_files(), name=f"files of {self._start.worker}")
         elif isinstance(message, Started) and not self._started.done():
-            self.pids, self.model_dir = [message.pid], message.folder
+            self.pids, self._model_dir = [message.pid], message.folder
             self._started.set_result(None)
 
     def lost(self, reason: str) -> None:
@@ -173,6 +179,7 @@ class RemoteProcess:
         if why and why != self.waiting:
             log.warning("%s waits for a place: %s", self._start.worker, why)
         self.waiting = why
+        self._workers.waiting[self._start.worker] = why
 
     def _place_lost(self, reason: str) -> None:
         """Have the worker finish its batch and end: the engine counts on its place no more."""
@@ -236,4 +243,5 @@ class RemoteProcess:
             self._backend.cancel()
         self.ending = ending
         self.exited.set_result(code)
+        self._workers.waiting.pop(self._start.worker, None)
         self._workers.placer.release(self._order)

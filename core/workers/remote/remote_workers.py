@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from importlib.util import find_spec
 from pathlib import Path
 
+from ...config.settings import Settings
+from ...errors import InvalidConfig
 from ...wire.remote_messages import Ticket
 from .listener import Listener, Taker
 from .model_files import ModelFiles, read_model_files
 from .one_time_keys import OneTimeKeys
 from .placer import Placer
+from .ray_placer import RayPlacer
 from .remote_process import OnLine, RemoteProcess
 from .remote_start import RemoteStart
 from .tickets import Tickets
@@ -30,6 +34,7 @@ class RemoteWorkers:
         """Listen on `port`, 0 for a free one. Raises InvalidConfig if connections can't be `encrypted`."""
         self.placer = placer
         self.beat = beat
+        self.waiting: dict[str, str] = {}  # by worker, why it has no place yet
         self.tickets: Tickets[Taker] = Tickets()
         self._grace = grace
         self._keys = OneTimeKeys() if encrypted else None
@@ -89,3 +94,13 @@ class RemoteWorkers:
         port = await self._listener.open(host, self._wanted_port)
         log.info("Workers on other hosts connect to %s:%d%s", host, port, "" if self._keys else ", without encryption")
         return host, port
+
+
+def remote_workers(settings: Settings) -> RemoteWorkers | None:
+    """Return what workers on other hosts share, None if they run on this one. Raises InvalidConfig."""
+    engine, _, address = settings.engine.partition("=")
+    if engine == "local":
+        return None
+    if find_spec("ray") is None:
+        raise InvalidConfig("engine=ray needs the package ray: pip install 'torchserve[ray]', here and on the nodes")
+    return RemoteWorkers(RayPlacer(address or None), encrypted=settings.engine_encryption, port=settings.engine_port)

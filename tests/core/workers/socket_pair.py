@@ -32,7 +32,7 @@ class Process:
     results = None
     lent = None
     where = ending = ""
-    model_dir = None
+    gpus = 0.0
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
@@ -43,6 +43,9 @@ class Process:
     async def connect(self, protocol: asyncio.BufferedProtocol) -> None:
         self._connecting = True
         await asyncio.get_running_loop().create_unix_connection(lambda: protocol, sock=self.socket)
+
+    def localized(self, load: Load) -> Load:
+        return load
 
     def abandon(self) -> None:
         if not self._connecting:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from torchserve.core.workers.remote.placer import Demand, Told
+from torchserve.core.workers.remote.placer import Demand, Place, Told
 
 
 class ChildPlacer:
@@ -27,7 +27,7 @@ class ChildPlacer:
     async def open(self) -> str:
         return "127.0.0.1"
 
-    async def place(self, order: str, demand: Demand, ticket: bytes, waits: Told, lost: Told) -> str:
+    async def place(self, order: str, demand: Demand, ticket: bytes, waits: Told, lost: Told) -> Place:
         self.demands.append(demand)
         self.tickets.append(ticket)
         self.told[order] = lost
@@ -37,7 +37,7 @@ class ChildPlacer:
         waits("")
         if self.starts:
             self.orders[order] = start_minder(ticket, self._cache)
-        return "here"
+        return Place("here")
 
     def release(self, order: str) -> None:
         self.told.pop(order, None)

@@ -13,6 +13,7 @@ import pytest
 
 from torchserve.core.errors import WorkerDied
 from torchserve.core.payload import Reply
+from torchserve.core.wire.messages import Load
 from torchserve.core.workers.load_failed import LoadFailed
 from torchserve.core.workers.remote.minder_link import MinderLink
 from torchserve.core.workers.remote.remote_process import RemoteProcess
@@ -150,7 +151,8 @@ async def test_the_files_of_a_model_come_to_a_node_once(site: Site) -> None:
     (folder,) = (each for each in (site.cache / "torchserve/remote-models").iterdir() if each.is_dir())
     assert folder.name == files.digest
     assert sorted(path.name for path in folder.iterdir() if path.is_file()) == ["handler.py"]
-    assert {worker.process.model_dir for worker in site.made} == {str(folder)}
+    load = Load("m", "1.0", "/front", "handler.py", 2)
+    assert {worker.process.localized(load).model_dir for worker in site.made} == {str(folder)}
 
 
 def _link(worker: Worker) -> MinderLink:
