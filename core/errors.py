@@ -20,7 +20,7 @@ Kind = Literal["not_found", "invalid", "conflict", "denied", "too_large", "overl
 # │                    WorkflowExists
 # ├── Denied ───────── MethodNotAllowed, InvalidKey, ForeignSite, SharedMemoryDenied
 # ├── TooLarge
-# ├── Overloaded ───── QueueFull (ServerFull), NoWorker, Draining, NotInTime
+# ├── Overloaded ───── QueueFull (ServerFull), ClientLimited, NoWorker, Draining, NotInTime
 # ├── Expired ──────── SlowRequest, RequestExpired, GenerationExpired
 # └── Broken ───────── HandlerFailed, WorkerDied, WorkersFailed, WorkflowFailed, NodeFailed
 
@@ -183,6 +183,10 @@ class Overloaded(ServeError):
 
 class QueueFull(Overloaded):
     """A refusal because the model's job queue holds `job_queue_size` requests."""
+
+
+class ClientLimited(Overloaded):
+    """A refusal because this client has reached one of its limits (client_limits); the text names it."""
 
 
 class ServerFull(QueueFull):

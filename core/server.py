@@ -18,6 +18,7 @@ from .controlplane import ControlPlane
 from .dataplane import DataPlane
 from .errors import AlreadyRegistered, InvalidConfig, ServeError
 from .gpus.gpu_allocator import GpuAllocator
+from .limited_dataplane import LimitedDataPlane
 from .metrics.lines import Put
 from .metrics.spec import MetricsSpec, read_spec
 from .metrics.store import MetricStore
@@ -68,7 +69,10 @@ class ModelServer:
         )
         self._system: asyncio.Task[None] | None = None
         self._work = WorkDir()
-        self.dataplane = DataPlane(registry, settings.max_pending_bytes)
+        limits, most = settings.client_limits, settings.max_pending_bytes
+        self.dataplane = DataPlane(registry, most)
+        if limits is not None:
+            self.dataplane = LimitedDataPlane(registry, most, limits, settings.fair_share_header.lower())
         self._kept = kept or {}
         self._snapshots = snapshots and SnapshotWriter(snapshots, self._state)
         self.controlplane = ControlPlane(

@@ -45,7 +45,7 @@ OWN = (
         "Predictions that never ran: queue_full, server_full (max_pending_bytes), no_worker, no_ticket (useJobTicket),"
         " draining (the model is being removed), expired (waited past x-request-timeout-ms or clientTimeoutInMills),"
         " too_late (would have been answered past a deadline), invalid (tensors that the model does not take, or more"
-        " tokens than its context has).",
+        " tokens than its context has), client_limit (client_limits).",
     ),
     Own(
         "counter", "torchserve_requests_failed_total", (*MODEL, "reason"),

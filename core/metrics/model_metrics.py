@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ..errors import (
     BadRequest,
+    ClientLimited,
     ContextExceeded,
     Draining,
     GenerationExpired,
@@ -34,6 +35,7 @@ REFUSED = {
     Draining: "draining",
     RequestExpired: "expired",
     NotInTime: "too_late",
+    ClientLimited: "client_limit",
     BadRequest: "invalid",
     ContextExceeded: "invalid",
 }

@@ -18,6 +18,7 @@ from ...core.errors import (
     ArchiveExists,
     ArchiveNotFound,
     BadRequest,
+    ClientLimited,
     Conflict,
     DefaultVersionInUse,
     DownloadFailed,
@@ -84,6 +85,7 @@ _ROWS: dict[type[ServeError], tuple[int, str]] = {
     DefaultVersionInUse: (403, "InvalidModelVersionException"),
     Conflict: (409, "ConflictStatusException"),
     WorkflowFailed: (500, "WorkflowException"),
+    ClientLimited: (429, "TooManyRequestsException"),
     RequestExpired: (504, "RequestTimeoutException"),
     GenerationExpired: (504, "RequestTimeoutException"),
 }

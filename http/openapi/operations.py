@@ -32,7 +32,7 @@ PREDICT = Operation(
     "predictions",
     "Predict with the default version of a model. Every method will do; the model decides what bodies it takes.",
     {200: None},
-    errors=(400, 403, 404, 408, 413, 503, 504, 507),
+    errors=(400, 403, 404, 408, 413, 429, 503, 504, 507),
     method="POST",
     takes_body=True,
     media="*/*",

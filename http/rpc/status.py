@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from ...core.errors import (
     AlreadyRegistered,
     ArchiveExists,
+    ClientLimited,
     DefaultVersionInUse,
     HandlerFailed,
     InvalidKey,
@@ -79,6 +80,7 @@ _ROWS: dict[type[ServeError], Code] = {
     DefaultVersionInUse: Code.FAILED_PRECONDITION,
     VersionInTraffic: Code.FAILED_PRECONDITION,
     InvalidKey: Code.PERMISSION_DENIED,
+    ClientLimited: Code.RESOURCE_EXHAUSTED,
     QueueFull: Code.RESOURCE_EXHAUSTED,
     NotInTime: Code.DEADLINE_EXCEEDED,
 }

@@ -39,7 +39,7 @@ _SHELF = (
 )
 _WORKERS = f"{_SHELF} core.gpus core.workers"
 _MODELS = f"{_WORKERS} core.models"
-_PLANES = f"{_MODELS} core.describe core.dataplane core.registration core.controlplane"
+_PLANES = f"{_MODELS} core.describe core.dataplane core.limited_dataplane core.registration core.controlplane"
 _MEETING = f"{_BASE} core.oip core.wire core.config.model_options core.config.padded_sizes core.config.envelope_names core.archive.manifest core.metrics.spec"
 _PLAIN = "yaml psutil msgspec orjson uvloop javaproperties"
 _HANDLING = (
@@ -82,6 +82,7 @@ TABLE: dict[str, Row] = {
     "core.models": _row(_WORKERS, _PLAIN),
     "core.dataplane": _row(f"{_MODELS} core.ticket core.cached_requests", _PLAIN),
     "core.background": _row("core.errors"),
+    "core.limited_dataplane": _row(f"{_MODELS} core.ticket core.dataplane", _PLAIN),
     "core.ticket": _row(_MODELS, _PLAIN),
     "core.cached_requests": _row(f"{_MODELS} core.ticket", _PLAIN),
     "core.traffic_control": _row(_MODELS, _PLAIN),

@@ -50,6 +50,7 @@ OURS = {
     "allow_unauthenticated_model_api",
     "scheduling_headers",
     "fair_share_header",
+    "client_limits",
     "max_pending_bytes",
     "max_unsent_bytes",
     "http2_max_concurrent_streams",

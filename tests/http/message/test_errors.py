@@ -38,6 +38,7 @@ TABLE = [
     (errors.RegionExists("x"), 409, "ConflictStatusException", "x"),
     (errors.SharedMemoryDenied("x"), 403, "ForbiddenException", "x"),
     (errors.DefaultVersionInUse("m"), 403, "InvalidModelVersionException", "Cannot remove default version for model m"),
+    (errors.ClientLimited("x", retry_after=2.0), 429, "TooManyRequestsException", "x"),
     (
         errors.VersionInTraffic("m", "2.0", 5), 409, "ConflictStatusException",
         "Version 2.0 of model m answers 5 % of the requests that name no version. Give its share to another one first (PUT"

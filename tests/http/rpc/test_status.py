@@ -35,6 +35,7 @@ ERRORS = [
     (errors.InvalidKey("k"), Code.PERMISSION_DENIED, "k"),
     (errors.ForeignSite("f"), Code.PERMISSION_DENIED, "f"),
     (errors.TooLarge("t"), Code.RESOURCE_EXHAUSTED, "t"),
+    (errors.ClientLimited("q"), Code.RESOURCE_EXHAUSTED, "q"),
     (errors.QueueFull("q"), Code.RESOURCE_EXHAUSTED, "org.pytorch.serve.http.ServiceUnavailableException"),
     (errors.ServerFull("q"), Code.RESOURCE_EXHAUSTED, "org.pytorch.serve.http.ServiceUnavailableException"),
     (errors.NoWorker("n"), Code.UNAVAILABLE, "org.pytorch.serve.http.ServiceUnavailableException"),

@@ -1,0 +1,70 @@
+"""A client's requests count against its limits until their ends, whichever those are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from torchserve.core.config.cache_options import CacheOptions
+from torchserve.core.config.client_limits import ClientLimits
+from torchserve.core.dataplane import Ticket
+from torchserve.core.errors import BadRequest, ClientLimited, QueueFull
+from torchserve.core.limited_dataplane import LimitedDataPlane
+from torchserve.core.models.registry import Registry
+from torchserve.core.payload import Part, Payload
+
+from .doubles import Sink, model, slot
+
+
+def plane(limits: dict[str, dict[str, float]], **options: object) -> LimitedDataPlane:
+    registry = Registry()
+    subject = model(**options)
+    subject.pool.slots.append(slot())
+    registry.add(subject)
+    return LimitedDataPlane(registry, 10_000, ClientLimits.parse(json.dumps(limits)), "x-client")
+
+
+def asked(client: str, body: bytes = b"x") -> Payload:
+    return Payload("id", (Part("body", "", body),), {"X-Client": client})
+
+
+ENDS: list[Callable[[Ticket], None]] = [
+    lambda ticket: ticket.succeeded(0.1), lambda ticket: ticket.failed(BadRequest("b")), lambda ticket: ticket.cancel(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("cache", [None, CacheOptions(1.0)])
+async def test_each_end_of_a_request_makes_room_for_another(
+    end: Callable[[Ticket], None], cache: CacheOptions | None
+) -> None:
+    data = plane({"default": {"concurrent": 1}}, cache=cache)
+    ticket = data.submit("m", None, asked("a"), Sink())
+    for _ in range(2):
+        with pytest.raises(ClientLimited):
+            data.submit("m", None, asked("a"), Sink())
+    data.submit("m", "1.0", asked("b"), Sink())
+    end(ticket)
+    again = data.submit("m", None, asked("a"), Sink())
+    assert again.scheduled() is None
+    assert again.hold() > 0
+    again.release()
+
+
+async def test_what_the_model_refuses_is_not_running() -> None:
+    data = plane({"default": {"concurrent": 2}}, job_queue_size=1)
+    data.submit("m", None, asked("a"), Sink())
+    for _ in range(5):
+        with pytest.raises(QueueFull):
+            data.submit("m", None, asked("a"), Sink())
+
+
+async def test_a_language_models_tokens_are_those_of_prompt_and_answer() -> None:
+    data = plane({"default": {"tokensPerMinute": 100}}, generates=True, asynchronous=True)
+    body = json.dumps({"prompt": [1, 2, 3], "max_tokens": 96}).encode()
+    data.submit("m", None, asked("a", body), Sink())
+    data.submit("m", None, asked("a", body), Sink())  # one token was left
+    with pytest.raises(ClientLimited, match="tokensPerMinute"):
+        data.submit("m", None, asked("a", body), Sink())
