@@ -14,6 +14,8 @@ from typing import cast
 
 import click
 
+from ..core.archive.signatures import SigningFailed
+from ..core.archive.signatures import sign as sign_archive
 from ..core.archive.writer import ArchiveFormat, PackError, Recipe, Runtime, pack
 from .option_grammar import ArgparseCommand
 
@@ -65,6 +67,12 @@ def notes_on_stderr(module: str) -> Iterator[None]:
     help="default: NAME.mar; zip-store: NAME.mar, not compressed; tgz: NAME.tar.gz; no-archive: a folder NAME.",
 )
 @click.option("-f", "--force", is_flag=True, help="Overwrite an existing archive of that name.")
+@click.option(
+    "--sign",
+    metavar="KEY",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Sign the archive with the private key in this PEM file: NAME.mar.sig is written beside it.",
+)
 @click.option("-v", "--version", required=True, help="The model's version.")
 @click.option("-r", "--requirements-file", help="requirements.txt with the Python packages that the model needs.")
 @click.option("-c", "--config-file", help="model-config.yaml with the model's settings, such as batchSize.")
@@ -79,6 +87,7 @@ def main(
     archive_format: str,
     *,
     force: bool,
+    sign: Path | None,
     version: str,
     requirements_file: str | None,
     config_file: str | None,
@@ -97,7 +106,9 @@ def main(
     )
     try:
         with notes_on_stderr(pack.__module__):
-            pack(recipe, Path(export_path), archive_format=cast("ArchiveFormat", archive_format), force=force)
-    except (PackError, OSError) as error:
+            made = pack(recipe, Path(export_path), archive_format=cast("ArchiveFormat", archive_format), force=force)
+        if sign is not None:
+            sign_archive(made, sign)
+    except (PackError, SigningFailed, OSError) as error:
         click.echo(f"ERROR - {error}", err=True)
         sys.exit(1)

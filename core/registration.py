@@ -143,7 +143,9 @@ class Registration:
     async def _open(
         self, request: RegisterRequest, located: Located, *, at_startup: bool, saved: SavedModel | None = None
     ) -> Model:
-        opening = asyncio.create_task(asyncio.to_thread(open_archive, located.path, self._work))
+        opening = asyncio.create_task(
+            asyncio.to_thread(open_archive, located.path, self._work, signers=self._settings.required_signers)
+        )
         try:
             archive = await asyncio.shield(opening)
         except asyncio.CancelledError:  # the thread goes on unpacking: delete its result then

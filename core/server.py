@@ -10,6 +10,7 @@ from pathlib import Path
 from .archive.fetch import end_downloads
 from .archive.gcs import list_archives
 from .archive.manifest import DEFAULT_VERSION
+from .archive.signatures import check_signers
 from .archive.store import default_name, list_store
 from .config.saved_models import SavedModel, SavedModels
 from .config.settings import Settings
@@ -52,6 +53,7 @@ class ModelServer:
         kept: Mapping[str, str] | None = None,
     ) -> None:
         keep_freed_memory()
+        check_signers(settings.required_signers)
         self.settings = settings
         self.metrics = MetricStore(
             _metrics_spec(settings.metrics_config),

@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +23,7 @@ from ..errors import InvalidArchive
 from .limits import Limits
 from .manifest import MANIFEST_PATH, Manifest
 from .model_yaml import parse_mapping
+from .signatures import Sealed
 from .unpack import Unpacker, safe_parts
 from .untar import untar
 from .unzip import unzip
@@ -66,12 +67,13 @@ class Archive:
             delete(self.unpacked)
 
 
-def open_archive(path: Path, into: Path, *, limits: Limits | None = None) -> Archive:
-    """Open the archive or folder at `path`; blocks. A packed one is unpacked into a fresh directory (0700) in `into`.
+def open_archive(path: Path, into: Path, *, limits: Limits | None = None, signers: Sequence[Path] = ()) -> Archive:
+    """Open the archive or folder at `path`; blocks. A packed one is unpacked into a fresh directory (0700) in `into`,
+    if there are `signers` only once one of these public keys is known to have signed it.
 
     Raises InvalidArchive, naming the file and the cause; nothing is left behind then.
     """
-    return open_any(path, into, MANIFEST_PATH, limits or Limits(), _describe)
+    return open_any(path, into, MANIFEST_PATH, limits or Limits(), _describe, signers)
 
 
 def open_any(
@@ -80,14 +82,16 @@ def open_any(
     manifest: str,
     limits: Limits,
     describe: Callable[[Path, Path, Path | None, Limits], _Opened],
+    signers: Sequence[Path] = (),
 ) -> _Opened:
     """Return what `describe` makes of an archive's own path, its root with the file `manifest`, what was unpacked for
     it, if anything was, and the limits. Raises as `open_archive` does.
     """
     try:
+        sealed = Sealed(path, signers) if signers else None
         if path.is_dir():
             return describe(path, _root_with(manifest, path), None, limits)
-        return _open_packed(path, into, manifest, limits, describe)
+        return _open_packed(path, into, manifest, limits, describe, sealed)
     except InvalidArchive as error:
         raise type(error)(f"{path.name}: {error.message}") from None
     except _WRONG as error:
@@ -100,6 +104,7 @@ def _open_packed(
     manifest: str,
     limits: Limits,
     describe: Callable[[Path, Path, Path | None, Limits], _Opened],
+    sealed: Sealed | None,
 ) -> _Opened:
     if not path.is_file():
         raise InvalidArchive("there is no such file")
@@ -116,6 +121,8 @@ def _open_packed(
             else:
                 unzip(file, unpacker)
                 root = _zipped_root(manifest, unpacked)
+        if sealed is not None:
+            sealed.check()
         return describe(path, root, unpacked, limits)
     except BaseException:
         delete(unpacked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -34,13 +35,15 @@ class WorkflowArchive:
             delete(self.unpacked)
 
 
-def open_workflow(path: Path, into: Path, *, limits: Limits | None = None) -> WorkflowArchive:
-    """Open the archive or folder at `path`; blocks. A packed one is unpacked into a fresh directory (0700) in `into`.
+def open_workflow(
+    path: Path, into: Path, *, limits: Limits | None = None, signers: Sequence[Path] = ()
+) -> WorkflowArchive:
+    """Open the archive or folder at `path` as `open_archive` does; blocks.
 
     Raises InvalidWorkflow, naming the file and the cause; nothing is left behind then.
     """
     try:
-        return open_any(path, into, WORKFLOW_MANIFEST_PATH, limits or Limits(), _describe)
+        return open_any(path, into, WORKFLOW_MANIFEST_PATH, limits or Limits(), _describe, signers)
     except InvalidArchive as error:
         raise InvalidWorkflow(error.message) from None
 

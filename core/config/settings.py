@@ -30,6 +30,7 @@ from .value_parsers import (
     otlp_endpoint,
     pairs,
     path,
+    paths,
     pattern,
     patterns,
     route,
@@ -207,6 +208,11 @@ class Settings:
     )
     use_env_allowed_urls: bool = _key(
         False, flag, "let TS_ALLOWED_URLS override allowed_urls, if enable_envvars_config is true too", env=None
+    )
+    required_signers: tuple[Path, ...] = _key(
+        (),
+        paths,
+        "PEM files with public keys: an archive that none of them has signed is refused before it is unpacked",
     )
     install_py_dep_per_model: bool = _key(
         False, flag, "install the requirements.txt of archives that have one, for their models alone"

@@ -61,6 +61,11 @@ def path(text: str) -> Path:
         raise ValueError("that user has no home folder") from None
 
 
+def paths(text: str) -> tuple[Path, ...]:
+    """Return the paths in a list with commas."""
+    return tuple(map(path, words(text)))
+
+
 def words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 

@@ -50,6 +50,7 @@ class Workflows:
     def __init__(self, settings: Settings, dataplane: DataPlane, controlplane: ControlPlane, work: Path) -> None:
         self._controlplane = controlplane
         self._work = work
+        self._signers = settings.required_signers
         self._downloads = Downloads(settings.workflow_store or settings.model_store, settings.allowed_urls)
         self._workflows: dict[str, _Workflow] = {}
         self._claims: set[str] = set()
@@ -72,7 +73,7 @@ class Workflows:
         located = await self._locate(url)
         archive: WorkflowArchive | None = None
         try:
-            archive = await asyncio.to_thread(open_workflow, located.path, self._work)
+            archive = await asyncio.to_thread(open_workflow, located.path, self._work, signers=self._signers)
             workflow = _read(name, located, archive)
             await self._add(workflow)
         except BaseException:

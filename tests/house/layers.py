@@ -71,6 +71,7 @@ TABLE: dict[str, Row] = {
     "core.config": _row(f"{_BASE} core.oip", _PLAIN),
     "core.archive": _row(_BASE, _PLAIN),
     "core.archive.s3": _row(_BASE, "boto3 botocore"),
+    "core.archive.signatures": _row(_BASE, "model_signing"),
     "core.wire": _row(f"{_BASE} core.oip", "msgspec"),
     "core.oip": _row(_BASE, "msgspec"),
     "core.metrics": _row(f"{_BASE} scheduler core.wire.messages", _PLAIN),
