@@ -44,6 +44,8 @@ class Ticket:
         job = self._job
         queued = 0.0 if job.started is None else job.started - job.arrived
         self._model.metrics.succeeded(seconds, queued, named=self._named)
+        if seconds > self._model.slow_after:
+            self._model.slow(job, seconds, "it was answered")
 
     def exemplar(self, seconds: float, trace_id: str) -> None:
         """Name the trace of a request that succeeded after `seconds`, as an example of such requests."""
@@ -80,6 +82,7 @@ class Ticket:
         """Record that the request failed with `error`."""
         self._pending.held -= self._size
         self._model.metrics.failed(error)
+        self._tell_if_slow(f"it failed with {type(error).__name__}")
 
     def cancel(self) -> None:
         """Record that the client has gone, and cancel the job: a queued one is dropped, a running one's result is
@@ -87,8 +90,15 @@ class Ticket:
         """
         self._pending.held -= self._size
         self._model.metrics.cancelled(running=self._job.started is not None)
+        self._tell_if_slow("its client left")
         for job in (self._job, *self._more):
             self._model.scheduler.cancel(job)
+
+    def _tell_if_slow(self, end: str) -> None:
+        """Log a request that ends without an answer, if it took long since it was queued."""
+        model = self._model
+        if model.slow_after < math.inf and (took := model.scheduler.now() - self._job.arrived) > model.slow_after:
+            model.slow(self._job, took, end)
 
 
 class PendingBytes:

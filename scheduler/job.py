@@ -127,7 +127,8 @@ class Job:
 class Batch:
     """A group of jobs, in order, that was released at `formed` (s) because of `reason` and runs on `runner`.
 
-    `handler_seconds` is how long the worker's handler took; None until the worker has said so.
+    `handler_seconds` is how long the worker's handler took; None until the worker has said so. `timing` is what else
+    the worker tells of its time, which nothing here reads.
     """
 
     id: int
@@ -136,6 +137,7 @@ class Batch:
     formed: float
     runner: Runner = field(repr=False)
     handler_seconds: float | None = None
+    timing: object = None
 
     def begin(self, now: float) -> None:
         """Record that the batch runs from `now` on."""

@@ -199,7 +199,7 @@ class Service:
         took = 0.0
         repeated = False
         started = time.perf_counter()
-        recording = self._hook_times.begin(started) if predict.trace else None
+        recording = self._hook_times.begin(started) if predict.trace or self._load.times_hooks else None
         accepted = self._accepted = Accepted(predict, list(bodies))
         self._begin(predict)
         try:

@@ -51,6 +51,7 @@ class ModelOptions:
     max_retry_timeout: int = 300
     client_timeout: int = 0
     latency_slo: int = 0
+    slow_request: int = 0
     job_queue_size: int = 100
     batch_policy: str = "adaptive"
     padded_batch_sizes: tuple[int, ...] = ()
@@ -102,6 +103,7 @@ _WHOLE_KEYS = {
     "maxRetryTimeoutInSec": ("max_retry_timeout", 1),
     "clientTimeoutInMills": ("client_timeout", 0),
     "latencySlo": ("latency_slo", 0),
+    "slowRequestMs": ("slow_request", 0),
     "timeToFirstTokenMs": ("first_token", 0),
     "timePerTokenMs": ("per_token", 0),
     "jobQueueSize": ("job_queue_size", 1),

@@ -39,6 +39,7 @@ from .response_cache import ResponseCache
 from .rows import check_count, rows_to_cut
 from .scaler import Scaler
 from .sequence import SequenceKeys
+from .slow_request import account_of
 from .token_demand import client_of, demand_of
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Model:
         self.downloaded = spec.located.path if spec.located.downloaded else None
         self._begun_in = options.client_timeout / 1000.0 or math.inf
         self._done_in = options.latency_slo / 1000.0 or math.inf
+        self.slow_after = options.slow_request / 1000.0 or math.inf
         self._label = f'Model "{spec.name}" version {spec.version}'
         self.at_startup = spec.at_startup
         self.aliases = spec.aliases
@@ -176,6 +178,17 @@ class Model:
         if self.on_demand is not None:
             self.on_demand.called()
         return job
+
+    def slow(self, job: Job, seconds: float, end: str) -> None:
+        """Log where the time of a request went that took so long until its `end`."""
+        payload = job.payload
+        assert isinstance(payload, Payload)
+        account = account_of(job, seconds, self.scheduler.now(), end)
+        trace_id = payload.trace.trace_id if payload.trace is not None else ""
+        log.warning(
+            "%s took %.0f ms for request %s (slowRequestMs=%d): %s", self._label, seconds * 1e3, job.id,
+            self.options.slow_request, account, extra={"request_id": job.id, "trace_id": trace_id},
+        )  # fmt: skip
 
     def rows_to_cut(self, payload: Payload) -> int:
         """Return into how many jobs a request is cut, 1 if it stays whole. Raises BadRequest for tensors that the model

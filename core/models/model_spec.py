@@ -99,4 +99,5 @@ def load_message(spec: ModelSpec, parts: SharedParts) -> Load:
         continuous=options.continuous,
         environment=SequenceKeys.of(settings).environment if options.stateful else {},
         signature=options.signature,
+        times_hooks=options.slow_request > 0,
     )

@@ -56,7 +56,7 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     each, before the first is answered. With `literal_non_finite`, NaN and the infinities in a JSON answer are written
     as TorchServe writes them: by words that are not JSON. Unless `isolate_within` is 0, the requests of a batch that
     fails are run again, each alone: those whose turn comes within so many seconds from the batch's begin. `signature`
-    is what the model's yaml says of its tensors.
+    is what the model's yaml says of its tensors. With `times_hooks` each answer has a Timing.
     """
 
     model_name: str
@@ -77,6 +77,7 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     environment: dict[str, str] = {}
     literal_non_finite: bool = False
     signature: Signature | None = None
+    times_hooks: bool = False
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):

@@ -52,8 +52,8 @@ class Run:
         return self.trace.parent
 
     def answered(self, answer: Answer) -> None:
-        """Note the worker's answer, if the batch is recorded."""
-        timing = answer.timing
+        """Note when the worker did what, of a batch that is timed."""
+        timing = self.batch.timing = answer.timing
         if self.trace is not None and timing is not None:
             failure = "" if answer.code == 200 else answer.message
             self.trace.answered(Done(timing.total, timing.handler, timing.hooks, failure))

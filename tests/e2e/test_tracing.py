@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
@@ -164,7 +165,7 @@ def parent(trace_id: str, flags: str = "01") -> str:
 def desk(home: Path) -> Iterator[Desk]:
     store = home / "store"
     make_model(store, "hooks", HOOKS, f"{ONE}jobQueueSize: 1\n")
-    make_model(store, "pair", HOOKS, f"{ONE}batchSize: 2\nbatchPolicy: fixed\nmaxBatchDelay: 60000\n")
+    make_model(store, "pair", HOOKS, f"{ONE}batchSize: 2\nbatchPolicy: fixed\nmaxBatchDelay: 60000\nslowRequestMs: 1\n")
     make_model(store, "streams", STREAMS, ONE)
     make_model(store, "tensors", TENSORS, ONE)
     model = Model(store, home, "text")
@@ -244,6 +245,9 @@ def test_two_in_a_batch_are_linked_to_it_and_it_to_them(desk: Desk) -> None:
     assert links == [(first, own[name].span_id), (second, other[name].span_id)]
     assert [(link.trace_id.hex(), link.span_id) for link in other["batch"].links] == [(first, own["batch"].span_id)]
     assert told(own["batch"])["torchserve.batch.size"] == told(other["batch"])["torchserve.batch.size"] == 2
+    slow = eventually(lambda: [line for line in _lines(desk, first) if "slowRequestMs=1" in line["message"]])
+    where = r"in the queue, .*in W-\d+-pair_1\.0 until it was answered, in a batch of 2 \(full\): handler \d+ ms \(preprocess "
+    assert re.search(where, slow[0]["message"])
 
 
 def test_a_stream_tells_of_its_first_piece(desk: Desk) -> None:
