@@ -17,6 +17,7 @@ SUBCOMMANDS = {
     "config": ".config",
     "models": ".models",
     "top": ".top",
+    "doctor": ".doctor",
     "llm": ".llm",
     "dev": ".dev",
     "lint": ".lint",
