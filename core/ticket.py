@@ -44,7 +44,8 @@ class Ticket:
         job = self._job
         queued = 0.0 if job.started is None else job.started - job.arrived
         self._model.metrics.succeeded(seconds, queued, named=self._named)
-        if seconds > self._model.slow_after:
+        slow = self._model.options.slow_request
+        if slow and seconds * 1e3 > slow:
             self._model.slow(job, seconds, "it was answered")
 
     def exemplar(self, seconds: float, trace_id: str) -> None:
@@ -96,8 +97,8 @@ class Ticket:
 
     def _tell_if_slow(self, end: str) -> None:
         """Log a request that ends without an answer, if it took long since it was queued."""
-        model = self._model
-        if model.slow_after < math.inf and (took := model.scheduler.now() - self._job.arrived) > model.slow_after:
+        model, slow = self._model, self._model.options.slow_request
+        if slow and (took := model.scheduler.now() - self._job.arrived) * 1e3 > slow:
             model.slow(self._job, took, end)
 
 

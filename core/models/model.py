@@ -62,7 +62,6 @@ class Model:
         self.downloaded = spec.located.path if spec.located.downloaded else None
         self._begun_in = options.client_timeout / 1000.0 or math.inf
         self._done_in = options.latency_slo / 1000.0 or math.inf
-        self.slow_after = options.slow_request / 1000.0 or math.inf
         self._label = f'Model "{spec.name}" version {spec.version}'
         self.at_startup = spec.at_startup
         self.aliases = spec.aliases

@@ -23,6 +23,7 @@ MOST_SPANS = 512  # sent together
 DELAY = 1.0  # seconds for which the first span of a batch waits for further ones
 PAUSES = (1.0, 2.0, 4.0)  # seconds between the attempts to send a batch
 LAST = 2.0  # seconds that the last spans may take when the server stops
+_SOON = 128  # records at which the wait ends: what waits is looked at by the garbage collector again and again
 _BREATH = 16  # records between two offers of the interpreter to the event loop, which must not wait for all of a batch
 _TOLD_EVERY = 60.0  # seconds between two lines of the log on a collector that takes nothing
 
@@ -69,6 +70,7 @@ class Exporter:
         self._records: deque[Record] = deque()
         self._awake = threading.Event()
         self._closing = threading.Event()
+        self._full = threading.Event()  # records enough to be sent at once, or the end
         self._told_at = -_TOLD_EVERY
         self._clock = clock_offset()
         self.sent = 0
@@ -85,18 +87,22 @@ class Exporter:
         self._records.append(record)  # type: ignore[arg-type]
         if not self._awake.is_set():
             self._awake.set()
+        if len(self._records) == _SOON:
+            self._full.set()
 
     def close(self, seconds: float = LAST) -> None:
         """Send what is left, for at most so many seconds, and end the thread."""
         self._closing.set()
+        self._full.set()
         self._awake.set()
         self._thread.join(timeout=seconds)
 
     def _run(self) -> None:
         while not self._closing.is_set():
             self._awake.wait()
-            self._closing.wait(self._delay)
+            self._full.wait(self._delay)
             self._awake.clear()
+            self._full.clear()
             self._send_all()
         self._collector.close()
 
