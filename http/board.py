@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic, thread_time
@@ -30,6 +31,8 @@ from .message.reply import PHRASES
 
 if TYPE_CHECKING:
     from ..core.overview import Overview
+
+log = logging.getLogger(__name__)
 
 _SHARE = 0.01  # of a core
 _GPU_INTERVAL = 5.0  # seconds between two questions to the driver
@@ -91,7 +94,7 @@ class Board:
             if self._task is None:
                 self._task = asyncio.create_task(self._run(), name="dashboard")
 
-        return LiveReply(first, join, lambda _: self._leave(viewer))
+        return LiveReply(first, join, lambda: self._leave(viewer))
 
     def close(self) -> None:
         """End all answers, and admit nobody any more."""
@@ -118,7 +121,13 @@ class Board:
     async def _run(self) -> None:
         while self._viewers:
             began = thread_time()
-            self._look()
+            try:
+                self._look()
+            except Exception:
+                log.exception("The dashboard's viewers are sent away: the state of the server could not be told")
+                for viewer in list(self._viewers):
+                    self._end(viewer)
+                return
             await asyncio.sleep(max(self._limits.view_interval, (thread_time() - began) / _SHARE))
 
     def _look(self) -> None:

@@ -78,4 +78,4 @@ class LiveReply:
 
     first: Reply
     join: Callable[[Outlet], None]
-    leave: Callable[[Outlet], None]
+    leave: Callable[[], None]

@@ -179,6 +179,7 @@ class AiohttpHandler:
         """Send a live answer until it has ended; a client that leaves cancels this."""
         unsent = connection.unsent
         if unsent is None:
+            live.leave()
             raise ConnectionResetError
         writer = AiohttpResponseWriter(self._context, connection, unsent)
         outlet = Outlet(writer, head, behind=lambda: unsent.waiting, drop=unsent.end)
@@ -189,7 +190,7 @@ class AiohttpHandler:
             await writer.ended()
         finally:
             outlet.over = True
-            live.leave(outlet)
+            live.leave()
         self._context.answered(head, live.first.status, perf_counter() - started, request_id)
         return writer.keep
 

@@ -251,7 +251,7 @@ async def test_an_answer_ends_once_whoever_ends_it() -> None:
     live.join(outlet)
     board._look()
     board._look()
-    live.leave(outlet)
+    live.leave()
     outlet.end()
     assert [text.split(b"\n")[0] for text in writer.sent] == [b"event: denied", b"end"]
 
@@ -260,4 +260,27 @@ async def test_a_text_that_is_no_unicode_is_sent_all_the_same() -> None:
     board = made(FakeOverview())
     live = board.admit(no_check, log=False, note={"text": "\ud800"})
     assert b"\\ud800" in bytes(live.first.body)
-    live.leave(Writer().outlet())
+    live.leave()
+
+
+async def test_a_viewer_that_has_gone_before_its_answer_began_takes_no_place() -> None:
+    board = made(FakeOverview(), viewers=1)
+    board.admit(no_check, log=False, note={}).leave()
+    assert board.viewers == 0
+    board.admit(no_check, log=False, note={}).leave()
+
+
+async def test_viewers_of_a_state_that_can_not_be_told_are_sent_away_and_the_log_says_why(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(FakeOverview):
+        def changes(self) -> dict[str, Any]:
+            if self.looks:
+                raise RuntimeError("broken")
+            return super().changes()
+
+    async with running_front(OFTEN, overview=Broken()) as h, looking(url(h)) as events:
+        with pytest.raises(StopAsyncIteration):
+            await events.next("end")
+        await until(lambda: h.log)
+    assert "could not be told" in caplog.text

@@ -6,7 +6,6 @@ import asyncio
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import partial
 from time import perf_counter
 
 from ....core.errors import ServeError, SlowRequest
@@ -229,7 +228,7 @@ class RouteHandler(_BodyHandler):
             self._writer, self._head, behind=lambda: stream.queued > 0, drop=self._drop,
             draining=lambda: stream.draining, ended=lambda: self._close_books(live.first.status, request_id),
         )  # fmt: skip
-        self._leave = partial(live.leave, outlet)
+        self._leave = live.leave
         outlet.begin(live.first, request_id)
         live.join(outlet)
 
