@@ -8,6 +8,7 @@ idle models cost a comparison each.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import time
@@ -25,6 +26,7 @@ from .models.registry import Registry
 from .version import __version__
 from .workers.pool import WorkerSlot
 
+_TURN = 40  # models that are looked at before others on the event loop have their turn: 2 ms if all have moved
 _FAILURES = 20  # the latest failures of workers that are shown
 _ERROR = 300  # characters of a worker's last error in a model's row
 _COUNTERS = {
@@ -63,6 +65,7 @@ class Overview:
         self._rows: dict[Model, tuple[tuple[Any, ...], dict[str, Any]]] = {}
         self._gpus: list[dict[str, Any]] = []
         self._told: dict[str, Any] = {}  # what the last look has found of what is no row
+        self.spent = 0.0
         self.log: LogTail | None = None
         self.settings: Callable[[], list[dict[str, str]]] = list
 
@@ -72,13 +75,21 @@ class Overview:
         bounds = {name: list(ends) for name, ends in _BOUNDS.items()}
         return {"whole": True, "bounds": bounds, "models": rows, "gone": [], **self._now(), **self._told}
 
-    def changes(self) -> dict[str, Any]:
-        """Look, and return what has changed since the last look; figures of the server itself always do."""
+    async def changes(self) -> dict[str, Any]:
+        """Look, and return what has changed since the last look; figures of the server itself always do.
+
+        The event loop has its turn between _TURN models. `spent` is then the processor time (s) that this look took.
+        """
+        began, self.spent = time.thread_time(), 0.0
         before, rows = self._rows, {}
         changed: list[dict[str, Any]] = []
         failures: list[tuple[float, Callable[[], dict[str, Any]]]] = []
         defaults = set(self._registry.defaults())
-        for model in self._registry:
+        for number, model in enumerate(self._registry):
+            if number % _TURN == _TURN - 1:
+                self.spent += time.thread_time() - began
+                await asyncio.sleep(0)
+                began = time.thread_time()
             workers = [_worker(slot, model.pool.waits(slot)) for slot in model.pool.slots]
             moved = (model in defaults, workers, *self._moved(model))
             known = before.get(model)
@@ -98,6 +109,7 @@ class Overview:
         }
         told, self._told = self._told, found
         news = {name: value for name, value in found.items() if told.get(name) != value}
+        self.spent += time.thread_time() - began
         return {"models": changed, "gone": gone, **self._now(), **news}
 
     def forget(self) -> None:

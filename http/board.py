@@ -62,6 +62,7 @@ class Board:
         self._asking: asyncio.Task[None] | None = None  # the driver for the GPUs
         self._asked = -_GPU_INTERVAL
         self._whole: bytes | None = None  # the state as of the last look, as bytes
+        self._looked = False  # whether there is a state to tell
         self._closed = False
 
     @property
@@ -82,10 +83,8 @@ class Board:
                 " later.",
                 retry_after=self._limits.viewer_stall,
             )
-        if not self._viewers:
-            self.overview.changes()
-        viewer = _Viewer(check, 0 if log and self.overview.log is not None else None)
-        body = _event("hello", note) + self._state() + self._lines(viewer)
+        viewer = _Viewer(check, 0 if log and self.overview.log is not None else None, missed=not self._looked)
+        body = _event("hello", note) + (self._state() if self._looked else b"") + self._lines(viewer)
         first = Reply(body=body, phrase=PHRASES[200], content_type="text/event-stream", headers=SAFE)
         self._viewers.append(viewer)
 
@@ -111,6 +110,7 @@ class Board:
             if task is not None:
                 task.cancel()
         self._task = self._asking = self._whole = None
+        self._looked = False
         self.overview.forget()
 
     def _end(self, viewer: _Viewer) -> None:
@@ -120,26 +120,29 @@ class Board:
 
     async def _run(self) -> None:
         while self._viewers:
-            began = thread_time()
             try:
-                self._look()
+                spent = await self._look()
             except Exception:
                 log.exception("The dashboard's viewers are sent away: the state of the server could not be told")
                 for viewer in list(self._viewers):
                     self._end(viewer)
                 return
-            await asyncio.sleep(max(self._limits.view_interval, (thread_time() - began) / _SHARE))
+            await asyncio.sleep(max(self._limits.view_interval, spent / _SHARE))
 
-    def _look(self) -> None:
+    async def _look(self) -> float:
+        """Look at the server, and tell all viewers. Return the processor time (s) that it took."""
         now = monotonic()
         if (self._asking is None or self._asking.done()) and now - self._asked >= _GPU_INTERVAL:
             self._asked = now
             self._asking = asyncio.create_task(self.overview.look_at_gpus())
-        changes = _event("state", self.overview.changes())
-        self._whole = None
+        found = await self.overview.changes()
+        began = thread_time()
+        changes = _event("state", found)
+        self._whole, self._looked = None, True
         for viewer in list(self._viewers):
             if viewer.outlet is not None:
                 self._send(viewer, viewer.outlet, changes, now)
+        return self.overview.spent + thread_time() - began
 
     def _send(self, viewer: _Viewer, outlet: Outlet, changes: bytes, now: float) -> None:
         try:

@@ -71,16 +71,16 @@ async def test_a_row_has_the_totals_and_is_sent_again_only_once_it_has_moved() -
     subject.pool.slots.append(slot(last_error="e" * 1000))
     runner = Answering(subject.scheduler, lambda _: Reply(b""))
     shown, registry = overview(subject, idle)
-    first = shown.changes()
+    first = await shown.changes()
     assert [row["name"] for row in first["models"]] == ["m", "idle"]
     assert first["server"]["missing"] == ["m has 0 of 1 workers."]
-    assert shown.changes()["models"] == []
+    assert (await shown.changes())["models"] == []
     await answered(subject)
     subject.metrics.requested(named=False)
     subject.metrics.failed(QueueFull("full"))
     subject.metrics.failed(HandlerFailed("raised", 500))
     subject.metrics.cancelled(running=False)
-    (row,) = shown.changes()["models"]
+    (row,) = (await shown.changes())["models"]
     assert runner.batches
     assert {key: row[key] for key in ("requests", "succeeded", "refused", "failed", "cancelled", "causes", "sizes")} == {
         "requests": 2, "succeeded": 1, "refused": {"queue_full": 1}, "failed": {"handler": 1},
@@ -91,9 +91,9 @@ async def test_a_row_has_the_totals_and_is_sent_again_only_once_it_has_moved() -
     assert row["workers"][0][1:3] == ("ready", 0)
     assert len(row["workers"][0][4]) == 300
     subject.pool.slots[0].state = SlotState.WAITING
-    assert [each["workers"][0][1] for each in shown.changes()["models"]] == ["waiting"]
+    assert [each["workers"][0][1] for each in (await shown.changes())["models"]] == ["waiting"]
     registry.discard(subject)
-    assert shown.changes()["gone"] == [["m", "1.0"]]
+    assert (await shown.changes())["gone"] == [["m", "1.0"]]
     assert [each["name"] for each in shown.whole()["models"]] == ["idle"]
     shown.forget()
     assert shown.whole()["models"] == []
@@ -102,21 +102,21 @@ async def test_a_row_has_the_totals_and_is_sent_again_only_once_it_has_moved() -
 async def test_another_default_version_changes_both_rows() -> None:
     one, two = model(), model(version="2.0")
     shown, registry = overview(one, two)
-    shown.changes()
+    await shown.changes()
     registry.set_default("m", "2.0")
-    assert {row["version"]: row["default"] for row in shown.changes()["models"]} == {"1.0": False, "2.0": True}
+    assert {row["version"]: row["default"] for row in (await shown.changes())["models"]} == {"1.0": False, "2.0": True}
 
 
 async def test_gpus_show_what_is_promised_and_stay_as_they_were_while_the_driver_hangs() -> None:
     shown, _ = overview()
-    assert shown.changes()["gpus"] == []
+    assert (await shown.changes())["gpus"] == []
     await shown.look_at_gpus()
-    (gpu,) = shown.changes()["gpus"]
+    (gpu,) = (await shown.changes())["gpus"]
     assert (gpu["used"], gpu["total"], gpu["busy"]) == (70, 100, 5.0)
     assert gpu["workers"] == [{"worker": "W-1", "model": "m", "promised": 50, "held": 20}]
     shown._gpu_allocator.answers = False  # type: ignore[attr-defined]
     await shown.look_at_gpus()
-    assert "gpus" not in shown.changes()
+    assert "gpus" not in (await shown.changes())
     assert shown.whole()["gpus"] == [gpu]
 
 
@@ -126,10 +126,10 @@ async def test_the_latest_failures_are_shown_with_their_tracebacks_latest_first(
         subject.pool.slots.append(slot(number))
         subject.pool.slots[-1].failed = (float(number), Failure("ValueError", f"<script>{number}", "h.py", 3, "a\nb"))
     shown, _ = overview(subject)
-    found = shown.changes()["failures"]
+    found = (await shown.changes())["failures"]
     assert [each["worker"] for each in found] == list(range(24, 4, -1))
     assert (found[0]["model"], found[0]["message"], found[0]["traceback"]) == ("m", "<script>24", ["a", "b"])
-    assert "failures" not in shown.changes()
+    assert "failures" not in (await shown.changes())
 
 
 async def test_a_detail_has_what_batches_cost() -> None:
@@ -152,7 +152,7 @@ async def test_a_detail_has_what_batches_cost() -> None:
 async def test_a_thousand_idle_models_are_sent_once() -> None:
     models = [model(f"m{number}") for number in range(1000)]
     shown, _ = overview(*models)
-    assert len(shown.changes()["models"]) == 1000
+    assert len((await shown.changes())["models"]) == 1000
     rows = shown.whole()["models"]
-    assert shown.changes()["models"] == []
+    assert (await shown.changes())["models"] == []
     assert all(one is other for one, other in zip(rows, shown.whole()["models"], strict=True))

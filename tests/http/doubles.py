@@ -267,10 +267,11 @@ class FakeOverview:
     looks: int = 0
     forgotten: int = 0
     fat: int = 0
+    spent: float = 0.0
     log: LogTail | None = None
     settings: Callable[[], list[dict[str, str]]] = list
 
-    def changes(self) -> dict[str, Any]:
+    async def changes(self) -> dict[str, Any]:
         self.looks += 1
         return {"look": self.looks, "fat": "x" * self.fat}
 
