@@ -158,6 +158,9 @@ export function troubleOf({ row }, recent) {
       said.push(`worker ${number} ${status === "waiting" ? "waits for its next start" : "is given up"}${error ? `: ${error}` : ""}`);
     }
   }
+  for (const [number, status, , , why] of row.workers) {
+    if (status === "loading" && why) said.push(`worker ${number} is being started: ${why}`);
+  }
   if (ready < row.min && !row.onDemand) {
     bad = Math.max(bad, row.workers.some((worker) => worker[1] === "loading") && ready ? 1 : 2);
     said.unshift(`${ready} of ${row.min} workers serve`);
