@@ -4,8 +4,8 @@ BIN := .venv/bin
 BENCH_ARGS ?= --rates 200 1000 --loads 0.5 0.9 1.2 --spike
 DEMO := build/demo
 
-# The tests run in half as many processes again as there are cores, as many of them wait for servers; each file in one of them.
-WORKERS ?= $(shell expr $$(nproc) \* 3 / 2)
+# The tests run in twice as many processes as there are cores, as many of them wait for servers; each file in one of them.
+WORKERS ?= $(shell expr $$(nproc) \* 2)
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Every branch of these is run by the tests beside them.
 COVERED := torchserve.scheduler,torchserve.core.wire

@@ -112,7 +112,7 @@ class ModelMetrics:
     ) -> None:
         """Show the metrics of a model's cache of answers; `results` counts what became of requests."""
         for result in results:
-            self._attach("torchserve_cache_requests_total", lambda result=result: results[result], result)
+            self._attach("torchserve_cache_requests_total", partial(results.__getitem__, result), result)
         self._attach("torchserve_cache_entries", entries)
         self._attach("torchserve_cache_bytes", size)
 

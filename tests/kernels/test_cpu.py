@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 
 from torchserve.kernels import op as op_module
 from torchserve.kernels.catalog import OPS
@@ -28,7 +28,6 @@ def test_the_cpu_path_answers_as_the_reference(op: Op, case: Case) -> None:
     assert faults(op, op.cpu, case, Bands("cpu", fill=255)) == []
 
 
-@settings(max_examples=100)
 @given(case=normalize_cases)
 def test_normalize_images_of_any_shape(case: NormalizeCase) -> None:
     assert faults(NORMALIZE_IMAGES, cpu.normalize_images, case, Bands("cpu", fill=0)) == []

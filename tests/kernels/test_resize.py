@@ -96,7 +96,6 @@ def test_torchvisions_compose(fit: Fit, steps: list[Any], size: tuple[int, int])
     assert float((answer - expected).abs().max()) * 0.25 * 255 <= 1.001
 
 
-@settings(max_examples=100)
 @given(size=sizes, fit=fits, name=st.sampled_from(list(FILTERS)))
 def test_what_is_needed_of_a_picture_is_enough_and_no_more(size: tuple[int, int], fit: Fit, name: str) -> None:
     try:

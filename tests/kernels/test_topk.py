@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 
 from torchserve.kernels.softmax_topk import SOFTMAX_TOPK, softmax_topk
 from torchserve.kernels.softmax_topk.cases import TopCase
@@ -14,7 +14,6 @@ from .memory import Bands
 from .verdict import faults
 
 
-@settings(max_examples=150)
 @given(case=top_cases)
 def test_the_cpu_path_of_any_rows(case: TopCase) -> None:
     assert faults(SOFTMAX_TOPK, SOFTMAX_TOPK.cpu, case, Bands("cpu", fill=255)) == []

@@ -70,7 +70,6 @@ def flip(data: bytes, flips: list[tuple[int, int]]) -> bytes:
     return bytes(changed)
 
 
-@settings(max_examples=150)
 @given(entries=ENTRIES, flips=FLIPS, is_tar=st.booleans())
 def test_nothing_is_ever_written_outside(
     entries: list[tuple[str, int, bytes, bytes]], flips: list[tuple[int, int]], is_tar: bool, tree: Tree

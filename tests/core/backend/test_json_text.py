@@ -13,7 +13,7 @@ import uuid
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from torchserve.core.backend.json_text import dumps
@@ -37,13 +37,11 @@ VALUE = st.recursive(
 
 
 @given(VALUE)
-@settings(max_examples=150)
 def test_same_text_as_the_standard_library(value) -> None:
     assert dumps(value, literal_non_finite=True) == json.dumps(value, indent=2)
 
 
 @given(VALUE)
-@settings(max_examples=150)
 def test_it_is_always_json(value) -> None:
     def refuse(word: str) -> None:
         raise ValueError(word)

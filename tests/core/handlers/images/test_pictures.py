@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
@@ -105,7 +105,6 @@ def outcome(read: Any) -> Any:
         return type(error), re.split("[(<]", str(error))[0]  # not how many bytes were left over, nor an address
 
 
-@settings(max_examples=150)
 @given(
     cut=st.integers(0, len(WHOLE)),
     spoilt=st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), max_size=3),

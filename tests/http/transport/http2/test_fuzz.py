@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from torchserve.http.transport.http2 import frames
@@ -68,7 +68,6 @@ def check(harness: Harness) -> None:
         assert handler.calls.count("aborted") <= 1
 
 
-@settings(max_examples=150)
 @given(st.booleans(), st.lists(FRAMES | ACTIONS | st.binary(max_size=100), max_size=60))
 def test_frames_and_actions_in_any_order(begun: bool, said: list[bytes | str]) -> None:
     harness = Harness(
@@ -92,7 +91,6 @@ def test_frames_and_actions_in_any_order(begun: bool, said: list[bytes | str]) -
         assert handler.stream.ended
 
 
-@settings(max_examples=100)
 @given(st.lists(FRAMES, max_size=30), st.integers(1, 200))
 def test_the_cuts_do_not_matter(said: list[bytes], size: int) -> None:
     """One packet and many give the same calls of handlers, and the same end."""
