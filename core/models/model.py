@@ -237,6 +237,13 @@ class Model:
             return ""
         return "" if self.pool.ready >= minimum else f"{self._label} has {self.pool.ready} of {minimum} workers."
 
+    def crowded(self, percent: int) -> str:
+        """Return a sentence on the job queue if so many percent of it are taken, else ""."""
+        queued, size = self.scheduler.queued, self.options.job_queue_size
+        if queued * 100 < size * percent:
+            return ""
+        return f"{self._label} has {queued} of {size} requests in its job queue."
+
     async def scale(self, minimum: int, maximum: int) -> None:
         """Bring the number of workers into minimum…maximum, within which it follows the load from then on.
 

@@ -71,6 +71,13 @@ class Registry:
             raise ModelNotFound(name)
         return list(self._models[name].by_version.values())
 
+    def lacking(self, queue_limit: int) -> list[str]:
+        """Return a sentence for each model of the start that has too few workers, and for each model whose job queue is
+        full to `queue_limit` percent; 0 leaves queues out.
+        """
+        lacking = [model.lacking for model in self if model.at_startup and model.lacking]
+        return lacking + [text for model in self if queue_limit and (text := model.crowded(queue_limit))]
+
     def defaults(self) -> list[Model]:
         """Return the default version of every model, by name."""
         return [self._models[name].by_version[self._models[name].default] for name in sorted(self._models)]

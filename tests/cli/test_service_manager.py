@@ -79,7 +79,8 @@ async def test_a_manager_that_is_not_there_fails_nothing(address: str) -> None:
 
 
 @pytest.mark.parametrize(("pid", "count"), [("", ""), ("", "1"), ("1", "1"), ("own", "-1"), ("own", "x"), ("own", "0")])
-def test_descriptors_of_others_are_left_alone(pid: str, count: str) -> None:
+def test_descriptors_of_others_are_left_alone(caplog: pytest.LogCaptureFixture, pid: str, count: str) -> None:
     environment = {"LISTEN_PID": str(os.getpid()) if pid == "own" else pid, "LISTEN_FDS": count}
     assert passed_sockets(environment) == []
     assert environment == {}
+    assert caplog.text == "", "none was looked at"

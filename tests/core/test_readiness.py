@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,15 +10,16 @@ import pytest
 from torchserve.core.config.saved_models import SavedModel
 from torchserve.core.controlplane import ControlPlane
 from torchserve.core.dataplane import DataPlane
-from torchserve.core.errors import ArchiveNotFound, InvalidArchive, ModelNotFound, PackagesFailed
+from torchserve.core.errors import ArchiveNotFound, Draining, InvalidArchive, ModelNotFound, PackagesFailed
 from torchserve.core.gpus.gpu_allocator import GpuAllocator
 from torchserve.core.metrics.store import MetricStore
 from torchserve.core.models.left_out import LeftOut
 from torchserve.core.models.model import Model
 from torchserve.core.models.registry import Registry
 from torchserve.core.workers.pool import SlotState
+from torchserve.scheduler.job import Job
 
-from .doubles import CPU_ONLY, folder, model, slot
+from .doubles import CPU_ONLY, Sink, folder, model, slot
 from .house import House
 
 READY, LOADING, WAITING = SlotState.READY, SlotState.LOADING, SlotState.WAITING
@@ -162,3 +164,20 @@ def test_a_model_that_was_left_out_is_forgotten_by_its_name() -> None:
     )
     left_out.registered("b.mar", "dogs")
     assert list(left_out) == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "queued", "full"), [(0, 10, False), (50, 4, False), (50, 5, True), (100, 9, False), (100, 10, True)]
+)
+async def test_a_full_queue_counts_where_the_setting_says_so(
+    tmp_path: Path, limit: int, queued: int, full: bool
+) -> None:
+    subject = model(job_queue_size=10)
+    registry = registered(subject)
+    settings = replace(CPU_ONLY, ready_queue_limit=limit)
+    control = ControlPlane(settings, registry, MetricStore(), GpuAllocator(0), tmp_path)
+    for _ in range(queued):
+        subject.scheduler.submit(Job("r", None, Sink()))
+    told = [f'Model "m" version 1.0 has {queued} of 10 requests in its job queue.'] if full else []
+    assert control.missing() == told
+    subject.scheduler.close(Draining("done"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,12 @@ def test_the_images_ports_are_those_of_its_configuration() -> None:
     assert sorted(map(int, exposed.split())) == sorted({each.port for each in places})
     assert settings.model_store == Path("/home/model-server/model-store")
     assert settings.drain_timeout > 3 * 5, "a container that drains is not yet unhealthy"
+
+
+def test_a_bill_of_materials_can_be_made_of_the_package() -> None:
+    """A comma in a label ends it where metadata are read, and what follows is no URL: tools refuse the package."""
+    labels = tomllib.loads((IMAGE.parents[1] / "pyproject.toml").read_text())["project"]["urls"]
+    assert [label for label in labels if "," in label] == []
 
 
 def test_the_image_copies_what_is_there() -> None:

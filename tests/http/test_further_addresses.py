@@ -40,7 +40,7 @@ async def test_one_that_can_not_be_had_is_named() -> None:
                 pass
 
 
-@pytest.mark.parametrize("path", [f"{VERTEX}:predict", "/v1/predict", "/"])
+@pytest.mark.parametrize("path", [f"{VERTEX}:predict", "/api/predict", "/"])
 async def test_a_platforms_own_paths(path: str) -> None:
     predict = None if path == "/" else path
     async with running_front(health_route=VERTEX, predict_route=predict) as h, aiohttp.ClientSession() as client:
@@ -58,6 +58,7 @@ async def test_a_platforms_own_paths(path: str) -> None:
         ("/health/ready", "/v1/models/m:predict", []),
         ("/up", "/invocations", ["/up"]),
         ("/v1/up", "/v1/predict", ["/v1/up", "/v1/predict"]),
+        ("/api/predict/up", "/api/predict", ["/api/predict/up", "/api/predict"]),
         (None, None, []),
     ],
 )
