@@ -7,13 +7,11 @@ _BROKEN = (
     "one broken model keeps no start down: the server is up, says which is missing and why, and goes on into the rows that"
     " count on a start that failed"
 )
-_WORKFLOWS = "workflows are not there yet"
+_WORKFLOWS = "the archives of the workflows are on S3; tests/parity compares the same calls with local ones"
 
 DEPARTURES: dict[str, str] = {
     "postman workflow: *": _WORKFLOWS,
     "postman workflow inference: *": _WORKFLOWS,
-    "pytest test_token_authorization: test_workflow": _WORKFLOWS,
-    "pytest test_token_authorization: test_workflow_inference": _WORKFLOWS,
     "pytest test_model_archiver: test_duplicate_model_registration_using_http_url_followed_by_local_url": "a registration that"
     " is refused with 409 leaves its download in the store there, where the test then takes it from; ours removes it",
     "pytest test_snapshot: test_restart_torchserve_with_last_snapshot_with_model_mar_removed": _BROKEN,
