@@ -17,6 +17,7 @@ from torchserve.core.metrics.store import MetricStore
 from torchserve.core.overview import Overview
 from torchserve.core.payload import Payload, Reply, Scheduled
 from torchserve.core.registration import RegisterRequest
+from torchserve.core.workflows.registry import Workflows
 from torchserve.http.accesslog import Entry
 from torchserve.http.front import Front
 from torchserve.http.front_config import FrontConfig
@@ -330,6 +331,7 @@ async def running_front(
     data: FakeDataPlane | None = None,
     control: FakeControlPlane | None = None,
     overview: FakeOverview | None = None,
+    workflows: Workflows | None = None,
     **options: Any,
 ) -> AsyncIterator[RunningFront]:
     """Start a front on three free ports; afterwards every request must have been logged and counted once."""
@@ -347,6 +349,8 @@ async def running_front(
         access=log.append,
         overview=cast("Overview | None", overview),
     )
+    if workflows is not None:
+        front.serve_workflows(workflows)
     await front.start()
     try:
         yield RunningFront(front, data, control, metrics, log)

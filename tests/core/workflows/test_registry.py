@@ -176,6 +176,22 @@ async def test_a_client_that_leaves_does_not_stop_a_registration_in_the_middle(h
     house.nothing_left()
 
 
+async def test_nodes_are_removed_once_no_request_is_on_its_way(house: House) -> None:
+    war(house.store)
+    await house.workflows.register("wf.war", None)
+    served = house.workflows._served["wf"]
+    served.running = 1
+    removal = asyncio.create_task(house.workflows.unregister("wf"))
+    while house.workflows.list(1, 0)["workflows"]:
+        await asyncio.sleep(0.001)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(house.control.requests) == 3
+    served.ended()
+    await removal
+    house.nothing_left()
+
+
 async def test_a_download_is_removed_with_its_workflow_or_its_failure(house: House, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     url = war(tmp_path / "elsewhere").as_uri()
