@@ -5,6 +5,7 @@ The cluster's head has no room for workers; two nodes declare two GPUs each, whi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -117,11 +118,40 @@ def test_a_killed_actor_lets_the_batch_finish_and_its_place_is_given_up(
     eventually(lambda: not psutil.pid_exists(before))
 
 
+def test_what_a_dead_worker_of_an_idempotent_model_ran_is_run_again_elsewhere(
+    server: LiveServer, tmp_path: Path
+) -> None:
+    server.ready("again")
+    held, queued = _held(server, "again", tmp_path)
+    os.kill(server.workers("again")[0]["pid"], signal.SIGKILL)
+    (tmp_path / "free").touch()
+    assert (held.result().status, queued.result().status) == (200, 200)
+
+
+def test_a_killed_raylet_lets_the_batch_finish_and_the_worker_goes_to_another_node(
+    server: LiveServer, cluster: Any, tmp_path: Path
+) -> None:
+    server.ready("gpu")
+    held, queued = _held(server, "gpu", tmp_path)
+    before = server.workers("gpu")[0]["node"]
+    (node,) = (each for each in cluster.worker_nodes if each.node_id.startswith(before.split()[0]))
+    known = len(server.lines)
+    cluster.remove_node(node, allow_graceful=False)
+    eventually(lambda: any("-gpu_1.0 leaves its node" in line for line in server.lines[known:]))
+    (tmp_path / "free").touch()
+    assert (held.result().status, queued.result().status) == (200, 200)
+    server.ready("gpu")
+    assert server.workers("gpu")[0]["node"] != before
+
+
 def _agents(cluster: Any) -> list[psutil.Process]:
     """Return the actors' processes of this cluster, each a child of a node's raylet."""
     raylets = [node.all_processes["raylet"][0].process.pid for node in cluster.list_all_nodes()]
-    children = [child for raylet in raylets for child in psutil.Process(raylet).children()]
-    return [child for child in children if "ray::Agent" in " ".join(child.cmdline())]
+    found: list[psutil.Process] = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for raylet in raylets:
+            found += [each for each in psutil.Process(raylet).children() if "ray::Agent" in " ".join(each.cmdline())]
+    return found
 
 
 def _held(server: LiveServer, model: str, folder: Path) -> Any:

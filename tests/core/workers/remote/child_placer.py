@@ -21,7 +21,7 @@ class ChildPlacer:
         self.told: dict[str, Told] = {}
         self.room = asyncio.Event()
         self.room.set()
-        self.starts = True  # whether minders are started at all
+        self.inside: tuple[str, ...] = ()  # the command that a minder is started by
         self._cache = cache
 
     async def open(self) -> str:
@@ -35,8 +35,7 @@ class ChildPlacer:
             waits("no node has room")
         await self.room.wait()
         waits("")
-        if self.starts:
-            self.orders[order] = start_minder(ticket, self._cache)
+        self.orders[order] = start_minder(ticket, self._cache, self.inside)
         return Place("here")
 
     def release(self, order: str) -> None:
@@ -48,10 +47,10 @@ class ChildPlacer:
             await asyncio.to_thread(minder.wait)
 
 
-def start_minder(ticket: bytes, cache: Path) -> subprocess.Popen[bytes]:
+def start_minder(ticket: bytes, cache: Path, inside: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
     """Start a minder with this ticket; its node's files are in `cache`."""
     minder = subprocess.Popen(
-        [sys.executable, "-P", "-m", "torchserve.core.backend.minder"],
+        [*inside, sys.executable, "-P", "-m", "torchserve.core.backend.minder"],
         stdin=subprocess.PIPE,
         env={**os.environ, "XDG_CACHE_HOME": str(cache), "HIDDEN": "yes"},
     )

@@ -54,7 +54,7 @@ async def test_a_killed_process_fails_its_batch_by_name_of_node_and_worker_and_t
     site: Site, tmp_path: Path
 ) -> None:
     worker = await site.worker()
-    running, queued = await _held(site, tmp_path)
+    running, queued = await held(site, tmp_path)
     os.kill(pid_of(worker), signal.SIGKILL)
     await worker.ended
     assert isinstance(running.outcome, WorkerDied)
@@ -67,7 +67,7 @@ async def test_a_killed_process_fails_its_batch_by_name_of_node_and_worker_and_t
 
 async def test_a_killed_minder_takes_its_worker_along(site: Site, tmp_path: Path) -> None:
     worker = await site.worker()
-    running, _ = await _held(site, tmp_path)
+    running, _ = await held(site, tmp_path)
     (minder,) = site.placer.orders.values()
     minder.kill()
     await worker.ended
@@ -77,10 +77,10 @@ async def test_a_killed_minder_takes_its_worker_along(site: Site, tmp_path: Path
 
 async def test_a_node_that_says_nothing_any_more_is_lost(site: Site, tmp_path: Path) -> None:
     worker = await site.worker()
-    running, _ = await _held(site, tmp_path)
+    running, _ = await held(site, tmp_path)
     (minder,) = site.placer.orders.values()
     minder.send_signal(signal.SIGSTOP)  # its connections stay, as those of a host that was cut off
-    _hurry(worker)
+    hurry(worker)
     assert "no sign of life for" in await worker.ended
     assert "on node here" in str(running.outcome)
     minder.send_signal(signal.SIGCONT)
@@ -89,7 +89,7 @@ async def test_a_node_that_says_nothing_any_more_is_lost(site: Site, tmp_path: P
 
 async def test_what_an_idempotent_model_ran_is_run_once_more(site: Site, tmp_path: Path) -> None:
     worker = await site.worker(idempotent=True)
-    running, queued = await _held(site, tmp_path)
+    running, queued = await held(site, tmp_path)
     os.kill(pid_of(worker), signal.SIGKILL)
     await worker.ended
     assert not running.heard
@@ -121,7 +121,7 @@ async def test_a_worker_whose_front_says_nothing_any_more_lives_for_a_grace_at_m
 
 async def test_a_node_that_is_stopped_lets_the_batch_finish(site: Site, tmp_path: Path) -> None:
     worker = await site.worker()
-    running, queued = await _held(site, tmp_path)
+    running, queued = await held(site, tmp_path)
     (minder,) = site.placer.orders.values()
     minder.send_signal(signal.SIGTERM)
     await until(lambda: worker._leaving)
@@ -161,13 +161,13 @@ def _link(worker: Worker) -> MinderLink:
     return link
 
 
-def _hurry(worker: Worker) -> None:
+def hurry(worker: Worker) -> None:
     """Have the front miss beats soon."""
     _link(worker)._beat = 0.05
     _link(worker)._tick()
 
 
-async def _held(site: Site, folder: Path) -> tuple[Sink, Sink]:
+async def held(site: Site, folder: Path) -> tuple[Sink, Sink]:
     """Have the only worker run a request until the file `free` is there. Return it, and another that is behind it."""
     running = site.submit(f"hold {folder / 'free'}")
     await until((folder / "free.reached").exists)
