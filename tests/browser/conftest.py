@@ -26,8 +26,12 @@ AXE = Path(__file__).parents[2] / "build/browser/node_modules/axe-core/axe.min.j
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory, nvml_library: Path) -> Iterator[LiveServer]:
-    """A server with two fake GPUs, which serves a model that sends pictures back and one that a gate holds up."""
+def live(tmp_path_factory: pytest.TempPathFactory, chromium: Any, nvml_library: Path) -> Iterator[LiveServer]:
+    """A server with two fake GPUs, which serves a model that sends pictures back and one that a gate holds up.
+
+    It asks for `chromium` so that no server is started where there is no browser.
+    """
+    del chromium
     home = tmp_path_factory.mktemp("home")
     store = home / "store"
     store.mkdir()
