@@ -71,7 +71,7 @@ def test_unanswered_batches_are_counted_until_one_is_answered(caplog: pytest.Log
 
 
 def test_prints_go_to_the_model_log(caplog: pytest.LogCaptureFixture) -> None:
-    ModelObserver(MetricStore().of_model("m", "1.0")).printed("W-9000-m_1.0", "stderr", "careful %s", "a,b")
+    ModelObserver(MetricStore().of_model("m", "1.0")).printed("W-9000-m_1.0", "stderr", "careful %s", "a,b", "c,d")
     (record,) = caplog.records
     assert (record.name, record.levelname, record.getMessage()) == ("MODEL_LOG", "WARNING", "careful %s")
-    assert record.__dict__["request_id"] == "a,b"
+    assert (record.__dict__["request_id"], record.__dict__["trace_id"]) == ("a,b", "c,d")

@@ -69,6 +69,12 @@ TABLE = [
     (errors.WorkerDied("Worker died."), 500, INTERNAL, "Worker died."),
     (errors.WorkerDied("Worker died.", out_of_memory=True), 507, INTERNAL, "Worker died."),
     (errors.WorkersFailed("x"), 500, INTERNAL, "x"),
+    (errors.WorkflowNotFound("x"), 404, "WorkflowNotFoundException", "x"),
+    (errors.InvalidWorkflow("x"), 400, "InvalidWorkflowException", "x"),
+    (errors.InvalidGraph("x"), 400, "InvalidDAGException", "x"),
+    (errors.WorkflowExists("w"), 409, "ConflictStatusException", "Workflow w is already registered."),
+    (errors.WorkflowFailed("x"), 500, "WorkflowException", "x"),
+    (errors.NodeFailed("x"), 500, INTERNAL, "x"),
     (errors.WorkersFailed("x", out_of_memory=True), 507, INTERNAL, "x"),
 ]  # fmt: skip
 
