@@ -15,7 +15,7 @@ MEASURED = COVERAGE_FILE=$(CURDIR)/$(COVERAGE)/$@/data
 FAST := $(COVERING) tests/house tests/core/config tests/http/message/test_body.py tests/http/test_routes.py \
     tests/core/archive/test_manifest.py tests/core/archive/test_model_yaml.py
 
-.PHONY: demo chat test test-fast check lint types docs browser covered rest coverage constraints release bench parity upstream charts clean
+.PHONY: demo chat test test-fast check lint types docs browser ray covered rest coverage constraints release bench parity upstream charts clean
 
 demo: .venv/installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/digits/pack.sh $(DEMO)/model_store
@@ -82,6 +82,11 @@ browser: .venv/installed-dev build/browser/node_modules/axe-core/axe.min.js
 	$(BIN)/python -m pip install --quiet --editable '.[browser]'
 	mkdir -p docs/images
 	SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
+
+# Workers on the nodes of a real Ray cluster, which this starts here: not in `check`, as Ray gives each start of a cluster 30 s.
+ray: .venv/installed-dev
+	$(BIN)/python -m pip install --quiet --editable '.[ray]'
+	$(BIN)/python -m pytest tests/e2e/test_ray.py $(PYTEST_ARGS)
 
 build/browser/node_modules/axe-core/axe.min.js:
 	@mkdir -p build/browser && echo '{"private": true}' > build/browser/package.json
