@@ -29,7 +29,7 @@ KEYS = (
     " parallelLevel torchrun asyncCommunication idempotent isolateErrors batchDimension inputs outputs"
     " useVenv useJobTicket continuousBatching sequenceBatching"
     " sequenceMaxIdleMSec sequenceTimeoutMSec maxNumSequence maxSequenceJobQueueSize onDemand"
-    " minResidency autoscale scaleDownAfter warmUp warmUpTimeout channelsLast freeze threads"
+    " slowRequestMs cache minResidency autoscale scaleDownAfter warmUp warmUpTimeout channelsLast freeze threads"
     " paddedBatchSizes fusedPreprocessing gpuJpeg cudaGraphs handler pt2 micro_batching"
 ).split()
 _WEIGHTS = (".pt", ".pth")
