@@ -57,7 +57,7 @@ class Printed(Recorder):
         super().__init__()
         self.lines: list[str] = []
 
-    def printed(self, worker: str, stream: str, line: str, requests: str) -> None:
+    def printed(self, worker: str, stream: str, line: str, requests: str, traces: str) -> None:
         assert (worker, stream, requests) == (NAME, "stdout", "")
         self.lines.append(line)
 
