@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from ..core.container_limits import whole_cores
+
 PATIENCE = 2.0  # seconds
+_MOST, _MORE = 32, 4  # threads, as in the standard library: at most, and beyond the cores
 
 
 class BoundedExecutor(ThreadPoolExecutor):
@@ -16,6 +19,10 @@ class BoundedExecutor(ThreadPoolExecutor):
     """
 
     stuck = False
+
+    def __init__(self) -> None:
+        # Said, as Python 3.13 would ask a system call for it that sandboxes refuse.
+        super().__init__(min(_MOST, whole_cores() + _MORE), thread_name_prefix="asyncio")
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         super().shutdown(wait=False, cancel_futures=cancel_futures)

@@ -80,7 +80,7 @@ def _versions() -> bytes:
             "executable": sys.executable,
             "platform": platform.platform(),
             "machine": platform.machine(),
-            "cores": len(os.sched_getaffinity(0)),
+            "cores": os.cpu_count(),
             "cores of this container": available_cores(),
             "environment": sorted(os.environ),  # names alone: a value may be a secret
             "packages": dict(sorted(packages.items(), key=lambda item: str(item[0]).lower())),

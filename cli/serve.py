@@ -74,7 +74,7 @@ def run(
     pid_file = PidFile()
     logs = open_logs(_log_plan(configuration.settings, log_config, reporter))
     token_auth: TokenAuth | None = None
-    threads = BoundedExecutor(thread_name_prefix="asyncio")
+    threads = BoundedExecutor()
     failed: ServeError | None = None
     try:
         if log_config is not None:

@@ -15,10 +15,12 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
 import msgspec
 
+from ..container_limits import whole_cores
 from ..payload import Body
 from ..wire.frames import FrameError, FrameReader, encode
 from ..wire.malloc_tuning import keep_freed_memory
@@ -117,6 +119,8 @@ def _converse(ends: Ends, kind: str, memory: Sequence[int] | None) -> int:
         if isinstance(frame.message, Load):
             loop = asyncio.new_event_loop() if frame.message.asynchronous else None
             if loop is not None:
+                # The number is said, as Python 3.13 would ask a system call for it that sandboxes refuse.
+                loop.set_default_executor(ThreadPoolExecutor(whole_cores() + 4, thread_name_prefix="asyncio"))
                 asyncio.set_event_loop(loop)  # for a handler that asks for the loop while it loads
             others.load(frame.message)
             loaded = service.load(frame.message)
