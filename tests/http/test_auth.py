@@ -96,7 +96,13 @@ async def front_with_keys(
 def concrete(route: Route) -> list[tuple[str, str]]:
     """Requests that only this row answers; predictions by POST are fast_http.py's, by GET aiohttp's."""
     path = route.path
-    for name, value in (("{model}", "m"), ("{version}", "1.0"), ("{rest...}", "a/b"), ("{region}", "r")):
+    for name, value in (
+        ("{model}", "m"),
+        ("{version}", "1.0"),
+        ("{rest...}", "a/b"),
+        ("{region}", "r"),
+        ("{workflow}", "w"),
+    ):
         path = path.replace(name, value)
     assert "{" not in path
     return [(method, path) for method in (("GET", "POST") if route.method == ANY else (route.method,))]
