@@ -23,6 +23,7 @@ from .models.registry import Registry
 from .registration import RegisterRequest, Registration
 from .repository import Repository
 from .traffic_control import TrafficControl
+from .workers.call_plane import CallPlane
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,10 @@ class ControlPlane:
         self._leaving: dict[Model, asyncio.Task[None]] = {}  # the models that are being removed
         self._draining = False
         self._closed = False
+
+    def connect_calls(self, calls: CallPlane) -> None:
+        """Have `calls` take what the handlers of models ask of other models, from the next registration on."""
+        self._registration.connect_calls(calls)
 
     # ---- health
 

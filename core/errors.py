@@ -20,9 +20,9 @@ Kind = Literal["not_found", "invalid", "conflict", "denied", "too_large", "overl
 # │                    WorkflowExists
 # ├── Denied ───────── MethodNotAllowed, InvalidKey, ForeignSite, SharedMemoryDenied
 # ├── TooLarge
-# ├── Overloaded ───── QueueFull (ServerFull), ClientLimited, NoWorker, Draining, NotInTime
+# ├── Overloaded ───── QueueFull (ServerFull), ClientLimited, NoWorker, Draining, NotInTime, CallDeadlock
 # ├── Expired ──────── SlowRequest, RequestExpired, GenerationExpired
-# └── Broken ───────── HandlerFailed, WorkerDied, WorkersFailed, WorkflowFailed, NodeFailed
+# └── Broken ───────── HandlerFailed, WorkerDied, WorkersFailed, WorkflowFailed, NodeFailed, CallTooDeep
 
 
 class ServeError(Exception):
@@ -209,6 +209,10 @@ class Draining(Overloaded):
     """A refusal because the server or the model version is shutting down."""
 
 
+class CallDeadlock(Overloaded):
+    """A refusal of a handler's call to a model all of whose workers wait for the caller; the text names the cycle."""
+
+
 class Expired(ServeError):
     kind = "expired"
 
@@ -260,3 +264,7 @@ class WorkflowFailed(Broken):
 
 class NodeFailed(Broken):
     """A node of a workflow that gave no answer to a request; the text names the node, the cause and the attempts."""
+
+
+class CallTooDeep(Broken):
+    """A handler's call that too many models' handlers have led to, one calling the next; the text names them."""

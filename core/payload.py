@@ -67,7 +67,8 @@ class Payload(msgspec.Struct, frozen=True):
     """A request: its parts, and the headers that the handler may ask its context for.
 
     `timeout` is the seconds within which the client needs the answer. A request of lower `priority` is served first.
-    `infer` is there if the parts are tensors, and `trace`, a RequestTrace, if the request is recorded.
+    `infer` is there if the parts are tensors, and `trace`, a RequestTrace, if the request is recorded. `callers` are
+    the models whose handlers have called one another so that it came to this request, the first one first.
     """
 
     request_id: str
@@ -77,6 +78,7 @@ class Payload(msgspec.Struct, frozen=True):
     priority: int = 0
     infer: Infer | None = None
     trace: Any = None
+    callers: tuple[str, ...] = ()
 
 
 class Reply(msgspec.Struct, frozen=True):

@@ -27,6 +27,7 @@ from .models.model import Model
 from .models.model_spec import ModelSpec, SharedParts
 from .models.registry import Registry
 from .models.worker_ids import WorkerIds
+from .workers.call_plane import CallPlane
 from .workers.remote.remote_workers import remote_workers
 from .workers.spawn_local import visible
 
@@ -96,6 +97,10 @@ class Registration:
             install=settings.install_py_dep_per_model,
         )
         self._removals: set[asyncio.Task[None]] = set()
+
+    def connect_calls(self, calls: CallPlane) -> None:
+        """Have `calls` take what the handlers of models ask of other models, from the next registration on."""
+        self._parts = replace(self._parts, calls=calls)
 
     async def admit(self, request: RegisterRequest, *, at_startup: bool = False) -> Model:
         """Find, unpack and register the archive. With `at_startup`, a file of the store may stand in for a download."""

@@ -24,6 +24,7 @@ from .metrics.lines import Put
 from .metrics.spec import MetricsSpec, read_spec
 from .metrics.store import MetricStore
 from .metrics.system import SystemSampler
+from .model_calls import ModelCalls
 from .models.model import Model
 from .models.registry import Registry
 from .models.snapshot import Snapshot
@@ -80,6 +81,7 @@ class ModelServer:
         self.controlplane = ControlPlane(
             settings, registry, self.metrics, self._gpu_allocator, self._work.path, self._save_change
         )
+        self.controlplane.connect_calls(ModelCalls(self.dataplane))
         self.overview = Overview(registry, self.metrics, self._gpu_allocator, self.controlplane)
         self.workflows = Workflows(settings, self.dataplane, self.controlplane, self._work.path)
         self._started = False

@@ -29,6 +29,16 @@ class Ticket:
         self._more = more
 
     @property
+    def model(self) -> Model:
+        """The model version that answers the request."""
+        return self._model
+
+    @property
+    def job(self) -> Job:
+        """The job, or the first of them if the request was cut."""
+        return self._job
+
+    @property
     def size(self) -> int:
         """The bytes that the request holds."""
         return self._size

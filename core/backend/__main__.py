@@ -26,6 +26,7 @@ from ..wire.frames import FrameError, FrameReader, encode
 from ..wire.malloc_tuning import keep_freed_memory
 from ..wire.messages import Load, Predict, ToBackend
 from ..wire.remote_messages import Ticket
+from .channel import Channel
 from .concurrent import converse
 from .parent_death import die_with_parent
 from .ranks import Ends, Others, RankDied, follow, take_ends
@@ -33,7 +34,7 @@ from .secure_stream import connect
 from .service import Service
 from .shared_memory import Inbox, Outbox
 from .signals import take_signals
-from .stream import MAX_FRAME, StreamCut, receive, send
+from .stream import MAX_FRAME, StreamCut, send
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +116,9 @@ def _converse(ends: Ends, kind: str, memory: Sequence[int] | None) -> int:
     service = Service(say, outbox)
     others = Others(ends.lines, kind)
     reader: FrameReader[ToBackend] = FrameReader(ToBackend, MAX_FRAME, inbox.view if inbox else None)
-    while (frame := receive(ends.front, reader)) is not None:
+    channel = Channel(ends.front, reader, service.calls)
+    service.calls.connect(channel.wait)
+    while (frame := channel.next_frame()) is not None:
         if isinstance(frame.message, Load):
             loop = asyncio.new_event_loop() if frame.message.asynchronous else None
             if loop is not None:

@@ -17,6 +17,13 @@ def failure_of(error: BaseException, model_dir: str) -> Failure:
     return Failure(type(error).__name__, sendable(_text_of(error))[:_TAIL], sendable(file), line, tail(detail(error)))
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Return True for MemoryError, torch's OutOfMemoryError, and, as TorchServe, any text that mentions CUDA."""
+    if isinstance(error, MemoryError) or any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__):
+        return True
+    return isinstance(error, Exception) and "CUDA" in str(error)
+
+
 def place(error: BaseException, model_dir: str) -> tuple[str, int]:
     """Return (file in the model's folder, line) of the innermost frame in the model's own code; ("", 0) if none."""
     if isinstance(error, SyntaxError) and error.filename and _inside(error.filename, model_dir):

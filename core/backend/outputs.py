@@ -30,7 +30,7 @@ def encode_value(value: Any, *, literal_non_finite: bool = False) -> Body:
             return value.encode("utf-8")
         if isinstance(value, bytes | bytearray):
             return value
-        if (tensor := _tensor_bytes(value)) is not None:
+        if (tensor := tensor_bytes(value)) is not None:
             return tensor
         return json_text.dumps(value, literal_non_finite=literal_non_finite).encode("utf-8")
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -82,7 +82,8 @@ def clean(value: Any) -> str:
     return "".join(" " if character < " " or character == "\x7f" else character for character in text)
 
 
-def _tensor_bytes(value: Any) -> bytes | None:
+def tensor_bytes(value: Any) -> bytes | None:
+    """Return a tensor as torch.save writes it, None for anything else."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(value, torch.Tensor):
         return None

@@ -21,6 +21,7 @@ import msgspec
 
 from ..handlers.context import Context, RequestProcessor
 from ..handlers.metrics.emitter import MetricsEmitter
+from ..handlers.model_call import ModelOrder
 from ..handlers.prediction_exception import PredictionException
 from ..oip.signature import Signature
 from ..payload import Body
@@ -44,12 +45,13 @@ from ..wire.messages import (
 from .accepted import Accepted, accept
 from .device_fault import device_fault
 from .envelopes import enveloped
-from .failure import describe, detail, failure_of, sendable
+from .failure import describe, detail, failure_of, out_of_memory, sendable
 from .hook_times import HookTimes
 from .infer_outputs import infer_result
 from .inputs import request_headers
 from .isolation import Rows, failed_row, repeatable, run_alone
 from .loader import EntryPoint, add_model_path, learn_signature, load_entry_point
+from .model_calls import ModelCalls, Pending
 from .model_files import read_manifest, read_yaml_config
 from .outputs import UnsupportedOutput, encode_value, http_status, make_result
 from .shared_memory import Outbox
@@ -70,6 +72,7 @@ class Service:
 
     def __init__(self, send: Send, outbox: Outbox | None = None) -> None:
         self.send = send
+        self.calls = ModelCalls(self._say)
         self._outbox = outbox
         self._lock = threading.Lock()
         self._running: int | None = None
@@ -112,6 +115,7 @@ class Service:
             read_yaml_config(load.model_dir, manifest),
         )
         self._context.report_engine = self._report_engine
+        self._context.begin_call = self._begin_call
         self._context.max_response_size = load.max_response_size
         self._entry = load_entry_point(load.handler, self._context, self._tell_initialized)
         learnt = self._signature = load.signature or learn_signature(self._entry)
@@ -126,8 +130,15 @@ class Service:
     def _report_engine(self, report: object) -> None:
         text = isinstance(report, str)
         buffers = encode(EngineMetrics(report) if text else msgspec.convert(report, EngineReport, from_attributes=True))
+        self._say(buffers)
+
+    def _say(self, buffers: list[Body]) -> None:
         with self._lock:
             self.send(buffers)
+
+    def _begin_call(self, order: ModelOrder) -> Pending:
+        places = None if self._repeating else self._accepted.places
+        return self.calls.begin(order, self._running, places, self._load)
 
     def _tell_initialized(self) -> None:
         if "LOCAL_RANK" not in os.environ:  # the other ranks, for which this one waits, may still load
@@ -138,6 +149,7 @@ class Service:
         made = copy.copy(self)
         made._context = copy.copy(self._context)  # noqa: SLF001
         made._context.metrics = self._context.metrics.fork()  # noqa: SLF001
+        made._context.begin_call = made._begin_call  # noqa: SLF001
         return made
 
     def respond(self, predict: Predict, bodies: Sequence[Body]) -> None:
@@ -370,13 +382,6 @@ class InvalidOutput(Exception):
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Return True for MemoryError, torch's OutOfMemoryError, and, as TorchServe, any text that mentions CUDA."""
-    if isinstance(error, MemoryError) or any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__):
-        return True
-    return isinstance(error, Exception) and "CUDA" in str(error)
 
 
 def _where(failure: Failure) -> str:

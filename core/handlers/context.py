@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..generation.monitored_engine import EngineReport, MonitoredEngine, Report
 from .metrics.emitter import MetricsEmitter
+from .model_call import BeginCall, ModelAnswer, ModelOrder, refuse_call
 
 if TYPE_CHECKING:
     from ..generation.engine import Engine
@@ -90,6 +91,7 @@ class Context:
         self.stopping_criteria: list[Callable[..., bool]] | None = None
         self.cl_socket: object = None
         self.send_partial: SendPartial | None = None
+        self.begin_call: BeginCall = refuse_call
         self.traceparent = ""
         """W3C's traceparent for what the handler calls, "" unless a request of the batch is recorded."""
         self.max_response_size = 6_553_500  # bytes
@@ -112,6 +114,24 @@ class Context:
         """
         self.monitored_engine = MonitoredEngine(engine, self.report_engine)
         return self.monitored_engine
+
+    async def predict(
+        self, model: str, data: Any, *, version: str | None = None, timeout: float | None = None, idx: int | None = None
+    ) -> ModelAnswer:
+        """Have another model of this server answer `data`, within `timeout` seconds, while other work goes on.
+
+        str is sent as text, bytes and tensors as they are, anything else as JSON. The call is made for the request
+        `idx` of the batch, or for all of them. Raises ModelCallFailed, which has `status` and `message`.
+        """
+        return await self.begin_call(ModelOrder(model, data, version, timeout, idx)).answer()
+
+    def predict_blocking(
+        self, model: str, data: Any, *, version: str | None = None, timeout: float | None = None, idx: int | None = None
+    ) -> ModelAnswer:
+        """Have another model of this server answer `data` as `predict` does, and wait. Any thread may call this but
+        that of an asynchronous handler's event loop.
+        """
+        return self.begin_call(ModelOrder(model, data, version, timeout, idx)).answer_blocking()
 
     @property
     def system_properties(self) -> dict[str, Any]:

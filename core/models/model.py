@@ -86,6 +86,7 @@ class Model:
             observer=ModelObserver(self.metrics),
             requests=self._requests,
             remote=parts.remote,
+            calls=parts.calls,
         )
         label = f"{spec.name}_{spec.version}"
         self.pool = Pool(launcher, label, parts.worker_ids.next, options.max_retry_timeout, self._hopeless)

@@ -17,6 +17,7 @@ from ..gpus.gpu_allocator import GpuAllocator
 from ..metrics.store import MetricStore
 from ..wire.messages import Load
 from ..workers.async_slot import MOST_RUNS
+from ..workers.call_plane import CallPlane
 from ..workers.remote.remote_workers import RemoteWorkers
 from .sequence import SequenceKeys
 from .worker_ids import WorkerIds
@@ -47,13 +48,16 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class SharedParts:
-    """The parts of a server that all of its models share. With `remote`, workers run on other hosts."""
+    """The parts of a server that all of its models share. With `remote`, workers run on other hosts. `calls` takes
+    what handlers ask of other models.
+    """
 
     settings: Settings
     gpu_allocator: GpuAllocator
     worker_ids: WorkerIds
     metrics: MetricStore
     remote: RemoteWorkers | None = None
+    calls: CallPlane | None = None
 
 
 def batch_policy(options: ModelOptions) -> BatchPolicy:

@@ -7,6 +7,8 @@
     front ◄── backend    Partial*, then Answer   for each Predict, with its batch number
     front ◄── backend    EngineReport*           of a handler that generates text, at any time after Loaded
     front ◄── backend    EngineMetrics?          at any time after Loaded
+    front ◄── backend    Call, then CallCancel?  for what a handler asks of another model while its batch runs
+    front ──► backend    Called                  for each Call, with its number, whether it was cancelled or not
 
 The end of the stream is the order to stop. Only scalars, strings and their containers occur in messages.
 """
@@ -236,5 +238,37 @@ class EngineMetrics(msgspec.Struct, frozen=True, tag="engine_metrics"):
     text: str
 
 
-ToBackend = Load | Predict | Cancel
-ToFront = Initialized | Loaded | Partial | Answer | EngineReport | EngineMetrics
+class Call(msgspec.Struct, frozen=True, tag="call", omit_defaults=True):
+    """A request of a handler to another model. The frame's bodies are those of its parts.
+
+    It is made for the request at `row` of the batch, or for all of them if that is -1: whose deadline, priority and
+    headers it has. `version` is "" for whichever the model's requests go to; `timeout` is in seconds, 0 for none.
+    """
+
+    call: int
+    batch: int
+    row: int
+    model: str
+    parts: tuple[PartHead, ...]
+    version: str = ""
+    timeout: float = 0.0
+
+
+class CallCancel(msgspec.Struct, frozen=True, tag="call_cancel"):
+    """An order to end a call, as the handler waits for it no more. Its Called is sent all the same."""
+
+    call: int
+
+
+class Called(msgspec.Struct, frozen=True, tag="called", omit_defaults=True):
+    """The outcome of a Call: its body is the frame's only one, or `error` says why there is none."""
+
+    call: int
+    status: int
+    content_type: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    error: str = ""
+
+
+ToBackend = Load | Predict | Cancel | Called
+ToFront = Initialized | Loaded | Partial | Answer | EngineReport | EngineMetrics | Call | CallCancel

@@ -18,6 +18,7 @@ from ..container_limits import available_cores
 from ..gpus.footprints import weights_size
 from ..gpus.gpu_allocator import GpuAllocator, PlacementRequest
 from ..wire.messages import Load
+from .call_plane import CallPlane
 from .load_failed import LoadFailed
 from .observer import WorkerObserver
 from .remote.placer import Demand
@@ -50,6 +51,7 @@ class Launcher:
     observer: WorkerObserver
     requests: Requests | None = None
     remote: RemoteWorkers | None = None
+    calls: CallPlane | None = None
 
     async def launch(self, name: str, workers: int) -> tuple[Worker, tuple[Gpu, ...]]:
         """Start a worker. Return it, once it has loaded the model and serves the scheduler, and its GPUs.
@@ -133,7 +135,8 @@ class Launcher:
 
     def _worker(self, name: str, load: Load, process: WorkerProcess, device: str) -> Worker:
         options = self.options
-        spec = WorkerSpec(name, load, options.response_timeout, device, options.generates, options.idempotent)
+        timeout = options.response_timeout
+        spec = WorkerSpec(name, load, timeout, device, options.generates, options.idempotent, self.calls)
         return Worker(spec, process, self.scheduler, self.observer)
 
     def _elsewhere(self, name: str, remote: RemoteWorkers, printed: OnLine) -> RemoteProcess:

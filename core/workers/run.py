@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...scheduler.job import Batch
 from ..tracing.batch_trace import BatchTrace, Done, Formed
 from ..tracing.request_trace import RequestTrace
 from ..wire.messages import Answer, Load
+from .protocol_error import WorkerProtocolError
 
 
 @dataclass(slots=True)
@@ -86,3 +87,14 @@ class Run:
             self.timer.cancel()
         if self.trace is not None:
             self.trace.end(self.sent_at)
+
+
+def expect(runs: Mapping[int, Run], number: int, results: Sequence[object] | None, bodies: Sequence[object]) -> Run:
+    """Return the running batch that an answer is for. Raises WorkerProtocolError."""
+    run = runs.get(number)
+    if run is None or run.timer is None:
+        raise WorkerProtocolError(f"an answer to batch {number}, which it does not run")
+    batch = run.batch
+    if results is not None and not len(results) == len(bodies) == len(batch.jobs):
+        raise WorkerProtocolError(f"{len(results)} results and {len(bodies)} bodies for {len(batch.jobs)} requests")
+    return run

@@ -28,10 +28,11 @@ from .broken_runs import ANOTHER_CHANCE, Death, end_runs
 from .engine_load import EngineLoad
 from .load_failed import LoadFailed
 from .loading import Loading, check_loaded
+from .model_calls import CALLS, WorkerCalls
 from .observer import WorkerObserver
 from .outcomes import outcomes_of, replies
 from .protocol_error import WorkerProtocolError
-from .run import Latest, Run
+from .run import Latest, Run, expect
 from .worker_process import WorkerProcess, describe_exit
 from .worker_spec import WorkerSpec
 
@@ -91,8 +92,9 @@ class Worker(asyncio.BufferedProtocol):
         self._runs: dict[int, Run] = {}
         self._given_up: dict[int, Run] = {}  # timed out; the process may still read their bodies
         self.notes: dict[str, str] = {}
-        self.signature: Signature | None = None  # what the loaded model tells of its tensors
         """The choices that the handler has made while it loaded, by subject."""
+        self.signature: Signature | None = None  # what the loaded model tells of its tensors
+        self.calls = WorkerCalls(spec, scheduler, self._runs, self._send)
         self.engine: EngineLoad | None = None  # of a handler that generates text
         self._latest = Latest()
         by_slots = spec.load.asynchronous and not spec.generates
@@ -180,9 +182,7 @@ class Worker(asyncio.BufferedProtocol):
     @property
     def requests(self) -> tuple[str, str]:
         """The request ids and the trace ids, each joined by commas, of the running batch, or of the last one, whose
-        output may come after its answer.
-
-        They are "" if several batches run, since any of them may have printed.
+        output may come after its answer; "" if several batches run, since any of them may have printed.
         """
         return ("", "") if self._load.asynchronous and len(self._runs) > 1 else self._latest.ids()
 
@@ -205,11 +205,17 @@ class Worker(asyncio.BufferedProtocol):
         places: dict[int, int] = {}
         if self._requests is not None:
             places, run.kept = self._requests.place(bodies)
+        if self.calls.open:
+            self.calls.taken(batch)
         free = self._results.returned() if self._results is not None else ()
         self._send(encode(Predict(batch.id, rows, free, trace), bodies, places))
 
     def interrupt(self, batch: Batch) -> None:
-        """Have an asynchronous handler end a batch whose clients have all gone; any other runs it to its end."""
+        """Have an asynchronous handler end a batch whose clients have all gone; any other runs it to its end, but its
+        calls to other models end.
+        """
+        if self.calls.open:
+            self.calls.batch_ended(batch, "its client has left")
         if self._load.asynchronous and batch.id in self._runs:
             self._send(encode(Cancel(batch.id)))
 
@@ -297,7 +303,7 @@ class Worker(asyncio.BufferedProtocol):
         if isinstance(message, Answer):
             self._finish(message, frame.bodies)
         elif isinstance(message, Partial):
-            run = self._expect(message.batch, message.results, frame.bodies)
+            run = expect(self._runs, message.batch, message.results, frame.bodies)
             run.streamed = True
             self._scheduler.chunk(run.batch, replies(message.results, frame.bodies))
         elif isinstance(message, EngineReport):
@@ -305,11 +311,13 @@ class Worker(asyncio.BufferedProtocol):
                 self.engine.receive(message)
         elif isinstance(message, EngineMetrics):
             self._observer.engine_metrics(self.name, message.text)
+        elif isinstance(message, CALLS):
+            self.calls.receive(message, frame.bodies)
         else:
             self._loading.receive(message)
 
     def _finish(self, answer: Answer, bodies: Sequence[Body]) -> None:
-        run = self._expect(answer.batch, (answer.results or bodies) if answer.code == 200 else None, bodies)
+        run = expect(self._runs, answer.batch, (answer.results or bodies) if answer.code == 200 else None, bodies)
         batch = run.batch
         if answer.fault:  # running batches fail when the process ends; those not begun are requeued
             self.failed = (time.time(), answer.failure) if answer.failure is not None else self.failed
@@ -340,6 +348,8 @@ class Worker(asyncio.BufferedProtocol):
                 self.release(job)
         if not self.stopping and not self._leaving:
             self._opening.freed(len(self._runs))
+        if self.calls.open:
+            self.calls.batch_ended(batch, "it has been answered")
         self._runs.pop(batch.id).cancel()
         if self.engine is not None:
             self.engine.over(batch.jobs[0])
@@ -350,15 +360,6 @@ class Worker(asyncio.BufferedProtocol):
             self._finished.set_result(None)
         if self._leaving:
             self._kill(self._leaving, "gpu_lost")
-
-    def _expect(self, number: int, results: Sequence[object] | None, bodies: Sequence[object]) -> Run:
-        run = self._runs.get(number)
-        if run is None or run.timer is None:
-            raise WorkerProtocolError(f"an answer to batch {number}, which it does not run")
-        batch = run.batch
-        if results is not None and not len(results) == len(bodies) == len(batch.jobs):
-            raise WorkerProtocolError(f"{len(results)} results and {len(bodies)} bodies for {len(batch.jobs)} requests")
-        return run
 
     def _send(self, buffers: list[Body]) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -382,11 +383,13 @@ class Worker(asyncio.BufferedProtocol):
         named = f"{self.name}{self.process.where}"
         self._loading.end(Loaded(507 if code in _KILLED else 500, f"Worker died. {named} {reason}"))
         self._given_up.clear()
+        self.calls.close()
         self._observer.engine_metrics(self.name, "")
         if self._results is not None:
             self._results.close()
         self._opening.close()
-        runs, self._runs = list(self._runs.values()), {}
+        runs = list(self._runs.values())
+        self._runs.clear()
         # TorchServe takes a SIGKILL that it did not send itself for the system's out-of-memory killer.
         death = Death(named, reason, out_of_memory=code in _KILLED and self._verdict is None)
         repeats = self._idempotent and self.cause in ANOTHER_CHANCE

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..wire.messages import Load
+from .call_plane import CallPlane
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +14,8 @@ class WorkerSpec:
 
     `device` names the kind of device that it runs on; the scheduler keeps the time that batches take by this name.
     If the model is `idempotent`, what its process ran when it ended is run once more by another one. If it `generates`
-    text, it takes as many requests at a time as its engine has room for.
+    text, it takes as many requests at a time as its engine has room for. `calls` takes what its handler asks of other
+    models.
     """
 
     name: str
@@ -22,3 +24,4 @@ class WorkerSpec:
     device: str = "cpu"
     generates: bool = False
     idempotent: bool = False
+    calls: CallPlane | None = None

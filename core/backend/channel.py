@@ -1,0 +1,76 @@
+"""Channel: the frames from the front, of a handler that runs one batch at a time.
+
+The thread of the batches reads when it has nothing to run. A thread of the handler that waits for a call to another
+model reads meanwhile: one thread at a time, which keeps for the others what is not its own.
+
+    nobody reads ──► a thread that waits ──► reads one frame ──► keeps it where it belongs, wakes all ──► nobody reads
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from concurrent.futures import Future
+
+from ..handlers.model_call import ModelAnswer
+from ..wire.frames import Frame, FrameReader
+from ..wire.messages import Called, ToBackend
+from .model_calls import ModelCalls
+from .stream import Stream, receive
+
+
+class Channel:
+    """A reader of frames that threads share. Outcomes of calls go to `calls`."""
+
+    def __init__(self, front: Stream, reader: FrameReader[ToBackend], calls: ModelCalls) -> None:
+        self._front = front
+        self._reader = reader
+        self._calls = calls
+        self._changed = threading.Condition(threading.Lock())
+        self._reading = False
+        self._frames: deque[Frame[ToBackend]] = deque()
+        self._over = False
+        self._failure: BaseException | None = None
+
+    def next_frame(self) -> Frame[ToBackend] | None:
+        """Wait for the next frame that is no outcome of a call; None at the end of the stream. Raises as `receive`."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._frames or self._over or not self._reading)
+                if self._frames:
+                    return self._frames.popleft()
+                if self._over:
+                    break
+                self._reading = True
+            self._read()
+        if self._failure is not None:
+            raise self._failure
+        return None
+
+    def wait(self, future: Future[ModelAnswer]) -> None:
+        """Wait until `future` is done, which it is at the end of the stream, too."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: future.done() or not self._reading)
+                if future.done():
+                    return
+                self._reading = True
+            self._read()
+
+    def _read(self) -> None:
+        """Read one frame. The caller must have set `_reading`."""
+        frame, failure = None, None
+        try:
+            frame = receive(self._front, self._reader)
+        except BaseException as error:  # noqa: BLE001  for the thread of the batches to judge
+            failure = error
+        with self._changed:
+            self._reading = False
+            if frame is None:
+                self._over, self._failure = True, failure
+                self._calls.end()
+            elif isinstance(frame.message, Called):
+                self._calls.receive(frame.message, frame.bodies)
+            else:
+                self._frames.append(frame)
+            self._changed.notify_all()
