@@ -23,7 +23,6 @@ from .models.registry import Registry
 from .registration import RegisterRequest, Registration
 from .repository import Repository
 from .traffic_control import TrafficControl
-from .workers.call_plane import CallPlane
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +60,7 @@ class ControlPlane:
         self._metrics = metrics
         self._changed = changed
         self._registration = Registration(settings, registry, metrics, gpu_allocator, work)
+        self.connect_calls = self._registration.connect_calls
         self.traffic = TrafficControl(registry, metrics, lambda: self._in_background(self._then_report(_nothing())))
         self.repository = Repository(settings, registry, self.register, self.unregister)
         self._left_out = LeftOut()
@@ -70,10 +70,6 @@ class ControlPlane:
         self._leaving: dict[Model, asyncio.Task[None]] = {}  # the models that are being removed
         self._draining = False
         self._closed = False
-
-    def connect_calls(self, calls: CallPlane) -> None:
-        """Have `calls` take what the handlers of models ask of other models, from the next registration on."""
-        self._registration.connect_calls(calls)
 
     # ---- health
 

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 
 from ..handlers.model_call import ModelAnswer
 from ..wire.frames import Frame, FrameReader
-from ..wire.messages import Called, ToBackend
+from ..wire.messages import ToBackend
 from .model_calls import ModelCalls
 from .stream import Stream, receive
 
@@ -69,8 +69,6 @@ class Channel:
             if frame is None:
                 self._over, self._failure = True, failure
                 self._calls.end()
-            elif isinstance(frame.message, Called):
-                self._calls.receive(frame.message, frame.bodies)
-            else:
+            elif not self._calls.took(frame.message, frame.bodies):
                 self._frames.append(frame)
             self._changed.notify_all()

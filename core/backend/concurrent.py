@@ -7,7 +7,7 @@ import contextlib
 import threading
 
 from ..wire.frames import Frame, FrameReader
-from ..wire.messages import Called, Cancel, Predict, ToBackend
+from ..wire.messages import Cancel, Predict, ToBackend
 from .gathered_writes import GatheredWrites
 from .service import Service
 from .stream import Stream, receive
@@ -53,22 +53,19 @@ def converse(
     def read() -> None:
         try:
             while (frame := receive(front, reader)) is not None:
-                if isinstance(frame.message, Called):
-                    service.calls.receive(frame.message, frame.bodies)
-                else:
+                if not service.calls.took(frame.message, frame.bodies):
                     loop.call_soon_threadsafe(take, frame)
         except Exception as error:  # noqa: BLE001  for the main thread to judge
             loop.call_soon_threadsafe(ended.set_exception, error)
         else:
             loop.call_soon_threadsafe(ended.set_result, None)
-        finally:
-            service.calls.end()
 
     service.calls.connect()
     threading.Thread(target=read, name="front", daemon=True).start()
     try:
         loop.run_until_complete(ended)
     finally:
+        service.calls.end()
         left = list(running.values())
         for task in left:
             task.cancel()

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from ..handlers.model_call import ModelAnswer, ModelCallFailed, ModelOrder
 from ..payload import Body
 from ..wire.frames import encode
-from ..wire.messages import Call, CallCancel, Called, Load, PartHead
+from ..wire.messages import Call, CallCancel, Called, Load, PartHead, ToBackend
 from .inputs import own
 from .outputs import encode_value, tensor_bytes
 
@@ -102,16 +102,19 @@ class ModelCalls:
             raise
         return Pending(future, self._wait)
 
-    def receive(self, called: Called, bodies: Sequence[Body]) -> None:
-        """Give the outcome of a call to the thread or the task that waits for it."""
+    def took(self, called: ToBackend, bodies: Sequence[Body]) -> bool:
+        """Give the outcome of a call to the thread or the task that waits for it. Return False for other messages."""
+        if not isinstance(called, Called):
+            return False
         future = self._open.pop(called.call, None)
         if future is None or not future.set_running_or_notify_cancel():
-            return
+            return True
         if called.error:
             future.set_exception(ModelCallFailed(called.error, called.status))
         else:
             headers = dict(called.headers)
             future.set_result(ModelAnswer(own(bodies[0]), called.status, called.content_type, headers))
+        return True
 
     def end(self) -> None:
         """Fail all calls: the front is gone."""

@@ -53,8 +53,7 @@ class Model:
 
     def __init__(self, spec: ModelSpec, parts: SharedParts) -> None:
         options, gpu_allocator = spec.options, parts.gpu_allocator
-        self.name = spec.name
-        self.version = spec.version
+        self.name, self.version = spec.name, spec.version
         self.url = spec.located.url
         self.runtime = spec.runtime
         self.archive = spec.archive
@@ -88,8 +87,8 @@ class Model:
             remote=parts.remote,
             calls=parts.calls,
         )
-        label = f"{spec.name}_{spec.version}"
-        self.pool = Pool(launcher, label, parts.worker_ids.next, options.max_retry_timeout, self._hopeless)
+        name, next_id = f"{spec.name}_{spec.version}", parts.worker_ids.next
+        self.pool = Pool(launcher, name, next_id, options.max_retry_timeout, self._hopeless)
         self.scaler = Scaler(self._label, self.scheduler, self.pool, options.scale_down_after)
         self.on_demand: OnDemandModel | None = None
         if options.on_demand:

