@@ -35,6 +35,7 @@ from ..http.cors import Cors
 from ..http.front import Front
 from ..http.front_config import FrontConfig, RpcListen, RpcMaker, SharedMemory
 from ..http.message.limits import Http2Limits, Limits
+from ..http.message.sequence_headers import SequenceHeaders
 from ..http.routing.route import Api, OpenInference
 from ..http.site_policy import Hosts
 from ..http.transport.cert_reload import CertReload
@@ -307,6 +308,7 @@ def _front(
         health_route=settings.health_route,
         predict_route=settings.predict_route,
         passed=tuple(passed_sockets()),
+        sequence_headers=_sequence_headers(settings),
     )
     front = Front(
         config,
@@ -325,13 +327,15 @@ def _rpc(settings: Settings) -> RpcMaker | None:
     if not settings.enable_grpc:
         return None
     # Imported here: with the protobuf library it takes 40 ms and 5 MB.
-    from ..http.rpc.application import RpcApplication, SequenceHeaders
+    from ..http.rpc.application import RpcApplication
 
-    headers = SequenceHeaders(
-        settings.ts_header_key_sequence_id, settings.ts_header_key_sequence_start, settings.ts_header_key_sequence_end
-    )
     spoken = settings.ts_open_inference_protocol is not False
-    return partial(RpcApplication, headers=headers, open_inference=spoken)
+    return partial(RpcApplication, headers=_sequence_headers(settings), open_inference=spoken)
+
+
+def _sequence_headers(settings: Settings) -> SequenceHeaders:
+    keys = ("id", "start", "end")
+    return SequenceHeaders(**{key: getattr(settings, f"ts_header_key_sequence_{key}") for key in keys})
 
 
 def _rpc_listen(settings: Settings) -> dict[Api, RpcListen]:

@@ -15,6 +15,7 @@ from .board import Board
 from .message.limits import Limits
 from .message.reply import PLAIN, DefaultHeaders
 from .message.request import Head
+from .message.sequence_headers import SequenceHeaders
 from .message.unsent_answers import UnsentLimit
 from .refusal_log import Refusals
 from .site_policy import Reach, SitePolicy
@@ -37,6 +38,7 @@ class AppContext:
     shared memory, if there are any: at listeners that other machines can't reach, with `regions_everywhere` at all.
     While `draining` every connection closes behind its answer. Without `board` there is no dashboard. `workflows` are
     those of the server, if it has any. With a `tracer` predictions are recorded. `grpc` says whether gRPC is served.
+    `sequence_headers` name the sequence of a WebSocket.
     """
 
     dataplane: DataPlane
@@ -57,6 +59,7 @@ class AppContext:
     workflows: Workflows | None = None
     tracer: Tracer | None = None
     grpc: bool = False
+    sequence_headers: SequenceHeaders = SequenceHeaders()
     unsent: UnsentLimit = field(init=False)
     _refusals: Refusals = field(default_factory=Refusals)
 

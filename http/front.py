@@ -74,6 +74,7 @@ class Front:
             sites=SitePolicy(config.hosts, config.cors.origin, config.token_auth is not None),
             regions=Regions() if config.shared_memory != "off" and config.open_inference != "off" else None,
             regions_everywhere=config.shared_memory == "all", tracer=config.tracer, grpc=config.rpc is not None,
+            sequence_headers=config.sequence_headers,
         )  # fmt: skip
         if overview is not None:
             self._context.board = Board(overview, config.limits)

@@ -15,6 +15,7 @@ from .app_context import AppContext
 from .auth import TokenAuth
 from .cors import Cors
 from .message.limits import Limits
+from .message.sequence_headers import SequenceHeaders
 from .routing.route import Api, OpenInference
 from .site_policy import Hosts, Reach
 from .transport.http2.stream import Application
@@ -49,7 +50,8 @@ class FrontConfig:
     is how the Open Inference Protocol is spoken, and `shared_memory` where its tensors may lie in shared memory: at
     listeners that other machines can't reach (`auto`), at `all`, or nowhere (`off`). `further` are more addresses of
     the inference API; `health_route` and `predict_route` are more paths of it. `passed` are
-    listening sockets, which are used for the addresses that they have.
+    listening sockets, which are used for the addresses that they have. `sequence_headers` name the sequence of a
+    WebSocket.
     """
 
     listen: Mapping[Api, Address]
@@ -70,3 +72,4 @@ class FrontConfig:
     passed: tuple[socket.socket, ...] = ()
     health_route: str | None = None
     predict_route: str | None = None
+    sequence_headers: SequenceHeaders = SequenceHeaders()

@@ -24,6 +24,7 @@ _MODEL = DocumentOf(openapi.model)
 _PREDICTIONS = DocumentOf(openapi.predictions)
 
 _PREDICT = PredictRoute(TorchServeCodec(explain="False", url_path=True), _PREDICTIONS)
+_PREDICT_OR_UPGRADE = replace(_PREDICT, websocket=True)
 _EXPLAIN = PredictRoute(TorchServeCodec(explain="True", url_path=True), _PREDICTIONS)
 _KSERVE_PREDICT = PredictRoute(TorchServeCodec(explain="False"), _PREDICTIONS)
 _INFER = PredictRoute(OipV2Codec(), _PREDICTIONS)
@@ -108,8 +109,8 @@ _ROUTES = (
     Route("inference", ANY, "/ping", inference.ping, docs.PING, "open"),
     Route("inference", ANY, "/health/live", health.live, docs.LIVE, "open"),
     Route("inference", ANY, "/health/ready", health.ready, docs.READY, "open"),
-    Route("inference", ANY, "/predictions/{model}", _PREDICT, docs.PREDICT),
-    Route("inference", ANY, "/predictions/{model}/{version}", _PREDICT, docs.PREDICT.of_version),
+    Route("inference", ANY, "/predictions/{model}", _PREDICT_OR_UPGRADE, docs.PREDICT),
+    Route("inference", ANY, "/predictions/{model}/{version}", _PREDICT_OR_UPGRADE, docs.PREDICT.of_version),
     Route("inference", ANY, "/predictions/{model}/{version}/{rest...}", _PREDICT, docs.PREDICT_REST),
     Route("inference", ANY, "/explanations/{model}", _EXPLAIN, docs.EXPLAIN),
     Route("inference", ANY, "/explanations/{model}/{version}", _EXPLAIN, docs.EXPLAIN.of_version),

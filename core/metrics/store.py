@@ -66,8 +66,8 @@ class MetricStore:
     # ---- what is counted
 
     def request(self, status: int) -> None:
-        """Count a request of any route that was answered with `status`."""
-        self._requests[0 if 200 <= status < 300 else 1 if 400 <= status < 500 else 2].update(1.0)
+        """Count a request of any route that was answered with `status`, of which 101 is a success as 200 is."""
+        self._requests[0 if 100 <= status < 300 else 1 if 400 <= status < 500 else 2].update(1.0)
 
     def of_model(self, name: str, version: str) -> ModelMetrics:
         """Return new metrics for a model version that is being registered."""

@@ -51,6 +51,7 @@ log = logging.getLogger(__name__)
 
 _INTERNAL = "InternalServerException"
 _CHALLENGE = (("WWW-Authenticate", "Bearer"),)
+_WEBSOCKET = (("Sec-WebSocket-Version", "13"),)
 
 
 class Challenged(InvalidKey):
@@ -59,6 +60,13 @@ class Challenged(InvalidKey):
 
 class UnsupportedMedia(BadRequest):
     """An error for a request in a format that is not served where it came."""
+
+
+class UnsupportedWebSocket(BadRequest):
+    """An error for a handshake of another version of the WebSocket protocol than RFC 6455's."""
+
+    def __init__(self) -> None:
+        super().__init__("Sec-WebSocket-Version must be 13.")
 
 
 # An error without a row takes the row of its nearest base that has one, else that of its kind in KINDS.
@@ -70,6 +78,7 @@ _ROWS: dict[type[ServeError], tuple[int, str]] = {
     RouteNotFound: (404, "ResourceNotFoundException"),
     BadRequest: (400, "BadRequestException"),
     UnsupportedMedia: (415, "UnsupportedMediaTypeException"),
+    UnsupportedWebSocket: (426, "UpgradeRequiredException"),
     InvalidKey: (400, "InvalidKeyException"),
     Challenged: (401, "InvalidKeyException"),
     ForeignSite: (403, "ForbiddenException"),
@@ -142,6 +151,8 @@ def error_reply(error: BaseException) -> Reply:
     reply = _reply(status, name, error.message)
     if isinstance(error, Challenged):
         return replace(reply, headers=_CHALLENGE)
+    if isinstance(error, UnsupportedWebSocket):
+        return replace(reply, headers=_WEBSOCKET)
     if isinstance(error, Overloaded) and error.retry_after is not None:  # HTTP has whole seconds only
         return replace(reply, headers=(("Retry-After", str(max(1, math.ceil(error.retry_after)))),))
     return reply

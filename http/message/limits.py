@@ -56,4 +56,9 @@ class Limits:
     viewers: int = 50  # of the dashboard at a time
     view_interval: float = 1.0  # between two looks at the server for them, at the least
     viewer_stall: float = 10.0  # in which a viewer may take nothing of what it was sent
+    ping: float = 20.0  # of silence on a WebSocket, before the client is asked whether it is there
+    pong: float = 20.0  # for its answer
+    ahead: int = 16  # messages of a WebSocket behind the one that is answered; no more are read
+    small_frames: int = 10_000  # of a WebSocket: control frames, and fragments under 512 bytes
+    small_frames_rate: float = 1000.0
     http2: Http2Limits = Http2Limits()

@@ -30,7 +30,8 @@ SERVER_OLD = replace(SERVER, id="api-description", deprecated=True)
 
 PREDICT = Operation(
     "predictions",
-    "Predict with the default version of a model. Every method will do; the model decides what bodies it takes.",
+    "Predict with the default version of a model. Every method will do; the model decides what bodies it takes. A GET"
+    " that upgrades to a WebSocket makes each message a request, and a connection a sequence of a stateful model.",
     {200: None},
     errors=(400, 403, 404, 408, 413, 429, 503, 504, 507),
     method="POST",

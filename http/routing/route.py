@@ -38,13 +38,14 @@ class PredictRoute:
     """A prediction: `codec` reads the request and writes the answer, `document` tells OPTIONS how to predict.
 
     `fast` rows may be read by the fast HTTP path, whose expression is built from them. `path` is that of the row, which
-    the table fills in.
+    the table fills in. With `websocket` a handshake makes a WebSocket of the connection, whose messages are requests.
     """
 
     codec: Codec
     document: DocumentOf
     fast: bool = True
     path: str = ""
+    websocket: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from ...core.errors import ForeignSite, ServeError
 from ...core.tracing.trace_parent import TraceParent, read_parent
 from ..app_context import AppContext
 from ..message.request import Head
+from ..message.sequence_headers import SequenceHeaders
 from ..predict.codecs.torchserve import wishes
 from ..site_policy import Reach
 from ..transport.http2.stream import RequestHead, Stream, StreamHandler
@@ -17,7 +18,6 @@ from .method import RPC_APIS, CallHead
 from .methods import methods
 from .stall_watch import StallWatch
 from .status import Code, RpcFailure
-from .torchserve_messages import SequenceHeaders
 
 _SHOWN = 256  # characters of a path in an error
 

@@ -7,13 +7,14 @@ from functools import partial
 
 from ...core.oip.regions import Regions
 from ..auth import Scope
+from ..message.sequence_headers import SequenceHeaders
 from . import health, inference, management, oip, reflection, shared_memory
 from .answering import Answering, Endpoint
 from .method import Exchange, Method, OpenCall, RpcApi
 from .oip_messages import OipMessages, OipStreamMessages
 from .predict import PredictMany, PredictOne
 from .protos.messages import message, service
-from .torchserve_messages import SequenceHeaders, SequenceMessages, TorchServeMessages
+from .torchserve_messages import SequenceMessages, TorchServeMessages
 
 
 def methods(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import uuid4
 
 from ...core.errors import BadRequest
 from ...core.payload import Body, Part, Payload, Reply
 from ..message.ids import fresh_id
+from ..message.sequence_headers import SequenceHeaders
 from .codec import Asked, Steps
 from .method import OpenCall
 from .status import Code, RefusedMessage, RpcFailure, Status, Words
@@ -19,15 +19,6 @@ _FIELDS = 64  # of a message, beside its inputs
 _MODEL, _VERSION, _INPUT, _NAME, _VALUE = 0x0A, 0x12, 0x1A, 0x0A, 0x12  # tags, the last two of an input
 _SHORT = 0x7F  # bytes: a length that is one byte
 _PEEK = 2048  # bytes of a message's beginning in which its model is looked for
-
-
-@dataclass(frozen=True, slots=True)
-class SequenceHeaders:
-    """The headers by which a stateful model's handler learns a sequence's id, its beginning and its end."""
-
-    id: str = "ts_request_sequence_id"
-    start: str = "ts_request_sequence_start"
-    end: str = "ts_request_sequence_end"
 
 
 class _Request(NamedTuple):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
@@ -31,6 +32,8 @@ from ..routing.table import Match
 from .aiohttp_protocol import AiohttpProtocol
 from .half_close import half_close
 from .response_writer import Sent
+from .websocket.connection import WebSocket
+from .websocket.handshake import Upgrade, read_upgrade
 
 if TYPE_CHECKING:
     from ...core.dataplane import Arrival
@@ -48,6 +51,7 @@ class AiohttpHandler:
         self._context = context = router.context
         self._limits = context.limits
         self._clocks: set[asyncio.Timeout] = set()  # of the bodies that are on their way
+        self._websockets: set[WebSocket] = set()
         self.active = 0
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -71,7 +75,15 @@ class AiohttpHandler:
         self.active += 1
         try:
             asked = self.router.look_up(head)
-            if isinstance(asked, PredictRequest):
+            upgrade = None
+            if isinstance(asked, PredictRequest) and head.method == "GET" and _asks_for_websocket(request):
+                try:
+                    upgrade = read_upgrade(self.router, asked)
+                except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
+                    asked = replace(asked, refusal=error)
+            if upgrade is not None:
+                keep = await self._websocket(upgrade, connection, request.writer.drain)
+            elif isinstance(asked, PredictRequest):
                 keep = await self._predict(asked, request.content, connection, transport)
             else:
                 keep = await self._route(head, asked, request.content, connection, transport)
@@ -86,6 +98,8 @@ class AiohttpHandler:
     def drain(self) -> None:
         """End the bodies that make no progress sooner: the server is about to stop."""
         soon = asyncio.get_running_loop().time() + self._limits.drain_idle
+        for websocket in self._websockets:
+            websocket.drain()
         for clock in self._clocks:
             if not clock.expired():
                 clock.reschedule(min(clock.when() or soon, soon))
@@ -127,6 +141,19 @@ class AiohttpHandler:
             prediction.fail(as_ours(error), unread=True)
         else:
             prediction.submit(body)
+
+    async def _websocket(
+        self, upgrade: Upgrade, connection: AiohttpProtocol, drained: Callable[[], Awaitable[None]]
+    ) -> bool:
+        if connection.unsent is None:
+            raise ConnectionResetError
+        websocket = WebSocket(self._context, upgrade, connection, connection.unsent, drained)
+        self._websockets.add(websocket)
+        try:
+            await websocket.run()
+        finally:
+            self._websockets.discard(websocket)
+        return False
 
     async def _route(
         self,
@@ -269,6 +296,12 @@ class AiohttpResponseWriter(Http1Writer):
         if not self._over:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
+
+
+def _asks_for_websocket(request: web.BaseRequest) -> bool:
+    """Return whether aiohttp's parser has seen a handshake: it keeps what follows, and parses none of it."""
+    upgrade = request.headers.get("upgrade", "").strip().lower()
+    return upgrade == "websocket" and request._message.upgrade and request.content.is_eof()  # noqa: SLF001
 
 
 def _part(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Any, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 from aiohttp import web
 from aiohttp.http import RawRequestMessage
@@ -34,6 +34,18 @@ _UNREAD = 64 * 1024  # aiohttp parses no further at twice as many bytes, or a 16
 _HTTP2 = b"PRI "  # what every HTTP/2 connection begins with, and no request of HTTP/1
 _EMPTY_LINE = b"\r\n\r\n"
 _SHORTEST_HEAD = len(b"GET / HTTP/1.0\r\n\r\n")
+
+
+class Upgraded(Protocol):
+    """An interface for what a connection serves once it has left HTTP: a WebSocket."""
+
+    @property
+    def idle_since(self) -> float | None:
+        """When nothing was going on any more; None if something is."""
+        ...
+
+    def close_idle(self) -> None:
+        """End the connection, on which nothing is going on."""
 
 
 class AiohttpProtocol(web.RequestHandler):
@@ -62,6 +74,7 @@ class AiohttpProtocol(web.RequestHandler):
         "peer",
         "received",
         "unsent",
+        "upgraded",
     )  # fmt: skip
 
     def __init__(
@@ -103,6 +116,7 @@ class AiohttpProtocol(web.RequestHandler):
         self.peer: object = None
         self.received = 0
         self.unsent: UnsentAnswers | None = None
+        self.upgraded: Upgraded | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # No unsent byte goes unnoticed: `writing_paused` means that the client has not taken its answer yet.
@@ -254,7 +268,7 @@ class AiohttpProtocol(web.RequestHandler):
 
         Its next requests would each be one more that is here behind the one that is answered, for as long as it likes.
         """
-        if not self._context.draining:
+        if not self._context.draining or self.upgraded is not None:  # a WebSocket's end is a message of the client's
             return False
         if self._messages:
             return self._messages[-1][1].is_eof()
@@ -293,11 +307,21 @@ class AiohttpProtocol(web.RequestHandler):
     @property
     def idle_since(self) -> float | None:
         """When nothing was going on any more; None if something is."""
+        if self.upgraded is not None:
+            return self.upgraded.idle_since
         return None if self.busy or self._leaving or self._late_head is not None else self._heard
 
     def close_idle(self) -> None:
         """End the connection, on which nothing is going on."""
-        self.force_close()
+        if self.upgraded is not None:
+            self.upgraded.close_idle()
+        else:
+            self.force_close()
+
+    @property
+    def reading_paused(self) -> bool:
+        """Whether nothing is read, as what has been read was not taken yet."""
+        return self._reading_paused or bool(self._ahead)
 
     @property
     def more(self) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from .conftest import Serve
@@ -130,6 +132,36 @@ def test_a_sequence_of_which_nothing_more_comes_makes_room(server: LiveServer):
     new = eventually(lambda: (answer := server.predict("idle", "y")).status == 200 and answer)
     assert new.headers["ts_request_sequence_id"].startswith("ts-seq-")
     assert new.body == b"y 1"
+
+
+def test_a_websocket_is_a_sequence_and_its_end_makes_room(server: LiveServer):
+    config = "batchSize: 1\nsequenceBatching: true\nmaxNumSequence: 1\nsequenceMaxIdleMSec: 60000\n"
+    register(server, "spoken", STATE, ONE_WORKER + config)
+    register(server, "streamed", COUNTDOWN, ONE_WORKER + "batchSize: 1\ncontinuousBatching: true\n")
+    url = f"http://127.0.0.1:{server.ports['Inference']}/predictions/"
+
+    async def talk() -> None:
+        async with aiohttp.ClientSession() as session:
+            async with session.ws_connect(url + "spoken") as one, session.ws_connect(url + "spoken") as other:
+                for number in (1, 2):
+                    await one.send_str("x")
+                    assert await one.receive_str(timeout=60) == f"x {number}"
+                await other.send_str("y")
+                assert "maxNumSequence=1" in (await other.receive_json(timeout=60))["message"]
+                await one.close()
+                while (told := await _asked(other, "y")).startswith("{"):  # the handler has not seen the end yet
+                    await asyncio.sleep(0.01)
+                assert told == "y 1"
+            async with session.ws_connect(url + "streamed") as ws:
+                await ws.send_str("3")
+                assert [await ws.receive_str(timeout=60) for _ in range(4)] == ["new1|", "old1|", "old1|", ""]
+
+    asyncio.run(talk())
+
+
+async def _asked(ws: aiohttp.ClientWebSocketResponse, text: str) -> str:
+    await ws.send_str(text)
+    return await ws.receive_str(timeout=60)
 
 
 def test_the_end_of_a_sequence_is_its_end(serve: Serve, store: Path):

@@ -13,12 +13,12 @@ from openapi_spec_validator import validate
 from torchserve.http.api.docs import endpoints
 from torchserve.http.app_context import AppContext
 from torchserve.http.front_config import RpcMaker
+from torchserve.http.message.sequence_headers import SequenceHeaders
 from torchserve.http.openapi.grpc_services import grpc_services
 from torchserve.http.openapi.inference_body import inference_body
 from torchserve.http.routes import DOCS_ROUTES
 from torchserve.http.routing.route import APIS, Api
 from torchserve.http.rpc.methods import methods
-from torchserve.http.rpc.torchserve_messages import SequenceHeaders
 
 from ..doubles import FakeControlPlane, FakeOverview, running_front
 from ..test_auth import front_with_keys

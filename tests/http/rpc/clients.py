@@ -11,9 +11,9 @@ import grpc.aio
 
 from torchserve.core.config.address import Address
 from torchserve.http.front_config import RpcListen
+from torchserve.http.message.sequence_headers import SequenceHeaders
 from torchserve.http.rpc.application import RpcApplication
 from torchserve.http.rpc.protos.messages import message
-from torchserve.http.rpc.torchserve_messages import SequenceHeaders
 
 from ..doubles import RunningFront, running_front
 from .doubles import PREDICTIONS, SEQUENCES, STREAM, Request, Response

@@ -13,11 +13,11 @@ from torchserve.core.metrics.store import MetricStore
 from torchserve.http.accesslog import Entry
 from torchserve.http.app_context import AppContext
 from torchserve.http.message.limits import Limits
+from torchserve.http.message.sequence_headers import SequenceHeaders
 from torchserve.http.rpc.application import RpcApplication
 from torchserve.http.rpc.framing import MessageReader, frame
 from torchserve.http.rpc.protos.messages import message
 from torchserve.http.rpc.status import HEADERS_BLOCK, OK_BLOCK, Code
-from torchserve.http.rpc.torchserve_messages import SequenceHeaders
 from torchserve.http.transport.http2.errors import ErrorCode, StreamAborted
 from torchserve.http.transport.http2.stream import RequestHead, StreamHandler
 

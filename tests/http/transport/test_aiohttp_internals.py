@@ -8,6 +8,10 @@ The protocol of the aiohttp path is a subclass of `web.RequestHandler`, and read
 - `_waiter`: a future while the connection waits for its next request, None while one is answered. A drain closes a connection only
   between two requests.
 
+A WebSocket rests on three more names: `_message.upgrade` of a request says that the parser has seen a handshake, and parses nothing
+behind it; `set_parser` has the protocol hand what comes from then on to an object with `feed_data`; and
+`aiohttp._websocket.reader.WebSocketDataQueue` takes what a `WebSocketReader` reads. `test_websocket_frames.py` sees them work.
+
 If one of these tests fails, look for what took the attribute's place before the cap in pyproject.toml is raised.
 """
 
