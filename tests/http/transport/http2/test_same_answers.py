@@ -35,8 +35,9 @@ ASKED = [("plain", "none"), ("plain", "tokens"), ("cors", "cors"), ("foreign", "
 
 
 def paths(api: str) -> list[str]:
+    # A version that there is: that there is none may be said before or after what is wrong with a body, as packets come.
     rows = {
-        re.sub(r"\{\w+(\.\.\.)?\}", lambda found: "r/est" if found[1] else "m", row.path)
+        re.sub(r"\{\w+(\.\.\.)?\}", lambda found: "r/est" if found[1] else "m", row.path.replace("{version}", "1.0"))
         for row in ROUTES
         if row.api == api
     }
