@@ -75,6 +75,8 @@ TABLE = [
     (errors.WorkflowExists("w"), 409, "ConflictStatusException", "Workflow w is already registered."),
     (errors.WorkflowFailed("x"), 500, "WorkflowException", "x"),
     (errors.NodeFailed("x"), 500, INTERNAL, "x"),
+    (errors.CallDeadlock("x"), 503, "ServiceUnavailableException", "x"),
+    (errors.CallTooDeep("x"), 500, INTERNAL, "x"),
     (errors.WorkersFailed("x", out_of_memory=True), 507, INTERNAL, "x"),
 ]  # fmt: skip
 
