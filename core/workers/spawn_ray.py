@@ -19,8 +19,8 @@ import subprocess
 import sys
 from typing import Any, Final
 
-import ray
-from ray.exceptions import RayError
+import ray  # pyright: ignore[reportMissingImports]  # an extra
+from ray.exceptions import RayError  # pyright: ignore[reportMissingImports]
 
 log = logging.getLogger(__name__)
 
