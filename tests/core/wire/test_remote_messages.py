@@ -1,0 +1,69 @@
+"""Messages of workers on other hosts: each comes out of a frame as it went in, and what is none of a side's is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from torchserve.core.wire.frames import Frame, FrameError, FrameReader, encode
+from torchserve.core.wire.remote_messages import (
+    Alive,
+    Exited,
+    FromMinder,
+    Hello,
+    Kill,
+    Leaving,
+    Need,
+    Piece,
+    Printed,
+    Start,
+    Started,
+    Ticket,
+    ToMinder,
+)
+
+TICKET = Ticket("W-9000-m_1.0", 7, "10.0.0.1", 7443, "n" * 43, "authority", "certificate", "key", beat=2.0)
+TO_MINDER = [
+    Start(TICKET, "abc", hidden="AWS_.*", variables={"A": "ü"}),
+    Piece("a/b.py", executable=True),
+    Piece(end=True),
+    Kill(),
+]
+FROM_MINDER = [
+    Need(), Started(12, "/models/abc"), Printed("stderr", ("one", "")), Leaving("SIGTERM"), Exited(-9, "killed"),
+]  # fmt: skip
+
+
+def read(kind: Any, sent: msgspec.Struct, *bodies: bytes) -> Frame[Any] | None:
+    reader: FrameReader[Any] = FrameReader(kind, 1 << 20)
+    for data in encode(sent, bodies):
+        reader.get_buffer()[: len(data)] = data
+        reader.buffer_updated(len(data))
+    return reader.next_frame()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        *((ToMinder, each) for each in (*TO_MINDER, Alive())),
+        *((FromMinder, each) for each in (*FROM_MINDER, Alive(1 << 40))),
+        (Hello, Hello("W-9000-m_1.0", 7, "n" * 43, 12, "node-b")),
+    ],
+)
+def test_each_comes_out_as_it_went_in(kind: Any, message: msgspec.Struct) -> None:
+    assert read(kind, message, b"body") == Frame(message, (b"body",))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        *((ToMinder, each) for each in FROM_MINDER),
+        *((FromMinder, each) for each in TO_MINDER),
+        *((Hello, each) for each in (*TO_MINDER, *FROM_MINDER, TICKET)),
+    ],
+)
+def test_what_the_other_side_says_is_refused(kind: Any, message: msgspec.Struct) -> None:
+    with pytest.raises(FrameError, match="a frame's head can't be read"):
+        read(kind, message)
