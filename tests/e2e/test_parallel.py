@@ -126,6 +126,7 @@ def test_every_rank_computes_and_rank_0_answers_in_pieces(tensor: LiveServer, ho
     assert described["workers"][0]["pid"] == pids(home)[0]
 
 
+@pytest.mark.thorough
 def test_in_a_pipeline_only_rank_0_is_asked(serve: Serve, store: Path, tmp_path: Path) -> None:
     make(store, "pipe", "pp")
     server = begin(serve, tmp_path, "pipe")
@@ -173,6 +174,7 @@ def test_a_rank_that_can_not_load_says_why_though_the_others_wait_for_it(
     assert "rank 1: OSError: shard 1 is missing" in answer.message
 
 
+@pytest.mark.thorough
 def test_a_worker_gets_as_many_gpus_as_it_has_ranks(
     serve: Serve, store: Path, tmp_path: Path, fake_nvml: FakeNvml
 ) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from .tree import FOLDERS, child, importable, modules
+from .tree import FOLDERS, child, importable, module_name, python_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ def violations(root: Path, graph: list[Import]) -> list[str]:
 
 def stale_rows(root: Path) -> list[str]:
     """Return the rows, and the rows' own entries, that name no module of the tree at `root`."""
-    known = {_short(name) for name in modules(root, *FOLDERS)} | set(FOLDERS)
+    known = {_short(module_name(root, file)) for file in python_files(root, *FOLDERS)} | set(FOLDERS)
     gone = [f"{room}: is no module" for room in TABLE if room not in known]
     return gone + [
         f"{room}: may import {name}, which is no module"

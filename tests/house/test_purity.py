@@ -51,7 +51,7 @@ def test_the_driver_s_two_modules_load_pynvml_at_most(tmp_path: Path) -> None:
 
 
 _GPU = {"torch", "torchvision", "triton", "ray"}
-_SERVED = {"torch", "triton", "aiohttp", "click", "pynvml"}
+_SERVED = {"torch", "triton", "aiohttp", "click", "pynvml", "ray"}
 # The front's rooms, those first that may load least: what is loaded once is not seen again.
 FRONT = {
     "core/wire": _SERVED,

@@ -23,6 +23,7 @@ FOLDERS = {
     "model_archiver": "model_archiver",
     "workflow_archiver": "workflow_archiver",
 }
+PROGRAMS_OF_EXTRAS = {"torchserve.core.workers.spawn_ray"}  # processes of their own, which nothing imports
 AROUND = ("benchmarks", "examples", "tests", "docs", "deploy")
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info", ".*_cache", ".hypothesis", "*.mar")
 
@@ -41,8 +42,9 @@ def module_name(root: Path, file: Path) -> str:
 
 
 def modules(root: Path, *folders: str) -> list[str]:
-    """The modules below `folders` by import name."""
-    return [module_name(root, file) for file in python_files(root, *folders)]
+    """The modules below `folders` by import name, but for programs that need what is not installed for tests."""
+    names = [module_name(root, file) for file in python_files(root, *folders)]
+    return [name for name in names if name not in PROGRAMS_OF_EXTRAS]
 
 
 def copy(root: Path, into: Path) -> Path:

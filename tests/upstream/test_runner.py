@@ -170,6 +170,7 @@ def test_rows_of_the_grpc_tests_register_archives_that_answer_what_they_expect(
     assert sent == (str(expected).split()[:-1] if isinstance(expected, str) else [])
 
 
+@pytest.mark.thorough
 def test_known_departures_are_no_step_back_until_they_pass(run, monkeypatch: pytest.MonkeyPatch) -> None:
     for row in ("test_fails", "test_departs[1]", "test_departs[2]"):
         monkeypatch.setitem(DEPARTURES, f"pytest test_made_up: {row}", "by intent")

@@ -106,6 +106,7 @@ async def test_an_interpreter_that_is_not_there(tmp_path: Path, kept: Path):
         await packages(kept, python="/nowhere/python").prepare(archive(tmp_path / "a"), "m", use_venv=True)
 
 
+@pytest.mark.thorough
 async def test_half_an_environment_is_made_anew(tmp_path: Path, kept: Path):
     subject = archive(tmp_path / "a")
     key = environment_key(subject.model_dir / "requirements.txt", subject.model_dir, sys.executable)
@@ -116,6 +117,7 @@ async def test_half_an_environment_is_made_anew(tmp_path: Path, kept: Path):
     assert not (kept / key / "rest").exists()
 
 
+@pytest.mark.thorough
 async def test_only_what_nobody_uses_is_swept(tmp_path: Path, kept: Path):
     used, left = packages(kept), packages(kept)
     await used.prepare(archive(tmp_path / "a"), "m", use_venv=True)

@@ -148,7 +148,13 @@ async def stop_the_server(lives: Lives) -> None:
 
 STATES = (being_placed, spawned, loading, idle, busy, waiting, given_up, stopping, half_cancelled)
 RUNNING = (busy, stopping, half_cancelled)
-COMMANDS = (scale_to_none, scale_up, unregister, renew, unload, unload_and_reload, stop_the_server)
+COMMANDS = (
+    scale_to_none,
+    scale_up,
+    unregister,
+    stop_the_server,
+    *(pytest.param(each, marks=pytest.mark.thorough) for each in (renew, unload, unload_and_reload)),
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -166,7 +172,9 @@ async def test_each_command_in_each_state_leaves_what_is_told(lives: Lives, stat
 
 
 @pytest.mark.parametrize("command", [scale_to_none, unregister, stop_the_server])
-@pytest.mark.parametrize("turns", range(12))
+@pytest.mark.parametrize(
+    "turns", [*range(3), *(pytest.param(turn, marks=pytest.mark.thorough) for turn in range(3, 12))]
+)
 async def test_a_worker_ends_at_whatever_turn_of_its_start_a_command_comes(
     lives: Lives, turns: int, command: Command
 ) -> None:
@@ -207,7 +215,9 @@ async def test_a_registration_whose_client_leaves_is_undone(lives: Lives, state:
     assert lives.names == []
 
 
-@pytest.mark.parametrize("turns", range(1, 40, 3))
+@pytest.mark.parametrize(
+    "turns", [1, 4, 13, *(pytest.param(turn, marks=pytest.mark.thorough) for turn in (7, 10, *range(16, 40, 3)))]
+)
 async def test_whenever_the_client_leaves_nothing_stays(lives: Lives, turns: int) -> None:
     registration = lives.begin(lives.register, initial_workers=1)
     for _ in range(turns):

@@ -79,6 +79,7 @@ def test_an_exported_program(program: Any, folder: Path) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.thorough
 def test_what_aotinductor_has_compiled(package: Path, folder: Path) -> None:
     shutil.copy(package, folder / "net.pt2")
     assert predict(folder, [[1.0, 1.0]] * 3, serializedFile="net.pt2") == [[2.0, 3.0]] * 3
