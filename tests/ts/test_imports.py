@@ -47,6 +47,10 @@ PATHS = {
         "HANDLER_METHODS": "core.handlers.micro_batching",
         "MicroBatching": "core.handlers.micro_batching",
     },
+    "ts.handler_utils.model_call": {
+        "ModelAnswer": "core.handlers.model_call",
+        "ModelCallFailed": "core.handlers.model_call",
+    },
     "ts.handler_utils.text_utils": {
         "get_tokenizer": "core.handlers.tokenizer",
         "ngrams_iterator": "core.handlers.tokenizer",

@@ -112,6 +112,7 @@ def run(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     return run
 
 
+@pytest.mark.thorough
 def test_each_row_of_a_file_is_told_and_a_new_failure_is_a_step_back(run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(DEPARTURES, "pytest test_made_up: test_departs[1]", "by intent")
     monkeypatch.setitem(DEPARTURES, "pytest test_made_up: test_departs[2]", "by intent, too")

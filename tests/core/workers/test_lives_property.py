@@ -114,7 +114,7 @@ class Run:
                 command.result()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS)
 async def test_whatever_comes_no_process_is_forgotten(steps: list[Step]) -> None:
     await asyncio.to_thread(int)
