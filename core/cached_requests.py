@@ -53,19 +53,23 @@ class Flights:
 
 
 class CachedTicket(Ticket):
-    """The ticket of a request to a model with a cache: it computes, waits for one that does, or has its answer."""
+    """The ticket of a request to a model with a cache: it computes, waits for one that does, or has its answer.
 
-    __slots__ = ("_by", "_flight", "_over", "_payload", "_sink", "_tried", "_wait")
+    `by` is the time by which the client needs its answer, None if any will do; it has left if `over`. If `tried`, the
+    ticket has waited for a flight in vain.
+    """
+
+    __slots__ = ("_flight", "_payload", "_sink", "by", "over", "tried")
 
     def __init__(self, model: Model, payload: Payload, sink: Sink, pending: PendingBytes, *, named: bool) -> None:
         size = sum([len(part.body) for part in payload.parts])
         super().__init__(model, Job(payload.request_id, payload, sink), pending, size, named=named)
         self._payload = payload
         self._sink = sink
-        self._by = None if payload.timeout is None else monotonic() + payload.timeout
+        self.by = None if payload.timeout is None else monotonic() + payload.timeout
         self._flight: Flight | None = None
-        self._over = False
-        self._tried = False  # whether a flight that it waited for has ended without an answer
+        self.over = False
+        self.tried = False
 
     def run_as(self, job: Job) -> None:
         """Go by `job`, which computes the answer."""
@@ -73,20 +77,20 @@ class CachedTicket(Ticket):
 
     def answer(self, reply: Reply) -> None:
         """Give the whole answer, unless the client has left."""
-        if not self._over:
+        if not self.over:
             self._flight = None
             self._sink.done(reply)
 
     def fail(self, error: Exception) -> None:
         """Give the error, unless the client has left."""
-        if not self._over:
+        if not self.over:
             self._flight = None
             self._sink.fail(error)
 
     def cancel(self) -> None:
         """Record that the client has gone, and leave the flight."""
         flight, self._flight = self._flight, None
-        self._over = True
+        self.over = True
         self._pending.held -= self._size
         self._model.metrics.cancelled(running=self._job.started is not None)
         if flight is not None:
@@ -100,30 +104,15 @@ class CachedTicket(Ticket):
     def may_wait_for(self, flight: Flight) -> bool:
         """Return whether the flight is at least as urgent as this request."""
         payload = flight.payload
-        in_time = self._by is None or (flight.by is not None and flight.by <= self._by)
+        in_time = self.by is None or (flight.by is not None and flight.by <= self.by)
         return in_time and payload.priority <= self._payload.priority
-
-    @property
-    def by(self) -> float | None:
-        """The time by which the client needs its answer, None if any will do."""
-        return self._by
-
-    @property
-    def over(self) -> bool:
-        """Whether the client has left."""
-        return self._over
-
-    @property
-    def tried(self) -> bool:
-        """Whether it has waited for a flight in vain."""
-        return self._tried
 
     def left(self) -> Payload:
         """Return the request for another try, with the time that it has left."""
-        self._tried = True
-        if self._by is None:
+        self.tried = True
+        if self.by is None:
             return self._payload
-        return replace(self._payload, timeout=max(0.001, self._by - monotonic()))
+        return replace(self._payload, timeout=max(0.001, self.by - monotonic()))
 
     def stream(self, item: object) -> None:
         """Give a piece of a streamed answer."""

@@ -20,10 +20,6 @@ ECHO = """
 def handle(data, context):
     return [bytes(row.get("body") or b"") for row in data or ()]
 """
-FULL = """
-def handle(data, context):
-    raise MemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
-"""
 # What the toolkit writes for them, but for the handler.
 MULTI_MODEL = """
 vmargs=-XX:-UseContainerSupport
@@ -55,7 +51,6 @@ def output_fn(prediction, accept):
 def endpoint(home: Path) -> Iterator[LiveServer]:
     """A multi-model endpoint without models, as the platform starts one."""
     make_model(home / "models", "echo", ECHO, config="")
-    make_model(home / "models", "full", FULL, config="")
     with kept_ports(1) as (port,):
         running = LiveServer(
             home, (), properties=MULTI_MODEL.format(port=port),
