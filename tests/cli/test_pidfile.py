@@ -13,6 +13,8 @@ import pytest
 from torchserve.cli.pidfile import PidFile, pid_path, remove_orphan, running_pid
 from torchserve.core.errors import InvalidConfig
 
+from ..descriptors import open_paths
+
 
 @pytest.fixture(autouse=True)
 def path(temp: Path) -> Path:
@@ -35,15 +37,15 @@ def test_it_is_where_torchserve_has_it(path: Path) -> None:
 
 
 def test_it_is_held_and_then_gone(path: Path) -> None:
-    descriptors = os.listdir("/proc/self/fd")
     assert running_pid() is None
     held = PidFile()
     assert path.read_text() == f"{os.getpid()}\n"
     assert running_pid() == os.getpid()
+    assert open_paths(str(path)) == [str(path)]
     held.remove()
     assert not path.exists()
     assert running_pid() is None
-    assert os.listdir("/proc/self/fd") == descriptors
+    assert open_paths(str(path.parent)) == []
 
 
 def test_there_is_one_server_only(path: Path) -> None:
@@ -149,6 +151,7 @@ def test_an_orphan_is_removed_and_a_held_file_is_not(path: Path) -> None:
     held = PidFile()
     assert not remove_orphan()
     assert running_pid() == os.getpid()
+    assert open_paths(str(path)) == [str(path)]
     held.remove()
 
 

@@ -26,6 +26,8 @@ from torchserve.core.trusted_file import (
     replace_file,
 )
 
+from ..descriptors import open_paths
+
 ROOT = os.geteuid() == 0
 OTHER = 54321 if ROOT else os.geteuid()  # a user who isn't us, where we may make files of theirs
 
@@ -91,14 +93,13 @@ def test_what_is_believed(tmp_path: Path, make: Make, flags: int) -> None:
 def test_what_is_not_believed_and_hangs_nobody(tmp_path: Path, make: Make, why: str, flags: int) -> None:
     path = tmp_path / "file"
     make(path)
-    descriptors = os.listdir("/proc/self/fd")
     assert distrust(path.lstat()) == why
     with pytest.raises(NotTrusted) as caught:
         open_trusted(path, flags)
     assert (caught.value.strerror, caught.value.filename) == (why, str(path))
     with pytest.raises(NotTrusted, match=re.escape(why)):
         read_trusted(path)
-    assert os.listdir("/proc/self/fd") == descriptors
+    assert open_paths(str(path)) == []
 
 
 def test_what_is_not_there_is_no_matter_of_trust(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ import pytest
 from torchserve.core.errors import InvalidConfig
 from torchserve.core.workdir import LOCK, PREFIX, WorkDir, sweep
 
+from ..descriptors import open_paths
+
 
 @pytest.fixture(autouse=True)
 def temp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -34,7 +36,6 @@ def leftover(temp: Path, name: str = f"{PREFIX}left") -> Path:
 
 
 def test_it_is_private_and_gone_at_the_end(temp: Path) -> None:
-    before = os.listdir("/proc/self/fd")
     work = WorkDir()
     assert work.path.parent == temp
     assert work.path.name.startswith(PREFIX)
@@ -43,7 +44,7 @@ def test_it_is_private_and_gone_at_the_end(temp: Path) -> None:
     (work.path / "deep" / "file").touch()
     work.remove()
     assert list(temp.iterdir()) == []
-    assert os.listdir("/proc/self/fd") == before
+    assert open_paths(str(temp)) == []
 
 
 def test_one_that_is_in_use_is_left_alone(temp: Path) -> None:

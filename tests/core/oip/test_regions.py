@@ -21,12 +21,10 @@ from torchserve.core.errors import (
 )
 from torchserve.core.oip.regions import LONGEST_KEY, MOST_BYTES, MOST_REGIONS, Region, Regions
 
+from ...descriptors import open_paths
+
 ME = os.getuid()
 OTHER = ME + 1
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 @pytest.fixture
@@ -38,11 +36,10 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def regions(folder: Path) -> Iterator[Regions]:
-    before = descriptors()
     made = Regions(folder)
     yield made
     made.close()
-    assert descriptors() == before
+    assert open_paths(str(folder)) == []
 
 
 def opened(regions: Regions, offset: int = 0, size: int = 64) -> Region:
@@ -186,7 +183,7 @@ def test_a_name_that_is_taken_is_refused(regions: Regions) -> None:
 
 def test_ten_thousand_registrations_end_at_the_limits(folder: Path) -> None:
     regions = Regions(folder, most=8, most_of_user=5)
-    before, taken = descriptors(), 0
+    taken = 0
     for n in range(10_000):
         try:
             regions.register(ME, f"r{n}", "/region", 0, 1)
@@ -198,9 +195,9 @@ def test_ten_thousand_registrations_end_at_the_limits(folder: Path) -> None:
         "5 shared memory regions are registered, and a user may have at most 5: unregister some, or register one large"
         " region and use parts of it.",
     )
-    assert descriptors() == before + 5
+    assert open_paths(str(folder)) == [str(folder / "region")] * 5
     regions.close()
-    assert descriptors() == before
+    assert open_paths(str(folder)) == []
 
 
 def test_all_users_together_have_a_limit(folder: Path) -> None:
@@ -251,17 +248,16 @@ def test_a_file_that_is_removed_stays_what_was_registered(regions: Regions, fold
     assert read(region, 0, 4) == bytes([0, 1, 2, 3])
 
 
-def test_a_region_that_is_in_use_is_closed_behind_its_last_use(regions: Regions) -> None:
-    before = descriptors()
+def test_a_region_that_is_in_use_is_closed_behind_its_last_use(regions: Regions, folder: Path) -> None:
     region = opened(regions)
     region.used()
     region.used()
     regions.unregister(ME, "r")
     assert read(region, 0, 1) == b"\0"
     region.unused()
-    assert descriptors() == before + 1
+    assert open_paths(str(folder)) == [str(folder / "region")]
     region.unused()
-    assert descriptors() == before
+    assert open_paths(str(folder)) == []
     with pytest.raises(BadRequest, match="can't be read: Bad file descriptor"):
         read(region, 0, 1)
 

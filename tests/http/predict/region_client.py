@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from torchserve.core.oip.rest import LENGTH_HEADER
 from torchserve.core.payload import Payload
 from torchserve.http.message.limits import Limits
 
+from ...descriptors import open_paths
 from ..doubles import FakeDataPlane, RunningFront, Sink, running_front
 
 SHM = Path("/dev/shm")
@@ -26,13 +26,7 @@ INFER = "/v2/models/m/infer"
 
 def held(key: str) -> int:
     """How many descriptors of this process are open on a shared memory."""
-    found = 0
-    for each in os.listdir("/proc/self/fd"):
-        try:
-            found += key in os.readlink(f"/proc/self/fd/{each}")
-        except FileNotFoundError:  # the one that listed the folder
-            continue
-    return found
+    return len(open_paths(key))
 
 
 class Client:

@@ -18,6 +18,7 @@ from torchserve.http.message.peer import Peer
 from torchserve.http.rpc.protos.messages import message
 from torchserve.http.rpc.status import Code
 
+from ...descriptors import open_paths
 from ..doubles import FakeDataPlane, Sink
 from .doubles import Called, Desk
 
@@ -44,17 +45,6 @@ def doubles(payload: Payload, sink: Sink) -> None:
     )
 
 
-def held(folder: Path) -> int:
-    """How many descriptors of this process are open on files of a folder."""
-    found = 0
-    for each in os.listdir("/proc/self/fd"):
-        try:
-            found += os.readlink(f"/proc/self/fd/{each}").startswith(f"{folder}/")
-        except FileNotFoundError:  # the one that listed the folder
-            continue
-    return found
-
-
 @pytest.fixture
 def regions(tmp_path: Path) -> Iterator[Regions]:
     """Regions in a folder with `file`, of 64 bytes."""
@@ -62,7 +52,7 @@ def regions(tmp_path: Path) -> Iterator[Regions]:
     made = Regions(tmp_path)
     yield made
     made.close()
-    assert held(tmp_path) == 0
+    assert open_paths(f"{tmp_path}/") == []
 
 
 def desk_of(regions: Regions | None, user: int | None = ME, **more: Any) -> Desk:
@@ -220,10 +210,10 @@ async def test_a_client_that_leaves_leaves_nothing_open(regions: Regions, tmp_pa
     said = Infer(model_name="m", inputs=[x(4)], outputs=[{"name": "y", "parameters": there("r", 4)}])
     calls = [desk.call(f"{SERVICE}/{name}").say(said, end=False) for name in ("ModelInfer", "ModelStreamInfer")]
     ask(desk, "SystemSharedMemoryUnregister")
-    assert held(tmp_path) == 1
+    assert len(open_paths(f"{tmp_path}/")) == 1
     for call in calls:
         call.leave()
-    assert held(tmp_path) == 0
+    assert open_paths(f"{tmp_path}/") == []
     waiting[0].done(Reply(b""))  # which nobody waits for
 
 
