@@ -134,6 +134,25 @@ class DataPlane:
             self._copy(traffic, watched, payload, size)
         return Ticket(found, job, self._pending, size, named=named, more=more)
 
+    # A workflow's nodes and a handler's calls are parts of a request that has been admitted as a whole.
+    submit_admitted = submit
+
+    def admit(self, model: str, payload: Payload) -> object | None:
+        """Count a request to `model` against its client's limits, if there are any. `ended` must be called with what is
+        returned, unless that is None. Raises ClientLimited.
+        """
+        return None
+
+    def ended(self, admitted: object) -> None:
+        """Note that an admitted request has ended."""
+
+    def keep(self, size: int) -> None:
+        """Count `size` more bytes that a request holds between its parts, or less if negative. Raises ServerFull."""
+        if size > 0:
+            self._pending.hold(size)
+        else:
+            self._pending.held += size
+
     def _begin(self, model: Model, payload: Payload, sink: Sink, named: bool, traffic: Traffic | None) -> list[Job]:
         """Queue a request whose answer may be kept, as `submit` does others. Return its jobs. Raises ServeError."""
         if traffic is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from time import monotonic
+from typing import cast
 
 from ..scheduler.job import Sink
 from ..scheduler.tokens import TokenDemand
@@ -67,20 +68,34 @@ class LimitedDataPlane(DataPlane):
 
     def submit(self, model: str, version: str | None, payload: Payload, sink: Sink) -> Ticket:
         """Queue a prediction as DataPlane does. Raises ClientLimited as well."""
-        found = self._registry.serving(model, version)
-        client = client_of(payload.headers, self._header)
-        try:
-            quotas = self._quotas.admit(client, _tokens(found, payload), monotonic())
-        except ClientLimited as error:
-            found.metrics.requested(named=version is not None)
-            found.metrics.failed(error)
-            raise
+        quotas = self._admit(model, version, payload)
         try:
             ticket = super().submit(model, version, payload, sink)
         except BaseException:
             ClientQuotas.release(quotas)
             raise
         return LimitedTicket(ticket, quotas)
+
+    def admit(self, model: str, payload: Payload) -> tuple[Quota, ...]:
+        """Count a request to `model` against its client's limits; `ended` must be called with what is returned.
+
+        Raises ClientLimited, ModelNotFound.
+        """
+        return self._admit(model, None, payload)
+
+    def ended(self, admitted: object) -> None:
+        """Note that an admitted request has ended."""
+        ClientQuotas.release(cast("tuple[Quota, ...]", admitted))
+
+    def _admit(self, model: str, version: str | None, payload: Payload) -> tuple[Quota, ...]:
+        found = self._registry.serving(model, version)
+        client = client_of(payload.headers, self._header)
+        try:
+            return self._quotas.admit(client, _tokens(found, payload), monotonic())
+        except ClientLimited as error:
+            found.metrics.requested(named=version is not None)
+            found.metrics.failed(error)
+            raise
 
 
 def _tokens(model: Model, payload: Payload) -> int:

@@ -71,8 +71,7 @@ class ModelCalls:
             trace=next((payload.trace for payload in payloads if payload.trace is not None), None),
             callers=callers,
         )
-        # Not the submit of a subclass: the client's limits have counted its own request already.
-        ticket = DataPlane.submit(self._dataplane, order.model, order.version, payload, sink)
+        ticket = self._dataplane.submit_admitted(order.model, order.version, payload, sink)
         call = ModelCall(self, order, ticket)
         cycle = self._cycle(call)
         if cycle is not None:

@@ -17,15 +17,23 @@ class Graph:
     """The nodes in an order in which each comes behind all that lead to it, the first being the start.
 
     `after` are the nodes that follow each one, `before` those that lead to it, both in the order of the spec.
+    `alone_before` are the nodes that follow one, of those behind which no node waits for another as well.
     """
 
     nodes: tuple[str, ...]
     after: Mapping[str, tuple[str, ...]]
     before: Mapping[str, tuple[str, ...]]
     leaves: tuple[str, ...] = field(init=False)
+    alone_before: Mapping[str, tuple[str, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "leaves", tuple(node for node in self.nodes if not self.after[node]))
+        alone = {
+            node: following
+            for node, following in self.after.items()
+            if following and all(len(self.before[each]) == 1 for each in following)
+        }
+        object.__setattr__(self, "alone_before", alone)
 
     @property
     def start(self) -> str:

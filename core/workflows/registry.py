@@ -118,7 +118,7 @@ class Workflows:
                     f" [{', '.join(_failure(name, node, error) for node, error in failed.items())}]"
                 )
             self._workflows[name] = workflow
-            self._served[name] = Served(spec)
+            self._served[name] = Served(name, spec)
         finally:
             self._claims.discard(name)
 

@@ -49,10 +49,10 @@ class WorkflowPlane:
     def submit(self, name: str, version: str | None, payload: Payload, sink: Sink) -> WorkflowTicket:
         """Queue a request for the first node; the outcome goes to `sink`, as it does of a model's.
 
-        Raises WorkflowNotFound, NodeFailed, QueueFull, ServerFull, NotInTime, Draining.
+        Raises WorkflowNotFound, ClientLimited, NodeFailed, QueueFull, ServerFull, NotInTime, Draining.
         """
         del version
-        ticket = WorkflowTicket(self._dataplane, name, self._served(name), payload, sink, self._max_result)
+        ticket = WorkflowTicket(self._dataplane, self._served(name), payload, sink, self._max_result)
         ticket.begin()
         return ticket
 

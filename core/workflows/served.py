@@ -1,19 +1,48 @@
-"""Served: a workflow that serves requests, and the count of those that are on their way; its nodes' models' names."""
+"""Served: a workflow that serves requests, with what each of its nodes takes, and the count of those on their way."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from .spec import WorkflowSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node as requests come to it: its model, the seconds that an attempt has, and how many more attempts follow.
+
+    `ends` is whether no node follows it; a node is `alone` if no other node's result belongs to the answer, either.
+    """
+
+    name: str
+    model: str
+    timeout: float
+    retries: int
+    ends: bool
+    alone: bool
 
 
 class Served:
     """A workflow that serves requests, and the count of those that are on their way through it."""
 
-    __slots__ = ("_idle", "running", "spec")
+    __slots__ = ("_idle", "name", "nodes", "running", "spec")
 
-    def __init__(self, spec: WorkflowSpec) -> None:
+    def __init__(self, name: str, spec: WorkflowSpec) -> None:
+        self.name = name
         self.spec = spec
+        graph = spec.graph
+        self.nodes = {
+            node: Node(
+                node,
+                model_of(name, node),
+                spec.nodes[node].timeout / 1000.0,
+                spec.nodes[node].retries,
+                not graph.after[node],
+                graph.leaves == (node,),
+            )
+            for node in graph.nodes
+        }
         self.running = 0
         self._idle: asyncio.Future[None] | None = None
 

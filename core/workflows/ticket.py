@@ -7,58 +7,71 @@ of it then is cancelled, as it is when the client leaves.
     submit ─► start node ─► answered ─► the nodes that may start ─► … ─► all have answered ─► done
                    │  failed, timed out: try again, as often as the spec says                └► or fail
                    └► of no use to try again, or the last attempt: cancel the others, fail, naming the node
+
+The request counts once against its client's limits, whatever the number of its nodes. What it keeps of answers until
+the last node that a join waits for has answered counts in max_pending_bytes, as the bodies of requests do.
+
+A timer is dear beside all else that a node costs, so that the request has one, for whichever of its attempts is due
+first. It is left standing when that attempt ends, and looks again when it fires.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from ..dataplane import DataPlane, Ticket
-from ..errors import Broken, HandlerFailed, NodeFailed, RequestExpired, ServeError, TooLarge
-from ..payload import Part, Payload, Reply, Scheduled
+from ..errors import Broken, HandlerFailed, NodeFailed, NotFound, RequestExpired, ServeError, TooLarge
+from ..payload import Body, Part, Payload, Reply, Scheduled
 from .leaves import joined
 from .node_error import of_node
 from .run import Run
-from .served import Served, model_of
+from .served import Node, Served
 
 if TYPE_CHECKING:
     from ...scheduler.job import Sink
 
 _AT_ONCE = 64 << 10  # bytes: joining more is left to a thread
+_EARLY = 1e-3  # s: loops may fire a timer a little before its time
 
 
 class WorkflowTicket:
     """A request that is on its way through a workflow. Its front door must call `cancel` if the client leaves."""
 
-    __slots__ = ("_active", "_dataplane", "_deadline", "_loop", "_max_result", "_name", "_over", "_payload", "_run",
-                 "_served", "_sink", "_spec", "_streaming")  # fmt: skip
+    __slots__ = ("_active", "_dataplane", "_deadline", "_held", "_loop", "_max_result", "_over", "_payload", "_quotas",
+                 "_run", "_served", "_sink", "_streaming", "_timer", "_timer_at")  # fmt: skip
 
-    def __init__(
-        self, dataplane: DataPlane, name: str, served: Served, payload: Payload, sink: Sink, max_result: int
-    ) -> None:
+    def __init__(self, dataplane: DataPlane, served: Served, payload: Payload, sink: Sink, max_result: int) -> None:
         self._dataplane = dataplane
-        self._name = name
         self._served = served
-        self._spec = spec = served.spec
         self._payload = payload
         self._sink = sink
         self._max_result = max_result
         self._loop = asyncio.get_running_loop()
         self._deadline = math.inf if payload.timeout is None else self._loop.time() + payload.timeout
-        self._run = Run(spec.graph)
+        self._run = Run(served.spec.graph)
         self._active: dict[str, _Attempt] = {}
         self._streaming: _Attempt | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+        self._held = 0  # bytes
+        self._quotas: Any = None
         self._over = False
 
     def begin(self) -> None:
-        """Queue the request for the first node. Raises ServeError if that is refused."""
-        self._served.running += 1
+        """Queue the request for the first node. Raises ServeError if that, or the client's limits, refuse it."""
+        served = self._served
+        start = served.nodes[served.spec.graph.start]
         try:
-            self._start(self._spec.graph.start, self._payload.parts, 1)
+            self._quotas = self._dataplane.admit(start.model, self._payload)
+        except NotFound as error:  # its model was removed without the workflow
+            raise of_node(error, served.name, start.name) from None
+        served.running += 1
+        try:
+            self._start(start, self._payload.parts, 1)
         except ServeError:
             self._end()
             raise
@@ -96,88 +109,114 @@ class WorkflowTicket:
 
     # ---- the nodes' side
 
-    def _start(self, node: str, parts: tuple[Part, ...], number: int) -> None:
+    def _start(self, node: Node, parts: tuple[Part, ...], number: int) -> None:
         """Queue an attempt of a node. Raises ServeError."""
-        spec = self._spec.nodes[node]
         now = self._loop.time()
         left = self._deadline - now
         if left <= 0:
             raise self._expired(node)
-        attempt = _Attempt(self, node, parts, number, now)
-        timeout = None if left == math.inf else min(left, spec.timeout / 1000.0)
-        payload = replace(self._payload, parts=parts, timeout=timeout)
-        self._active[node] = attempt
-        attempt.timer = self._loop.call_later(min(left, spec.timeout / 1000.0), self._late, attempt)
+        allowed = min(left, node.timeout)
+        attempt = self._active[node.name] = _Attempt(self, node, parts, number, now, now + allowed)
+        if attempt.due < self._timer_at:
+            self._watch(attempt.due)
+        payload = replace(self._payload, parts=parts, timeout=None if left == math.inf else allowed)
         try:
-            attempt.submitted(self._dataplane.submit(model_of(self._name, node), None, payload, attempt))
+            attempt.submitted(self._dataplane.submit_admitted(node.model, None, payload, attempt))
         except ServeError as error:
             attempt.end()
-            del self._active[node]
-            raise of_node(error, self._name, node, number) from None
+            del self._active[node.name]
+            raise of_node(error, self._served.name, node.name, number) from None
 
     def piece(self, attempt: _Attempt, reply: Reply) -> None:
         """Hand on a piece that a node streams to the client, if no other node's result belongs to the answer."""
-        graph = self._spec.graph
-        if len(graph.leaves) == 1 and attempt.node == graph.leaves[0]:
+        if attempt.node.alone:
             self._streaming = attempt
             self._sink.chunk(reply)
             return
         attempt.pieces.append(reply.body)
         attempt.collected += len(reply.body)
         if attempt.collected > self._max_result:
-            self._fail(TooLarge(self._too_large(f"Node {attempt.node}", attempt.collected)))
+            self._fail(TooLarge(self._too_large(f"Node {attempt.node.name}", attempt.collected)))
 
     def answered(self, attempt: _Attempt, reply: Reply) -> None:
         """Start the nodes that waited for this one, or answer the client."""
         node = attempt.node
         self._settle(attempt, None)
-        leaf = not self._spec.graph.after[node]
-        if reply.status >= 400 and not (leaf and len(self._spec.graph.leaves) == 1):
+        if reply.status >= 400 and not node.alone:
             told = HandlerFailed(f"its handler set the status {reply.status}", reply.status)
-            self._fail(of_node(told, self._name, node, attempt.number))
+            self._fail(of_node(told, self._served.name, node.name, attempt.number))
             return
         if attempt.pieces:
             reply = Reply(b"".join((*attempt.pieces, reply.body)))
-        ready = self._run.answered(node, reply)
+        run = self._run
+        ready = run.answered(node.name, reply)
+        if run.over:
+            self._conclude()
+            return
         try:
+            if run.size != self._held:
+                self._keep(node, run.size)
             for following, parts in ready:
-                self._start(following, parts, 1)
+                self._start(self._served.nodes[following], parts, 1)
                 if self._over:
                     return
         except ServeError as error:
             self._fail(error)
-            return
-        if self._run.over:
-            self._conclude()
 
     def erred(self, attempt: _Attempt, error: Exception) -> None:
         """Try a node again, or end the request."""
         self._settle(attempt, error)
-        spec = self._spec.nodes[attempt.node]
+        node = attempt.node
         meant = isinstance(error, HandlerFailed) and 400 <= error.status < 500  # what it refuses, it refuses again
-        again = isinstance(error, Broken) and not meant and attempt.number <= spec.retries
+        again = isinstance(error, Broken) and not meant and attempt.number <= node.retries
         if not again or self._streaming is attempt:
-            self._fail(of_node(error, self._name, attempt.node, attempt.number))
+            self._fail(of_node(error, self._served.name, node.name, attempt.number))
             return
         try:
-            self._start(attempt.node, attempt.parts, attempt.number + 1)
+            self._start(node, attempt.parts, attempt.number + 1)
         except ServeError as refused:
             self._fail(refused)
 
-    def _late(self, attempt: _Attempt) -> None:
+    def _keep(self, node: Node, size: int) -> None:
+        """Count the bytes that are kept for nodes to come. Raises ServerFull."""
+        try:
+            self._dataplane.keep(size - self._held)
+        except ServeError as error:
+            raise of_node(error, self._served.name, node.name) from None
+        self._held = size
+
+    def _watch(self, at: float) -> None:
+        """Look for attempts that are due at `at`, by the loop's clock, and not later."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = self._loop.call_at(at, self._look)
+
+    def _look(self) -> None:
+        """Give up the attempts that took too long, and wait for the next one that may."""
+        self._timer, self._timer_at = None, math.inf
+        now = self._loop.time() + _EARLY
+        for attempt in [each for each in self._active.values() if each.due <= now]:
+            if not self._over:
+                self._late(attempt, now)
+        next_due = min([each.due for each in self._active.values()], default=math.inf)
+        if next_due < self._timer_at:
+            self._watch(next_due)
+
+    def _late(self, attempt: _Attempt, now: float) -> None:
         """Give up an attempt that took too long."""
+        node = attempt.node
         attempt.end(cancel=True)
-        self._active.pop(attempt.node, None)
-        if self._loop.time() >= self._deadline - 1e-3:
-            self._fail(self._expired(attempt.node))
+        self._active.pop(node.name, None)
+        if now >= self._deadline:
+            self._fail(self._expired(node))
             return
-        spec = self._spec.nodes[attempt.node]
-        self.erred(attempt, NodeFailed(f"it did not answer within {spec.timeout} ms (timeout-ms)"))
+        self.erred(attempt, NodeFailed(f"it did not answer within {round(node.timeout * 1e3)} ms (timeout-ms)"))
 
     def _settle(self, attempt: _Attempt, error: Exception | None) -> None:
         """Count the end of an attempt in the metrics of its model, and forget it."""
         ticket = attempt.end()
-        self._active.pop(attempt.node, None)
+        self._active.pop(attempt.node.name, None)
         if ticket is not None:
             if error is None:
                 ticket.succeeded(self._loop.time() - attempt.started)
@@ -185,24 +224,24 @@ class WorkflowTicket:
                 ticket.failed(error)
 
     def _conclude(self) -> None:
-        leaves, results = self._spec.graph.leaves, self._run.results
+        name, leaves, results = self._served.name, self._served.spec.graph.leaves, self._run.results
         if len(leaves) == 1:
             self._end()
             self._sink.done(results[leaves[0]])
             return
-        size = sum([len(results[leaf].body) for leaf in leaves])
+        size = self._run.size
         if size > self._max_result:
             self._fail(TooLarge(self._too_large(f"The results of the {len(leaves)} leaves together", size)))
         elif size <= _AT_ONCE:
             try:
-                answer = joined(self._name, leaves, results)
+                answer = joined(name, leaves, results)
             except NodeFailed as error:
                 self._fail(error)
                 return
             self._end()
             self._sink.done(answer)
         else:
-            work = self._loop.run_in_executor(None, joined, self._name, leaves, results)
+            work = self._loop.run_in_executor(None, joined, name, leaves, results)
             work.add_done_callback(self._joined)
 
     def _joined(self, work: asyncio.Future[Reply]) -> None:
@@ -226,41 +265,48 @@ class WorkflowTicket:
             return
         self._over = True
         self._served.ended()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._held:
+            self._dataplane.keep(-self._held)
+        if self._quotas is not None:
+            self._dataplane.ended(self._quotas)
+        self._streaming = None
         active, self._active = list(self._active.values()), {}
         for attempt in active:
             attempt.end(cancel=True)
 
-    def _expired(self, node: str) -> RequestExpired:
+    def _expired(self, node: Node) -> RequestExpired:
         allowed = round((self._payload.timeout or 0.0) * 1000)
         return RequestExpired(
-            f"Workflow {self._name} did not answer within the {allowed} ms that this request has"
-            f" (x-request-timeout-ms); it had come to node {node}."
+            f"Workflow {self._served.name} did not answer within the {allowed} ms that this request has"
+            f" (x-request-timeout-ms); it had come to node {node.name}."
         )
 
     def _too_large(self, what: str, size: int) -> str:
         return (
-            f"{what} of workflow {self._name} made {size} bytes, and at most {self._max_result} are accepted"
+            f"{what} of workflow {self._served.name} made {size} bytes, and at most {self._max_result} are accepted"
             " (max_response_size)."
         )
 
 
 class _Attempt:
-    """An attempt of a node: the sink of its job."""
+    """An attempt of a node: the sink of its job. `started` and `due` are seconds on the loop's clock."""
 
-    __slots__ = ("_over", "_ticket_of", "collected", "node", "number", "parts", "pieces", "started", "ticket", "timer")
+    __slots__ = ("_over", "_request", "collected", "due", "node", "number", "parts", "pieces", "started", "ticket")
 
     def __init__(
-        self, ticket_of: WorkflowTicket, node: str, parts: tuple[Part, ...], number: int, started: float
+        self, request: WorkflowTicket, node: Node, parts: tuple[Part, ...], number: int, started: float, due: float
     ) -> None:
-        self._ticket_of = ticket_of
+        self._request = request
         self._over = False
         self.node = node
         self.parts = parts
         self.number = number
         self.started = started
+        self.due = due
         self.ticket: Ticket | None = None
-        self.timer: asyncio.TimerHandle | None = None
-        self.pieces: list[bytes | bytearray | memoryview] = []
+        self.pieces: list[Body] = []
         self.collected = 0
 
     def submitted(self, ticket: Ticket) -> None:
@@ -273,9 +319,6 @@ class _Attempt:
     def end(self, *, cancel: bool = False) -> Ticket | None:
         """Take nothing any more. Return the ticket, which the caller has to end, or None if it is cancelled here."""
         self._over = True
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
         ticket, self.ticket = self.ticket, None
         if cancel and ticket is not None:
             ticket.cancel()
@@ -284,12 +327,12 @@ class _Attempt:
 
     def chunk(self, item: object) -> None:
         if not self._over and isinstance(item, Reply):
-            self._ticket_of.piece(self, item)
+            self._request.piece(self, item)
 
     def done(self, item: object) -> None:
         if not self._over and isinstance(item, Reply):
-            self._ticket_of.answered(self, item)
+            self._request.answered(self, item)
 
     def fail(self, error: Exception) -> None:
         if not self._over:
-            self._ticket_of.erred(self, error)
+            self._request.erred(self, error)

@@ -10,12 +10,15 @@ import pytest
 from torchserve.core.config.cache_options import CacheOptions
 from torchserve.core.config.client_limits import ClientLimits
 from torchserve.core.dataplane import Ticket
-from torchserve.core.errors import BadRequest, ClientLimited, QueueFull
+from torchserve.core.errors import BadRequest, ClientLimited, NoWorker, QueueFull
 from torchserve.core.limited_dataplane import LimitedDataPlane
 from torchserve.core.models.registry import Registry
-from torchserve.core.payload import Part, Payload
+from torchserve.core.payload import Part, Payload, Reply
+from torchserve.core.workflows.runner import WorkflowPlane
+from torchserve.core.workflows.served import Served
+from torchserve.core.workflows.spec import read_spec
 
-from .doubles import Sink, model, slot
+from .doubles import Answering, Sink, model, slot
 
 
 def plane(limits: dict[str, dict[str, float]], **options: object) -> LimitedDataPlane:
@@ -68,3 +71,27 @@ async def test_a_language_models_tokens_are_those_of_prompt_and_answer() -> None
     data.submit("m", None, asked("a", body), Sink())  # one token was left
     with pytest.raises(ClientLimited, match="tokensPerMinute"):
         data.submit("m", None, asked("a", body), Sink())
+
+
+async def test_a_workflow_counts_once_as_long_as_it_runs() -> None:
+    nodes = [model(f"wf__{name}") for name in ("pre", "m1", "m2")]
+    registry = Registry()
+    for each in nodes:
+        each.pool.slots.append(slot())
+        registry.add(each)
+    limits = ClientLimits.parse(json.dumps({"default": {"concurrent": 1}}))
+    data = LimitedDataPlane(registry, 10_000, limits, "x-client")
+    served = Served("wf", read_spec({"dag": {"pre": ["m1", "m2"]}}, functions=True))
+    workflows = WorkflowPlane(data, {"wf": served}, 1000)
+    _ = [Answering(each.scheduler, lambda payload: Reply(payload.parts[0].body)) for each in nodes]
+    for _ in range(2):
+        sink = Sink()
+        workflows.submit("wf", None, asked("a"), sink)
+        with pytest.raises(ClientLimited):
+            workflows.submit("wf", None, asked("a"), Sink())
+        await sink.told.wait()
+        assert json.loads(sink.outcome.body) == {"m1": "x", "m2": "x"}
+    nodes[0].pool.slots.clear()
+    for _ in range(2):  # what is refused does not count as running
+        with pytest.raises(NoWorker):
+            workflows.submit("wf", None, asked("a"), Sink())

@@ -58,7 +58,9 @@ def test_every_node_starts_once_with_the_answers_of_all_before_it(
     while running:
         node = data.draw(st.sampled_from(running))
         running.remove(node)
-        for following, parts in run.answered(node, Reply(node.encode())):
+        ready = run.answered(node, Reply(node.encode()))
+        assert run.size == sum(len(reply.body) for reply in run.results.values())
+        for following, parts in ready:
             assert following not in started
             started.add(following)
             running.append(following)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Callable
 
 import pytest
 
@@ -15,6 +14,7 @@ from torchserve.core.errors import (
     NodeFailed,
     QueueFull,
     RequestExpired,
+    ServerFull,
     TooLarge,
     WorkerDied,
     WorkflowNotFound,
@@ -26,76 +26,9 @@ from torchserve.core.workflows.served import Served
 from torchserve.core.workflows.spec import read_spec
 
 from ..doubles import Answering, Sink, in_virtual_time, model, slot
+from .doubles import DIAMOND, FAN, LINE, Case
 
-DIAMOND = {"pre": ["m1", "m2"], "m1": ["post"], "m2": ["post"]}
-FAN = {"pre": ["m1", "m2"]}
-LINE = {"pre": ["m1"]}
 DEATH = WorkerDied("Worker died.")
-
-
-class FakeTicket:
-    def __init__(self, ends: list[str]) -> None:
-        self.ends = ends
-
-    def succeeded(self, _seconds: float) -> None:
-        self.ends.append("succeeded")
-
-    def failed(self, _error: BaseException) -> None:
-        self.ends.append("failed")
-
-    def cancel(self) -> None:
-        self.ends.append("cancelled")
-
-
-class FakeDataPlane:
-    """Keeps what is submitted; a test answers it by the node's sink. `refuses` raises for a node."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, Payload]] = []
-        self.sinks: dict[str, Any] = {}
-        self.ends: dict[str, list[str]] = {}
-        self.refuses: dict[str, Exception] = {}
-        self.at_once: dict[str, Reply] = {}
-
-    def submit(self, name: str, version: str | None, payload: Payload, sink: Any) -> FakeTicket:
-        node = name.removeprefix("wf__")
-        assert version is None
-        if node in self.refuses:
-            raise self.refuses[node]
-        self.calls.append((node, payload))
-        self.sinks[node] = sink
-        if node in self.at_once:
-            sink.done(self.at_once[node])
-        return FakeTicket(self.ends.setdefault(node, []))
-
-    @property
-    def nodes(self) -> list[str]:
-        return [node for node, _ in self.calls]
-
-
-class Case:
-    """A workflow before a fake plane, and one request to it."""
-
-    def __init__(
-        self, dag: Mapping[str, list[str]], most: int = 1000, timeout: float | None = None, **common: Any
-    ) -> None:
-        keys = {key.replace("_", "-"): value for key, value in common.items()}
-        self.data = FakeDataPlane()
-        self.served = Served(read_spec({"models": keys, "dag": dag}, functions=True))
-        self.plane = WorkflowPlane(cast(DataPlane, self.data), {"wf": self.served}, most)
-        self.sink = Sink()
-        self.payload = Payload("id", (Part("data", "", b"in"),), {"h": "1"}, timeout, priority=3)
-
-    def submit(self) -> Any:
-        return self.plane.submit("wf", None, self.payload, self.sink)
-
-    def done(self, node: str, body: bytes, **reply: Any) -> None:
-        self.data.sinks[node].done(Reply(body, **reply))
-
-    def settled(self) -> None:
-        """Every attempt was ended exactly once, and nothing is on its way."""
-        assert sum(len(each) for each in self.data.ends.values()) == len(self.data.calls)
-        assert self.served.running == 0
 
 
 @in_virtual_time
@@ -285,12 +218,64 @@ async def test_a_request_has_one_deadline_for_the_whole_graph() -> None:
 
 
 @in_virtual_time
+async def test_each_node_has_its_own_time_whichever_began_first() -> None:
+    nodes = {"m1": {"url": "m.mar", "timeout-ms": 3000}, "m2": {"url": "m.mar", "timeout-ms": 1000}}
+    case = Case(DIAMOND, models=nodes, timeout_ms=10_000, retry_attempts=0)
+    loop = asyncio.get_running_loop()
+    case.submit()
+    await asyncio.sleep(9.5)
+    case.done("pre", b"p")
+    await asyncio.sleep(0.75)  # beyond the time of the first node, which has answered
+    assert case.sink.heard == []
+    case.done("m2", b"2")
+    await asyncio.wait_for(case.sink.told.wait(), 60)
+    assert loop.time() == pytest.approx(12.5)
+    assert str(case.sink.outcome).endswith("m1 of workflow wf: it did not answer within 3000 ms (timeout-ms)")
+    case.settled()
+    case = Case(DIAMOND, models=nodes, retry_attempts=0)
+    case.submit()
+    case.done("pre", b"p")
+    begun = loop.time()
+    await asyncio.wait_for(case.sink.told.wait(), 60)
+    assert loop.time() - begun == pytest.approx(1.0)
+    case.settled()
+
+
+@in_virtual_time
+async def test_what_is_kept_for_a_join_counts_as_long_as_it_is_kept() -> None:
+    case = Case(DIAMOND)
+    case.submit()
+    case.done("pre", b"x" * 50)
+    assert case.data.kept == 0
+    case.done("m1", b"x" * 100)
+    assert case.data.kept == 100
+    case.done("m2", b"x" * 100)
+    assert case.data.kept == 0
+    case.done("post", b"out")
+    case.settled()
+
+
+@in_virtual_time
+async def test_a_server_that_is_full_keeps_nothing_for_a_join() -> None:
+    case = Case(FAN)
+    case.data.most = 99
+    case.submit()
+    case.done("pre", b"")
+    case.done("m1", b"x" * 100)
+    assert isinstance(case.sink.outcome, ServerFull)
+    assert str(case.sink.outcome) == "Node m1 of workflow wf: The server is full."
+    assert case.data.ends["m2"] == ["cancelled"]
+    case.settled()
+
+
+@in_virtual_time
 async def test_a_client_that_leaves_takes_all_nodes_with_it() -> None:
     case = Case(DIAMOND)
     ticket = case.submit()
     case.done("pre", b"p")
+    case.done("m1", b"1")
     ticket.cancel()
-    assert (case.data.ends["m1"], case.data.ends["m2"]) == (["cancelled"], ["cancelled"])
+    assert (case.data.ends["m1"], case.data.ends["m2"]) == (["succeeded"], ["cancelled"])
     await asyncio.sleep(100)  # no timer is left that would begin another attempt
     case.done("m1", b"late")
     assert (case.data.nodes, case.sink.heard) == (["pre", "m1", "m2"], [])
@@ -353,7 +338,7 @@ async def test_requests_of_a_node_share_batches_with_all_others_of_its_model() -
         subject.pool.slots.append(slot())
         registry.add(subject)
     data = DataPlane(registry, 10**6)
-    served = Served(read_spec({"dag": LINE}, functions=True))
+    served = Served("wf", read_spec({"dag": LINE}, functions=True))
     plane = WorkflowPlane(data, {"wf": served}, 10**6)
     runners = [
         Answering(registry.get(f"wf__{name}").scheduler, lambda payload: Reply(bytes(payload.parts[0].body) + b"."))
