@@ -33,7 +33,7 @@ _SAGEMAKER = PredictRoute(TorchServeCodec(query=True), _PREDICTIONS)
 # The oldest paths could be anybody's first segment, so that the fast path does not take them.
 _LEGACY = PredictRoute(TorchServeCodec(query=True), _PREDICTIONS, fast=False)
 
-_WORKFLOW = PredictRoute(WorkflowCodec(explain="False"), DocumentOf(openapi.workflow))
+_WORKFLOW = PredictRoute(WorkflowCodec(), DocumentOf(openapi.workflow))
 
 _CHAT = PredictRoute(OpenAiCodec("v1/chat/completions"), _PREDICTIONS)
 _COMPLETE = PredictRoute(OpenAiCodec("v1/completions"), _PREDICTIONS)

@@ -21,6 +21,7 @@ from ..errors import (
     InvalidWorkflow,
     NotFound,
     ServeError,
+    WorkersFailed,
     WorkflowExists,
     WorkflowFailed,
     WorkflowNotFound,
@@ -217,5 +218,7 @@ def _request(workflow: _Workflow, node: str) -> RegisterRequest:
 
 
 def _failure(workflow: str, node: str, error: BaseException) -> str:
+    if isinstance(error, WorkersFailed):
+        return error.message  # it names the node's model itself
     text = error.message if isinstance(error, ServeError) else f"{type(error).__name__}: {error}"
     return f"Workflow Node {model_of(workflow, node)} failed to register. Details: {text}"

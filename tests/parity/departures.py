@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .departures_grpc import GRPC
+from .departures_workflows import WORKFLOWS
 
 ANY = "<anything>"
 DOCUMENTS = Path(__file__).with_name("documents.json")  # ours, written by `python -m tests.parity documents`
@@ -49,17 +50,6 @@ def error(status: int, reason: str, kind: str, message: str) -> dict[str, Any]:
 _MODEL = {"id": "", "object": "model", "created": ANY, "owned_by": "torchserve-<version>"}
 _REFUSED = "Model name is not defined."
 DEPARTURES: dict[str, Departure] = {
-    "register a workflow without a graph": Departure(
-        "the archive is at fault, not the server",
-        {"0": error(400, "Bad Request", "InvalidWorkflowException",
-                    "`dag` is missing: it says which nodes follow each node, as in `first: [second, third]`")},
-    ),
-    "register a workflow that is no YAML": Departure(
-        "the archive is at fault, not the server",
-        {"0": error(400, "Bad Request", "InvalidWorkflowException",
-                    "torn.war: spec.yaml: not usable YAML: while parsing a block mapping did not find expected key in"
-                    ' "<byte string>", line 1, column 1')},
-    ),
     "input: broken JSON": Departure(
         "a malformed JSON body is refused, naming the position: the handler would fail with less to say",
         {"0": error(400, "Bad Request", "BadRequestException",
@@ -239,7 +229,7 @@ DEPARTURES: dict[str, Departure] = {
     ),
 }  # fmt: skip
 
-DEPARTURES |= {row: Departure(reason, edits) for row, (reason, edits) in GRPC.items()}
+DEPARTURES |= {row: Departure(reason, edits) for row, (reason, edits) in (*GRPC.items(), *WORKFLOWS.items())}
 
 _SEQUENCES = (
     " If this is a sequence inference, please check if it is closed, or expired; or exceeds maxSequenceJobQueueSize"

@@ -26,6 +26,10 @@ def left(data, context):
 
 def right(data, context):
     return data and [{"right": texts(row)["body"]} for row in data]
+
+def got(data, context):
+    return data and [{name: [type(value).__name__, bytes(value).hex() if isinstance(value, (bytes, bytearray)) else value]
+                      for name, value in sorted(row.items())} for row in data]
 """
 
 _DIAMOND = """
@@ -51,6 +55,12 @@ WARS: dict[str, str] = {
     "absent.war": "models: {m1: {url: nowhere.mar}}\ndag: {m1: []}\n",
     "dagless.war": "models: {m1: {url: said.mar}}\n",
     "torn.war": ": : :\n",
+    "leaf.war": "models: {m: {url: probe.mar}}\ndag: {m: []}\n",
+    "pair.war": "models: {timeout-ms: 1000, retry-attempts: 1, m: {url: probe.mar}}\ndag: {m: [got]}\n",
+    "lacking.war": "models: {m1: {url: said.mar}}\ndag: {m1: [nowhere]}\n",
+    "broken.war": "models: {m1: {url: said.mar}, m2: {url: broken.mar}}\ndag: {m1: [m2]}\n",
+    "odd.war": "models: {m1: {url: said.mar, colour: red}}\ndag: {m1: []}\n",
+    "numbers.war": "models: {min-workers: many, m1: {url: said.mar}}\ndag: {m1: []}\n",
 }
 
 

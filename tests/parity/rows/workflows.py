@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ..steps import Call, Files, Row, Setup
-from ..wars import WARS
 from .brief import ask, manage, standard
 
 
@@ -61,7 +60,9 @@ _REFUSED = (
     _row("register a workflow that is no YAML", _register("url=torn.war")),
 )  # fmt: skip
 
+_STORED = ("diamond", "leaves", "one", "failing", "cycle", "self", "starts", "absent", "dagless", "torn")
+_ARCHIVES = ("said.mar", *(f"{name}.war" for name in _STORED))
 SETUPS = (
-    Setup("workflows", _WORKFLOWS, archives=("said.mar", *WARS)),
-    Setup("refused-workflows", _REFUSED, archives=("said.mar", *WARS)),
+    Setup("workflows", _WORKFLOWS, archives=_ARCHIVES),
+    Setup("refused-workflows", _REFUSED, archives=_ARCHIVES),
 )
