@@ -54,13 +54,19 @@ class Client:
 
         `path` is given as unquoted segments. Parameters of `query` that are None are left out.
         """
-        where = "/" + "/".join(quote(segment, safe="") for segment in path)
-        given = {name: _text(value) for name, value in (query or {}).items() if value is not None}
-        body = self._ask(self.target.management, method, f"{where}?{urlencode(given)}" if given else where)
+        body, _ = self.fetch(method, *path, query=query)
         try:
             return json.loads(body)
         except ValueError:
             raise click.ClickException(f"{self.target.management} is no management API: it answers no JSON") from None
+
+    def fetch(
+        self, method: str, *path: str, query: Mapping[str, object] | None = None
+    ) -> tuple[bytes, http.client.HTTPMessage]:
+        """Call the management API as `manage` does, and return the body and the headers of its response."""
+        where = "/" + "/".join(quote(segment, safe="") for segment in path)
+        given = {name: _text(value) for name, value in (query or {}).items() if value is not None}
+        return self._ask(self.target.management, method, f"{where}?{urlencode(given)}" if given else where)
 
     def models(self) -> Iterator[dict[str, Any]]:
         """Yield each registered model's entry in the model list, one page after another."""
@@ -77,9 +83,9 @@ class Client:
         address = self.target.metrics
         if address is None:
             raise click.ClickException("The server's metrics API is off (enable_metrics_api=false): nothing to show.")
-        return self._ask(address, "GET", "/metrics").decode()
+        return self._ask(address, "GET", "/metrics")[0].decode()
 
-    def _ask(self, address: Address, method: str, where: str) -> bytes:
+    def _ask(self, address: Address, method: str, where: str) -> tuple[bytes, http.client.HTTPMessage]:
         # The metrics API asks for no key, so the key is sent to the management API only.
         secret = self.target.token if address == self.target.management else ""
         try:
@@ -94,7 +100,7 @@ class Client:
             raise click.ClickException(self._unreachable(address, error)) from None
         if response.status >= 300:
             raise Refused(_message(body, response, address, keyed=bool(secret)), response.status)
-        return body
+        return body, response.headers
 
     def _exchange(
         self, address: Address, method: str, where: str, headers: dict[str, str]

@@ -17,6 +17,7 @@ SUBCOMMANDS = {
     "config": ".config",
     "models": ".models",
     "top": ".top",
+    "profile": ".profile",
     "doctor": ".doctor",
     "llm": ".llm",
     "dev": ".dev",

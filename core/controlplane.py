@@ -20,6 +20,7 @@ from .metrics.store import MetricStore
 from .models.left_out import LeftOut
 from .models.model import Model
 from .models.registry import Registry
+from .profiles import Profiles
 from .registration import RegisterRequest, Registration
 from .repository import Repository
 from .traffic_control import TrafficControl
@@ -63,6 +64,7 @@ class ControlPlane:
         self.connect_calls = self._registration.connect_calls
         self.traffic = TrafficControl(registry, metrics, lambda: self._in_background(self._then_report(_nothing())))
         self.repository = Repository(settings, registry, self.register, self.unregister)
+        self.profiles = Profiles(registry)
         self._left_out = LeftOut()
         self._on_trial: set[Model] = set()  # to be removed again if their workers don't come up
         self._background: set[asyncio.Task[None]] = set()
@@ -371,9 +373,7 @@ class ControlPlane:
     # ---- what there is
 
     async def describe(self, name: str, version: str | None, *, customized: bool = False) -> list[dict[str, Any]]:
-        """Return one entry per version: of the default one, a named one, or `all`. Raises ModelNotFound,
-        VersionNotFound.
-        """
+        """Return an entry a version: the default, a named one or `all`. Raises ModelNotFound, VersionNotFound."""
         try:
             models = self._registry.versions(name) if version == "all" else [self._registry.get(name, version)]
         except ModelNotFound as error:

@@ -22,7 +22,8 @@ Kind = Literal["not_found", "invalid", "conflict", "denied", "too_large", "overl
 # ├── TooLarge
 # ├── Overloaded ───── QueueFull (ServerFull), ClientLimited, NoWorker, Draining, NotInTime, CallDeadlock
 # ├── Expired ──────── SlowRequest, RequestExpired, GenerationExpired
-# └── Broken ───────── HandlerFailed, WorkerDied, WorkersFailed, WorkflowFailed, NodeFailed, CallTooDeep
+# └── Broken ───────── HandlerFailed, WorkerDied, WorkersFailed, WorkflowFailed, NodeFailed, CallTooDeep,
+#                    NotProfiled
 
 
 class ServeError(Exception):
@@ -141,6 +142,10 @@ class RegionExists(Conflict):
 class WorkflowExists(Conflict):
     def __init__(self, workflow: str) -> None:
         super().__init__(f"Workflow {workflow} is already registered.")
+
+
+class ProfileRunning(Conflict):
+    """A profile of a worker of which one is being taken."""
 
 
 class Denied(ServeError):
@@ -268,3 +273,7 @@ class NodeFailed(Broken):
 
 class CallTooDeep(Broken):
     """A handler's call that too many models' handlers have led to, one calling the next; the text names them."""
+
+
+class NotProfiled(Broken):
+    """A profile that was begun and did not become a file; the text says why."""

@@ -11,6 +11,7 @@ from .api.dashboard import endpoints as dashboard
 from .api.docs import endpoints as pages
 from .openapi import document as openapi
 from .openapi import operations as docs
+from .openapi import profiles as profile_docs
 from .openapi import workflows as workflow_docs
 from .predict.codecs.oip_v2 import OipV2Codec
 from .predict.codecs.openai import OpenAiCodec
@@ -143,6 +144,10 @@ _ROUTES = (
     Route("management", "GET", "/models/{model}/traffic", management.traffic, docs.TRAFFIC),
     Route("management", "PUT", "/models/{model}/traffic", management.set_traffic, docs.SET_TRAFFIC),
     Route("management", "DELETE", "/models/{model}/traffic", management.clear_traffic, docs.CLEAR_TRAFFIC),
+    Route("management", "GET", "/models/{model}/stacks", management.stacks, profile_docs.STACKS),
+    Route("management", "POST", "/models/{model}/profile", management.profile, profile_docs.PROFILE),
+    Route("management", "GET", "/models/{model}/{version}/stacks", management.stacks, profile_docs.STACKS.of_version),
+    Route("management", "POST", "/models/{model}/{version}/profile", management.profile, profile_docs.OF_VERSION),
     Route("management", "GET", "/models/{model}/{version}", management.describe, docs.DESCRIBE.of_version),
     Route("management", "PUT", "/models/{model}/{version}", management.scale, docs.SCALE.of_version),
     Route("management", "DELETE", "/models/{model}/{version}", management.unregister, docs.UNREGISTER.of_version),

@@ -22,9 +22,10 @@ import msgspec
 
 from ..container_limits import whole_cores
 from ..payload import Body
+from ..process_stacks import keep_stacks
 from ..wire.frames import FrameError, FrameReader, encode
 from ..wire.malloc_tuning import keep_freed_memory
-from ..wire.messages import Load, Predict, ToBackend
+from ..wire.messages import Load, Predict, Profile, ToBackend
 from ..wire.remote_messages import Ticket
 from .channel import Channel
 from .concurrent import converse
@@ -43,6 +44,7 @@ def main() -> int:
     arguments = _parse()
     die_with_parent(arguments.parent)
     take_signals(arguments.name)
+    keep_stacks()
     keep_freed_memory()
     _prepare_output()
     if not sys.flags.safe_path:
@@ -135,12 +137,16 @@ def _converse(ends: Ends, kind: str, memory: Sequence[int] | None) -> int:
             if loop is not None:
                 converse(ends.front, reader, service, loop, gather=loaded.engine is not None)
                 return 0
+        elif isinstance(frame.message, Profile):
+            service.profiler.take(frame.message)
         else:
             assert isinstance(frame.message, Predict)  # no Cancel: this handler runs one batch at a time
             others.predict(frame.message, frame.bodies)
             service.respond(frame.message, frame.bodies)
             if service.fault:
                 return 1
+            if service.profiler.active is not None:
+                service.profiler.ran()
     return 0
 
 

@@ -7,7 +7,7 @@ import contextlib
 import threading
 
 from ..wire.frames import Frame, FrameReader
-from ..wire.messages import Cancel, Predict, ToBackend
+from ..wire.messages import Cancel, Predict, Profile, ToBackend
 from .gathered_writes import GatheredWrites
 from .service import Service
 from .stream import Stream, receive
@@ -39,12 +39,17 @@ def converse(
             if message.batch in running:
                 running[message.batch].cancel()
             return
+        if isinstance(message, Profile):
+            service.profiler.take(message)
+            return
         assert isinstance(message, Predict)  # the only Load has come before
         task = running[message.batch] = loop.create_task(service.fork().respond_soon(message, frame.bodies))
         task.add_done_callback(lambda task: finished(message.batch, task))
 
     def finished(batch: int, task: asyncio.Task[None]) -> None:
         del running[batch]
+        if service.profiler.active is not None:
+            service.profiler.ran()
         if task.cancelled() and not ended.done():  # before its first step, so that it has sent no Answer
             service.cancelled(batch)
         elif not task.cancelled() and (error := task.exception()) and not ended.done():

@@ -32,6 +32,7 @@ import msgspec
 import psutil
 
 from ..payload import Body
+from ..process_stacks import StacksUnknown, read_stacks
 from ..user_folders import missing_identity
 from ..wire.frames import FrameError, FrameReader, encode
 from ..wire.remote_messages import (
@@ -40,9 +41,11 @@ from ..wire.remote_messages import (
     FromMinder,
     Kill,
     Leaving,
+    Look,
     Need,
     Piece,
     Printed,
+    Seen,
     Start,
     Started,
     Ticket,
@@ -116,11 +119,23 @@ class Minder:
                     if self._process is None:
                         os._exit(0)
                     self.kill()
+                elif isinstance(frame.message, Look):
+                    threading.Thread(target=self._look, name="stacks", daemon=True).start()
                 elif not isinstance(frame.message, Alive):
                     self._messages.put((frame.message, frame.bodies))
         except (OSError, FrameError) as error:
             reason = str(error)
         self._lose(reason)
+
+    def _look(self) -> None:
+        """Tell the front what the threads of the process do."""
+        try:
+            if self._process is None:
+                raise StacksUnknown("its process has not been started")
+            seen = Seen(read_stacks(self._process.pid))
+        except StacksUnknown as error:
+            seen = Seen(error=str(error))
+        self.send(seen)
 
     def _lose(self, reason: str) -> NoReturn:
         """Let the process live for the ticket's grace, then end it and this one."""

@@ -54,6 +54,7 @@ from .loader import EntryPoint, add_model_path, learn_signature, load_entry_poin
 from .model_calls import ModelCalls, Pending
 from .model_files import read_manifest, read_yaml_config
 from .outputs import UnsupportedOutput, encode_value, http_status, make_result
+from .profiler import Profiler
 from .shared_memory import Outbox
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class Service:
     def __init__(self, send: Send, outbox: Outbox | None = None) -> None:
         self.send = send
         self.calls = ModelCalls(self._say)
+        self.profiler = Profiler(self._say)
         self._outbox = outbox
         self._lock = threading.Lock()
         self._running: int | None = None

@@ -9,6 +9,8 @@
     front ◄── backend    EngineMetrics?          at any time after Loaded
     front ◄── backend    Call, then CallCancel?  for what a handler asks of another model while its batch runs
     front ──► backend    Called                  for each Call, with its number, whether it was cancelled or not
+    front ──► backend    Profile(begin), then Profile(end)?    at any time after Loaded; read between two batches
+    front ◄── backend    Profiled*               for each Profile that begins one, with its number, until the last piece
 
 The end of the stream is the order to stop. Only scalars, strings and their containers occur in messages.
 """
@@ -20,6 +22,7 @@ import msgspec
 from ..oip.signature import Signature
 from ..payload import Infer
 
+MOST_PROFILE = 1 << 26  # bytes of a profile, compressed
 CONTINUES_HEADER = "ts_stream_next"  # the response header that is "true" while a request of a continuous batch goes on
 
 
@@ -270,5 +273,24 @@ class Called(msgspec.Struct, frozen=True, tag="called", omit_defaults=True):
     error: str = ""
 
 
-ToBackend = Load | Predict | Cancel | Called
-ToFront = Initialized | Loaded | Partial | Answer | EngineReport | EngineMetrics | Call | CallCancel
+class Profile(msgspec.Struct, frozen=True, tag="profile"):
+    """An order to begin the profile of this number or, unless `begin`, to end it. There is one at a time."""
+
+    number: int
+    begin: bool
+
+
+class Profiled(msgspec.Struct, frozen=True, tag="profiled", omit_defaults=True):
+    """A piece of a profile's file, the frame's body, in order. The `last` has none, and a `note` of what was recorded.
+
+    If there is no profile, `error` says why. A worker may end a profile before it is told to.
+    """
+
+    number: int
+    last: bool = False
+    note: str = ""
+    error: str = ""
+
+
+ToBackend = Load | Predict | Cancel | Called | Profile
+ToFront = Initialized | Loaded | Partial | Answer | EngineReport | EngineMetrics | Call | CallCancel | Profiled

@@ -7,6 +7,8 @@ the front and a worker's minder say to each other.
     front ──► minder     Piece*                     those files, one after the other; of the last one `end` is set
     front ◄── minder     Started                    once
     front ◄── minder     Printed*, Leaving?, Exited?
+    front ──► minder     Look?                      at any time after Started
+    front ◄── minder     Seen                       for each Look
     front ──► minder     Kill?
     front ◄─► minder     Alive*                     every few seconds, in both directions
 
@@ -114,5 +116,16 @@ class Kill(msgspec.Struct, frozen=True, tag="kill"):
     """An order to kill the process and whatever it started."""
 
 
-ToMinder = Start | Piece | Kill | Alive
-FromMinder = Need | Started | Printed | Alive | Leaving | Exited
+class Look(msgspec.Struct, frozen=True, tag="look"):
+    """An order to read the Python stacks of the process's threads."""
+
+
+class Seen(msgspec.Struct, frozen=True, tag="seen"):
+    """The stacks of the process's threads, or the `error` that kept them from being read."""
+
+    stacks: str = ""
+    error: str = ""
+
+
+ToMinder = Start | Piece | Kill | Alive | Look
+FromMinder = Need | Started | Printed | Alive | Leaving | Exited | Seen

@@ -27,6 +27,7 @@ from .death_watch import DeathWatch
 from .lent_requests import LentRequests
 from .memory import resident
 from .shared_memory import Requests, Results, shared
+from .thread_stacks import ThreadStacks
 from .threads import Threads
 from .torchrun import handed_out, torchrun_command
 
@@ -76,6 +77,7 @@ class LocalProcess:
         self._pipes: list[asyncio.ReadTransport] = []
         self._reading: asyncio.Task[None] | None = None
         self._killed: asyncio.TimerHandle | None = None
+        self._stacks = ThreadStacks(lambda: self.pids)
         self._watch = DeathWatch(popen.pid, self._reap)
 
     async def connect(self, protocol: asyncio.BufferedProtocol) -> None:
@@ -120,6 +122,10 @@ class LocalProcess:
         one.
         """
         return self._groups[1:] or [self.pid] if self._torchrun else [self.pid]
+
+    async def stacks(self) -> str:
+        """Return the Python stacks of all threads of the processes. Raises StacksUnknown."""
+        return await self._stacks.read()
 
     def kill(self) -> None:
         """Send SIGKILL to the process and whatever it started. Nothing happens if it has ended already."""

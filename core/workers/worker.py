@@ -11,7 +11,7 @@ import logging
 import signal
 import time
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from ...scheduler.job import Batch, Job
 from ...scheduler.model_scheduler import ModelScheduler
@@ -19,20 +19,22 @@ from ...scheduler.tokens import EngineBounds
 from ..errors import HandlerFailed
 from ..oip.signature import Signature
 from ..payload import Body
-from ..wire.frames import Frame, FrameError, FrameReader, encode
-from ..wire.messages import Answer, Cancel, EngineMetrics, EngineReport, Failure, Loaded, Partial, Predict, ToFront
+from ..wire.frames import encode
+from ..wire.messages import Answer, Cancel, EngineMetrics, EngineReport, Failure, Loaded, Partial, Predict, Profiled
 from .async_slot import Opening
 from .back_pressure import BackPressure
 from .batch_rows import rows_of
 from .broken_runs import ANOTHER_CHANCE, Death, end_runs
+from .connection import Connection, FromBackend
 from .engine_load import EngineLoad
 from .load_failed import LoadFailed
 from .loading import Loading, check_loaded
 from .model_calls import CALLS, WorkerCalls
 from .observer import WorkerObserver
 from .outcomes import outcomes_of, replies
-from .protocol_error import WorkerProtocolError
+from .profiles import WorkerProfiles
 from .run import Latest, Run, expect
+from .thread_stacks import kill_hung
 from .worker_process import WorkerProcess, describe_exit
 from .worker_spec import WorkerSpec
 
@@ -48,7 +50,7 @@ HANDING_OVER = 1.5e-4
 STOP_GRACE = 2.0  # seconds a worker may take to end after its socket was closed, before it is killed
 
 
-class Worker(asyncio.BufferedProtocol):
+class Worker(Connection):
     """A Runner of a ModelScheduler.
 
     `ended` resolves to one line that says why the process has ended; `cause` is then one word for it: exited, killed,
@@ -58,6 +60,7 @@ class Worker(asyncio.BufferedProtocol):
     def __init__(
         self, spec: WorkerSpec, process: WorkerProcess, scheduler: ModelScheduler, observer: WorkerObserver
     ) -> None:
+        super().__init__(spec.load.max_response_size * spec.load.batch_size + FRAME_OVERHEAD, process.results)
         loop = asyncio.get_running_loop()
         self.name = spec.name
         self.device = spec.device
@@ -79,12 +82,6 @@ class Worker(asyncio.BufferedProtocol):
         self._results = process.results
         if process.results is not None:
             process.results.busy = lambda: bool(self._runs)
-        self._reader: FrameReader[ToFront] = FrameReader(
-            ToFront,
-            spec.load.max_response_size * spec.load.batch_size + FRAME_OVERHEAD,
-            process.results.lend if process.results is not None else None,
-        )
-        self._transport: asyncio.Transport | None = None
         self._pressure = BackPressure(self._stop_reading, self._read_on)
         self._loading = Loading(loop)
         # By the batch's number, in the order of sending. An asynchronous handler runs many batches at a time; for any
@@ -95,12 +92,14 @@ class Worker(asyncio.BufferedProtocol):
         """The choices that the handler has made while it loaded, by subject."""
         self.signature: Signature | None = None  # what the loaded model tells of its tensors
         self.calls = WorkerCalls(spec, scheduler, self._runs, self._send)
+        self.profiles = WorkerProfiles(spec.name, self._send)
         self.engine: EngineLoad | None = None  # of a handler that generates text
         self._latest = Latest()
         by_slots = spec.load.asynchronous and not spec.generates
         self._opening = Opening(self, scheduler, by_slots=by_slots)
         self._heard_at = 0.0
         self._verdict: str | None = None
+        self._dying: asyncio.Task[None] | None = None  # of a process that hangs: its stacks are read, then it is killed
         self._leaving = ""
         self._finished: asyncio.Future[None] | None = None  # set by stop() when it waits for the running batch
         process.exited.add_done_callback(self._on_exit)
@@ -116,7 +115,8 @@ class Worker(asyncio.BufferedProtocol):
         self._send(encode(self.process.localized(self._load)))
         loaded = await self._loading.outcome(startup, warm_up)
         if isinstance(loaded, str):
-            self._kill(loaded)
+            self._judge(loaded, "stopped")
+            await kill_hung(self.name, loaded, self.process)
             raise LoadFailed(f"Backend worker did not respond in given time: {self.name} {self._verdict}")
         check_loaded(self.name, loaded)
         self.notes, self.signature = loaded.notes, loaded.signature
@@ -233,7 +233,10 @@ class Worker(asyncio.BufferedProtocol):
         self._observer.batch_overdue(self.name)
         reason = f"did not answer within {self._timeout:g} s (responseTimeout)"
         if not self._load.asynchronous or time.perf_counter() - self._heard_at >= self._timeout:
-            self._kill(reason, "unresponsive")
+            self._judge(reason, "unresponsive")
+            self._opening.close()
+            self._pause()  # what it says while its stacks are read is too late
+            self._dying = self._dying or self._loop.create_task(kill_hung(self.name, reason, self.process))
             return
         # The process still answers other batches: only this request is stuck.
         self._given_up[batch.id] = self._runs[batch.id]
@@ -252,47 +255,34 @@ class Worker(asyncio.BufferedProtocol):
         return [job for run in self._runs.values() if run.timer is not None for job in run.batch.jobs]
 
     def _stop_reading(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
+        self._pause()
         self._scheduler.paused(self)
         for run in self._runs.values():
             run.stop(self._loop.time())
 
     def _read_on(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
+        self._resume()
         self._heard_at = time.perf_counter()
         self._scheduler.resumed(self)
         for run in self._runs.values():
             run.go_on(self._loop, self._overdue)
 
-    # ---- the socket's side (asyncio.BufferedProtocol)
+    # ---- the socket's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's transports share no base with asyncio's
+        super().connection_made(transport)
         if self.ended.done():
             transport.close()
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._reader.get_buffer()
-
-    def buffer_updated(self, nbytes: int) -> None:
-        try:
-            self._reader.buffer_updated(nbytes)
-            while (frame := self._reader.next_frame()) is not None:
-                self._receive(frame)
-        except (FrameError, WorkerProtocolError) as error:
-            self._kill(f"broke the protocol: {error}", "protocol")
-
-    def eof_received(self) -> bool:
-        return False  # the transport may close itself; the pidfd reports the process's end
+    def _broken(self, error: Exception) -> None:
+        self._kill(f"broke the protocol: {error}", "protocol")
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.process.exited.done() and not self.stopping:
             # The process may be about to exit, with a code worth waiting for; if it lives on, it is useless.
             self._loop.call_later(STOP_GRACE, self._kill, "closed its connection", "protocol")
 
-    def _receive(self, frame: Frame[ToFront]) -> None:
+    def _receive(self, frame: FromBackend) -> None:
         message = frame.message
         if self._load.asynchronous:
             self._heard_at = time.perf_counter()
@@ -313,6 +303,8 @@ class Worker(asyncio.BufferedProtocol):
             self._observer.engine_metrics(self.name, message.text)
         elif isinstance(message, CALLS):
             self.calls.receive(message, frame.bodies)
+        elif isinstance(message, Profiled):
+            self.profiles.receive(message, frame.bodies)
         else:
             self._loading.receive(message)
 
@@ -361,16 +353,16 @@ class Worker(asyncio.BufferedProtocol):
         if self._leaving:
             self._kill(self._leaving, "gpu_lost")
 
-    def _send(self, buffers: list[Body]) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.writelines(buffers)
-
     # ---- the end
 
     def _kill(self, verdict: str, cause: str = "stopped") -> None:
+        self._judge(verdict, cause)
+        self.process.kill()
+
+    def _judge(self, verdict: str, cause: str) -> None:
+        """Note why the process is killed, unless a reason is known."""
         if self._verdict is None:
             self._verdict, self.cause = verdict, cause
-        self.process.kill()
 
     def _on_exit(self, exited: asyncio.Future[int]) -> None:
         code = exited.result()
@@ -384,6 +376,7 @@ class Worker(asyncio.BufferedProtocol):
         self._loading.end(Loaded(507 if code in _KILLED else 500, f"Worker died. {named} {reason}"))
         self._given_up.clear()
         self.calls.close()
+        self.profiles.close()
         self._observer.engine_metrics(self.name, "")
         if self._results is not None:
             self._results.close()

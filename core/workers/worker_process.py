@@ -50,6 +50,10 @@ class WorkerProcess(Protocol):
     def settle(self) -> None:
         """Note that all of the processes have started."""
 
+    async def stacks(self) -> str:
+        """Return the Python stacks of all its threads, whatever they do. Raises StacksUnknown."""
+        ...
+
     def kill(self) -> None:
         """Kill the process and whatever it started. Nothing happens if it has ended already."""
 

@@ -23,11 +23,12 @@ _WHOLE = re.compile(r"[+-]?[0-9]+", re.ASCII)
 # workers there may be.
 NUMBERS = {
     "batch_size": 1, "max_batch_delay": 0, "initial_workers": 0, "response_timeout": 1, "startup_timeout": 0,
-    "min_worker": 0, "max_worker": 0, "limit": 0, "next_page_token": 0,
+    "min_worker": 0, "max_worker": 0, "limit": 0, "next_page_token": 0, "seconds": 1,
 }  # fmt: skip
 _MOST = 2**31 - 1
 _DIGITS = 20  # of a text that is converted: converting takes quadratic time
 _PAGE = 100
+_SECONDS = 10  # of a profile
 
 
 async def register(context: AppContext, request: Request) -> Reply:
@@ -99,6 +100,28 @@ async def purge(context: AppContext, request: Request) -> Reply:
 def traffic(context: AppContext, request: Request) -> Reply:
     """Answer GET /models/{model}/traffic: show how they are shared."""
     return json_reply(context.controlplane.traffic.describe(request.params["model"]))
+
+
+async def profile(context: AppContext, request: Request) -> Reply:
+    """Answer POST /models/{model}[/{version}]/profile: record what a worker does, as a file."""
+    given = parameters(context, request)
+    taken = await context.controlplane.profiles.take(
+        request.params["model"],
+        request.params.get("version"),
+        given.get("worker") or None,
+        _whole(given, "seconds", _SECONDS),
+    )
+    headers = (("Content-Disposition", f'attachment; filename="{taken.name}"'), ("X-Profile-Note", taken.note))
+    return Reply(body=taken.data, phrase=PHRASES[200], content_type="application/gzip", headers=headers)
+
+
+async def stacks(context: AppContext, request: Request) -> Reply:
+    """Answer GET /models/{model}[/{version}]/stacks: tell what the threads of the workers are doing."""
+    worker = _query(request).get("worker") or None
+    profiles = context.controlplane.profiles
+    return json_reply(
+        {"workers": await profiles.stacks(request.params["model"], request.params.get("version"), worker)}
+    )
 
 
 async def describe(context: AppContext, request: Request) -> Reply:

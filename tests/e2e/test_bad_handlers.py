@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
+import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from click.testing import CliRunner
+
+from torchserve.cli.main import main
 
 from .handlers import ECHO
 from .live import Answer, LiveServer, eventually, gone, make_model
@@ -180,6 +187,31 @@ def test_what_costs_the_worker(rascal: LiveServer, text: str, status: int, reaso
     assert rascal.predict("echo", "untouched").body == b"untouched"
 
 
+def test_a_handler_that_holds_the_interpreter_in_c_shows_its_stack_and_is_profiled_once_it_answers(
+    rascal: LiveServer,
+) -> None:
+    before = pid(rascal)
+    hanging = rascal.later("rascal", "give ctypes.PyDLL(None).read(os.pipe()[0], ctypes.create_string_buffer(1), 1)")
+    words = ["profile", "rascal", "--management", f"http://127.0.0.1:{rascal.ports['Management']}"]
+
+    def shown() -> str:
+        done = CliRunner().invoke(main, [*words, "--stacks"])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    eventually(lambda: 'File "<string>", line 1 in <module>' in shown())
+    assert "(runs a batch)\n  Current thread" in shown()
+    os.kill(before, signal.SIGKILL)
+    assert hanging.result().status == 507
+    pid(rascal)
+    with ThreadPoolExecutor() as pool:
+        recorded = pool.submit(rascal.manage, "POST", "/models/rascal/profile?seconds=1")
+        while not recorded.done():
+            assert rascal.predict("rascal", "time.sleep(0.05)").status == 200
+    trace = json.loads(gzip.decompress(recorded.result().body))
+    assert "handle" in {event["name"] for event in trace["traceEvents"]}
+
+
 def test_one_row_that_raises_fails_its_batch(server: LiveServer) -> None:
     """None runs before there are three, so that they share a batch in whatever order they come."""
     three = "minWorkers: 1\nmaxWorkers: 1\nbatchSize: 3\nbatchPolicy: fixed\nmaxBatchDelay: 600000\n"
@@ -231,6 +263,9 @@ def test_what_does_not_load(server: LiveServer, name: str, given: dict[str, Any]
     found, told = register(server, name)
     assert message in told
     assert found == status
+    if "startupTimeout" in message:
+        server.until_logged("(startupTimeout). Its threads")
+        server.until_logged('handler.py", line 1 in <module>')
     assert server.predict("echo", "untouched").body == b"untouched"
 
 

@@ -63,6 +63,7 @@ def test_a_worker_that_dies_or_hangs_fails_its_batch_and_nothing_else(
     assert waiting[0].result().json["pid"] != first
     eventually(lambda: gone(first))
     server.until_logged("Retry worker: 9000 in 0 seconds.")
+    assert order or server.has_logged("(responseTimeout). Its threads, the innermost call first")
 
 
 def test_a_worker_killed_from_outside_while_idle_is_replaced(serve: Serve, store: Path):

@@ -31,7 +31,7 @@ def _row(ours: str = "", outside: str = "") -> Row:
 
 _BASE = (
     "core.errors core.payload core.version core.trusted_file core.bounded_yaml core.bounded_match core.model_name"
-    " core.container_limits core.pidfd core.user_folders"
+    " core.container_limits core.pidfd core.process_stacks core.user_folders"
 )
 _SHELF = (
     f"{_BASE} core.oip core.config core.archive core.metrics core.wire core.logs core.tokens core.tracing core.workdir"
@@ -59,6 +59,7 @@ TABLE: dict[str, Row] = {
     "core.model_name": _row("core.errors"),
     "core.container_limits": _row(),
     "core.pidfd": _row(),
+    "core.process_stacks": _row("core.pidfd"),
     "core.user_folders": _row(),
     "core.bounded_yaml": _row(outside="yaml"),
     "core.tokens": _row(_BASE),
@@ -90,10 +91,12 @@ TABLE: dict[str, Row] = {
     "core.cached_requests": _row(f"{_MODELS} core.ticket", _PLAIN),
     "core.traffic_control": _row(_MODELS, _PLAIN),
     "core.describe": _row(_MODELS, _PLAIN),
+    "core.profiles": _row(_MODELS, _PLAIN),
     "core.repository": _row(f"{_MODELS} core.registration", _PLAIN),
     "core.registration": _row(_MODELS, _PLAIN),
     "core.controlplane": _row(
-        f"{_MODELS} core.describe core.registration core.repository core.background core.traffic_control", _PLAIN
+        f"{_MODELS} core.describe core.registration core.repository core.profiles core.background core.traffic_control",
+        _PLAIN,
     ),
     "core.lint": _row(f"{_BASE} core.archive core.config", _PLAIN),
     "core.overview": _row(f"{_MODELS} core.describe", _PLAIN),

@@ -18,6 +18,7 @@ from typing import Final, Protocol, TypeVar
 
 import msgspec
 
+from ...process_stacks import PATIENCE, StacksUnknown
 from ...wire.messages import Load
 from ...wire.remote_messages import (
     Alive,
@@ -26,8 +27,10 @@ from ...wire.remote_messages import (
     Hello,
     Kill,
     Leaving,
+    Look,
     Need,
     Printed,
+    Seen,
     Start,
     Started,
     Ticket,
@@ -94,6 +97,7 @@ class RemoteProcess:
         self._started: asyncio.Future[None] = loop.create_future()
         self._backend: asyncio.Future[asyncio.Transport] = loop.create_future()
         self._sending: asyncio.Task[None] | None = None
+        self._seen: asyncio.Future[Seen] | None = None  # what the node tells of the stacks, once it was asked
         self._killed: asyncio.TimerHandle | None = None
 
     async def connect(self, protocol: asyncio.BufferedProtocol) -> None:
@@ -132,6 +136,22 @@ class RemoteProcess:
         if self._backend.done() and not self._backend.cancelled():
             self._backend.result().abort()
 
+    async def stacks(self) -> str:
+        """Have the node tell the Python stacks of all threads of the process. Raises StacksUnknown."""
+        if self._link is None or self.exited.done():
+            raise StacksUnknown("its process has not been started, or has ended")
+        asked = self._seen
+        if asked is None:
+            asked = self._seen = self._loop.create_future()
+            self._link.send(Look())
+        await asyncio.wait([asked, self.exited], timeout=2 * PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        if not asked.done():
+            raise StacksUnknown("its node did not tell")
+        seen = asked.result()
+        if seen.error:
+            raise StacksUnknown(seen.error)
+        return seen.stacks
+
     def kill(self) -> None:
         """Have the node kill the process and whatever it started, and give the place up."""
         if self.exited.done():
@@ -155,6 +175,10 @@ class RemoteProcess:
             self._end(message.code, message.reason and f"{message.reason}")
         elif isinstance(message, Leaving):
             self._place_lost(message.reason)
+        elif isinstance(message, Seen):
+            if self._seen is not None:
+                self._seen.set_result(message)
+                self._seen = None
         elif isinstance(message, Need):
             self._sending = self._loop.create_task(self._send_files(), name=f"files of {self._start.worker}")
         elif isinstance(message, Started) and not self._started.done():

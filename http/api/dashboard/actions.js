@@ -1,7 +1,7 @@
 // What changes the server, each behind a question; and the dialogs in which it is asked.
 
 import { make } from "./draw.js";
-import { ask, keys } from "./stream.js";
+import { ask, keys, save } from "./stream.js";
 
 const dialog = () => document.getElementById("dialog");
 const path = (...parts) => parts.map(encodeURIComponent).join("/");
@@ -65,6 +65,32 @@ export function scale(row, say) {
     { name: "max_worker", label: "Workers at most", type: "number", min: 0, value: row.max, required: true },
   ], "Scale", async (given) => say((await ask("PUT", `models/${path(row.name, row.version)}?${new URLSearchParams(given)}`)).status),
   { text: "Workers that leave finish their batch first." });
+}
+
+export function profile(row, say) {
+  form(`Profile ${row.name} ${row.version}`, [
+    { name: "seconds", label: "Seconds, up to 60", type: "number", min: 1, max: 60, value: 10, required: true },
+    { name: "worker", label: "Worker (default: a busy one)", inputmode: "numeric" },
+  ], "Profile", async (given) => {
+    const query = new URLSearchParams(Object.entries(given).filter(([, value]) => value !== ""));
+    const [name, size] = await save("POST", `models/${path(row.name, row.version)}/profile?${query}`);
+    say(`${name}: ${size} bytes`);
+  }, { text: "The worker goes on answering, more slowly. The file opens in Perfetto, chrome://tracing and TensorBoard." });
+}
+
+/** Show what the threads of each worker are doing. */
+export async function stacks(row, say) {
+  try {
+    const { workers } = await ask("GET", `models/${path(row.name, row.version)}/stacks`);
+    const box = dialog();
+    const close = make("button", { type: "button", on: { click: () => box.close() } }, "Close");
+    box.replaceChildren(make("h2", { id: "dialog-title" }, `What ${row.name} ${row.version} is doing`),
+      ...workers.flatMap((each) => [make("h3", {}, `Worker ${each.id}: ${each.busy ? "runs a batch" : each.state.replace("_", " ")}`),
+        make("pre", { class: "stacks", tabindex: 0 }, each.stacks?.join("\n") ?? each.error)]),
+      workers.length ? "" : make("p", {}, "It has no workers."), make("div", { class: "end" }, close));
+    box.showModal();
+    close.focus();
+  } catch (failed) { say(failed.message, true); }
 }
 
 export function setDefault(row, say) {

@@ -1,6 +1,6 @@
 // All that is known of one version: its load, batches, costs, workers, and what can be done with it.
 
-import { remove, scale, setDefault } from "./actions.js";
+import { profile, remove, scale, setDefault, stacks } from "./actions.js";
 import { bars, bytes, curve, facts, make, ms, number, refill } from "./draw.js";
 import { sumOf } from "./state.js";
 import { ask } from "./stream.js";
@@ -31,10 +31,11 @@ export class Detail {
     this.trial = trial(row);
     this.problem = make("p", { class: "error" });
     const act = (label, run, kind = "") => make("button", { type: "button", class: kind, on: { click: () => run(this.#row(), this.say) } }, label);
-    this.buttons = [act("Scale", scale), act("Make default", setDefault), act("Remove", remove, "danger")];
+    this.buttons = [act("Scale", scale), act("Make default", setDefault), act("Remove", remove, "danger"), act("Profile", profile)];
+    const doing = act("Stacks", stacks);
     const close = make("button", { type: "button", on: { click: () => this.close() } }, "Close");
     const docs = make("a", { href: `docs?model=${encodeURIComponent(row.name)}` }, "Its API");
-    this.box.replaceChildren(make("div", { class: "bar" }, title, ...this.buttons, docs, close), this.problem, this.load,
+    this.box.replaceChildren(make("div", { class: "bar" }, title, ...this.buttons, doing, docs, close), this.problem, this.load,
       this.pictures, make("h3", {}, "Workers"), this.workers, this.trial.element,
       make("details", {}, make("summary", {}, "Options"), this.options));
     this.box.hidden = false;

@@ -15,19 +15,35 @@ export function authorized(kind = "management") {
   return key ? { Authorization: `Bearer ${key}` } : {};
 }
 
-/** Ask for JSON, and return it. Raises an Error with the server's own message. */
-export async function ask(method, path, { signal } = {}) {
-  const response = await fetch(address(path), { method, headers: authorized(), signal });
+async function refusal(response) {
   const text = await response.text();
   let told = null;
   try { told = JSON.parse(text); } catch { /* told as text */ }
-  if (!response.ok) {
-    const error = new Error(told?.message ?? told?.error ?? `${response.status} ${text.slice(0, 300)}`);
-    error.keys = told?.type === "InvalidKeyException";
-    error.retryAfter = Number(response.headers.get("Retry-After")) || 0;
-    throw error;
-  }
-  return told;
+  const error = new Error(told?.message ?? told?.error ?? `${response.status} ${text.slice(0, 300)}`);
+  error.keys = told?.type === "InvalidKeyException";
+  error.retryAfter = Number(response.headers.get("Retry-After")) || 0;
+  return error;
+}
+
+/** Ask for JSON, and return it. Raises an Error with the server's own message. */
+export async function ask(method, path, { signal } = {}) {
+  const response = await fetch(address(path), { method, headers: authorized(), signal });
+  if (!response.ok) throw await refusal(response);
+  try { return await response.json(); } catch { return null; }
+}
+
+/** Ask for a file, and have the browser save it. Returns its name and its size. Raises as `ask`. */
+export async function save(method, path) {
+  const response = await fetch(address(path), { method, headers: authorized() });
+  if (!response.ok) throw await refusal(response);
+  const data = await response.blob();
+  const name = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1] ?? "file";
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(data);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  return [name, data.size];
 }
 
 /** Hand each event to `take(kind, data)`, for as long as the page is seen; `say(text, bad)` tells how that goes. */

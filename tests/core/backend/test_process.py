@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import select
 import signal
@@ -18,7 +20,18 @@ from hypothesis import strategies as st
 from torchserve.core.backend.stream import send
 from torchserve.core.payload import Body
 from torchserve.core.wire.frames import Frame, FrameReader, encode
-from torchserve.core.wire.messages import Answer, Load, Loaded, PartHead, Partial, Predict, Row, ToFront
+from torchserve.core.wire.messages import (
+    Answer,
+    Load,
+    Loaded,
+    PartHead,
+    Partial,
+    Predict,
+    Profile,
+    Profiled,
+    Row,
+    ToFront,
+)
 
 DEADLINE = 60.0
 
@@ -357,6 +370,18 @@ def test_a_parent_that_died_before_the_start_is_noticed() -> None:
     assert "the parent process 1 has gone" in done.stderr
 
 
+def profiled(backend: Backend) -> Profiled:
+    """Receive a profile, and return its last piece, whose file must be one that viewers open."""
+    data = b""
+    while (frame := backend.receive()) is not None:
+        assert isinstance(frame.message, Profiled)
+        data += b"".join(bytes(body) for body in frame.bodies)
+        if frame.message.last:
+            assert "traceEvents" in json.loads(gzip.decompress(data) if data else "{}"), frame.message.error
+            return frame.message
+    raise AssertionError("the process has ended")
+
+
 @pytest.mark.parametrize(
     ("code", "mapped"), [(ECHO, False), ("import torch\n\ndef handle(data, context):\n    return data\n", True)]
 )
@@ -365,5 +390,11 @@ def test_a_start_costs_torch_only_where_the_handler_imports_it(write_model, code
     try:
         assert backend.receive() is not None
         assert ("libtorch" in Path(f"/proc/{backend.process.pid}/maps").read_text()) is mapped
+        backend.sock.sendmsg(encode(Profile(1, begin=True)))
+        assert isinstance(backend.ask(b"a").message, Answer)
+        backend.sock.sendmsg(encode(Profile(1, begin=False)))
+        told = profiled(backend)
+        assert told.note.startswith("torch.profiler, " if mapped else "stacks, sampled"), told.error
+        assert told.note.endswith(", 1 batches")
     finally:
         backend.close()

@@ -15,9 +15,11 @@ from torchserve.core.wire.remote_messages import (
     Hello,
     Kill,
     Leaving,
+    Look,
     Need,
     Piece,
     Printed,
+    Seen,
     Start,
     Started,
     Ticket,
@@ -30,9 +32,11 @@ TO_MINDER = [
     Piece("a/b.py", executable=True),
     Piece(end=True),
     Kill(),
+    Look(),
 ]
 FROM_MINDER = [
     Need(), Started(12, "/models/abc"), Printed("stderr", ("one", "")), Leaving("SIGTERM"), Exited(-9, "killed"),
+    Seen("File h.py"), Seen(error="it takes no signal"),
 ]  # fmt: skip
 
 

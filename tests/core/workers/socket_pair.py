@@ -54,6 +54,9 @@ class Process:
     def settle(self) -> None:
         self.settled = True
 
+    async def stacks(self) -> str:
+        return "Current thread 0x1 (most recent call first):\n"
+
     def kill(self) -> None:
         self.ends(-signal.SIGKILL)
 

@@ -77,6 +77,8 @@ TABLE = [
     (errors.NodeFailed("x"), 500, INTERNAL, "x"),
     (errors.CallDeadlock("x"), 503, "ServiceUnavailableException", "x"),
     (errors.CallTooDeep("x"), 500, INTERNAL, "x"),
+    (errors.NotProfiled("x"), 500, INTERNAL, "x"),
+    (errors.ProfileRunning("x"), 409, "ConflictStatusException", "x"),
     (errors.WorkersFailed("x", out_of_memory=True), 507, INTERNAL, "x"),
 ]  # fmt: skip
 

@@ -13,6 +13,7 @@ import pytest
 
 from torchserve.core.errors import WorkerDied
 from torchserve.core.payload import Reply
+from torchserve.core.process_stacks import StacksUnknown
 from torchserve.core.wire.messages import Load
 from torchserve.core.workers.load_failed import LoadFailed
 from torchserve.core.workers.remote.minder_link import MinderLink
@@ -48,6 +49,18 @@ async def test_a_remote_worker_serves_prints_and_reports_its_memory(site: Site) 
     await worker.stop(1.0)
     assert await worker.ended == "exited with code 0"
     await until(lambda: not alive(pid_of(worker)))
+
+
+async def test_a_remote_worker_that_hangs_shows_its_stacks(site: Site, tmp_path: Path) -> None:
+    worker = await site.worker()
+    await held(site, tmp_path)
+    stacks = await asyncio.gather(worker.process.stacks(), worker.process.stacks())
+    assert stacks[0] == stacks[1], "one look for all who ask at a time"
+    assert 'handler.py", line 1' in stacks[0]
+    os.kill(pid_of(worker), signal.SIGKILL)
+    await worker.ended
+    with pytest.raises(StacksUnknown, match="has ended"):
+        await worker.process.stacks()
 
 
 async def test_a_killed_process_fails_its_batch_by_name_of_node_and_worker_and_the_queue_goes_on(
