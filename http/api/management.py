@@ -105,12 +105,9 @@ def traffic(context: AppContext, request: Request) -> Reply:
 async def profile(context: AppContext, request: Request) -> Reply:
     """Answer POST /models/{model}[/{version}]/profile: record what a worker does, as a file."""
     given = parameters(context, request)
-    taken = await context.controlplane.profiles.take(
-        request.params["model"],
-        request.params.get("version"),
-        given.get("worker") or None,
-        _whole(given, "seconds", _SECONDS),
-    )
+    seconds, worker = _whole(given, "seconds", _SECONDS), given.get("worker") or None
+    profiles = context.controlplane.profiles
+    taken = await profiles.take(request.params["model"], request.params.get("version"), worker, seconds)
     headers = (("Content-Disposition", f'attachment; filename="{taken.name}"'), ("X-Profile-Note", taken.note))
     return Reply(body=taken.data, phrase=PHRASES[200], content_type="application/gzip", headers=headers)
 

@@ -225,9 +225,11 @@ async def test_the_rest_of_management_works_without_the_model_api() -> None:
 @pytest.mark.parametrize("name", NUMBERS)
 async def test_a_number_that_32_bits_do_not_hold_is_refused_by_its_name_and_range(name: str, text: str) -> None:
     """Each number of the API, in a query and in a JSON body."""
-    method, path = {"min_worker": ("PUT", "/models/m"), "max_worker": ("PUT", "/models/m")}.get(
-        name, ("POST", "/models")
-    )
+    method, path = {
+        "min_worker": ("PUT", "/models/m"),
+        "max_worker": ("PUT", "/models/m"),
+        "seconds": ("POST", "/models/m/profile"),
+    }.get(name, ("POST", "/models"))
     if name in {"limit", "next_page_token"}:
         method, path = "GET", "/models"
     control = FakeControlPlane(result=Outcome("done"))
