@@ -48,8 +48,7 @@ def converse(
 
     def finished(batch: int, task: asyncio.Task[None]) -> None:
         del running[batch]
-        if service.profiler.active is not None:
-            service.profiler.ran()
+        service.profiler.ran()
         if task.cancelled() and not ended.done():  # before its first step, so that it has sent no Answer
             service.cancelled(batch)
         elif not task.cancelled() and (error := task.exception()) and not ended.done():
@@ -71,10 +70,13 @@ def converse(
         loop.run_until_complete(ended)
     finally:
         service.calls.end()
-        left = list(running.values())
-        for task in left:
-            task.cancel()
-        if left:
-            loop.run_until_complete(asyncio.wait(left))
+        _cancel(loop, list(running.values()))
         with contextlib.suppress(OSError):  # a front that is gone has ended the conversation
             writes.flush()
+
+
+def _cancel(loop: asyncio.AbstractEventLoop, tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.wait(tasks))
