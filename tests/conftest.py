@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile(
-    "ci", settings.get_profile("dev"), max_examples=60, derandomize=True, database=None, print_blob=True
+    "ci", settings.get_profile("dev"), max_examples=40, derandomize=True, database=None, print_blob=True
 )
 settings.register_profile("fast", settings.get_profile("dev"), max_examples=25)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))

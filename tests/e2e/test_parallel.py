@@ -139,17 +139,19 @@ def test_in_a_pipeline_only_rank_0_is_asked(serve: Serve, store: Path, tmp_path:
     assert sorted(started(tmp_path)) == [0, 1]
 
 
-def test_a_rank_that_dies_takes_the_worker_with_it_which_starts_whole(tensor: LiveServer, home: Path) -> None:
-    for rank in (1, 0):
-        before = pids(home)
-        if rank == 0:  # which talks to the server, and has nothing to do now
-            os.kill(before[rank], signal.SIGKILL)
-        else:
-            # Rank 0 may be the first to notice, and its handler fails; or torchrun, and the worker has died.
-            assert tensor.predict("tensor", b"die 1 1").status in {500, 503}
-        eventually(lambda: all(gone(pid) for pid in before))  # noqa: B023
-        eventually(lambda: not set(pids(home)) & set(before) and tensor.workers("tensor", "READY"))  # noqa: B023
-        assert tensor.predict("tensor", b"5").body == b"010"
+@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.thorough)])
+def test_a_rank_that_dies_takes_the_worker_with_it_which_starts_whole(
+    tensor: LiveServer, home: Path, rank: int
+) -> None:
+    before = pids(home)
+    if rank == 0:  # which talks to the server, and has nothing to do now
+        os.kill(before[rank], signal.SIGKILL)
+    else:
+        # Rank 0 may be the first to notice, and its handler fails; or torchrun, and the worker has died.
+        assert tensor.predict("tensor", b"die 1 1").status in {500, 503}
+    eventually(lambda: all(gone(pid) for pid in before))
+    eventually(lambda: not set(pids(home)) & set(before) and tensor.workers("tensor", "READY"))
+    assert tensor.predict("tensor", b"5").body == b"010"
 
 
 def test_nothing_is_left_of_a_server_that_was_killed(tensor: LiveServer, home: Path) -> None:

@@ -90,6 +90,7 @@ def test_what_aotinductor_has_compiled(package: Path, folder: Path) -> None:
     assert predict(folder, [[1.0, 1.0]] * 3, asked, serializedFile="net.so") == [[2.0, 3.0]] * 3
 
 
+@pytest.mark.thorough
 def test_for_another_device(package: Path) -> None:
     with pytest.raises(
         RuntimeError, match=r"package is compiled for cpu, and this worker has cuda|is compiled for cpu"
