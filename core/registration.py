@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from .models.model_spec import ModelSpec, SharedParts
 from .models.registry import Registry
 from .models.worker_ids import WorkerIds
 from .workers.call_plane import CallPlane
+from .workers.fork_server import ForkServer
 from .workers.remote.remote_workers import remote_workers
 from .workers.spawn_local import visible
 
@@ -85,9 +87,10 @@ class Registration:
     ) -> None:
         self._settings = settings
         self._registry = registry
-        self._parts = SharedParts(
-            settings, gpu_allocator, WorkerIds(settings.initial_worker_port), metrics, remote_workers(settings)
-        )
+        remote = remote_workers(settings)
+        forks = ForkServer(settings.python or sys.executable) if settings.fork_workers and remote is None else None
+        ids = WorkerIds(settings.initial_worker_port)
+        self._parts = SharedParts(settings, gpu_allocator, ids, metrics, remote, forks)
         self._work = work
         self._downloads = Downloads(settings.model_store, settings.allowed_urls)
         self._packages = Packages(
@@ -134,7 +137,9 @@ class Registration:
         return self._downloads.on_the_way()
 
     async def close(self) -> None:
-        """End the engine's side of workers on other hosts. No worker may be left."""
+        """End the engine's side of workers on other hosts, and the fork server. No worker may be left."""
+        if self._parts.fork_server is not None:
+            await self._parts.fork_server.close()
         if self._parts.remote is not None:
             await self._parts.remote.close()
 

@@ -1,7 +1,8 @@
 """The backend process: `python -m torchserve.core.backend --fd N --name W-9000-m_1.0`.
 
-On a host that is not the front's it connects itself, by a ticket, and its parent is a minder. It ends when the front
-closes the connection, and when its parent dies. No other module of this folder but secure_stream opens a socket.
+With `--forks` it forks workers as the front orders, and becomes one in each process that it forks. On a host that
+is not the front's it connects itself, by a ticket, and its parent is a minder. It ends when the front closes the
+connection, and when its parent dies. No other modules of this folder but secure_stream and fork_server open a socket.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ..wire.messages import Load, Predict, Profile, ToBackend
 from ..wire.remote_messages import Ticket
 from .channel import Channel
 from .concurrent import converse
+from .fork_server import serve
 from .parent_death import die_with_parent
 from .ranks import Ends, Others, RankDied, follow, take_ends
 from .secure_stream import connect
@@ -41,7 +43,13 @@ log = logging.getLogger(__name__)
 
 
 def main() -> int:
-    arguments = _parse()
+    arguments = _parse(sys.argv[1:])
+    if arguments.forks:
+        die_with_parent(arguments.parent)
+        forked = serve(arguments.fd)
+        if forked is None:
+            return 0
+        arguments = _parse(forked)
     die_with_parent(arguments.parent)
     take_signals(arguments.name)
     keep_stacks()
@@ -78,7 +86,7 @@ def main() -> int:
     return code if code == 0 else _exit_now(code)
 
 
-def _parse() -> argparse.Namespace:
+def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m torchserve.core.backend", description="A model worker's process.")
     parser.add_argument("--fd", type=int, help="number of the inherited, connected stream socket")
     parser.add_argument(
@@ -87,11 +95,12 @@ def _parse() -> argparse.Namespace:
         nargs=2,
         help="a socket's, which brings requests' memory, and results'",
     )
+    parser.add_argument("--forks", action="store_true", help="fork workers, as ordered by the socket of --fd")
     parser.add_argument("--ticket", action="store_true", help="connect to a front by the ticket on standard input")
     parser.add_argument("--ranks", help="this is one rank of a model of that parallelType, started by torchrun")
-    parser.add_argument("--name", required=True, help="the worker's name, for its log lines")
+    parser.add_argument("--name", default="", help="the worker's name, for its log lines")
     parser.add_argument("--parent", type=int, help="pid that must be the parent; otherwise it has died already")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 def _prepare_output() -> None:

@@ -12,7 +12,7 @@ import signal
 import threading
 from types import FrameType
 
-_KEPT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+KEPT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def take_signals(name: str) -> None:
@@ -31,7 +31,7 @@ def take_signals(name: str) -> None:
             told = f"{name} goes on: {sent} is for the server's process. SIGKILL replaces a worker.\n"
             os.write(errors, told.encode())
 
-    for number in _KEPT:
+    for number in KEPT:
         signal.signal(number, go_on)
     _let_children_obey(go_on)
 
@@ -44,10 +44,10 @@ def _let_children_obey(go_on: object) -> None:
     masks: dict[int, set[int]] = {}  # by thread
 
     def hold() -> None:
-        masks[threading.get_ident()] = set(signal.pthread_sigmask(signal.SIG_BLOCK, _KEPT))
+        masks[threading.get_ident()] = set(signal.pthread_sigmask(signal.SIG_BLOCK, KEPT))
 
     def obey() -> None:
-        for number in _KEPT:
+        for number in KEPT:
             if signal.getsignal(number) is go_on:
                 signal.signal(number, signal.SIG_DFL)
         release()

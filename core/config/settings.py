@@ -272,6 +272,10 @@ class Settings:
     python: str | None = _key(
         None, str.strip, "the interpreter that workers run in; default: the server's own", env=None
     )
+    fork_workers: bool = _key(
+        True, flag, "whether workers that import torch are forked from one process that has imported it already; false"
+        " starts each on its own"
+    )  # fmt: skip
     handler_errors_in_response: bool = _key(
         False, flag, "show clients what a handler raised, with its traceback: for development, since it tells about"
         " the code"

@@ -53,8 +53,7 @@ class Model:
 
     def __init__(self, spec: ModelSpec, parts: SharedParts) -> None:
         options, gpu_allocator = spec.options, parts.gpu_allocator
-        self.name, self.version = spec.name, spec.version
-        self.url = spec.located.url
+        self.name, self.version, self.url = spec.name, spec.version, spec.located.url
         self.runtime = spec.runtime
         self.archive = spec.archive
         self.options = options
@@ -85,6 +84,7 @@ class Model:
             observer=ModelObserver(self.metrics),
             requests=self._requests,
             remote=parts.remote,
+            fork_server=parts.fork_server,
             calls=parts.calls,
         )
         name, next_id = f"{spec.name}_{spec.version}", parts.worker_ids.next

@@ -18,6 +18,7 @@ from ..metrics.store import MetricStore
 from ..wire.messages import Load
 from ..workers.async_slot import MOST_RUNS
 from ..workers.call_plane import CallPlane
+from ..workers.fork_server import ForkServer
 from ..workers.remote.remote_workers import RemoteWorkers
 from .sequence import SequenceKeys
 from .worker_ids import WorkerIds
@@ -48,7 +49,8 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class SharedParts:
-    """The parts of a server that all of its models share. With `remote`, workers run on other hosts. `calls` takes
+    """The parts of a server that all of its models share. With `remote`, workers run on other hosts; with
+    `fork_server`, those that need torch are forked. `calls` takes
     what handlers ask of other models.
     """
 
@@ -57,6 +59,7 @@ class SharedParts:
     worker_ids: WorkerIds
     metrics: MetricStore
     remote: RemoteWorkers | None = None
+    fork_server: ForkServer | None = None
     calls: CallPlane | None = None
 
 

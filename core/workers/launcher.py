@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,18 +22,23 @@ from ..gpus.footprints import weights_size
 from ..gpus.gpu_allocator import GpuAllocator, PlacementRequest
 from ..wire.messages import Load
 from .call_plane import CallPlane
+from .fork_server import ForkServer
+from .forked_worker import NotForked
 from .load_failed import LoadFailed
 from .observer import WorkerObserver
+from .preloads import preloads
 from .remote.placer import Demand
 from .remote.remote_process import OnLine, RemoteProcess
 from .remote.remote_start import RemoteStart
 from .remote.remote_workers import RemoteWorkers
 from .shared_memory import Requests
-from .spawn_local import spawn, worker_environment
+from .spawn_local import LocalProcess, spawn, worker_environment
 from .threads import threads_per_worker
 from .worker import Worker
 from .worker_process import WorkerProcess
 from .worker_spec import WorkerSpec
+
+log = logging.getLogger(__name__)
 
 _ADVICE = (
     ". Free memory there, or say in the model's model-config.yaml what it needs (gpuMemory) or what to do instead"
@@ -51,6 +59,7 @@ class Launcher:
     observer: WorkerObserver
     requests: Requests | None = None
     remote: RemoteWorkers | None = None
+    fork_server: ForkServer | None = None
     calls: CallPlane | None = None
 
     async def launch(self, name: str, workers: int) -> tuple[Worker, tuple[Gpu, ...]]:
@@ -61,7 +70,7 @@ class Launcher:
         """
         try:
             gpus = () if self.remote is not None else await self._allocate(name)
-            worker = self._start(name, gpus, workers)
+            worker = await self._start(name, gpus, workers)
             try:
                 await worker.load(self.options.startup_timeout, self.options.warm_up_timeout)
                 if self.remote is None:
@@ -95,7 +104,7 @@ class Launcher:
         except TimeoutError:
             raise LoadFailed("NVML did not answer: the GPU driver of this host hangs") from None
 
-    def _start(self, name: str, gpus: tuple[Gpu, ...], workers: int) -> Worker:
+    async def _start(self, name: str, gpus: tuple[Gpu, ...], workers: int) -> Worker:
         parallel = self.options.parallel
         ranks = max(1, parallel.ranks) if parallel else 1
         environment = worker_environment(
@@ -108,7 +117,6 @@ class Launcher:
         if said is not None:
             environment["OMP_NUM_THREADS"] = str(said)
             environment.pop("TS_WORKER_CORES", None)
-        interpreter = self.python.interpreter or self.settings.python
         worker: Worker | None = None
 
         def printed(stream: str, line: str) -> None:
@@ -120,7 +128,7 @@ class Launcher:
             elsewhere.evacuate = worker.evacuate
             return worker
         try:
-            process = spawn(name, self.python.extend(environment), printed, interpreter, parallel, self.requests)
+            process = await self._process(name, environment, printed)
         except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
             raise LoadFailed(f"{name} could not be started: {error}") from error
         # Only its own GPUs are visible to the worker, so that the first of them has number 0 there.
@@ -128,6 +136,20 @@ class Launcher:
         device = gpus[0].name if gpus else "cpu"
         worker = self._worker(name, load, process, device)
         return worker
+
+    async def _process(self, name: str, environment: Mapping[str, str], printed: OnLine) -> LocalProcess:
+        """Have the worker forked if it gains from that, or start it on its own. Raises OSError, ValueError."""
+        parallel, python = self.options.parallel, self.python
+        plain = not (python.interpreter or python.path or (parallel is not None and parallel.ranks))
+        if self.fork_server is not None and plain:
+            needs = await asyncio.to_thread(preloads, self.load.model_dir, self.load.handler)
+            if needs is not None:
+                try:
+                    return await self.fork_server.fork(name, environment, printed, needs, self.requests)
+                except NotForked as error:
+                    log.info("%s is started on its own, since %s", name, error)
+        interpreter = python.interpreter or self.settings.python
+        return spawn(name, python.extend(environment), printed, interpreter, parallel, self.requests)
 
     def waits(self, name: str) -> str:
         """Return why a worker that is being started has no place yet, "" if it has one."""

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from typing import IO, Protocol
 
 import psutil
 
@@ -26,7 +27,8 @@ from ..wire.messages import Load
 from .death_watch import DeathWatch
 from .lent_requests import LentRequests
 from .memory import resident
-from .shared_memory import Requests, Results, shared
+from .process_ends import ProcessEnds
+from .shared_memory import Requests, Results
 from .thread_stacks import ThreadStacks
 from .threads import Threads
 from .torchrun import handed_out, torchrun_command
@@ -35,14 +37,24 @@ log = logging.getLogger(__name__)
 
 LINE_LIMIT = 16_384  # bytes; a longer line is logged in pieces, so that a handler printing megabytes costs no memory
 
-# Bytes that one side may send ahead of the other's reading. With the system's default of 208 KiB, a body of 1 MB costs
-# five switches between the processes. The system may silently allow less than this.
-_AHEAD = 1 << 20
-
 # Seconds that a process may take to end after SIGKILL. One that hangs in a driver may never end, and is abandoned.
 KILL_WAIT = 10.0
 
 OnLine = Callable[[str, str], None]  # (stream: "stdout" or "stderr", line)
+
+
+class Child(Protocol):
+    """A child of this process whose output is read here, as subprocess.Popen is."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def stdout(self) -> IO[bytes] | None: ...
+    @property
+    def stderr(self) -> IO[bytes] | None: ...
+    def wait(self) -> int:
+        """Wait for its end, and return its exit code (negative: the signal that killed it)."""
+        ...
 
 
 class LocalProcess:
@@ -58,7 +70,7 @@ class LocalProcess:
 
     def __init__(
         self,
-        popen: subprocess.Popen[bytes],
+        popen: Child,
         sock: socket.socket,
         *,
         torchrun: bool = False,
@@ -209,36 +221,27 @@ def spawn(
     caller, who must end the process.
     """
     python = python or sys.executable
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    for end in (ours, theirs):
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _AHEAD)
-    results: Results | None = None
-    lent: LentRequests | None = None
+    ends = ProcessEnds(requests if parallel is None or not parallel.ranks else None)
     try:
-        with theirs, contextlib.ExitStack() as handed:
-            if parallel is not None and parallel.ranks:
-                with handed_out(theirs, parallel.ranks) as ends:
-                    command = torchrun_command(python, parallel, name, log_folder() / "torchelastic_ts")
-                    popen = _popen(command, environment, stdin=ends.fileno())
-            else:
-                command = [python, "-P", "-m", "torchserve.core.backend", "--name", name, "--parent", str(os.getpid())]
-                command += ["--fd", str(theirs.fileno())]
-                passed = [theirs.fileno()]
-                if requests is not None and (results := shared(Results)) is not None:
-                    control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-                    handed.enter_context(far)
-                    lent = LentRequests(requests, control)
-                    passed += [far.fileno(), results.descriptor]
-                    command += ["--memory", *map(str, passed[1:])]
-                popen = _popen(command, environment, pass_fds=tuple(passed))
+        if parallel is not None and parallel.ranks:
+            with handed_out(ends.theirs, parallel.ranks) as far_ends:
+                command = torchrun_command(python, parallel, name, log_folder() / "torchelastic_ts")
+                popen = start_process(command, environment, stdin=far_ends.fileno())
+        else:
+            passed = ends.passed
+            command = [python, "-P", "-m", "torchserve.core.backend", "--name", name, "--parent", str(os.getpid())]
+            command += ["--fd", str(passed[0])]
+            command += ["--memory", *map(str, passed[1:])] if passed[1:] else []
+            popen = start_process(command, environment, pass_fds=tuple(passed))
     except (OSError, ValueError):
-        _close(ours, lent)
+        ends.close()
         raise
-    ours.setblocking(False)
+    ends.handed_over()
+    ranks = bool(parallel and parallel.ranks)
     try:
-        process = LocalProcess(popen, ours, torchrun=bool(parallel and parallel.ranks), results=results, lent=lent)
+        process = LocalProcess(popen, ends.ours, torchrun=ranks, results=ends.results, lent=ends.lent)
     except OSError:  # there is no descriptor left to watch it by
-        _close(ours, lent)
+        ends.close()
         with popen:
             popen.kill()
         raise
@@ -246,20 +249,17 @@ def spawn(
     return process
 
 
-def _close(ours: socket.socket, lent: LentRequests | None) -> None:
-    ours.close()
-    if lent is not None:
-        lent.close()
-
-
-def _popen(
+def start_process(
     command: Sequence[str],
     environment: Mapping[str, str],
     *,
     stdin: int = subprocess.DEVNULL,
     pass_fds: tuple[int, ...] = (),
 ) -> subprocess.Popen[bytes]:
-    # Blocks for the milliseconds of a vfork and an exec; asyncio's subprocesses would need a thread for each child.
+    """Start a process in a session of its own, whose output is read here. Raises OSError, ValueError.
+
+    This blocks for the milliseconds of a vfork and an exec; asyncio's subprocesses would need a thread for each child.
+    """
     return subprocess.Popen(
         command,
         env=dict(environment),
