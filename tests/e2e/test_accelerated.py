@@ -6,6 +6,7 @@ import io
 import json
 from pathlib import Path
 
+import psutil
 from PIL import Image
 
 from .conftest import Serve
@@ -38,6 +39,8 @@ def test_what_was_chosen_is_described(serve: Serve, store: Path):
     notes = server.workers("warm")[0]["notes"]
     assert notes["warm-up"].startswith("batches of 1, 2, 4 in ")
     assert "frozen" in notes["freeze"]
+    (forks,) = [each for each in psutil.Process(server.process.pid).children() if "--forks" in each.cmdline()]
+    assert forks.num_threads() == 1, "what the default handlers import starts no thread: both workers were forked"
     assert set(server.workers("cold")[0]["notes"]) == {"threads", "preprocessing"}
     picture = io.BytesIO()
     Image.new("RGB", (40, 30), (200, 10, 10)).save(picture, "PNG")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from torchserve.core.archive.packages import ModelPython
 from torchserve.core.config.model_options import ModelOptions
@@ -17,9 +18,11 @@ from torchserve.core.config.settings import Settings
 from torchserve.core.gpus.gpu_allocator import GpuAllocator, PlacementRequest
 from torchserve.core.gpus.on_demand_eviction import Postponed
 from torchserve.core.wire.messages import Failure, Load
+from torchserve.core.workers.forked_worker import NotForked
 from torchserve.core.workers.launcher import Launcher
 from torchserve.core.workers.load_failed import LoadFailed
 from torchserve.core.workers.observer import WorkerObserver
+from torchserve.core.workers.preloads import Preloads
 from torchserve.scheduler.errors import NoRoom
 from torchserve.scheduler.gpu import Gpu
 from torchserve.scheduler.model_scheduler import ModelScheduler
@@ -184,6 +187,39 @@ async def test_a_model_s_own_number_of_threads_wins(
     found = await told(Subject((), ModelPython(interpreter(tmp_path), ("/ours",)), **options), workers=1000)
     assert found["OMP_NUM_THREADS"] == omp, "a thousand workers share the cores"
     assert found.get("TS_WORKER_CORES") == ("1" if not given and not options else None)
+
+
+class NoForks:
+    """A fork server that forks nothing, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Preloads] = []
+
+    async def fork(self, name: str, environment: object, on_line: object, needs: Preloads, requests: object) -> Any:
+        self.asked.append(needs)
+        raise NotForked("it is a test's")
+
+
+async def test_what_is_not_forked_is_spawned_and_the_log_says_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    python = interpreter(tmp_path)
+    asked: dict[str, int] = {}
+    for case, text, own in (
+        ("torch", "import torch", PLAIN),
+        ("none", "import json", PLAIN),
+        ("packages", "import torch", ModelPython(path=("/ours",))),
+        ("interpreter", "import torch", ModelPython(python)),
+    ):
+        (tmp_path / "handler.py").write_text(text)
+        load, forks = replace(LOAD, model_dir=str(tmp_path)), NoForks()
+        subject = Subject((), own, Settings(python=python), load)
+        object.__setattr__(subject.launcher, "fork_server", forks)
+        await subject.fails()
+        asked[case] = len(forks.asked)
+    assert asked == {"torch": 1, "none": 0, "packages": 0, "interpreter": 0}
+    assert caplog.text.count(f"{NAME} is started on its own, since it is a test's") == 1
 
 
 async def test_a_start_that_is_cancelled_ends_its_process_and_gives_up_its_gpus(tmp_path: Path) -> None:
