@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import cast
 
-from ..scheduler.job import Sink
+from ..scheduler.job import Job, Sink
 from ..scheduler.tokens import TokenDemand
 from .config.client_limits import ClientLimits
 from .dataplane import DataPlane
@@ -44,6 +44,30 @@ class LimitedTicket(Ticket):
         """Record that the client has gone."""
         ClientQuotas.release(self._quotas)
         self._inner.cancel()
+
+    @property
+    def model(self) -> Model:
+        """The model version that answers the request."""
+        return self._inner.model
+
+    @property
+    def job(self) -> Job:
+        """The job, or the first of them if the request was cut."""
+        return self._inner.job
+
+    @property
+    def size(self) -> int:
+        """The bytes that the request holds."""
+        return self._inner.size
+
+    @property
+    def named(self) -> bool:
+        """Whether the request named the version."""
+        return self._inner.named
+
+    def exemplar(self, seconds: float, trace_id: str) -> None:
+        """Name the trace of a request that succeeded after `seconds`, as an example of such requests."""
+        self._inner.exemplar(seconds, trace_id)
 
     def scheduled(self) -> Scheduled | None:
         """Return when and where the request ran and in which batch, None if it has not run."""

@@ -9,10 +9,11 @@ from typing import Final
 from ..scheduler.job import Batch, Sink
 from .call_cycle import Need, find_cycle
 from .dataplane import DataPlane
-from .errors import CallDeadlock, CallTooDeep
+from .errors import CallDeadlock, CallTooDeep, ServeError
 from .models.model import Model
 from .payload import Payload
 from .ticket import Ticket
+from .tracing.step_trace import StepTrace
 from .workers.call_plane import CallOrder
 from .workers.pool import SlotState
 from .workers.worker import Worker
@@ -21,27 +22,34 @@ MOST_CALLERS: Final = 8  # models that call one another, the first of them inclu
 
 
 class ModelCall:
-    """A call that waits for its outcome: its ticket, which is counted as any client's request is."""
+    """A call that waits for its outcome: its ticket, which is counted as any client's request is, and its trace."""
 
-    def __init__(self, calls: ModelCalls, order: CallOrder, ticket: Ticket) -> None:
+    def __init__(self, calls: ModelCalls, order: CallOrder, ticket: Ticket, trace: StepTrace | None) -> None:
         self._calls = calls
         self.order = order
         self.ticket = ticket
+        self._trace = trace
 
     def succeeded(self, seconds: float) -> None:
         """Count the call as answered, `seconds` after it began."""
         self._calls.ended(self)
         self.ticket.succeeded(seconds)
+        if self._trace is not None:
+            self._trace.end()
 
     def failed(self, error: BaseException) -> None:
         """Count the call as failed with `error`."""
         self._calls.ended(self)
         self.ticket.failed(error)
+        if self._trace is not None:
+            self._trace.end(error)
 
-    def cancel(self) -> None:
+    def cancel(self, error: Exception | None = None) -> None:
         """End the call: its answer is of no use any more."""
         self._calls.ended(self)
         self.ticket.cancel()
+        if self._trace is not None:
+            self._trace.end(error, left=True)
 
 
 class ModelCalls:
@@ -62,21 +70,27 @@ class ModelCalls:
                 f"Model {order.caller} may not call model {order.model}: at most {MOST_CALLERS} models call one another"
                 f" for one request, and here are {chain}. Look for a loop in what their handlers call."
             )
+        trace = _traced(order, payloads)
         payload = Payload(
             first.request_id,
             order.parts,
             first.headers,
             order.timeout,
             min(payload.priority for payload in payloads),
-            trace=next((payload.trace for payload in payloads if payload.trace is not None), None),
+            trace=trace,
             callers=callers,
         )
-        ticket = self._dataplane.submit_admitted(order.model, order.version, payload, sink)
-        call = ModelCall(self, order, ticket)
-        cycle = self._cycle(call)
-        if cycle is not None:
-            ticket.cancel()
-            raise self._deadlock(order, cycle)
+        try:
+            ticket = self._dataplane.submit_admitted(order.model, order.version, payload, sink)
+            call = ModelCall(self, order, ticket, trace)
+            cycle = self._cycle(call)
+            if cycle is not None:
+                ticket.cancel()
+                raise self._deadlock(order, cycle)
+        except ServeError as error:
+            if trace is not None:
+                trace.refused(error)
+            raise
         self._open.setdefault(order.batch, []).append(call)
         return call
 
@@ -129,6 +143,14 @@ class ModelCalls:
             f" for this very call ({chain}). Give these models more workers, or make no circle of calls.",
             retry_after=1.0,
         )
+
+
+def _traced(order: CallOrder, payloads: Sequence[Payload]) -> StepTrace | None:
+    """Return the notes of a call, None if none of the requests that it is made for is recorded."""
+    recorded = [payload.trace for payload in payloads if payload.trace is not None]
+    if order.trace is None or not recorded:
+        return None
+    return order.trace.call(recorded, {"torchserve.model.name": order.model, "torchserve.caller": order.caller})
 
 
 def _serving(model: Model) -> Iterator[Worker]:

@@ -54,7 +54,7 @@ class Health(Protocol):
 
 
 class Overview:
-    """The state of a server. `log` and `settings` are shown if whoever started the server has set them."""
+    """The state of a server. `log`, `settings` and `workflows` are shown if whoever started the server has set them."""
 
     def __init__(self, registry: Registry, metrics: MetricStore, gpu_allocator: GpuAllocator, health: Health) -> None:
         self._registry = registry
@@ -65,15 +65,20 @@ class Overview:
         self._rows: dict[Model, tuple[tuple[Any, ...], dict[str, Any]]] = {}
         self._gpus: list[dict[str, Any]] = []
         self._told: dict[str, Any] = {}  # what the last look has found of what is no row
+        self._graphs: dict[str, dict[str, Any]] = {}  # the rows of workflows, by name
         self.spent = 0.0
         self.log: LogTail | None = None
         self.settings: Callable[[], list[dict[str, str]]] = list
+        self.workflows: Callable[[], list[dict[str, Any]]] = list
 
     def whole(self) -> dict[str, Any]:
         """Return the document as of the last look."""
         rows = [row for _, row in self._rows.values()]
         bounds = {name: list(ends) for name, ends in _BOUNDS.items()}
-        return {"whole": True, "bounds": bounds, "models": rows, "gone": [], **self._now(), **self._told}
+        return {
+            "whole": True, "bounds": bounds, "models": rows, "gone": [], "workflows": list(self._graphs.values()),
+            **self._now(), **self._told,
+        }  # fmt: skip
 
     async def changes(self) -> dict[str, Any]:
         """Look, and return what has changed since the last look; figures of the server itself always do.
@@ -104,17 +109,26 @@ class Overview:
         self._rows = rows
         found = {
             "gpus": self._gpu_rows(),
+            "traffic": [{"model": name} | each.described() for name, each in self._registry.traffic.items()],
             "failures": _latest(failures),
             "downloads": self._health.downloads()["downloads"],
         }
         told, self._told = self._told, found
         news = {name: value for name, value in found.items() if told.get(name) != value}
+        news |= self._look_at_workflows()
         self.spent += time.thread_time() - began
         return {"models": changed, "gone": gone, **self._now(), **news}
 
+    def _look_at_workflows(self) -> dict[str, Any]:
+        """Return the rows of workflows that have moved and the names of those that are gone, if there are any."""
+        before, self._graphs = self._graphs, {row["name"]: row for row in self.workflows()}
+        moved = [row for name, row in self._graphs.items() if before.get(name) != row]
+        gone = [name for name in before if name not in self._graphs]
+        return ({"workflows": moved} if moved else {}) | ({"workflowsGone": gone} if gone else {})
+
     def forget(self) -> None:
         """Keep nothing: nobody looks any more."""
-        self._rows, self._gpus, self._told = {}, [], {}
+        self._rows, self._gpus, self._told, self._graphs = {}, [], {}, {}
 
     async def look_at_gpus(self) -> None:
         """Ask the driver for the GPUs, which the next look shows. One that doesn't answer leaves them as they were."""
@@ -233,7 +247,9 @@ def _row(model: Model, workers: list[tuple[Any, ...]], *, default: bool) -> dict
 
 
 def _worker(slot: WorkerSlot, waits: str) -> tuple[Any, ...]:
-    """Return a worker's number, state, pid (0 without a process), GPUs, and why it waits or its last error."""
+    """Return a worker's number, state, pid (0 without a process), GPUs, why it waits or its last error, and the node
+    that it runs on, "" for this host.
+    """
     worker = slot.worker
     pids = worker.process.pids if worker is not None else ()
     return (
@@ -242,6 +258,7 @@ def _worker(slot: WorkerSlot, waits: str) -> tuple[Any, ...]:
         pids[0] if pids else 0,
         [gpu.index for gpu in slot.gpus],
         (waits or slot.last_error)[:_ERROR],
+        worker.process.where.removeprefix(" on node ") if worker is not None else "",
     )
 
 

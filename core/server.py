@@ -84,6 +84,7 @@ class ModelServer:
         self.controlplane.connect_calls(ModelCalls(self.dataplane))
         self.overview = Overview(registry, self.metrics, self._gpu_allocator, self.controlplane)
         self.workflows = Workflows(settings, self.dataplane, self.controlplane, self._work.path)
+        self.overview.workflows = self.workflows.rows
         self._started = False
 
     async def start(self) -> None:

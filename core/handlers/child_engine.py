@@ -23,6 +23,7 @@ from ..generation.child_engine.events import EventCutter
 from ..generation.child_engine.http_answer import BadAnswer
 from ..generation.child_engine.options import read_options
 from ..generation.openai_request import Refused
+from ..tracing.trace_parent import parent_text, read_parent
 from .context import Context
 from .prediction_exception import PredictionException
 
@@ -33,7 +34,6 @@ PATHS = (
     "tokenize", "detokenize", "pooling", "classify", "score", "rerank",
 )  # fmt: skip
 _MOST_EVENT = 4 << 20  # bytes of one event of a stream
-_PASSED_ON = ("traceparent", "tracestate")  # headers of a request; its key is the server's, and stays here
 _PASSED_BACK = ("retry-after",)
 _LAST_ANSWERS = 5.0  # seconds that the requests of an engine that has ended may take to be answered
 
@@ -84,9 +84,7 @@ class ChildEngine:
         if path not in PATHS:
             raise Refused(f"This model has no '{path[:100]}': it has {', '.join(PATHS)}.", status=404)
         headers = {"Content-Type": "application/json", "Accept": "*/*", "X-Request-Id": context.get_request_id() or ""}
-        for name in _PASSED_ON:
-            if value := context.get_request_header(0, name):
-                headers[name] = str(value)
+        headers |= _trace_fields(context)
         method = "GET" if path == "v1/models" else "POST"
         async with self._engine.ask(method, f"/{path}", body if method == "POST" else b"", headers) as exchange:
             return await self._pass_back(exchange, context)
@@ -134,6 +132,18 @@ class TRTLLMHandler(ChildEngine):
     """The handler of TorchServe's name `trt_llm_handler`: the same keys in model-config.yaml, and `trtllm-serve`."""
 
     options_of = "trt_llm_handler"
+
+
+def _trace_fields(context: Context) -> dict[str, str]:
+    """Return the headers that make the engine's spans a part of the request's trace: below the worker's span if this
+    server records the request, else below the client's; none if that tells of no span.
+    """
+    asked = [str(context.get_request_header(0, name) or "") for name in ("traceparent", "tracestate")]
+    parent = read_parent([context.traceparent or asked[0]], [asked[1]])
+    if parent is None:
+        return {}
+    fields = {"traceparent": parent_text(parent.trace_id, parent.span_id, parent.flags)}
+    return fields | ({"tracestate": parent.state} if parent.state else {})
 
 
 def _usual_path(body: bytes | bytearray | memoryview) -> str:

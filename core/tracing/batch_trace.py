@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .request_trace import Nanoseconds, RequestTrace
 from .span import ERROR, UNSET, Attributes, Link, Span, short
+from .step_trace import MOST_STEPS, StepTrace
+from .trace_notes import Nanoseconds, TraceNotes
 from .trace_parent import parent_text
 
 _Stage = tuple[str, float, float]
@@ -42,9 +43,9 @@ class Done(NamedTuple):
 class BatchTrace:
     """The notes of one batch. `owner` is the request whose trace has the batch's own spans."""
 
-    __slots__ = ("_done", "_ended", "_formed", "_members", "_sent", "owner", "span_id", "worker_id")
+    __slots__ = ("_calls", "_done", "_ended", "_formed", "_members", "_sent", "owner", "span_id", "worker_id")
 
-    def __init__(self, members: Sequence[tuple[RequestTrace, float]], formed: Formed) -> None:
+    def __init__(self, members: Sequence[tuple[TraceNotes, float]], formed: Formed) -> None:
         """Note a batch with these requests, each with when it was queued."""
         self._members = [trace for trace, _ in members]
         self._formed = formed
@@ -53,6 +54,7 @@ class BatchTrace:
         self.worker_id = self.owner.source.new_span_id()
         self._sent = self._ended = formed.at
         self._done: Done | None = None
+        self._calls = 0
         for trace, queued in members:
             trace.ran(queued, formed.at, self)
 
@@ -71,6 +73,19 @@ class BatchTrace:
         """The trace ids of the sampled requests, joined by commas."""
         return ",".join(dict.fromkeys([each.trace_id for each in self._members]))
 
+    def withdraw(self) -> None:
+        """Forget the batch, which never began: its requests wait again."""
+        for each in self._members:
+            each.withdrawn(self)
+
+    def call(self, requests: Sequence[TraceNotes], attributes: Attributes) -> StepTrace | None:
+        """Return the notes of a call that the handler makes now for these `requests`, None if it has made too many."""
+        self._calls += 1
+        if self._calls > MOST_STEPS:
+            return None
+        links = [Link(each.trace_id, each.span_id) for each in requests if each is not self.owner]
+        return StepTrace(self.owner, self.worker_id, "call", attributes, links)
+
     def answered(self, done: Done) -> None:
         """Note the worker's account of the batch."""
         self._done = done
@@ -83,14 +98,13 @@ class BatchTrace:
     def spans(self, nanoseconds: Nanoseconds) -> list[Span]:
         """Return the spans of the batch, its worker, the handler, and the handler's hooks."""
         owner, formed, done = self.owner, self._formed, self._done
-        state = owner.parent.state if owner.parent is not None else ""
         failure = "the worker gave no answer" if done is None else short(done.failure)
         status = ERROR if failure else UNSET
 
         def span(name: str, span_id: str, parent: str, begin: float, end: float) -> Span:
             return Span(
                 name, owner.trace_id, span_id, parent, nanoseconds(begin), nanoseconds(max(begin, end)),
-                status=status, failure=failure, state=state,
+                status=status, failure=failure, state=owner.state,
             )  # fmt: skip
 
         batch = span("batch", self.span_id, owner.span_id, formed.at, self._ended)

@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from .request_trace import Nanoseconds
 from .span import Span
+from .trace_notes import Nanoseconds
 
 log = logging.getLogger(__name__)
 

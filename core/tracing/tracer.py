@@ -42,7 +42,7 @@ class Tracer:
             trace_id = parent.trace_id
         else:
             return None
-        return RequestTrace(self, parent, trace_id, self.new_span_id(), self.now())
+        return RequestTrace(self, parent, trace_id, self.now())
 
     def new_span_id(self) -> str:
         """Return a new span id."""

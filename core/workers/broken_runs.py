@@ -35,6 +35,7 @@ def end_runs(scheduler: ModelScheduler, load: Load, runs: Sequence[Run], death: 
     """End each of `runs`, in the order of sending, by the scheduler's `requeue`, `repeat` or `fail`."""
     for run in reversed(runs):
         if run.timer is None:
+            run.withdraw()
             scheduler.requeue(run.batch)
             continue
         run.cancel()

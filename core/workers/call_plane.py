@@ -8,6 +8,7 @@ from typing import Protocol
 
 from ...scheduler.job import Batch, Job, Sink
 from ..payload import Part
+from ..tracing.batch_trace import BatchTrace
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,8 @@ class CallOrder:
     """A handler's request to another model.
 
     `caller` is the calling model, and `jobs` are the requests of `batch` for which it calls. `timeout` is in seconds,
-    None if neither the handler nor any client of these requests set one. `refuse` ends the call with an error.
+    None if neither the handler nor any client of these requests set one. `refuse` ends the call with an error. `trace`
+    is there if the batch is recorded.
     """
 
     caller: str
@@ -26,6 +28,7 @@ class CallOrder:
     parts: tuple[Part, ...]
     timeout: float | None
     refuse: Callable[[Exception], None]
+    trace: BatchTrace | None = None
 
 
 class CallTicket(Protocol):
@@ -37,8 +40,8 @@ class CallTicket(Protocol):
     def failed(self, error: BaseException) -> None:
         """Count the call as failed with `error`."""
 
-    def cancel(self) -> None:
-        """End the call: its answer is of no use any more."""
+    def cancel(self, error: Exception | None = None) -> None:
+        """End the call, whose answer is of no use any more. Its caller may be told an `error`."""
 
 
 class CallPlane(Protocol):

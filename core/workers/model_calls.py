@@ -27,6 +27,7 @@ from .worker_spec import WorkerSpec
 
 CALLS: Final = (Call, CallCancel)
 MOST_CALLS: Final = 1000  # open ones of one worker
+_LEFT: Final = 499  # the status of a call that nobody waits for any more
 _LONGEST_TEXT: Final = 1000  # bytes of an answer that is told as an error
 _STATUS: Final[dict[Kind, int]] = {
     "not_found": 404,
@@ -138,7 +139,7 @@ class WorkerCalls:
         order = CallOrder(
             self._spec.load.model_name, call.batch, jobs, call.model, message.version or None,
             tuple([Part(head.name, head.content_type, body) for head, body in parts]), timeout,
-            lambda error: self.refuse(call, error),
+            lambda error: self.refuse(call, error), self._runs[message.batch].trace,
         )  # fmt: skip
         ticket = self._plane.begin(order, call)
         if call.number in self.open:
@@ -185,7 +186,7 @@ class WorkerCalls:
             return
         ticket = self._close(call)
         if ticket is not None:
-            ticket.cancel()
+            ticket.cancel(None if status_of(error) == _LEFT else error)
         self._tell(call.number, error)
 
     def check_size(self, call: OpenCall) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...scheduler.job import Batch
 from ..tracing.batch_trace import BatchTrace, Done, Formed
-from ..tracing.request_trace import RequestTrace
+from ..tracing.trace_notes import TraceNotes
 from ..wire.messages import Answer, Load
 from .protocol_error import WorkerProtocolError
 
@@ -39,7 +39,7 @@ class Run:
     waited: float = 0.0  # seconds in which the timer was stopped
     trace: BatchTrace | None = None  # of a batch with requests that are recorded
 
-    def record(self, traces: Sequence[tuple[RequestTrace, float]], worker: str, load: Load) -> str:
+    def record(self, traces: Sequence[tuple[TraceNotes, float]], worker: str, load: Load) -> str:
         """Record the batch for these requests, each with its arrival. Return the traceparent of its work."""
         batch = self.batch
         attributes: dict[str, str | int] = {
@@ -58,6 +58,11 @@ class Run:
         if self.trace is not None and timing is not None:
             failure = "" if answer.code == 200 else answer.message
             self.trace.answered(Done(timing.total, timing.handler, timing.hooks, failure))
+
+    def withdraw(self) -> None:
+        """Forget that the batch was handed over: it never began, and its requests are queued again."""
+        if self.trace is not None:
+            self.trace.withdraw()
 
     def latest(self) -> Latest:
         """Return what is kept of the batch for the lines that the worker prints."""

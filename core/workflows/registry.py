@@ -152,6 +152,10 @@ class Workflows:
             if isinstance(error, BaseException) and not isinstance(error, NotFound):
                 log.error("A node of workflow %s could not be removed: %s", name, error)
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the graph and the totals of each workflow that serves, for the dashboard."""
+        return [served.row() for served in self._served.values()]
+
     def describe(self, name: str) -> list[dict[str, Any]]:
         """Return TorchServe's description of a workflow. Raises WorkflowNotFound."""
         workflow = self._get(name)

@@ -1,10 +1,13 @@
-"""Served: a workflow that serves requests, with what each of its nodes takes, and the count of those on their way."""
+"""Served: a workflow that serves requests, with what each of its nodes takes, and the counts of them."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
+from ..metrics.catalog import DURATIONS
+from ..metrics.series import Histogram
 from .spec import WorkflowSpec
 
 
@@ -24,9 +27,13 @@ class Node:
 
 
 class Served:
-    """A workflow that serves requests, and the count of those that are on their way through it."""
+    """A workflow that serves requests, and the counts of those that are on their way through it and have been.
 
-    __slots__ = ("_idle", "name", "nodes", "running", "spec")
+    `failed` and `repeated` count by node: requests that ended there, and attempts that followed a failed one.
+    """
+
+    __slots__ = ("_idle", "failed", "latency", "left", "name", "nodes", "repeated", "requests", "running", "spec",
+                 "succeeded")  # fmt: skip
 
     def __init__(self, name: str, spec: WorkflowSpec) -> None:
         self.name = name
@@ -43,8 +50,26 @@ class Served:
             )
             for node in graph.nodes
         }
-        self.running = 0
+        self.running = self.requests = self.succeeded = self.left = 0
+        self.failed = dict.fromkeys(graph.nodes, 0)
+        self.repeated = dict.fromkeys(graph.nodes, 0)
+        self.latency = Histogram(DURATIONS)
         self._idle: asyncio.Future[None] | None = None
+
+    def row(self) -> dict[str, Any]:
+        """Return the graph, and the totals since the workflow was registered."""
+        graph = self.spec.graph
+        nodes = [
+            {
+                "name": node.name, "model": node.model, "after": list(graph.after[node.name]),
+                "failed": self.failed[node.name], "repeated": self.repeated[node.name],
+            }
+            for node in self.nodes.values()
+        ]  # fmt: skip
+        return {
+            "name": self.name, "running": self.running, "requests": self.requests, "succeeded": self.succeeded,
+            "left": self.left, "latency": list(self.latency.counts), "nodes": nodes,
+        }  # fmt: skip
 
     def ended(self) -> None:
         """Note that a request has ended."""

@@ -26,6 +26,7 @@ from msgspec.structs import replace
 from ..dataplane import DataPlane, Ticket
 from ..errors import Broken, HandlerFailed, NodeFailed, NotFound, RequestExpired, ServeError, TooLarge
 from ..payload import Body, Part, Payload, Reply, Scheduled
+from ..tracing.step_trace import StepTrace, begin_step
 from .leaves import joined
 from .node_error import of_node
 from .run import Run
@@ -41,8 +42,8 @@ _EARLY = 1e-3  # s: loops may fire a timer a little before its time
 class WorkflowTicket:
     """A request that is on its way through a workflow. Its front door must call `cancel` if the client leaves."""
 
-    __slots__ = ("_active", "_dataplane", "_deadline", "_held", "_loop", "_max_result", "_over", "_payload", "_quotas",
-                 "_run", "_served", "_sink", "_streaming", "_timer", "_timer_at")  # fmt: skip
+    __slots__ = ("_active", "_began", "_dataplane", "_deadline", "_held", "_loop", "_max_result", "_over", "_payload",
+                 "_quotas", "_run", "_served", "_sink", "_streaming", "_timer", "_timer_at")  # fmt: skip
 
     def __init__(self, dataplane: DataPlane, served: Served, payload: Payload, sink: Sink, max_result: int) -> None:
         self._dataplane = dataplane
@@ -51,7 +52,8 @@ class WorkflowTicket:
         self._sink = sink
         self._max_result = max_result
         self._loop = asyncio.get_running_loop()
-        self._deadline = math.inf if payload.timeout is None else self._loop.time() + payload.timeout
+        self._began = self._loop.time()
+        self._deadline = math.inf if payload.timeout is None else self._began + payload.timeout
         self._run = Run(served.spec.graph)
         self._active: dict[str, _Attempt] = {}
         self._streaming: _Attempt | None = None
@@ -65,14 +67,19 @@ class WorkflowTicket:
         """Queue the request for the first node. Raises ServeError if that, or the client's limits, refuse it."""
         served = self._served
         start = served.nodes[served.spec.graph.start]
+        served.requests += 1
         try:
             self._quotas = self._dataplane.admit(start.model, self._payload)
-        except NotFound as error:  # its model was removed without the workflow
-            raise of_node(error, served.name, start.name) from None
+        except ServeError as error:
+            served.failed[start.name] += 1
+            if isinstance(error, NotFound):  # its model was removed without the workflow
+                raise of_node(error, served.name, start.name) from None
+            raise
         served.running += 1
         try:
             self._start(start, self._payload.parts, 1)
         except ServeError:
+            served.failed[start.name] += 1
             self._end()
             raise
 
@@ -105,6 +112,8 @@ class WorkflowTicket:
 
     def cancel(self) -> None:
         """Cancel all nodes: the client has gone."""
+        if not self._over:
+            self._served.left += 1
         self._end()
 
     # ---- the nodes' side
@@ -119,13 +128,24 @@ class WorkflowTicket:
         attempt = self._active[node.name] = _Attempt(self, node, parts, number, now, now + allowed)
         if attempt.due < self._timer_at:
             self._watch(attempt.due)
-        payload = replace(self._payload, parts=parts, timeout=None if left == math.inf else allowed)
+        trace = None if self._payload.trace is None else self._traced(node, number)
+        attempt.trace = trace
+        payload = replace(self._payload, parts=parts, timeout=None if left == math.inf else allowed, trace=trace)
         try:
             attempt.submitted(self._dataplane.submit_admitted(node.model, None, payload, attempt))
         except ServeError as error:
-            attempt.end()
+            attempt.refused(error)
             del self._active[node.name]
             raise of_node(error, self._served.name, node.name, number) from None
+
+    def _traced(self, node: Node, number: int) -> StepTrace | None:
+        """Return the notes of an attempt of a recorded request, None if it has had too many."""
+        told = {
+            "torchserve.workflow.name": self._served.name,
+            "torchserve.workflow.node": node.name,
+            "torchserve.workflow.attempt": number,
+        }
+        return begin_step(self._payload.trace, f"node {node.name}", told)
 
     def piece(self, attempt: _Attempt, reply: Reply) -> None:
         """Hand on a piece that a node streams to the client, if no other node's result belongs to the answer."""
@@ -136,16 +156,17 @@ class WorkflowTicket:
         attempt.pieces.append(reply.body)
         attempt.collected += len(reply.body)
         if attempt.collected > self._max_result:
-            self._fail(TooLarge(self._too_large(f"Node {attempt.node.name}", attempt.collected)))
+            self._fail(TooLarge(self._too_large(f"Node {attempt.node.name}", attempt.collected)), attempt.node.name)
 
     def answered(self, attempt: _Attempt, reply: Reply) -> None:
         """Start the nodes that waited for this one, or answer the client."""
         node = attempt.node
-        self._settle(attempt, None)
         if reply.status >= 400 and not node.alone:
             told = HandlerFailed(f"its handler set the status {reply.status}", reply.status)
-            self._fail(of_node(told, self._served.name, node.name, attempt.number))
+            self._settle(attempt, None, told)
+            self._fail(of_node(told, self._served.name, node.name, attempt.number), node.name)
             return
+        self._settle(attempt, None)
         if attempt.pieces:
             reply = Reply(b"".join((*attempt.pieces, reply.body)))
         run = self._run
@@ -153,15 +174,17 @@ class WorkflowTicket:
         if run.over:
             self._conclude()
             return
+        at = node.name  # the node at which the request ends if it does
         try:
             if run.size != self._held:
                 self._keep(node, run.size)
             for following, parts in ready:
+                at = following
                 self._start(self._served.nodes[following], parts, 1)
                 if self._over:
                     return
         except ServeError as error:
-            self._fail(error)
+            self._fail(error, at)
 
     def erred(self, attempt: _Attempt, error: Exception) -> None:
         """Try a node again, or end the request."""
@@ -170,12 +193,13 @@ class WorkflowTicket:
         meant = isinstance(error, HandlerFailed) and 400 <= error.status < 500  # what it refuses, it refuses again
         again = isinstance(error, Broken) and not meant and attempt.number <= node.retries
         if not again or self._streaming is attempt:
-            self._fail(of_node(error, self._served.name, node.name, attempt.number))
+            self._fail(of_node(error, self._served.name, node.name, attempt.number), node.name)
             return
+        self._served.repeated[node.name] += 1
         try:
             self._start(node, attempt.parts, attempt.number + 1)
         except ServeError as refused:
-            self._fail(refused)
+            self._fail(refused, node.name)
 
     def _keep(self, node: Node, size: int) -> None:
         """Count the bytes that are kept for nodes to come. Raises ServerFull."""
@@ -206,16 +230,20 @@ class WorkflowTicket:
     def _late(self, attempt: _Attempt, now: float) -> None:
         """Give up an attempt that took too long."""
         node = attempt.node
-        attempt.end(cancel=True)
+        late = NodeFailed(f"it did not answer within {round(node.timeout * 1e3)} ms (timeout-ms)")
+        error = self._expired(node) if now >= self._deadline else late
+        attempt.end(error, cancel=True)
         self._active.pop(node.name, None)
-        if now >= self._deadline:
-            self._fail(self._expired(node))
-            return
-        self.erred(attempt, NodeFailed(f"it did not answer within {round(node.timeout * 1e3)} ms (timeout-ms)"))
+        if error is late:
+            self.erred(attempt, error)
+        else:
+            self._fail(error, node.name)
 
-    def _settle(self, attempt: _Attempt, error: Exception | None) -> None:
-        """Count the end of an attempt in the metrics of its model, and forget it."""
-        ticket = attempt.end()
+    def _settle(self, attempt: _Attempt, error: Exception | None, told: Exception | None = None) -> None:
+        """Count the end of an attempt in the metrics of its model, and forget it. Its trace has `error`, or what is
+        `told` of an answer that the workflow can't use.
+        """
+        ticket = attempt.end(error or told)
         self._active.pop(attempt.node.name, None)
         if ticket is not None:
             if error is None:
@@ -226,20 +254,18 @@ class WorkflowTicket:
     def _conclude(self) -> None:
         name, leaves, results = self._served.name, self._served.spec.graph.leaves, self._run.results
         if len(leaves) == 1:
-            self._end()
-            self._sink.done(results[leaves[0]])
+            self._succeed(results[leaves[0]])
             return
         size = self._run.size
         if size > self._max_result:
-            self._fail(TooLarge(self._too_large(f"The results of the {len(leaves)} leaves together", size)))
+            self._fail(TooLarge(self._too_large(f"The results of the {len(leaves)} leaves together", size)), leaves[-1])
         elif size <= _AT_ONCE:
             try:
                 answer = joined(name, leaves, results)
             except NodeFailed as error:
-                self._fail(error)
+                self._fail(error, leaves[-1])
                 return
-            self._end()
-            self._sink.done(answer)
+            self._succeed(answer)
         else:
             work = self._loop.run_in_executor(None, joined, name, leaves, results)
             work.add_done_callback(self._joined)
@@ -248,14 +274,22 @@ class WorkflowTicket:
         if self._over or work.cancelled():
             return
         error = work.exception()
-        self._end()
         if error is None:
-            self._sink.done(work.result())
+            self._succeed(work.result())
         elif isinstance(error, Exception):
-            self._sink.fail(error)
+            self._fail(error, self._served.spec.graph.leaves[-1])
+        else:
+            self._end()
 
-    def _fail(self, error: Exception) -> None:
+    def _succeed(self, answer: Reply) -> None:
+        self._served.succeeded += 1
+        self._served.latency.update(self._loop.time() - self._began)
+        self._end()
+        self._sink.done(answer)
+
+    def _fail(self, error: Exception, node: str) -> None:
         if not self._over:
+            self._served.failed[node] += 1
             self._end()
             self._sink.fail(error)
 
@@ -293,7 +327,8 @@ class WorkflowTicket:
 class _Attempt:
     """An attempt of a node: the sink of its job. `started` and `due` are seconds on the loop's clock."""
 
-    __slots__ = ("_over", "_request", "collected", "due", "node", "number", "parts", "pieces", "started", "ticket")
+    __slots__ = ("_over", "_request", "collected", "due", "node", "number", "parts", "pieces", "started", "ticket",
+                 "trace")  # fmt: skip
 
     def __init__(
         self, request: WorkflowTicket, node: Node, parts: tuple[Part, ...], number: int, started: float, due: float
@@ -306,6 +341,7 @@ class _Attempt:
         self.started = started
         self.due = due
         self.ticket: Ticket | None = None
+        self.trace: StepTrace | None = None
         self.pieces: list[Body] = []
         self.collected = 0
 
@@ -316,9 +352,17 @@ class _Attempt:
         else:
             self.ticket = ticket
 
-    def end(self, *, cancel: bool = False) -> Ticket | None:
+    def refused(self, error: ServeError) -> None:
+        """Take nothing any more: no queue has taken the job."""
+        if self.trace is not None:
+            self.trace.refused(error)
+        self.end()
+
+    def end(self, error: Exception | None = None, *, cancel: bool = False) -> Ticket | None:
         """Take nothing any more. Return the ticket, which the caller has to end, or None if it is cancelled here."""
         self._over = True
+        if self.trace is not None:
+            self.trace.end(error, left=cancel)
         ticket, self.ticket = self.ticket, None
         if cancel and ticket is not None:
             ticket.cancel()

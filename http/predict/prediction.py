@@ -153,9 +153,11 @@ class Prediction:
             model, payload = decoded
             model = model or self._context.only_model()
             if self._trace is not None:
-                payload = self._trace.queue(payload, model)
+                payload = self._trace.queue(payload, model, "workflow" if self.request.read.of_workflow else "model")
             self._ticket = self.request.plane.submit(model, self.request.read.version, payload, self)
         except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
+            if self._trace is not None:
+                self._trace.refused()
             self.fail(error)
 
     def _load(self, model: str, payload: Payload, tensors: RegionTensors) -> Generator[None, None, Decoded]:

@@ -6,6 +6,7 @@ from ...core.tracing.request_trace import Told
 from ..accesslog import peer_text
 from .predict_request import PredictRequest
 
+WEBSOCKET = "WebSocket"  # stands for the method of a request that came as a message
 CLIENT_GONE = 499  # in metrics, spans and the access log only: nothing is sent
 
 
@@ -15,8 +16,9 @@ def told_of(request: PredictRequest, status: int, request_id: str) -> Told:
     The query is left out: it may hold a key.
     """
     head = request.head
+    by_message = head.method == WEBSOCKET
     attributes: dict[str, str | int] = {
-        "http.request.method": head.method,
+        "http.request.method": "GET" if by_message else head.method,
         "http.response.status_code": status,
         "http.route": request.path,
         "url.path": head.path(),
@@ -24,6 +26,8 @@ def told_of(request: PredictRequest, status: int, request_id: str) -> Told:
         "torchserve.request_id": request_id,
         **client_of(head.peer),
     }
+    if by_message:
+        attributes["network.protocol.name"] = "websocket"
     if agent := request.fields.get("user-agent"):
         attributes["user_agent.original"] = agent
     if request.read.version is not None:

@@ -99,6 +99,8 @@ class RpcPrediction:
                 self._payload = self._trace.queue(self._payload, model)
             self._ticket = context.dataplane.submit(model, asked.version, self._payload, self)
         except Exception as error:  # noqa: BLE001  (the client is owed a status, whatever broke)
+            if self._trace is not None:
+                self._trace.refused()
             self.fail(error)
 
     def cancel(self) -> None:

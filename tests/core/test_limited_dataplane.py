@@ -11,7 +11,7 @@ from torchserve.core.config.cache_options import CacheOptions
 from torchserve.core.config.client_limits import ClientLimits
 from torchserve.core.dataplane import Ticket
 from torchserve.core.errors import BadRequest, ClientLimited, NoWorker, QueueFull
-from torchserve.core.limited_dataplane import LimitedDataPlane
+from torchserve.core.limited_dataplane import LimitedDataPlane, LimitedTicket
 from torchserve.core.models.registry import Registry
 from torchserve.core.payload import Part, Payload, Reply
 from torchserve.core.workflows.runner import WorkflowPlane
@@ -54,6 +54,16 @@ async def test_each_end_of_a_request_makes_room_for_another(
     assert again.scheduled() is None
     assert again.hold() > 0
     again.release()
+
+
+async def test_whatever_a_ticket_tells_is_told_of_the_limited_one_too() -> None:
+    data = plane({"default": {"concurrent": 1}})
+    ticket = data.submit("m", "1.0", asked("a"), Sink())
+    assert isinstance(ticket, LimitedTicket)
+    assert {name for name in vars(Ticket) if not name.startswith("_")} <= set(vars(LimitedTicket))
+    assert (ticket.model.name, ticket.job.id, ticket.size, ticket.named) == ("m", "id", 1, True)
+    ticket.exemplar(0.1, "a" * 32)
+    ticket.cancel()
 
 
 async def test_what_the_model_refuses_is_not_running() -> None:

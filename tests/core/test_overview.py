@@ -11,6 +11,8 @@ from torchserve.core.gpus.gpu_allocator import GpuAllocator
 from torchserve.core.metrics.store import MetricStore
 from torchserve.core.models.model import Model
 from torchserve.core.models.registry import Registry
+from torchserve.core.models.traffic import Traffic
+from torchserve.core.models.traffic_plan import TrafficPlan
 from torchserve.core.overview import Overview
 from torchserve.core.payload import Payload, Reply
 from torchserve.core.wire.messages import Failure
@@ -156,3 +158,45 @@ async def test_a_thousand_idle_models_are_sent_once() -> None:
     rows = shown.whole()["models"]
     assert (await shown.changes())["models"] == []
     assert all(one is other for one, other in zip(rows, shown.whole()["models"], strict=True))
+
+
+def graph(name: str, requests: int = 0) -> dict[str, Any]:
+    return {"name": name, "requests": requests}
+
+
+async def test_workflows_are_told_when_they_move_and_when_they_go() -> None:
+    shown, _ = overview()
+    shown.workflows = lambda: [graph("a"), graph("b")]
+    assert (await shown.changes())["workflows"] == [graph("a"), graph("b")]
+    assert "workflows" not in (await shown.changes())
+    shown.workflows = lambda: [graph("b", 1)]
+    found = await shown.changes()
+    assert (found["workflows"], found["workflowsGone"]) == ([graph("b", 1)], ["a"])
+    assert shown.whole()["workflows"] == [graph("b", 1)]
+    shown.forget()
+    assert shown.whole()["workflows"] == []
+
+
+async def test_traffic_is_told_with_the_reason_of_a_rollout() -> None:
+    shown, registry = overview(model(), model(version="2.0"))
+    assert (await shown.changes())["traffic"] == []
+    plan = TrafficPlan.read({"rollout": "2.0", "step": "10", "every": "60", "min_requests": "1"}, "1.0")
+    registry.traffic["m"] = steered = Traffic("m", plan, 0.0)
+    (told,) = (await shown.changes())["traffic"]
+    assert (told["model"], told["weights"], told["rollout"]["state"]) == ("m", {"1.0": 90, "2.0": 10}, "stepping")
+    assert "traffic" not in (await shown.changes())
+    steered.ended("2.0", 0.1, failed=True, now=1.0)
+    (told,) = (await shown.changes())["traffic"]
+    assert told["rollout"]["state"] == "stepped_back"
+    assert "max_error_rate" in told["rollout"]["reason"]
+    assert shown.whole()["traffic"] == [told]
+
+
+async def test_a_worker_on_another_host_is_told_with_its_node() -> None:
+    subject = model()
+    subject.pool.slots.append(slot(started_at=1.0))
+    worker = subject.pool.slots[0].worker
+    assert worker is not None
+    worker.process.where = " on node <b>n1</b>"
+    shown, _ = overview(subject)
+    assert (await shown.changes())["models"][0]["workers"][0][5] == "<b>n1</b>"

@@ -109,6 +109,9 @@ TABLE: dict[str, Row] = {
     "core.generation.hf_model": _row("core.generation", "transformers"),
     "core.generation.hf_sampler": _row("core.generation", "torch"),
     "core.handlers": _row(f"{_MEETING} core.generation kernels", _HANDLING),
+    "core.handlers.child_engine": _row(
+        f"{_MEETING} core.generation core.handlers core.tracing.trace_parent", _HANDLING
+    ),
     "core.handlers.metrics": _row("core.errors core.metrics.spec core.wire.messages", "psutil yaml"),
     "core.backend": _row(f"{_MEETING} core.handlers kernels", _HANDLING),
     "http": _row(

@@ -43,6 +43,9 @@ class FakeTicket:
     def succeeded(self, seconds: float) -> None:
         self._plane.ends.append(seconds)
 
+    def exemplar(self, seconds: float, trace_id: str) -> None:
+        self._plane.exemplars.append(trace_id)
+
     def scheduled(self) -> Scheduled | None:
         return self._plane.scheduled
 
@@ -103,6 +106,7 @@ class FakeDataPlane:
     arrivals: int = 0
     held: int = 0  # bytes of bodies that are arriving
     most: int = 10**12
+    exemplars: list[str] = field(default_factory=list[str])  # the ids of traces
     held_up: int = 0  # how often a worker was told to wait, since it last went on
     patience: float = 10**6  # seconds for which it may
     left: Callable[[], float] | None = None  # the same, where it changes

@@ -16,6 +16,7 @@ from ...message.reply import DefaultHeaders, encode_head
 from ...message.request import Head
 from ...message.sequence_headers import SequenceHeaders
 from ...predict.predict_request import SCOPE, PredictRequest
+from ...predict.spans import WEBSOCKET
 from ...routing.router import Router
 from .frames import TEXT
 
@@ -71,7 +72,7 @@ class Upgrade:
         media = self.media or ("text/plain" if kind == TEXT else "application/octet-stream")
         more = {"content-type": media, **marks}
         head = Head(
-            "WebSocket", asked.head.target,
+            WEBSOCKET, asked.head.target,
             (*kept, *((name.encode("latin-1"), value.encode("latin-1")) for name, value in more.items())),
             asked.head.peer,
         )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
 
@@ -11,12 +11,12 @@ from torchserve.core.tracing.tracer import Tracer
 
 
 class Desk:
-    """A tracer whose records are kept. Times are seconds; in spans, 1 s is a billion ns."""
+    """A tracer whose records are kept. Times are seconds, of `now` or of a `clock`; in spans, 1 s is a billion ns."""
 
-    def __init__(self, rate: float = 1.0) -> None:
+    def __init__(self, rate: float = 1.0, clock: Callable[[], float] | None = None) -> None:
         self.now = 0.0
         self.records: list[Any] = []
-        self.tracer = Tracer(rate, self.records.append, Random(7), lambda: self.now)
+        self.tracer = Tracer(rate, self.records.append, Random(7), clock or (lambda: self.now))
 
     def at(self, now: float) -> Desk:
         self.now = now

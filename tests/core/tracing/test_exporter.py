@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 
 import pytest
 
+from torchserve.core.tracing.collectors import HttpCollector
 from torchserve.core.tracing.exporter import MOST_SPANS, CollectorFailed, Exporter, steadied
-from torchserve.core.tracing.request_trace import Nanoseconds
 from torchserve.core.tracing.span import Span
+from torchserve.core.tracing.trace_notes import Nanoseconds
 
 SOON = 60.0
 
@@ -132,3 +134,19 @@ def test_what_is_there_at_the_end_is_still_sent(collector: Collector) -> None:
 @pytest.mark.parametrize(("now", "used"), [(100, 0), (9_999_999, 0), (-9_999_999, 0), (10_000_000, 10_000_000)])
 def test_spans_agree_on_the_time_unless_the_clock_was_set(now: int, used: int) -> None:
     assert steadied(0, now) == used
+
+
+def test_a_collector_that_hangs_holds_nobody_up_and_is_left_behind() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        made = Exporter(HttpCollector(f"http://127.0.0.1:{deaf.getsockname()[1]}", {}, timeout=SOON), most=3, delay=0.0)
+        made.offer(Record("first"))
+        connection, _ = deaf.accept()
+        with connection:
+            assert connection.recv(1)  # it has sent, and gets no answer
+            for _ in range(5):
+                made.offer(Record("next"))
+            assert made.overflowed == 2
+            made.close(0.05)
+            assert made._thread.is_alive()
+    made._thread.join(SOON)
+    assert (made.sent, made.unsent, made._thread.is_alive()) == (0, 4, False)

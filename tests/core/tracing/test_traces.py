@@ -6,8 +6,10 @@ import pytest
 
 from torchserve.core.payload import Payload
 from torchserve.core.tracing.batch_trace import BatchTrace, Done, Formed
-from torchserve.core.tracing.request_trace import MOST_RUNS, RequestTrace, Told
+from torchserve.core.tracing.request_trace import RequestTrace, Told
 from torchserve.core.tracing.span import ERROR, LONGEST, SERVER, UNSET, Event, Link
+from torchserve.core.tracing.step_trace import MOST_STEPS, begin_step
+from torchserve.core.tracing.trace_notes import MOST_RUNS
 from torchserve.core.tracing.trace_parent import TraceParent, read_parent
 
 from .doubles import Desk, tree
@@ -192,3 +194,83 @@ def test_a_request_of_many_rows_has_a_bounded_number_of_spans() -> None:
         BatchTrace([(begun(desk), 0.0), (trace, 0.0)], formed(0.0))
     ended(trace)
     assert len(desk.spans()) == 1 + 2 * MOST_RUNS
+
+
+def test_what_no_queue_took_has_not_waited() -> None:
+    desk = Desk()
+    trace = begun(desk)
+    trace.queue(PAYLOAD, "m")
+    trace.refused()
+    trace.failed(ValueError("full"))
+    ended(trace)
+    assert tree(desk.spans()) == ["POST /predictions/{model} 0-0"]
+
+
+def test_a_step_waits_and_runs_by_itself_below_its_request() -> None:
+    desk = Desk()
+    trace = begun(desk, CALLER)
+    trace.queue(PAYLOAD, "wf", "workflow")
+    good, bad, late = (begin_step(trace, f"node {name}", {"k": name}) for name in ("good", "bad", "late"))
+    assert good is not None
+    assert bad is not None
+    assert late is not None
+    batch = BatchTrace([(good, 0.0)], formed(1.0))
+    batch.answered(Done(1.0, (0.0, 1.0), ()))
+    desk.now = 2.0
+    batch.end(1.0)
+    good.end()
+    bad.refused(KeyError("full"))
+    desk.now = 3.0
+    late.end(left=True)
+    late.end(ValueError("too late to tell"))
+    ended(trace)
+    spans = desk.spans()
+    assert tree(spans) == [
+        "POST /predictions/{model} 0-3", "  node late 0-3", "    queue 0-3", "  node bad 0-2", "  node good 0-2", "    queue 0-1",
+        "    batch 1-2", "      worker 1-2", "        handler 1-2",
+    ]  # fmt: skip
+    by_name = {span.name: span for span in spans}
+    assert {name: (span.status, span.failure) for name, span in by_name.items() if name.startswith("node")} == {
+        "node good": (UNSET, ""), "node bad": (ERROR, "'full'"), "node late": (UNSET, ""),
+    }  # fmt: skip
+    assert by_name["node bad"].attributes == {"k": "bad", "error.type": "KeyError"}
+    assert by_name["node late"].attributes == {"k": "late", "error.type": "cancelled"}
+    assert by_name["POST /predictions/{model}"].attributes == {"k": "v", "torchserve.workflow.name": "wf"}
+    assert {(span.trace_id, span.state) for span in spans} == {(CALLER.trace_id, "a=1")}
+
+
+def test_calls_are_below_the_worker_and_linked_to_the_other_requests_of_the_batch() -> None:
+    desk = Desk()
+    first, second = begun(desk), begun(desk)
+    batch = BatchTrace([(first, 0.0), (second, 0.0)], formed(0.0))
+    desk.now = 1.0
+    call = batch.call([first, second], {"torchserve.model.name": "other"})
+    assert call is not None
+    call.end()
+    (span, _) = desk.spans()
+    assert (span.name, span.trace_id, span.parent_id) == ("call", first.trace_id, batch.worker_id)
+    assert span.links == (Link(second.trace_id, second.span_id),)
+
+
+def test_steps_and_calls_are_bounded() -> None:
+    desk = Desk()
+    trace = begun(desk)
+    batch = BatchTrace([(trace, 0.0)], formed(0.0))
+    steps = [begin_step(trace, "node", {}) for _ in range(MOST_STEPS + 3)]
+    calls = [batch.call([trace], {}) for _ in range(MOST_STEPS + 3)]
+    assert steps.count(None) == calls.count(None) == 3
+    assert begin_step(None, "node", {}) is None
+
+
+def test_a_batch_that_never_began_is_in_no_trace() -> None:
+    desk = Desk()
+    first, second = begun(desk), begun(desk)
+    BatchTrace([(first, 0.0), (second, 0.0)], formed(1.0)).withdraw()
+    batch = BatchTrace([(first, 0.0)], formed(2.0))
+    batch.answered(Done(0.0, (0.0, 0.0), ()))
+    desk.now = 3.0
+    batch.end(2.0)
+    ended(first)
+    assert tree(desk.spans()) == [
+        "POST /predictions/{model} 0-3", "  queue 0-2", "  batch 2-3", "    worker 2-3", "      handler 2.5-2.5",
+    ]  # fmt: skip

@@ -42,8 +42,8 @@ class Plane:
     def failed(self, error: BaseException) -> None:
         self.ends.append("failed")
 
-    def cancel(self) -> None:
-        self.ends.append("cancel")
+    def cancel(self, error: Exception | None = None) -> None:
+        self.ends.append("cancel" if error is None else f"cancel: {type(error).__name__}")
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ async def test_an_answer_goes_back(pair: Pair, plane: Plane) -> None:
         (lambda sink: sink.fail(WorkerDied("died", out_of_memory=True)), 507, "died", "failed"),
         (lambda sink: sink.fail(ValueError()), 500, "ValueError", "failed"),
         (lambda sink: sink.done(Reply(b"no such", 404)), 404, "status 404: no such", "failed"),
-        (lambda sink: sink.chunk(Reply(b"x" * 100_001)), 413, "max_response_size", "cancel"),
+        (lambda sink: sink.chunk(Reply(b"x" * 100_001)), 413, "max_response_size", "cancel: TooLarge"),
     ],
 )
 async def test_an_error_goes_back(pair: Pair, plane: Plane, end: Any, status: int, text: str, counted: str) -> None:
@@ -139,7 +139,7 @@ async def test_its_time_ends_a_call(pair: Pair, plane: Plane) -> None:
     message, _ = await told(pair)
     assert message.status == 504
     assert "within the 10 ms" in message.error
-    assert plane.ends == ["cancel"]
+    assert plane.ends == ["cancel: RequestExpired"]
 
 
 async def test_its_clients_end_a_call(pair: Pair, plane: Plane) -> None:
@@ -159,7 +159,7 @@ async def test_the_death_of_the_process_ends_a_call(pair: Pair, plane: Plane) ->
     assert plane.batches == [2]  # for the server to look whether it may wait there
     pair.process.ends(1)
     await pair.ended()
-    assert plane.ends == ["cancel"]
+    assert plane.ends == ["cancel: WorkerDied"]
     assert pair.worker.calls.open == {}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from torchserve.core.payload import Part, Payload
+from torchserve.core.tracing.request_trace import RequestTrace
 from torchserve.core.wire.messages import Load
 from torchserve.core.workers.observer import WorkerObserver
 from torchserve.core.workers.remote.placer import Demand
@@ -90,11 +91,11 @@ class Site:
         process.evacuate = worker.evacuate
         return worker
 
-    def submit(self, text: str | bytes) -> Sink:
+    def submit(self, text: str | bytes, trace: RequestTrace | None = None) -> Sink:
         """Queue a request, and return what gets its answer."""
         sink = Sink()
         body = text.encode() if isinstance(text, str) else text
-        payload = Payload("r", (Part("body", "application/octet-stream", body),), {})
+        payload = Payload("r", (Part("body", "application/octet-stream", body),), {}, trace=trace)
         self.scheduler.submit(Job("r", payload, sink))
         return sink
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from pathlib import Path
 from typing import cast
 
@@ -14,6 +15,7 @@ import pytest
 from torchserve.core.errors import WorkerDied
 from torchserve.core.payload import Reply
 from torchserve.core.process_stacks import StacksUnknown
+from torchserve.core.tracing.request_trace import Told
 from torchserve.core.wire.messages import Load
 from torchserve.core.workers.load_failed import LoadFailed
 from torchserve.core.workers.remote.minder_link import MinderLink
@@ -21,6 +23,7 @@ from torchserve.core.workers.remote.remote_process import RemoteProcess
 from torchserve.core.workers.worker import Worker
 
 from ...doubles import Sink, until
+from ...tracing.doubles import Desk, tree
 from .site import Site
 
 
@@ -36,9 +39,18 @@ def pid_of(worker: Worker) -> int:
     return worker.process.pids[0]
 
 
-async def test_a_remote_worker_serves_prints_and_reports_its_memory(site: Site) -> None:
+async def test_a_remote_worker_serves_prints_is_traced_and_reports_its_memory(site: Site) -> None:
     worker = await site.worker()
-    reply = await site.answer("hello")
+    desk = Desk(clock=time.monotonic)
+    trace = desk.tracer.begin(None)
+    assert trace is not None
+    recorded = site.submit("hello", trace)
+    await recorded.told.wait()
+    trace.end(lambda: Told("request", {}))
+    assert [line.rpartition(" ")[0] for line in tree(desk.spans())] == [
+        "request", "  queue", "  batch", "    worker", "      handler",
+    ]  # fmt: skip
+    reply = recorded.outcome
     assert isinstance(reply, Reply)
     assert reply.body == f"hello by {pid_of(worker)} None this".encode()
     large = os.urandom(3 << 20).hex()
