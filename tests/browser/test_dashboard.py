@@ -144,6 +144,7 @@ def synthetic(count: int) -> str:
     state = {
         "whole": True, "bounds": {"latency": list(range(1, 17)), "waited": list(range(1, 17))}, "at": 10.0, "gone": [],
         "models": [one(number) for number in range(count)], "server": server, "gpus": [], "failures": [], "downloads": [],
+        "workflows": [], "traffic": [],
     }  # fmt: skip
     hello = {"register": True, "keys": False, "log": False, "settings": False}
     return f"event: hello\ndata: {json.dumps(hello)}\n\nevent: state\ndata: {json.dumps(state)}\n\n"

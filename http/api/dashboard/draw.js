@@ -96,13 +96,15 @@ export function curve(sizes, best, label) {
   );
 }
 
+const short = (text) => (text.length > 20 ? `${text.slice(0, 19)}…` : text);
+
 /** Bars of counts by name. */
 export function bars(counts, label) {
   const entries = Object.entries(counts);
   const most = Math.max(1, ...entries.map(([, count]) => count));
   const height = entries.length * 20 + 6;
   return frame(height, label, ...entries.flatMap(([name, count], index) => [
-    svg("text", { x: 118, y: index * 20 + 17, "text-anchor": "end" }, name.replaceAll("_", " ")),
+    svg("text", { x: 118, y: index * 20 + 17, "text-anchor": "end" }, short(name.replaceAll("_", " "))),
     svg("rect", { class: "fill", x: 126, y: index * 20 + 6, height: 13, width: Math.max(1, (count / most) * (WIDTH - 220)) }),
     svg("text", { x: 132 + Math.max(1, (count / most) * (WIDTH - 220)), y: index * 20 + 17 }, number(count)),
   ]));

@@ -18,7 +18,7 @@ from ...page_files import file_reply, without_slash
 _FOLDER = Path(__file__).parent
 _NAMES = (
     "index.html", "dashboard.css", "main.js", "state.js", "table.js", "detail.js", "draw.js", "actions.js", "try.js",
-    "stream.js", "icon.svg",
+    "stream.js", "workflows.js", "icon.svg",
 )  # fmt: skip
 FILES = {name: _FOLDER / name for name in _NAMES}
 _PAGE = page_headers()

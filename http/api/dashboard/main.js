@@ -6,6 +6,7 @@ import { bytes, lines, make, memory, number, refill, write } from "./draw.js";
 import { State } from "./state.js";
 import { Live, ask } from "./stream.js";
 import { Table } from "./table.js";
+import { Nodes, Traffic, Workflows, isBack } from "./workflows.js";
 
 const LINES = 500; // of the log
 const SHOWN = 12; // troubles
@@ -26,6 +27,7 @@ const detail = new Detail(state, may, tell, () => {
   table.show();
   [...at("body").children].find((row) => row.dataset.key === chosen)?.querySelector("button")?.focus();
 });
+const further = [new Workflows(state, choose), new Traffic(state), new Nodes(state)];
 const live = new Live(receive, say, (message) => askForKeys(message, () => live.restart()));
 
 function choose(key) {
@@ -60,6 +62,7 @@ function show(event) {
   showLoad(server);
   if (event.gpus) showGpus();
   if (event.failures) showFailures();
+  further.forEach((each) => each.show());
   detail.update();
 }
 
@@ -67,6 +70,7 @@ function showTrouble(entries, server) {
   const found = server.missing.map((text) => ["bad", text, null]);
   entries.filter((entry) => entry.bad).sort((one, other) => other.bad - one.bad)
     .forEach((entry) => found.push([entry.bad > 1 ? "bad" : "warn", `${entry.row.name} ${entry.row.version}: ${entry.said.join("; ")}`, entry.key]));
+  state.traffic.filter(isBack).forEach((each) => found.push(["warn", `${each.model}: the rollout of ${each.rollout.version} has stepped back: ${each.rollout.reason}`, null]));
   for (const gpu of state.gpus) {
     if (gpu.sick) found.push(["bad", `GPU ${gpu.gpu} is sick: ${gpu.sick}`, null]);
     else if (gpu.total && gpu.used > 0.97 * gpu.total) found.push(["warn", `GPU ${gpu.gpu} has ${bytes(gpu.total - gpu.used)} of ${bytes(gpu.total)} free`, null]);

@@ -14,6 +14,8 @@ export class State {
     this.gpus = [];
     this.failures = [];
     this.downloads = [];
+    this.traffic = [];
+    this.workflows = new Map(); // name -> {row, past}, as of models
     this.at = 0;
     this.load = []; // {at, arrivals, goodput, refused}
     this.past = []; // [at, processorSeconds]
@@ -30,11 +32,15 @@ export class State {
         this.models.set(key, known && known.row.requests <= row.requests ? known : { row, past: [] });
       }
       this.bounds = event.bounds;
+      const names = new Set(event.workflows.map((row) => row.name));
+      for (const name of this.workflows.keys()) if (!names.has(name)) this.workflows.delete(name);
     }
     this.at = event.at;
     this.server = event.server;
-    for (const name of ["gpus", "failures", "downloads"]) if (event[name]) this[name] = event[name];
-    const changed = event.models.map((row) => this.#put(row));
+    for (const name of ["gpus", "failures", "downloads", "traffic"]) if (event[name]) this[name] = event[name];
+    const changed = event.models.map((row) => this.#put(this.models, keyOf(row.name, row.version), row));
+    for (const row of event.workflows ?? []) this.#put(this.workflows, row.name, row);
+    for (const name of event.workflowsGone ?? []) this.workflows.delete(name);
     for (const [name, version] of event.gone) this.models.delete(keyOf(name, version));
     this.past.push([event.at, event.server.processorSeconds]);
     if (this.past.length > WINDOW) this.past.shift();
@@ -42,12 +48,12 @@ export class State {
     return changed;
   }
 
-  #put(row) {
-    const key = keyOf(row.name, row.version);
-    const known = this.models.get(key) ?? { row, past: [] };
+  #put(entries, key, row) {
+    const known = entries.get(key) ?? { row, past: [] };
+    if (row.requests < known.row.requests) known.past = []; // another one of the same name
     known.past.push([this.at, row]);
     known.row = row;
-    this.models.set(key, known);
+    entries.set(key, known);
     return key;
   }
 
@@ -96,6 +102,21 @@ export class State {
       };
     }
     return found;
+  }
+
+  /** What has happened to a workflow in the last seconds. */
+  recentOf(name) {
+    const entry = this.workflows.get(name);
+    const now = entry.row;
+    const [before, at] = this.#before(entry);
+    const seconds = Math.max(1, this.at - at);
+    const old = new Map(before.nodes.map((node) => [node.name, node.failed]));
+    const failed = now.nodes.map((node) => [node.name, grown(node.failed, old.get(node.name))]).filter(([, count]) => count > 0);
+    return {
+      seconds, failed: Object.fromEntries(failed),
+      arrivals: grown(now.requests, before.requests) / seconds, goodput: grown(now.succeeded, before.succeeded) / seconds,
+      p50: this.#quantile(0.5, "latency", now, before), p99: this.#quantile(0.99, "latency", now, before),
+    };
   }
 
   #quantile(share, name, now, before) {
