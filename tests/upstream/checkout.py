@@ -86,6 +86,7 @@ def prepare(upstream: Path, into: Path) -> None:
     for folder in _COPIED:
         if (upstream / folder).is_dir():
             shutil.copytree(upstream / folder, into / folder, symlinks=True)
+    _copy_archivers_tests(upstream / "workflow-archiver", into)
     (into / "stub.py").write_text(_HANDLER)
     archiver = into / "model-archiver/model_archiver/model_packaging.py"
     if archiver.exists():
@@ -97,6 +98,10 @@ def prepare(upstream: Path, into: Path) -> None:
         shutil.copy(mnist / "mnist_cnn.pt", into / "examples/stateful/model_cnn.pt")  # the same net, which nobody asks
         _stub_the_zoo(into, mnist)
         web.furnish(into)
+        models = into / "test/resources/models"
+        if models.parent.is_dir() and not (models / "mnist.mar").exists():  # not every copy of the repository has it
+            models.mkdir(exist_ok=True)
+            shutil.copy(into / "web/mar_files/mnist.mar", models)
     _lock(into)
     _make_grpc_modules(into)
     rpc_zoo.furnish(into)
@@ -104,6 +109,18 @@ def prepare(upstream: Path, into: Path) -> None:
         # What they replace within the archiver, to save time, is not how ours writes an archive.
         said = path.read_text().replace("model_archiver.model_packaging_utils.zipfile.", "archiver.zipfile.")
         path.write_text(_MARKED_FIXTURE.sub(r"\1", said))
+
+
+def _copy_archivers_tests(archiver: Path, into: Path) -> None:
+    """Copy the tests of torch-workflow-archiver, without it: they are to find ours."""
+    if not archiver.is_dir():
+        return
+    package = into / "workflow-archiver/workflow_archiver"
+    shutil.copytree(archiver / "workflow_archiver/tests", package / "tests")
+    shutil.copy(archiver / "workflow_archiver/version.txt", package)
+    settings = package / "tests/integ_tests/configuration.json"
+    if settings.exists():
+        settings.write_text(settings.read_text().replace("/tmp/workflow", str(into / "tmp/workflow")))
 
 
 def _make_grpc_modules(into: Path) -> None:

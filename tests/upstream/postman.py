@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,19 +19,10 @@ from torchserve.core.version import __version__
 
 from ..parity.steps import Setup
 from ..parity.subject import Subject
+from . import web, zoo_wars
+from .stubs import archive
 from .table import CANNOT, FAILED, PASSED, Outcome
 
-HANDLER = """
-import json, pathlib
-
-class Answers:
-    def initialize(self, context):
-        self.told = json.loads(pathlib.Path(context.system_properties["model_dir"], "told.json").read_text())
-
-    def handle(self, data, context):
-        explain = [context.get_request_header(i, "explain") == "True" for i in range(len(data))]
-        return [self.told["explain" if wanted else "predict"] for wanted in explain]
-"""
 _MANAGED = ("squeezenet1_1", "mnist", "densenet161", "resnet-152-batch", "resnet-18")
 _PORTS = {"mgmt-port": "management", "pred-port": "inference", "metric-port": "metrics"}
 _KSERVE = "../kubernetes/kserve/kf_request_json"
@@ -55,6 +45,7 @@ class Collection:
     data: str = ""
     properties: str = ""
     tls: bool = False
+    wars: bool = False
 
 
 COLLECTIONS = (
@@ -66,8 +57,8 @@ COLLECTIONS = (
     Collection(
         "large models", "inference_api_test_collection", "large_model_inference_data", "metrics_mode=prometheus\n"
     ),
-    Collection("workflow", "workflow_api_test_collection", "workflow_data"),
-    Collection("workflow inference", "workflow_inference_collection", "workflow_inference_data"),
+    Collection("workflow", "workflow_api_test_collection", "workflow_data", wars=True),
+    Collection("workflow inference", "workflow_inference_collection", "workflow_inference_data", wars=True),
     Collection("explanation", "explanation_api_test_collection", "explanation_data", "metrics_mode=prometheus\n"),
     Collection("kserve v1", "kf_api_test_collection", "kf_inference_data", "metrics_mode=prometheus\n"),
     Collection("kserve v2", "kfv2_api_test_collection", "kfv2_inference_data", "metrics_mode=prometheus\n"),
@@ -75,15 +66,6 @@ COLLECTIONS = (
     Collection("kserve v1 over https", "kf_https_test_collection", tls=True),
     Collection("kserve v2 over https", "kfv2_https_test_collection", tls=True),
 )
-
-
-def archive(store: Path, name: str, predict: Any, explain: Any, handler: str = HANDLER) -> None:
-    """An archive that answers these two things."""
-    manifest = {"runtime": "python", "model": {"modelName": name, "modelVersion": "1.0", "handler": "handler.py"}}
-    with zipfile.ZipFile(store / f"{name}.mar", "w") as mar:
-        mar.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
-        mar.writestr("handler.py", handler)
-        mar.writestr("told.json", json.dumps({"predict": predict, "explain": explain}))
 
 
 def _told(value: Any) -> Any:
@@ -110,10 +92,14 @@ def run(collection: Collection, upstream: Path, newman: str) -> Iterator[Outcome
         yield Outcome(suite, "all", CANNOT, "newman is not installed: npm makes it, where there is one")
         return
     with tempfile.TemporaryDirectory(prefix="postman-") as folder:
-        home = Path(folder) / "h"
+        home, zoo = Path(folder) / "h", Path(folder) / "zoo"
+        zoo.mkdir()
         try:
-            with Subject(Path(sys.executable).parent, __version__, _setup(collection, upstream), home) as subject:
-                found, said = _newman(collection, upstream, newman, subject)
+            with web.handed_out(zoo) as url:
+                setup = _setup(collection, upstream, url)
+                with Subject(Path(sys.executable).parent, __version__, setup, home) as subject:
+                    lines = _lines(collection, upstream, home, zoo, url)
+                    found, said = _newman(collection, upstream, newman, subject, lines)
         except Exception as error:  # the other collections are to run all the same
             found, said = None, f"{type(error).__name__}: {error}"
         if found is None:
@@ -122,20 +108,33 @@ def run(collection: Collection, upstream: Path, newman: str) -> Iterator[Outcome
             yield from rows(suite, found)
 
 
-def _setup(collection: Collection, upstream: Path) -> Setup:
+def _setup(collection: Collection, upstream: Path, url: str) -> Setup:
     resources = upstream / "test/resources"
     pair = ("certs.pem", "key.pem") if collection.tls else ()
     files = (("input.jpg", "not really a picture"), *((name, (resources / name).read_text()) for name in pair))
     properties = (_TLS if collection.tls else "") + collection.properties
+    properties += f"allowed_urls={url}/.*\n" if collection.wars else ""
     flags = ("--ncs", "--disable-token-auth", "--enable-model-api")
     return Setup(collection.name, (), properties=properties, flags=flags, files=files)
 
 
-def _newman(collection: Collection, upstream: Path, newman: str, subject: Subject) -> tuple[dict[str, Any] | None, str]:
-    """Newman's report of its run, and what it printed."""
-    postman, home = upstream / "test/postman", subject.home
+def _lines(collection: Collection, upstream: Path, home: Path, zoo: Path, url: str) -> list[dict[str, Any]]:
+    """The rows of a collection's data. What they name is in the store of `home`, or in `zoo`, which is served at `url`."""
     for name in _MANAGED:
         archive(home / "store", name, "a prediction", "an explanation")
+    if not collection.data:
+        return []
+    lines = json.loads((upstream / "test/postman" / f"{collection.data}.json").read_text())
+    if collection.wars:
+        return zoo_wars.furnish(upstream, zoo, home / "store", url, lines)
+    return offline(lines, home / "store", home / "input.jpg") if "model_name" in lines[0] else lines
+
+
+def _newman(
+    collection: Collection, upstream: Path, newman: str, subject: Subject, lines: list[dict[str, Any]]
+) -> tuple[dict[str, Any] | None, str]:
+    """Newman's report of its run, and what it printed."""
+    postman, home = upstream / "test/postman", subject.home
     for file in _SENT:  # relative to the folder newman runs in
         (home / file).resolve().parent.mkdir(parents=True, exist_ok=True)
         (home / file).resolve().write_text('{"instances": [1]}')
@@ -144,10 +143,7 @@ def _newman(collection: Collection, upstream: Path, newman: str, subject: Subjec
     command += ["--reporters", "json", "--reporter-json-export", report]
     if (postman / "environment.json").exists():
         command += ["-e", _environment(postman / "environment.json", subject)]
-    if collection.data:
-        lines = json.loads((postman / f"{collection.data}.json").read_text())
-        if "model_name" in lines[0]:
-            lines = offline(lines, home / "store", home / "input.jpg")
+    if lines:
         (home / "data.json").write_text(json.dumps(lines))
         command += ["-d", home / "data.json"]
     done = subprocess.run(list(map(str, command)), cwd=home, capture_output=True, text=True, check=False)

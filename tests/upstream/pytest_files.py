@@ -24,10 +24,27 @@ TEST_LIMIT = 300  # seconds for one test
 FILE_LIMIT = 1800
 
 
+ARCHIVER = "workflow_archiver"  # the folder of the workflow archiver's own tests, before their names
+
+
 def names(home: Path) -> list[str]:
     """The test files of the checkout, without .py, and without what the tests of several files share."""
     found = (path.stem for path in (home / "test/pytest").glob("test_*.py"))
-    return sorted(name for name in found if not name.endswith("_utils"))
+    own = (f"{ARCHIVER}/{path.stem}" for path in _archivers_tests(home).glob("*/test_*.py"))
+    return sorted(name for name in found if not name.endswith("_utils")) + sorted(own)
+
+
+def _archivers_tests(home: Path) -> Path:
+    return home / "workflow-archiver" / ARCHIVER / "tests"
+
+
+def _place(home: Path, name: str) -> tuple[Path, Path]:
+    """The folder that a file of tests is run in, and its path."""
+    folder, _, short = name.rpartition("/")
+    if not folder:
+        return home / "test/pytest", Path(f"{name}.py")
+    (path,) = _archivers_tests(home).glob(f"*/{short}.py")
+    return home / "workflow-archiver", path
 
 
 def run(home: Path, checkout: Path, name: str) -> Iterator[Outcome]:
@@ -36,19 +53,22 @@ def run(home: Path, checkout: Path, name: str) -> Iterator[Outcome]:
     if taken:
         yield Outcome(f"pytest {name}", "all", CANNOT, f"port {taken[0]} of this machine is taken")
         return
-    report, said = home / f"{name}.xml", home / f"{name}.txt"
+    folder, path = _place(home, name)
+    report, said = (home / f"{name.replace('/', '.')}.{suffix}" for suffix in ("xml", "txt"))
     report.unlink(missing_ok=True)
     logs = home / "test/pytest/logs"  # of the servers that the file starts
     shutil.rmtree(logs, ignore_errors=True)
     env = dict(os.environ)
     env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])
     env["TMPDIR"] = str(home / "tmp")
+    if folder != home / "test/pytest":
+        env["PYTHONSAFEPATH"] = "1"  # the folder has one that is named as our package is
     (home / "tmp/workspace/model_store").mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto"]
-    command += ["-o", "junit_logging=all", f"--timeout={TEST_LIMIT}", f"--junitxml={report}", f"{name}.py"]
+    command += ["-o", "junit_logging=all", f"--timeout={TEST_LIMIT}", f"--junitxml={report}", str(path)]
     with web.served(home, name), said.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=home / "test/pytest", env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command, cwd=folder, env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
         late = ""
         try:

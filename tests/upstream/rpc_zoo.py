@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from . import postman
+from . import stubs
 
 # Of the words of the answer all but the last are sent ahead.
 _STREAMS = """
@@ -35,7 +35,7 @@ _STARTS = {
 
 def furnish(home: Path) -> None:
     """Make the archives, and have the rows of the copy name them in place of the zoo's."""
-    _answer(home, "inference_data", postman.HANDLER)
+    _answer(home, "inference_data", stubs.HANDLER)
     _answer(home, "inference_stream_data", _STREAMS)
     allowed = f"allowed_urls=file://{home}/zoo/.*"  # ours takes no file from outside the store unless told so
     inference, written = home / "test/pytest/test_gRPC_inference_api.py", "install_py_dep_per_model=true"
@@ -45,7 +45,7 @@ def furnish(home: Path) -> None:
         test = home / f"test/pytest/{name}.py"
         if test.exists():
             (home / "zoo").mkdir(exist_ok=True)
-            postman.archive(home / "zoo", "densenet161", "anything", None)
+            stubs.archive(home / "zoo", "densenet161", "anything", None)
             config = home / f"{name}.properties"
             config.write_text(f"{properties}{allowed}\n")
             said = test.read_text().replace(_ZOO, f"file://{home}/zoo/")
@@ -60,6 +60,6 @@ def _answer(home: Path, name: str, handler: str) -> None:
     rows = json.loads(data.read_text())
     for row in rows:
         archive = f"{row['model_name']}_of_a_row"  # the stub of that model has its name in the store
-        postman.archive(zoo, archive, row.get("expected", "anything"), None, handler)
+        stubs.archive(zoo, archive, row.get("expected", "anything"), None, handler)
         row["url"] = f"file://{zoo}/{archive}.mar"
     data.write_text(json.dumps(rows))

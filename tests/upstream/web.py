@@ -61,22 +61,30 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 @contextmanager
+def handed_out(folder: Path) -> Iterator[str]:
+    """With the files of `folder` at the address that is yielded."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+@contextmanager
 def served(home: Path, name: str) -> Iterator[None]:
     """With the file `name` of the tests asking here, and the server allowed to."""
     if name not in FETCHING:
         yield
         return
-    handler = partial(_Quiet, directory=str(home / "web"))
     test, config = home / "test/pytest" / f"{name}.py", home / "test/pytest/config.properties"
     original = home / "web" / f"{name}.original"  # of a run that was killed, and could not put it back
     said = (original if original.exists() else test).read_text()
     original.write_text(said)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+    with handed_out(home / "web") as url:
         changed = said
         for host in HOSTS:
-            changed = changed.replace(host, f"http://127.0.0.1:{server.server_port}")
+            changed = changed.replace(host, url)
         test.write_text(changed)
         config.write_text(_CONFIG)
         try:
@@ -84,4 +92,3 @@ def served(home: Path, name: str) -> Iterator[None]:
         finally:
             test.write_text(said)
             config.unlink()
-            server.shutdown()
