@@ -123,7 +123,9 @@ class WorkerCalls:
 
     def _queue(self, call: OpenCall, message: Call, bodies: Sequence[Body], jobs: tuple[Job, ...]) -> None:
         """Hand the call to the server. Raises ServeError."""
-        if all(job.cancelled for job in jobs):
+        # One for a client that has left goes on as long as others of its batch wait: the exception that the handler
+        # would get, and most let pass, is the answer to all of them.
+        if all(job.cancelled for job in call.batch.jobs):
             raise HandlerFailed(self._ended(call.model, "its client has left"), 499)
         if len(self.open) > MOST_CALLS or self._plane is None:
             raise Overloaded(

@@ -153,6 +153,18 @@ async def test_its_clients_end_a_call(pair: Pair, plane: Plane) -> None:
     assert "its client has left" in (await told(pair))[0].error
 
 
+async def test_a_client_that_leaves_alone_costs_the_others_of_its_batch_nothing(pair: Pair, plane: Plane) -> None:
+    await call(pair, plane, row=0)
+    (order,) = plane.orders
+    order.jobs[0].cancelled = True
+    await pair.send(Call(6, 1, 0, "other", BODY), [b""])
+    await pair.send(CallCancel(5))
+    assert (await told(pair))[0].call == 5
+    plane.sinks[1].done(Reply(b"later"))
+    message, bodies = await told(pair)
+    assert (message.call, message.status, bodies) == (6, 200, [b"later"])
+
+
 async def test_the_death_of_the_process_ends_a_call(pair: Pair, plane: Plane) -> None:
     await call(pair, plane)
     await pair.run(2)
