@@ -1,8 +1,9 @@
 """RayPlacer: the front's end of the process that speaks with Ray (core.workers.spawn_ray).
 
-That process may end, as Ray ends processes that have lost the cluster's head. The workers that are placed go on then;
-a new process is started, with back-off, and takes over the orders that wait. Once it has found a cluster, the places
-that its predecessor held are lost: Ray's books don't know them any more.
+It tells when the cluster's head doesn't answer: what is placed goes on, what is ordered waits until it answers again.
+It may also end, as Ray ends processes that have lost the head for a minute. Then a new process is started, with
+back-off, and takes over the orders that wait. Once it has found a cluster, the places that its predecessor held are
+lost: Ray's books don't know them any more.
 """
 
 from __future__ import annotations
@@ -86,17 +87,20 @@ class RayPlacer:
     def _shown(self) -> str:
         return self._address or os.environ.get("RAY_ADDRESS") or "the cluster of this host"
 
+    @property
+    def _placed(self) -> int:
+        return sum(order.session > 0 for order in self._orders.values())
+
     async def _keep(self) -> None:
         """Keep a process that speaks with Ray."""
         delay = 1.0
         while True:
             began = asyncio.get_running_loop().time()
             reason = await self._speak()
-            placed = sum(order.session > 0 for order in self._orders.values())
             log.error(
                 "Ray at %s can't be reached: %s. The %d workers that it has placed go on; no other one can be placed"
                 " until it is back, which is tried again in %g s.",
-                *(self._shown, reason, placed, delay),
+                *(self._shown, reason, self._placed, delay),
             )
             for order in self._orders.values():
                 if not order.session:
@@ -133,6 +137,9 @@ class RayPlacer:
         if "ready" in message:
             self._begin(message)
             return
+        if "head" in message:
+            self._head_told(message["head"])
+            return
         order = self._orders.get(message.get("order", ""))
         if order is None:
             return
@@ -162,6 +169,17 @@ class RayPlacer:
                 order.lost("Ray was left and reached again, and does not know of it any more")
             else:
                 self._send(order.message)
+
+    def _head_told(self, why: str) -> None:
+        """Log that the cluster's head has ceased or begun to answer; what waits is told by Ray's process itself."""
+        if not why:
+            log.info("The head of Ray at %s answers again", self._shown)
+            return
+        log.error(
+            "The head of Ray at %s does not answer: %s. The %d workers that it has placed go on; none can be started or"
+            " moved until it does.",
+            *(self._shown, why, self._placed),
+        )
 
     def _send(self, message: dict[str, Any]) -> bool:
         process = self._process
