@@ -57,18 +57,11 @@ def main() -> int:
     _prepare_output()
     if not sys.flags.safe_path:
         del sys.path[0]  # the front's working folder: a stray json.py there would be imported
-    if arguments.ticket:
-        try:
-            ends = Ends(0, connect(msgspec.json.decode(sys.stdin.buffer.readline(), type=Ticket)), ())
-        except (OSError, msgspec.MsgspecError) as error:
-            log.error("%s: the front can't be reached: %s", arguments.name, error)
-            return 1
-    elif arguments.ranks is None:
-        front = socket.socket(fileno=arguments.fd)
-        front.set_inheritable(False)
-        ends = Ends(0, front, ())
-    else:
-        ends = take_ends()
+    try:
+        ends = _ends(arguments)
+    except (OSError, msgspec.MsgspecError) as error:
+        log.error("%s: the front can't be reached: %s", arguments.name, error)
+        return 1
     try:
         code = _converse(ends, arguments.ranks or "", arguments.memory)
     except ConnectionError:
@@ -84,6 +77,17 @@ def main() -> int:
         log.error("%s: %s", arguments.name, error)
         code = 1
     return code if code == 0 else _exit_now(code)
+
+
+def _ends(arguments: argparse.Namespace) -> Ends:
+    """Return the connections of this process. Raises OSError, msgspec.MsgspecError."""
+    if arguments.ticket:
+        return Ends(0, connect(msgspec.json.decode(sys.stdin.buffer.readline(), type=Ticket)), ())
+    if arguments.ranks is not None:
+        return take_ends()
+    front = socket.socket(fileno=arguments.fd)
+    front.set_inheritable(False)
+    return Ends(0, front, ())
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:

@@ -8,6 +8,8 @@ model's files if this host hasn't them, and then starts the process, which has a
     front ◄───────────┤                                                     ├── minder ── parent of ──┐
                       └── batches, in the frames of every worker ───────────┴───────────────────── backend
 
+A worker of several ranks is torchrun's: the minder is the parent of its agent, whose first rank has that connection.
+
 Whatever started the minder (an engine's agent) may end: the worker goes on while its front is there. If the front is
 gone, or cut off, the worker may live for `grace` seconds; then the minder kills it and ends. If the minder is killed,
 the kernel kills the backend.
@@ -51,6 +53,7 @@ from ..wire.remote_messages import (
     Ticket,
     ToMinder,
 )
+from .minded_ranks import MindedRanks
 from .model_cache import BadFiles, ModelCache
 from .secure_stream import connect
 from .stream import Stream, receive, send
@@ -78,6 +81,7 @@ class Minder:
         self._messages: queue.Queue[tuple[ToMinder, tuple[Body, ...]]] = queue.Queue(_AHEAD)
         self._process: subprocess.Popen[bytes] | None = None
         self._ended = threading.Event()
+        self._ranks: MindedRanks | None = None
 
     def run(self) -> NoReturn:
         """Start the process as the front says, and mind it. The end of the process, or of the front, ends this one.
@@ -102,8 +106,9 @@ class Minder:
     def kill(self) -> None:
         """Kill the process and whatever it started."""
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            for group in (self._process.pid, *(self._ranks.pids if self._ranks is not None else ())):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(group, signal.SIGKILL)
 
     def leave(self, *_: object) -> None:
         """Tell the front that this node is going, so that the worker takes no more batches."""
@@ -142,6 +147,8 @@ class Minder:
         log.warning("%s: the front is lost: %s", self._ticket.worker, reason)
         if self._process is not None and not self._ended.wait(self._ticket.grace):
             self.kill()
+        if self._ranks is not None:
+            self._ranks.close()
         os._exit(1)
 
     def _fetch(self) -> Iterator[tuple[Piece, Body]]:
@@ -152,16 +159,12 @@ class Minder:
                 yield message, bodies[0] if bodies else b""
 
     def _spawn(self, start: Start) -> subprocess.Popen[bytes]:
+        if start.ranks is not None:
+            self._ranks = MindedRanks(self._ticket.worker, start.ranks, self.send)
+            return self._ranks.start(start, lambda command, stdin: _popen(command, start, stdin))
         command = [start.python or sys.executable, "-P", "-m", "torchserve.core.backend", "--ticket"]
         command += ["--name", self._ticket.worker, "--parent", str(os.getpid())]
-        process = subprocess.Popen(
-            command,
-            env=environment(os.environ, start),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+        process = _popen(command, start, subprocess.PIPE)
         assert process.stdin is not None
         with contextlib.suppress(OSError), process.stdin:
             process.stdin.write(msgspec.json.encode(start.ticket) + b"\n")
@@ -177,6 +180,8 @@ class Minder:
         code = process.wait()
         self._ended.set()
         self.kill()  # children that the handler has left behind
+        if self._ranks is not None:
+            self._ranks.close()
         for reader in readers:
             reader.join(_OUTPUT)
         self.send(Exited(code))
@@ -209,7 +214,7 @@ class Minder:
             self._heard.clear()
             if missed > _MISSES:
                 self._lose(f"no sign of it for {missed * self._ticket.beat:g} s")
-            self.send(Alive(self._memory()))
+            self.send(Alive(self._memory(), self._ranks.pids if self._ranks is not None else ()))
 
     def _memory(self) -> int:
         if self._process is None:
@@ -218,6 +223,17 @@ class Minder:
             worker = psutil.Process(self._process.pid)
             return sum(each.memory_info().rss for each in (worker, *worker.children(recursive=True)))
         return 0
+
+
+def _popen(command: list[str], start: Start, stdin: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        env=environment(os.environ, start),
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
 
 
 def environment(base: Mapping[str, str], start: Start) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The ranks of a parallel model: rank 0 talks to the front, and sends the others what they must run, without an answer.
 
-A rank receives its sockets over its standard input (core.workers.torchrun).
+A rank receives its sockets over its standard input (core.wire.torchrun).
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import msgspec
 
 from ..wire.frames import FrameReader, encode
 from ..wire.messages import Load, Loaded, ToBackend
+from ..wire.remote_messages import Ticket
+from ..wire.torchrun import TICKET
+from .secure_stream import connect
 from .stream import MAX_FRAME, Stream, receive, send
 
 _MOST_ENDS = 250  # the kernel passes at most 253 descriptors at once
@@ -27,7 +30,8 @@ class RankDied(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """The sockets of a rank. `front` is the worker's connection to the front.
+    """The sockets of a rank. `front` is the worker's connection to the front; on another host only rank 0 has that, and
+    the others a socket to the minder.
 
     Rank 0 has a line to each of the other ranks, in their order; each of these has one line, to rank 0.
     """
@@ -38,20 +42,30 @@ class Ends:
 
 
 def take_ends() -> Ends:
-    """Receive this rank's sockets, and close the others', so that a rank's death closes its line."""
+    """Receive this rank's sockets, and close the others', so that a rank's death closes its line.
+
+    Raises OSError, msgspec.MsgspecError if rank 0 has a ticket and can't connect by it.
+    """
     rank = int(os.environ["LOCAL_RANK"])
     with socket.socket(fileno=os.dup(0)) as stdin:
-        _, numbers, _, _ = socket.recv_fds(stdin, 16, _MOST_ENDS, socket.MSG_CMSG_CLOEXEC)
+        word, numbers, _, _ = socket.recv_fds(stdin, 16, _MOST_ENDS, socket.MSG_CMSG_CLOEXEC)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
-    front, *rest = (socket.socket(fileno=number) for number in numbers)
+    near, *rest = (socket.socket(fileno=number) for number in numbers)
     half = len(rest) // 2
     mine = rest[:half] if rank == 0 else [rest[half + rank - 1]]
     for end in rest:
         if end not in mine:
             end.close()
+    front = _by_ticket(near) if word == TICKET and rank == 0 else near
     return Ends(rank, front, tuple(mine))
+
+
+def _by_ticket(minder: socket.socket) -> Stream:
+    """Return a connection to the front, by the ticket that the minder has sent."""
+    with minder, minder.makefile("rb") as lines:
+        return connect(msgspec.json.decode(lines.readline(), type=Ticket))
 
 
 def for_rank(load: Load, rank: int) -> Load:

@@ -33,6 +33,22 @@ class Parallel:
         """The number of processes that run the handler under torchrun; 0 without torchrun."""
         return 0 if self.kind == "custom" else self.level
 
+    def torchrun_options(self) -> tuple[str, ...]:
+        """Return torchrun's options for one worker."""
+        endpoint = self.rdzv_endpoint
+        if endpoint is None and self.nodes == 1 and self.rdzv_backend == "c10d":
+            endpoint = "localhost:0"  # a free port: torchrun's default is one port for all workers of the host
+        options: list[tuple[str, object]] = [
+            ("nnodes", self.nodes),
+            ("nproc-per-node", self.level),
+            ("node-rank", self.node_rank),
+            ("rdzv-backend", self.rdzv_backend),
+            ("rdzv-endpoint", endpoint),
+            ("rdzv-conf", self.rdzv_conf),
+            ("monitor-interval", self.monitor_interval),
+        ]
+        return tuple(f"--{key}={value}" for key, value in options if value is not None)
+
 
 MOST_LEVEL = 127  # ranks: one message can't carry the sockets of more
 _MOST = {"level": MOST_LEVEL, "threads": 4096}  # by field; of the others 2^31 - 1

@@ -6,7 +6,7 @@ the front and a worker's minder say to each other.
     front ◄── minder     Need?                      if the node hasn't the model's files
     front ──► minder     Piece*                     those files, one after the other; of the last one `end` is set
     front ◄── minder     Started                    once
-    front ◄── minder     Printed*, Leaving?, Exited?
+    front ◄── minder     Printed*, RankFailed*, Leaving?, Exited?
     front ──► minder     Look?                      at any time after Started
     front ◄── minder     Seen                       for each Look
     front ──► minder     Kill?
@@ -18,6 +18,8 @@ Behind its Hello a backend is told and tells the same as one on the front's own 
 from __future__ import annotations
 
 import msgspec
+
+from .messages import Loaded
 
 
 class Ticket(msgspec.Struct, frozen=True):
@@ -50,8 +52,16 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     host: str
 
 
+class Ranks(msgspec.Struct, frozen=True):
+    """The ranks of a worker: processes that torchrun starts with these options, for a model of that parallelType."""
+
+    count: int
+    kind: str
+    options: tuple[str, ...]
+
+
 class Start(msgspec.Struct, frozen=True, tag="start"):
-    """An order to start the backend process of a worker, which connects with `ticket`.
+    """An order to start the backend process of a worker, or its ranks, the first of which connects with `ticket`.
 
     `digest` names the model's files. Variables whose names match the regular expression `hidden` in full are left out
     of the process's environment; `variables` are added to it.
@@ -62,6 +72,7 @@ class Start(msgspec.Struct, frozen=True, tag="start"):
     hidden: str | None = None
     variables: dict[str, str] = {}
     python: str | None = None
+    ranks: Ranks | None = None
 
 
 class Need(msgspec.Struct, frozen=True, tag="need"):
@@ -93,10 +104,19 @@ class Printed(msgspec.Struct, frozen=True, tag="printed"):
     lines: tuple[str, ...]
 
 
+class RankFailed(msgspec.Struct, frozen=True, tag="rank_failed"):
+    """A notice that a rank other than the first could not load the model; what it says of it is `outcome`."""
+
+    outcome: Loaded
+
+
 class Alive(msgspec.Struct, frozen=True, tag="alive"):
-    """A sign of life. `memory` is the bytes of host memory that the worker's processes have in use."""
+    """A sign of life. `memory` is the bytes of host memory that the worker's processes have in use, `pids` are those of
+    its ranks, in their order, if it has any.
+    """
 
     memory: int = 0
+    pids: tuple[int, ...] = ()
 
 
 class Leaving(msgspec.Struct, frozen=True, tag="leaving"):
@@ -128,4 +148,4 @@ class Seen(msgspec.Struct, frozen=True, tag="seen"):
 
 
 ToMinder = Start | Piece | Kill | Alive | Look
-FromMinder = Need | Started | Printed | Alive | Leaving | Exited | Seen
+FromMinder = Need | Started | Printed | RankFailed | Alive | Leaving | Exited | Seen

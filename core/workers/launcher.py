@@ -21,6 +21,7 @@ from ..container_limits import available_cores
 from ..gpus.footprints import weights_size
 from ..gpus.gpu_allocator import GpuAllocator, PlacementRequest
 from ..wire.messages import Load
+from ..wire.remote_messages import Ranks
 from .call_plane import CallPlane
 from .fork_server import ForkServer
 from .forked_worker import NotForked
@@ -113,8 +114,7 @@ class Launcher:
             gpus=[gpu.uuid for gpu in gpus],
             threads=threads_per_worker(workers * ranks, available_cores()),
         )
-        said = parallel.threads if parallel is not None and parallel.threads is not None else self.options.threads
-        if said is not None:
+        if (said := _threads(self.options)) is not None:
             environment["OMP_NUM_THREADS"] = str(said)
             environment.pop("TS_WORKER_CORES", None)
         worker: Worker | None = None
@@ -125,7 +125,7 @@ class Launcher:
         if self.remote is not None:
             elsewhere = self._elsewhere(name, self.remote, printed)
             worker = self._worker(name, self.load, elsewhere, "remote")
-            elsewhere.evacuate = worker.evacuate
+            elsewhere.evacuate, elsewhere.rank_failed = worker.evacuate, worker.loading.end
             return worker
         try:
             process = await self._process(name, environment, printed)
@@ -164,26 +164,34 @@ class Launcher:
     def _elsewhere(self, name: str, remote: RemoteWorkers, printed: OnLine) -> RemoteProcess:
         """Return the process of a worker on another host. Raises LoadFailed for what is not served there."""
         options, python = self.options, self.python
-        if options.parallel is not None and options.parallel.ranks:
-            raise LoadFailed(
-                f"model {self.load.model_name} has parallelType {options.parallel.kind}, whose ranks are started on the"
-                " server's own host only: set engine=local, or parallelType: custom, which gets its GPUs on one node"
-            )
         if python.interpreter or python.path:
             raise LoadFailed(
                 f"model {self.load.model_name} has packages of its own, which don't go to other hosts: install them on"
                 " the nodes, and set install_py_dep_per_model=false (useVenv: false)"
             )
         folder = Path(self.load.model_dir)
+        parallel, threads = options.parallel, _threads(options)
+        ranks: Ranks | None = None
+        if parallel is not None and parallel.ranks:
+            ranks = Ranks(parallel.ranks, parallel.kind, parallel.torchrun_options())
+            threads = threads or 1  # else each rank would take the cores of all
+        cores = float((threads or 1) * (ranks.count if ranks else 1))
         start = RemoteStart(
             worker=name,
             model_dir=folder,
-            demand=Demand(_gpus(options), float(options.threads or 1), weights_size(folder)),
+            demand=Demand(_gpus(options), cores, weights_size(folder)),
             hidden=self.settings.blacklist_env_vars,
-            variables={"OMP_NUM_THREADS": str(options.threads)} if options.threads is not None else {},
+            variables={"OMP_NUM_THREADS": str(threads)} if threads is not None else {},
             python=self.settings.python,
+            ranks=ranks,
         )
         return remote.spawn(start, printed)
+
+
+def _threads(options: ModelOptions) -> int | None:
+    """Return the threads that the model's yaml gives each process, None if it doesn't say."""
+    parallel = options.parallel
+    return parallel.threads if parallel is not None and parallel.threads is not None else options.threads
 
 
 def _gpus(options: ModelOptions) -> float | None:

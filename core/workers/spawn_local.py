@@ -24,6 +24,7 @@ from ..errors import InvalidConfig
 from ..logs.plan import log_folder
 from ..user_folders import missing_identity
 from ..wire.messages import Load
+from ..wire.torchrun import handed_out, torchrun_command
 from .death_watch import DeathWatch
 from .lent_requests import LentRequests
 from .memory import resident
@@ -31,7 +32,6 @@ from .process_ends import ProcessEnds
 from .shared_memory import Requests, Results
 from .thread_stacks import ThreadStacks
 from .threads import Threads
-from .torchrun import handed_out, torchrun_command
 
 log = logging.getLogger(__name__)
 
@@ -225,7 +225,8 @@ def spawn(
     try:
         if parallel is not None and parallel.ranks:
             with handed_out(ends.theirs, parallel.ranks) as far_ends:
-                command = torchrun_command(python, parallel, name, log_folder() / "torchelastic_ts")
+                options = (*parallel.torchrun_options(), f"--log-dir={log_folder() / 'torchelastic_ts'}")
+                command = torchrun_command(python, os.getpid(), options, name, parallel.kind)
                 popen = start_process(command, environment, stdin=far_ends.fileno())
         else:
             passed = ends.passed

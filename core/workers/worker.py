@@ -83,7 +83,7 @@ class Worker(Connection):
         if process.results is not None:
             process.results.busy = lambda: bool(self._runs)
         self._pressure = BackPressure(self._stop_reading, self._read_on)
-        self._loading = Loading(loop)
+        self.loading = Loading(loop)
         # By the batch's number, in the order of sending. An asynchronous handler runs many batches at a time; for any
         # other, the second one waits in the socket, so that no time is lost between the two.
         self._runs: dict[int, Run] = {}
@@ -113,7 +113,7 @@ class Worker(Connection):
         """
         await self.process.connect(self)
         self._send(encode(self.process.localized(self._load)))
-        loaded = await self._loading.outcome(startup, warm_up)
+        loaded = await self.loading.outcome(startup, warm_up)
         if isinstance(loaded, str):
             self._judge(loaded, "stopped")
             await kill_hung(self.name, loaded, self.process)
@@ -306,7 +306,7 @@ class Worker(Connection):
         elif isinstance(message, Profiled):
             self.profiles.receive(message, frame.bodies)
         else:
-            self._loading.receive(message)
+            self.loading.receive(message)
 
     def _finish(self, answer: Answer, bodies: Sequence[Body]) -> None:
         run = expect(self._runs, answer.batch, (answer.results or bodies) if answer.code == 200 else None, bodies)
@@ -373,7 +373,7 @@ class Worker(Connection):
         else:
             self.process.abandon()
         named = f"{self.name}{self.process.where}"
-        self._loading.end(Loaded(507 if code in _KILLED else 500, f"Worker died. {named} {reason}"))
+        self.loading.end(Loaded(507 if code in _KILLED else 500, f"Worker died. {named} {reason}"))
         self._given_up.clear()
         self.calls.close()
         self.profiles.close()

@@ -19,7 +19,7 @@ from typing import Final, Protocol, TypeVar
 import msgspec
 
 from ...process_stacks import PATIENCE, StacksUnknown
-from ...wire.messages import Load
+from ...wire.messages import Load, Loaded
 from ...wire.remote_messages import (
     Alive,
     Exited,
@@ -30,6 +30,7 @@ from ...wire.remote_messages import (
     Look,
     Need,
     Printed,
+    RankFailed,
     Seen,
     Start,
     Started,
@@ -84,6 +85,7 @@ class RemoteProcess:
         self.gpus = 0.0
         self.pids: list[int] = []
         self.evacuate: Callable[[str], None] | None = None
+        self.rank_failed: Callable[[Loaded], None] | None = None
         self._model_dir = ""  # on the node
         self._start = start
         self._workers = workers
@@ -117,7 +119,8 @@ class RemoteProcess:
         await self._within(CONNECT_WAIT, self._minder, "its node did not connect to the front")
         assert self._link is not None
         inner = self._ticket(self._backend_connected)
-        self._link.send(Start(inner, files.digest, self._start.hidden, dict(self._start.variables), self._start.python))
+        start = self._start
+        self._link.send(Start(inner, files.digest, start.hidden, dict(start.variables), start.python, start.ranks))
         await self._unless_ended(self._started)
         transport = await self._within(CONNECT_WAIT, self._backend, "it did not connect to the front")
         log.info("%s runs%s, as process %d there", self._start.worker, self.where, self.pids[0])
@@ -171,6 +174,10 @@ class RemoteProcess:
                 self._on_line(message.stream, line)
         elif isinstance(message, Alive):
             self.memory = message.memory
+            self.pids = list(message.pids) or self.pids
+        elif isinstance(message, RankFailed):
+            if self.rank_failed is not None:
+                self.rank_failed(message.outcome)
         elif isinstance(message, Exited):
             self._end(message.code, message.reason and f"{message.reason}")
         elif isinstance(message, Leaving):

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...wire.remote_messages import Ranks
 from .placer import Demand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteStart:
-    """A worker to be started. `hidden`, `variables` and `python` are those of wire's Start."""
+    """A worker to be started. `hidden`, `variables`, `python` and `ranks` are those of wire's Start."""
 
     worker: str
     model_dir: Path
@@ -19,3 +20,4 @@ class RemoteStart:
     hidden: str | None = None
     variables: Mapping[str, str]
     python: str | None = None
+    ranks: Ranks | None = None

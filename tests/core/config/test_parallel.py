@@ -69,3 +69,24 @@ def test_what_can_not_be_is_told(config: dict[str, Any], expected: int | None, t
 
 def test_only_torchruns_kinds_have_ranks() -> None:
     assert [Parallel(kind=kind, level=3).ranks for kind in ("pp", "tp", "pptp", "custom")] == [3, 3, 3, 0]
+
+
+ONE = {"--nnodes": "1", "--node-rank": "0", "--nproc-per-node": "2", "--rdzv-backend": "c10d"}
+FREE = {"--rdzv-endpoint": "localhost:0"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, ONE | FREE),
+        ({"level": 4}, ONE | FREE | {"--nproc-per-node": "4"}),
+        ({"nodes": 2, "node_rank": 1}, ONE | {"--nnodes": "2", "--node-rank": "1"}),
+        ({"rdzv_backend": "etcd"}, ONE | {"--rdzv-backend": "etcd"}),
+        ({"rdzv_endpoint": "host:29400"}, ONE | {"--rdzv-endpoint": "host:29400"}),
+        ({"rdzv_conf": "timeout=9"}, ONE | FREE | {"--rdzv-conf": "timeout=9"}),
+        ({"monitor_interval": 3}, ONE | FREE | {"--monitor-interval": "3"}),
+    ],
+)
+def test_torchrun_is_told_what_the_model_says(options: dict[str, Any], said: dict[str, str]) -> None:
+    parallel = Parallel(**({"kind": "tp", "level": 2} | options))
+    assert dict(option.split("=", 1) for option in parallel.torchrun_options()) == said

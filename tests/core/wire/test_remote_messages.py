@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from torchserve.core.wire.frames import Frame, FrameError, FrameReader, encode
+from torchserve.core.wire.messages import Loaded
 from torchserve.core.wire.remote_messages import (
     Alive,
     Exited,
@@ -19,6 +20,8 @@ from torchserve.core.wire.remote_messages import (
     Need,
     Piece,
     Printed,
+    RankFailed,
+    Ranks,
     Seen,
     Start,
     Started,
@@ -29,6 +32,7 @@ from torchserve.core.wire.remote_messages import (
 TICKET = Ticket("W-9000-m_1.0", 7, "10.0.0.1", 7443, "n" * 43, "authority", "certificate", "key", beat=2.0)
 TO_MINDER = [
     Start(TICKET, "abc", hidden="AWS_.*", variables={"A": "ü"}),
+    Start(TICKET, "abc", ranks=Ranks(2, "tp", ("--nnodes=1",))),
     Piece("a/b.py", executable=True),
     Piece(end=True),
     Kill(),
@@ -37,6 +41,7 @@ TO_MINDER = [
 FROM_MINDER = [
     Need(), Started(12, "/models/abc"), Printed("stderr", ("one", "")), Leaving("SIGTERM"), Exited(-9, "killed"),
     Seen("File h.py"), Seen(error="it takes no signal"),
+    RankFailed(Loaded(507, "rank 1: out of memory")),
 ]  # fmt: skip
 
 
@@ -52,7 +57,7 @@ def read(kind: Any, sent: msgspec.Struct, *bodies: bytes) -> Frame[Any] | None:
     ("kind", "message"),
     [
         *((ToMinder, each) for each in (*TO_MINDER, Alive())),
-        *((FromMinder, each) for each in (*FROM_MINDER, Alive(1 << 40))),
+        *((FromMinder, each) for each in (*FROM_MINDER, Alive(1 << 40, (1, 2)))),
         (Hello, Hello("W-9000-m_1.0", 7, "n" * 43, 12, "node-b")),
     ],
 )

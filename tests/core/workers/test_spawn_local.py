@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from torchserve.core.workers import spawn_local
-from torchserve.core.workers.spawn_local import LINE_LIMIT, LocalProcess, spawn, visible
+from torchserve.core.workers.spawn_local import LINE_LIMIT, LocalProcess, spawn, visible, worker_environment
 from torchserve.core.workers.threads import Threads
 from torchserve.core.workers.worker_process import describe_exit
 
@@ -145,3 +145,22 @@ def test_a_workers_environment() -> None:
     )
     assert (made["A"], made["CUDA_VISIBLE_DEVICES"], made["OMP_NUM_THREADS"]) == ("1", "GPU-1,GPU-2", "3")
     assert "SECRET" not in made
+
+
+@pytest.mark.parametrize(
+    ("gpus", "hidden", "said", "unsaid"),
+    [
+        ([], None, {"SECRET": "x", "PATH": "/bin"}, {"CUDA_VISIBLE_DEVICES"}),
+        (["GPU-a"], None, {"CUDA_VISIBLE_DEVICES": "GPU-a"}, set[str]()),
+        (["GPU-b", "GPU-a"], None, {"CUDA_VISIBLE_DEVICES": "GPU-b,GPU-a"}, set[str]()),  # in the ranks' order
+        ([], "SEC.*", {"PATH": "/bin"}, {"SECRET"}),
+    ],
+)
+def test_the_environment_is_the_server_s_with_the_worker_s_gpus(
+    gpus: list[str], hidden: str | None, said: dict[str, str], unsaid: set[str]
+) -> None:
+    base = {"SECRET": "x", "PATH": "/bin"}
+    made = worker_environment(base, hidden=hidden, gpus=gpus, threads=Threads(3, 4))
+    assert made.items() >= (said | {"OMP_NUM_THREADS": "3"}).items()
+    assert not unsaid & made.keys()
+    assert base == {"SECRET": "x", "PATH": "/bin"}

@@ -60,7 +60,6 @@ async def test_a_worker_demands_what_its_model_says(site: Site, options: dict[st
 @pytest.mark.parametrize(
     ("python", "options", "text"),
     [
-        (None, {"parallel": Parallel(kind="tp", level=2)}, "model m has parallelType tp, whose ranks are started on"),
         (ModelPython("/venv/bin/python"), {}, "model m has packages of its own, which don't go to other hosts"),
         (ModelPython(path=("/site",)), {}, "model m has packages of its own, which don't go to other hosts"),
     ],
