@@ -2,7 +2,8 @@
 
 The node is this machine, so that no network is in the figures. A small batch is 32 requests of 100 bytes, which the
 handler echoes; its cost is the processor time of front, worker and minder. A large body is 16 MiB, there and back; its
-speed counts both ways. The kinds of workers take turns, in `--rounds`, and the table has medians and extremes.
+speed counts both ways. The kinds of workers take turns, in `--rounds`, and the table has medians and extremes. The
+floor of large bodies is a loop of Python that only sends and receives, in the same rounds.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 import psutil
 import uvloop
 from torchserve.core.payload import Part, Payload
+from torchserve.core.wire.malloc_tuning import keep_freed_memory
 from torchserve.core.wire.messages import Load
 from torchserve.core.workers.remote.placer import Demand, Place, Told
 from torchserve.core.workers.remote.remote_start import RemoteStart
@@ -37,6 +39,9 @@ from torchserve.scheduler.job import Job
 from torchserve.scheduler.model_scheduler import ModelScheduler
 from torchserve.scheduler.policy import BatchPolicy
 
+from .bare_sockets import BareSockets
+
+FLOORS = {"bare sockets, not encrypted": False, "bare sockets, encrypted": True}
 KINDS = ("local", "local, no shared memory", "remote, not encrypted", "remote, encrypted")
 SMALL, BATCH = b"x" * 100, 32
 LARGE = 16 << 20
@@ -173,9 +178,16 @@ class Figures:
 
 async def measure(folder: Path, rounds: int, batches: int, bodies: int) -> dict[str, Figures]:
     """Return the figures of each kind, of a model in `folder`."""
-    found = {kind: Figures() for kind in KINDS}
+    found = {kind: Figures() for kind in (*KINDS, *FLOORS)}
     for _ in range(rounds):
-        for kind, figures in found.items():
+        for kind, encrypted in FLOORS.items():
+            floor = BareSockets(LARGE, encrypted=encrypted)
+            with floor.connected():
+                speed, per_cpu = floor.large(bodies)
+            found[kind].speeds.append(speed)
+            found[kind].per_cpu.append(per_cpu)
+        for kind in KINDS:
+            figures = found[kind]
             subject = Subject(kind, folder)
             async with subject.serving():
                 figures.costs.append(await subject.small(batches))
@@ -191,13 +203,15 @@ def table(found: dict[str, Figures]) -> str:
     lines = [f"| {' | '.join((*heads, 'GB per second of processor time'))} |", "|---|---|---|---|---|"]
     base = found[KINDS[0]].costs
     for kind, each in found.items():
-        ratios = [cost / local for cost, local in zip(each.costs, base, strict=True)]
+        ratios = [cost / local for cost, local in zip(each.costs, base, strict=False)]
         cells = (_spread(each.costs, 0), _spread(ratios, 2), _spread(each.speeds, 2), _spread(each.per_cpu, 2))
         lines.append(f"| {kind} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def _spread(values: Sequence[float], digits: int) -> str:
+    if not values:
+        return ""
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
@@ -207,6 +221,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=1000, help="small batches a round")
     parser.add_argument("--bodies", type=int, default=40, help="large bodies a round")
     arguments = parser.parse_args()
+    keep_freed_memory()  # as the server does
     print(f"load of this machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder, "model")

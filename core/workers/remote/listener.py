@@ -20,11 +20,12 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ...wire.frames import FrameError, FrameReader
 from ...wire.remote_messages import Hello
 from .tickets import Refused, Tickets
+from .tls_transport import TlsTransport
 
 log = logging.getLogger(__name__)
 
@@ -90,9 +91,10 @@ class Listener:
     async def _greet(self, accepted: socket.socket, peer: Any) -> None:
         tune(accepted)
         greeting = _Greeting()
+        raw: asyncio.Transport | None = None
         try:
             async with asyncio.timeout(self._patience):
-                await self._connect(accepted, greeting)
+                raw = await self._connect(accepted, greeting)
                 hello = await greeting.hello
             assert greeting.transport is not None
             self._tickets.redeem(hello, _fingerprint(greeting.transport))(greeting.transport, hello)
@@ -102,17 +104,15 @@ class Listener:
             self._refusals.note(peer, str(error))
         else:
             return
-        greeting.abort()
+        if raw is not None:
+            raw.abort()
         accepted.close()
 
-    async def _connect(self, accepted: socket.socket, greeting: _Greeting) -> None:
-        loop = asyncio.get_running_loop()
-        if self._context is None:
-            await loop.connect_accepted_socket(lambda: greeting, accepted)
-            return
-        await loop.connect_accepted_socket(
-            lambda: greeting, accepted, ssl=self._context, ssl_handshake_timeout=self._patience
-        )
+    async def _connect(self, accepted: socket.socket, greeting: _Greeting) -> asyncio.Transport:
+        loop, context = asyncio.get_running_loop(), self._context
+        protocol = (lambda: TlsTransport(context, greeting)) if context is not None else (lambda: greeting)
+        raw, _ = await loop.connect_accepted_socket(protocol, accepted)
+        return cast("asyncio.Transport", raw)
 
 
 class _Greeting(asyncio.BufferedProtocol):
@@ -149,7 +149,8 @@ class _Greeting(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.hello.done():
-            self.hello.set_exception(ConnectionResetError("it closed the connection before it showed a nonce"))
+            late = ConnectionResetError("it closed the connection before it showed a nonce")
+            self.hello.set_exception(exc if isinstance(exc, ssl.SSLError) else late)
 
     def abort(self) -> None:
         """End the connection at once."""
