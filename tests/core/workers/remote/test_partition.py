@@ -1,10 +1,10 @@
-"""A network that drops all packets, and comes back: a node in a network namespace of its own, which only root can make."""
+"""A network that drops packets, or all of them, and comes back: a node in a network namespace of its own, which only root
+can make.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,46 +15,13 @@ from torchserve.core.errors import WorkerDied
 from torchserve.core.workers.load_failed import LoadFailed
 from torchserve.core.workers.remote.placer import Demand, Place, Told
 
+from ....standins.network import Network, needs_network
 from ...doubles import until
 from .child_placer import ChildPlacer
 from .site import Site
 from .test_remote_process import alive, held, hurry, pid_of
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("ip") is None, reason="network namespaces are made by root, with ip"
-)
-
-
-class Network:
-    """A namespace that is joined to this host by one cable."""
-
-    def __init__(self) -> None:
-        number = os.getpid()
-        self.space, self._ours, theirs = f"tsn{number}", f"tsa{number}", f"tsb{number}"
-        subnet = f"10.213.{number % 250}"
-        self.address = f"{subnet}.1"
-        self._ip("netns", "add", self.space)
-        self._ip("link", "add", self._ours, "type", "veth", "peer", "name", theirs, "netns", self.space)
-        self._ip("addr", "add", f"{self.address}/24", "dev", self._ours)
-        self._ip("-n", self.space, "addr", "add", f"{subnet}.2/24", "dev", theirs)
-        self._ip("-n", self.space, "link", "set", theirs, "up")
-        self._ip("-n", self.space, "link", "set", "lo", "up")
-        self.heal()
-
-    def cut(self) -> None:
-        """Drop every packet from now on; no end learns of it."""
-        self._ip("link", "set", self._ours, "down")
-
-    def heal(self) -> None:
-        self._ip("link", "set", self._ours, "up")
-
-    def remove(self) -> None:
-        self._ip("link", "del", self._ours)
-        self._ip("netns", "del", self.space)
-
-    @staticmethod
-    def _ip(*words: str) -> None:
-        subprocess.run(["ip", *words], check=True, capture_output=True)
+pytestmark = needs_network
 
 
 class FarPlacer(ChildPlacer):
@@ -63,7 +30,7 @@ class FarPlacer(ChildPlacer):
     def __init__(self, cache: Path, network: Network) -> None:
         super().__init__(cache)
         self.network = network
-        self.inside = ("ip", "netns", "exec", network.space)
+        self.inside = network.inside
 
     async def open(self) -> str:
         return self.network.address
@@ -126,3 +93,19 @@ async def test_a_start_that_was_given_up_behind_a_partition_is_refused_when_it_h
     await until(lambda: "it belongs to a start that was given up (an old epoch)" in caplog.text)
     (minder,) = far.placer.orders.values()
     await until(lambda: minder.poll() is not None)
+
+
+async def test_what_a_full_network_drops_is_sent_again_and_answered_once(far: Site, network: Network) -> None:
+    await far.worker()
+    try:
+        network.crowd("50mbit")
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"this machine's network can't be made narrow: {error.stderr!r}")
+    sinks = [far.submit(bytes([65 + number]) * 100_000) for number in range(8)]
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(sink.told.wait() for sink in sinks))
+    assert network.dropped() > 0
+    assert [bytes(sink.outcome.body)[:100_000] for sink in sinks] == [
+        bytes([65 + number]) * 100_000 for number in range(8)
+    ]
+    assert {len(sink.heard) for sink in sinks} == {1}
