@@ -137,7 +137,8 @@ class Minder:
         try:
             if self._process is None:
                 raise StacksUnknown("its process has not been started")
-            seen = Seen(read_stacks(self._process.pid))
+            ranks = self._ranks.pids if self._ranks is not None else ()
+            seen = Seen(read_stacks((*ranks, self._process.pid)[0]))
         except StacksUnknown as error:
             seen = Seen(error=str(error))
         self.send(seen)
