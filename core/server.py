@@ -74,7 +74,7 @@ class ModelServer:
         self._work = WorkDir()
         limits, most = settings.client_limits, settings.max_pending_bytes
         self.dataplane = DataPlane(registry, most)
-        if limits is not None:
+        if limits is not None and limits.refuses:
             self.dataplane = LimitedDataPlane(registry, most, limits, settings.fair_share_header.lower())
         self._kept = kept or {}
         self._snapshots = snapshots and SnapshotWriter(snapshots, self._state)

@@ -23,6 +23,7 @@ from typing import NamedTuple, TypeAlias
 from .adaptive import may_prefetch
 from .deadlines import fit, would_be_late
 from .errors import GenerationLate, QueueClosed, QueueFull, SchedulerError, WouldBeLate
+from .fair_queue import FairQueue
 from .job import Batch, Job, ReleaseReason, Runner
 from .latency_model import LatencyModel
 from .policy import RULES, BatchPolicy
@@ -77,15 +78,16 @@ class Batcher:
     """A bounded queue and the workers that serve it. Jobs must be offered in order of `arrived`."""
 
     __slots__ = (
-        "_arriving", "_batches", "_closed", "_largest", "_limit", "_offered", "_queue", "_refused_at", "_release_at",
-        "_rule", "_runners",
+        "_arriving", "_batches", "_closed", "_fair", "_largest", "_limit", "_offered", "_queue", "_refused_at",
+        "_release_at", "_rule", "_runners",
     )  # fmt: skip
 
     def __init__(self, policy: BatchPolicy) -> None:
         self._largest = policy.batch_size
         self._limit = policy.queue_size
         self._rule: Rule = RULES[policy.rule](policy.batch_size, policy.max_batch_delay)
-        self._queue = JobQueue()
+        self._fair = None if policy.shares is None else FairQueue(policy.shares)
+        self._queue: JobQueue | FairQueue = JobQueue() if self._fair is None else self._fair
         self._runners = RunnerSet(policy.batch_size, policy.padded_sizes)
         self._arriving: list[float] = []  # when the bodies that are arriving began to
         self._release_at = math.inf  # when the rule wants to be asked again
@@ -125,7 +127,7 @@ class Batcher:
         """Queue a job. Raises QueueClosed, QueueFull, WouldBeLate."""
         if self._closed:
             raise QueueClosed("the queue is closed")
-        if len(self._queue) >= self._limit:
+        if len(self._queue) >= self._limit and not (self._fair is not None and self._fair.make_room(job)):
             raise QueueFull(self._limit)
         if self._rule.uses_latency and (job.deadline is not None or job.expires is not None):
             late = would_be_late(job, self._queue, self._runners, now)
@@ -199,6 +201,8 @@ class Batcher:
     def collect(self, now: float) -> list[Effect]:
         """Return what to do now, batches first. Each effect is returned once; all of them must be carried out."""
         failed: list[Effect] = [Expire(job) for job in self._queue.expire(now)]
+        if self._fair is not None:
+            failed += [Refuse(job, QueueFull(self._limit)) for job in self._fair.displaced()]
         runs: list[Effect] = []
         self._release_at = math.inf
         while self._queue:
@@ -246,6 +250,8 @@ class Batcher:
         queue = self._queue
         if not self._rule.uses_latency or queue.has_exclusive:
             return None
+        if self._fair is not None and self._fair.shared(now):
+            return None  # what is handed over ahead would go before the next job of another client
         runner = self._runners.next_to_finish(now)
         if runner is None or not may_prefetch(len(queue), latency := self._runners.latency(runner)):
             return None

@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from .errors import WouldBeLate
+from .fair_queue import FairQueue
 from .job import Job
 from .latency_model import EQUAL_WITHIN, LatencyModel
 from .queue import JobQueue
@@ -35,7 +36,7 @@ from .runner_set import RunnerSet
 NEARLY = 1.1  # a smaller batch that takes at most so many times as long per job loses nothing that is worth a refusal
 
 
-def would_be_late(job: Job, queue: JobQueue, runners: RunnerSet, now: float) -> WouldBeLate | None:
+def would_be_late(job: Job, queue: JobQueue | FairQueue, runners: RunnerSet, now: float) -> WouldBeLate | None:
     """Return the refusal of a job that, queued now, would begin past its `expires` or be answered past its `deadline`.
 
     None if it would be in time, or nothing is known yet of what batches take.
@@ -48,7 +49,7 @@ def would_be_late(job: Job, queue: JobQueue, runners: RunnerSet, now: float) -> 
     if not latency.known:
         return None
     size = latency.best_size
-    rounds, rest = divmod(queue.count_before(job.priority), size)
+    rounds, rest = divmod(queue.count_before(job), size)
     begins = runners.free_at(runner, now) + rounds * latency.median(size) / len(accepting)
     # Behind whole batches the job will be in a whole one as well, as others come behind it.
     own_batch = latency.p90(size) if rounds else latency.median(rest + 1)
@@ -59,7 +60,7 @@ def would_be_late(job: Job, queue: JobQueue, runners: RunnerSet, now: float) -> 
     return None
 
 
-def fit(queue: JobQueue, size: int, start: float, latency: LatencyModel, *, crowded: bool) -> int | Job:
+def fit(queue: JobQueue | FairQueue, size: int, start: float, latency: LatencyModel, *, crowded: bool) -> int | Job:
     """Return how many of the first `size` jobs may begin together at `start` (s), or the job that has to be refused.
 
     `crowded` says that jobs were refused of late. The module's head has the table of what follows from what.

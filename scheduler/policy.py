@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from .adaptive import Adaptive
@@ -27,6 +28,18 @@ class SequencePolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class SharePolicy:
+    """The weights by which clients share workers: those that are `listed`, and the `default` of each one that isn't.
+
+    If `others` is given, it is the weight of all clients together that aren't listed.
+    """
+
+    listed: Mapping[str, float] = field(default_factory=dict[str, float])
+    default: float = 1.0
+    others: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BatchPolicy:
     """The batching and queueing of one model version. Raises ValueError naming the field and the value.
 
@@ -34,7 +47,8 @@ class BatchPolicy:
     arrival. `rule` is a name of RULES. If there are `padded_sizes`, which ascend, workers run each batch in the next of
     these sizes. If `continuous`, a job stays in its worker's batch for as many steps as it takes; with `sequences`, the
     jobs of one sequence go to one worker. With `tokens`, workers generate text, and take jobs by their tokens. All
-    three go without a rule.
+    three go without a rule. With `shares`, clients take turns by their weights, except with sequences and if
+    `continuous`; with `tokens` they always do, by equal weights if nothing else is said.
     """
 
     batch_size: int = 1
@@ -45,6 +59,7 @@ class BatchPolicy:
     sequences: SequencePolicy | None = None
     padded_sizes: tuple[int, ...] = ()
     tokens: TokenPolicy | None = None
+    shares: SharePolicy | None = None
 
     def __post_init__(self) -> None:
         _check_count("batch_size", self.batch_size)

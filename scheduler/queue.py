@@ -27,9 +27,11 @@ _Level = OrderedDict[int, Job]  # by `seq`
 class JobQueue:
     """A priority queue of jobs. They must be added in order of `arrived`; removing one costs at most a logarithm."""
 
-    __slots__ = ("_default_level", "_exclusive", "_expiries", "_levels", "_size", "_with_deadline")
+    __slots__ = ("_default_level", "_exclusive", "_expires", "_expiries", "_levels", "_size", "_with_deadline")
 
-    def __init__(self) -> None:
+    def __init__(self, *, expires: bool = True) -> None:
+        """Queue jobs. Unless it `expires`, somebody else removes the jobs that have waited for too long."""
+        self._expires = expires
         self._default_level: _Level = OrderedDict()
         self._levels: dict[int, _Level] = {0: self._default_level}  # by priority
         self._size = 0
@@ -63,9 +65,14 @@ class JobQueue:
         """Whether any job has a deadline."""
         return self._with_deadline > 0
 
-    def count_before(self, priority: int) -> int:
-        """Return about how many jobs a new job of that priority would wait behind."""
-        return sum(len(level) for each, level in self._levels.items() if each <= priority)
+    @property
+    def last(self) -> Job:
+        """The job that is served last. The queue must not be empty."""
+        return max((next(reversed(level.values())) for level in self._levels.values() if level), key=_place)
+
+    def count_before(self, job: Job) -> int:
+        """Return about how many jobs a new job would wait behind."""
+        return sum(len(level) for each, level in self._levels.items() if each <= job.priority)
 
     def count_before_exclusive(self, most: int) -> int:
         """Return how many jobs stand before the first exclusive one, counted up to `most`."""
@@ -76,7 +83,7 @@ class JobQueue:
         level = self._levels.setdefault(job.priority, OrderedDict()) if job.priority else self._default_level
         level[job.seq] = job
         self._count(job, 1)
-        if job.expires is not None:
+        if job.expires is not None and self._expires:
             self._add_expiry(job.expires, job)
 
     def requeue(self, jobs: tuple[Job, ...]) -> None:

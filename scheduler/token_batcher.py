@@ -37,7 +37,7 @@ from .errors import (
 )
 from .fair_queue import FairQueue
 from .job import Batch, Generating, Job, ReleaseReason, Runner
-from .policy import BatchPolicy
+from .policy import BatchPolicy, SharePolicy
 from .token_model import TokenModel
 from .tokens import EngineBounds, TokenPolicy
 
@@ -91,11 +91,9 @@ class TokenBatcher:
         self._tokens = policy.tokens or TokenPolicy()
         self._predicts = policy.rule == "adaptive"
         self._model = TokenModel()
-        self._queue = FairQueue()
+        self._queue = FairQueue(policy.shares or SharePolicy())
         self._engines: dict[Runner, _Engine] = {}
         self._running: dict[Job, _Engine] = {}
-        self._displaced: list[Job] = []
-        self._fresh = False  # whether a job was queued since `collect`
         self._look_at = math.inf  # when (s) the first of the jobs that run may be late
         self._arriving = 0
         self._offered = 0
@@ -137,22 +135,10 @@ class TokenBatcher:
             job.expires = begun if begun < math.inf else None
             if self._predicts:
                 self._check_time(job, now)
-        if len(self._queue) >= self._limit:
-            self._make_room(job)
+        if len(self._queue) >= self._limit and not self._queue.make_room(job):
+            raise QueueFull(self._limit)
         self._offered = job.seq = self._offered + 1
         self._queue.add(job)
-        self._fresh = True
-
-    def _make_room(self, job: Job) -> None:
-        """Displace a job of the client that has most of the full queue. Raises QueueFull if that is the job's own.
-
-        Also raises it while jobs wait that no engine was asked to take: the caller may do that, and offer once more.
-        """
-        displaced = None if self._fresh else self._queue.displaced_by(job)
-        if displaced is None:
-            raise QueueFull(self._limit)
-        self._queue.remove(displaced)
-        self._displaced.append(displaced)
 
     @property
     def _bounds(self) -> EngineBounds | None:
@@ -275,14 +261,12 @@ class TokenBatcher:
     def collect(self, now: float) -> list[Effect]:
         """Return what to do now, runs first. Each effect is returned once; all of them must be carried out."""
         others: list[Effect] = [Expire(job) for job in self._queue.expire(now)]
-        others += [Refuse(job, QueueFull(self._limit)) for job in self._displaced if not job.cancelled]
-        self._displaced.clear()
-        self._fresh = False
+        others += [Refuse(job, QueueFull(self._limit)) for job in self._queue.displaced()]
         if now >= self._look_at:
             others += self._late(now)
         runs: list[Effect] = []
         while self._queue:
-            job = self._queue.next()
+            job = self._queue.first
             takers = [each for each in self._engines.values() if each.takes(job, self._tokens.most_runs)]
             if not takers:
                 break
@@ -296,7 +280,7 @@ class TokenBatcher:
         return None if at == math.inf else at
 
     def _begin(self, engine: _Engine, job: Job, now: float) -> Run:
-        self._queue.take(job)
+        self._queue.take(1)
         self._batches += 1
         batch = job.batch = Batch(self._batches, (job,), ReleaseReason.FREE_WORKER, now, engine.runner)
         batch.begin(now)

@@ -89,7 +89,7 @@ class CellResult:
     batch: float
 
 
-class _Worker:
+class Worker:
     """A worker that runs one batch after the other, each for as long as the curve says, plus noise."""
 
     name = "simulated"
@@ -159,7 +159,7 @@ def play(contender: str, curve: Curve, arrivals: Iterator[float], seconds: float
         loop = asyncio.get_running_loop()
         with _other_rules():
             scheduler = ModelScheduler(BatchPolicy(curve.largest, delay, QUEUE, rule, padded_sizes=curve.padded))
-        worker = _Worker(scheduler, curve, random.Random(0))
+        worker = Worker(scheduler, curve, random.Random(0))
         scheduler.attach(worker)
         took: list[float] = []
         early: list[float] = []

@@ -284,12 +284,13 @@ class Settings:
         False, flag, "tell with each prediction's answer how it was scheduled, in headers x-torchserve-*"
     )
     fair_share_header: str = _key(
-        "authorization", header, "header that names the client of a request: clients have equal shares of a language"
-        " model, and the limits of client_limits"
+        "authorization", header, "header that names the client of a request: clients share language models, and all"
+        " models if client_limits has weights, and have the limits of client_limits"
     )  # fmt: skip
     client_limits: ClientLimits | None = _key(
         None, ClientLimits.parse, "JSON with what each client may ask: client -> requestsPerSecond, burst, concurrent,"
-        " tokensPerMinute; `default` for each one that isn't listed, `others` for all of these together", secret=True,
+        " tokensPerMinute, weight; `default` for each one that isn't listed, `others` for all of these together",
+        secret=True,
     )  # fmt: skip
     ts_header_key_sequence_id: str = _key(
         "ts_request_sequence_id", header, "header that names the sequence of a request to a stateful model",

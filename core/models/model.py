@@ -32,7 +32,7 @@ from ..workers.launcher import Launcher
 from ..workers.pool import Pool
 from ..workers.shared_memory import Requests, shared
 from .generation_errors import generation_error
-from .model_spec import ModelSpec, SharedParts, batch_policy, load_message
+from .model_spec import ModelSpec, SharedParts, batch_policy, load_message, share_policy
 from .observer import ModelObserver
 from .on_demand import OnDemandModel
 from .response_cache import ResponseCache
@@ -70,7 +70,9 @@ class Model:
         self._fair_share_header = parts.settings.fair_share_header.lower()
         self._sequence_keys = SequenceKeys.of(parts.settings)
         self._chosen_handler = spec.chosen_handler
-        self.scheduler = ModelScheduler(batch_policy(spec.options), refused=self._refused, clock=time.monotonic)
+        policy = batch_policy(spec.options, share_policy(parts.settings.client_limits))
+        self._takes_turns = options.generates or policy.shares is not None
+        self.scheduler = ModelScheduler(policy, refused=self._refused, clock=time.monotonic)
         self.metrics = parts.metrics.of_model(spec.name, spec.version)
         apart = parts.remote is not None or (options.parallel and options.parallel.ranks)
         self._requests: Requests | None = None if apart else shared(Requests)
@@ -96,21 +98,8 @@ class Model:
             gpu_allocator.on_demand.join(self.on_demand)
         self._gpu_allocator = gpu_allocator
         self._given_up: Draining | None = None
-        self.metrics.watch(
-            depth=lambda: self.scheduler.queued,
-            in_flight=lambda: self.scheduler.running,
-            workers=self.pool.in_state,
-            memory=self._memory,
-        )
         self.cache = ResponseCache(options.cache) if options.cache else None
-        if (cache := self.cache) is not None:
-            self.metrics.watch_cache(cache.results, entries=lambda: len(cache), size=lambda: cache.bytes)
-        if options.generates:
-            self.metrics.watch_engines(
-                running=lambda: sum(engine.running for engine in self.engines),
-                waiting=lambda: self.scheduler.queued + sum(engine.waiting for engine in self.engines),
-                memory=lambda: max((engine.memory for engine in self.engines), default=0.0),
-            )
+        self._watch()
 
     @property
     def engines(self) -> list[EngineLoad]:
@@ -153,7 +142,7 @@ class Model:
             priority=payload.priority,
             sequence=sequence,
             ends=ends,
-            client=client_of(payload.headers, self._fair_share_header) if generates else "",
+            client=client_of(payload.headers, self._fair_share_header) if self._takes_turns else "",
             tokens=demand_of(payload, self.options.most_sequences) if generates else None,
         )
         try:
@@ -358,6 +347,23 @@ class Model:
         scheduler = self.scheduler
         seconds = scheduler.seconds_per_job * scheduler.queued / max(1, scheduler.runners)
         return min(max(_SOON, seconds), _LONGEST_RETRY)
+
+    def _watch(self) -> None:
+        """Have the metrics show what is read off when they are asked for."""
+        self.metrics.watch(
+            depth=lambda: self.scheduler.queued,
+            in_flight=lambda: self.scheduler.running,
+            workers=self.pool.in_state,
+            memory=self._memory,
+        )
+        if (cache := self.cache) is not None:
+            self.metrics.watch_cache(cache.results, entries=lambda: len(cache), size=lambda: cache.bytes)
+        if self.options.generates:
+            self.metrics.watch_engines(
+                running=lambda: sum(engine.running for engine in self.engines),
+                waiting=lambda: self.scheduler.queued + sum(engine.waiting for engine in self.engines),
+                memory=lambda: max((engine.memory for engine in self.engines), default=0.0),
+            )
 
     def _memory(self) -> float:
         """Return the bytes of host memory in use by the workers. The metrics' thread calls this."""

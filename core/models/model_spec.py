@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ...scheduler.policy import BatchPolicy, SequencePolicy
+from ...scheduler.policy import BatchPolicy, SequencePolicy, SharePolicy
 from ...scheduler.tokens import TokenPolicy
 from ..archive.handler_source import ENGINES, built_in_name
 from ..archive.packages import ModelPython
 from ..archive.reader import Archive
 from ..archive.store import Located
+from ..config.client_limits import ClientLimits
 from ..config.model_options import ModelOptions
 from ..config.settings import Settings
 from ..gpus.gpu_allocator import GpuAllocator
@@ -63,8 +64,16 @@ class SharedParts:
     calls: CallPlane | None = None
 
 
-def batch_policy(options: ModelOptions) -> BatchPolicy:
-    """Return the options that a version's scheduler goes by; its times are in seconds."""
+def share_policy(limits: ClientLimits | None) -> SharePolicy | None:
+    """Return the weights by which clients take turns, None if nothing has one."""
+    if limits is None or not limits.weighs:
+        return None
+    listed = {client: limit.weight or 1.0 for client, limit in limits.listed.items()}
+    return SharePolicy(listed, limits.default.weight or 1.0, limits.others.weight)
+
+
+def batch_policy(options: ModelOptions, shares: SharePolicy | None = None) -> BatchPolicy:
+    """Return the options that a version's scheduler goes by; its times are in seconds. Clients have these `shares`."""
     sequences = None
     if state := options.stateful:
         sequences = SequencePolicy(state.most, state.queue_size, state.idle / 1000.0, state.life / 1000.0)
@@ -81,6 +90,7 @@ def batch_policy(options: ModelOptions) -> BatchPolicy:
         continuous=options.continuous,
         sequences=sequences,
         tokens=tokens,
+        shares=shares,
     )
 
 

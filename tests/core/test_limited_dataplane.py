@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 
@@ -9,7 +10,8 @@ import pytest
 
 from torchserve.core.config.cache_options import CacheOptions
 from torchserve.core.config.client_limits import ClientLimits
-from torchserve.core.dataplane import Ticket
+from torchserve.core.config.settings import Settings
+from torchserve.core.dataplane import DataPlane, Ticket
 from torchserve.core.errors import BadRequest, ClientLimited, NoWorker, QueueFull
 from torchserve.core.limited_dataplane import LimitedDataPlane, LimitedTicket
 from torchserve.core.models.registry import Registry
@@ -105,3 +107,26 @@ async def test_a_workflow_counts_once_as_long_as_it_runs() -> None:
     for _ in range(2):  # what is refused does not count as running
         with pytest.raises(NoWorker):
             workflows.submit("wf", None, asked("a"), Sink())
+
+
+async def test_with_weights_the_client_that_fills_the_queue_is_refused_and_told_when_to_come_again() -> None:
+    weights = ClientLimits.parse('{"default": {"weight": 1}}')
+    registry = Registry()
+    subject = model(
+        settings=Settings(number_of_gpu=0, fair_share_header="X-Client", client_limits=weights), job_queue_size=3
+    )
+    subject.pool.slots.append(slot())
+    registry.add(subject)
+    data = DataPlane(registry, 10_000)
+    noisy, quiet = [Sink() for _ in range(3)], Sink()
+    for sink in noisy:
+        data.submit("m", None, asked("noisy"), sink)
+    await asyncio.sleep(0)
+    data.submit("m", None, asked("quiet"), quiet)
+    with pytest.raises(QueueFull):
+        data.submit("m", None, asked("noisy"), Sink())
+    await asyncio.sleep(0)
+    error = noisy[2].outcome
+    assert isinstance(error, QueueFull)
+    assert error.retry_after
+    assert [sink.heard for sink in (*noisy[:2], quiet)] == [[], [], []]

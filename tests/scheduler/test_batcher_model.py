@@ -8,10 +8,10 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from torchserve.scheduler.batcher import Batcher, Expire, Run
+from torchserve.scheduler.batcher import Batcher, Expire, Refuse, Run
 from torchserve.scheduler.errors import QueueFull, WouldBeLate
 from torchserve.scheduler.job import Batch, Job, ReleaseReason
-from torchserve.scheduler.policy import BatchPolicy
+from torchserve.scheduler.policy import BatchPolicy, SharePolicy
 
 from .doubles import Nobody, job
 from .drawn import examples
@@ -193,10 +193,13 @@ class Adaptive(RuleBasedStateMachine):
     """
 
     padded_sizes: tuple[int, ...] = ()
+    shares: SharePolicy | None = None
 
     def __init__(self) -> None:
         super().__init__()
-        self.policy = BatchPolicy(batch_size=4, max_batch_delay=0.05, queue_size=9, padded_sizes=self.padded_sizes)
+        self.policy = BatchPolicy(
+            batch_size=4, max_batch_delay=0.05, queue_size=9, padded_sizes=self.padded_sizes, shares=self.shares
+        )
         self.batcher = Batcher(self.policy)
         self.now = 0.0
         self.queue: dict[int, Job] = {}
@@ -218,12 +221,13 @@ class Adaptive(RuleBasedStateMachine):
         expires=st.sampled_from([None, None, 0.003, 1.0]),
         priority=st.sampled_from([0, 0, 0, -1, 2]),
         exclusive=st.sampled_from([False, False, False, False, True]),
+        client=st.sampled_from(["a", "a", "a", "b", "c"]),
     )
-    def offer(self, deadline: float | None, expires: float | None, priority: int, exclusive: bool) -> None:
+    def offer(self, deadline: float | None, expires: float | None, priority: int, exclusive: bool, client: str) -> None:
         at = self.now
         new = job(
             str(self.offered), at, None if expires is None else at + expires, exclusive=exclusive,
-            deadline=None if deadline is None else at + deadline, priority=priority,
+            deadline=None if deadline is None else at + deadline, priority=priority, client=client,
         )  # fmt: skip
         try:
             self.batcher.offer(new, at)
@@ -297,7 +301,8 @@ class Adaptive(RuleBasedStateMachine):
                 assert effect.job.expires <= self.now
                 self.leaves(effect.job)
             else:
-                assert effect.job.deadline is not None
+                displaced = isinstance(effect, Refuse) and isinstance(effect.error, QueueFull)
+                assert self.shares if displaced else effect.job.deadline is not None
                 self.leaves(effect.job)
         for effect in runs:  # last, as those that were refused were passed over
             self.runs(effect)
@@ -317,6 +322,8 @@ class Adaptive(RuleBasedStateMachine):
             self.leaves(each)
         for each in jobs:
             earlier = [other for other in self.queue.values() if other.priority == each.priority]
+            if self.shares:
+                earlier = [other for other in earlier if other.client == each.client]
             assert all(other.seq > each.seq for other in earlier), "in order within a priority"
 
     def leaves(self, gone: Job) -> None:
@@ -344,6 +351,14 @@ class Padded(Adaptive):
     padded_sizes = (1, 3, 8)
 
 
+class Shares(Adaptive):
+    """The same with clients that take turns, some by weights of their own: all of it holds, order within a client."""
+
+    shares = SharePolicy({"a": 0.5}, others=2.0)
+
+
 TestAdaptive = Adaptive.TestCase
 TestPadded = Padded.TestCase
+TestShares = Shares.TestCase
 TestAdaptive.settings = TestPadded.settings = examples(3, steps=50)
+TestShares.settings = examples(2, steps=50)

@@ -3,48 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import count
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from torchserve.scheduler.fair_queue import QUANTUM, FairQueue
+from torchserve.scheduler.fair_queue import ALONE_AFTER
 from torchserve.scheduler.job import Job
+from torchserve.scheduler.policy import SharePolicy
 
+from .clients import Clients, names
 from .doubles import job as plain_job
 
-
-class Clients:
-    """A queue and what is put into it."""
-
-    def __init__(self) -> None:
-        self.queue = FairQueue()
-        self._numbers = count(1)
-
-    def add(self, client: str, *costs: int, priority: int = 0, expires: float | None = None) -> list[Job]:
-        made = []
-        for cost in costs:
-            number = next(self._numbers)
-            made.append(
-                plain_job(
-                    f"{client}{number}", float(number) / 1000, expires, client=client, cost=cost, priority=priority
-                )
-            )
-            made[-1].seq = number
-            self.queue.add(made[-1])
-        return made
-
-    def served(self, most: int = 10_000) -> list[Job]:
-        found: list[Job] = []
-        while self.queue and len(found) < most:
-            found.append(self.queue.next())
-            self.queue.take(found[-1])
-        return found
-
-
-def names(jobs: list[Job]) -> str:
-    return "".join(each.client for each in jobs)
+QUANTUM = 256
 
 
 def test_one_client_is_served_in_order_and_by_priority() -> None:
@@ -70,11 +39,11 @@ def test_many_small_jobs_are_worth_one_large_one() -> None:
     assert Counter(names(served)) == {"a": 2, "b": 8}
 
 
-def test_a_job_far_over_a_rounds_credit_takes_no_walk_through_the_rounds() -> None:
-    clients = Clients()
-    clients.add("a", 10**12, 1)
-    clients.add("b", 10**12 + 5 * QUANTUM)
-    assert names(clients.served()) == "aab"
+def test_weights_say_how_many_turns_each_has() -> None:
+    clients = Clients(SharePolicy({"a": 3.0}, default=0.5))
+    clients.add("a", *[1] * 12)
+    clients.add("b", *[1] * 12)
+    assert Counter(names(clients.served(14))) == {"a": 12, "b": 2}
 
 
 def test_a_late_client_is_next_after_at_most_one_job_of_each_other() -> None:
@@ -83,6 +52,35 @@ def test_a_late_client_is_next_after_at_most_one_job_of_each_other() -> None:
     clients.served(10)
     clients.add("b", 100)
     assert "b" in names(clients.served(2))
+
+
+def test_a_heavy_neighbour_takes_no_client_its_next_turn() -> None:
+    clients = Clients(SharePolicy({"a": 100.0}))
+    clients.add("a", *[1] * 50)
+    clients.served(10)
+    clients.add("b", 1)
+    assert "b" in names(clients.served(2))
+
+
+def test_nobody_gets_ahead_by_sending_one_job_after_the_other() -> None:
+    clients = Clients()
+    for client in "abcd":
+        clients.add(client, *[1] * 50)
+    got = 0
+    for _ in range(50):
+        if "x" not in clients.queue._turns.shares or not clients.queue._turns.shares["x"].waiting:
+            clients.add("x", 1)
+        got += names(clients.served(1)) == "x"
+    assert got == 10
+
+
+def test_a_client_that_was_ahead_when_its_last_job_went_is_still_ahead_with_its_next() -> None:
+    clients = Clients()
+    clients.add("a", 3)
+    clients.add("b", *[1] * 6)
+    assert names(clients.served(1)) == "a"
+    clients.add("a", 1)
+    assert names(clients.served()) == "bbbabbb"
 
 
 def test_credit_is_not_saved_up_while_nothing_waits() -> None:
@@ -105,13 +103,23 @@ def test_what_a_job_did_not_cost_is_made_good() -> None:
     assert Counter(names(clients.served(6))) == {"b": 4, "a": 2}
 
 
+def test_estimates_that_are_always_too_high_put_no_newcomer_behind() -> None:
+    clients = Clients()
+    clients.add("a", *[1000] * 500)
+    for _ in range(400):
+        clients.served(1)
+        clients.queue.settle("a", 990)
+    clients.add("b", 1000)
+    assert "b" in names(clients.served(2))
+
+
 def test_a_job_that_leaves_is_not_charged() -> None:
     clients = Clients()
     gone, stays = clients.add("a", 50, 60)
     assert clients.queue.remove(gone)
     assert not clients.queue.remove(gone)
     assert not clients.queue.remove(plain_job("x", 0.0, client="nobody"))
-    assert (clients.queue.next(), len(clients.queue)) == (stays, 1)
+    assert (clients.queue.first, len(clients.queue)) == (stays, 1)
 
 
 def test_what_waits_before_a_new_job_is_its_own_and_a_turn_of_each_other() -> None:
@@ -129,19 +137,143 @@ def test_what_waits_before_a_new_job_is_its_own_and_a_turn_of_each_other() -> No
     assert before("b", 50) == 9000 + 200 + 30
 
 
+def test_what_waits_before_a_new_job_goes_by_weights_and_by_the_group() -> None:
+    clients = Clients(SharePolicy({"a": 2.0}, others=1.0))
+    clients.one_of_each("aaaaaaaaa" + "bbb" + "ccc")
+    assert clients.queue.count_before(clients.new("a")) == 9 + 5
+    assert clients.queue.count_before(clients.new("d")) == 2 + 6
+    assert clients.queue.count_before(clients.new("b")) == 3 + 3 + 9
+
+
 def test_a_burst_fills_the_queue_for_itself_only() -> None:
     clients = Clients()
     burst = clients.add("a", *[100] * 5)
     clients.add("b", 300)
+    assert clients.displaced_by("c", 499) is burst[-1]
+    assert clients.displaced_by("c", 500) is None
+    assert clients.displaced_by("b", 199) is burst[-1]
+    assert clients.displaced_by("b", 200) is None
+    assert clients.displaced_by("a", 1) is None
 
-    def displaced(client: str, cost: int) -> Job | None:
-        return clients.queue.displaced_by(plain_job("x", 1.0, client=client, cost=cost))
 
-    assert displaced("c", 499) is burst[-1]
-    assert displaced("c", 500) is None
-    assert displaced("b", 199) is burst[-1]
-    assert displaced("b", 200) is None
-    assert displaced("a", 1) is None
+def test_of_several_backlogs_the_longest_for_its_weight_gives_way() -> None:
+    clients = Clients(SharePolicy({"a": 10.0}))
+    clients.add("a", *[1] * 20)
+    b, c = clients.add("b", *[1] * 4), clients.add("c", *[1] * 6)
+    assert clients.displaced_by("d") is c[-1]
+    clients.served(12)
+    clients.queue.remove(c[5])
+    clients.queue.remove(c[4])
+    clients.queue.remove(c[3])
+    assert clients.displaced_by("d") is b[-1]
+    clients.add("c", 1, 1)
+    for each in b:
+        clients.queue.remove(each)
+    assert clients.displaced_by("d") is not None
+
+
+def test_who_has_to_go_is_the_last_by_priority() -> None:
+    clients = Clients()
+    (last,) = clients.add("a", 1, priority=5)
+    clients.add("a", 1, 1)
+    assert clients.displaced_by("b") is last
+
+
+def test_there_is_no_room_before_workers_were_offered_what_has_come() -> None:
+    clients = Clients()
+    clients.add("a", 1, 1, 1)
+    assert not clients.queue.make_room(clients.new("b"))
+    assert clients.queue.displaced() == []
+    assert clients.queue.make_room(clients.new("b"))
+
+
+def test_a_displaced_job_that_was_cancelled_hears_nothing() -> None:
+    clients = Clients()
+    *_, last = clients.add("a", 1, 1, 1)
+    clients.queue.displaced()
+    assert clients.queue.make_room(clients.new("b"))
+    last.cancelled = True
+    assert clients.queue.displaced() == []
+
+
+def test_the_longest_backlog_is_found_however_often_it_changes() -> None:
+    clients = Clients()
+    jobs = {client: clients.add(client, *[1] * 40) for client in "abc"}
+    for turn in range(200):  # each backlog grows and shrinks: old entries are swept out
+        client = "abc"[turn % 3]
+        clients.queue.remove(jobs[client].pop())
+        jobs[client] += clients.add(client, 1)
+    jobs["b"] += clients.add("b", 1)
+    assert len(clients.queue._turns._backlogs) < 100
+    assert clients.displaced_by("d") is jobs["b"][-1]
+
+
+# ---- clients that are not listed
+
+
+def test_invented_clients_have_one_share_together() -> None:
+    clients = Clients(SharePolicy({"known": 1.0}, others=1.0))
+    for number in range(50):
+        clients.add(f"invented{number}", 1)
+    clients.add("known", *[1] * 50)
+    assert Counter(each.client == "known" for each in clients.served(40)) == {True: 20, False: 20}
+
+
+def test_within_the_others_share_clients_take_turns() -> None:
+    clients = Clients(SharePolicy({"a": 1.0}, others=1.0))
+    clients.one_of_each("aaaa" + "bbb" + "cd")
+    assert names(list(clients.queue)) == "abacadabb"
+    assert names(clients.served()) == "abacadabb"
+
+
+def test_of_the_others_too_the_one_with_most_gives_way() -> None:
+    clients = Clients(SharePolicy({"a": 1.0}, others=1.0))
+    clients.one_of_each("bbbbcca")
+    assert clients.displaced_by("a") is not None
+    assert names([clients.displaced_by("d") or clients.new("nobody")]) == "b"
+    assert clients.displaced_by("b") is None
+    clients.add("a", *[1] * 9)
+    assert names([clients.displaced_by("d") or clients.new("nobody")]) == "a"
+
+
+def test_clients_above_the_limit_share_one_share_in_order() -> None:
+    clients = Clients(most=2)
+    clients.one_of_each("ab" + "cdecde" + "aabb")
+    assert names(clients.served(6)) == "abcabd"
+    clients.one_of_each("c")  # a client of the crowd stays there while any of it waits, which keeps its jobs in order
+    assert set(clients.queue._turns.shares) == {"a", "b", None}
+    rest = clients.served()
+    assert [each.client for each in rest if each.client not in "ab"] == ["e", "c", "d", "e", "c"]
+    clients.one_of_each("c")
+    assert set(clients.queue._turns.shares) == {"c"}
+
+
+def test_new_clients_without_end_starve_nobody() -> None:
+    """Each turn a new client comes and one job is served: the old one's second job is served all the same."""
+    clients = Clients(most=50)
+    clients.add("old", 1, 1)
+    for number in range(20):
+        clients.add(f"first{number}", 1)
+    served: list[Job] = []
+    for number in range(150):
+        clients.add(f"new{number}", 1)
+        served += clients.served(1)
+    assert sum(each.client == "old" for each in served) == 2
+    assert len(clients.queue._turns.shares) <= 51
+
+
+def test_who_sends_alone_is_known_a_while_after_the_others() -> None:
+    clients = Clients()
+    assert not clients.queue.shared(0.0)
+    clients.one_of_each("aa")
+    assert not clients.queue.shared(0.002)
+    clients.one_of_each("b")
+    assert clients.queue.shared(0.003)
+    assert clients.queue.shared(ALONE_AFTER)
+    assert not clients.queue.shared(ALONE_AFTER + 0.003)
+
+
+# ---- the end of jobs
 
 
 def test_expired_jobs_leave() -> None:
@@ -151,38 +283,27 @@ def test_expired_jobs_leave() -> None:
     (soon,) = clients.add("a", 1, expires=5.0)
     (later,) = clients.add("b", 1, expires=6.0)
     assert clients.queue.next_expiry == 5.0
-    assert list(clients.queue.expire(4.9)) == []
-    assert list(clients.queue.expire(6.0)) == [soon, later]
+    assert clients.queue.expire(4.9) == []
+    assert clients.queue.expire(6.0) == [soon, later]
     assert names(clients.served()) == "aa"
 
 
 def test_cleared_by_arrival() -> None:
-    clients = Clients()
+    clients = Clients(SharePolicy({"b": 1.0}, others=1.0))
     jobs = [*clients.add("a", 1), *clients.add("b", 1), *clients.add("a", 1)]
     assert clients.queue.clear() == jobs
     assert len(clients.queue) == 0
     assert clients.queue.clear() == []
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 2000)), min_size=1, max_size=60))
-def test_clients_that_wait_get_the_same_to_within_a_job_and_a_round(jobs: list[tuple[str, int]]) -> None:
+def test_what_did_not_run_is_first_again_and_not_charged() -> None:
     clients = Clients()
-    waiting: Counter[str] = Counter()
-    for client, cost in jobs:
-        clients.add(client, cost)
-        waiting[client] += 1
-    got: Counter[str] = Counter(dict.fromkeys(waiting, 0))
-    largest = max(cost for _, cost in jobs)
-    total = 0
-    while clients.queue and all(waiting.values()):
-        job = clients.queue.next()
-        assert clients.queue.next() is job
-        clients.queue.take(job)
-        waiting[job.client] -= 1
-        got[job.client] += job.cost
-        total += job.cost
-        assert max(got.values()) - min(got.values()) <= 2 * (QUANTUM + largest)
-    assert len(clients.queue) == sum(waiting.values())
+    clients.one_of_each("aaabbb")
+    before = list(clients.queue)
+    taken = clients.queue.take(3)
+    clients.queue.requeue(taken)
+    assert list(clients.queue) == before
+    assert clients.queue.oldest_arrival == 0.001
 
 
 @pytest.mark.parametrize("quiet", [50, 400])
@@ -197,8 +318,8 @@ def test_a_noisy_neighbour_at_three_times_the_capacity(quiet: int) -> None:
         if step % 5 == 0:
             sent[clients.add("q", quiet)[0]] = step
         budget += 1000
-        while clients.queue and (job := clients.queue.next()).cost <= budget:
-            clients.queue.take(job)
+        while clients.queue and (job := clients.queue.first).cost <= budget:
+            clients.queue.take(1)
             budget -= job.cost
             if job in sent:
                 waits.append(step - sent.pop(job))

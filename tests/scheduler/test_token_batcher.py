@@ -190,7 +190,7 @@ def test_the_queue_ends_and_a_burst_makes_room_for_others() -> None:
     assert world.batcher.queued == 3
     assert world.collect() == "c QueueFull"
     world.offer("f", 5, client="another")
-    world.batcher.cancel(world.batcher._displaced[0], 0.0)
+    world.batcher.cancel(world.batcher._queue._displaced[0], 0.0)
     assert world.collect() == ""
     world.batcher.close(0.0)
     with pytest.raises(QueueClosed):

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from torchserve.core.config.client_limits import ClientLimits
 from torchserve.core.errors import ClientLimited
 from torchserve.core.models.client_quotas import ClientQuotas, Quota
+from torchserve.core.models.model_spec import share_policy
+from torchserve.scheduler.policy import SharePolicy
 
 
 def quotas(most: int = 100, **limits: dict[str, float]) -> ClientQuotas:
@@ -121,9 +123,27 @@ def test_a_client_is_not_forgotten_while_that_would_give_it_more() -> None:
         ('{"default": {"requestsPerSecond": true}}', "requestsPerSecond must be a number"),
         ('{"others": {"burst": 5}}', "others: burst belongs to requestsPerSecond"),
         ('{"others": {"burst": 0.5, "requestsPerSecond": 1}}', "burst must be 1 or more"),
+        ('{"secret": {"weight": 0.0001}}', "client 1: weight must be from 0.001 to 1000, not 0.0001"),
+        ('{"default": {"weight": 1001}}', "default: weight must be from 0.001 to 1000, not 1001"),
+        ('{"default": {"weight": "2"}}', "default: weight must be a number above 0"),
     ],
 )
 def test_limits_that_say_nothing_are_refused_without_naming_a_client(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said) as caught:
         ClientLimits.parse(text)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "refuses", "shares"),
+    [
+        ("{}", False, None),
+        ('{"a": {"concurrent": 3}}', True, None),
+        ('{"default": {"weight": 2}}', False, SharePolicy({}, 2.0)),
+        ('{"a": {"weight": 4, "concurrent": 3}, "b": {}}', True, SharePolicy({"a": 4.0, "b": 1.0})),
+        ('{"a": {}, "others": {"weight": 0.5}}', False, SharePolicy({"a": 1.0}, 1.0, 0.5)),
+    ],
+)
+def test_weights_are_shares_and_refuse_nobody(text: str, refuses: bool, shares: SharePolicy | None) -> None:
+    limits = ClientLimits.parse(text)
+    assert (limits.refuses, share_policy(limits)) == (refuses, shares)
