@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..core.rates import grown
 from .scrape import Scrape, quantile
 
 _MB = 1 << 20
@@ -93,10 +94,7 @@ def gpu_loads(now: Scrape) -> list[GpuLoad]:
 
 
 class _Between:
-    """A reader of one model version's metrics between two scrapes.
-
-    A counter that is smaller than before was reset by a restart, so its whole value is its growth.
-    """
+    """A reader of one model version's metrics between two scrapes."""
 
     def __init__(self, before: Scrape, now: Scrape, name: str, version: str) -> None:
         self._before, self._now = before, now
@@ -147,7 +145,7 @@ class _Between:
     def _grown(self, name: str, **labels: str) -> float:
         now = self._now.total(name, **self._own, **labels)
         before = self._before.total(name, **self._own, **labels)
-        return now - before if now >= before else now
+        return grown(now, before)
 
     def _buckets(self, name: str) -> dict[float, float]:
         return {float(end): self._grown(name, le=end) for end in self._ends(name)}

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from ..core.rates import quantile as quantile_of
+
 Labels: TypeAlias = Mapping[str, str]
 
 _LINE = re.compile(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?", re.ASCII)
@@ -65,16 +67,13 @@ def quantile(share: float, buckets: Mapping[float, float]) -> float | None:
     """Return the value below which the share `share` (0 to 1) of a histogram's observations lies, or None if it is
     empty.
 
-    Observations are taken to be spread evenly within a bucket, as Prometheus's histogram_quantile does. `buckets` maps
-    each upper bound, infinity included, to the number of observations that do not exceed it.
+    `buckets` maps each upper bound, infinity included, to the number of observations that do not exceed it.
     """
     ends = sorted(buckets)
-    if not ends or not math.isinf(ends[-1]) or buckets[ends[-1]] <= 0:
+    if not ends or not math.isinf(ends[-1]):
         return None
-    rank = share * buckets[ends[-1]]
-    low = below = 0.0
+    counts, below = [], 0.0
     for end in ends:
-        if buckets[end] >= rank and buckets[end] > below:
-            return low if math.isinf(end) else low + (end - low) * (rank - below) / (buckets[end] - below)
-        low, below = (low if math.isinf(end) else end), max(below, buckets[end])
-    return low
+        counts.append(max(0.0, buckets[end] - below))
+        below = max(below, buckets[end])
+    return quantile_of(share, ends[:-1], counts)

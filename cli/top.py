@@ -6,43 +6,23 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 import click
 
 from .client import Client, Refused
-from .load import GpuLoad, ModelLoad, TextLoad, gpu_loads, model_loads, text_loads
-from .model_tables import WORKER_COLUMNS, in_bytes, worker_row
+from .load import gpu_loads, model_loads, text_loads
 from .scrape import Scrape, read_scrape
-from .tables import as_texts, rich_table, show_table
 from .target import find_target, target_options
-
-if TYPE_CHECKING:
-    from rich.console import Group
+from .top_record import Record, readings
+from .view import View, as_json_object, drawn, show
 
 WINDOW = 10.0  # seconds that rates and quantiles cover
 _SHOWN = 20  # models whose workers are shown at most: each costs a request to the server
-_MODELS = (
-    "model", "version", "workers", "queue", "running", "req/s", "p50 ms", "p99 ms", "batch", "errors",
-)  # fmt: skip
-_TEXT = (
-    "model", "version", "running", "waiting", "KV %", "prompt tok/s", "tok/s", "first p50 ms", "first p99 ms",
-    "next p50 ms", "next p99 ms",
-)  # fmt: skip
-_GPUS = ("gpu", "memory", "memory %", "busy %")
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """A record of what is shown. Each of `workers` is a model's name, a version and the server's JSON of a worker."""
-
-    models: list[ModelLoad]
-    workers: list[tuple[str, str, Mapping[str, Any]]]
-    gpus: list[GpuLoad]
-    seconds: float
-    text: list[TextLoad] = field(default_factory=list[TextLoad])
+_DATE = click.DateTime(["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M"])
 
 
 @click.command(context_settings={"max_content_width": 110})
@@ -52,14 +32,25 @@ class View:
     "--interval", type=click.FloatRange(0.1, 3600.0), default=1.0, show_default=True, help="Seconds between readings."
 )
 @click.option(
+    "--record", type=click.Path(path_type=Path), metavar="FILE",
+    help="Append each reading to FILE, and go on until Ctrl-C also if the output is no terminal. At 64 MiB it is"
+    " renamed to FILE.1, in place of the one before.",
+)  # fmt: skip
+@click.option(
+    "--replay", type=click.Path(path_type=Path), metavar="FILE",
+    help="Show what --record has kept, no server needed: on a terminal one reading each interval, else all of them.",
+)  # fmt: skip
+@click.option("--since", type=_DATE, help="With --replay: only readings from this local time on.")
+@click.option("--until", type=_DATE, help="With --replay: only readings up to this local time.")
+@click.option(
     "--metrics",
     metavar="ADDRESS",
     help="Metrics address of the server. Default: $TS_METRICS_ADDRESS, else as for --management.",
 )
 @target_options
 def top(
-    once: bool, as_json: bool, interval: float, metrics: str | None, management: str | None, token: str | None,
-    insecure: bool,
+    once: bool, as_json: bool, interval: float, record: Path | None, replay: Path | None, since: datetime | None,
+    until: datetime | None, metrics: str | None, **target: Any,
 ) -> None:  # fmt: skip
     """Show the load of each model, its workers and the GPUs, until Ctrl-C.
 
@@ -68,98 +59,120 @@ def top(
     first token and from each to the next are shown as well. GPUs are as the server has measured them last
     (metric_time_interval).
     """
-    with Client(find_target(management, token, insecure, metrics)) as client:
-        if once or as_json or not sys.stdout.isatty():
+    if replay is not None:
+        if record is not None:
+            raise click.UsageError("--record and --replay exclude one another")
+        _replay(_between(replay, since, until), interval, once=once, as_json=as_json)
+        return
+    kept = Record(record) if record is not None else None
+    with Client(find_target(metrics=metrics, **target)) as client:
+        if once or as_json or (kept is None and not sys.stdout.isatty()):
             before = _scrape(client)
             time.sleep(interval)
             view = _view(client, before, _scrape(client))
+            if kept is not None:
+                kept.add(time.time(), view)
             if as_json:
                 click.echo(json.dumps(as_json_object(view), indent=2))
             else:
-                _print(view)
-            return
-        _live(client, interval)
+                show(view)
+        elif sys.stdout.isatty():
+            _live(client, interval, kept)
+        else:
+            _keep(client, interval, kept)
 
 
-def as_json_object(view: View) -> dict[str, Any]:
-    """Return the JSON of --json. Its keys are public and must not change."""
-    workers = [{"model": name, "version": version, **worker} for name, version, worker in view.workers]
-    return {
-        "window_seconds": round(view.seconds, 3),
-        "models": [asdict(each) for each in view.models],
-        "workers": workers,
-        "gpus": [asdict(each) for each in view.gpus],
-        "language_models": [asdict(each) for each in view.text],
-    }
-
-
-def model_row(load: ModelLoad) -> tuple[object, ...]:
-    """Return the cells of a model version, in the order of _MODELS."""
-    return (
-        load.model, load.version, f"{load.workers_ready}/{load.workers_wanted}", load.queue_depth, load.in_flight,
-        f"{load.requests_per_second:.1f}", _number(load.p50_ms), _number(load.p99_ms), _number(load.batch_size),
-        load.errors,
-    )  # fmt: skip
-
-
-def text_row(load: TextLoad) -> tuple[object, ...]:
-    """Return the cells of a language model's version, in the order of _TEXT."""
-    return (
-        load.model, load.version, load.running, load.waiting, _number(load.kv_cache_percent),
-        _number(load.prompt_tokens_per_second), _number(load.generation_tokens_per_second),
-        _number(load.first_token_p50_ms), _number(load.first_token_p99_ms),
-        _number(load.next_token_p50_ms), _number(load.next_token_p99_ms),
-    )  # fmt: skip
-
-
-def gpu_row(load: GpuLoad) -> tuple[object, ...]:
-    """Return the cells of a GPU, in the order of _GPUS."""
-    memory = None if load.memory_used_bytes is None else in_bytes(load.memory_used_bytes) or "0 B"
-    return load.gpu, memory, _number(load.memory_percent), _number(load.utilization_percent)
-
-
-def _number(value: float | None) -> str | None:
-    return None if value is None else f"{value:.1f}"
-
-
-_Table: TypeAlias = tuple[str, Sequence[str], Sequence[tuple[object, ...]]]
-
-
-def _tables(view: View) -> list[_Table]:
-    workers = [(name, version, *worker_row(worker)) for name, version, worker in view.workers]
-    found: list[_Table] = [("models", _MODELS, [model_row(each) for each in view.models])]
-    found += [("language models", _TEXT, [text_row(each) for each in view.text])] if view.text else []
-    found += [("workers", ("model", "version", *WORKER_COLUMNS), workers)] if workers else []
-    return found + ([("GPUs", _GPUS, [gpu_row(each) for each in view.gpus])] if view.gpus else [])
-
-
-def _print(view: View) -> None:
-    for place, (title, columns, rows) in enumerate(_tables(view)):
-        if place:
-            click.echo()
-        show_table(columns, rows, title)
-
-
-def _live(client: Client, interval: float) -> None:
+def _live(client: Client, interval: float, kept: Record | None) -> None:
     from rich.live import Live  # slow to import, and not needed elsewhere
 
     past = deque([_scrape(client)])
     try:
-        with Live(_drawn(_view(client, past[0], past[0])), screen=True, auto_refresh=False) as live:
-            while True:
-                time.sleep(interval)
-                past.append(_scrape(client))
-                while len(past) > 2 and past[-1].at - past[1].at >= WINDOW:
-                    past.popleft()
-                live.update(_drawn(_view(client, past[0], past[-1])), refresh=True)
+        with Live(drawn(_view(client, past[0], past[0])), screen=True, auto_refresh=False) as live:
+            for view, error in _looks(client, interval, past, go_on=kept is not None):
+                if kept is not None:
+                    kept.add(time.time(), view, error)
+                live.update(error if view is None else drawn(view), refresh=True)
     except KeyboardInterrupt:
         return
 
 
-def _drawn(view: View) -> Group:
-    from rich.console import Group
+def _keep(client: Client, interval: float, kept: Record | None) -> None:
+    """Record without showing anything."""
+    try:
+        for view, error in _looks(client, interval, deque(), go_on=True):
+            if kept is not None:
+                kept.add(time.time(), view, error)
+    except KeyboardInterrupt:
+        return
 
-    return Group(*(rich_table(columns, as_texts(rows), title) for title, columns, rows in _tables(view)))
+
+def _looks(client: Client, interval: float, past: deque[Scrape], *, go_on: bool) -> Iterator[tuple[View | None, str]]:
+    """Yield what is seen at each interval, or with `go_on` why nothing is: a server that is gone may come back."""
+    while True:
+        if past:
+            time.sleep(interval)
+        try:
+            past.append(_scrape(client))
+            while len(past) > 2 and past[-1].at - past[1].at >= WINDOW:
+                past.popleft()
+            yield _view(client, past[0], past[-1]), ""
+        except click.ClickException as error:
+            if not go_on:
+                raise
+            yield None, error.message
+            if not past:
+                time.sleep(interval)
+
+
+def _between(path: Path, since: datetime | None, until: datetime | None) -> Iterator[tuple[float, View | None, str]]:
+    first = since.timestamp() if since is not None else 0.0
+    last = until.timestamp() if until is not None else float("inf")
+    return (each for each in readings(path) if first <= each[0] <= last)
+
+
+def _replay(found: Iterator[tuple[float, View | None, str]], interval: float, *, once: bool, as_json: bool) -> None:
+    """Show readings: all of them, or with `once` the last one."""
+    if once:
+        found = iter(deque(found, maxlen=1))
+    first = next(found, None)
+    if first is None:
+        raise click.ClickException("There is no reading to show.")
+    if as_json:
+        for at, view, error in _with(first, found):
+            told = {"error": error} if view is None else as_json_object(view)
+            click.echo(json.dumps({"at": at, **told}))
+    elif once or not sys.stdout.isatty():
+        for number, (at, view, error) in enumerate(_with(first, found)):
+            click.echo(f"{chr(10) if number else ''}{_time(at)}")
+            if view is None:
+                click.echo(error)
+            else:
+                show(view)
+    else:
+        _play(_with(first, found), interval)
+
+
+def _play(found: Iterator[tuple[float, View | None, str]], interval: float) -> None:
+    from rich.live import Live
+
+    try:
+        with Live("", screen=True, auto_refresh=False) as live:
+            for at, view, error in found:
+                live.update(f"{_time(at)}\n{error}" if view is None else drawn(view, _time(at)), refresh=True)
+                time.sleep(interval)
+    except KeyboardInterrupt:
+        return
+
+
+def _with(
+    first: tuple[float, View | None, str], rest: Iterator[tuple[float, View | None, str]]
+) -> Iterator[tuple[float, View | None, str]]:
+    yield first
+    yield from rest
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at).astimezone().isoformat(" ", "seconds")
 
 
 def _scrape(client: Client) -> Scrape:

@@ -1,9 +1,9 @@
 """Overview: the state of the whole server as one document, and what has changed in it, for the dashboard.
 
-A document has the totals since each version was registered (requests, refusals, the buckets of histograms): whoever
-looks at two of them sees rates and quantiles between the two. So nothing is kept here for a look that nobody takes, and
-each look costs the same however many look. A version's row is made anew only if something of it has moved: a thousand
-idle models cost a comparison each.
+A row has a version's totals since it was registered (requests, refusals, the buckets of histograms), and under `recent`
+the rates and quantiles of the last seconds, as `rates` makes them of two rows. Nothing is kept here for a look
+that nobody takes, and each look costs the same however many look. A version's row is made anew only if something of it
+has moved, or moved in that time: a thousand idle models cost a comparison each.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from .metrics.series import Histogram
 from .metrics.store import MetricStore
 from .models.model import Model
 from .models.registry import Registry
+from .rates import recent, recent_of_workflow
+from .recent_rows import RecentRows
 from .version import __version__
 from .workers.pool import WorkerSlot
 
@@ -56,14 +58,23 @@ class Health(Protocol):
 class Overview:
     """The state of a server. `log`, `settings` and `workflows` are shown if whoever started the server has set them."""
 
-    def __init__(self, registry: Registry, metrics: MetricStore, gpu_allocator: GpuAllocator, health: Health) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        metrics: MetricStore,
+        gpu_allocator: GpuAllocator,
+        health: Health,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._registry = registry
         self._metrics = metrics
         self._gpu_allocator = gpu_allocator
         self._health = health
-        self._started = time.time()
+        self._clock = clock
+        self._started = clock()
         self._rows: dict[Model, tuple[tuple[Any, ...], dict[str, Any]]] = {}
         self._gpus: list[dict[str, Any]] = []
+        self._recent = RecentRows(clock)
         self._told: dict[str, Any] = {}  # what the last look has found of what is no row
         self._graphs: dict[str, dict[str, Any]] = {}  # the rows of workflows, by name
         self.spent = 0.0
@@ -74,9 +85,8 @@ class Overview:
     def whole(self) -> dict[str, Any]:
         """Return the document as of the last look."""
         rows = [row for _, row in self._rows.values()]
-        bounds = {name: list(ends) for name, ends in _BOUNDS.items()}
         return {
-            "whole": True, "bounds": bounds, "models": rows, "gone": [], "workflows": list(self._graphs.values()),
+            "whole": True, "models": rows, "gone": [], "workflows": list(self._graphs.values()),
             **self._now(), **self._told,
         }  # fmt: skip
 
@@ -98,10 +108,13 @@ class Overview:
             workers = [_worker(slot, model.pool.waits(slot)) for slot in model.pool.slots]
             moved = (model in defaults, workers, *self._moved(model))
             known = before.get(model)
-            if known is not None and known[0] == moved:
+            same = known is not None and known[0] == moved
+            if known is not None and same and self._recent.still(model):
                 rows[model] = known
             else:
-                row = _row(model, workers, default=model in defaults)
+                row = known[1] if known is not None and same else _row(model, workers, default=model in defaults)
+                past, seconds = self._recent.before(model, row, moved=not same)
+                row = row | {"recent": recent(row, past, seconds, _BOUNDS)}
                 rows[model] = moved, row
                 changed.append(row)
             failures += _failures(model)
@@ -121,14 +134,25 @@ class Overview:
 
     def _look_at_workflows(self) -> dict[str, Any]:
         """Return the rows of workflows that have moved and the names of those that are gone, if there are any."""
-        before, self._graphs = self._graphs, {row["name"]: row for row in self.workflows()}
-        moved = [row for name, row in self._graphs.items() if before.get(name) != row]
+        before, self._graphs = self._graphs, {}
+        moved: list[dict[str, Any]] = []
+        for row in self.workflows():
+            name = row["name"]
+            known = before.get(name)
+            same = known is not None and {**known, "recent": None} == {**row, "recent": None}
+            if known is None or not same or not self._recent.still(name):
+                past, seconds = self._recent.before(name, row, moved=not same)
+                known = row | {"recent": recent_of_workflow(row, past, seconds, _BOUNDS)}
+                moved.append(known)
+            self._graphs[name] = known
         gone = [name for name in before if name not in self._graphs]
+        self._recent.keep({*self._rows, *self._graphs})
         return ({"workflows": moved} if moved else {}) | ({"workflowsGone": gone} if gone else {})
 
     def forget(self) -> None:
         """Keep nothing: nobody looks any more."""
         self._rows, self._gpus, self._told, self._graphs = {}, [], {}, {}
+        self._recent.keep(())
 
     async def look_at_gpus(self) -> None:
         """Ask the driver for the GPUs, which the next look shows. One that doesn't answer leaves them as they were."""
@@ -178,7 +202,7 @@ class Overview:
     def _now(self) -> dict[str, Any]:
         used = resource.getrusage(resource.RUSAGE_SELF)
         return {
-            "at": time.time(),
+            "at": self._clock(),
             "server": {
                 "version": __version__,
                 "pid": os.getpid(),
@@ -226,6 +250,8 @@ def _row(model: Model, workers: list[tuple[Any, ...]], *, default: bool) -> dict
         "batchSize": model.options.batch_size,
         "requests": model.metrics.requests,
         "succeeded": tally.succeeded,
+        "refused": {},
+        "failed": {},
         "sizes": {str(size): alike.batches for size, alike in sorted(tally.sizes.items())},
     }
     for name, labels, series in model.metrics.shown():

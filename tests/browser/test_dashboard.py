@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from torchserve.core.rates import recent
+
 from ..e2e.live import LiveServer
 from .conftest import AXE, Look, dashboard, screenshot
 
@@ -63,6 +65,14 @@ def test_a_model_is_registered_tried_with_a_picture_scaled_made_default_and_remo
     row(page, "pictures-2").locator("td", has_text="2/2 ready").wait_for()
     assert detail.get_by_role("button", name="Make default").is_disabled()  # it is the only version
 
+    detail.get_by_role("button", name="Stacks").click()
+    page.locator("dialog pre", has_text="most recent call first").first.wait_for()
+    page.locator("dialog").get_by_role("button", name="Close").click()
+    detail.get_by_role("button", name="Profile").click()
+    page.get_by_label("Seconds, up to 60").fill("1")
+    with page.expect_download() as saved:
+        page.locator("dialog").get_by_role("button", name="Profile").click()
+    assert saved.value.suggested_filename.endswith(".pt.trace.json.gz")
     detail.get_by_role("button", name="Remove").click()
     page.get_by_role("button", name="Cancel").click()
     assert live.manage("GET", "/models/pictures-2").status == 200
@@ -127,6 +137,9 @@ def test_keys_alone_open_a_model_and_close_it_again(look: Look, live: LiveServer
     assert page.locator("#detail").is_hidden()
 
 
+NOTHING: dict[str, Any] = {"requests": 0, "succeeded": 0, "sizes": {}, "refused": {}, "failed": {}}
+
+
 def synthetic(count: int) -> str:
     """Events of a server with so many models, of whose names one is markup."""
 
@@ -135,14 +148,14 @@ def synthetic(count: int) -> str:
         return {
             "name": name, "version": "1.0", "default": True, "min": 1, "max": 1, "workers": [[number, "ready", 1, [], ""]],
             "onDemand": False, "queued": 0, "queueSize": 100, "running": 0, "batchSize": 1, "requests": 0, "succeeded": 0,
-            "sizes": {}, "latency": [0] * 17, "waited": [0] * 17,
+            "sizes": {}, "refused": {}, "failed": {}, "recent": recent(NOTHING, NOTHING, 10.0, {}),
         }  # fmt: skip
 
     server = {
         "version": "0", "pid": 1, "started": 0, "healthy": True, "missing": [], "answered": [0, 0, 0], "processorSeconds": 0,
     }  # fmt: skip
     state = {
-        "whole": True, "bounds": {"latency": list(range(1, 17)), "waited": list(range(1, 17))}, "at": 10.0, "gone": [],
+        "whole": True, "at": 10.0, "gone": [],
         "models": [one(number) for number in range(count)], "server": server, "gpus": [], "failures": [], "downloads": [],
         "workflows": [], "traffic": [],
     }  # fmt: skip

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from torchserve.core.rates import recent, recent_of_workflow
+
 from ..e2e.live import LiveServer
 from .conftest import AXE, Look, dashboard
 
@@ -21,7 +23,7 @@ def row(name: str, at: int, **more: Any) -> dict[str, Any]:
     return {
         "name": name, "version": "1.0", "default": True, "min": 2, "max": 2, "onDemand": False, "queued": 3, "queueSize": 100,
         "workers": [[9000, "ready", 1, [], "", EVIL], [9001, "waiting", 0, [], EVIL, "node b"]], "running": 0, "batchSize": 1,
-        "requests": at, "succeeded": at, "sizes": {"1": at}, "latency": counts, "waited": counts, **more,
+        "requests": at, "succeeded": at, "sizes": {"1": at}, "refused": {}, "failed": {}, "latency": counts, "waited": counts, **more,
     }  # fmt: skip
 
 
@@ -55,7 +57,12 @@ def state(at: int) -> dict[str, Any]:
 def events() -> str:
     bounds = dict.fromkeys(("latency", "waited", "firstToken", "nextToken"), BOUNDS)
     hello = {"register": True, "keys": False, "log": False, "settings": False}
-    told = [("hello", hello), ("state", {"whole": True, "bounds": bounds, **state(0)}), ("state", state(4))]
+    first, now = state(0), state(4)
+    for later, seconds in ((first, 1.0), (now, 4.0)):
+        for rows, make in (("models", recent), ("workflows", recent_of_workflow)):
+            for row, before in zip(later[rows], first[rows], strict=True):
+                row["recent"] = make(row, before, seconds, bounds)
+    told = [("hello", hello), ("state", {"whole": True, **first}), ("state", now)]
     return "".join(f"event: {kind}\ndata: {json.dumps(data)}\n\n" for kind, data in told)
 
 

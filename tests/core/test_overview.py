@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -48,12 +50,19 @@ class Gpus(GpuAllocator):
         return [Lease("GPU-x", "W-1", "m", 50, 20), Lease("GPU-y", "W-2", "m", 1)]
 
 
-def overview(*models: Model) -> tuple[Overview, Registry]:
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def overview(*models: Model, clock: Callable[[], float] = time.time) -> tuple[Overview, Registry]:
     registry = Registry()
     for each in models:
         registry.claim(each.name, each.version)
         registry.add(each)
-    return Overview(registry, MetricStore(), Gpus(), Health()), registry
+    return Overview(registry, MetricStore(), Gpus(), Health(), clock), registry
 
 
 async def answered(subject: Model) -> None:
@@ -161,18 +170,27 @@ async def test_a_thousand_idle_models_are_sent_once() -> None:
 
 
 def graph(name: str, requests: int = 0) -> dict[str, Any]:
-    return {"name": name, "requests": requests}
+    nodes = [{"name": "n", "failed": requests}]
+    return {"name": name, "requests": requests, "succeeded": 0, "nodes": nodes, "latency": [requests, 0]}
+
+
+def plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows without what has happened in the last seconds."""
+    return [{name: value for name, value in row.items() if name != "recent"} for row in rows]
 
 
 async def test_workflows_are_told_when_they_move_and_when_they_go() -> None:
     shown, _ = overview()
     shown.workflows = lambda: [graph("a"), graph("b")]
-    assert (await shown.changes())["workflows"] == [graph("a"), graph("b")]
+    assert plain((await shown.changes())["workflows"]) == [graph("a"), graph("b")]
     assert "workflows" not in (await shown.changes())
     shown.workflows = lambda: [graph("b", 1)]
     found = await shown.changes()
-    assert (found["workflows"], found["workflowsGone"]) == ([graph("b", 1)], ["a"])
-    assert shown.whole()["workflows"] == [graph("b", 1)]
+    assert (plain(found["workflows"]), found["workflowsGone"]) == ([graph("b", 1)], ["a"])
+    assert found["workflows"][0]["recent"] | {"p99": 0, "seconds": 1.0} == {
+        "seconds": 1.0, "arrivals": 1.0, "goodput": 0.0, "failed": {"n": 1}, "p50": pytest.approx(0.5e-3), "p99": 0,
+    }  # fmt: skip
+    assert plain(shown.whole()["workflows"]) == [graph("b", 1)]
     shown.forget()
     assert shown.whole()["workflows"] == []
 
@@ -200,3 +218,22 @@ async def test_a_worker_on_another_host_is_told_with_its_node() -> None:
     worker.process.where = " on node <b>n1</b>"
     shown, _ = overview(subject)
     assert (await shown.changes())["models"][0]["workers"][0][5] == "<b>n1</b>"
+
+
+async def test_what_has_happened_is_that_of_the_last_ten_seconds_and_is_told_until_it_is_over() -> None:
+    subject, clock = model(batch_size=4), Clock()
+    subject.pool.slots.append(slot())
+    Answering(subject.scheduler, lambda _: Reply(b""))
+    shown, _ = overview(subject, clock=clock)
+    (row,) = (await shown.changes())["models"]
+    assert (row["recent"]["arrivals"], row["recent"]["p50"]) == (0.0, None)
+    clock.now += 2
+    await answered(subject)
+    await answered(subject)
+    rates = []
+    for _ in range(4):
+        rates += [row["recent"]["arrivals"] for row in (await shown.changes())["models"]]
+        clock.now += 4
+    assert rates == [1.0, pytest.approx(2 / 6, abs=1e-3), pytest.approx(0.2), 0.0]
+    assert (await shown.changes())["models"] == []
+    assert shown.whole()["models"][0]["recent"]["p99"] is None

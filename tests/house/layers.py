@@ -99,7 +99,9 @@ TABLE: dict[str, Row] = {
         _PLAIN,
     ),
     "core.lint": _row(f"{_BASE} core.archive core.config", _PLAIN),
-    "core.overview": _row(f"{_MODELS} core.describe", _PLAIN),
+    "core.overview": _row(f"{_MODELS} core.describe core.rates core.recent_rows", _PLAIN),
+    "core.recent_rows": _row(),
+    "core.rates": _row(),
     "core.workflows": _row(_PLANES, _PLAIN),
     "core.server": _row(f"{_PLANES} core.model_calls core.overview core.workflows", _PLAIN),
     "core.generation": _row(outside="orjson"),
@@ -122,7 +124,7 @@ TABLE: dict[str, Row] = {
     "cli": _row(
         f"{_BASE} core.server core.config core.archive core.lint core.logs core.models.snapshot_folder http.auth http.cors http.front http.message.limits http.message.sequence_headers"
         " http.front_config http.rpc.application http.rpc.protos.messages http.transport.cert_reload http.routing.route http.site_policy http.transport.tls"
-        " core.oip",
+        " core.oip core.rates",
         "click rich uvloop google",
     ),
     "cli.loadgen": _row(

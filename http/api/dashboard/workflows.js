@@ -45,7 +45,7 @@ export class Workflows {
 
   show() {
     if (this.state.workflows.size) this.#keys = new Map([...this.state.models].map(([key, { row }]) => [row.name, key]));
-    const found = [...this.state.workflows.values()].map(({ row }) => ({ row, recent: this.state.recentOf(row.name) }));
+    const found = [...this.state.workflows.values()].map(({ row }) => ({ row, recent: row.recent }));
     found.sort((one, other) => sumOf(other.recent.failed) - sumOf(one.recent.failed) || (one.row.name < other.row.name ? -1 : 1));
     this.#cards.show(found.map(({ row, recent }) => ({
       key: row.name, shape: JSON.stringify(row.nodes.map((node) => [node.name, node.after])), row, recent, build: () => this.#build(row),
