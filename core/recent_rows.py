@@ -10,7 +10,7 @@ WINDOW: Final = 10.0  # seconds that rates and quantiles cover
 
 
 class RecentRows:
-    """A memory of the rows of things: of each those of the last WINDOW seconds in which it moved, and the one before."""
+    """A memory of rows: of each thing those of the last WINDOW seconds in which it moved, and the one before."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
