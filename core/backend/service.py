@@ -116,6 +116,7 @@ class Service:
             MetricsEmitter(load.model_name, load.metrics),
             read_yaml_config(load.model_dir, manifest),
         )
+        self._context.files_stay = load.files_stay
         self._context.report_engine = self._report_engine
         self._context.begin_call = self._begin_call
         self._context.max_response_size = load.max_response_size

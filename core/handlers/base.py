@@ -25,7 +25,8 @@ from .labels import load_label_mapping
 from .loading.formats import compiled, load_package, load_shared_library
 from .loading.onnx import is_session, open_session, run_session
 from .loading.pt2 import asks_for_aot, compile_options
-from .loading.weights import existing, load_pickled, pickles_allowed
+from .loading.shared_weights import fill
+from .loading.weights import existing, pickles_allowed
 from .prediction_exception import PredictionException
 from .profiling import archived_name, profiled, profiling
 from .speed.accelerate import accelerate
@@ -155,7 +156,10 @@ class BaseHandler:
         model = classes[0]()
         if model_pt_path is not None:
             unsafe = pickles_allowed(self.model_yaml_config)
-            model.load_state_dict(load_pickled(model_pt_path, self.device, unsafe=unsafe))
+            stays = Path(model_dir) if getattr(self.context, "files_stay", False) else None
+            shared = fill(model, model_pt_path, self.device, unsafe=unsafe, stays=stays)
+            if shared:
+                self.context.notes["weights"] = f"{shared / 2**20:.1f} MiB are in memory once for all workers"
         return model
 
     @timed

@@ -86,6 +86,8 @@ class Context:
         self.explain = False
         self.notes: dict[str, str] = {}
         """What was chosen while the model loaded, by subject: shown by GET /models/{model}."""
+        self.files_stay = False
+        """Whether the files of the model's folder stay as they are while this process lives."""
         self.monitored_engine: MonitoredEngine | None = None
         self.report_engine: Report = _report_to_nobody
         self.stopping_criteria: list[Callable[..., bool]] | None = None

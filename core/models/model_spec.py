@@ -117,4 +117,5 @@ def load_message(spec: ModelSpec, parts: SharedParts) -> Load:
         environment=SequenceKeys.of(settings).environment if options.stateful else {},
         signature=options.signature,
         times_hooks=options.slow_request > 0,
+        files_stay=spec.archive.unpacked is not None,
     )

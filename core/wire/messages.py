@@ -61,7 +61,8 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     each, before the first is answered. With `literal_non_finite`, NaN and the infinities in a JSON answer are written
     as TorchServe writes them: by words that are not JSON. Unless `isolate_within` is 0, the requests of a batch that
     fails are run again, each alone: those whose turn comes within so many seconds from the batch's begin. `signature`
-    is what the model's yaml says of its tensors. With `times_hooks` each answer has a Timing.
+    is what the model's yaml says of its tensors. With `times_hooks` each answer has a Timing. `files_stay` says that
+    the model's folder is the server's own, whose files nobody changes while the worker lives.
     """
 
     model_name: str
@@ -83,6 +84,7 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     literal_non_finite: bool = False
     signature: Signature | None = None
     times_hooks: bool = False
+    files_stay: bool = False
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):

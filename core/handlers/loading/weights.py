@@ -25,13 +25,14 @@ def existing(path: str) -> str:
     return path
 
 
-def load_pickled(path: str, device: Any, *, unsafe: bool) -> Any:
-    """Return the contents of a file of torch.save. With `unsafe`, code in the pickle is run.
+def load_pickled(path: str, device: Any, *, unsafe: bool, mapped: bool = False) -> Any:
+    """Return the contents of a file of torch.save. With `unsafe`, code in the pickle is run; with `mapped`, tensors lie
+    in pages of the file.
 
     Raises RuntimeError, which names the file and the remedy, for objects that are not plain data.
     """
     try:
-        return torch.load(existing(path), map_location=device, weights_only=not unsafe)
+        return torch.load(existing(path), map_location=device, weights_only=not unsafe, mmap=mapped)
     except pickle.UnpicklingError as error:
         if unsafe:
             raise RuntimeError(f"{Path(path).name} can't be read: {error}") from error
