@@ -32,6 +32,10 @@ class Net(torch.nn.Sequential):
         super().__init__(torch.nn.Linear(64, 64), torch.nn.BatchNorm1d(64), torch.nn.Linear(64, 4))
 
 
+def twice(net: torch.nn.Module, _: object) -> None:
+    net[0].weight.detach().mul_(2.0)
+
+
 def state() -> dict[str, torch.Tensor]:
     torch.manual_seed(1)
     return Net().state_dict()
@@ -102,7 +106,7 @@ def test_what_holds_a_weight_sees_no_difference(tmp_path: Path) -> None:
     assert not in_file(model[0].bias, path)
 
 
-@pytest.mark.parametrize("case", ["half", "channels last", "tied", "old", "linked", "no folder"])
+@pytest.mark.parametrize("case", ["half", "channels last", "tied", "hooked", "old", "linked", "no folder"])
 def test_what_the_model_or_the_file_makes_of_it_is_copied(tmp_path: Path, case: str) -> None:
     tensors, model, options, stays = state(), Net(), {}, tmp_path
     if case == "half":
@@ -111,6 +115,8 @@ def test_what_the_model_or_the_file_makes_of_it_is_copied(tmp_path: Path, case: 
         tensors["0.weight"] = tensors["0.weight"].t().contiguous().t()
     elif case == "tied":
         model[2].weight = torch.nn.Parameter(model[0].weight.detach()[:4])
+    elif case == "hooked":
+        model.register_load_state_dict_post_hook(twice)
     elif case == "old":
         options = {"_use_new_zipfile_serialization": False}
     elif case == "linked":
@@ -122,11 +128,13 @@ def test_what_the_model_or_the_file_makes_of_it_is_copied(tmp_path: Path, case: 
         path.symlink_to(tmp_path / "net.pt")
     fill(model, str(path), "cpu", unsafe=False, stays=None if case == "no folder" else stays)
     assert not in_file(model[0].weight, tmp_path / "net.pt")
-    assert in_file(model[1].weight, tmp_path / "net.pt") is (case in {"half", "channels last", "tied"})
+    assert in_file(model[1].weight, tmp_path / "net.pt") is (case in {"half", "channels last", "tied", "hooked"})
     expected = Net()
     expected.load_state_dict(state())
     rows = torch.randn(3, 64)
-    if case != "tied":
+    if case == "hooked":
+        assert torch.equal(model[0].weight, 2.0 * state()["0.weight"])
+    elif case != "tied":
         assert torch.allclose(model.eval()(rows), expected.eval()(rows), atol=1e-2 if case == "half" else 1e-6)
 
 
