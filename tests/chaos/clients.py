@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from .conversation import Answer, Conversation, NoAnswer
 from .ledger import Asked
-from .models import BATCHED, PASSING, STREAMED
+from .models import BATCHED, CALLERS, COMING, INVOLVED, PASSING, STREAMED, WORKFLOWS
 from .scene import Scene
 
 _NUMBERS = itertools.count(1)
@@ -48,9 +48,23 @@ class Ask:
         head = f"POST {self.path} HTTP/1.1\r\nHost: localhost\r\n{how}\r\n{last}\r\n"
         return head.encode() + body
 
+    @property
+    def kind(self) -> str:
+        """What the ledger counts apart."""
+        return "workflows" if self.model in WORKFLOWS else "calls" if self.model in CALLERS else "predictions"
+
     def is_right(self, answer: Answer) -> bool:
         """Whether a success is the whole answer to this request and to no other."""
+        if self.model in WORKFLOWS:
+            body = self.body
+            if self.model == COMING:
+                return answer.body == body + b" first last"
+            return answer.body == b"%b split left%b split right join" % (body, body)
         text = answer.body.decode("latin-1")
+        if self.model in CALLERS:
+            called = f"{self.id}c"
+            body = f"{called} echo 0\n".encode() + self.body
+            return text == f"{self.id} called {called} {zlib.crc32(body)} "
         if self.verb == "stream":
             lines = [f"{self.id} {i}" for i in range(int(self.number))]
             return text.replace("." * 2000, "\n") == "\n\n".join([*lines, f"{self.id} end"])
@@ -107,14 +121,16 @@ class Client:
         return not answer.closing
 
     def _asked(self, ask: Ask, times: tuple[float, float], *, first: bool, patient: bool) -> Asked:
-        return Asked(ask.id, ask.model, *times, self.scene.now(), first, patient)
+        through = INVOLVED.get(ask.model, ())
+        return Asked(ask.id, ask.model, *times, self.scene.now(), first, patient, ask.kind, through)
 
     def draw(self, *, most: int = 200_000) -> Ask:
-        """A request to one of the models that answer in batches."""
-        model = self.rng.choice((*BATCHED, PASSING, f"{PASSING}/1.0", f"{PASSING}/2.0"))
+        """A request to one of the models that answer in batches, to one that calls another, or to a workflow."""
+        model = self.rng.choice((*BATCHED, PASSING, f"{PASSING}/1.0", f"{PASSING}/2.0", *self.scene.flows))
         verb, number = self.rng.choice((("echo", "0"), ("echo", "0"), ("sleep", "0.01"), ("big", "100000")))
         padding = self.rng.choice((0, 20, 5_000, 70_000, most))
-        return Ask(f"/predictions/{model}", model, verb, number, padding)
+        route = "wfpredict" if model in WORKFLOWS else "predictions"
+        return Ask(f"/{route}/{model}", model, verb, number, padding)
 
 
 Behaviour: TypeAlias = Callable[[Client], Awaitable[None]]

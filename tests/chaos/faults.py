@@ -14,8 +14,8 @@ from typing import TypeAlias
 import psutil
 
 from ..http.certificates import write_pair
-from .ledger import KILL, STOP, WORKER
-from .models import PASSING
+from .ledger import KILL, REMOVAL, STOP, WORKER
+from .models import COMING, KILLED, PASSING
 from .scene import Scene
 
 Fault: TypeAlias = Callable[[Scene, random.Random], Awaitable[None]]
@@ -23,15 +23,16 @@ Fault: TypeAlias = Callable[[Scene, random.Random], Awaitable[None]]
 
 async def kill_a_worker(scene: Scene, rng: random.Random) -> None:
     """SIGKILL; what it ran may fail with it, and nothing else."""
-    workers = [worker for worker in await scene.workers("torn") if worker["pid"] > 0]
+    model = rng.choice(KILLED)
+    workers = [worker for worker in await scene.workers(model) if worker["pid"] > 0]
     if not workers:
         return
     victim = rng.choice(workers)
-    fault = scene.begin(WORKER, "torn")
+    fault = scene.begin(WORKER, model)
     with contextlib.suppress(ProcessLookupError):
         os.kill(victim["pid"], signal.SIGKILL)
     for _ in range(2400):
-        now = await scene.workers("torn")
+        now = await scene.workers(model)
         if now and all(each["pid"] not in {victim["pid"], -1} and each["status"] == "READY" for each in now):
             break
         await asyncio.sleep(0.05)
@@ -78,6 +79,18 @@ async def change_version(scene: Scene, _rng: random.Random) -> None:
     _ = await scene.manage("PUT", f"/models/{PASSING}/{new}/set-default")
     scene.goes(old)
     _ = await scene.manage("DELETE", f"/models/{PASSING}/{old}")
+
+
+async def change_workflow(scene: Scene, _rng: random.Random) -> None:
+    """A workflow goes with its nodes, and comes again: what it had accepted is answered, and no node of it stays."""
+    fault = scene.begin(REMOVAL, COMING)
+    gone = await scene.manage("DELETE", f"/workflows/{COMING}")
+    listed = await scene.manage("GET", "/models?limit=100")
+    left = [each["modelName"] for each in listed.json["models"] if each["modelName"].startswith(f"{COMING}__")]
+    come = await scene.manage("POST", f"/workflows?url={COMING}.war")
+    scene.finish(fault)
+    if (gone.status, come.status, left) != (200, 200, []):
+        scene.remains.append(f"workflow {COMING} went with {gone}, left {left} and came with {come}")
 
 
 async def register_in_haste(scene: Scene, _rng: random.Random) -> None:
@@ -128,5 +141,6 @@ async def kill_the_server(scene: Scene, _rng: random.Random) -> None:
 
 FAULTS: tuple[Fault, ...] = (
     kill_a_worker, freeze_a_worker, scale, change_version, fill_the_disk, kill_a_worker, scale_in_haste,
-    register_in_haste, change_certificate, change_version, stop_the_server, kill_a_worker, kill_the_server,
+    register_in_haste, change_certificate, change_version, change_workflow, stop_the_server, kill_a_worker,
+    kill_the_server,
 )  # fmt: skip

@@ -3,7 +3,8 @@
 A request is sent with an id of its own and comes to exactly one fate. Faults are told to the ledger before they are
 caused, so that an answer can be judged by what had happened between its request's first byte and its own last one:
 
-    a worker of its model was killed or stopped      -> 500 and 507 are explained
+    a worker of its model was killed or stopped, or  -> 500 and 507 are explained
+    of a model that has a part in its answer
     its model version was removed                    -> 404 and 503 are explained
     the server was killed                            -> no answer is explained
     the server was told to stop                      -> no answer is explained where the request was sent afterwards,
@@ -16,7 +17,7 @@ Times are seconds on one clock of the caller's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -55,7 +56,10 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request as its client saw it: sent in begin…sent, `end` is when its answer or its connection ended."""
+    """One request as its client saw it: sent in begin…sent, `end` is when its answer or its connection ended.
+
+    `kind` is what it is counted under, and `through` are other models that have a part in its answer.
+    """
 
     id: str
     model: str
@@ -64,6 +68,8 @@ class Asked:
     end: float
     first: bool  # on its connection
     patient: bool = True  # False: its client left, or was too slow on purpose
+    kind: str = "predictions"
+    through: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -72,6 +78,7 @@ class Ledger:
 
     faults: list[Fault] = field(default_factory=list)
     fates: Counter[Fate] = field(default_factory=Counter)
+    kinds: dict[str, Counter[Fate]] = field(default_factory=dict)  # the same, by the requests' kind
     statuses: Counter[int] = field(default_factory=Counter)
     examples: dict[Fate, list[str]] = field(default_factory=dict)
 
@@ -90,10 +97,14 @@ class Ledger:
             return self._book(asked, Fate.CUT, how)
         return self._book(asked, Fate.LOST if asked.patient else Fate.LEFT, how)
 
-    def ran(self, ids: Iterable[str]) -> None:
-        """Take what the handlers have written down: each id once for every time that it ran."""
+    def ran(self, ids: Iterable[str], may: Mapping[str, int] | None = None) -> None:
+        """Take what the handlers have written down: each id once for every time that it ran.
+
+        Of a workflow's node that is `ID@MODEL`; `may` says how often a request may run at a model, where that is more
+        than once.
+        """
         for name, count in Counter(ids).items():
-            if count > 1:
+            if count > (may or {}).get(name.partition("@")[2], 1):
                 self._note(Fate.DOUBLED, f"{name} ran {count} times")
 
     @property
@@ -110,7 +121,10 @@ class Ledger:
         return Fate.REFUSED if status in {503, 504} else Fate.UNEXPLAINED
 
     def _during(self, asked: Asked, *kinds: str) -> bool:
-        return any(f.kind in kinds and f.touches(asked.begin, asked.end, asked.model) for f in self.faults)
+        models = (asked.model, *asked.through)
+        return any(
+            f.kind in kinds and any(f.touches(asked.begin, asked.end, model) for model in models) for f in self.faults
+        )
 
     def _ended(self, asked: Asked) -> bool:
         for fault in self.faults:
@@ -122,6 +136,7 @@ class Ledger:
         return False
 
     def _book(self, asked: Asked, fate: Fate, detail: str) -> Fate:
+        self.kinds.setdefault(asked.kind, Counter())[fate] += 1
         return self._note(fate, f"{asked.id} to {asked.model}: {detail[:300]}")
 
     def _note(self, fate: Fate, example: str) -> Fate:

@@ -34,6 +34,9 @@ class Verdict:
         ledger = self.ledger
         lines = [f"{sum(ledger.fates.values())} requests, {sum(self.faults.values())} faults"]
         lines += [f"  {ledger.fates[fate]:>8}  {fate.value}" for fate in Fate]
+        for kind, fates in sorted(ledger.kinds.items()):
+            told = ", ".join(f"{count} {fate.name.lower()}" for fate, count in fates.most_common())
+            lines.append(f"{kind}: {told}")
         lines.append(
             "statuses: " + ", ".join(f"{status}: {count}" for status, count in sorted(ledger.statuses.items()))
         )
@@ -99,15 +102,17 @@ def _held(scene: Scene) -> tuple[int, int]:
 
 
 async def _at_rest(scene: Scene, begun: tuple[int, int]) -> str:
-    """Once all clients have gone: the processes are those that describe tells of, and no connection is held."""
+    """Once all clients have gone: the processes are those that describe tells of, and no request is on its way."""
     deadline = scene.now() + 60.0
     while True:
         told = await scene.told_processes()
         children = psutil.Process(scene.server.process.pid).children(recursive=True)
         there = {child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE}
-        if told == there or scene.now() > deadline:
+        busy = await scene.busy()
+        if (told == there and not busy) or scene.now() > deadline:
             break
         await asyncio.sleep(0.1)
+    scene.remains += [f"a request that nobody waits for: {line}" for line in busy]
     if told != there:
         scene.remains.append(
             f"processes that describe does not tell of: {sorted(there - told)}; dead: {sorted(told - there)}"

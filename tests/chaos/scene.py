@@ -17,7 +17,7 @@ import psutil
 from ..e2e.live import LiveServer, gone
 from ..http.certificates import trusting, write_pair
 from .ledger import REMOVAL, Fault, Ledger
-from .models import BATCHED_HANDLER, PASSING, VERSIONS, write_models
+from .models import BATCHED_HANDLER, CALLERS, PASSING, RUNS, VERSIONS, WORKFLOWS, write_models
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,11 @@ class Outcome:
 class Scene:
     """One server at a time, in the folder `home`. `up` is set while it answers; clients end when `over` is set."""
 
-    def __init__(self, home: Path, ledger: Ledger, batched: str = BATCHED_HANDLER) -> None:
-        """`home` is an empty folder; `batched` is the handler, as text, of the models that answer in batches."""
+    def __init__(self, home: Path, ledger: Ledger, batched: str = BATCHED_HANDLER, *, flows: bool = True) -> None:
+        """`home` is an empty folder; `batched` is the handler, as text, of the models that answer in batches.
+
+        With `flows` there are workflows, too, and models whose handlers call another one.
+        """
         self.home = home
         self.ledger = ledger
         self.up = asyncio.Event()
@@ -41,7 +44,9 @@ class Scene:
         self._runs = home / "runs"
         self._runs.mkdir()
         (home / "store").mkdir()
-        self._models = write_models(home / "store", batched)
+        self._workflows = WORKFLOWS if flows else ()
+        self._models = write_models(home / "store", batched, flows=flows)
+        self.flows = (*CALLERS, *WORKFLOWS) if flows else ()
         self.certificate, self.key = write_pair(home)
         self._server: LiveServer | None = None
         self._family: set[int] = set()
@@ -62,13 +67,16 @@ class Scene:
     # ---- the server's life
 
     async def start(self) -> None:
-        """Start the server and wait until all models that it starts with have a worker."""
+        """Start the server and wait until all models that it starts with have a worker, and its workflows are there."""
         self._server = await asyncio.to_thread(self._launch)
         for model in self._models:
             await self.until_ready(model.partition("=")[0])
         self.has_come(VERSIONS[0])
         for version in VERSIONS[1:]:
             self.goes(version)
+        for name in self._workflows:
+            done = await self.manage("POST", f"/workflows?url={name}.war")
+            assert done.status == 200, f"workflow {name} could not be registered: {done}"
         self.up.set()
 
     async def end(self, how: signal.Signals) -> int:
@@ -141,6 +149,13 @@ class Scene:
                 told |= {worker["pid"] for worker in version["workers"] if worker["pid"] > 0}
         return told
 
+    async def busy(self) -> list[str]:
+        """The lines of /metrics that say that a request is queued or runs."""
+        answer = await asyncio.to_thread(self.server.call, "Metrics", "GET", "/metrics")
+        lines = answer.body.decode().splitlines()
+        gauges = ("torchserve_queue_depth{", "torchserve_requests_in_flight{")
+        return [line for line in lines if line.startswith(gauges) and not line.endswith(" 0.0")]
+
     # ---- the books
 
     def begin(self, kind: str, model: str = "") -> int:
@@ -164,7 +179,7 @@ class Scene:
 
     def count_runs(self) -> None:
         """Read what the handlers wrote down: which requests ran, and how often."""
-        self.ledger.ran(line for file in self._runs.iterdir() for line in file.read_text().split())
+        self.ledger.ran((line for file in self._runs.iterdir() for line in file.read_text().split()), RUNS)
 
 
 def descriptors(pid: int) -> int:

@@ -9,8 +9,16 @@ import pytest
 from .ledger import BAD, KILL, REMOVAL, STOP, WORKER, Asked, Fate, Fault, Ledger
 
 
-def asked(begin: float = 10.0, sent: float = 11.0, end: float = 12.0, *, first: bool = False, patient: bool = True):
-    return Asked("r1", "torn", begin, sent, end, first, patient)
+def asked(
+    begin: float = 10.0,
+    sent: float = 11.0,
+    end: float = 12.0,
+    *,
+    first: bool = False,
+    patient: bool = True,
+    through: tuple[str, ...] = (),
+):
+    return Asked("r1", "torn", begin, sent, end, first, patient, "a kind", through)
 
 
 ANSWERS = [
@@ -20,6 +28,7 @@ ANSWERS = [
     ("an error and no fault", [], asked(), 500, False, Fate.UNEXPLAINED),
     ("its worker was killed", [Fault(WORKER, 11.5, 11.6, "torn")], asked(), 507, False, Fate.FAILED),
     ("another model's worker was killed", [Fault(WORKER, 11.5, 11.6, "calm")], asked(), 507, False, Fate.UNEXPLAINED),
+    ("a node's worker was killed", [Fault(WORKER, 11.5, 11.6, "n")], asked(through=("n",)), 500, False, Fate.FAILED),
     ("a worker was killed before", [Fault(WORKER, 8.0, 9.0, "torn")], asked(), 500, False, Fate.UNEXPLAINED),
     ("a worker was killed after", [Fault(WORKER, 13.0, inf, "torn")], asked(), 500, False, Fate.UNEXPLAINED),
     ("its version is not there", [Fault(REMOVAL, 5.0, inf, "torn")], asked(), 404, False, Fate.REFUSED),
@@ -65,6 +74,19 @@ def test_a_request_that_ran_twice_is_found() -> None:
     ledger.ran(["r1", "r2", "r1"])
     assert ledger.examples[Fate.DOUBLED] == ["r1 ran 2 times"]
     assert ledger.bad == 1
+
+
+def test_a_node_that_is_tried_again_may_run_a_request_as_often() -> None:
+    ledger = Ledger()
+    ledger.ran(["r1@wf__a", "r1@wf__b", "r1@wf__b", "r2@wf__a", "r2@wf__a"], {"wf__b": 2})
+    assert ledger.examples[Fate.DOUBLED] == ["r2@wf__a ran 2 times"]
+
+
+def test_fates_are_counted_by_kind() -> None:
+    ledger = Ledger()
+    ledger.answered(asked(), 200, right=True)
+    ledger.unanswered(asked(), "closed")
+    assert ledger.kinds == {"a kind": {Fate.RIGHT: 1, Fate.LOST: 1}}
 
 
 def test_all_that_is_bad_counts() -> None:
