@@ -227,11 +227,25 @@ async def test_what_is_not_there(house: House, url: str, says: str) -> None:
         await house.workflows.register(url, None)
 
 
+# Each line is ten times the one before: ten million names for 200 bytes.
+BOMB = (
+    "".join(f"l{at}: &l{at} [{', '.join([f'*l{at - 1}' if at else 'x'] * 10)}]\n" for at in range(7))
+    + "dag: {a: *l6}\n"
+)
+
+
 @pytest.mark.parametrize(
     ("options", "name", "kind", "says"),
     [
         ({"spec": ": :"}, None, InvalidWorkflow, "^wf.war: s.yaml: not usable YAML"),
         ({"spec": "dag: {a: [b], b: [a]}"}, None, InvalidGraph, "^Not a valid DAG"),
+        (
+            {"spec": f"dag: {{pre: [{', '.join(f'n{at}' for at in range(1000))}]}}"},
+            None,
+            InvalidGraph,
+            "has 1001 nodes",
+        ),
+        ({"spec": BOMB}, None, InvalidWorkflow, "^wf.war: s.yaml: "),
         ({"workflowName": ""}, None, InvalidWorkflow, "Workflow name is not defined. Give workflow_name."),
         ({"workflowName": "a/b"}, None, InvalidWorkflow, "Invalid model name 'a/b'"),
         ({}, "../x", BadRequest, "Invalid model name '../x'"),
