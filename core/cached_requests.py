@@ -2,7 +2,8 @@
 
     request ─► kept? ─► hit: answered on the loop's next turn
                 └─► one like it computes? ─► shared: it waits for that one's answer
-                     └─► miss: it computes (a Flight), and its answer is kept
+                     └─► kept by another server? (only with cache_redis) ─► hit
+                          └─► miss: it computes (a Flight), and its answer is kept
 
 A flight belongs to all who wait for it: it goes on until the last of them has left. A failure of the handler is the
 answer to all of them. What failed for another reason (the first one's deadline, a full queue), and what may not be
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from weakref import WeakKeyDictionary
 
@@ -141,6 +143,7 @@ class Flight:
         self._keeps = keeps
         self._streams = False
         self._purges = cache.purges
+        self.epoch = b"" if cache.shared is None else cache.shared.epoch  # in which the computation begins
 
     def begun(self, jobs: list[Job]) -> None:
         """Go by these jobs. The leader's ticket tells of the first."""
@@ -166,13 +169,32 @@ class Flight:
         if for_one_only(item):
             self._not_shared()
         kept = self._keeps and self._purges == self._cache.purges
-        reply = self._cache.put(self._key, item, monotonic()) if kept else labelled(item, "miss", None)
+        if kept:
+            reply = self._cache.put(self._key, item, monotonic(), epoch=self.epoch)
+        else:
+            reply = labelled(item, "miss", None)
+        self._give(reply)
+
+    def found(self, reply: Reply, left: float) -> None:
+        """Give an answer to all tickets that another server has kept, and which is good for `left` seconds."""
+        self._land()
+        if self._purges == self._cache.purges:
+            reply = self._cache.put(self._key, reply, monotonic(), left)
+        self._give(labelled(reply, "hit", left))
+
+    def _give(self, reply: Reply) -> None:
         loop = asyncio.get_running_loop()
         tickets, self.tickets = self.tickets, []
         for ticket in tickets[1:]:  # each on a turn of its own: what one sink raises must not hurt the others
             loop.call_soon(ticket.answer, labelled(reply, "shared", None))
         for leader in tickets[:1]:
             leader.answer(reply)
+
+    def left(self) -> Payload:
+        """Return what is to be computed, with the time that is left for it."""
+        if self.by is None:
+            return self.payload
+        return replace(self.payload, timeout=max(0.001, self.by - monotonic()))
 
     def fail(self, error: Exception) -> None:
         """Give the error to all tickets if the handler failed, else to the leader: the others try for themselves."""
@@ -286,11 +308,34 @@ class CachedRequests:
             cache.results["shared"] += 1
             ticket.board(flight)
             return
-        cache.results["miss"] += 1
         made = Flight(self, model, cache, key, seen, keeps=True)
         if share and flight is None:
             flights.by_key[key] = made
+        if share and cache.shared is not None and cache.shared.may_ask:
+            made.by = ticket.by
+            ticket.board(made)
+            cache.shared.look_up(key, partial(self._looked_up, model, made, traffic))
+            return
+        cache.results["miss"] += 1
         self._alone(model, ticket, made, traffic)
+
+    def _looked_up(
+        self, model: Model, flight: Flight, traffic: Traffic | None, found: Reply | None, left: float
+    ) -> None:
+        """Give all tickets of a flight what another server has kept, or compute if there is nothing."""
+        cache = model.cache
+        if not flight.tickets or cache is None:
+            return  # all have left meanwhile
+        if found is not None:
+            cache.results["hit"] += 1
+            flight.found(found, left)
+            return
+        cache.results["miss"] += 1
+        flight.epoch = b"" if cache.shared is None else cache.shared.epoch
+        try:
+            flight.begun(self._begin(model, flight.left(), flight, flight.tickets[0].named, traffic))
+        except ServeError as error:
+            flight.fail(error)
 
     def _alone(self, model: Model, ticket: CachedTicket, flight: Flight, traffic: Traffic | None) -> None:
         """Begin a flight for a ticket. Raises ServeError."""

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .archive.content_hash import content_hash
 from .archive.download_progress import DownloadProgress
 from .archive.downloads import Downloads
 from .archive.handler_source import ASYNCHRONOUS, ENGINES, built_in_name
@@ -19,10 +20,11 @@ from .config.configured_models import ConfiguredModel
 from .config.model_options import ModelOptions, Requested, check_workers, resolve_options
 from .config.saved_models import SavedModel
 from .config.settings import Settings
-from .errors import BadRequest, InvalidArchive
+from .errors import BadRequest, InvalidArchive, InvalidConfig
 from .gpus.gpu_allocator import GpuAllocator
 from .metrics.store import MetricStore
 from .model_name import check_name, check_version
+from .models.answer_store import AnswerStore
 from .models.engine_yaml import engine_gpus, engine_names
 from .models.model import Model
 from .models.model_spec import ModelSpec, SharedParts
@@ -77,6 +79,7 @@ class _Opened:
     located: Located
     archive: Archive
     python: ModelPython
+    content: bytes
 
 
 class Registration:
@@ -90,7 +93,7 @@ class Registration:
         remote = remote_workers(settings)
         forks = ForkServer(settings.python or sys.executable) if settings.fork_workers and remote is None else None
         ids = WorkerIds(settings.initial_worker_port)
-        self._parts = SharedParts(settings, gpu_allocator, ids, metrics, remote, forks)
+        self._parts = SharedParts(settings, gpu_allocator, ids, metrics, remote, forks, store=_answer_store(settings))
         self._work = work
         self._downloads = Downloads(settings.model_store, settings.allowed_urls)
         self._packages = Packages(
@@ -137,7 +140,9 @@ class Registration:
         return self._downloads.on_the_way()
 
     async def close(self) -> None:
-        """End the engine's side of workers on other hosts, and the fork server. No worker may be left."""
+        """End the engine's side of workers on other hosts, the fork server and the store. No worker may be left."""
+        if self._parts.store is not None:
+            await self._parts.store.close()
         if self._parts.fork_server is not None:
             await self._parts.fork_server.close()
         if self._parts.remote is not None:
@@ -166,7 +171,11 @@ class Registration:
             check_version(archive.manifest.model_version)
             use_venv = (archive.config or {}).get("useVenv") is True
             python = await self._packages.prepare(archive, name, use_venv=use_venv)
-            opened = _Opened(name, located, archive, python)
+            content = b""
+            shares = self._parts.store is not None and (archive.config or {}).get("cache")
+            if shares and archive.unpacked is not None:  # the files of a user's folder may change behind it
+                content = await asyncio.to_thread(content_hash, archive.model_dir)
+            opened = _Opened(name, located, archive, python, content)
             return self._register(request, opened, saved, at_startup=at_startup)
         except BaseException:
             await asyncio.to_thread(archive.remove)
@@ -215,6 +224,7 @@ class Registration:
                 runtime=request.runtime or archive.manifest.runtime,
                 options=options,
                 python=opened.python,
+                content=opened.content,
                 at_startup=at_startup,
                 workflow=node.workflow if node is not None else "",
                 aliases=engine_names(archive.config or {}) if built_in_name(handler) in ENGINES else (),
@@ -226,6 +236,18 @@ class Registration:
         finally:
             self._registry.release(name, version)
         return model
+
+
+def _answer_store(settings: Settings) -> AnswerStore | None:
+    """Return the store in which servers share answers, None without one. Raises InvalidConfig."""
+    if settings.cache_redis is None:
+        return None
+    try:
+        return AnswerStore(settings.cache_redis, settings.cache_redis_timeout / 1000.0)
+    except ImportError:
+        raise InvalidConfig("cache_redis needs the package redis: pip install 'torchserve[redis]'") from None
+    except ValueError as error:
+        raise InvalidConfig(f"cache_redis: {error}") from None
 
 
 def _options(

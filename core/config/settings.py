@@ -33,6 +33,7 @@ from .value_parsers import (
     paths,
     pattern,
     patterns,
+    redis_url,
     route,
     share,
     status,
@@ -292,6 +293,13 @@ class Settings:
         " tokensPerMinute, weight; `default` for each one that isn't listed, `others` for all of these together",
         secret=True,
     )  # fmt: skip
+    cache_redis: str | None = _key(
+        None, redis_url, "a Redis in which servers share the answers of models with a cache, such as"
+        " redis://:password@host:6379/0, rediss:// with TLS, or unix://", secret=True,
+    )  # fmt: skip
+    cache_redis_timeout: int = _key(
+        50, whole(1, 10_000), "the longest that a request waits for that Redis; then it is computed", unit="ms"
+    )
     ts_header_key_sequence_id: str = _key(
         "ts_request_sequence_id", header, "header that names the sequence of a request to a stateful model",
         env="TS_HEADER_KEY_SEQUENCE_ID",

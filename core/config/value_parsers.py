@@ -48,6 +48,12 @@ def status(*legal: int) -> Callable[[str], int]:
     return parse
 
 
+def redis_url(text: str) -> str:
+    if urlsplit(text.strip()).scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError("it must begin with redis://, rediss:// or unix://")
+    return text.strip()
+
+
 def header(text: str) -> str:
     if not (text.strip().isascii() and text.strip().isprintable()):
         raise ValueError("a header has printable ASCII characters only")

@@ -97,6 +97,11 @@ OWN = (
         "Predictions asked of a model with a cache: hit (its answer was kept), shared (one like it was computing),"
         " miss, bypass (too large, or the client said no-store).",
     ),
+    Own(
+        "counter", "torchserve_cache_redis_lookups_total", (*MODEL, "result"),
+        "Look-ups in the Redis of cache_redis: hit, miss, none (it didn't answer in time, or is left alone for a"
+        " while).",
+    ),
     Own("gauge", "torchserve_cache_entries", MODEL, "Answers that are kept now."),
     Own("gauge", "torchserve_cache_bytes", MODEL, "Bytes of memory that they take."),
     Own(

@@ -116,6 +116,11 @@ class ModelMetrics:
         self._attach("torchserve_cache_entries", entries)
         self._attach("torchserve_cache_bytes", size)
 
+    def watch_shared_answers(self, results: Mapping[str, int]) -> None:
+        """Show what became of look-ups among the answers that servers share."""
+        for result in results:
+            self._attach("torchserve_cache_redis_lookups_total", partial(results.__getitem__, result), result)
+
     def watch_engines(
         self, *, running: Callable[[], float], waiting: Callable[[], float], memory: Callable[[], float]
     ) -> None:

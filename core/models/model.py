@@ -32,7 +32,7 @@ from ..workers.launcher import Launcher
 from ..workers.pool import Pool
 from ..workers.shared_memory import Requests, shared
 from .generation_errors import generation_error
-from .model_spec import ModelSpec, SharedParts, batch_policy, load_message, share_policy
+from .model_spec import ModelSpec, SharedParts, batch_policy, load_message, share_policy, shared_answers
 from .observer import ModelObserver
 from .on_demand import OnDemandModel
 from .response_cache import ResponseCache
@@ -99,6 +99,8 @@ class Model:
         self._gpu_allocator = gpu_allocator
         self._given_up: Draining | None = None
         self.cache = ResponseCache(options.cache) if options.cache else None
+        if self.cache is not None:
+            self.cache.shared = shared_answers(spec, parts)
         self._watch()
 
     @property
@@ -358,6 +360,8 @@ class Model:
         )
         if (cache := self.cache) is not None:
             self.metrics.watch_cache(cache.results, entries=lambda: len(cache), size=lambda: cache.bytes)
+            if cache.shared is not None:
+                self.metrics.watch_shared_answers(cache.shared.results)
         if self.options.generates:
             self.metrics.watch_engines(
                 running=lambda: sum(engine.running for engine in self.engines),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from ...scheduler.policy import BatchPolicy, SequencePolicy, SharePolicy
 from ...scheduler.tokens import TokenPolicy
@@ -16,12 +17,15 @@ from ..config.model_options import ModelOptions
 from ..config.settings import Settings
 from ..gpus.gpu_allocator import GpuAllocator
 from ..metrics.store import MetricStore
+from ..version import __version__
 from ..wire.messages import Load
 from ..workers.async_slot import MOST_RUNS
 from ..workers.call_plane import CallPlane
 from ..workers.fork_server import ForkServer
 from ..workers.remote.remote_workers import RemoteWorkers
+from .answer_store import AnswerStore
 from .sequence import SequenceKeys
+from .shared_answers import SharedAnswers
 from .worker_ids import WorkerIds
 
 
@@ -30,6 +34,7 @@ class ModelSpec:
     """A description of one version of a model: what is served under which name, how, and where it is from.
 
     `chosen_handler` is the one that the registration named, None if `handler` is the archive's or the settings'.
+    `content` is a hash of what was unpacked, if other servers may share what it answers.
     `aliases` are names by which OpenAI's clients may ask for it, too. `workflow` is the one whose node it is, "" if it
     is none's.
     """
@@ -46,13 +51,14 @@ class ModelSpec:
     at_startup: bool = False
     aliases: tuple[str, ...] = ()
     workflow: str = ""
+    content: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class SharedParts:
     """The parts of a server that all of its models share. With `remote`, workers run on other hosts; with
-    `fork_server`, those that need torch are forked. `calls` takes
-    what handlers ask of other models.
+    `fork_server`, those that need torch are forked. `calls` takes what handlers ask of other models. `store` is where
+    servers share the answers that they keep.
     """
 
     settings: Settings
@@ -62,6 +68,7 @@ class SharedParts:
     remote: RemoteWorkers | None = None
     fork_server: ForkServer | None = None
     calls: CallPlane | None = None
+    store: AnswerStore | None = None
 
 
 def share_policy(limits: ClientLimits | None) -> SharePolicy | None:
@@ -92,6 +99,17 @@ def batch_policy(options: ModelOptions, shares: SharePolicy | None = None) -> Ba
         tokens=tokens,
         shares=shares,
     )
+
+
+def shared_answers(spec: ModelSpec, parts: SharedParts) -> SharedAnswers | None:
+    """Return the answers of this version that servers share, None if they share none."""
+    if parts.store is None or not spec.content:
+        return None
+    settings, digest = parts.settings, blake2b(spec.content, digest_size=32)
+    for text in (__version__, spec.name, spec.version, spec.handler, settings.service_envelope or ""):
+        digest.update(hashed := text.encode("utf-8", "surrogatepass"))
+        digest.update(len(hashed).to_bytes(8, "big"))
+    return SharedAnswers(parts.store, digest.digest())
 
 
 def load_message(spec: ModelSpec, parts: SharedParts) -> Load:

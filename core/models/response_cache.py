@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from ..config.cache_options import CacheOptions
 from ..payload import Reply
+from .shared_answers import SharedAnswers
 
 HEADER = "x-torchserve-cache"
 RESULTS: tuple[str, ...] = ("hit", "miss", "shared", "bypass")
@@ -30,13 +31,14 @@ class _Entry:
 
 class ResponseCache:
     """A cache of whole answers by key. `results` counts what became of requests, by RESULTS, and `purges` how often
-    everything was dropped."""
+    everything was dropped. If there are `shared` answers, they are those that other servers keep, too."""
 
     def __init__(self, options: CacheOptions) -> None:
         self.options = options
         self.bytes = 0
         self.purges = 0
         self.results = dict.fromkeys(RESULTS, 0)
+        self.shared: SharedAnswers | None = None
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
 
     def __len__(self) -> int:
@@ -53,10 +55,11 @@ class ResponseCache:
         self._entries.move_to_end(key)
         return labelled(entry.reply, "hit", entry.expires - now)
 
-    def put(self, key: bytes, reply: Reply, now: float, ttl: float | None = None) -> Reply:
+    def put(self, key: bytes, reply: Reply, now: float, ttl: float | None = None, epoch: bytes = b"") -> Reply:
         """Keep an answer under `key` for `ttl` seconds if it may be kept, and return it with headers that say so.
 
-        Its body is copied: it may lie in memory that its worker wants back.
+        Its body is copied: it may lie in memory that its worker wants back. If its computation began in an `epoch` of
+        the shared answers, it is kept among these, too.
         """
         ttl = self.options.ttl if ttl is None else ttl
         size = len(reply.body) + sum(len(name) + len(value) for name, value in reply.headers) + _OVERHEAD
@@ -67,6 +70,8 @@ class ResponseCache:
         self._drop(key)
         self._entries[key] = _Entry(kept, size, now + ttl)
         self.bytes += size
+        if epoch and self.shared is not None:
+            self.shared.keep(key, kept, ttl, epoch)
         while self.bytes > self.options.max_bytes:
             self._drop(next(iter(self._entries)))
         return labelled(kept, "miss", ttl)
@@ -77,6 +82,8 @@ class ResponseCache:
         self.purges += 1  # what computes now has begun before
         self._entries.clear()
         self.bytes = 0
+        if self.shared is not None:
+            self.shared.purge()
         return count
 
     def described(self) -> dict[str, Any]:
@@ -87,7 +94,8 @@ class ResponseCache:
             "maxBytes": options.max_bytes,
             "key": list(options.headers) or "body",
         }
-        return found | {"answers": len(self), "bytes": self.bytes, **self.results}
+        found |= {"answers": len(self), "bytes": self.bytes, **self.results}
+        return found if self.shared is None else found | {"redis": dict(self.shared.results)}
 
     def _drop(self, key: bytes) -> None:
         entry = self._entries.pop(key, None)

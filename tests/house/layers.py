@@ -80,6 +80,7 @@ TABLE: dict[str, Row] = {
     "core.workers.remote.one_time_keys": _row("core.errors", "cryptography"),
     "core.workers.spawn_ray": _row("core.workers.spawn_ray", "ray"),
     "core.models": _row(_WORKERS, _PLAIN),
+    "core.models.answer_store": _row("core.models.circuit_breaker", "redis"),
     "core.dataplane": _row(f"{_MODELS} core.ticket core.cached_requests", _PLAIN),
     "core.background": _row("core.errors"),
     "core.limited_dataplane": _row(f"{_MODELS} core.ticket core.dataplane", _PLAIN),

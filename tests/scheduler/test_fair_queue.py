@@ -248,6 +248,26 @@ def test_clients_above_the_limit_share_one_share_in_order() -> None:
     assert set(clients.queue._turns.shares) == {"c"}
 
 
+def test_a_client_of_the_crowd_stays_there_when_there_is_room_again_so_that_its_jobs_keep_their_order() -> None:
+    clients = Clients(most=2)
+    clients.one_of_each("ab" + "ccc")
+    served = clients.served(3)
+    assert set(clients.queue._turns.shares) == {None}
+    clients.one_of_each("c")
+    served += clients.served()
+    assert [each.seq for each in served] == [1, 2, 3, 4, 5, 6]
+
+
+def test_clients_that_come_later_begin_where_the_others_are() -> None:
+    clients = Clients()
+    clients.add("a", *[1] * 200)
+    clients.add("b", *[1] * 200)
+    clients.served(200)
+    for client in "cdef":
+        clients.add(client, *[1] * 50)
+    assert Counter(names(clients.served(60))) == dict.fromkeys("abcdef", 10)
+
+
 def test_new_clients_without_end_starve_nobody() -> None:
     """Each turn a new client comes and one job is served: the old one's second job is served all the same."""
     clients = Clients(most=50)

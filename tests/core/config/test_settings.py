@@ -42,7 +42,7 @@ TORCHSERVE = """
 OURS = set(
     """
     enable_dashboard enable_grpc engine engine_encryption engine_port handler_errors_in_response allowed_hosts
-    allow_unauthenticated_model_api scheduling_headers fair_share_header client_limits required_signers
+    allow_unauthenticated_model_api scheduling_headers fair_share_header client_limits cache_redis cache_redis_timeout required_signers
     max_pending_bytes max_unsent_bytes http2_max_concurrent_streams open_inference_shared_memory drain_delay
     drain_timeout max_workers_per_model package_folder token_error_status json_non_finite log_format
     otlp_traces_endpoint otlp_traces_headers trace_sampling_rate gpu_check_interval gpu_lease_folder

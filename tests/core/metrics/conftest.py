@@ -21,6 +21,7 @@ def eventful() -> MetricStore:
     store.read("torchserve_traffic_ratio", ("m", "1.0"), lambda: 0.5)
     store.read("torchserve_shadow_requests_total", ("m", "2.0", "same"), lambda: 1)
     model.watch_cache({"hit": 5}, entries=lambda: 6, size=lambda: 7)
+    model.watch_shared_answers({"none": 8})
     for named in (False, True):
         model.requested(named=named)
         model.succeeded(0.25, 0.125, named=named)
