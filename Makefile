@@ -86,7 +86,7 @@ browser: .venv/installed-dev build/browser/node_modules/axe-core/axe.min.js
 # Workers on the nodes of a real Ray cluster, which this starts here: not in `check`, as Ray gives each start of a cluster 30 s.
 ray: .venv/installed-dev
 	$(BIN)/python -m pip install --quiet --editable '.[ray]'
-	$(BIN)/python -m pytest tests/e2e/test_ray.py tests/e2e/test_ray_head.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/e2e/test_ray.py tests/e2e/test_ray_head.py tests/e2e/test_ray_autoscaler.py $(PYTEST_ARGS)
 
 build/browser/node_modules/axe-core/axe.min.js:
 	@mkdir -p build/browser && echo '{"private": true}' > build/browser/package.json

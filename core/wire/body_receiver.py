@@ -7,6 +7,7 @@ from itertools import accumulate, takewhile
 from typing import Final
 
 from ..payload import Body
+from .raw_bytearray import raw_bytearray
 
 _OWN_BUFFER: Final = 1 << 15  # bytes; a body over this is worth a buffer, and a system call, of its own
 
@@ -55,7 +56,7 @@ class BodyReceiver:
     def _allocate(self) -> memoryview:
         """Return a buffer for the next body, or for all small ones up to the next large one."""
         if self._sizes[self._next] > _OWN_BUFFER:
-            body = bytearray(self._sizes[self._next])
+            body = raw_bytearray(self._sizes[self._next])  # handed on only once all of it is written
             self.bodies.append(body)
             self._next += 1
             return memoryview(body)
