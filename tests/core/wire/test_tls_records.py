@@ -51,6 +51,14 @@ def test_what_is_sent_arrives_in_any_pieces(sent: list[bytes], torn: list[int]) 
         assert not other.ended
 
 
+def test_a_small_buffer_gets_what_fits() -> None:
+    client, server = connected()
+    client.encrypt(b"abcdef")
+    server.feed(client.take())
+    room = memoryview(bytearray(4))
+    assert [bytes(room[: server.decrypt_into(room)]) for _ in range(3)] == [b"abcd", b"ef", b""]
+
+
 def test_an_end_is_told_or_noticed() -> None:
     client, server = connected()
     client.encrypt(b"last")
