@@ -7,13 +7,15 @@ own. A tracestate is never worth losing its traceparent for.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 SAMPLED, RANDOM = 1, 2  # flags
 
 _LONGEST = 256  # characters of a traceparent of a later version
 _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
+_DASH, _EVEN = ord("-"), b"02468ace"
+_NO_TRACE, _NO_SPAN = b"00-" + b"0" * 32, b"0" * 16
 _MOST_MEMBERS = 32  # of a tracestate
 _LONGEST_READ, _LONGEST_STATE = 8192, 512  # characters of one that comes, and of what goes on
 _KEY = r"(?:[a-z0-9][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
@@ -34,6 +36,9 @@ class TraceParent(NamedTuple):
         return bool(self.flags & SAMPLED)
 
 
+UNSAMPLED = TraceParent("", "", 0)  # any span that is not recorded: nobody asks for its ids
+
+
 def read_parent(parents: Sequence[str], states: Sequence[str] = ()) -> TraceParent | None:
     """Return the caller's span from the values of all its traceparent and tracestate fields, None if it tells none."""
     if len(parents) != 1 or len(parents[0]) > _LONGEST:
@@ -49,18 +54,33 @@ def read_parent(parents: Sequence[str], states: Sequence[str] = ()) -> TracePare
     return TraceParent(trace_id, span_id, int(flags, 16) & (SAMPLED | RANDOM), read_state(states))
 
 
-def parent_in(fields: Iterable[tuple[bytes, bytes]]) -> TraceParent | None:
-    """Return the caller's span from the header fields of a request, None if they tell none."""
-    parents: list[str] = []
-    states: list[str] = []
-    for name, value in fields:
-        if len(name) in {10, 11}:
-            lower = name.lower()
-            if lower == b"traceparent":
-                parents.append(value.decode("latin-1"))
-            elif lower == b"tracestate":
-                states.append(value.decode("latin-1"))
-    return read_parent(parents, states) if parents else None
+def parent_in(fields: Mapping[str, str], raw: Sequence[tuple[bytes, bytes]]) -> TraceParent | None:
+    """Return the caller's span from the header fields of a request, None if they tell none, UNSAMPLED if it is not
+    recorded. `raw` are the fields as they came, `fields` the same by lower-case names.
+
+    Requests that are not recorded are the many, and each has another traceparent: of theirs nothing else is read.
+    """
+    text = fields.get("traceparent")
+    if text is None:
+        return None
+    if len(fields) == len(raw) and not_sampled(text):  # none came twice
+        return UNSAMPLED
+    parents = [value.decode("latin-1") for name, value in raw if name.lower() == b"traceparent"]
+    return read_parent(parents, [value.decode("latin-1") for name, value in raw if name.lower() == b"tracestate"])
+
+
+def not_sampled(text: str) -> bool:
+    """Return whether a traceparent, in Latin-1, tells of a span that its caller does not record."""
+    parent = text.encode("latin-1")
+    return (
+        len(parent) == 55
+        and parent[54] in _EVEN
+        and parent.startswith(b"00-")
+        and parent[35] == parent[52] == _DASH
+        and parent.translate(None, b"0123456789abcdef") == b"---"
+        and not parent.startswith(_NO_TRACE)
+        and parent[36:52] != _NO_SPAN
+    )
 
 
 def read_state(values: Sequence[str]) -> str:

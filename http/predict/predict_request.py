@@ -61,7 +61,7 @@ def read_request(
     codec = route.codec
     fields = by_lower_name(head.headers())
     plane: DataPlane | WorkflowPlane = context.dataplane
-    parent = None if context.tracer is None else parent_in(head.raw_headers)
+    parent = None if context.tracer is None else parent_in(fields, head.raw_headers)
     try:
         context.admit(head, SCOPE, reach)
         check_percent(head.path())

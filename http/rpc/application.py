@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ...core.errors import ForeignSite, ServeError
-from ...core.tracing.trace_parent import TraceParent, read_parent
+from ...core.tracing.trace_parent import UNSAMPLED, TraceParent, not_sampled, read_parent
 from ..app_context import AppContext
 from ..message.request import Head
 from ..message.sequence_headers import SequenceHeaders
@@ -83,6 +83,8 @@ class RpcApplication:
         if self._context.tracer is None or "traceparent" not in head.headers:
             return None
         parents = [value for name, value in head.fields if name == "traceparent"]
+        if len(parents) == 1 and not_sampled(parents[0]):
+            return UNSAMPLED
         return read_parent(parents, [value for name, value in head.fields if name == "tracestate"])
 
 

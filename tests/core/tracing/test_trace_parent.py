@@ -6,10 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchserve.core.tracing.trace_parent import TraceParent, parent_in, parent_text, read_parent, read_state
+from torchserve.core.tracing.trace_parent import (
+    UNSAMPLED,
+    TraceParent,
+    not_sampled,
+    parent_in,
+    parent_text,
+    read_parent,
+    read_state,
+)
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 GOOD = f"00-{TRACE}-{SPAN}-01"
+
+
+def found_in(raw: list[tuple[bytes, bytes]]) -> TraceParent | None:
+    return parent_in({name.decode().lower(): value.decode() for name, value in raw}, raw)
 
 
 @pytest.mark.parametrize(
@@ -47,9 +59,9 @@ def test_two_parents_are_none_and_names_are_in_any_case() -> None:
     assert read_parent([GOOD, GOOD]) is None
     assert read_parent([]) is None
     fields = [(b"Host", b"x"), (b"TraceParent", GOOD.encode()), (b"TRACESTATE", b"a=1"), (b"tracestate", b"b=2")]
-    assert parent_in(fields) == TraceParent(TRACE, SPAN, 1, "a=1,b=2")
-    assert parent_in([*fields, (b"traceparent", GOOD.encode())]) is None
-    assert parent_in([(b"tracestate", b"a=1")]) is None
+    assert found_in(fields) == TraceParent(TRACE, SPAN, 1, "a=1,b=2")
+    assert found_in([*fields, (b"traceparent", GOOD.encode())]) is None
+    assert found_in([(b"tracestate", b"a=1")]) is None
 
 
 @pytest.mark.parametrize(
@@ -82,3 +94,32 @@ def test_whatever_comes_is_read_or_none(parents: list[str], states: list[str]) -
     found = read_parent(parents, states)
     assert found is None or read_parent([parent_text(*found[:3])], [found.state]) == found
     assert len(read_state(states)) <= 512
+
+
+HEX = st.text("0123456789abcdef", min_size=1, max_size=33)
+
+
+@given(
+    st.sampled_from(["00", "01", "ff"]),
+    HEX | st.just("0" * 32) | st.just(TRACE),
+    HEX | st.just("0" * 16) | st.just(SPAN),
+    HEX,
+)
+def test_of_what_is_not_recorded_no_more_is_read_than_of_what_is(
+    version: str, trace: str, span: str, flags: str
+) -> None:
+    text = f"{version}-{trace}-{span}-{flags[:2]}"
+    whole = read_parent([text])
+    quick = found_in([(b"TraceParent", text.encode()), (b"tracestate", b"a=1")])
+    assert (whole is None) == (quick is None)
+    assert whole is None or quick is None or whole.sampled == quick.sampled
+    if not_sampled(text):
+        assert quick is UNSAMPLED
+    elif version == "00" and whole is not None:
+        assert quick == whole._replace(state="a=1")
+
+
+def test_two_of_which_the_last_is_not_recorded_are_none() -> None:
+    unrecorded = GOOD[:-1] + "0"
+    assert found_in([(b"traceparent", unrecorded.encode())]) is UNSAMPLED
+    assert found_in([(b"traceparent", GOOD.encode()), (b"Traceparent", unrecorded.encode())]) is None
