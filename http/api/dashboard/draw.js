@@ -52,11 +52,11 @@ function frame(height, label, ...children) {
   return svg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": label }, ...children);
 }
 
-function axes(height, most, unit, labels) {
+function axes(height, most, unit, labels, top = TOP) {
   const bottom = height - 20;
   return [
-    svg("path", { class: "axis", d: `M${LEFT} ${TOP}V${bottom}H${WIDTH - RIGHT}` }),
-    svg("text", { x: LEFT - 4, y: TOP + 8, "text-anchor": "end" }, `${number(most)}`),
+    svg("path", { class: "axis", d: `M${LEFT} ${top}V${bottom}H${WIDTH - RIGHT}` }),
+    svg("text", { x: LEFT - 4, y: top + 8, "text-anchor": "end" }, `${number(most)}`),
     svg("text", { x: LEFT - 4, y: bottom, "text-anchor": "end" }, "0"),
     svg("text", { x: LEFT + 4, y: TOP + 8 }, unit),
     ...labels.map(([x, text]) => svg("text", { x, y: height - 5, "text-anchor": "middle" }, text)),
@@ -65,17 +65,17 @@ function axes(height, most, unit, labels) {
 
 /** Lines over time: `series` are {name, class, values}. */
 export function lines(series, label) {
-  const height = 150, bottom = height - 20;
+  const height = 166, bottom = height - 20, top = TOP + 16; // the legend is above the lines
   const most = Math.max(1, ...series.flatMap((each) => each.values));
   const count = Math.max(2, ...series.map((each) => each.values.length));
   const x = (index) => LEFT + ((WIDTH - LEFT - RIGHT) * index) / (count - 1);
-  const y = (value) => bottom - ((bottom - TOP) * value) / most;
+  const y = (value) => bottom - ((bottom - top) * value) / most;
   const drawn = series.map((each) => svg("polyline", { class: each.class, points: each.values.map((value, index) => `${x(index).toFixed(1)},${y(value).toFixed(1)}`).join(" ") }));
   const legend = series.map((each, index) => [
     svg("path", { class: each.class, d: `M${WIDTH - 300 + index * 100} 12h22` }),
     svg("text", { x: WIDTH - 274 + index * 100, y: 16 }, each.name),
   ]);
-  return frame(height, label, ...axes(height, most, "per second", [[LEFT + 30, `${count - 1} s ago`], [WIDTH - 24, "now"]]), ...drawn, ...legend.flat());
+  return frame(height, label, ...axes(height, most, "per second", [[LEFT + 30, `${count - 1} s ago`], [WIDTH - 24, "now"]], top), ...drawn, ...legend.flat());
 }
 
 /** What a batch of each size takes: the median as a line through what was measured, nine of ten batches as a second. */
