@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TypeAlias
 
 from .request_trace import RequestTrace
-from .trace_parent import TraceParent
+from .trace_parent import SAMPLED, TraceParent
 
 Export: TypeAlias = Callable[[object], object]
 """Takes what was noted of a request or a batch, a Record. It must not block."""
@@ -38,7 +38,7 @@ class Tracer:
             if self._draw() >= self._rate:
                 return None
             trace_id = f"{self._bits(128) or 1:032x}"
-        elif parent.sampled:
+        elif parent.flags & SAMPLED:
             trace_id = parent.trace_id
         else:
             return None
