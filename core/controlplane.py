@@ -279,7 +279,7 @@ class ControlPlane:
             return Outcome("Processing worker updates...", done=False)
         await self._whole(self._then_report(self._scale(model, minimum, maximum)))
         suffix = f", version: {version}" if version else ""
-        return Outcome(f"Workers scaled to {len(model.pool.slots)} for model: {name}{suffix}")
+        return Outcome(f"Workers scaled to {len(model.pool.workers)} for model: {name}{suffix}")
 
     async def _scale(self, model: Model, minimum: int, maximum: int) -> None:
         try:

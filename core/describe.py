@@ -15,7 +15,7 @@ from .models.model import Model
 from .payload import Payload, Reply
 from .wire.messages import Failure
 from .workers.engine_load import EngineLoad
-from .workers.pool import SlotState, WorkerSlot
+from .workers.worker_slot import SlotState, WorkerSlot
 
 _MESSAGE = 2000  # characters of an exception's text, or of a note, that are shown
 _LINES = 40  # the last lines of a traceback that are shown
@@ -57,7 +57,8 @@ def describe_model(model: Model) -> dict[str, Any]:
         "maxNumSequence": state.most if state else 0,
         "maxSequenceJobQueueSize": state.queue_size if state else 0,
         "loadedAtStartup": model.at_startup,
-        "workers": [_describe_worker(slot, model.pool.waits(slot)) for slot in model.pool.slots],
+        "workers": [_describe_worker(slot, model.pool.waits(slot)) for slot in model.pool.workers],
+        **_describe_spare(model),
         "jobQueueStatus": {
             "remainingCapacity": max(0, options.job_queue_size - queued),
             "pendingRequests": queued,
@@ -81,6 +82,15 @@ def _device_type(model: Model) -> str:
     if model.options.device_type:
         return model.options.device_type
     return "gpu" if any(slot.gpus for slot in model.pool.slots) else "cpu"
+
+
+def _describe_spare(model: Model) -> dict[str, Any]:
+    """Return the entry of the worker that stands by, which is not among the model's workers."""
+    spares = [slot for slot in model.pool.slots if slot.spare]
+    if not spares:
+        return {}
+    described = _describe_worker(spares[0], model.pool.waits(spares[0]))
+    return {"warmSpare": described | {"status": "SPARE" if spares[0].state is SlotState.SPARE else "UNLOADING"}}
 
 
 def _describe_worker(slot: WorkerSlot, waits: str) -> dict[str, Any]:

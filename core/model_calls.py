@@ -15,8 +15,8 @@ from .payload import Payload
 from .ticket import Ticket
 from .tracing.step_trace import StepTrace
 from .workers.call_plane import CallOrder
-from .workers.pool import SlotState
 from .workers.worker import Worker
+from .workers.worker_slot import SlotState
 
 MOST_CALLERS: Final = 8  # models that call one another, the first of them included
 

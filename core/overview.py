@@ -26,7 +26,7 @@ from .models.registry import Registry
 from .rates import recent, recent_of_workflow
 from .recent_rows import RecentRows
 from .version import __version__
-from .workers.pool import WorkerSlot
+from .workers.worker_slot import WorkerSlot
 
 _TURN = 40  # models that are looked at before others on the event loop have their turn: 2 ms if all have moved
 _FAILURES = 20  # the latest failures of workers that are shown

@@ -10,7 +10,7 @@ from .errors import BadRequest, NotFound, NoWorker, Overloaded
 from .models.model import Model
 from .models.registry import Registry
 from .process_stacks import StacksUnknown
-from .workers.pool import WorkerSlot
+from .workers.worker_slot import WorkerSlot
 
 MOST_SECONDS: Final = 60
 MOST_AT_ONCE: Final = 4  # of the whole server: each keeps a file in memory, and slows a worker

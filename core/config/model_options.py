@@ -75,6 +75,7 @@ class ModelOptions:
     autoscale: bool = True
     scale_down_after: int = 120
     on_demand: bool = False
+    warm_spare: bool = False
     residency: int = 10
     signature: Signature | None = None
     cache: CacheOptions | None = None
@@ -210,12 +211,13 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
     found["use_venv"] = _read_switch(config, "useVenv")
     found["job_ticket"] = _read_switch(config, "useJobTicket")
     found["on_demand"] = _read_switch(config, "onDemand")
+    found["warm_spare"] = _read_switch(config, "warmSpare")
     found["autoscale"] = _read_switch(config, "autoscale", default=True)
     found["continuous"] = _read_switch(config, "continuousBatching")
     if _read_switch(config, "sequenceBatching"):
         found["stateful"] = _read_stateful(config)
         # A worker that was scaled away would take the state of its sequences along.
-        found["autoscale"] = False
+        found["autoscale"] = found["warm_spare"] = False
         if found["on_demand"]:
             log.warning("model-config.yaml: onDemand is ignored with sequenceBatching")
             found["on_demand"] = False

@@ -30,7 +30,7 @@ KEYS = (
     " useVenv useJobTicket continuousBatching sequenceBatching"
     " sequenceMaxIdleMSec sequenceTimeoutMSec maxNumSequence maxSequenceJobQueueSize onDemand"
     " slowRequestMs cache minResidency autoscale scaleDownAfter warmUp warmUpTimeout channelsLast freeze threads"
-    " paddedBatchSizes fusedPreprocessing gpuJpeg cudaGraphs handler pt2 micro_batching"
+    " warmSpare paddedBatchSizes fusedPreprocessing gpuJpeg cudaGraphs handler pt2 micro_batching"
 ).split()
 _WEIGHTS = (".pt", ".pth")
 _PICKLES = (".pkl", ".pickle", ".joblib", ".dill")

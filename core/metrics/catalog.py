@@ -83,7 +83,7 @@ OWN = (
     Own("gauge", "torchserve_requests_in_flight", MODEL, "Requests that workers run now."),
     Own(
         "gauge", "torchserve_workers", (*MODEL, "state"),
-        "Workers by state: loading, ready, waiting (for their next start), stopping, given_up.",
+        "Workers by state: loading, ready, waiting (for their next start), spare (warmSpare), stopping, given_up.",
     ),
     Own("gauge", "torchserve_workers_memory_bytes", MODEL, "Memory of the host that the workers' processes have now."),
     Own(

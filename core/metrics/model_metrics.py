@@ -42,7 +42,7 @@ REFUSED = {
 FAILED = {HandlerFailed: "handler", WorkerDied: "worker_died", GenerationExpired: "late"}
 TS = ("ts_inference_requests_total", "ts_inference_latency_microseconds", "ts_queue_latency_microseconds")
 END_REASONS = ("stop", "length", "abort", "error")
-WORKER_STATES = ("loading", "ready", "waiting", "stopping", "given_up")
+WORKER_STATES = ("loading", "ready", "waiting", "spare", "stopping", "given_up")
 
 
 Update = Callable[[float], None]

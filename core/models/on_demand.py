@@ -34,7 +34,7 @@ class OnDemandModel:
 
     @property
     def serves(self) -> bool:
-        return self._pool.ready == len(self._pool.slots)
+        return self._pool.ready == len(self._pool.workers)
 
     @property
     def idle(self) -> bool:

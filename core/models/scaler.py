@@ -52,7 +52,7 @@ class Scaler:
         scheduler, pool, decides = self._scheduler, self._pool, self._autoscaler
         if pool.unloaded:
             return
-        workers = len(pool.slots)
+        workers = len(pool.workers)
         turned_away, self.turned_away = self.turned_away, 0
         observed = Observation(
             arrived=self.arrived,
@@ -60,7 +60,7 @@ class Scaler:
             free=0 if turned_away else scheduler.free,
             seconds_per_job=scheduler.seconds_per_job,
             workers=workers,
-            loading=workers - pool.ready - pool.in_state("given_up"),
+            loading=max(0, workers - pool.ready - pool.in_state("given_up")),  # the spare may be given up, too
             minimum=pool.minimum,
             maximum=pool.maximum,
         )

@@ -64,7 +64,7 @@ class Launcher:
     calls: CallPlane | None = None
 
     async def launch(self, name: str, workers: int) -> tuple[Worker, tuple[Gpu, ...]]:
-        """Start a worker. Return it, once it has loaded the model and serves the scheduler, and its GPUs.
+        """Start a worker. Return it, once it has loaded the model, and its GPUs; the caller opens it.
 
         `workers` is how many share the machine's cores, this one included. Raises LoadFailed, Postponed. Unless this
         returns, and also if it is cancelled at any point, the process has been ended and the GPUs given up.
@@ -76,7 +76,6 @@ class Launcher:
                 await worker.load(self.options.startup_timeout, self.options.warm_up_timeout)
                 if self.remote is None:
                     await self.gpu_allocator.settled(name, worker.process.pids, worker.evacuate)
-                worker.open()
             except BaseException as error:
                 await worker.discard(at_once=not isinstance(error, LoadFailed))
                 raise

@@ -13,6 +13,10 @@ A slot is the place of one worker: its name and number stay while processes come
                         of GIVEN_UP if it ran out of memory
   any     ─► STOPPING   a command wants fewer workers ─► removed, once the process is gone
 
+With warmSpare in the yaml one slot more is a spare: once it has loaded it is SPARE instead of READY, and takes no
+batches. It changes places with a worker that ends, and is the first worker of those that are added; another spare is
+then started. A pool that is asked for no workers has none.
+
 Commands (scale, resize, unload, reload, renew) run one after the other, under a lock; `stop` runs at once and for good.
 Each may find a slot in any state, and may itself be cancelled, since its client may leave. No process is forgotten,
 because
@@ -30,57 +34,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum
 
 from ...scheduler.backoff import Backoff
-from ...scheduler.gpu import Gpu
 from ..errors import Draining, WorkersFailed
 from ..gpus.on_demand_eviction import Postponed
-from ..wire.messages import Failure
 from .launcher import Launcher
 from .load_failed import LoadFailed
-from .worker import Worker
+from .worker_slot import WITHOUT_HOPE, SlotState, WorkerSlot
 
 log = logging.getLogger(__name__)
 
 STOP_WAIT = 30.0  # seconds a worker may take to finish its batch when the pool is made smaller
-
-
-class SlotState(Enum):
-    """The state of a slot, as drawn above."""
-
-    LOADING = "loading"
-    READY = "ready"
-    WAITING = "waiting"  # for its next start, after a failure
-    STOPPING = "stopping"
-    GIVEN_UP = "given_up"
-
-
-_WITHOUT_HOPE = frozenset({SlotState.STOPPING, SlotState.GIVEN_UP})
-
-
-@dataclass(slots=True, eq=False)
-class WorkerSlot:
-    """A worker's place: the worker may die and be replaced, the name and number stay."""
-
-    number: int
-    name: str
-    first_start: asyncio.Future[None]
-    state: SlotState = SlotState.LOADING
-    worker: Worker | None = None
-    gpus: tuple[Gpu, ...] = ()
-    last_error: str = ""
-    failed: tuple[float, Failure] | None = None  # the handler's last failure, and when (Unix time)
-    brief_error: str = ""
-    out_of_memory: bool = False  # why its last start failed
-    recovering: bool = False
-    task: asyncio.Task[None] | None = field(default=None, repr=False)
-
-    @property
-    def last_failure(self) -> tuple[float, Failure] | None:
-        """The latest failure of this slot's worker, or of its predecessors if it has none yet."""
-        return (self.worker.failed if self.worker is not None else None) or self.failed
 
 
 class Pool:
@@ -109,6 +73,11 @@ class Pool:
         self._endings: set[asyncio.Task[None]] = set()
 
     @property
+    def workers(self) -> list[WorkerSlot]:
+        """The slots of workers that were asked for: all but the spare one."""
+        return [slot for slot in self.slots if not slot.spare]
+
+    @property
     def ready(self) -> int:
         return sum(slot.state is SlotState.READY for slot in self.slots)
 
@@ -116,14 +85,14 @@ class Pool:
     def may_serve(self) -> bool:
         """Whether any worker is `promising`. Each request asks for this."""
         for slot in self.slots:  # noqa: SIM110  a generator for `any` costs three times as much
-            if slot.state not in _WITHOUT_HOPE:
+            if slot.state not in WITHOUT_HOPE:
                 return True
         return False
 
     @property
     def promising(self) -> int:
         """The number of workers that serve, or may serve soon."""
-        return sum(slot.state not in _WITHOUT_HOPE for slot in self.slots)
+        return sum(slot.state not in WITHOUT_HOPE for slot in self.workers)
 
     def waits(self, slot: WorkerSlot) -> str:
         """Return why a worker that is being started has no place yet, "" if it has one or is not being started."""
@@ -146,8 +115,9 @@ class Pool:
             staying = self._staying()
             wanted = min(max(len(staying), minimum), maximum)
             given_up = [slot for slot in staying[:wanted] if slot.state is SlotState.GIVEN_UP]
-            await self._remove(staying[wanted:] + given_up, STOP_WAIT)
-            added = self._add(wanted - len(self._staying()))
+            spares = [slot for slot in self._spares() if not wanted or slot.state is SlotState.GIVEN_UP]
+            await self._remove(staying[wanted:] + given_up + spares, STOP_WAIT)
+            added = self._grow(wanted - len(self._staying()))
         await self._loaded(added)
 
     async def resize(self, count: int) -> None:
@@ -160,7 +130,7 @@ class Pool:
             count = min(max(count, self.minimum), self.maximum)
             staying = sorted(self._staying(), key=_worth)
             await self._remove(staying[: max(0, len(staying) - count)], STOP_WAIT)
-            added = self._add(count - len(self._staying()))
+            added = self._grow(count - len(self._staying()))
         try:
             await self._loaded(added)
         except WorkersFailed:
@@ -179,13 +149,13 @@ class Pool:
         """End all workers if `agreed` still returns True once no other command runs; the bounds stay."""
         async with self._scaling:
             if agreed():
-                await self._remove(self._staying(), STOP_WAIT)
+                await self._remove(self._staying() + self._spares(), STOP_WAIT)
 
     async def reload(self) -> None:
         """Start workers after an `unload`: the minimum, but at least one. Raises WorkersFailed as `scale` does."""
         async with self._scaling:
             await self._remove([], STOP_WAIT)
-            added = self._add(min(max(1, self.minimum), self.maximum)) if self.unloaded else []
+            added = self._grow(min(max(1, self.minimum), self.maximum)) if self.unloaded else []
         await self._loaded(added)
 
     async def renew(self, grace: float) -> None:
@@ -196,7 +166,8 @@ class Pool:
         async with self._scaling:
             leaving = self._staying()
             added = self._add(len(leaving))
-            await self._remove(leaving, grace)
+            await self._remove(leaving + self._spares(), grace)
+            self._keep_spare()
         await self._loaded(added)
 
     async def stop(self, grace: float) -> None:
@@ -214,13 +185,54 @@ class Pool:
             raise WorkersFailed(self._launcher.told(failed[0]), out_of_memory=failed[0].out_of_memory)
 
     def _staying(self) -> list[WorkerSlot]:
-        return [slot for slot in self.slots if slot.state is not SlotState.STOPPING]
+        """Return the slots of workers that nothing ends, without the spare one."""
+        return [slot for slot in self.workers if slot.state is not SlotState.STOPPING]
 
-    def _add(self, count: int) -> list[WorkerSlot]:
+    def _spares(self) -> list[WorkerSlot]:
+        """Return the spare one's slot, if there is one."""
+        return [slot for slot in self.slots if slot.spare and slot.state is not SlotState.STOPPING]
+
+    def _grow(self, count: int) -> list[WorkerSlot]:
+        """Add so many workers, the spare one first, and have another spare if the model has one."""
+        promoted = self._spares() if count > 0 else []
+        for slot in promoted:
+            self._promote(slot)
+        added = promoted + self._add(count - len(promoted))
+        self._keep_spare()
+        return added
+
+    def _keep_spare(self) -> None:
+        if self._launcher.options.warm_spare and self._staying() and not self._spares():
+            self._add(1, spare=True)
+
+    def _promote(self, slot: WorkerSlot) -> None:
+        """Have the spare worker serve, at once or when it has loaded."""
+        slot.spare = False
+        if slot.state is SlotState.SPARE:
+            self._open(slot)
+
+    def _take_over(self, slot: WorkerSlot) -> None:
+        """Have the spare worker serve, if it has loaded, in the place of one that doesn't, whose slot is the spare's
+        then.
+        """
+        for spare in self._spares():
+            if spare.state is SlotState.SPARE and not slot.spare:
+                log.info("%s, the warm spare, takes over from %s", spare.name, slot.name)
+                self._promote(spare)
+                slot.spare = True
+
+    def _open(self, slot: WorkerSlot) -> None:
+        assert slot.worker is not None
+        slot.state = SlotState.READY
+        self.ready_since = asyncio.get_running_loop().time()
+        slot.worker.open()
+
+    def _add(self, count: int, *, spare: bool = False) -> list[WorkerSlot]:
         added: list[WorkerSlot] = []
         for _ in range(0 if self._stopped else count):
             number = self._next_number()
             slot = WorkerSlot(number, f"W-{number}-{self._label}", asyncio.get_running_loop().create_future())
+            slot.spare = spare
             slot.first_start.add_done_callback(_retrieve)
             slot.task = asyncio.create_task(self._keep(slot), name=slot.name)
             added.append(slot)
@@ -262,6 +274,7 @@ class Pool:
                 cause, at_once = await self._serve(slot)
             if slot.state is SlotState.STOPPING:
                 return
+            self._take_over(slot)
             delay = 0.0 if at_once else backoff.next(asyncio.get_running_loop().time())
             _tell(slot, loaded=loaded)
             if delay is None:
@@ -279,7 +292,7 @@ class Pool:
         """Start a worker for a slot that is LOADING. Return whether it serves now. Raises Postponed."""
         began = asyncio.get_running_loop().time()
         try:
-            worker, gpus = await self._launcher.launch(slot.name, len(self.slots))
+            worker, gpus = await self._launcher.launch(slot.name, len(self.workers) or 1)
         except LoadFailed as error:
             self._failed(slot, error)
             return False
@@ -293,13 +306,17 @@ class Pool:
         if slot.state is SlotState.STOPPING:  # the cancellation was swallowed on the way
             await worker.stop(0.0)
             return True
-        slot.state = SlotState.READY
-        self.ready_since = asyncio.get_running_loop().time()
+        slot.state = SlotState.SPARE
+        lame = [other for other in self._staying() if other.state in {SlotState.WAITING, SlotState.GIVEN_UP}]
+        if not slot.spare:
+            self._open(slot)
+        elif lame:
+            self._take_over(lame[0])
         slot.last_error = ""
         if slot.recovering:
             log.info("Auto recovery succeeded, reset recoveryStartTS")
             slot.recovering = False
-        self._launcher.observer.loaded(slot.name, (self.ready_since - began) * 1000.0)
+        self._launcher.observer.loaded(slot.name, (asyncio.get_running_loop().time() - began) * 1000.0)
         if not slot.first_start.done():
             slot.first_start.set_result(None)
         return True

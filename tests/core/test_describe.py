@@ -101,6 +101,19 @@ async def test_a_worker_and_a_place_without_one() -> None:
     }  # fmt: skip
 
 
+async def test_the_warm_spare_is_counted_apart() -> None:
+    subject = model()
+    subject.pool.slots += [slot(9000, started_at=86400.0), slot(9001, SlotState.SPARE, started_at=86400.0)]
+    assert "warmSpare" not in describe_model(subject)
+    subject.pool.slots[1].spare = True
+    shown = describe_model(subject)
+    assert [worker["id"] for worker in shown["workers"]] == ["9000"]
+    assert (shown["warmSpare"]["id"], shown["warmSpare"]["status"]) == ("9001", "SPARE")
+    assert shown["warmSpare"]["memoryUsage"] > 1_000_000
+    subject.pool.slots[1].state = SlotState.LOADING
+    assert describe_model(subject)["warmSpare"]["status"] == "UNLOADING"
+
+
 async def test_what_the_handler_says_was_chosen() -> None:
     subject = model()
     subject.pool.slots.append(slot(started_at=0.0, notes={"preprocessing": "as written", "long": "x" * 5000}))

@@ -312,10 +312,12 @@ def test_on_demand_is_off_unless_it_is_on(caplog: pytest.LogCaptureFixture) -> N
     assert not resolve({}).on_demand
     assert resolve({"onDemand": True}).on_demand
     assert not resolve({"onDemand": "yes"}).on_demand
+    assert resolve({"warmSpare": True}).warm_spare
+    assert not resolve({"warmSpare": 1}).warm_spare
     assert "onDemand must be true or false, not 'yes'" in caplog.text
 
 
 def test_workers_with_the_state_of_sequences_stay(caplog: pytest.LogCaptureFixture) -> None:
-    options = resolve({"sequenceBatching": True, "onDemand": True, "autoscale": True})
-    assert (options.on_demand, options.autoscale) == (False, False)
+    options = resolve({"sequenceBatching": True, "onDemand": True, "autoscale": True, "warmSpare": True})
+    assert (options.on_demand, options.autoscale, options.warm_spare) == (False, False, False)
     assert "onDemand is ignored with sequenceBatching" in caplog.text

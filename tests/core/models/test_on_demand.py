@@ -17,7 +17,7 @@ class Pool:
     """A pool of one worker; the first `postponed` reloads leave it unloaded."""
 
     def __init__(self) -> None:
-        self.slots = [SimpleNamespace(name="W-1")]
+        self.slots = self.workers = [SimpleNamespace(name="W-1")]
         self.ready, self.ready_since, self.unloaded = 1, 5.0, False
         self.reloads, self.postponed = 0, 0
 

@@ -31,6 +31,10 @@ class Pool:
         self.fails = False
 
     @property
+    def workers(self) -> list[object]:
+        return self.slots
+
+    @property
     def ready(self) -> int:
         return len(self.slots) - self.loading - self.given_up
 

@@ -22,12 +22,17 @@ class FakeWorker:
         self.name = name
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.cause, self.has_answered, self.busy, self.failed = "", False, False, None
+        self.opened = False
         self.lingers = 0.0
         self.graces: list[float] = []
 
     def dies(self, cause: str = "killed", *, answered: bool = False) -> None:
         self.cause, self.has_answered = cause, answered
         self.ended.set_result(f"was {cause}")
+
+    def open(self) -> None:
+        assert not self.opened
+        self.opened = True
 
     async def stop(self, grace: float) -> None:
         self.graces.append(grace)
@@ -39,8 +44,8 @@ class FakeWorker:
 class FakeLauncher:
     """Keeps when each launch began. A launch has what the next of `outcomes` says, or else it succeeds at once."""
 
-    def __init__(self, *, on_demand: bool = False) -> None:
-        self.options = SimpleNamespace(on_demand=on_demand)
+    def __init__(self, *, on_demand: bool = False, warm_spare: bool = False) -> None:
+        self.options = SimpleNamespace(on_demand=on_demand, warm_spare=warm_spare)
         self.gpu_allocator = self.observer = self
         self.outcomes: list[Exception | Callable[[FakeWorker], Any]] = []
         self.always: Exception | None = None
@@ -80,8 +85,8 @@ class FakeLauncher:
 class Subject:
     """A pool, its launcher, and how often it has said that there is no hope."""
 
-    def __init__(self, *, max_retry: float = MAX_RETRY, on_demand: bool = False) -> None:
-        self.launcher = FakeLauncher(on_demand=on_demand)
+    def __init__(self, *, max_retry: float = MAX_RETRY, on_demand: bool = False, warm_spare: bool = False) -> None:
+        self.launcher = FakeLauncher(on_demand=on_demand, warm_spare=warm_spare)
         self.hopeless = 0
         numbers = itertools.count(9000)
         self.pool = Pool(cast(Launcher, self.launcher), "m_1.0", lambda: next(numbers), max_retry, self._give_up_hope)
