@@ -7,7 +7,7 @@ import asyncio
 from torchserve.core.workers.load_failed import LoadFailed
 
 from ..doubles import in_virtual_time
-from .pool_doubles import Subject
+from .pool_doubles import FakeWorker, Subject
 
 
 async def settled() -> None:
@@ -104,15 +104,20 @@ async def test_what_starts_or_ends_all_workers_has_the_spare_go_along() -> None:
 
 
 @in_virtual_time
-async def test_a_spare_that_loads_while_a_worker_can_not_takes_its_place() -> None:
+async def test_a_spare_that_loads_while_a_worker_can_not_serves_at_once() -> None:
     subject = await spared(1)
-    subject.launcher.outcomes = [LoadFailed("no")]
-    subject.worker(1).dies()  # the spare's next start fails
-    await settled()
+    loaded = asyncio.Event()
+
+    async def slow(_: FakeWorker) -> None:
+        await asyncio.sleep(30.5)
+        loaded.set()
+
+    subject.launcher.outcomes, subject.launcher.always = [slow], LoadFailed("no")
+    subject.worker(1).dies()
+    await asyncio.sleep(20.0)
     subject.worker(0).dies()
+    await loaded.wait()
     await settled()
-    assert "ready" not in subject.states
-    await asyncio.sleep(120.0)
-    assert sorted(subject.states) == ["ready", "spare"]
-    assert len(opened_numbers(subject)) == 1
+    assert "ready" in subject.states
+    assert opened_numbers(subject) == [9001]
     await subject.end()
