@@ -8,28 +8,21 @@ processor time of all processes of both servers, one request at a time; what one
 from __future__ import annotations
 
 import http.client
-import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import click
-import psutil
 
-from .process import free_ports
+from .own_server import BODY, OwnServer, ask
 
 _GOAL = 3.0  # times less than by HTTP
-_BODY = bytes(1000)
 _PATHS = ("/predictions/echo", "/wfpredict/line", "/predictions/relay")
-_SERVING = 60.0  # seconds in which a server answers its first request
 _ECHO = """
 def handle(data, context):
     return data and [bytes(row["body"]) for row in data]
@@ -61,83 +54,11 @@ class Cost:
         return Cost((self.clock - plain.clock) / steps, (self.processor - plain.processor) / steps)
 
 
-class _Server:
-    """A server of this tree with models of its own, in a temporary folder."""
-
-    def __init__(self, folder: Path, models: dict[str, str], wars: dict[str, str] | None = None) -> None:
-        store = folder / "store"
-        store.mkdir(parents=True)
-        for name, handler in models.items():
-            manifest = {"model": {"modelName": name, "modelVersion": "1.0", "handler": "handler.py"}}
-            _pack(store / f"{name}.mar", {"MAR-INF/MANIFEST.json": json.dumps(manifest), "handler.py": handler})
-        for name, spec in (wars or {}).items():
-            workflow = {"workflow": {"workflowName": name, "specFile": "spec.yaml"}}
-            _pack(store / f"{name}.war", {"WAR-INF/MANIFEST.json": json.dumps(workflow), "spec.yaml": spec})
-        self.port, self._management, metrics = free_ports(3)
-        places = zip(("inference", "management", "metrics"), (self.port, self._management, metrics), strict=True)
-        lines = [f"{name}_address=http://127.0.0.1:{port}" for name, port in places]
-        config = folder / "c.properties"
-        _ = config.write_text("\n".join([*lines, "enable_grpc=false", "default_workers_per_model=1", ""]))
-        command = [sys.executable, "-m", "torchserve.cli.main", "--start", "--foreground", "--ncs", "--model-store"]
-        command += [str(store), "--ts-config", str(config), "--models", *(f"{m}.mar" for m in models)]
-        environment = os.environ | {"TMPDIR": str(folder)}  # where the pid file is
-        self.process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-
-    def serve(self, models: Iterable[str], wars: Iterable[str] = ()) -> None:
-        """Wait until the models are served, and register the workflows."""
-        for name in models:
-            self._until_served(f"/predictions/{name}")
-        for name in wars:
-            connection = http.client.HTTPConnection("127.0.0.1", self._management)
-            connection.request("POST", f"/workflows?url={name}.war")
-            answer = connection.getresponse()
-            assert answer.status == 200, answer.read()
-            connection.close()
-
-    def _until_served(self, path: str) -> None:
-        deadline = time.monotonic() + _SERVING
-        while True:
-            try:
-                if ask(http.client.HTTPConnection("127.0.0.1", self.port), path) == _BODY:
-                    return
-            except (OSError, http.client.HTTPException):
-                pass
-            assert time.monotonic() < deadline, f"{path} is not served"
-            time.sleep(0.1)
-
-    def processor(self) -> float:
-        """Return the seconds of processor time that the server and its workers have taken."""
-        family = psutil.Process(self.process.pid)
-        times = [each.cpu_times() for each in (family, *family.children(recursive=True))]
-        return sum(each.user + each.system for each in times)
-
-    def stop(self) -> None:
-        """End the server."""
-        self.process.terminate()
-        self.process.wait()
-
-
-def _pack(path: Path, files: dict[str, str]) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, text in files.items():
-            archive.writestr(name, text)
-
-
-def ask(connection: http.client.HTTPConnection, path: str) -> bytes:
-    """Return the body of an answer, b"" if it is none."""
-    connection.request("POST", path, _BODY, {"content-type": "application/octet-stream"})
-    answer = connection.getresponse()
-    body = answer.read()
-    return body if answer.status == 200 else b""
-
-
-def _measure(servers: Sequence[_Server], path: str, requests: int) -> Cost:
+def _measure(servers: Sequence[OwnServer], path: str, requests: int) -> Cost:
     """Return the median by the clock, and the mean of processor time, of requests to the first server."""
     connection = http.client.HTTPConnection("127.0.0.1", servers[0].port)
     for _ in range(requests // 10):
-        assert ask(connection, path) == _BODY, f"{path} does not echo"
+        assert ask(connection, path) == BODY, f"{path} does not echo"
     before, took = sum(each.processor() for each in servers), []
     for _ in range(requests):
         started = time.perf_counter()
@@ -159,12 +80,12 @@ def main(requests: int, rounds: int, steps: int) -> None:
     edges = "\n".join(f"  {node}: [{after}]" for node, after in pairwise(nodes))
     spec = f"models:\n{models}\ndag:\n{edges}\n"
     with tempfile.TemporaryDirectory(prefix="workflows-") as scratch:
-        servers: list[_Server] = []
+        servers: list[OwnServer] = []
         try:
-            servers.append(_Server(Path(scratch, "b"), {"echo": _ECHO}))
+            servers.append(OwnServer(Path(scratch, "b"), {"echo": _ECHO}))
             servers[0].serve(["echo"])
             relay = _RELAY.format(port=servers[0].port)
-            servers.insert(0, _Server(Path(scratch, "a"), {"echo": _ECHO, "relay": relay}, {"line": spec}))
+            servers.insert(0, OwnServer(Path(scratch, "a"), {"echo": _ECHO, "relay": relay}, {"line": spec}))
             servers[0].serve(["echo", "relay"], ["line"])
             found = [
                 [
