@@ -61,7 +61,7 @@ class ControlPlane:
         self._metrics = metrics
         self._changed = changed
         self._registration = Registration(settings, registry, metrics, gpu_allocator, work)
-        self.connect_calls = self._registration.connect_calls
+        self.connect = self._registration.connect
         self.traffic = TrafficControl(registry, metrics, lambda: self._in_background(self._then_report(_nothing())))
         self.repository = Repository(settings, registry, self.register, self.unregister)
         self.profiles = Profiles(registry)

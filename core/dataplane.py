@@ -110,6 +110,8 @@ class DataPlane:
         else:
             found = registry.serving(model, version)
         named = version is not None
+        if found.payload_log is not None:
+            sink = found.payload_log.watch(payload, sink)
         if found.cache is not None:
             return self._cached.submit(found, payload, sink, named=named, traffic=traffic)
         if traffic is not None:

@@ -30,6 +30,7 @@ from .models.model import Model
 from .models.model_spec import ModelSpec, SharedParts
 from .models.registry import Registry
 from .models.worker_ids import WorkerIds
+from .payload_log.writer import PayloadWriter
 from .workers.call_plane import CallPlane
 from .workers.fork_server import ForkServer
 from .workers.remote.remote_workers import remote_workers
@@ -104,9 +105,11 @@ class Registration:
         )
         self._removals: set[asyncio.Task[None]] = set()
 
-    def connect_calls(self, calls: CallPlane) -> None:
-        """Have `calls` take what the handlers of models ask of other models, from the next registration on."""
-        self._parts = replace(self._parts, calls=calls)
+    def connect(self, calls: CallPlane, payloads: PayloadWriter | None) -> None:
+        """Have `calls` take what the handlers of models ask of other models, and `payloads` what is sampled, from the
+        next registration on.
+        """
+        self._parts = replace(self._parts, calls=calls, payloads=payloads)
 
     async def admit(self, request: RegisterRequest, *, at_startup: bool = False) -> Model:
         """Find, unpack and register the archive. With `at_startup`, a file of the store may stand in for a download."""

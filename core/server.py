@@ -31,6 +31,8 @@ from .models.snapshot import Snapshot
 from .models.snapshot_folder import SnapshotFolder
 from .models.snapshot_writer import SnapshotWriter
 from .overview import Overview
+from .payload_log.sinks import open_sink
+from .payload_log.writer import PayloadWriter
 from .tracing.tracing import Tracing
 from .wire.malloc_tuning import keep_freed_memory
 from .workdir import WorkDir
@@ -81,7 +83,8 @@ class ModelServer:
         self.controlplane = ControlPlane(
             settings, registry, self.metrics, self._gpu_allocator, self._work.path, self._save_change
         )
-        self.controlplane.connect_calls(ModelCalls(self.dataplane))
+        self.payloads = _payloads(settings, self.metrics)
+        self.controlplane.connect(ModelCalls(self.dataplane), self.payloads)
         self.overview = Overview(registry, self.metrics, self._gpu_allocator, self.controlplane)
         self.workflows = Workflows(settings, self.dataplane, self.controlplane, self._work.path)
         self.overview.workflows = self.workflows.rows
@@ -170,6 +173,8 @@ class ModelServer:
         await self._gpu_allocator.close()
         if self.tracing is not None:
             await asyncio.to_thread(self.tracing.close)
+        if self.payloads is not None:
+            await asyncio.to_thread(self.payloads.close)
         self._work.remove()
 
     def abandon(self) -> None:
@@ -207,6 +212,18 @@ def _tracing(settings: Settings, metrics: MetricStore) -> Tracing | None:
     metrics.read("torchserve_trace_records_lost_total", ("queue_full",), lambda: exporter.overflowed)
     metrics.read("torchserve_trace_records_lost_total", ("collector",), lambda: exporter.unsent)
     return tracing
+
+
+def _payloads(settings: Settings, metrics: MetricStore) -> PayloadWriter | None:
+    """Return what writes sampled requests and answers, if the settings say where to."""
+    if settings.payload_log is None:
+        return None
+    writer = PayloadWriter(open_sink(settings.payload_log, settings.payload_log_headers or ""))
+    metrics.read("torchserve_payload_records_written_total", (), lambda: writer.written)
+    metrics.read("torchserve_payload_records_lost_total", ("queue_full",), lambda: writer.overflowed)
+    metrics.read("torchserve_payload_records_lost_total", ("sink",), lambda: writer.unsent)
+    metrics.read("torchserve_payload_records_lost_total", ("redaction",), lambda: writer.unredacted)
+    return writer
 
 
 def _metrics_spec(path: Path | None) -> MetricsSpec:

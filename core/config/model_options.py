@@ -14,6 +14,7 @@ from .cache_options import CacheOptions, read_cache
 from .configured_models import ConfiguredModel
 from .padded_sizes import read_padded_sizes, within_padding
 from .parallel import Parallel, read_parallel
+from .payload_options import PayloadOptions, read_payload_log
 from .settings import Settings
 from .tensor_specs import read_signature
 
@@ -79,6 +80,7 @@ class ModelOptions:
     residency: int = 10
     signature: Signature | None = None
     cache: CacheOptions | None = None
+    payload_log: PayloadOptions = PayloadOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +227,7 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
         log.warning("model-config.yaml: asyncCommunication is ignored, as each step of a batch follows the one before")
         found["asynchronous"] = found["generates"] = False
     found["cache"] = read_cache(config)
+    found["payload_log"] = read_payload_log(config)
     if found["cache"] and (found["continuous"] or found.get("stateful")):
         log.warning("model-config.yaml: cache is ignored, as each step of a batch follows the one before")
         found["cache"] = None

@@ -33,6 +33,7 @@ from .value_parsers import (
     paths,
     pattern,
     patterns,
+    payload_sink,
     redis_url,
     route,
     share,
@@ -332,6 +333,22 @@ class Settings:
         1.0, share, "the part of the requests that is recorded, 0 to 1, of those whose client does not decide it by a"
         " traceparent",
     )  # fmt: skip
+    payload_log: str | None = _key(
+        None, payload_sink, "where sampled requests and answers go: http://HOST/PATH or https:// for KServe's"
+        " CloudEvents, or file:///PATH for lines of JSON; default: nothing is sampled",
+    )  # fmt: skip
+    payload_log_headers: str | None = _key(
+        None, pairs, "headers for an http payload_log, name=value separated by commas", secret=True
+    )
+    payload_log_sample_rate: float = _key(
+        0.0, share, "the part of the requests that payload_log gets, 0 to 1, of models whose yaml doesn't say"
+    )
+    payload_log_max_body: int = _key(
+        65_536,
+        whole(0, 1 << 24),
+        "the bytes of a body that payload_log gets, of models whose yaml doesn't say",
+        unit="bytes",
+    )
     enable_envvars_config: bool = _key(
         False, flag, "let environment variables override what is written here and on the command line", env=None
     )

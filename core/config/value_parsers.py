@@ -165,6 +165,24 @@ def otlp_endpoint(text: str) -> str:
     return endpoint
 
 
+def payload_sink(text: str) -> str:
+    """Return the address that takes sampled payloads, or that of a file."""
+    target = text.strip()
+    try:
+        url = urlsplit(target)
+        _ = url.port
+    except ValueError as error:
+        raise ValueError(f"{target!r} is no address: {error}") from None
+    if url.scheme == "file":
+        if url.netloc or not url.path.startswith("/") or url.path.endswith("/"):
+            raise ValueError(f"{target!r} must be file:///PATH with an absolute path")
+    elif (
+        url.scheme not in ("http", "https") or not url.hostname or url.username or url.password or not target.isascii()
+    ):
+        raise ValueError(f"{target!r} is none of http://HOST/PATH, https://HOST/PATH and file:///PATH")
+    return target
+
+
 def pairs(text: str) -> str:
     """Return a list of name=value, whose names are those of header fields."""
     for pair in words(text):

@@ -29,8 +29,8 @@ KEYS = (
     " parallelLevel torchrun asyncCommunication idempotent isolateErrors batchDimension inputs outputs"
     " useVenv useJobTicket continuousBatching sequenceBatching"
     " sequenceMaxIdleMSec sequenceTimeoutMSec maxNumSequence maxSequenceJobQueueSize onDemand"
-    " slowRequestMs cache minResidency autoscale scaleDownAfter warmUp warmUpTimeout channelsLast freeze threads"
-    " warmSpare paddedBatchSizes fusedPreprocessing gpuJpeg cudaGraphs handler pt2 micro_batching"
+    " slowRequestMs cache payloadLog minResidency autoscale scaleDownAfter warmUp warmUpTimeout channelsLast freeze"
+    " threads warmSpare paddedBatchSizes fusedPreprocessing gpuJpeg cudaGraphs handler pt2 micro_batching"
 ).split()
 _WEIGHTS = (".pt", ".pth")
 _PICKLES = (".pkl", ".pickle", ".joblib", ".dill")

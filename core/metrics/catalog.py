@@ -125,6 +125,12 @@ OWN = (
         "What is in no trace: queue_full (requests and batches that the exporter's queue had no room for), collector"
         " (spans that it did not take).",
     ),
+    Own("counter", "torchserve_payload_records_written_total", (), "Requests and answers that payload_log took."),
+    Own(
+        "counter", "torchserve_payload_records_lost_total", ("reason",),
+        "Requests and answers that are not in payload_log: queue_full (it was too slow), sink (it did not take them),"
+        " redaction (the model's function failed).",
+    ),
     Own("gauge", "torchserve_gpu_utilization_ratio", GPU, "The share of the time in which it computed, 0 to 1."),
 )  # fmt: skip
 

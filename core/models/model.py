@@ -4,6 +4,7 @@ workers.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import time
@@ -35,6 +36,7 @@ from .generation_errors import generation_error
 from .model_spec import ModelSpec, SharedParts, batch_policy, load_message, share_policy, shared_answers
 from .observer import ModelObserver
 from .on_demand import OnDemandModel
+from .payloads import payloads_of
 from .response_cache import ResponseCache
 from .rows import check_count, rows_to_cut
 from .scaler import Scaler
@@ -101,6 +103,7 @@ class Model:
         self.cache = ResponseCache(options.cache) if options.cache else None
         if self.cache is not None:
             self.cache.shared = shared_answers(spec, parts)
+        self.payload_log = payloads_of(spec, parts)
         self._watch()
 
     @property
@@ -258,6 +261,8 @@ class Model:
         await self.pool.stop(min(grace, 1.0))
         if self._requests is not None:
             self._requests.close()
+        if self.payload_log is not None:
+            await asyncio.to_thread(self.payload_log.close)
 
     async def give_up(self, *, running: bool) -> None:
         """Refuse what waits, since the server stops, and end all workers at once; with `running`, fail what runs, too.

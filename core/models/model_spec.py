@@ -18,6 +18,7 @@ from ..config.settings import Settings
 from ..gpus.gpu_allocator import GpuAllocator
 from ..metrics.store import MetricStore
 from ..version import __version__
+from ..payload_log.writer import PayloadWriter
 from ..wire.messages import Load
 from ..workers.async_slot import MOST_RUNS
 from ..workers.call_plane import CallPlane
@@ -57,8 +58,8 @@ class ModelSpec:
 @dataclass(frozen=True, slots=True)
 class SharedParts:
     """The parts of a server that all of its models share. With `remote`, workers run on other hosts; with
-    `fork_server`, those that need torch are forked. `calls` takes what handlers ask of other models. `store` is where
-    servers share the answers that they keep.
+    `fork_server`, those that need torch are forked. `calls` takes what handlers ask of other models, `payloads` what is
+    sampled of requests and answers. `store` is where servers share the answers that they keep.
     """
 
     settings: Settings
@@ -69,6 +70,7 @@ class SharedParts:
     fork_server: ForkServer | None = None
     calls: CallPlane | None = None
     store: AnswerStore | None = None
+    payloads: PayloadWriter | None = None
 
 
 def share_policy(limits: ClientLimits | None) -> SharePolicy | None:

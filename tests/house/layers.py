@@ -34,7 +34,7 @@ _BASE = (
     " core.container_limits core.pidfd core.process_stacks core.user_folders"
 )
 _SHELF = (
-    f"{_BASE} core.oip core.config core.archive core.metrics core.wire core.logs core.tokens core.tracing core.workdir"
+    f"{_BASE} core.oip core.config core.archive core.metrics core.wire core.logs core.payload_log core.tokens core.tracing core.workdir"
     " scheduler"
 )
 _WORKERS = f"{_SHELF} core.gpus core.workers"
@@ -67,6 +67,7 @@ TABLE: dict[str, Row] = {
     "core.tracing": _row(_BASE, "msgspec orjson"),
     "core.tracing.otlp": _row("core.version core.tracing", "opentelemetry orjson"),
     "core.tracing.collectors": _row(_BASE, "grpc"),
+    "core.payload_log": _row(f"{_BASE} core.payload_log scheduler", "orjson"),
     "core.config": _row(f"{_BASE} core.oip", _PLAIN),
     "core.archive": _row(_BASE, _PLAIN),
     "core.archive.s3": _row(_BASE, "boto3 botocore"),

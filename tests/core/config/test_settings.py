@@ -47,7 +47,7 @@ OURS = set(
     drain_timeout max_workers_per_model package_folder token_error_status json_non_finite log_format
     otlp_traces_endpoint otlp_traces_headers trace_sampling_rate gpu_check_interval gpu_lease_folder
     gpu_memory_headroom further_inference_addresses health_route predict_route platform
-    ready_queue_limit fork_workers
+    ready_queue_limit fork_workers payload_log payload_log_headers payload_log_sample_rate payload_log_max_body
 """.split()
 )
 
