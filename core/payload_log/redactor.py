@@ -93,7 +93,7 @@ class Redactor:
             self._process = subprocess.Popen(
                 command,
                 env=None if what.environment is None else dict(what.environment),
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
