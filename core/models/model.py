@@ -56,8 +56,7 @@ class Model:
     def __init__(self, spec: ModelSpec, parts: SharedParts) -> None:
         options, gpu_allocator = spec.options, parts.gpu_allocator
         self.name, self.version, self.url = spec.name, spec.version, spec.located.url
-        self.runtime = spec.runtime
-        self.archive = spec.archive
+        self.runtime, self.archive = spec.runtime, spec.archive
         self.options = options
         self.downloaded = spec.located.path if spec.located.downloaded else None
         self._begun_in = options.client_timeout / 1000.0 or math.inf

@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import socket
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,10 +23,8 @@ from torchserve.core.errors import HandlerFailed
 from torchserve.core.models.payloads import payloads_of
 from torchserve.core.models.registry import Registry
 from torchserve.core.payload import Infer, Part, Payload, Reply, TensorHead
-from torchserve.core.payload_log import redactor as redactor_module
 from torchserve.core.payload_log.model_payloads import LoggedSink, ModelPayloads
 from torchserve.core.payload_log.record import REQUEST, RESPONSE, PayloadRecord, body_of
-from torchserve.core.payload_log.redactor import Redaction, Redactor
 from torchserve.core.payload_log.sinks import FileSink, HttpSink, open_sink
 from torchserve.core.payload_log.writer import NotRedacted, PayloadWriter, SinkFailed
 
@@ -267,75 +264,6 @@ def test_a_file_has_a_line_for_each_and_is_put_aside_when_it_is_full(tmp_path: P
     assert len(path.read_text().splitlines()) == 1
     with pytest.raises(SinkFailed, match="Not a directory"):
         open_sink(f"file://{path}/below").write(RECORD)
-
-
-# ---- redaction
-
-REDACT = """
-import os, time
-
-def stars(record):
-    if record["body"] == b"hang":
-        time.sleep(600)
-    if record["body"] == b"die":
-        os._exit(1)
-    if record["body"] == b"drop":
-        return None
-    if record["body"] == b"raise":
-        raise ValueError("not a name")
-    print("to nobody")
-    return record["kind"] + ":" + "*" * len(record["body"])
-
-class Handler:
-    @staticmethod
-    def hide(record):
-        record["body"] = b"hidden"
-        return record
-"""
-
-
-@pytest.fixture
-def redactor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Redactor]]:
-    (tmp_path / "redact.py").write_text(REDACT)
-    monkeypatch.setattr(redactor_module, "_AGAIN", 0.0)
-    made: list[Redactor] = []
-
-    def make(name: str, module: str = "redact", timeout: float = WAIT) -> Redactor:
-        made.append(Redactor(Redaction(str(tmp_path), (module, name), sys.executable), timeout))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
-
-
-def test_a_function_of_the_archive_changes_or_drops_what_is_logged(redactor: Callable[..., Redactor]) -> None:
-    subject = redactor("stars")
-    found = subject.redact(RECORD)
-    assert found == RECORD._replace(body=b"request:*****", size=13)
-    assert subject.redact(RECORD._replace(body=b"drop", size=4)) is None
-    cut = subject.redact(RECORD._replace(kind=RESPONSE, size=99))
-    assert (cut is not None) and (cut.body, cut.size) == (b"response:*****", 99)
-    with pytest.raises(NotRedacted, match="ValueError: not a name"):
-        subject.redact(RECORD._replace(body=b"raise"))
-    with pytest.raises(NotRedacted, match="has ended"):
-        subject.redact(RECORD._replace(body=b"die"))
-    assert subject.redact(RECORD) == found
-    subject.close()
-    with pytest.raises(NotRedacted):
-        subject.redact(RECORD)
-
-
-def test_a_function_that_hangs_is_ended_and_one_that_is_not_there_is_told(redactor: Callable[..., Redactor]) -> None:
-    subject = redactor("stars", timeout=0.05)
-    assert subject.redact(RECORD) is not None
-    with pytest.raises(NotRedacted, match="timed out"):
-        subject.redact(RECORD._replace(body=b"hang"))
-    with pytest.raises(NotRedacted, match="AttributeError"):
-        redactor("nowhere").redact(RECORD)
-    hidden = redactor("Handler.hide").redact(RECORD)
-    assert hidden is not None
-    assert hidden.body == b"hidden"
 
 
 # ---- models
