@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ..payload_log.model_payloads import ModelPayloads
+from ..payload_log.model_payloads import ModelPayloads, Sampling
 from ..payload_log.redactor import Redaction, Redactor
 from ..workers.spawn_local import visible
 from .model_spec import ModelSpec, SharedParts
@@ -22,5 +22,5 @@ def payloads_of(spec: ModelSpec, parts: SharedParts) -> ModelPayloads | None:
         python = spec.python.interpreter or settings.python
         redactor = Redactor(Redaction(str(spec.archive.model_dir), options.redact, python, environment))
     most = settings.payload_log_max_body if options.max_body is None else options.max_body
-    name = spec.name, spec.version
-    return ModelPayloads(parts.payloads, name, sample=sample, mode=options.mode, most=most, redactor=redactor)
+    sampling = Sampling(sample, options.mode, most)
+    return ModelPayloads(parts.payloads, (spec.name, spec.version), sampling, redactor)

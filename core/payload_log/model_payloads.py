@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 from typing import Final
 
@@ -16,31 +17,39 @@ from .writer import PayloadWriter
 _DRAW: Final = Random()  # noqa: S311  (no secret)
 
 
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """The part of the requests that is logged, which of request and answer (all, request, response), and how many bytes
+    of each body.
+    """
+
+    share: float
+    mode: str = "all"
+    most: int = 1 << 16
+
+
 class ModelPayloads:
-    """The payload log of one version. `sample` of its requests are logged, and at most `most` bytes of each body."""
+    """The payload log of one version. `draw` returns a number from 0 to 1 for each request."""
 
     def __init__(
         self,
         writer: PayloadWriter,
         name: tuple[str, str],
-        *,
-        sample: float,
-        mode: str,
-        most: int,
+        sampling: Sampling,
         redactor: Redactor | None = None,
         draw: Callable[[], float] = _DRAW.random,
     ) -> None:
         self._writer = writer
         self._name, self._version = name
-        self._sample = sample
-        self._requests, self._answers = mode != "response", mode != "request"
-        self.most = most
+        self.share = sampling.share
+        self._requests, self._answers = sampling.mode != "response", sampling.mode != "request"
+        self.most = sampling.most
         self._redactor = redactor
         self._draw = draw
 
     def watch(self, payload: Payload, sink: Sink) -> Sink:
         """Return the sink to use for a request: `sink` itself, or if the request is drawn one that logs its answer."""
-        if self._draw() >= self._sample:
+        if self._draw() >= self.share:
             return sink
         if self._requests:
             self._put(REQUEST, payload.request_id, *body_of(payload, self.most))

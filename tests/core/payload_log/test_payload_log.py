@@ -23,7 +23,7 @@ from torchserve.core.errors import HandlerFailed
 from torchserve.core.models.payloads import payloads_of
 from torchserve.core.models.registry import Registry
 from torchserve.core.payload import Infer, Part, Payload, Reply, TensorHead
-from torchserve.core.payload_log.model_payloads import LoggedSink, ModelPayloads
+from torchserve.core.payload_log.model_payloads import LoggedSink, ModelPayloads, Sampling
 from torchserve.core.payload_log.record import REQUEST, RESPONSE, PayloadRecord, body_of
 from torchserve.core.payload_log.sinks import FileSink, HttpSink, open_sink
 from torchserve.core.payload_log.writer import NotRedacted, PayloadWriter, SinkFailed
@@ -74,7 +74,7 @@ def writer(kept: Kept) -> Iterator[PayloadWriter]:
 def payloads(
     writer: PayloadWriter, sample: float = 1.0, mode: str = "all", most: int = 100, drawn: float = 0.0
 ) -> ModelPayloads:
-    return ModelPayloads(writer, ("cats", "1.0"), sample=sample, mode=mode, most=most, draw=lambda: drawn)
+    return ModelPayloads(writer, ("cats", "1.0"), Sampling(sample, mode, most), draw=lambda: drawn)
 
 
 # ---- what is drawn and kept
@@ -294,7 +294,7 @@ def test_a_models_yaml_goes_before_the_settings(
     writer: PayloadWriter, options: PayloadOptions, rate: float, sample: float | None
 ) -> None:
     found = payloads_of(spec(options), parts(writer, payload_log_sample_rate=rate))
-    assert (found and found._sample) == sample
+    assert (found and found.share) == sample
     assert payloads_of(spec(options), parts(None, payload_log_sample_rate=rate)) is None
 
 
