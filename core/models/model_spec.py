@@ -17,8 +17,8 @@ from ..config.model_options import ModelOptions
 from ..config.settings import Settings
 from ..gpus.gpu_allocator import GpuAllocator
 from ..metrics.store import MetricStore
-from ..version import __version__
 from ..payload_log.writer import PayloadWriter
+from ..version import __version__
 from ..wire.messages import Load
 from ..workers.async_slot import MOST_RUNS
 from ..workers.call_plane import CallPlane
