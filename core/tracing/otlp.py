@@ -50,7 +50,12 @@ def _put_span(made: Any, span: Span) -> None:
 
 def _put_attributes(made: Any, attributes: Mapping[str, Any]) -> None:
     for key, value in attributes.items():
-        setattr(made.add(key=key).value, _kind(value), value)
+        put = made.add(key=key).value
+        if isinstance(value, list):
+            for each in value:
+                put.array_value.values.add(string_value=each)
+        else:
+            setattr(put, _kind(value), value)
 
 
 def _kind(value: object) -> str:
@@ -71,6 +76,8 @@ def _json_attributes(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _json_value(value: Any) -> dict[str, Any]:
+    if isinstance(value, list):
+        return {"arrayValue": {"values": [{"stringValue": each} for each in value]}}
     kind = _kind(value)
     return {_JSON_KINDS[kind]: str(value) if kind == "int_value" else value}
 

@@ -6,11 +6,12 @@ The event loop only notes times and refers to what is there anyway; the exporter
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from ..payload import Payload
+from ..payload import Body, Payload
+from .gen_ai import MOST_READ, answered_with, asked_of, usage
 from .span import ERROR, SERVER, UNSET, Attributes, Event, Span, short
 from .trace_notes import Nanoseconds, Source, TraceNotes
 from .trace_parent import SAMPLED, TraceParent, parent_text
@@ -31,7 +32,7 @@ class Told(NamedTuple):
 class RequestTrace(TraceNotes):
     """The notes of one sampled request, below the span of its caller if that sent a traceparent."""
 
-    __slots__ = ("_chunked", "_describe", "_of", "_served_by", "parent")
+    __slots__ = ("_answer", "_asked", "_chunked", "_describe", "_of", "_served_by", "parent")
 
     def __init__(self, source: Source, parent: TraceParent | None, trace_id: str, now: float) -> None:
         flags, state = (SAMPLED, "") if parent is None else (parent.flags | SAMPLED, parent.state)
@@ -40,6 +41,8 @@ class RequestTrace(TraceNotes):
         self._of = self._served_by = ""
         self._chunked: float | None = None
         self._describe: Callable[[], Told] | None = None
+        self._asked: dict[str, Any] | None = None  # the attributes of what a request asks of a language model
+        self._answer = b""
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
@@ -55,7 +58,13 @@ class RequestTrace(TraceNotes):
         """
         self._queued = self.source.now()
         self._of, self._served_by = of, name
+        self._asked = asked_of(payload)
         return replace(payload, trace=self)
+
+    def answered(self, body: Body) -> None:
+        """Note the whole answer to the request, of which that of a language model tells what was generated."""
+        if self._asked is not None and len(body) <= MOST_READ:
+            self._answer = bytes(body)
 
     def refused(self) -> None:
         """Note that the queue did not take the request."""
@@ -82,6 +91,7 @@ class RequestTrace(TraceNotes):
         told = {key: short(value) if isinstance(value, str) else value for key, value in attributes.items()}
         if self._served_by:
             told[f"torchserve.{self._of}.name"] = short(self._served_by)
+        told |= self._generation()
         if error:
             told["error.type"] = error
         events = () if self._chunked is None else (Event("first_chunk", nanoseconds(self._chunked)),)
@@ -90,3 +100,10 @@ class RequestTrace(TraceNotes):
             status=ERROR if broken else UNSET, failure=short(failure) if broken else "", state=self.state,
         )  # fmt: skip
         return [root, *self._waits(nanoseconds)]
+
+    def _generation(self) -> dict[str, Any]:
+        """Return the attributes of a request to a language model."""
+        if self._asked is None:
+            return {}
+        found = self._asked | (answered_with(self._answer) if self._answer else {})
+        return found if self._tokens is None else found | dict(usage(*self._tokens))

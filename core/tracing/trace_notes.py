@@ -39,7 +39,18 @@ class TraceNotes:
     """The notes of one span and of the queues and batches below it. Times are in seconds on the clock of its source."""
 
     __slots__ = (
-        "_ended", "_error", "_queued", "_runs", "_started", "flags", "source", "span_id", "state", "steps", "trace_id",
+        "_ended",
+        "_error",
+        "_queued",
+        "_runs",
+        "_started",
+        "_tokens",
+        "flags",
+        "source",
+        "span_id",
+        "state",
+        "steps",
+        "trace_id",
     )  # fmt: skip
 
     def __init__(self, source: Source, trace_id: str, flags: int, state: str, now: float) -> None:
@@ -53,6 +64,7 @@ class TraceNotes:
         self._queued: float | None = None
         self._runs: list[tuple[float, float, SharedBatch]] = []
         self._error = "", ""  # its kind and its text
+        self._tokens: tuple[int, int] | None = None  # that it had, and got, of a language model
 
     def ran(self, queued: float, formed: float, batch: SharedBatch) -> None:
         """Note that the request, which had waited since `queued`, was put into a batch."""
@@ -62,6 +74,10 @@ class TraceNotes:
     def withdrawn(self, batch: SharedBatch) -> None:
         """Forget a batch that never began and whose requests wait again."""
         self._runs = [run for run in self._runs if run[2] is not batch]
+
+    def generated(self, prompt: int, generated: int) -> None:
+        """Note how many tokens the request has had, and got, of a language model."""
+        self._tokens = prompt, generated
 
     def failed(self, error: BaseException) -> None:
         """Note why the request failed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...scheduler.job import Job
 from ...scheduler.model_scheduler import ModelScheduler
 from ...scheduler.tokens import EngineBounds
+from ..payload import Payload
 from ..wire.messages import Capacity, EngineReport
 from .observer import WorkerObserver
 
@@ -48,5 +49,7 @@ class EngineLoad:
             if request_id in self._before_first:
                 self._before_first.discard(request_id)
                 first_tokens.append(now - job.arrived)
+            if isinstance(job.payload, Payload) and job.payload.trace is not None:
+                job.payload.trace.generated(prompt, generated)
             self._scheduler.progress(job, prompt, generated)
         self._observer.generated(report, first_tokens)

@@ -208,6 +208,8 @@ class Prediction:
         elif self._tensors is not None and self._tensors.places.outputs:
             store(self._tensors, item, self._stored, self.fail)
         else:
+            if self._trace is not None:
+                self._trace.answered(item.body)
             self._answer_encoded(self.request.codec.encode(item))
 
     def _stored(self, item: Reply) -> None:
