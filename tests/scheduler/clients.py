@@ -45,14 +45,15 @@ class Clients:
             found.append(first)
         return found
 
-    def displaced_by(self, client: str, cost: int = 1) -> Job | None:
-        """Ask for room, and look who has to go; what went is put back."""
+    def displaced_by(self, client: str, cost: int = 1, *, put_back: bool = True) -> Job | None:
+        """Ask for room, and look who has to go; unless it is `put_back`, that has left."""
         self.queue.displaced()
         if not self.queue.make_room(self.new(client, cost)):
             assert self.queue.displaced() == []
             return None
         (gone,) = self.queue.displaced()
-        self.queue.add(gone)
+        if put_back:
+            self.queue.add(gone)
         return gone
 
 
