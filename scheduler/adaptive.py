@@ -43,7 +43,7 @@ class _FollowUps:
     def followed(self, gap: float, window: float) -> None:
         """Note that an arrival came `gap` s after the latest event; one beyond `window` s doesn't count as its own."""
         if gap > window:
-            self.missed()
+            self.share -= _EVENT_WEIGHT * self.share  # as `missed` does
             return
         self.gap += (gap - self.gap) * (_EVENT_WEIGHT if self.share else 1.0)
         self.share += _EVENT_WEIGHT * (1.0 - self.share)

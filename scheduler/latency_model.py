@@ -110,7 +110,8 @@ class LatencyModel:
 
     def record(self, size: int, seconds: float) -> None:
         """Record that a batch of `size` jobs took `seconds`."""
-        size = self._padded_size(size)
+        if self._padded:
+            size = self._padded_size(size)
         runs = self._runs.get(size)
         if runs is None:
             runs = self._runs[size] = deque(maxlen=WINDOW)
@@ -122,7 +123,9 @@ class LatencyModel:
             self._move_p90(above=seconds > self._medians[size] * self._p90_factor)
         runs.append(seconds)
         self._records = self._last_run[size] = self._records + 1
-        self._budget = min(self._max_budget, self._budget + EXPLORATION_SHARE * seconds)
+        self._budget += EXPLORATION_SHARE * seconds
+        if self._budget > MAX_BUDGET:
+            self._budget = min(self._max_budget, self._budget)
         self._update_median(size, runs)
 
     def _move_p90(self, *, above: bool) -> None:

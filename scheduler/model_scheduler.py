@@ -4,7 +4,7 @@ What decides is the batcher (`batcher.py`, `sequence_batcher.py` for continuous 
 `token_batcher.py` for generation), which is pure. This file tells it what happens, carries out what it says, and
 answers each job's sink exactly once:
 
-    submit, attach, finish, …  ─►  batcher notes it  ─►  _dispatch: batcher.collect() until it says no more
+    submit, attach, finish, …  ─►  batcher notes it  ─►  _dispatch: carry out batcher.collect()
                                                             Run     ─► runner.run(batch)
                                                             Expire, Refuse ─► sink.fail(error)
 
@@ -17,8 +17,8 @@ Waiting costs one timer per scheduler, not one per job: it is set to the batcher
 early only looks again, so an earlier one is left standing rather than moved for each batch.
 
 Runners and sinks may call back into the scheduler from within a call of it (`finish` from within `run`, `submit` from
-within `done`). `_dispatching` guards against a second dispatch inside the first one: the first one's loop asks the
-batcher once more anyway. There is no task and no lock; all calls are made on the loop's thread.
+within `done`). `_dispatching` guards against a second dispatch inside the first one, which asks the batcher once more
+instead (`_dispatch_again`). There is no task and no lock; all calls are made on the loop's thread.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from .answers import answer, unlink
-from .batcher import Batcher, Effect, Expire, Run, Stop
+from .batcher import Batcher, Expire, Refuse, Run, Stop
 from .errors import JobExpired, OutcomeMismatch, QueueFull, SchedulerError
 from .job import Batch, Continue, Interruptible, Job, Runner
 from .latency_model import LatencyModel
@@ -72,6 +72,7 @@ class ModelScheduler:
         self._closed_by: Exception | None = None
         self._dispatch_due = False
         self._dispatching = False
+        self._dispatch_again = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._idle: asyncio.Event | None = None
@@ -210,7 +211,8 @@ class ModelScheduler:
         for job, outcome in zip(batch.jobs, outcomes, strict=True):
             answer(job, outcome)
         unlink(batch)
-        self._check_idle()
+        if self._idle is not None:
+            self._check_idle()
 
     def fail(self, batch: Batch, error: Exception) -> None:
         """Fail every job of a batch whose runner broke, and detach the runner. Ignored if the batch has ended."""
@@ -317,7 +319,7 @@ class ModelScheduler:
             continuing = [job for job, outcome in pairs if isinstance(outcome, Continue)]
             self._batcher.ended(batch, now, continuing=continuing)
             return True
-        worked = typical and any(not isinstance(outcome, Exception) for outcome in outcomes)
+        worked = typical and not _all_failed(outcomes)
         begins = self._batcher.ended(batch, now, seconds, worked=worked)
         if begins is not None:
             begins.runner.batch_started(begins)
@@ -337,23 +339,26 @@ class ModelScheduler:
         self._dispatch(max(self._time(), self._timer_at))
 
     def _dispatch(self, now: float) -> None:
-        """Carry out what the batcher says until it says no more, and set the timer for when to ask it again."""
+        """Carry out what the batcher says, and set the timer for when to ask it again."""
+        self._dispatch_again = True
         if self._dispatching:
             return
         self._dispatching = True
         try:
-            while effects := self._batcher.collect(now):
-                for effect in effects:
-                    self._carry_out(effect, now)
+            while self._dispatch_again:
+                self._dispatch_again = False
+                for effect in self._batcher.collect(now):
+                    if isinstance(effect, Run):
+                        self._start(effect.runner, effect.batch)
+                    else:
+                        self._give_up(effect, now)
         finally:
             self._dispatching = False
         self._set_timer()
-        self._check_idle()
+        if self._idle is not None:
+            self._check_idle()
 
-    def _carry_out(self, effect: Effect, now: float) -> None:
-        if isinstance(effect, Run):
-            self._start(effect.runner, effect.batch)
-            return
+    def _give_up(self, effect: Expire | Refuse | Stop, now: float) -> None:
         job = effect.job
         if isinstance(effect, Expire):
             error: SchedulerError = JobExpired(now - job.arrived, (job.expires or now) - job.arrived)
@@ -386,6 +391,13 @@ class ModelScheduler:
             self._timer.cancel()
         self._timer_at = at
         self._timer = self._loop.call_at(at, self._on_timer)
+
+
+def _all_failed(outcomes: Sequence[object]) -> bool:
+    for outcome in outcomes:  # noqa: SIM110  (no generator: this runs for every batch, and mostly ends at the first)
+        if not isinstance(outcome, Exception):
+            return False
+    return True
 
 
 def _batcher_of(policy: BatchPolicy) -> Batcher | SequenceBatcher | TokenBatcher:

@@ -24,7 +24,7 @@ class _Busy:
 
     __slots__ = ("accepting", "batches", "since")
 
-    def __init__(self, batch: Batch, since: float, *, accepting: bool) -> None:
+    def __init__(self, batch: Batch, since: float, accepting: bool) -> None:
         self.batches = [batch]
         self.since = since
         self.accepting = accepting
@@ -33,10 +33,11 @@ class _Busy:
 class RunnerSet:
     """The set of a queue's runners. `free` maps those that idle to the time (s) since when, longest idle first."""
 
-    __slots__ = ("_busy", "_largest", "_latencies", "_once", "_padded", "free")
+    __slots__ = ("_busy", "_largest", "_latencies", "_once", "_padded", "free", "with_room_behind")
 
     def __init__(self, largest: int, padded: Sequence[int] = ()) -> None:
         self.free: OrderedDict[Runner, float] = OrderedDict()
+        self.with_room_behind = 0  # busy runners that accept batches and have one only
         self._largest = largest
         self._padded = padded
         self._busy: dict[Runner, _Busy] = {}
@@ -71,7 +72,9 @@ class RunnerSet:
         busy = self._busy.get(runner)
         if busy is not None:
             assert not once, "a runner of a single batch has had it"
-            busy.accepting = True
+            if not busy.accepting:
+                busy.accepting = True
+                self.with_room_behind += len(busy.batches) == 1
             return
         self.free.setdefault(runner, now)
         if once:
@@ -82,8 +85,9 @@ class RunnerSet:
         self.free.pop(runner, None)
         self._once.discard(runner)
         busy = self._busy.get(runner)
-        if busy is not None:
+        if busy is not None and busy.accepting:
             busy.accepting = False
+            self.with_room_behind -= len(busy.batches) == 1
 
     def assign(self, batch: Batch, now: float) -> None:
         """Record that `batch` was handed to its runner: it runs now or, if the runner is busy, next."""
@@ -91,9 +95,12 @@ class RunnerSet:
         self.free.pop(runner, None)
         busy = self._busy.get(runner)
         if busy is None:
-            self._busy[runner] = _Busy(batch, now, accepting=runner not in self._once)
+            accepting = runner not in self._once
+            self._busy[runner] = _Busy(batch, now, accepting)
             self._once.discard(runner)
+            self.with_room_behind += accepting
         else:
+            self.with_room_behind -= busy.accepting and len(busy.batches) == 1
             busy.batches.append(batch)
 
     def release(self, batch: Batch, now: float) -> tuple[float, Batch | None]:
@@ -109,7 +116,10 @@ class RunnerSet:
             del self._busy[batch.runner]
             if busy.accepting:
                 self.free[batch.runner] = now
-        elif ran:
+                self.with_room_behind -= 1
+            return seconds, None
+        self.with_room_behind += busy.accepting and len(busy.batches) == 1
+        if ran:
             busy.since = now
             return seconds, busy.batches[0]
         return seconds, None

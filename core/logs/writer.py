@@ -35,6 +35,7 @@ class LogWriter:
         self._mutes_access = ACCESS in self._muted
         self._entries: deque[Any] = deque()  # (logger, Line | Entry | Several), or an Entry alone, of ACCESS_LOG
         self._awake = threading.Event()
+        self._woken = False  # whether the thread will look again: asking the event itself takes a call of Python's
         self._ended = False
         self._reopening = False
         self.tail = LogTail()
@@ -54,7 +55,8 @@ class LogWriter:
             self.dropped += 1
             return False
         self._entries.append((logger, entry))
-        if not self._awake.is_set():
+        if not self._woken:
+            self._woken = True
             self._awake.set()
         return True
 
@@ -73,7 +75,8 @@ class LogWriter:
             self.dropped += 1
             return
         self._entries.append(entry)
-        if not self._awake.is_set():
+        if not self._woken:
+            self._woken = True
             self._awake.set()
 
     def reopen(self) -> None:
@@ -103,6 +106,7 @@ class LogWriter:
             if pause and not self._ended:
                 time.sleep(pause)
             self._awake.clear()
+            self._woken = False  # after the event: what sets both from here on wakes the thread again
             reopening, self._reopening = self._reopening, False
             pace.wrote(self._drain())
             if reopening:
