@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from .archive.fetch import end_downloads
@@ -39,6 +39,7 @@ from .workdir import WorkDir
 from .workflows.registry import Workflows
 
 log = logging.getLogger(__name__)
+_COUNTED_AFTER = 0.1  # s after a request that what it counts is in the metrics' log at the latest
 
 
 class ModelServer:
@@ -63,6 +64,7 @@ class ModelServer:
             mode=settings.metrics_mode,
             detect=settings.model_metrics_auto_detect,
             put=put,
+            soon=_soon,
         )
         self.tracing = _tracing(settings, self.metrics)
         registry = Registry()
@@ -171,6 +173,7 @@ class ModelServer:
             await self._snapshots.save("shutdown")
         await self.controlplane.close(grace, keep_downloads=keep)
         await self._gpu_allocator.close()
+        self.metrics.settle()
         if self.tracing is not None:
             await asyncio.to_thread(self.tracing.close)
         if self.payloads is not None:
@@ -199,6 +202,10 @@ async def _spread(entries: tuple[str, ...]) -> list[tuple[str | None, str]]:
         else:
             named.append((name, url))
     return named
+
+
+def _soon(call: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(_COUNTED_AFTER, call)
 
 
 def _tracing(settings: Settings, metrics: MetricStore) -> Tracing | None:

@@ -81,6 +81,8 @@ class ReleaseReason(Enum):
     EXCLUSIVE = "alone"
     DEADLINE = "deadline"
 
+    __hash__ = object.__hash__  # Enum's own is a call of Python's for each batch that is counted
+
 
 class Continue(NamedTuple):
     """An outcome that is one part of an answer: its job is in the next batch, too (continuous batching)."""

@@ -1,9 +1,16 @@
-"""ModelMetrics: what is counted for one model version. Each series is looked up once, so that counting is cheap."""
+"""ModelMetrics: what is counted for one model version.
+
+Every request and every batch changes a dozen series. So what they count is only noted, and `settle` changes the series
+for many at once: when a metric is read, when MANY batches have been noted, and otherwise a moment after the first of
+them. All of this happens on the event loop.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import Enum
 from functools import partial
 from typing import Protocol
 
@@ -43,10 +50,15 @@ FAILED = {HandlerFailed: "handler", WorkerDied: "worker_died", GenerationExpired
 TS = ("ts_inference_requests_total", "ts_inference_latency_microseconds", "ts_queue_latency_microseconds")
 END_REASONS = ("stop", "length", "abort", "error")
 WORKER_STATES = ("loading", "ready", "waiting", "spare", "stopping", "given_up")
+MANY = 64  # batches that are counted at once: the loop is held up for about as long as one request takes
 
 
 Update = Callable[[float], None]
 UpdateAll = Callable[[Sequence[float]], None]
+Soon = Callable[[Callable[[], None]], object]  # has a function called in a moment, on the event loop
+
+
+_Ended = tuple[int, float, float, float, float, tuple[Enum, str]]  # `batch_finished`'s arguments, and when in between
 
 
 class Books(Protocol):
@@ -54,6 +66,7 @@ class Books(Protocol):
 
     queue_time: Series
     thread_time: Series
+    soon: Soon | None
 
     def server(self, name: str, *values: str) -> Series: ...
     def own(self, name: str) -> Family: ...
@@ -71,25 +84,28 @@ class ModelMetrics:
         self.model = model
         self.version = version
         self._books = books
-        self.tally = Tally()
+        self._tally = Tally()
         self._bound: set[tuple[Family, tuple[str, ...]]] = set()
         self._over = False
         self._host = host
-        # Bound methods are kept for what every request and every batch counts.
-        self._ts: dict[bool, tuple[Update, UpdateAll, UpdateAll]] = {}
+        self._soon = books.soon
+        self._due = False  # whether `settle` will be called in a moment
+        self._asked = {False: 0, True: 0}
         self._answers: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
-        self._gathers = False
+        self._ended: list[_Ended] = []
+        # Bound methods are kept for what is counted again and again.
+        self._ts: dict[bool, tuple[Update, UpdateAll, UpdateAll]] = {}
         self._queue_time = books.queue_time.update_all
-        self._thread_time = books.thread_time.update
+        self._thread_time = books.thread_time.update_all
         self._requests = self._series("torchserve_requests_total")
         self._total = self._requests.update
         self._duration = self._series("torchserve_request_duration_seconds").update_all
         self._queued = self._series("torchserve_queue_duration_seconds").update_all
-        self._formation = self._series("torchserve_batch_formation_seconds").update
-        self._worker = self._series("torchserve_worker_duration_seconds").update
-        self._handler = self._series("torchserve_handler_duration_seconds").update
-        self._size = self._series("torchserve_batch_size").update
-        self._batches: dict[tuple[str, str], Update] = {}
+        self._formation = self._series("torchserve_batch_formation_seconds").update_all
+        self._worker = self._series("torchserve_worker_duration_seconds").update_all
+        self._handler = self._series("torchserve_handler_duration_seconds").update_all
+        self._size = self._series("torchserve_batch_size").update_all
+        self._batches: dict[tuple[Enum, str], Update] = {}
         self._text: TextMetrics | None = None
 
     def watch(
@@ -134,14 +150,15 @@ class ModelMetrics:
 
     def requested(self, *, named: bool) -> None:
         """Count a prediction that was asked for, whatever its outcome."""
-        (self._ts.get(named) or self._bind_ts(named))[0](1.0)
-        self._total(1.0)
+        self._asked[named] += 1
+        if not self._due:
+            self._settle_soon()
 
     def succeeded(self, seconds: float, queued: float, *, named: bool) -> None:
         """Count a prediction that succeeded after `seconds`, `queued` of which it waited for a worker."""
         self._answers[named].append((seconds, queued))
-        if not self._gathers:
-            self._count()
+        if not self._due:
+            self._settle_soon()
 
     def exemplar(self, seconds: float, trace_id: str) -> None:
         """Name the trace of a prediction that succeeded after `seconds`."""
@@ -151,7 +168,7 @@ class ModelMetrics:
 
     def failed(self, error: BaseException) -> None:
         """Count a prediction that was refused or failed with `error`."""
-        self.tally.failed += 1
+        self._tally.failed += 1
         reason = REFUSED.get(type(error))
         if reason is not None:
             self._series("torchserve_requests_refused_total", reason).update(1.0)
@@ -170,31 +187,19 @@ class ModelMetrics:
 
     # ---- batches and workers
 
-    def batch_finishing(self) -> None:
-        """Gather the successes that follow until `batch_finished` counts them all at once, at half the cost."""
-        self._gathers = True
-
-    def batch_finished(self, size: int, formed_in: float, took: float, handler: float) -> None:
-        """Count a batch of `size` requests.
+    def batch_finished(
+        self, size: int, formed_in: float, took: float, handler: float, cause: Enum, device: str
+    ) -> None:
+        """Count a batch of `size` requests, by why it was released and the kind of device that ran it.
 
         In seconds: `formed_in` from the arrival of its oldest request until a worker got it, `took` until its answers
         were back, `handler` in the handler.
         """
-        self._gathers = False
-        self._count()
-        self.tally.batch(size, took, handler, time.time())
-        self._thread_time(max(0.0, (took - handler) * 1e3))
-        self._size(size)
-        self._formation(formed_in)
-        self._worker(took)
-        self._handler(handler)
-
-    def batch_ran(self, cause: str, device: str) -> None:
-        """Count a batch by why it was released and the kind of device that ran it."""
-        count = self._batches.get((cause, device))
-        if count is None:
-            count = self._batches[cause, device] = self._series("torchserve_batches_total", cause, device).update
-        count(1.0)
+        self._ended.append((size, formed_in, took, handler, time.time(), (cause, device)))
+        if not self._due:
+            self._settle_soon()
+        elif len(self._ended) >= MANY:
+            self.settle()
 
     def samples(self, emitted: Sequence[Sample], request_ids: Sequence[str]) -> None:
         """Count the values that the handler emitted for a batch of these requests."""
@@ -209,37 +214,89 @@ class ModelMetrics:
     def worker_restarted(self, cause: str) -> None:
         self._series("torchserve_worker_restarts_total", cause).update(1.0)
 
-    def _count(self) -> None:
+    # ---- what has been noted
+
+    def settle(self) -> None:
+        """Count what has been noted."""
+        self._due = False
+        for named, asked in self._asked.items():
+            if asked:
+                self._asked[named] = 0
+                (self._ts.get(named) or self._bind_ts(named))[0](asked)
+                self._total(asked)
         for named, answers in self._answers.items():
             if answers:
-                seconds, queued = zip(*answers, strict=True)
+                self._settle_answers(answers, named=named)
                 answers.clear()
-                self.tally.succeeded += len(seconds)
-                self.tally.took += sum(seconds)
-                self.tally.queued += sum(queued)
-                self._duration(seconds)
-                if self._text is not None:
-                    self._text.whole(seconds)
-                self._queued(queued)
-                _, latency, waited = self._ts.get(named) or self._bind_ts(named)
-                latency([each * 1e6 for each in seconds])
-                waited([each * 1e6 for each in queued])
-                self._queue_time([each * 1e3 for each in queued])
+        if self._ended:
+            self._settle_batches(self._ended)
+            self._ended.clear()
+
+    def _settle_soon(self) -> None:
+        if self._soon is None:
+            self.settle()
+        else:
+            self._due = True
+            self._soon(self._settle_if_due)
+
+    def _settle_if_due(self) -> None:
+        if self._due:  # else somebody has read the metrics meanwhile
+            self.settle()
+
+    def _settle_answers(self, answers: Sequence[tuple[float, float]], *, named: bool) -> None:
+        seconds, queued = zip(*answers, strict=True)
+        self._tally.succeeded += len(seconds)
+        self._tally.took += sum(seconds)
+        self._tally.queued += sum(queued)
+        self._duration(seconds)
+        if self._text is not None:
+            self._text.whole(seconds)
+        self._queued(queued)
+        _, latency, waited = self._ts.get(named) or self._bind_ts(named)
+        latency([each * 1e6 for each in seconds])
+        waited([each * 1e6 for each in queued])
+        self._queue_time([each * 1e3 for each in queued])
+
+    def _settle_batches(self, ended: Sequence[_Ended]) -> None:
+        for size, _, took, handler, at, _ in ended:
+            self._tally.batch(size, took, handler, at)
+        sizes, formed_in, took, handler, _, kinds = zip(*ended, strict=True)
+        self._thread_time([max(0.0, (whole - inner) * 1e3) for whole, inner in zip(took, handler, strict=True)])
+        self._size(sizes)
+        self._formation(formed_in)
+        self._worker(took)
+        self._handler(handler)
+        for kind, batches in Counter(kinds).items():
+            count = self._batches.get(kind)
+            if count is None:
+                cause, device = kind
+                count = self._series("torchserve_batches_total", cause.value, device).update
+                self._batches[kind] = count
+            count(batches)
 
     # ---- its series
 
     @property
+    def tally(self) -> Tally:
+        """The sums since the version was registered."""
+        self.settle()
+        return self._tally
+
+    @property
     def requests(self) -> int:
         """The number of predictions that were asked for."""
+        self.settle()
         return int(getattr(self._requests, "value", 0))
 
     def shown(self) -> Iterator[tuple[str, tuple[str, ...], Shown]]:
         """Yield each of our own series of this version: the metric's name, the labels that follow model and version."""
+        self.settle()
         for family, values in list(self._bound):
             yield family.name, values[2:], family.series(*values)
 
     def unbind(self) -> None:
         """Remove the series of this version from the families; TorchServe's counters stay."""
+        self.settle()
         self._over = True
         for family, values in self._bound:
             family.forget(*values)

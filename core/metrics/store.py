@@ -14,7 +14,7 @@ from .custom_metrics import CustomMetrics
 from .engine_text import EngineText
 from .family import Family
 from .lines import MODEL_METRICS, Logged, LoggedCounter, ModelLines, Put, ServerLines
-from .model_metrics import TS, ModelMetrics
+from .model_metrics import TS, ModelMetrics, Soon
 from .open_metrics import open_text, reworded
 from .series import NOTHING, Counter, Reading, Series
 from .spec import Declared, MetricsSpec, read_spec
@@ -35,16 +35,25 @@ def default_spec() -> MetricsSpec:
 
 
 class MetricStore:
-    """The store of all metrics. It counts on the event loop; `render` may be called from any thread.
+    """The store of all metrics. It counts on the event loop; `render` may be called from any thread, after `settle`.
 
     `mode` is metrics_mode: unless it is prometheus, new values go to `put` as log lines too. In legacy mode, the three
     metrics that TorchServe 0.6 had in Prometheus are shown, and TorchServe's others are only logged. With `detect`,
-    model metrics that `spec` does not declare are taken too. `declared` holds the declared ones, for handlers.
+    model metrics that `spec` does not declare are taken too. `declared` holds the declared ones, for handlers. `soon`
+    has a function called in a moment on the event loop, so that what requests count can be gathered; without it, each
+    is counted at once.
     """
 
     def __init__(
-        self, spec: MetricsSpec | None = None, *, mode: str = "log", detect: bool = False, put: Put | None = None
+        self,
+        spec: MetricsSpec | None = None,
+        *,
+        mode: str = "log",
+        detect: bool = False,
+        put: Put | None = None,
+        soon: Soon | None = None,
     ) -> None:
+        self.soon = soon
         spec = default_spec() if spec is None else spec
         self._put = None if mode == "prometheus" else put
         self._lines = ServerLines(self._put) if self._put is not None else None
@@ -119,6 +128,11 @@ class MetricStore:
         families = [self._server.get(f"Requests{number}XX") for number in (2, 4, 5)]
         shown = [0.0 if family is None else getattr(family.series(*_OF_HOST), "value", 0.0) for family in families]
         return shown[0], shown[1], shown[2]
+
+    def settle(self) -> None:
+        """Count what requests have noted and nobody has counted yet."""
+        for each in self._models.values():
+            each.settle()
 
     # ---- what a ModelMetrics needs
 

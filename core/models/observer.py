@@ -30,14 +30,14 @@ class ModelObserver:
     def batch_finishing(self, batch: Batch, answer: Answer) -> None:
         if answer.samples:
             self._metrics.samples(answer.samples, [job.id for job in batch.jobs])
-        self._metrics.batch_finishing()
 
     def batch_finished(self, worker: str, batch: Batch, milliseconds: float, answer: Answer) -> None:
         self._overdue = 0
         jobs = batch.jobs
         formed_in = batch.formed - jobs[0].arrived if jobs else 0.0
-        self._metrics.batch_finished(len(jobs), formed_in, milliseconds / 1e3, answer.handler_ms / 1e3)
-        self._metrics.batch_ran(batch.reason.value, batch.runner.device)
+        self._metrics.batch_finished(
+            len(jobs), formed_in, milliseconds / 1e3, answer.handler_ms / 1e3, batch.reason, batch.runner.device
+        )
 
     def restarting(self, worker: str, cause: str) -> None:
         self._metrics.worker_restarted(cause)

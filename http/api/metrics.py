@@ -18,6 +18,7 @@ async def read(context: AppContext, request: Request) -> Reply:
     Where requests are recorded, OpenMetrics is answered to those that ask for it, with the traces of some requests.
     Elsewhere it would have nothing more to tell.
     """
+    context.metrics.settle()
     names = {name for name in request.query.get("name[]", ()) if name}
     open_metrics = context.tracer is not None and request.head is not None and _wants_open_metrics(request.head)
     render = context.metrics.render_open if open_metrics else context.metrics.render

@@ -20,6 +20,7 @@ from torchserve.core.payload import Payload, Reply
 from torchserve.core.wire.messages import Failure
 from torchserve.core.workers.pool import SlotState
 from torchserve.scheduler.gpu import Gpu, Lease
+from torchserve.scheduler.job import ReleaseReason
 
 from .doubles import Answering, Sink, model, slot, until
 
@@ -71,10 +72,8 @@ async def answered(subject: Model) -> None:
     subject.metrics.requested(named=False)
     subject.submit(Payload("r", ()), sink, named_version=False)
     await sink.told.wait()
-    subject.metrics.batch_finishing()
     subject.metrics.succeeded(0.004, 0.001, named=False)
-    subject.metrics.batch_finished(1, 0.001, 0.002, 0.001)
-    subject.metrics.batch_ran("free_worker", "cpu")
+    subject.metrics.batch_finished(1, 0.001, 0.002, 0.001, ReleaseReason.FREE_WORKER, "cpu")
 
 
 async def test_a_row_has_the_totals_and_is_sent_again_only_once_it_has_moved() -> None:

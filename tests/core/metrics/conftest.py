@@ -7,6 +7,7 @@ import pytest
 from torchserve.core.errors import HandlerFailed, QueueFull
 from torchserve.core.metrics.store import GPU_METRICS, OWN_GPU_METRICS, MetricStore
 from torchserve.core.wire.messages import EngineReport, Sample
+from torchserve.scheduler.job import ReleaseReason
 
 
 def eventful() -> MetricStore:
@@ -28,8 +29,7 @@ def eventful() -> MetricStore:
     model.failed(QueueFull(""))
     model.failed(HandlerFailed("", 503))
     model.cancelled(running=False)
-    model.batch_finished(2, 0.5, 0.25, 0.125)
-    model.batch_ran("full", "cpu")
+    model.batch_finished(2, 0.5, 0.25, 0.125, ReleaseReason.FULL, "cpu")
     model.worker_loaded("W-9000-m_1.0", 1234.0)
     model.worker_restarted("killed")
     level = (("ModelName", "m"), ("Level", "Model"))

@@ -20,6 +20,7 @@ from torchserve.core.metrics.catalog import LANGUAGE_MODELS, OWN
 from torchserve.core.metrics.series import Histogram
 from torchserve.core.metrics.spec import read_spec
 from torchserve.core.metrics.store import MetricStore
+from torchserve.scheduler.job import ReleaseReason
 
 REPO = Path(__file__).parents[3]
 PROMTOOL = shutil.which("promtool")
@@ -208,8 +209,7 @@ def test_models_that_come_and_go_leave_nothing(eventful: MetricStore) -> None:
             model.watch(depth=lambda: 1, in_flight=lambda: 2, workers=lambda state: 3, memory=lambda: 4)
             model.requested(named=False)
             model.succeeded(0.25, 0.125, named=True)
-            model.batch_finished(2, 0.5, 0.25, 0.125)
-            model.batch_ran("full", "cpu")
+            model.batch_finished(2, 0.5, 0.25, 0.125, ReleaseReason.FULL, "cpu")
             model.worker_loaded(f"W-{number}-passing_{number % 10}.0", 1234.0)
             eventful.forget(model)
             del model

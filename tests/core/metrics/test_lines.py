@@ -11,6 +11,7 @@ from torchserve.core.metrics.model_metrics import TS
 from torchserve.core.metrics.spec import read_spec
 from torchserve.core.metrics.store import HOST, MetricStore
 from torchserve.core.wire.messages import Sample
+from torchserve.scheduler.job import ReleaseReason
 
 LEVEL = (("ModelName", "m"), ("Level", "Model"))
 
@@ -44,7 +45,7 @@ def busy(mode: str) -> tuple[MetricStore, Log]:
     model.worker_loaded("W-9000-m_1.0", 1234.0)
     model.requested(named=False)
     model.succeeded(0.25, 0.125, named=False)
-    model.batch_finished(2, 0.0, 0.5, 0.25)
+    model.batch_finished(2, 0.0, 0.5, 0.25, ReleaseReason.FULL, "cpu")
     model.samples(
         [
             Sample("PredictionTime", "Milliseconds", "GAUGE", 7.5, LEVEL),
@@ -104,14 +105,14 @@ def test_what_comes_between_two_rounds_of_the_log_is_one_line_with_its_sum() -> 
     model = store.of_model("m", "1.0")
     for seconds in (0.5, 0.25):
         model.succeeded(seconds, 0.125, named=False)
-        model.batch_finished(1, 0.0, 0.5, 0.25)
+        model.batch_finished(1, 0.0, 0.5, 0.25, ReleaseReason.FULL, "cpu")
     assert len(log.put) == 1
     latency, waited, queue_time, _ = log.write().lines[TS_METRICS]
     assert latency.startswith("ts_inference_latency_microseconds.Microseconds:750000.0|")
     assert waited.startswith("ts_queue_latency_microseconds.Microseconds:250000.0|")
     assert queue_time.startswith("QueueTime.Milliseconds:125.0|")
     model.succeeded(1.0, 0.0, named=False)
-    model.batch_finished(1, 0.0, 0.5, 0.25)
+    model.batch_finished(1, 0.0, 0.5, 0.25, ReleaseReason.FULL, "cpu")
     assert [line.partition("|")[0] for line in log.write().lines[TS_METRICS][4:]] == [
         "ts_inference_latency_microseconds.Microseconds:1000000.0", "QueueTime.Milliseconds:0.0",
         "WorkerThreadTime.Milliseconds:250.0",
@@ -156,7 +157,7 @@ def test_a_model_that_is_registered_again_goes_on_where_its_counters_were() -> N
     for seconds in (0.5, 0.25):
         model = store.of_model("m", "1.0")
         model.succeeded(seconds, 0.0, named=False)
-        model.batch_finished(1, 0.0, 0.5, 0.25)
+        model.batch_finished(1, 0.0, 0.5, 0.25, ReleaseReason.FULL, "cpu")
         store.forget(model)
         log.write()
     lines = [line for line in log.lines[TS_METRICS] if line.startswith("ts_inference_latency")]

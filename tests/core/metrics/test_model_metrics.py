@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from torchserve.core.errors import (
@@ -18,10 +21,12 @@ from torchserve.core.errors import (
     TooLarge,
     WorkerDied,
 )
-from torchserve.core.metrics.model_metrics import END_REASONS, WORKER_STATES, ModelMetrics
+from torchserve.core.metrics.model_metrics import END_REASONS, MANY, WORKER_STATES, ModelMetrics
 from torchserve.core.metrics.store import MetricStore
+from torchserve.core.metrics.tally import Tally
 from torchserve.core.wire.messages import EngineReport
 from torchserve.core.workers.pool import SlotState
+from torchserve.scheduler.job import ReleaseReason
 
 LABELS = 'model_name="m",model_version="1.0",'
 
@@ -88,20 +93,74 @@ def test_times_are_in_seconds(store: MetricStore, model: ModelMetrics) -> None:
         assert f'torchserve_{name}_duration_seconds_bucket{{{LABELS}le="0.5",}}=1.0' in shown
 
 
-def test_the_answers_of_a_batch_are_counted_with_it_and_others_at_once(store: MetricStore, model: ModelMetrics) -> None:
-    def answers() -> str:
-        return lines(store, "request_duration_seconds")[-2].partition("_count")[2].rpartition("=")[2]
+def counted(store: MetricStore) -> dict[str, float]:
+    """What Prometheus is shown, without a settlement before."""
+    text = store.render().decode().splitlines()
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in text if line[0] != "#"}
 
-    model.succeeded(0.1, 0.1, named=False)
-    assert answers() == "1.0"
-    model.batch_finishing()
-    model.succeeded(0.1, 0.1, named=False)
-    model.succeeded(0.1, 0.1, named=True)
-    assert answers() == "1.0"
-    model.batch_finished(2, 0.0, 0.1, 0.1)
-    assert answers() == "3.0"
-    model.succeeded(0.1, 0.1, named=True)
-    assert answers() == "4.0"
+
+def noted(model: ModelMetrics) -> None:
+    for number, reason in enumerate([ReleaseReason.FULL, ReleaseReason.DELAY, ReleaseReason.FULL]):
+        for named in (False, True):
+            model.requested(named=named)
+            model.succeeded(0.1 * number, 0.01, named=named)
+        model.batch_finished(2, 0.02, 0.03 * number, 0.01, reason, "cpu")
+
+
+def test_what_is_noted_is_counted_in_a_moment_and_comes_to_the_same() -> None:
+    due: list[Callable[[], None]] = []
+    store, at_once = MetricStore(soon=due.append), MetricStore()
+    model, other = store.of_model("m", "1.0"), at_once.of_model("m", "1.0")
+    before = counted(store)
+    noted(model)
+    noted(other)
+    assert len(due) == 1, "one call is asked for, however much is noted"
+    assert counted(store) == before
+    due.pop()()
+    assert counted(store) == pytest.approx(counted(at_once))
+    assert vars_of(model.tally) == pytest.approx(vars_of(other.tally))
+    model.requested(named=False)
+    assert len(due) == 1, "what comes later is counted later"
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        pytest.param(lambda store, model: store.settle(), id="settled"),
+        pytest.param(lambda store, model: model.requests, id="requests"),
+        pytest.param(lambda store, model: model.tally, id="tally"),
+        pytest.param(lambda store, model: list(model.shown()), id="shown"),
+    ],
+)
+def test_whoever_reads_sees_all_that_is_noted(read: Callable[[MetricStore, ModelMetrics], Any]) -> None:
+    due: list[Callable[[], None]] = []
+    store = MetricStore(soon=due.append)
+    model = store.of_model("m", "1.0")
+    noted(model)
+    read(store, model)
+    after = counted(store)
+    assert after[f"torchserve_requests_total{{{LABELS}}}"] == 6
+    due.pop()()
+    assert counted(store) == after, "it is counted once"
+
+
+def test_many_batches_are_counted_without_waiting_and_the_last_ones_of_a_version_before_it_goes() -> None:
+    store = MetricStore(soon=lambda _: None)
+    model = store.of_model("m", "1.0")
+    for _ in range(MANY):
+        model.batch_finished(1, 0.0, 0.1, 0.1, ReleaseReason.FULL, "cpu")
+    full = f'torchserve_batches_total{{{LABELS}cause="full",device="cpu",}}'
+    assert counted(store)[full] == MANY
+    model.requested(named=False)
+    total = 'ts_inference_requests_total{model_name="m",model_version="default"'
+    assert not any(name.startswith(total) for name in counted(store))
+    store.forget(model)
+    (left,) = [value for name, value in counted(store).items() if name.startswith(total)]
+    assert left == 1
+
+
+def vars_of(tally: Tally) -> dict[str, float]:
+    return {name: getattr(tally, name) for name in Tally.__slots__ if name not in {"sizes", "last"}}
 
 
 def test_gauges_are_read_at_the_scrape(store: MetricStore, model: ModelMetrics) -> None:

@@ -9,6 +9,7 @@ from torchserve.core.metrics.catalog import OWN
 from torchserve.core.metrics.spec import Declared, MetricsSpec, read_spec
 from torchserve.core.metrics.store import HOST, MetricStore
 from torchserve.core.wire.messages import Sample
+from torchserve.scheduler.job import ReleaseReason
 
 OF_HOST = f'{{Level="Host",Hostname="{HOST}",}}'
 
@@ -68,7 +69,7 @@ def test_what_the_configuration_leaves_out_is_not_there() -> None:
     model = store.of_model("m", "1.0")
     model.requested(named=False)
     model.succeeded(1.0, 0.5, named=False)
-    model.batch_finished(1, 0.0, 2.0, 1.0)
+    model.batch_finished(1, 0.0, 2.0, 1.0, ReleaseReason.FULL, "cpu")
     model.worker_loaded("W-9000-m_1.0", 3.0)
     store.forget(model)
     assert {line.partition("{")[0] for line in lines(store)} == set()
@@ -90,7 +91,7 @@ def test_the_configuration_chooses_kind_unit_and_names_of_labels(caplog: pytest.
     model = store.of_model("m", "1.0")
     model.succeeded(1.0, 0.002, named=False)
     model.succeeded(1.0, 0.004, named=False)
-    model.batch_finished(2, 0.0, 2.0, 1.0)
+    model.batch_finished(2, 0.0, 2.0, 1.0, ReleaseReason.FULL, "cpu")
     assert store.render(["QueueTime"]).startswith(
         b"# HELP QueueTime Torchserve prometheus histogram metric with unit: ms"
     )
@@ -111,7 +112,7 @@ def test_predictions_are_summed_by_the_version_that_was_named() -> None:
     for named, seconds, queued in ((False, 0.001, 0.00025), (False, 0.0005, 0.00005), (True, 0.25, 0.0)):
         model.requested(named=named)
         model.succeeded(seconds, queued, named=named)
-    model.batch_finished(3, 0.0, 1.0, 1.0)
+    model.batch_finished(3, 0.0, 1.0, 1.0, ReleaseReason.FULL, "cpu")
     model.requested(named=True)  # and no answer yet
     default, named = (
         f'{{model_name="m",model_version="{version}",hostname="{HOST}",}}' for version in ("default", "1.0")
@@ -131,8 +132,8 @@ def test_gauges_show_the_last_value() -> None:
     model = store.of_model("m", "1.0")
     model.succeeded(1.0, 0.003, named=False)
     model.succeeded(1.0, 0.0015, named=False)
-    model.batch_finished(1, 0.0, 0.0045, 0.001)
-    model.batch_finished(1, 0.0, 0.001, 0.00125)  # two clocks that disagree by a hair
+    model.batch_finished(1, 0.0, 0.0045, 0.001, ReleaseReason.FULL, "cpu")
+    model.batch_finished(1, 0.0, 0.001, 0.00125, ReleaseReason.FULL, "cpu")  # two clocks that disagree by a hair
     model.worker_loaded("W-9000-m_1.0", 1234.0)
     assert lines(store, "QueueTime", "WorkerThreadTime", "WorkerLoadTime") == [
         f"QueueTime{OF_HOST} 1.5",
@@ -148,7 +149,7 @@ def touched(store: MetricStore, name: str, version: str = "1.0"):
     model.succeeded(1.0, 0.5, named=False)
     model.failed(RuntimeError())
     model.cancelled(running=True)
-    model.batch_finished(1, 0.5, 1.0, 0.5)
+    model.batch_finished(1, 0.5, 1.0, 0.5, ReleaseReason.FULL, "cpu")
     model.worker_loaded(f"W-9000-{name}_{version}", 1.0)
     model.worker_restarted("killed")
     model.samples(
