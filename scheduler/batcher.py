@@ -78,7 +78,7 @@ class Batcher:
     """A bounded queue and the workers that serve it. Jobs must be offered in order of `arrived`."""
 
     __slots__ = (
-        "_arriving", "_batches", "_closed", "_fair", "_largest", "_limit", "_offered", "_queue", "_refused_at",
+        "_arriving", "_batches", "_closed", "_fair", "_jobs", "_largest", "_limit", "_offered", "_queue", "_refused_at",
         "_release_at", "_rule", "_runners",
     )  # fmt: skip
 
@@ -88,6 +88,7 @@ class Batcher:
         self._rule: Rule = RULES[policy.rule](policy.batch_size, policy.max_batch_delay)
         self._fair = None if policy.shares is None else FairQueue(policy.shares)
         self._queue: JobQueue | FairQueue = JobQueue() if self._fair is None else self._fair
+        self._jobs = self._queue if isinstance(self._queue, JobQueue) else self._queue.jobs  # the same, to be counted
         self._runners = RunnerSet(policy.batch_size, policy.padded_sizes)
         self._arriving: list[float] = []  # when the bodies that are arriving began to
         self._release_at = math.inf  # when the rule wants to be asked again
@@ -99,7 +100,7 @@ class Batcher:
     @property
     def queued(self) -> int:
         """The number of jobs that wait."""
-        return len(self._queue)
+        return self._jobs.size
 
     @property
     def free(self) -> int:
@@ -127,7 +128,7 @@ class Batcher:
         """Queue a job. Raises QueueClosed, QueueFull, WouldBeLate."""
         if self._closed:
             raise QueueClosed("the queue is closed")
-        if len(self._queue) >= self._limit and not (self._fair is not None and self._fair.make_room(job)):
+        if self._jobs.size >= self._limit and not (self._fair is not None and self._fair.make_room(job)):
             raise QueueFull(self._limit)
         if self._rule.uses_latency and (job.deadline is not None or job.expires is not None):
             late = would_be_late(job, self._queue, self._runners, now)
@@ -200,16 +201,21 @@ class Batcher:
 
     def collect(self, now: float) -> list[Effect]:
         """Return what to do now, batches first. Each effect is returned once; all of them must be carried out."""
-        failed: list[Effect] = [Expire(job) for job in self._queue.expire(now)]
+        jobs, runners = self._jobs, self._runners
+        failed: list[Effect] = [Expire(job) for job in self._queue.expire(now)] if jobs.expiries else []
         if self._fair is not None:
             failed += [Refuse(job, QueueFull(self._limit)) for job in self._fair.displaced()]
         runs: list[Effect] = []
         self._release_at = math.inf
-        while self._queue:
-            release: _Release | Refuse | None = (
-                self._release_to_free(now) if self._runners.free else self._prefetch(now)
-            )
-            if isinstance(release, _Release) and self._queue.has_deadlines and self._rule.uses_latency:
+        while jobs.size:
+            release: _Release | Refuse | None
+            if runners.free:
+                release = self._release_to_free(now)
+            elif runners.with_room_behind:
+                release = self._prefetch(now)
+            else:
+                break
+            if jobs.with_deadline and isinstance(release, _Release) and self._rule.uses_latency:
                 release = self._cut(release, now)
             if release is None:
                 break
@@ -221,15 +227,16 @@ class Batcher:
 
     def wakeup(self) -> float | None:
         """Return when (s) to `collect` again if nothing happens before; None: not at all. Call it after `collect`."""
-        expiry = self._queue.next_expiry
-        at = self._release_at if expiry is None else min(self._release_at, expiry)
+        at, expiries = self._release_at, self._jobs.expiries
+        if expiries:
+            at = min(at, expiries[0][0])
         return None if at == math.inf else at
 
     def _release_to_free(self, now: float) -> _Release | None:
         """Return what the next free runner gets; None, with `_release_at` set, if it has to wait."""
         queue, runner = self._queue, self._runners.next_free
         latency = self._runners.latency(runner)
-        if queue.has_exclusive:
+        if self._jobs.exclusive:
             before = queue.count_before_exclusive(self._largest)
             if before < self._largest:
                 size = self._rule.size(before, latency) if before else 1
@@ -237,28 +244,29 @@ class Batcher:
         oldest, arriving = queue.oldest_arrival, self._arriving
         since = max(oldest, self._runners.free[runner])
         latest_body = arriving[-1] if arriving else now
+        queued = self._jobs.size
         decision = self._rule.decide(
-            QueueView(len(queue), oldest, since, len(arriving), latest_body, now, latency)  # fields in order: it is hot
+            QueueView(queued, oldest, since, len(arriving), latest_body, now, latency)  # fields in order: it is hot
         )
         if not isinstance(decision, ReleaseReason):
             self._release_at = decision
             return None
-        return _Release(runner, self._rule.size(len(queue), latency), decision, prefetched=False)
+        return _Release(runner, self._rule.size(queued, latency), decision, prefetched=False)
 
     def _prefetch(self, now: float) -> _Release | None:
         """Return what the busy runner that will be done first gets ahead of that; None if there is no reason to."""
-        queue = self._queue
-        if not self._rule.uses_latency or queue.has_exclusive:
+        jobs = self._jobs
+        if not self._rule.uses_latency or jobs.exclusive:
             return None
         if self._fair is not None and self._fair.shared(now):
             return None  # what is handed over ahead would go before the next job of another client
         runner = self._runners.next_to_finish(now)
-        if runner is None or not may_prefetch(len(queue), latency := self._runners.latency(runner)):
+        if runner is None or not may_prefetch(jobs.size, latency := self._runners.latency(runner)):
             return None
         # A worker that is never idle gets all its batches by prefetch, so this is where it tries other sizes. Not with
         # deadlines in the queue, where one long batch makes many jobs late.
-        explore = len(queue) >= self._largest and not queue.has_deadlines
-        size = latency.next_size(len(queue)) if explore else latency.best_size
+        explore = jobs.size >= self._largest and not jobs.with_deadline
+        size = latency.next_size(jobs.size) if explore else latency.best_size
         return _Release(runner, size, ReleaseReason.FULL, prefetched=True)
 
     def _cut(self, release: _Release, now: float) -> _Release | Refuse:

@@ -30,14 +30,17 @@ ALONE_AFTER = 60.0  # s without a change of the client, after which whoever send
 
 
 class FairQueue:
-    """A queue of jobs by their `client` and `cost`. Jobs must be added in order of `arrived`."""
+    """A queue of jobs by their `client` and `cost`. Jobs must be added in order of `arrived`.
 
-    __slots__ = ("_changed", "_displaced", "_fresh", "_group", "_jobs", "_latest", "_most", "_policy", "_turns")
+    `jobs` are all of them, by arrival and priority: to be read, not changed.
+    """
+
+    __slots__ = ("_changed", "_displaced", "_fresh", "_group", "_latest", "_most", "_policy", "_turns", "jobs")
 
     def __init__(self, policy: SharePolicy, most: int = MOST_SHARES) -> None:
         self._policy = policy
         self._most = most
-        self._jobs = JobQueue()  # all of them, by arrival and priority
+        self.jobs = JobQueue()  # all of them, by arrival and priority
         self._turns = Turns()
         self._group: Share | None = None
         if policy.others is not None:
@@ -48,7 +51,7 @@ class FairQueue:
         self._changed = float("-inf")  # when (s) the latest client was another one than the one before
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self.jobs)
 
     def __iter__(self) -> Iterator[Job]:
         """Iterate over the jobs in the order in which they will be served, if no other comes."""
@@ -62,22 +65,12 @@ class FairQueue:
     @property
     def oldest_arrival(self) -> float:
         """The arrival (s) of the job that waits longest. The queue must not be empty."""
-        return self._jobs.oldest_arrival
-
-    @property
-    def has_exclusive(self) -> bool:
-        """Whether any job must have a batch of its own."""
-        return self._jobs.has_exclusive
-
-    @property
-    def has_deadlines(self) -> bool:
-        """Whether any job has a deadline."""
-        return self._jobs.has_deadlines
+        return self.jobs.oldest_arrival
 
     @property
     def next_expiry(self) -> float | None:
         """A time (s) before which no job expires; None if no job ever does."""
-        return self._jobs.next_expiry
+        return self.jobs.next_expiry
 
     def shared(self, now: float) -> bool:
         """Return whether several clients have sent jobs of late."""
@@ -105,7 +98,7 @@ class FairQueue:
 
     def add(self, job: Job) -> None:
         """Queue a job behind all others of its client and priority."""
-        self._jobs.add(job)
+        self.jobs.add(job)
         share = self._share(job.client)
         share.jobs.add(job)
         _added(share, job)
@@ -162,7 +155,7 @@ class FairQueue:
         else:
             (job,) = share.jobs.take(1)
         turns.served(share, job.cost)
-        self._jobs.remove(job)
+        self.jobs.remove(job)
         return job
 
     def requeue(self, jobs: tuple[Job, ...]) -> None:
@@ -170,8 +163,8 @@ class FairQueue:
 
         Their clients are not charged for them.
         """
-        for job in sorted((*self._jobs.clear(), *jobs), key=_number):
-            self._jobs.add(job)
+        for job in sorted((*self.jobs.clear(), *jobs), key=_number):
+            self.jobs.add(job)
         for job in reversed(jobs):
             share = self._share(job.client)
             share.jobs.requeue((job,))
@@ -184,21 +177,21 @@ class FairQueue:
 
     def remove(self, job: Job) -> bool:
         """Remove a job; return False if it isn't in the queue."""
-        if not self._jobs.remove(job):
+        if not self.jobs.remove(job):
             return False
         self._leaves(job)
         return True
 
     def expire(self, now: float) -> list[Job]:
         """Remove and return the jobs whose `expires` has passed, in the order of that."""
-        expired = self._jobs.expire(now)
+        expired = self.jobs.expire(now)
         for job in expired:
             self._leaves(job)
         return expired
 
     def clear(self) -> list[Job]:
         """Remove and return all jobs, by arrival and priority."""
-        left = self._jobs.clear()
+        left = self.jobs.clear()
         for job in left:
             self._leaves(job)
         return left

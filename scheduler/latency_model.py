@@ -70,8 +70,8 @@ class LatencyModel:
     """
 
     __slots__ = (
-        "_budget", "_clearing_sizes", "_explorations", "_ladder", "_largest", "_last_run", "_marginal_savings",
-        "_medians", "_p90_factor", "_padded", "_records", "_runs", "_sizes",
+        "_best_size", "_budget", "_clearing_sizes", "_explorations", "_ladder", "_largest", "_last_run",
+        "_marginal_savings", "_medians", "_p90_factor", "_padded", "_records", "_runs", "_sizes",
     )  # fmt: skip
 
     def __init__(self, largest: int, padded: Sequence[int] = ()) -> None:
@@ -88,6 +88,7 @@ class LatencyModel:
         self._p90_factor = 1.0
         self._budget = 0.0
         # Caches, cleared when a median moves.
+        self._best_size = 0
         self._clearing_sizes: dict[int, int] = {}
         self._marginal_savings: dict[int, float] = {}
         self._explorations: dict[int, _Exploration] = {}
@@ -100,7 +101,9 @@ class LatencyModel:
     @property
     def best_size(self) -> int:
         """The size that gives the most jobs per second."""
-        return self.clearing_size(self._largest)
+        if not self._best_size:
+            self._best_size = self.clearing_size(self._largest)
+        return self._best_size
 
     def measured(self) -> list[Measured]:
         """Return what is known of each size that ran, in ascending order."""
@@ -137,6 +140,7 @@ class LatencyModel:
         before = self._medians.get(size)
         if before is None or abs(median - before) > MIN_CHANGE * before:
             self._medians[size] = median
+            self._best_size = 0
             self._clearing_sizes.clear()
             self._marginal_savings.clear()
             self._explorations.clear()

@@ -25,22 +25,27 @@ _Level = OrderedDict[int, Job]  # by `seq`
 
 
 class JobQueue:
-    """A priority queue of jobs. They must be added in order of `arrived`; removing one costs at most a logarithm."""
+    """A priority queue of jobs. They must be added in order of `arrived`; removing one costs at most a logarithm.
 
-    __slots__ = ("_default_level", "_exclusive", "_expires", "_expiries", "_levels", "_size", "_with_deadline")
+    `size` is the number of all jobs, `exclusive` of those that must have a batch of their own, `with_deadline` of those
+    that have a deadline, and `expiries` is empty if none expires. These are fields, not calls, as each batch asks for
+    them several times; the queue alone sets them.
+    """
+
+    __slots__ = ("_default_level", "_expires", "_levels", "exclusive", "expiries", "size", "with_deadline")
 
     def __init__(self, *, expires: bool = True) -> None:
         """Queue jobs. Unless it `expires`, somebody else removes the jobs that have waited for too long."""
         self._expires = expires
         self._default_level: _Level = OrderedDict()
         self._levels: dict[int, _Level] = {0: self._default_level}  # by priority
-        self._size = 0
-        self._exclusive = 0
-        self._with_deadline = 0
-        self._expiries: list[tuple[float, int, Job]] = []  # a heap of (expires, seq, job)
+        self.size = 0
+        self.exclusive = 0
+        self.with_deadline = 0
+        self.expiries: list[tuple[float, int, Job]] = []  # a heap of (expires, seq, job)
 
     def __len__(self) -> int:
-        return self._size
+        return self.size
 
     def __iter__(self) -> Iterator[Job]:
         """Iterate over the jobs in the order in which they will be served."""
@@ -54,16 +59,6 @@ class JobQueue:
         if len(self._levels) == 1:
             return next(iter(self._default_level.values())).arrived
         return min(next(iter(level.values())).arrived for level in self._levels.values() if level)
-
-    @property
-    def has_exclusive(self) -> bool:
-        """Whether any job must have a batch of its own."""
-        return self._exclusive > 0
-
-    @property
-    def has_deadlines(self) -> bool:
-        """Whether any job has a deadline."""
-        return self._with_deadline > 0
 
     @property
     def last(self) -> Job:
@@ -82,7 +77,9 @@ class JobQueue:
         """Queue a job behind all others of its priority."""
         level = self._levels.setdefault(job.priority, OrderedDict()) if job.priority else self._default_level
         level[job.seq] = job
-        self._count(job, 1)
+        self.size += 1
+        if job.exclusive or job.deadline is not None:
+            self._count_special(job, 1)
         if job.expires is not None and self._expires:
             self._add_expiry(job.expires, job)
 
@@ -97,8 +94,10 @@ class JobQueue:
         if len(self._levels) == 1:
             level = self._default_level
             jobs = tuple([level.popitem(last=False)[1] for _ in range(size)])
-            for job in jobs:
-                self._count(job, -1)
+            self.size -= size
+            if self.exclusive or self.with_deadline:
+                for job in jobs:
+                    self._count_special(job, -1)
             return jobs
         jobs = tuple(islice(iter(self), size))
         for job in jobs:
@@ -113,7 +112,8 @@ class JobQueue:
         del level[job.seq]
         if not level and level is not self._default_level:
             del self._levels[job.priority]
-        self._count(job, -1)
+        self.size -= 1
+        self._count_special(job, -1)
         return True
 
     def clear(self) -> list[Job]:
@@ -121,18 +121,18 @@ class JobQueue:
         left = list(self)
         self._default_level.clear()
         self._levels = {0: self._default_level}
-        self._expiries.clear()
-        self._size = self._exclusive = self._with_deadline = 0
+        self.expiries.clear()
+        self.size = self.exclusive = self.with_deadline = 0
         return left
 
     @property
     def next_expiry(self) -> float | None:
         """A time (s) before which no job expires; exact right after `expire`. None if no job ever does."""
-        return self._expiries[0][0] if self._expiries else None
+        return self.expiries[0][0] if self.expiries else None
 
     def expire(self, now: float) -> list[Job]:
         """Remove and return the jobs whose `expires` has passed, in the order of that."""
-        heap = self._expiries
+        heap = self.expiries
         expired: list[Job] = []
         while heap:
             expires, _, job = heap[0]
@@ -148,16 +148,15 @@ class JobQueue:
         level = self._levels.get(job.priority)
         return level is not None and level.get(job.seq) is job
 
-    def _count(self, job: Job, step: int) -> None:
-        self._size += step
+    def _count_special(self, job: Job, step: int) -> None:
         if job.exclusive:
-            self._exclusive += step
+            self.exclusive += step
         if job.deadline is not None:
-            self._with_deadline += step
+            self.with_deadline += step
 
     def _add_expiry(self, expires: float, job: Job) -> None:
-        heap = self._expiries
-        if len(heap) > 2 * self._size + _SPARE_ENTRIES:
+        heap = self.expiries
+        if len(heap) > 2 * self.size + _SPARE_ENTRIES:
             heap[:] = [entry for entry in heap if self._holds(entry[2])]
             heapq.heapify(heap)
         heapq.heappush(heap, (expires, job.seq, job))

@@ -386,7 +386,7 @@ def test_deadlines_of_jobs_that_left_do_not_pile_up():
         batcher.offer(continuing := job("goes", 0.0, expires=1e6 + number), 0.0)
         batcher.cancel(continuing, 0.0)
         assert batcher.collect(0.0) == []
-    assert len(batcher._queue._expiries) < 100
+    assert len(batcher._queue.expiries) < 100
     assert batcher.wakeup() == 1.0
     batcher.offer(job("too", 0.0, expires=0.5), 0.0)
     assert [effect.job.id for effect in batcher.collect(1.0) if isinstance(effect, Expire)] == ["too", "stays"]
