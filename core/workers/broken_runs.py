@@ -34,11 +34,11 @@ class Death:
 def end_runs(scheduler: ModelScheduler, load: Load, runs: Sequence[Run], death: Death, *, repeats: bool) -> None:
     """End each of `runs`, in the order of sending, by the scheduler's `requeue`, `repeat` or `fail`."""
     for run in reversed(runs):
-        if run.timer is None:
+        if run.due is None:
             run.withdraw()
             scheduler.requeue(run.batch)
             continue
-        run.cancel()
+        run.end()
         error = died(load, death.worker, run.batch, death.reason, out_of_memory=death.out_of_memory)
         if repeats and not run.streamed:
             log.warning("What %s ran, a batch of %d, is run again (idempotent)", death.worker, len(run.batch.jobs))

@@ -1,9 +1,9 @@
-"""Run: a batch that a worker has and has not answered, and the timer of its responseTimeout."""
+"""Run: a batch that a worker has and has not answered, and when its responseTimeout is over."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...scheduler.job import Batch
@@ -27,16 +27,16 @@ class Latest:
 
 @dataclass(slots=True)
 class Run:
-    """A batch in a worker. `timer` is None until the batch runs."""
+    """A batch in a worker. Times are by the loop's clock."""
 
     batch: Batch
     sent_at: float = 0.0
-    timer: asyncio.TimerHandle | None = None
+    due: float | None = None  # when it is overdue: None until it runs, infinite while that time stands still
     kept: Sequence[memoryview] = ()  # views that keep its bodies in shared memory while the process reads them
-    left: float = 0.0  # seconds from `stopped` until the batch is overdue
-    stopped: float = 0.0  # when the timer was started or stopped, by the loop's clock
+    left: float = 0.0  # seconds that it had at `stopped`
+    stopped: float = 0.0  # when its time was last stopped
     streamed: bool = False  # whether a part of an answer has come
-    waited: float = 0.0  # seconds in which the timer was stopped
+    waited: float = 0.0  # seconds in which its time stood still
     trace: BatchTrace | None = None  # of a batch with requests that are recorded
 
     def record(self, traces: Sequence[tuple[TraceNotes, float]], worker: str, load: Load) -> str:
@@ -68,28 +68,19 @@ class Run:
         """Return what is kept of the batch for the lines that the worker prints."""
         return Latest([job.id for job in self.batch.jobs], self.trace)
 
-    def start(self, loop: asyncio.AbstractEventLoop, timeout: float, overdue: Callable[[Batch], None]) -> None:
-        """Start the timer: `overdue` is called in `timeout` seconds."""
-        self.timer = loop.call_later(timeout, overdue, self.batch)
-        self.left, self.stopped = timeout, loop.time()
-
     def stop(self, now: float) -> None:
-        """Stop the timer while the front doesn't read from the worker."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.left -= now - self.stopped
-            self.stopped = now
+        """Let its time stand still while the front doesn't read from the worker."""
+        if self.due is not None and self.due < math.inf:
+            self.left, self.stopped, self.due = self.due - now, now, math.inf
 
-    def go_on(self, loop: asyncio.AbstractEventLoop, overdue: Callable[[Batch], None]) -> None:
-        """Start the timer again with the remaining time."""
-        if self.timer is not None:
-            self.waited += loop.time() - self.stopped
-            self.start(loop, self.left, overdue)
+    def go_on(self, now: float) -> None:
+        """Let its time go on, with what was left."""
+        if self.due == math.inf:
+            self.waited += now - self.stopped
+            self.due = now + self.left
 
-    def cancel(self) -> None:
-        """Cancel the timer: the batch has ended."""
-        if self.timer is not None:
-            self.timer.cancel()
+    def end(self) -> None:
+        """Note that the batch has ended."""
         if self.trace is not None:
             self.trace.end(self.sent_at)
 
@@ -97,7 +88,7 @@ class Run:
 def expect(runs: Mapping[int, Run], number: int, results: Sequence[object] | None, bodies: Sequence[object]) -> Run:
     """Return the running batch that an answer is for. Raises WorkerProtocolError."""
     run = runs.get(number)
-    if run is None or run.timer is None:
+    if run is None or run.due is None:
         raise WorkerProtocolError(f"an answer to batch {number}, which it does not run")
     batch = run.batch
     if results is not None and not len(results) == len(bodies) == len(batch.jobs):

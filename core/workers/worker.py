@@ -33,6 +33,7 @@ from .model_calls import CALLS, WorkerCalls
 from .observer import WorkerObserver
 from .outcomes import outcomes_of, replies
 from .profiles import WorkerProfiles
+from .response_timer import ResponseTimer
 from .run import Latest, Run, expect
 from .thread_stacks import kill_hung
 from .worker_process import WorkerProcess, describe_exit
@@ -87,6 +88,7 @@ class Worker(Connection):
         # By the batch's number, in the order of sending. An asynchronous handler runs many batches at a time; for any
         # other, the second one waits in the socket, so that no time is lost between the two.
         self._runs: dict[int, Run] = {}
+        self._timer = ResponseTimer(loop, spec.timeout, self._runs, self._overdue)
         self._given_up: dict[int, Run] = {}  # timed out; the process may still read their bodies
         self.notes: dict[str, str] = {}
         """The choices that the handler has made while it loaded, by subject."""
@@ -225,7 +227,7 @@ class Worker(Connection):
     def _begin(self, run: Run) -> None:
         self._latest = run.latest()
         run.sent_at = time.perf_counter()
-        run.start(self._loop, self._timeout, self._overdue)
+        self._timer.begin(run)
         if self._pressure.waiting:
             run.stop(self._loop.time())
 
@@ -252,20 +254,18 @@ class Worker(Connection):
         self._pressure.release(job, self._company(), self._loop.time())
 
     def _company(self) -> list[Job]:
-        return [job for run in self._runs.values() if run.timer is not None for job in run.batch.jobs]
+        return [job for run in self._runs.values() if run.due is not None for job in run.batch.jobs]
 
     def _stop_reading(self) -> None:
         self._pause()
         self._scheduler.paused(self)
-        for run in self._runs.values():
-            run.stop(self._loop.time())
+        self._timer.stop()
 
     def _read_on(self) -> None:
         self._resume()
         self._heard_at = time.perf_counter()
         self._scheduler.resumed(self)
-        for run in self._runs.values():
-            run.go_on(self._loop, self._overdue)
+        self._timer.go_on()
 
     # ---- the socket's side
 
@@ -342,7 +342,7 @@ class Worker(Connection):
             self._opening.freed(len(self._runs))
         if self.calls.open:
             self.calls.batch_ended(batch, "it has been answered")
-        self._runs.pop(batch.id).cancel()
+        self._runs.pop(batch.id).end()
         if self.engine is not None:
             self.engine.over(batch.jobs[0])
         self._scheduler.finish(batch, outcomes, seconds=seconds, typical=typical)
@@ -381,6 +381,7 @@ class Worker(Connection):
         if self._results is not None:
             self._results.close()
         self._opening.close()
+        self._timer.close()
         runs = list(self._runs.values())
         self._runs.clear()
         # TorchServe takes a SIGKILL that it did not send itself for the system's out-of-memory killer.

@@ -234,10 +234,10 @@ async def test_a_batch_that_is_overdue_ends_the_worker(pairs: list[Pair]) -> Non
 async def test_a_prefetched_batch_is_not_timed_until_it_begins(pair: Pair) -> None:
     await pair.serves()
     await pair.run(7, 8)
-    first, second = pair.worker._runs.values()  # nothing else tells of the timers
-    assert (first.timer is not None, second.timer) == (True, None)
+    first, second = pair.worker._runs.values()  # nothing else tells of their times
+    assert (first.due is not None, second.due) == (True, None)
     pair.worker.batch_started(second.batch)
-    assert second.timer is not None
+    assert second.due is not None
 
 
 async def test_a_dead_device_context_ends_the_worker(pair: Pair) -> None:
