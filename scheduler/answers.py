@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from .job import Batch, Continue, Job
 
@@ -29,3 +30,11 @@ def answer(job: Job, outcome: object) -> None:
             job.sink.done(outcome)
     except Exception:  # noqa: BLE001 - a sink is the caller's code
         _log.exception("The sink of job %s raised", job.id)
+
+
+def all_failed(outcomes: Sequence[object]) -> bool:
+    """Return whether no job of a batch has an answer. It costs every batch a call, so no generator's."""
+    for outcome in outcomes:  # noqa: SIM110
+        if not isinstance(outcome, Exception):
+            return False
+    return True

@@ -27,7 +27,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from .answers import answer, unlink
+from .answers import all_failed, answer, unlink
 from .batcher import Batcher, Expire, Refuse, Run, Stop
 from .errors import JobExpired, OutcomeMismatch, QueueFull, SchedulerError
 from .job import Batch, Continue, Interruptible, Job, Runner
@@ -319,7 +319,7 @@ class ModelScheduler:
             continuing = [job for job, outcome in pairs if isinstance(outcome, Continue)]
             self._batcher.ended(batch, now, continuing=continuing)
             return True
-        worked = typical and not _all_failed(outcomes)
+        worked = typical and not all_failed(outcomes)
         begins = self._batcher.ended(batch, now, seconds, worked=worked)
         if begins is not None:
             begins.runner.batch_started(begins)
@@ -391,13 +391,6 @@ class ModelScheduler:
             self._timer.cancel()
         self._timer_at = at
         self._timer = self._loop.call_at(at, self._on_timer)
-
-
-def _all_failed(outcomes: Sequence[object]) -> bool:
-    for outcome in outcomes:  # noqa: SIM110  (no generator: this runs for every batch, and mostly ends at the first)
-        if not isinstance(outcome, Exception):
-            return False
-    return True
 
 
 def _batcher_of(policy: BatchPolicy) -> Batcher | SequenceBatcher | TokenBatcher:
