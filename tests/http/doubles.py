@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
@@ -24,6 +24,8 @@ from torchserve.http.front_config import FrontConfig
 from torchserve.http.message.limits import Limits
 from torchserve.http.rpc.status import Code, counted_as
 from torchserve.http.site_policy import Hosts
+
+from .fake_metrics import FakeMetrics
 
 # Seconds that a test waits at most for what happens at once on a quiet machine. The limits of a front that end a
 # connection by themselves are longer by default: what they do is not taken for it.
@@ -250,24 +252,6 @@ class FakeControlPlane:
 
     async def unload(self, name: str) -> None:
         await self._answer("unload", name)
-
-
-@dataclass
-class FakeMetrics:
-    statuses: list[int] = field(default_factory=list[int])
-    asked: list[set[str]] = field(default_factory=list[set[str]])
-    settled: int = 0
-
-    def request(self, status: int) -> None:
-        self.statuses.append(status)
-
-    def settle(self) -> None:
-        self.settled += 1
-
-    def render(self, names: Collection[str] = ()) -> bytes:
-        assert self.settled > len(self.asked), "what requests have noted is counted first"
-        self.asked.append(set(names))
-        return b"# HELP x y\n"
 
 
 @dataclass

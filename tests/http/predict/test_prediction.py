@@ -23,7 +23,8 @@ from torchserve.http.predict.prediction import Prediction
 from torchserve.http.routes import ROUTES
 from torchserve.http.routing.table import Table
 
-from ..doubles import FakeControlPlane, FakeDataPlane, FakeMetrics, Sink, head_and_body
+from ..doubles import FakeControlPlane, FakeDataPlane, Sink, head_and_body
+from ..fake_metrics import FakeMetrics
 
 
 class Recorder(Http1Writer):

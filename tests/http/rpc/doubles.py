@@ -21,7 +21,8 @@ from torchserve.http.rpc.status import HEADERS_BLOCK, OK_BLOCK, Code
 from torchserve.http.transport.http2.errors import ErrorCode, StreamAborted
 from torchserve.http.transport.http2.stream import RequestHead, StreamHandler
 
-from ..doubles import FakeControlPlane, FakeDataPlane, FakeMetrics
+from ..doubles import FakeControlPlane, FakeDataPlane
+from ..fake_metrics import FakeMetrics
 
 INFERENCE = "org.pytorch.serve.grpc.inference"
 PREDICTIONS = f"/{INFERENCE}.InferenceAPIsService/Predictions"
