@@ -19,7 +19,12 @@ PROFILE = Operation(
     "Record what a worker does while it goes on answering, as a trace in Chrome's format, compressed by gzip.",
     {200: None},
     errors=(400, 404, 409, 500, 503),
-    query=(Parameter("seconds", "how long at most, up to 60", {"type": "integer", "default": 10}), _WORKER),
+    query=(
+        Parameter(
+            "seconds", "how long at most, up to 60", {"type": "integer", "minimum": 1, "maximum": 60, "default": 10}
+        ),
+        _WORKER,
+    ),
     method="POST",
     media="application/gzip",
 )

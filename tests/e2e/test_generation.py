@@ -38,7 +38,9 @@ def models(home: Path) -> Iterator[Models]:
 
 
 def test_a_quiet_client_is_served_before_anothers_backlog(models: Models) -> None:
-    """Shown by the order of service: the first fills the memory, and all others wait in the server."""
+    """Shown by the order of service: the first fills the memory, and all others wait in the server. The quiet client
+    takes its turn behind one request of the other.
+    """
     model = models["free"]
     before = len(model.submitted())
     model.hold()
@@ -53,7 +55,7 @@ def test_a_quiet_client_is_served_before_anothers_backlog(models: Models) -> Non
     for connection in sent:
         assert connection.getresponse().status == 200
         connection.close()
-    assert model.submitted()[before:] == ["first", "quiet", *(f"noisy{number}" for number in range(6))]
+    assert model.submitted()[before:] == ["first", "noisy0", "quiet", *(f"noisy{number}" for number in range(1, 6))]
 
 
 def test_priorities_hold_among_a_clients_requests(models: Models) -> None:

@@ -61,6 +61,8 @@ def exercise(operation: Any, base: str) -> None:
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     def ask(case: Any) -> None:
+        if operation.path.endswith("/profile"):  # it takes as long as it is told to, or else ten seconds
+            case.query = {**(case.query or {}), "seconds": 1}
         response = case.call(base_url=base)
         case.validate_response(response, checks=CHECKS)
         keeps = operation.method.upper() in {"GET", "POST", "OPTIONS"} and not operation.path.endswith("/unload")

@@ -19,6 +19,8 @@ def eventful() -> MetricStore:
     store.read("torchserve_log_lines_lost_total", ("backlog",), lambda: 3)
     store.read("torchserve_trace_spans_exported_total", (), lambda: 5)
     store.read("torchserve_trace_records_lost_total", ("collector",), lambda: 7)
+    store.read("torchserve_payload_records_written_total", (), lambda: 8)
+    store.read("torchserve_payload_records_lost_total", ("sink",), lambda: 9)
     store.read("torchserve_traffic_ratio", ("m", "1.0"), lambda: 0.5)
     store.read("torchserve_shadow_requests_total", ("m", "2.0", "same"), lambda: 1)
     model.watch_cache({"hit": 5}, entries=lambda: 6, size=lambda: 7)

@@ -69,7 +69,7 @@ _ANSWERS = (
     _row("a path behind it", ask("/wfpredict/leaf/1.0/more", "text x", "text/plain")),
     _row("an empty name", ask("/wfpredict/", "text x", "text/plain")),
     _row("on the management port", Call("management", "POST", "/wfpredict/leaf", b"text x")),
-    _row("the access log", _leaf("text logged"), Lines("logs/access_log.log", r'("POST /wfpredict/\S+ HTTP/1.1" \d+) \d+$', last=1)),
+    _row("the access log", _leaf("text logged"), Lines("logs/access_log.log", r'("POST /wfpredict/leaf HTTP/1.1" 200) \d+$', last=1)),
     *(_row(f"gRPC: {name.partition('/')[0]}", Rpc(face, f"org.pytorch.serve.grpc.workflow.{name}", (b"",)))
       for face, name in zip(("grpc", "grpc_management"), _SERVICES, strict=True)),
     _row("list: a limit that is none", manage("GET", "/workflows?limit=x"), manage("GET", "/workflows?limit=0")),
