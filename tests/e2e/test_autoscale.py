@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from ..standins.nvml import GIB, FakeNvml
 from .conftest import Serve
 from .live import LiveServer, eventually, make_model
@@ -69,6 +71,7 @@ def test_workers_come_with_a_crowd_and_leave_after_it_and_no_answer_is_lost(serv
     assert server.manage("DELETE", "/models/slow").status == 200
 
 
+@pytest.mark.thorough
 def test_where_it_is_off_and_where_there_is_no_choice_the_number_stays(serve: Serve, store: Path):
     make_model(store, "off", SLOW, "minWorkers: 1\nmaxWorkers: 3\nautoscale: false\n")
     make_model(store, "one", SLOW, "minWorkers: 1\nmaxWorkers: 1\n")

@@ -100,7 +100,7 @@ def test_what_a_worker_takes_is_measured_and_remembered(
     ("fault", "reason"),
     [
         ({"xid": "1:0:79"}, "XID 79, fallen off the bus"),
-        ({"0.ecc": 3}, "3 uncorrected ECC errors since the start"),
+        pytest.param({"0.ecc": 3}, "3 uncorrected ECC errors since the start", marks=pytest.mark.thorough),
         ({"0.fault.nvmlDeviceGetHandleByIndex_v2": 15}, "it does not answer"),
     ],
 )

@@ -53,7 +53,7 @@ CONFIG = (
 )
 
 
-@pytest.mark.parametrize("policy", ["adaptive", "eager"])
+@pytest.mark.parametrize("policy", ["eager", pytest.param("adaptive", marks=pytest.mark.thorough)])
 def test_a_model_never_sees_or_compiles_another_size(serve: Serve, store: Path, policy: str) -> None:
     folder = make_model(store, "record", HANDLER, f"{CONFIG}batchPolicy: {policy}\n", **{"net.py": NET})
     manifest = folder / "MAR-INF" / "MANIFEST.json"
