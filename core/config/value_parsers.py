@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from .address import Address, parse_address
 
@@ -145,38 +145,37 @@ def route(text: str) -> str:
     return path
 
 
+def _address_or_file(text: str) -> tuple[str, SplitResult]:
+    """Return an address without the spaces around it, and its parts; a file's has an absolute path."""
+    address = text.strip()
+    try:
+        url = urlsplit(address)
+        _ = url.port
+    except ValueError as error:
+        raise ValueError(f"{address!r} is no address: {error}") from None
+    if url.scheme == "file" and (url.netloc or not url.path.startswith("/") or url.path.endswith("/")):
+        raise ValueError(f"{address!r} must be file:///PATH with an absolute path")
+    return address, url
+
+
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OTLP_SCHEMES = ("http", "https", "grpc", "grpcs")
 
 
 def otlp_endpoint(text: str) -> str:
     """Return the address of an OpenTelemetry collector, or of a file."""
-    endpoint = text.strip()
-    try:
-        url = urlsplit(endpoint)
-        _ = url.port
-    except ValueError as error:
-        raise ValueError(f"{endpoint!r} is no address: {error}") from None
-    if url.scheme == "file":
-        if url.netloc or not url.path.startswith("/") or url.path.endswith("/"):
-            raise ValueError(f"{endpoint!r} must be file:///PATH with an absolute path")
-    elif url.scheme not in _OTLP_SCHEMES or not url.hostname or url.query or url.username or url.password:
+    endpoint, url = _address_or_file(text)
+    if url.scheme != "file" and (
+        url.scheme not in _OTLP_SCHEMES or not url.hostname or url.query or url.username or url.password
+    ):
         raise ValueError(f"{endpoint!r} is none of {', '.join(f'{each}://HOST:PORT' for each in _OTLP_SCHEMES)}")
     return endpoint
 
 
 def payload_sink(text: str) -> str:
     """Return the address that takes sampled payloads, or that of a file."""
-    target = text.strip()
-    try:
-        url = urlsplit(target)
-        _ = url.port
-    except ValueError as error:
-        raise ValueError(f"{target!r} is no address: {error}") from None
-    if url.scheme == "file":
-        if url.netloc or not url.path.startswith("/") or url.path.endswith("/"):
-            raise ValueError(f"{target!r} must be file:///PATH with an absolute path")
-    elif (
+    target, url = _address_or_file(text)
+    if url.scheme != "file" and (
         url.scheme not in ("http", "https") or not url.hostname or url.username or url.password or not target.isascii()
     ):
         raise ValueError(f"{target!r} is none of http://HOST/PATH, https://HOST/PATH and file:///PATH")

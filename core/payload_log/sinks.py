@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import http.client
-import ssl
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from ..trusted_file import NotTrusted, open_appending
+from ..record_sinks import MOST_FILE, KeptConnection, append_bounded
+from ..trusted_file import NotTrusted
 from .record import PayloadRecord
 from .writer import PayloadSink, SinkFailed
 
 TIMEOUT: Final = 5.0  # seconds that a sink may take over one record
-MOST_FILE: Final = 1 << 28  # bytes of a file, which is then renamed to .1, in place of the one before
 SCHEMES: Final = ("http", "https", "file")
 
 
@@ -38,12 +36,7 @@ class FileSink:
     def write(self, record: PayloadRecord) -> None:
         line = record.line()
         try:
-            with suppress(FileNotFoundError):
-                if self._path.stat().st_size + len(line) > self._most:
-                    self._path.replace(self._path.with_name(f"{self._path.name}.1"))
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with open(open_appending(self._path), "ab", buffering=0) as file:  # noqa: PTH123  (of a descriptor)
-                file.write(line)
+            append_bounded(self._path, line, self._most)
         except (OSError, NotTrusted) as error:
             raise SinkFailed(f"{self._path}: {error}") from error
 
@@ -56,50 +49,29 @@ class HttpSink:
 
     def __init__(self, target: str, headers: Mapping[str, str], timeout: float = TIMEOUT) -> None:
         url = urlsplit(target)
-        self._tls = url.scheme == "https"
-        self._host, self._port = url.hostname or "", url.port
         self._path = (url.path or "/") + (f"?{url.query}" if url.query else "")
         self._headers = dict(headers)
-        self._timeout = timeout
-        self._connection: http.client.HTTPConnection | None = None
+        self._connection = KeptConnection(url, timeout)
 
     def write(self, record: PayloadRecord) -> None:
         headers = self._headers | record.headers()
-        reused = self._connection is not None
+        reused = self._connection.open
         try:
-            status = self._post(record.body, headers)
+            status = self._connection.post(self._path, record.body, headers)
         except (OSError, http.client.HTTPException) as error:
             self.close()
             if not reused or isinstance(error, TimeoutError):
-                raise SinkFailed(f"{self._host}: {error!r}") from error
+                raise SinkFailed(f"{self._connection.host}: {error!r}") from error
             status = self._again(record.body, headers)  # it may have closed the connection since the last record
         if status >= 300:
-            raise SinkFailed(f"{self._host} answered with {status}")
+            raise SinkFailed(f"{self._connection.host} answered with {status}")
 
     def _again(self, body: bytes, headers: Mapping[str, str]) -> int:
         try:
-            return self._post(body, headers)
+            return self._connection.post(self._path, body, headers)
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise SinkFailed(f"{self._host}: {error!r}") from error
-
-    def _post(self, body: bytes, headers: Mapping[str, str]) -> int:
-        connection = self._connection
-        if connection is None:
-            if self._tls:
-                context = ssl.create_default_context()
-                connection = http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout, context=context)
-            else:
-                connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
-            self._connection = connection
-        connection.request("POST", self._path, body, dict(headers))
-        answer = connection.getresponse()
-        answer.read(1 << 16)
-        if not answer.isclosed():
-            self.close()
-        return answer.status
+            raise SinkFailed(f"{self._connection.host}: {error!r}") from error
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._connection.close()

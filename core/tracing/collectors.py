@@ -7,22 +7,20 @@ import http.client
 import importlib.util
 import os
 import socket
-import ssl
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..errors import InvalidConfig
-from ..trusted_file import NotTrusted, open_appending
+from ..record_sinks import MOST_FILE, KeptConnection, append_bounded
+from ..trusted_file import NotTrusted
 from ..version import __version__
 from .exporter import Collector, CollectorFailed
 from .otlp import as_json, as_protobuf
 from .span import Span
 
 TIMEOUT = 10.0  # seconds that a collector may take over one batch
-MOST_FILE = 1 << 28  # bytes of a file, which is then renamed to .1, in place of the one before
 _AGAIN = frozenset((429, 502, 503, 504))  # statuses after which OTLP has a client try again
 _EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 SCHEMES = ("http", "https", "grpc", "grpcs", "file")
@@ -72,53 +70,31 @@ class HttpCollector:
 
     def __init__(self, endpoint: str, headers: Mapping[str, str], timeout: float = TIMEOUT) -> None:
         url = urlsplit(endpoint)
-        self._tls = url.scheme == "https"
-        self._host = url.hostname or ""
-        self._port = url.port
         self._path = url.path if url.path.strip("/") else "/v1/traces"
         self._headers = {**headers, "content-type": "application/x-protobuf", "content-encoding": "gzip"}
-        self._timeout = timeout
         self._resource = resource()
-        self._connection: http.client.HTTPConnection | None = None
+        self._connection = KeptConnection(url, timeout)
 
     def send(self, spans: Sequence[Span]) -> None:
         body = gzip.compress(as_protobuf(spans, self._resource), 1)
-        reused = self._connection is not None
+        reused = self._connection.open
         try:
-            status = self._post(body)
+            status = self._connection.post(self._path, body, self._headers)
         except (OSError, http.client.HTTPException) as error:
             self.close()
             if reused:  # the collector may have closed it since the last batch
                 try:
-                    status = self._post(body)
+                    status = self._connection.post(self._path, body, self._headers)
                 except (OSError, http.client.HTTPException) as second:
                     self.close()
-                    raise CollectorFailed(f"{self._host}: {second!r}", again=True) from second
+                    raise CollectorFailed(f"{self._connection.host}: {second!r}", again=True) from second
             else:
-                raise CollectorFailed(f"{self._host}: {error!r}", again=True) from error
+                raise CollectorFailed(f"{self._connection.host}: {error!r}", again=True) from error
         if status >= 300:
-            raise CollectorFailed(f"{self._host} answered with {status}", again=status in _AGAIN)
-
-    def _post(self, body: bytes) -> int:
-        connection = self._connection
-        if connection is None:
-            if self._tls:
-                context = ssl.create_default_context()
-                connection = http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout, context=context)
-            else:
-                connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
-            self._connection = connection
-        connection.request("POST", self._path, body, self._headers)
-        answer = connection.getresponse()
-        answer.read(1 << 16)
-        if not answer.isclosed():
-            self.close()
-        return answer.status
+            raise CollectorFailed(f"{self._connection.host} answered with {status}", again=status in _AGAIN)
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._connection.close()
 
 
 class RpcCollector:
@@ -169,12 +145,7 @@ class FileCollector:
     def send(self, spans: Sequence[Span]) -> None:
         line = as_json(spans, self._resource)
         try:
-            with suppress(FileNotFoundError):
-                if self._path.stat().st_size + len(line) > self._most:
-                    self._path.replace(self._path.with_name(f"{self._path.name}.1"))
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with open(open_appending(self._path), "ab", buffering=0) as file:  # noqa: PTH123  (of a descriptor)
-                file.write(line)
+            append_bounded(self._path, line, self._most)
         except (OSError, NotTrusted) as error:
             raise CollectorFailed(f"{self._path}: {error}", again=False) from error
 

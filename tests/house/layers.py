@@ -30,7 +30,7 @@ def _row(ours: str = "", outside: str = "") -> Row:
 
 
 _BASE = (
-    "core.errors core.payload core.version core.trusted_file core.bounded_yaml core.bounded_match core.model_name"
+    "core.errors core.payload core.version core.trusted_file core.record_sinks core.bounded_yaml core.bounded_match core.model_name"
     " core.container_limits core.pidfd core.process_stacks core.user_folders"
 )
 _SHELF = (
@@ -53,6 +53,7 @@ TABLE: dict[str, Row] = {
     "core.payload": _row("core.errors", "msgspec"),
     "core.version": _row(),
     "core.trusted_file": _row(),
+    "core.record_sinks": _row("core.trusted_file"),
     "core.bounded_match": _row(),
     "core.model_name": _row("core.errors"),
     "core.container_limits": _row(),
