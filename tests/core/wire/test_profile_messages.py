@@ -7,19 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from torchserve.core.wire.frames import Frame, FrameError, FrameReader, encode
+from torchserve.core.wire.frames import Frame, FrameError
 from torchserve.core.wire.messages import Profile, Profiled, ToBackend, ToFront
+
+from .one_message import read
 
 ORDERS = [Profile(1, begin=True), Profile(2**31, begin=False)]
 PIECES = [Profiled(1), Profiled(1, last=True, note="torch.profiler, 3 batches"), Profiled(7, last=True, error="ü")]
-
-
-def read(kind: Any, sent: msgspec.Struct, *bodies: bytes) -> Frame[Any] | None:
-    reader: FrameReader[Any] = FrameReader(kind, 1 << 20)
-    for data in encode(sent, bodies):
-        reader.get_buffer()[: len(data)] = data
-        reader.buffer_updated(len(data))
-    return reader.next_frame()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from torchserve.core.wire.frames import Frame, FrameError, FrameReader, encode
+from torchserve.core.wire.frames import Frame, FrameError
 from torchserve.core.wire.messages import Loaded
 from torchserve.core.wire.remote_messages import (
     Alive,
@@ -29,6 +29,8 @@ from torchserve.core.wire.remote_messages import (
     ToMinder,
 )
 
+from .one_message import read
+
 TICKET = Ticket("W-9000-m_1.0", 7, "10.0.0.1", 7443, "n" * 43, "authority", "certificate", "key", beat=2.0)
 TO_MINDER = [
     Start(TICKET, "abc", hidden="AWS_.*", variables={"A": "ü"}),
@@ -43,14 +45,6 @@ FROM_MINDER = [
     Seen("File h.py"), Seen(error="it takes no signal"),
     RankFailed(Loaded(507, "rank 1: out of memory")),
 ]  # fmt: skip
-
-
-def read(kind: Any, sent: msgspec.Struct, *bodies: bytes) -> Frame[Any] | None:
-    reader: FrameReader[Any] = FrameReader(kind, 1 << 20)
-    for data in encode(sent, bodies):
-        reader.get_buffer()[: len(data)] = data
-        reader.buffer_updated(len(data))
-    return reader.next_frame()
 
 
 @pytest.mark.parametrize(
