@@ -65,7 +65,7 @@ class CachedTicket(Ticket):
 
     def __init__(self, model: Model, payload: Payload, sink: Sink, pending: PendingBytes, *, named: bool) -> None:
         size = sum([len(part.body) for part in payload.parts])
-        super().__init__(model, Job(payload.request_id, payload, sink), pending, size, named=named)
+        super().__init__(model, Job(payload.request_id, payload, sink), pending, size, named)
         self._payload = payload
         self._sink = sink
         self.by = None if payload.timeout is None else monotonic() + payload.timeout

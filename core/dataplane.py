@@ -125,7 +125,10 @@ class DataPlane:
             found.metrics.failed(error)
             raise
         try:
-            job, *more = self._queue(found, payload, sink, named=named)
+            if payload.infer is None:
+                job, more = found.submit(payload, sink, named_version=named), ()
+            else:
+                job, *more = self._queue(found, payload, sink, named=named)
         except ServeError as error:
             self._pending.held -= size
             found.metrics.failed(error)
@@ -134,7 +137,7 @@ class DataPlane:
             raise
         if traffic is not None and watched is not None:
             self._copy(traffic, watched, payload, size)
-        return Ticket(found, job, self._pending, size, named=named, more=more)
+        return Ticket(found, job, self._pending, size, named, more)
 
     # A workflow's nodes and a handler's calls are parts of a request that has been admitted as a whole.
     submit_admitted = submit

@@ -18,9 +18,11 @@ class Ticket:
     __slots__ = ("_job", "_model", "_more", "_named", "_pending", "_size")
 
     def __init__(
-        self, model: Model, job: Job, pending: PendingBytes, size: int, *, named: bool, more: Sequence[Job] = ()
+        self, model: Model, job: Job, pending: PendingBytes, size: int, named: bool, more: Sequence[Job] = ()
     ) -> None:
-        """`more` are the jobs of the request's other rows, if it was cut."""
+        """`more` are the jobs of the request's other rows, if it was cut. Every request makes one: arguments that are
+        named would double its cost.
+        """
         self._model = model
         self._job = job
         self._named = named

@@ -27,7 +27,7 @@ from ...scheduler.model_scheduler import ModelScheduler
 from ..config.saved_models import SavedModel
 from ..errors import Draining, NoTicket, NotInTime, NoWorker, QueueFull, RequestExpired, ServeError
 from ..oip.signature import Signature, check_signature
-from ..payload import Payload
+from ..payload import Infer, Payload
 from ..workers.engine_load import EngineLoad
 from ..workers.launcher import Launcher
 from ..workers.pool import Pool
@@ -61,6 +61,7 @@ class Model:
         self.downloaded = spec.located.path if spec.located.downloaded else None
         self._begun_in = options.client_timeout / 1000.0 or math.inf
         self._done_in = options.latency_slo / 1000.0 or math.inf
+        self._limited = min(self._begun_in, self._done_in) < math.inf
         self._label = f'Model "{spec.name}" version {spec.version}'
         self.at_startup = spec.at_startup
         self.aliases = spec.aliases
@@ -117,9 +118,10 @@ class Model:
         Raises NoWorker, NoTicket, QueueFull, NotInTime, Draining, or BadRequest for tensors it doesn't take, or more
         tokens than the model's context has.
         """
-        self._check_tensors(payload)
+        if payload.infer is not None:
+            self._check_tensors(payload.infer)
         self.scaler.arrived += 1
-        unloaded = self.unloaded
+        unloaded = self.on_demand is not None and self.pool.unloaded
         if not (unloaded or self.pool.may_serve):
             raise NoWorker(self._no_worker(named_version))
         scheduler = self.scheduler
@@ -130,25 +132,7 @@ class Model:
                 " no queue (useJobTicket): send it again later.",
                 retry_after=scheduler.seconds_per_job,
             )
-        expires, deadline = self._limits(payload.timeout)
-        sequence, ends = "", False
-        if self.options.stateful:
-            sequence, ends, headers = self._sequence_keys.read(payload.headers, payload.infer)
-            payload = replace(payload, headers=headers)
-        generates = self.options.generates and not exclusive
-        job = Job(
-            payload.request_id,
-            payload,
-            sink,
-            expires=expires,
-            exclusive=exclusive,
-            deadline=deadline,
-            priority=payload.priority,
-            sequence=sequence,
-            ends=ends,
-            client=client_of(payload.headers, self._fair_share_header) if self._takes_turns else "",
-            tokens=demand_of(payload, self.options.most_sequences) if generates else None,
-        )
+        job = self._job(payload, sink, exclusive=exclusive)
         try:
             scheduler.submit(job)
         except WouldBeLate as error:
@@ -171,6 +155,21 @@ class Model:
             self.on_demand.called()
         return job
 
+    def _job(self, payload: Payload, sink: Sink, *, exclusive: bool) -> Job:
+        """Return the job of a request. Most have nothing special, and are made by one short call."""
+        job = Job(payload.request_id, payload, sink)
+        if payload.timeout is not None or self._limited:
+            job.expires, job.deadline = self._limits(payload.timeout)
+        job.priority, job.exclusive = payload.priority, exclusive
+        if self.options.stateful:
+            job.sequence, job.ends, headers = self._sequence_keys.read(payload.headers, payload.infer)
+            job.payload = replace(payload, headers=headers)
+        if self._takes_turns:
+            job.client = client_of(payload.headers, self._fair_share_header)
+        if self.options.generates and not exclusive:
+            job.tokens = demand_of(payload, self.options.most_sequences)
+        return job
+
     def slow(self, job: Job, seconds: float, end: str) -> None:
         """Log where the time of a request went that took so long until its `end`."""
         payload = job.payload
@@ -188,16 +187,15 @@ class Model:
         """
         if payload.infer is None:
             return 1
-        self._check_tensors(payload)
+        self._check_tensors(payload.infer)
         if self.options.stateful or self.options.continuous:
             return 1
         count = rows_to_cut(payload, self.signature)
         check_count(count, self.options.job_queue_size, self.name)
         return count
 
-    def _check_tensors(self, payload: Payload) -> None:
-        infer = payload.infer
-        if infer is not None and not infer.whole and (signature := self.signature) is not None:
+    def _check_tensors(self, infer: Infer) -> None:
+        if not infer.whole and (signature := self.signature) is not None:
             check_signature(infer, signature, self.name)
 
     def room(self, size: int) -> memoryview | None:
@@ -319,8 +317,6 @@ class Model:
         begun, done = self._begun_in, self._done_in
         if timeout is not None:
             begun, done = min(begun, timeout), min(done, timeout)
-        elif begun == done == math.inf:
-            return None, None
         now = self.scheduler.now()
         return now + begun if begun < math.inf else None, now + done if done < math.inf else None
 

@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import GenericAlias, MappingProxyType
 from typing import Annotated, Any, Final, Generic, TypeVar
 
@@ -57,8 +56,7 @@ class FrameError(Exception):
     """The bytes are not frames of the expected kind, or a frame is larger than allowed: the stream is lost."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame(Generic[M]):
+class Frame(msgspec.Struct, Generic[M], frozen=True):
     """A message with its bodies, in the order in which the message speaks of them."""
 
     message: M
@@ -144,22 +142,29 @@ class FrameReader(Generic[M]):
         """Return the next frame, or None if more bytes are needed. Raises FrameError for garbage and over max_frame."""
         if self._receiver is not None:
             return self._finish_large(self._receiver)
-        available = self._end - self._start
+        start = self._start
+        available = self._end - start
         if available < _PREFIX.size:
             return None
-        head_size, size = self._measure()
+        magic, head_length, total = _PREFIX.unpack_from(self._scratch, start)
+        head_end = _PREFIX.size + head_length
+        size = head_end + total
+        if magic != _MAGIC:
+            raise FrameError(f"expected a frame, got {magic!r}")
+        if size > self._max_frame:
+            raise FrameError(f"a frame of {size} bytes is over the limit of {self._max_frame}")
         if size <= _SCRATCH:
             if available < size:
                 return None
-            begin, self._start = self._start, self._start + size
-            return self._cut(self._scratch[begin : begin + size], copy=True)
-        if head_size > _SCRATCH:
+            self._start = start + size
+            return self._cut(self._scratch[start + _PREFIX.size : start + size], head_length, total, copy=True)
+        if head_end > _SCRATCH:
             return self._begin_large(None, BodyReceiver((size,)), skip=0)
-        if available < head_size:
+        if available < head_end:
             return None
-        head = self._heads.decode(self._scratch[self._start : self._start + head_size])
+        head = self._heads.decode(self._scratch[start + _PREFIX.size : start + head_end], total)
         _, sizes, _ = head
-        return self._begin_large(head, BodyReceiver(sizes), skip=head_size)
+        return self._begin_large(head, BodyReceiver(sizes), skip=head_end)
 
     @property
     def pending(self) -> int:
@@ -167,16 +172,6 @@ class FrameReader(Generic[M]):
         if self._receiver is not None:
             return self._before + self._receiver.received
         return self._end - self._start
-
-    def _measure(self) -> tuple[int, int]:
-        """Return the bytes of the next frame's prefix and head, and of the whole frame."""
-        magic, head, bodies = _PREFIX.unpack_from(self._scratch, self._start)
-        if magic != _MAGIC:
-            raise FrameError(f"expected a frame, got {magic!r}")
-        size = _PREFIX.size + head + bodies
-        if size > self._max_frame:
-            raise FrameError(f"a frame of {size} bytes is over the limit of {self._max_frame}")
-        return _PREFIX.size + head, size
 
     def _begin_large(self, head: _Head[M] | None, receiver: BodyReceiver, skip: int) -> Frame[M] | None:
         """Enter LARGE: what has come of the frame beyond its first `skip` bytes goes to the receiver."""
@@ -192,32 +187,35 @@ class FrameReader(Generic[M]):
             return None
         head, self._head, self._receiver = self._head, None, None
         if head is None:
-            return self._cut(memoryview(receiver.bodies[0]), copy=False)
+            whole = memoryview(receiver.bodies[0])
+            _, head_length, total = _PREFIX.unpack_from(whole)
+            return self._cut(whole[_PREFIX.size :], head_length, total, copy=False)
         message, _, lent = head
-        return _frame(message, receiver.bodies, lent)
+        _insert(receiver.bodies, lent)
+        return Frame(message, tuple(receiver.bodies))
 
-    def _cut(self, frame: memoryview, *, copy: bool) -> Frame[M]:
-        """Return a frame that is complete in one buffer; its bodies are copies or views of that."""
-        _, head_length, _ = _PREFIX.unpack_from(frame)
-        at = _PREFIX.size + head_length
-        message, sizes, lent = self._heads.decode(frame[:at])
+    def _cut(self, rest: memoryview, head_length: int, total: int, *, copy: bool) -> Frame[M]:
+        """Return a frame of which all but the prefix is in one buffer; its bodies are copies or views of that."""
+        message, sizes, lent = self._heads.decode(rest[:head_length], total)
         bodies: list[Body] = []
+        at = head_length
         for size in sizes:
-            body = frame[at : at + size]
+            body = rest[at : at + size]
             bodies.append(bytes(body) if copy else body)
             at += size
-        return _frame(message, bodies, lent)
+        if lent:
+            _insert(bodies, lent)
+        return Frame(message, tuple(bodies))
 
 
-def _frame(message: M, bodies: list[Body], lent: Sequence[tuple[int, Body]]) -> Frame[M]:
-    """Return the frame with the bodies that followed; those in shared memory take their places among them."""
+def _insert(bodies: list[Body], lent: Sequence[tuple[int, Body]]) -> None:
+    """Have the bodies in shared memory take their places among those that followed."""
     for index, body in lent:
         bodies.insert(index, body)
-    return Frame(message, tuple(bodies))
 
 
 class _HeadDecoder(Generic[M]):
-    """A decoder of prefixes and heads that checks what they say against each other and against `max_frame`."""
+    """A decoder of heads that checks what they say against their prefixes and against `max_frame`."""
 
     def __init__(self, kind: Any, max_frame: int, lend: Lend | None) -> None:
         head: Any = GenericAlias(tuple, (kind, tuple[_Natural, ...], dict[_Natural, _Natural] | None))
@@ -227,11 +225,10 @@ class _HeadDecoder(Generic[M]):
         self._max_frame = max_frame
         self._lend = lend
 
-    def decode(self, begin: memoryview) -> _Head[M]:
-        """Decode a prefix and the head behind it. Raises FrameError."""
-        _, _, total = _PREFIX.unpack_from(begin)
+    def decode(self, head: memoryview, total: int) -> _Head[M]:
+        """Decode a head, whose prefix says that so many bytes of bodies follow in total. Raises FrameError."""
         try:
-            message, sizes, shared = self._decoder.decode(begin[_PREFIX.size :])
+            message, sizes, shared = self._decoder.decode(head)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise FrameError(f"a frame's head can't be read: {error}") from error
         lent: Sequence[tuple[int, Body]] = ()

@@ -37,19 +37,16 @@ class BackPressure:
         """`pause` is called to stop reading from the worker, `resume` to read on."""
         self._pause = pause
         self._resume = resume
+        self.waiting = False  # whether nothing is read from the worker; each batch asks
         self._held: set[Job] = set()
         self._slow: set[Job] = set()  # the jobs that were held at some time since reading was paused
         self._since = 0.0
         self._waited: dict[Job, float] = {}  # seconds that a job waited for others before this pause
 
-    @property
-    def waiting(self) -> bool:
-        """Whether nothing is read from the worker."""
-        return bool(self._held)
-
     def hold(self, job: Job, company: Iterable[Job], now: float) -> float:
         """Hold `job`, one of the `company` that the worker runs. Return the seconds that the others still allow it."""
-        if not self._held:
+        if not self.waiting:
+            self.waiting = True
             self._since = now
             self._slow.clear()
             self._pause()
@@ -71,6 +68,7 @@ class BackPressure:
         self._waited = {each: before[each] for each in company if each in before}
         for other in self._waiting_of(company):
             self._waited[other] = before.get(other, 0.0) + paused
+        self.waiting = False
         self._resume()
 
     def _waiting_of(self, company: Iterable[Job]) -> list[Job]:

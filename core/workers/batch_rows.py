@@ -22,9 +22,14 @@ def rows_of(jobs: Sequence[Job]) -> tuple[tuple[Row, ...], list[Body], list[Any]
         payload = job.payload
         assert isinstance(payload, Payload)
         parts = () if job.resumed else payload.parts
-        heads = tuple([PartHead(part.name, part.content_type) for part in parts])
+        if len(parts) == 1:  # as most requests have it: a comprehension costs a call
+            (part,) = parts
+            heads = (PartHead(part.name, part.content_type),)
+            bodies.append(part.body)
+        else:
+            heads = tuple([PartHead(part.name, part.content_type) for part in parts])
+            bodies.extend([part.body for part in parts])
         rows.append(Row(payload.request_id, heads, payload.headers, payload.infer))
-        bodies.extend([part.body for part in parts])
         if payload.trace is not None and not job.resumed:
             traces.append((payload.trace, job.arrived))
     return tuple(rows), bodies, traces

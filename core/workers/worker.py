@@ -201,7 +201,8 @@ class Worker(Connection):
         trace = run.record(traces, self.name, self._load) if traces else ""
         if self._load.asynchronous or len(self._runs) == 1:
             self._begin(run)
-        self._opening.taken(batch, len(self._runs))
+        if self._load.asynchronous:
+            self._opening.taken(batch, len(self._runs))
         if self.engine is not None:
             self.engine.begun(batch.jobs[0])
         places: dict[int, int] = {}
@@ -338,7 +339,7 @@ class Worker(Connection):
         if self._pressure.waiting:  # almost never, and asking for each job would cost every request some 3 us
             for job in batch.jobs:
                 self.release(job)
-        if not self.stopping and not self._leaving:
+        if self._load.asynchronous and not self.stopping and not self._leaving:
             self._opening.freed(len(self._runs))
         if self.calls.open:
             self.calls.batch_ended(batch, "it has been answered")

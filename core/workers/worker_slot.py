@@ -21,6 +21,8 @@ class SlotState(Enum):
     STOPPING = "stopping"
     GIVEN_UP = "given_up"
 
+    __hash__ = object.__hash__  # Enum's own is a call of Python's, and each request asks whether a worker may serve
+
 
 WITHOUT_HOPE = frozenset({SlotState.STOPPING, SlotState.GIVEN_UP})
 

@@ -6,16 +6,15 @@ import os
 from collections.abc import Iterator
 from uuid import UUID
 
-_RUN = 256  # ids with the same beginning
+_ENDS = tuple([f"{number:02x}" for number in range(256)])
 
 
 def _ids() -> Iterator[str]:
-    """Yield ids in runs: 24 characters are drawn once a run, the last 12 digits count up from a random one."""
+    """Yield ids in runs, whose beginnings are drawn at random and whose last two digits count up."""
     while True:
-        drawn = UUID(bytes=os.urandom(16), version=4)
-        begin, first = str(drawn)[:24], drawn.node
-        for number in range(first, first + _RUN):
-            yield f"{begin}{number & 0xFFFF_FFFF_FFFF:012x}"
+        begin = str(UUID(bytes=os.urandom(16), version=4))[:-2]
+        for end in _ENDS:
+            yield begin + end
 
 
 fresh_id = _ids().__next__

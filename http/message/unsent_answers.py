@@ -40,11 +40,10 @@ class UnsentAnswers:
     """The answers of one connection, whose protocol must hand on its calls of `pause_writing` and `resume_writing`.
 
     `size` is the number of bytes that are kept, as of the last look. `waiting` says whether the client has some of its
-    answers to take; then the connection must read no further request.
+    answers to take; then the connection must read no further request. `hold` is a worker's wait for it, if one does.
     """
 
     __slots__ = (
-        "_hold",
         "_largest",
         "_moved",
         "_since",
@@ -52,6 +51,7 @@ class UnsentAnswers:
         "_total",
         "_transport",
         "_written",
+        "hold",
         "size",
         "waiting",
     )
@@ -64,7 +64,7 @@ class UnsentAnswers:
         self._largest = 0  # bytes of the largest buffer: a transport keeps a whole buffer until its last byte is taken
         self.size = 0
         self.waiting = False
-        self._hold: WorkerHold | None = None
+        self.hold: WorkerHold | None = None
         self._watch()
 
     def _watch(self) -> None:
@@ -85,7 +85,7 @@ class UnsentAnswers:
 
     def resume_writing(self) -> None:
         """Note that all bytes are sent or, while a worker waits for the client, enough of them."""
-        hold = self._hold
+        hold = self.hold
         self.end_hold()
         if self.waiting and not (hold is not None and self._transport.get_write_buffer_size()):
             self.waiting = False
@@ -95,9 +95,9 @@ class UnsentAnswers:
 
     def close(self) -> None:
         """Note that the connection is lost, or handed over to another protocol."""
-        if self._hold is not None:
-            self._hold.end()
-            self._hold = None
+        if self.hold is not None:
+            self.hold.end()
+            self.hold = None
         if self.waiting:
             self.waiting = False
             self._total.leave(self)
@@ -111,21 +111,21 @@ class UnsentAnswers:
 
     def until_taken(self, remaining: Callable[[], float], go_on: Callable[[], None]) -> None:
         """Have the worker wait until the client has taken some of its answer; see WorkerHold."""
-        if self._hold is None:
+        if self.hold is None:
             limits = self._total.limits
             self._transport.set_write_buffer_limits(high=limits.max_unsent, low=goes_on_at(limits.max_unsent))
-            self._hold = WorkerHold(limits, self._unsent, remaining, go_on, self.end)
+            self.hold = WorkerHold(limits, self._unsent, remaining, go_on, self.end)
         else:
-            self._hold.look()
+            self.hold.look()
 
     def _unsent(self) -> tuple[object, int]:
         return self._transport.get_extra_info("peername"), self._transport.get_write_buffer_size()
 
     def end_hold(self) -> None:
         """End the worker's wait: the streamed answer goes on, or has ended. The transport's limits are zero again."""
-        if self._hold is not None:
-            self._hold.end()
-            self._hold = None
+        if self.hold is not None:
+            self.hold.end()
+            self.hold = None
             self._watch()
 
     # ---- bytes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
@@ -21,7 +21,7 @@ from ..message.ids import fresh_id
 from ..message.reply import unless_known, with_scheduling, with_trace
 from ..message.request import Head
 from ..shared_memory import load, store, streamed
-from .codecs.codec import Decoded
+from .codecs.codec import Decoded, Steps
 from .predict_request import SCOPE, PredictRequest, check_size
 from .spans import CLIENT_GONE, told_of
 
@@ -119,18 +119,19 @@ class Prediction:
 
     def submit(self, body: Body) -> None:
         """Decode the body, and submit the request to its model."""
-        limits, codec, read = self._context.limits, self.request.codec, self.request.read
+        limits, request = self._context.limits, self.request
         try:
             check_size(len(body), limits.max_request_size)
-            steps = codec.decode_in_steps(read, body, self.id, limits)
-            if steps is None:
-                self._hand_on(codec.decode(read, body, self.id, limits))
-            else:
-                self._decode(steps)
+            decoded = request.codec.decode(request.read, body, self.id, limits)
         except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
             self.fail(error)
+            return
+        if isinstance(decoded, tuple):
+            self._hand_on(decoded)
+        else:
+            self._decode(decoded)
 
-    def _decode(self, steps: Generator[None, None, Decoded]) -> None:
+    def _decode(self, steps: Steps) -> None:
         """Take one step of decoding per turn of the loop, unless the client has left."""
         if self.over:
             steps.close()
@@ -160,7 +161,7 @@ class Prediction:
                 self._trace.refused()
             self.fail(error)
 
-    def _load(self, model: str, payload: Payload, tensors: RegionTensors) -> Generator[None, None, Decoded]:
+    def _load(self, model: str, payload: Payload, tensors: RegionTensors) -> Steps:
         """Return the steps that read the inputs from shared memory."""
         model = model or self._context.only_model()
         payload = yield from load(tensors, payload, self._context.dataplane, model, self.request.read.version)
@@ -272,7 +273,8 @@ class Prediction:
         return reply if scheduled is None else with_scheduling(reply, scheduled)
 
     def _answer(self, reply: Reply, *, unread: bool = False, succeeded: bool = False) -> None:
-        reply = self._explained(reply)
+        if self._trace is not None or self._context.scheduling_headers:
+            reply = self._explained(reply)
         self._close_books(reply.status, succeeded=succeeded)
         self._writer.answer(self.request.head, reply, self.id, unread=unread)
 

@@ -260,20 +260,16 @@ class AiohttpHandler:
 class AiohttpResponseWriter(Http1Writer):
     """A ResponseWriter for a connection that aiohttp reads. `ended` is awaited until the last bytes are handed over."""
 
-    __slots__ = ("_connection", "_context", "_over", "_unsent", "_waiter", "keep", "until_taken")
+    __slots__ = ("_connection", "_over", "_unsent", "_waiter", "context", "keep", "until_taken")
 
     def __init__(self, context: AppContext, connection: AiohttpProtocol, unsent: UnsentAnswers) -> None:
-        self._context = context
+        self.context = context
         self._connection = connection
         self._unsent = unsent
         self.until_taken = unsent.until_taken
         self._waiter: asyncio.Future[None] | None = None
         self._over = False
         self.keep = False
-
-    @property
-    def context(self) -> AppContext:
-        return self._context
 
     @property
     def more(self) -> bool:

@@ -46,11 +46,12 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
 
     __slots__ = (
         "_acceptor", "_arrival", "_ended", "_known", "_peer", "_prediction", "_rest", "_since", "_transport", "_unread",
-        "_unsent", "_used",
+        "_unsent", "_used", "context",
     )  # fmt: skip
 
     def __init__(self, acceptor: FastHttpFactory) -> None:
         self._acceptor = acceptor
+        self.context = acceptor.context
         self._transport: asyncio.Transport | None = None
         self._prediction: Prediction | None = None
         self._arrival: ArrivingBody | None = None
@@ -68,7 +69,7 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._unsent = UnsentAnswers(self._acceptor.context.unsent, self._transport)
+        self._unsent = UnsentAnswers(self.context.unsent, self._transport)
         self._peer = Peer.of(transport)  # once, for every request's line in the access log
         self._acceptor.connections.add(self)
 
@@ -103,7 +104,7 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
         if self._prediction is not None or self._rest or (self._unsent is not None and self._unsent.waiting):
             self._rest += data
             # A client may send its next request early, not its next hundred; in a drain, what is here already.
-            if self._transport is not None and (len(self._rest) > _LONGEST_HEAD or self._acceptor.context.draining):
+            if self._transport is not None and (len(self._rest) > _LONGEST_HEAD or self.context.draining):
                 self._transport.pause_reading()
         else:
             self._read(data)
@@ -126,7 +127,7 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
         if len(data) > begin + length:
             self._rest = data[begin + length :]
         self._unread = len(body) < length
-        prediction = self._prediction = Prediction(self._acceptor.context, request, self)
+        prediction = self._prediction = Prediction(self.context, request, self)
         self._used = True
         prediction.open(unread=self._unread)
         if prediction.over:
@@ -143,7 +144,7 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
         """
         self._known = None
         acceptor = self._acceptor
-        plain = read_plain(acceptor.heads, data, self._peer, acceptor.context.limits.max_request_size)
+        plain = read_plain(acceptor.heads, data, self._peer, self.context.limits.max_request_size)
         if plain is None:
             return None
         head, begin, length = plain
@@ -151,7 +152,7 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
         if found is None:
             return None
         route, params = found
-        learnt = data[:begin], length, read_request(acceptor.context, head, acceptor.reach, route, params)
+        learnt = data[:begin], length, read_request(self.context, head, acceptor.reach, route, params)
         if learnt[2].refusal is None:
             self._known = learnt
         return learnt
@@ -204,10 +205,6 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
 
     # ---- Http1Writer
 
-    @property
-    def context(self) -> AppContext:
-        return self._acceptor.context
-
     def send(self, buffers: tuple[Body, ...], *, last: bool, keep: bool) -> None:
         transport, unsent = self._transport, self._unsent
         if transport is None or unsent is None:
@@ -215,7 +212,8 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
         unsent.write(buffers)
         if not last:
             return
-        unsent.end_hold()
+        if unsent.hold is not None:
+            unsent.end_hold()
         self._prediction = None
         if not keep:
             self._end(transport)
@@ -250,7 +248,7 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
                 transport.write_eof()
             self._ended = True
             transport.resume_reading()
-            asyncio.get_running_loop().call_later(self._acceptor.context.limits.linger, transport.close)
+            asyncio.get_running_loop().call_later(self.context.limits.linger, transport.close)
         else:
             transport.close()
 
@@ -258,7 +256,7 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
         taken = self._unsent is not None and not self._unsent.waiting
         if self._prediction is None and self._transport is not None and taken and self._rest:
             data, self._rest = self._rest, b""
-            if not self._acceptor.context.draining:
+            if not self.context.draining:
                 self._transport.resume_reading()
             self._read(data)
 
@@ -273,11 +271,11 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
 
     def look(self, now: float) -> None:
         """End what takes too long. Called every now and then."""
-        limits = self._acceptor.context.limits
+        limits = self.context.limits
         if self._transport is None:
             return
         if self._arrival is not None and self._prediction is not None:
-            idle = limits.drain_idle if self._acceptor.context.draining else limits.body_idle
+            idle = limits.drain_idle if self.context.draining else limits.body_idle
             late = self._arrival.late(now, limits, idle)
             if late:
                 self.refused(SlowRequest(late))

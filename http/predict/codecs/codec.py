@@ -22,6 +22,8 @@ from ...message.request import Head
 # The model that a request names ("" if none), the payload for the dataplane, and the tensors that are in shared memory,
 # of a request that has any.
 Decoded: TypeAlias = "tuple[str, Payload] | tuple[str, Payload, RegionTensors]"
+# Steps that decode a body which would hold the event loop for long, each taken in a turn of the loop.
+Steps: TypeAlias = "Generator[None, None, Decoded]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +57,10 @@ class Codec(Protocol):
         """
         ...
 
-    def decode(self, read: HeadRead, body: Body, request_id: str, limits: Limits) -> Decoded:
-        """Return the model that is named, and the payload that a whole body makes. Raises BadRequest."""
-        ...
+    def decode(self, read: HeadRead, body: Body, request_id: str, limits: Limits) -> Decoded | Steps:
+        """Return the model that is named, and the payload that a whole body makes; or the steps to that.
 
-    def decode_in_steps(
-        self, read: HeadRead, body: Body, request_id: str, limits: Limits
-    ) -> Generator[None, None, Decoded] | None:
-        """Return the steps that `decode` a body which would hold the event loop for long, or None for any other body.
-
-        Each step is taken in a turn of the loop. The steps raise BadRequest.
+        Raises BadRequest, as steps do.
         """
         ...
 

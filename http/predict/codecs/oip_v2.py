@@ -8,7 +8,7 @@ handlers read JSON themselves, a request all in JSON is TorchServe's, too.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -35,7 +35,7 @@ from ...message.inflate import Inflation, coding_of
 from ...message.limits import Limits
 from ...message.request import Head, by_lower_name, media_type
 from ...shared_memory import opened
-from .codec import Decoded, HeadRead
+from .codec import Decoded, HeadRead, Steps
 from .torchserve import TorchServeCodec
 
 _READ_NOW: Final = 16 * 1024  # bytes of BYTES whose lengths are read at once
@@ -94,23 +94,16 @@ class OipV2Codec:
         ours = not self._shared or length is not None
         return replace(read, detail=_Detail(read, head, fields, kind, length, coding, ours=ours, form=form))
 
-    def decode(self, read: HeadRead, body: Body, request_id: str, limits: Limits) -> Decoded:
-        """Return the model that is named, and the payload that a whole body makes. Raises BadRequest."""
-        detail: _Detail = read.detail
-        return self._as_infer(read, body, request_id, limits) or self._torchserve.decode(
-            detail.torchserve, body, request_id, limits
-        )
-
-    def decode_in_steps(
-        self, read: HeadRead, body: Body, request_id: str, limits: Limits
-    ) -> Generator[None, None, Decoded] | None:
-        """Return the steps that `decode` a compressed body, or a long tensor of BYTES, or a long form; else None."""
+    def decode(self, read: HeadRead, body: Body, request_id: str, limits: Limits) -> Decoded | Steps:
+        """Return the model that is named, and the payload that a whole body makes, or the steps to that if it is
+        compressed or a large form. Raises BadRequest.
+        """
         detail: _Detail = read.detail
         if detail.coding:
             return self._inflate(read, body, request_id, limits)
-        if detail.gives_to_torchserve(body):
-            return self._torchserve.decode_in_steps(detail.torchserve, body, request_id, limits)
-        return None
+        return self._as_infer(read, body, request_id, limits) or self._torchserve.decode(
+            detail.torchserve, body, request_id, limits
+        )
 
     def encode(self, reply: Reply) -> Reply:
         """Return `reply` unchanged: the worker has made the answer."""
@@ -124,12 +117,13 @@ class OipV2Codec:
         """Return None: a streamed answer that broke off has no end, as in TorchServe."""
         return None
 
-    def _inflate(self, read: HeadRead, body: Body, request_id: str, limits: Limits) -> Generator[None, None, Decoded]:
+    def _inflate(self, read: HeadRead, body: Body, request_id: str, limits: Limits) -> Steps:
         detail: _Detail = read.detail
         plain = yield from self._inflation.inflate(body, detail.coding, limits.max_request_size)
         found = self._as_infer(read, plain, request_id, limits)
         # TorchServe hands compressed bodies on as they are.
-        return found or self._torchserve.decode(detail.torchserve, body, request_id, limits)
+        decoded = found or self._torchserve.decode(detail.torchserve, body, request_id, limits)
+        return decoded if isinstance(decoded, tuple) else (yield from decoded)
 
     def _as_infer(self, read: HeadRead, body: Body, request_id: str, limits: Limits) -> Decoded | None:
         """Return the payload of a request of this protocol, None for one of TorchServe's. Raises BadRequest."""

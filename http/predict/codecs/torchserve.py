@@ -11,7 +11,7 @@ from ...message.body import CHECKED, check_json_syntax, is_form, last_of_each, s
 from ...message.errors import error_reply
 from ...message.limits import Limits
 from ...message.request import Head, decode_segment, media_type
-from .codec import Decoded, HeadRead
+from .codec import Decoded, HeadRead, Steps
 
 _LONGEST = 2**31 - 1  # ms
 _PRIORITIES = {str(level): level for level in range(-9, 10)}
@@ -77,9 +77,15 @@ class TorchServeCodec:
             ),
         )
 
-    def decode(self, read: HeadRead, body: Body, request_id: str, limits: Limits) -> Decoded:
-        """Return the model that is named, and the payload that a whole body makes. Raises BadRequest."""
+    def decode(self, read: HeadRead, body: Body, request_id: str, limits: Limits) -> Decoded | Steps:
+        """Return the model that is named, and the payload that a whole body makes, or the steps to that if it is a
+        large form. Raises BadRequest.
+        """
         detail: _Detail = read.detail
+        if detail.form:
+            steps = split_slowly(body, detail.content_type, limits, check_json=detail.check_json)
+            if steps is not None:
+                return _decode_slowly(read, body, steps, request_id)
         if detail.given or detail.form:
             parts = split_body(bytes(body), detail.content_type, limits, check_json=detail.check_json)
             return _decoded(read, body, parts, request_id)
@@ -87,16 +93,6 @@ class TorchServeCodec:
             check_json_syntax("body", body)
         headers = detail.headers if detail.has_length else _with_length(detail.headers, body)
         return read.model, Payload(request_id, (Part("body", detail.kind, body),), headers, read.timeout, read.priority)
-
-    def decode_in_steps(
-        self, read: HeadRead, body: Body, request_id: str, limits: Limits
-    ) -> Generator[None, None, Decoded] | None:
-        """Return the steps that `decode` a large form, or None for any other body. The steps raise BadRequest."""
-        detail: _Detail = read.detail
-        if not detail.form:
-            return None
-        steps = split_slowly(body, detail.content_type, limits, check_json=detail.check_json)
-        return None if steps is None else _decode_slowly(read, body, steps, request_id)
 
     def encode(self, reply: Reply) -> Reply:
         """Return `reply` unchanged: what a handler returns is what is sent."""
@@ -131,7 +127,7 @@ def wishes(fields: Mapping[str, str]) -> tuple[float | None, int]:
 
 def _decode_slowly(
     read: HeadRead, body: Body, steps: Generator[None, None, tuple[Part, ...]], request_id: str
-) -> Generator[None, None, Decoded]:
+) -> Steps:
     parts = yield from steps
     return _decoded(read, body, parts, request_id)
 

@@ -45,9 +45,9 @@ def decode(body: bytes, *fields: str, codec: OipV2Codec | None = None, limits: L
     pairs = [tuple(part.strip().encode() for part in field.split(":", 1)) for field in fields]
     head = Head("POST", INFER, pairs)  # type: ignore[arg-type]
     read = codec.read_head(head, by_lower_name(head.headers()), {"model": "m"}, check_json=True)
-    steps = codec.decode_in_steps(read, body, "id", limits)
-    if steps is None:
-        return codec.decode(read, body, "id", limits)[1]
+    steps = codec.decode(read, body, "id", limits)
+    if isinstance(steps, tuple):
+        return steps[1]
     while True:
         try:
             next(steps)

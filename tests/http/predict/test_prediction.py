@@ -28,8 +28,8 @@ from ..fake_metrics import FakeMetrics
 
 
 class Recorder(Http1Writer):
-    def __init__(self, harness: Harness) -> None:
-        self._harness = harness
+    def __init__(self, context: AppContext) -> None:
+        self.context = context
         self.sent: list[bytes] = []
         self.ends: list[bool] = []
 
@@ -39,10 +39,6 @@ class Recorder(Http1Writer):
             self.ends.append(keep)
 
     full = more = False
-
-    @property
-    def context(self) -> AppContext:
-        return self._harness.context
 
     def until_taken(self, remaining: object, go_on: object) -> None:
         raise AssertionError
@@ -59,7 +55,6 @@ class Harness:
         self.data = FakeDataPlane(behave=lambda payload, sink: None)
         self.metrics = FakeMetrics()
         self.log: list[Entry] = []
-        self.out = Recorder(self)
         self.context = AppContext(
             cast(DataPlane, self.data),
             cast(ControlPlane, FakeControlPlane()),
@@ -67,6 +62,7 @@ class Harness:
             self.log.append,
             limits or Limits(),
         )
+        self.out = Recorder(self.context)
 
     def open(self, target: str = "/predictions/m", *headers: tuple[bytes, bytes], **options: object) -> Prediction:
         unread = bool(options.pop("unread", False))
