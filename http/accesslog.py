@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Hashable
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 
@@ -13,7 +14,7 @@ class Entry(NamedTuple):
     """
 
     at: float
-    peer: object
+    peer: Hashable
     method: str
     target: str
     status: int
@@ -25,13 +26,17 @@ class Entry(NamedTuple):
     def text(self) -> str:
         """Return client, request, status and milliseconds: `/127.0.0.1:51234 "POST /predictions/x HTTP/1.1" 200 13`."""
         _, peer, method, target, status, took, version, _, _ = self  # one unpacking: nine lookups per request cost more
-        asked = _quoted(f"{method} {target}")
-        shown = peer if peer and type(peer) is str else peer_text(peer)
-        return f'/{shown} "{asked} HTTP/{version}" {status} {int(took * 1000)}'
+        return f"{_asked(peer, method, target, version)} {status} {int(took * 1000)}"
 
 
 # Makes an Entry of a tuple. Entry(...) takes longer, as it goes through Python code, and every request makes one.
 entry = partial(tuple.__new__, Entry)
+
+
+@lru_cache(maxsize=1024)  # a connection asks the same again and again, and each entry holds up the event loop
+def _asked(peer: Hashable, method: str, target: str, version: str) -> str:
+    asked = _quoted(f"{method} {target}")
+    return f'/{peer_text(peer)} "{asked} HTTP/{version}"'
 
 
 def peer_text(peer: object) -> str:

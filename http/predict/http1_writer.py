@@ -15,7 +15,8 @@ _JOIN_UNDER = 4096  # bytes
 class Http1Writer:
     """The framing of answers: heads, chunks, and whether the connection outlives an answer.
 
-    A connection inherits from it, and provides `context`, what every route may use, and `send` and `more`. `send` is called with `last` exactly once
+    A connection inherits from it, and provides `context`, which is what every route may use, `send` and `more`. `send`
+    is called with `last` exactly once
     for each request; then `keep` says whether the connection may be used again. A streamed answer that breaks off ends
     with no bytes and without `keep`, so that the client sees its end missing.
     """
