@@ -7,18 +7,14 @@ import gc
 import logging
 import os
 import signal
-import ssl
 import sys
 from collections.abc import Callable, Coroutine
-from functools import partial
-from math import inf
 from pathlib import Path
 from typing import Any
 
 import click
 import uvloop
 
-from ..core.config.address import Address
 from ..core.config.configuration import Configuration
 from ..core.config.dump import dump
 from ..core.config.exposure import exposure
@@ -31,31 +27,23 @@ from ..core.logs.writer import LogWriter
 from ..core.models.snapshot_folder import SnapshotFolder
 from ..core.server import ModelServer
 from ..http.auth import TokenAuth
-from ..http.cors import Cors
 from ..http.front import Front
-from ..http.front_config import FrontConfig, RpcListen, RpcMaker, SharedMemory
-from ..http.message.limits import Http2Limits, Limits
-from ..http.message.sequence_headers import SequenceHeaders
-from ..http.routing.route import Api, OpenInference
-from ..http.site_policy import Hosts
 from ..http.transport.cert_reload import CertReload
-from ..http.transport.tls import Identity, server_context
+from ..http.transport.tls import server_context
 from .background import Reporter
 from .bounded_executor import BoundedExecutor
 from .descriptors import raise_limit
 from .environment import describe_environment
-from .own_names import own_names
+from .front_from_settings import APIS, all_addresses, hosts_of, identity_of, make_front
 from .pidfile import PidFile
 from .runtime_file import remove_runtime_file, write_runtime_file
-from .service_manager import ServiceManager, passed_sockets
+from .service_manager import ServiceManager
 from .signals import Signals, Wish
 
 log = logging.getLogger(__name__)
 
 Companion = Callable[[ModelServer], Coroutine[Any, Any, None]]
 
-_SHARED_MEMORY: dict[str, SharedMemory] = {"auto": "auto", "true": "all", "false": "off"}
-_APIS: tuple[Api, ...] = ("inference", "management", "metrics")
 _WAITING = 5.0  # seconds of a drain in which a worker may still come up for the requests that wait for it
 _LAST_ANSWERS = 1.0  # seconds to send the refusals of what a drain could not answer
 
@@ -140,10 +128,10 @@ class _Serving:
         server.metrics.read("torchserve_log_lines_lost_total", ("write_failed",), lambda: logs.lost)
         server.metrics.read("torchserve_log_lines_lost_total", ("backlog",), lambda: logs.dropped)
         self._signals.listen(lambda number, wish: self._heard(number, wish, server))
-        identity = _identity(settings)
-        tls = server_context(identity) if any(each.tls for each in _all_addresses(settings)) else None
+        identity = identity_of(settings)
+        tls = server_context(identity) if any(each.tls for each in all_addresses(settings)) else None
         renewing = asyncio.create_task(CertReload(tls, identity).run()) if tls is not None else None
-        front = _front(settings, server, logs, self._token_auth, tls, await _hosts(settings))
+        front = make_front(settings, server, logs, self._token_auth, tls, await hosts_of(settings))
         living = asyncio.create_task(self._manager.live(lambda: self._state(server)))
         try:
             if await self._unless_stopped(self._start(server, front)):
@@ -262,128 +250,8 @@ def _log_plan(settings: Settings, log_config: LogConfig | None, reporter: Report
     return log_config.plan if reporter.console else log_config.plan.without_console()
 
 
-def _addresses(settings: Settings) -> tuple[Address, Address, Address]:
-    return settings.inference_address, settings.management_address, settings.metrics_address
-
-
-def _all_addresses(settings: Settings) -> tuple[Address, ...]:
-    return *settings.inference_addresses, *settings.management_addresses, settings.metrics_address
-
-
-def _front(
-    settings: Settings,
-    server: ModelServer,
-    logs: LogWriter,
-    token_auth: TokenAuth | None,
-    tls: ssl.SSLContext | None,
-    hosts: Hosts,
-) -> Front:
-    listen: dict[Api, Address] = dict(zip(_APIS, _addresses(settings), strict=True))
-    if not settings.enable_metrics_api:
-        del listen["metrics"]
-    config = FrontConfig(
-        listen,
-        Limits(
-            max_request_size=settings.max_request_size,
-            max_unsent_total=settings.max_unsent_bytes,
-            http2=Http2Limits(max_streams=settings.http2_max_concurrent_streams),
-        ),
-        decode_input=settings.decode_input_request,
-        scheduling_headers=settings.scheduling_headers,
-        model_api=settings.model_api,
-        token_auth=token_auth,
-        cors=Cors(
-            settings.cors_allowed_origin or "",
-            settings.cors_allowed_methods or "",
-            settings.cors_allowed_headers or "",
-        ),
-        tls=tls,
-        hosts=hosts,
-        rpc=_rpc(settings),
-        rpc_listen=_rpc_listen(settings),
-        open_inference=_open_inference(settings),
-        shared_memory=_SHARED_MEMORY[settings.open_inference_shared_memory],
-        tracer=server.tracing.tracer if server.tracing is not None else None,
-        further=settings.further_inference_addresses,
-        health_route=settings.health_route,
-        predict_route=settings.predict_route,
-        passed=tuple(passed_sockets()),
-        sequence_headers=_sequence_headers(settings),
-    )
-    front = Front(
-        config,
-        dataplane=server.dataplane,
-        controlplane=server.controlplane,
-        metrics=server.metrics,
-        access=logs.access,
-        overview=server.overview if settings.enable_dashboard else None,
-    )
-    front.serve_workflows(server.workflows)
-    return front
-
-
-def _rpc(settings: Settings) -> RpcMaker | None:
-    """Return what makes the gRPC side of each listener, if there is to be one."""
-    if not settings.enable_grpc:
-        return None
-    # Imported here: with the protobuf library it takes 40 ms and 5 MB.
-    from ..http.rpc.application import RpcApplication
-
-    spoken = settings.ts_open_inference_protocol is not False
-    return partial(RpcApplication, headers=_sequence_headers(settings), open_inference=spoken)
-
-
-def _sequence_headers(settings: Settings) -> SequenceHeaders:
-    keys = ("id", "start", "end")
-    return SequenceHeaders(**{key: getattr(settings, f"ts_header_key_sequence_{key}") for key in keys})
-
-
-def _rpc_listen(settings: Settings) -> dict[Api, RpcListen]:
-    if not settings.enable_grpc:
-        return {}
-    return {
-        "inference": RpcListen(
-            settings.grpc_inference,
-            _seconds(settings.grpc_inference_max_connection_age_ms),
-            _seconds(settings.grpc_inference_max_connection_age_grace_ms),
-        ),
-        "management": RpcListen(
-            settings.grpc_management,
-            _seconds(settings.grpc_management_max_connection_age_ms),
-            _seconds(settings.grpc_management_max_connection_age_grace_ms),
-        ),
-    }
-
-
-def _seconds(milliseconds: int | None) -> float:
-    return inf if milliseconds is None else milliseconds / 1000.0
-
-
-def _open_inference(settings: Settings) -> OpenInference:
-    """Return how the Open Inference Protocol is spoken."""
-    if settings.ts_open_inference_protocol is False:
-        return "off"
-    return "enveloped" if settings.service_envelope else "on"
-
-
-async def _hosts(settings: Settings) -> Hosts:
-    """Return the hosts by which requests may call this server."""
-    bound = {each.host.lower() for each in _all_addresses(settings) if each.host}
-    return Hosts(await own_names() | bound, settings.allowed_hosts)
-
-
-def _identity(settings: Settings) -> Identity:
-    return Identity(
-        settings.certificate_file,
-        settings.private_key_file,
-        settings.keystore,
-        settings.keystore_pass,
-        settings.keystore_type,
-    )
-
-
 def _announce(front: Front, reporter: Reporter, token_auth: TokenAuth | None, lacking: list[str]) -> None:
-    bound = {str(api): str(front.bound[api]) for api in _APIS if api in front.bound}
+    bound = {str(api): str(front.bound[api]) for api in APIS if api in front.bound}
     bound |= {f"grpc_{api}": str(address) for api, address in front.rpc_bound.items()}
     try:
         write_runtime_file(bound, token_auth.path if token_auth is not None else None)

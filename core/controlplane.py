@@ -22,6 +22,7 @@ from .models.model import Model
 from .models.registry import Registry
 from .profiles import Profiles
 from .registration import RegisterRequest, Registration
+from .removals import Removals
 from .repository import Repository
 from .traffic_control import TrafficControl
 
@@ -58,18 +59,17 @@ class ControlPlane:
     ) -> None:
         self._settings = settings
         self._registry = registry
-        self._metrics = metrics
         self._changed = changed
         self._registration = Registration(settings, registry, metrics, gpu_allocator, work)
         self.connect = self._registration.connect
         self.traffic = TrafficControl(registry, metrics, lambda: self._in_background(self._then_report(_nothing())))
+        self._removals = Removals(registry, metrics, self.traffic, self._registration.release)
         self.repository = Repository(settings, registry, self.register, self.unregister)
         self.profiles = Profiles(registry)
         self._left_out = LeftOut()
         self._on_trial: set[Model] = set()  # to be removed again if their workers don't come up
         self._background: set[asyncio.Task[None]] = set()
         self._unbreakable: set[asyncio.Task[None]] = set()
-        self._leaving: dict[Model, asyncio.Task[None]] = {}  # the models that are being removed
         self._draining = False
         self._closed = False
 
@@ -119,8 +119,8 @@ class ControlPlane:
         self._closed = True
         for task in list(self._background):
             task.cancel()
-        models = dict.fromkeys([*self._registry, *self._leaving])
-        await asyncio.gather(*(self._dispose(model, grace, keep_download=keep_downloads) for model in models))
+        models = dict.fromkeys([*self._registry, *self._removals])
+        await asyncio.gather(*(self._removals.dispose(model, grace, keep_download=keep_downloads) for model in models))
         await self._registration.close()
 
     # ---- registration
@@ -129,7 +129,7 @@ class ControlPlane:
         """Register a model version; if `synchronous`, wait for its workers. Nothing is left behind on failure."""
         model = await self._registration.admit(request)
         if self._closed:
-            await self._dispose(model, 0.0)
+            await self._removals.dispose(model, 0.0)
             raise Draining("The server is stopping and registers no model any more.")
         self._left_out.registered(request.url, model.name)
         count = model.options.min_workers
@@ -249,7 +249,7 @@ class ControlPlane:
         except BaseException:
             if or_remove:
                 self._registry.discard(model)
-                await self._dispose(model, 0.0)
+                await self._removals.dispose(model, 0.0)
             raise
         finally:
             self._on_trial.discard(model)
@@ -300,7 +300,7 @@ class ControlPlane:
                 raise
             await self._changed()
             return Outcome(f'Model "{name}" unregistered')
-        await self._whole(self._then_report(self._removal(model, self._settings.unregister_model_timeout)))
+        await self._whole(self._then_report(self._removals.begin(model, self._settings.unregister_model_timeout)))
         return Outcome(f'Model "{name}" unregistered')
 
     async def _then_report(self, work: Awaitable[None], *, also_failed: bool = False) -> None:
@@ -339,36 +339,6 @@ class ControlPlane:
         text = self.traffic.clear(name) if given is None else self.traffic.set(name, given)
         await self._changed()
         return Outcome(text)
-
-    async def _dispose(self, model: Model, grace: float, *, keep_download: bool = False) -> None:
-        """Remove a model with its workers and files, and return when all of it is gone.
-
-        A removal that is under way already is given at most `grace` seconds from now on. If this call is cancelled, the
-        removal still goes on.
-        """
-        hasten = model in self._leaving
-        removal = self._removal(model, grace, keep_download=keep_download)
-        if hasten:
-            await model.drain(grace)
-        await asyncio.shield(removal)
-
-    def _removal(self, model: Model, grace: float, *, keep_download: bool = False) -> asyncio.Task[None]:
-        """Return the task that removes `model`, started now unless it is running already."""
-        removal = self._leaving.get(model)
-        if removal is None:
-            removal = asyncio.create_task(self._remove(model, grace, keep_download=keep_download))
-            self._leaving[model] = removal
-            removal.add_done_callback(lambda _: self._leaving.pop(model))
-        return removal
-
-    async def _remove(self, model: Model, grace: float, *, keep_download: bool) -> None:
-        await model.drain(grace)
-        self._registry.discard(model)
-        self._metrics.forget(model.metrics)
-        self.traffic.forget(model.name)
-        await asyncio.to_thread(model.archive.remove)
-        if not keep_download:
-            await self._registration.release(model)
 
     # ---- what there is
 

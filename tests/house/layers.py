@@ -95,8 +95,9 @@ TABLE: dict[str, Row] = {
     "core.profiles": _row(_MODELS, _PLAIN),
     "core.repository": _row(f"{_MODELS} core.registration", _PLAIN),
     "core.registration": _row(_MODELS, _PLAIN),
+    "core.removals": _row(f"{_MODELS} core.traffic_control"),
     "core.controlplane": _row(
-        f"{_MODELS} core.describe core.registration core.repository core.profiles core.background core.traffic_control",
+        f"{_MODELS} core.describe core.registration core.repository core.profiles core.removals core.background core.traffic_control",
         _PLAIN,
     ),
     "core.lint": _row(f"{_BASE} core.archive core.config", _PLAIN),
