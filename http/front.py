@@ -24,7 +24,8 @@ from .routing.table import Table
 from .site_policy import Reach, SitePolicy
 from .transport.accepting import PlainServer, most_connections
 from .transport.aiohttp_handler import AiohttpHandler
-from .transport.aiohttp_protocol import AiohttpProtocol, AiohttpServer
+from .transport.aiohttp_protocol import AiohttpProtocol
+from .transport.aiohttp_server import AiohttpServer
 from .transport.fast_http import FastHttpFactory, FastHttpProtocol
 from .transport.http2.http_application import HttpApplication
 from .transport.http2.protocol import Http2Factory, Http2Protocol

@@ -6,12 +6,13 @@ The private attributes of aiohttp that are read here are told of in tests/http/t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from time import monotonic
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, cast
 
 from aiohttp import web
 from aiohttp.http import RawRequestMessage
+from aiohttp.streams import StreamReader
 
 from ...core.errors import SlowRequest
 from ...core.payload import Reply
@@ -25,9 +26,8 @@ from ..message.unsent_answers import UnsentAnswers, write
 from ..predict.http1_writer import answer_buffers
 from .bare_lf import with_crlf
 from .half_close import end_our_side
+from .head_timer import HeadTimer
 from .response_writer import Sent
-
-Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 _SLICE = 8 * 1024  # bytes that are parsed at a time: 3 to 9 ms if all of them are chunks of one byte
 _UNREAD = 64 * 1024  # aiohttp parses no further at twice as many bytes, or a 16th as many chunks, that nobody has read
@@ -62,12 +62,13 @@ class AiohttpProtocol(web.RequestHandler):
         "_body_left",
         "_broken",
         "_complaints",
+        "_content",
         "_context",
         "_end",
         "_going_on",
+        "_head",
         "_heard",
         "_http2",
-        "_late_head",
         "_leaving",
         "_refused",
         "_used",
@@ -79,7 +80,7 @@ class AiohttpProtocol(web.RequestHandler):
 
     def __init__(
         self,
-        acceptor: AiohttpServer,
+        acceptor: web.Server,
         context: AppContext,
         complaints: MalformedRequestLog,
         http2: Callable[[], asyncio.BaseProtocol],
@@ -111,7 +112,8 @@ class AiohttpProtocol(web.RequestHandler):
         self._going_on = False  # whether their turn is scheduled
         self._refused = False  # whether what comes is of no interest any more
         self._leaving = False  # whether the last answer is out, and what still comes is thrown away
-        self._late_head: asyncio.TimerHandle | None = None
+        self._content: StreamReader | None = None  # the body of the latest request that was parsed
+        self._head = HeadTimer(self, limits.head)
         self._heard = monotonic()
         self.peer: object = None
         self.received = 0
@@ -128,7 +130,7 @@ class AiohttpProtocol(web.RequestHandler):
         if self.unsent is not None:
             self.unsent.close()
             self.unsent = None
-        self._head_is_whole()
+        self._head.end()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -155,10 +157,6 @@ class AiohttpProtocol(web.RequestHandler):
             self._feed(data)
             if self._takes_no_more:
                 super()._pause_transport_reading()
-            if self._messages or not self._between_requests:
-                self._head_is_whole()
-            elif self._late_head is None and data.strip(b"\r\n"):
-                self._late_head = self._loop.call_later(self._context.limits.head, self._refuse_slow_head)
 
     def _first_bytes(self, data: bytes) -> bytes:
         """Return what a connection begins with, once it is seen not to be HTTP/2, which is handed over for good, and
@@ -171,8 +169,7 @@ class AiohttpProtocol(web.RequestHandler):
         first = None if _HTTP2.startswith(data) else with_crlf(data)
         if first is None:
             self._begun = data
-            if self._late_head is None:
-                self._late_head = self._loop.call_later(self._context.limits.head, self._refuse_slow_head)
+            self._head.begin()
             return b""
         return first
 
@@ -186,19 +183,14 @@ class AiohttpProtocol(web.RequestHandler):
             cast(asyncio.Protocol, protocol).data_received(data)
 
     @property
-    def _between_requests(self) -> bool:
-        """Whether what comes now is a head. aiohttp's `_waiter` is there only where it waits for a request."""
-        return self._waiter is not None or self._request_count == 0
+    def awaits_head(self) -> bool:
+        """Whether nothing but a head is awaited: aiohttp's `_waiter` is there only while it waits for a request."""
+        return not self._messages and (self._waiter is not None or self._request_count == 0)
 
-    def _head_is_whole(self) -> None:
-        if self._late_head is not None:
-            self._late_head.cancel()
-            self._late_head = None
-
-    def _refuse_slow_head(self) -> None:
-        self._late_head = None
+    def refuse_slow_head(self) -> None:
+        """Answer 408, and end the connection."""
         transport = self.transport
-        if transport is None or self._messages or not self._between_requests:
+        if transport is None:
             return
         self._complaints.note(self.peername, "head too slow")
         limit = self._context.limits.head
@@ -278,13 +270,20 @@ class AiohttpProtocol(web.RequestHandler):
     def _parse(self, data: bytes) -> None:
         self.received += len(data)
         self._heard = monotonic()
-        self._end = (self._end + data[-3:])[-3:]
-        self._body_left = max(0, self._body_left - len(data))
-        before = len(self._messages)
+        before, left, ending = len(self._messages), self._body_left, self._end + data[-4:]
+        between = self._content is None or self._content.is_eof()
+        self._end = ending[-3:]
+        self._body_left = max(0, left - len(data))
         super().data_received(data)
         if len(self._messages) == before:
+            # Where a body of known length ends, the slice does, so that only chunks may have a head behind them.
+            behind = not left and self._content is not None and self._content.is_eof()
+            if self.upgraded is None and (data.strip(b"\r\n") if between else behind and ending[-4:] != _EMPTY_LINE):
+                self._head.begin()
             return
+        self._head.end()
         message, content = self._messages[-1]
+        self._content = content
         if isinstance(message, RawRequestMessage):
             length = message.headers.get("content-length", "")
             self._body_left = max(0, int(length) - content.total_bytes) if length.isdecimal() else 0
@@ -309,7 +308,16 @@ class AiohttpProtocol(web.RequestHandler):
         """When nothing was going on any more; None if something is."""
         if self.upgraded is not None:
             return self.upgraded.idle_since
-        return None if self.busy or self._leaving or self._late_head is not None else self._heard
+        return None if self.busy or self._leaving or self._head.running else self._heard
+
+    def stay_open(self) -> None:
+        """Have the connection not end as an idle one: a request is coming."""
+        self.keep_alive(True)  # which ends aiohttp's timer, until the next answer
+
+    def leave_http(self, upgraded: Upgraded) -> None:
+        """Serve `upgraded` from now on."""
+        self.upgraded = upgraded
+        self._head.end()
 
     def close_idle(self) -> None:
         """End the connection, on which nothing is going on."""
@@ -368,31 +376,3 @@ class AiohttpProtocol(web.RequestHandler):
 
     def log_exception(self, *_args: Any, **kwargs: Any) -> None:
         self._complaints.note(self.peername, type(kwargs.get("exc_info")).__name__)
-
-
-class AiohttpServer(web.Server):
-    """A factory of AiohttpProtocols for the clients of one listener; `http2` makes the protocol of HTTP/2."""
-
-    def __init__(self, handler: Handler, context: AppContext, http2: Callable[[], asyncio.BaseProtocol]) -> None:
-        # handler_cancellation: a client that leaves cancels its request, which takes it out of its model's queue
-        super().__init__(handler, handler_cancellation=True)
-        self.open = 0  # connections; `connections` makes a list of them
-        self._context = context
-        self._complaints = MalformedRequestLog()
-        self._http2 = http2
-
-    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        self.open += 1
-        super().connection_made(handler, transport)
-
-    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
-        self.open -= 1
-        super().connection_lost(handler, exc)
-
-    def __call__(self, *, used: bool = False) -> web.RequestHandler:
-        """Return the protocol of a connection, of which another one has read requests if it is `used`."""
-        return AiohttpProtocol(self, self._context, self._complaints, self._http2, used=used)
-
-    @property
-    def busy(self) -> bool:
-        return any(cast(AiohttpProtocol, connection).busy for connection in self.connections)

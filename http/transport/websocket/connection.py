@@ -89,7 +89,7 @@ class WebSocket:
         context, connection = self._context, self._connection
         request_id = fresh_id()
         self._unsent.write((self._upgrade.answer(request_id, context.default_headers),))
-        connection.upgraded = self
+        connection.leave_http(self)
         tasks = [asyncio.ensure_future(each) for each in (self._read(), self._work(), self._look_after())]
         try:
             connection.set_parser(cast(WebSocketReader, self._watch))

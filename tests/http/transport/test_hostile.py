@@ -194,24 +194,6 @@ async def test_a_client_that_says_nothing_is_left() -> None:
 
 
 @WAYS
-@pytest.mark.parametrize("before", [False, True])
-@pytest.mark.parametrize("drips", [False, True])
-async def test_a_head_that_does_not_come_to_its_end_is_408(method: str, before: bool, drips: bool) -> None:
-    async with small_front(replace(HASTY, keep_alive=30.0)) as h, connect(h.port()) as (reader, writer):
-        if before:
-            writer.write(head("/predictions/m", "Content-Length: 0", method=method))
-            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), SOON)
-        writer.write(f"{method} /pred".encode())
-        dripping = asyncio.ensure_future(drip(writer, b"x" * 1000 if drips else b""))
-        lines, body = head_and_body(await asyncio.wait_for(reader.read(), SOON))
-        dripping.cancel()
-        assert "408" in lines[0]
-        assert "connection: close" in lines
-        assert json.loads(body)["message"].startswith("The head of the request came too slowly: ")
-        assert h.log[-1].status == 408
-
-
-@WAYS
 async def test_a_client_that_does_not_take_its_answer_is_cut_off(method: str) -> None:
     def big(payload: Payload, sink: Sink) -> None:
         asyncio.get_running_loop().call_soon(sink.done, Reply(bytes(30_000_000)))

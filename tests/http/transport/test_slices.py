@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from torchserve.http.message.limits import Limits
-from torchserve.http.transport.aiohttp_protocol import _SLICE, AiohttpProtocol, AiohttpServer
+from torchserve.http.transport.aiohttp_protocol import _SLICE, AiohttpProtocol
+from torchserve.http.transport.aiohttp_server import AiohttpServer
 
 from ..doubles import connect, head_and_body, running_front
 from ..predict.test_prediction import Harness
