@@ -26,10 +26,11 @@ from ..payload import Body
 from ..process_stacks import keep_stacks
 from ..wire.frames import FrameError, FrameReader, encode
 from ..wire.malloc_tuning import keep_freed_memory
-from ..wire.messages import Load, Predict, Profile, ToBackend
+from ..wire.messages import Load, ToBackend
 from ..wire.remote_messages import Ticket
 from .channel import Channel
 from .concurrent import converse
+from .conversation import Conversation
 from .fork_server import serve
 from .parent_death import die_with_parent
 from .ranks import Ends, Others, RankDied, follow, take_ends
@@ -133,34 +134,30 @@ def _converse(ends: Ends, kind: str, memory: Sequence[int] | None) -> int:
     reader: FrameReader[ToBackend] = FrameReader(ToBackend, MAX_FRAME, inbox.view if inbox else None)
     channel = Channel(ends.front, reader, service.calls)
     service.calls.connect(channel.wait)
-    while (frame := channel.next_frame()) is not None:
-        if isinstance(frame.message, Load):
-            loop = asyncio.new_event_loop() if frame.message.asynchronous else None
-            if loop is not None:
-                # The number is said, as Python 3.13 would ask a system call for it that sandboxes refuse.
-                loop.set_default_executor(ThreadPoolExecutor(whole_cores() + 4, thread_name_prefix="asyncio"))
-                asyncio.set_event_loop(loop)  # for a handler that asks for the loop while it loads
-            others.load(frame.message)
-            loaded = service.load(frame.message)
-            if loaded.code == 200:
-                loaded = others.loaded() or loaded
-            say(encode(loaded))
-            if loaded.code != 200:
-                return 1
-            if loop is not None:
-                converse(ends.front, reader, service, loop, gather=loaded.engine is not None)
-                return 0
-        elif isinstance(frame.message, Profile):
-            service.profiler.take(frame.message)
-        else:
-            assert isinstance(frame.message, Predict)  # no Cancel: this handler runs one batch at a time
-            others.predict(frame.message, frame.bodies)
-            service.respond(frame.message, frame.bodies)
-            if service.fault:
-                return 1
-            if service.profiler.active is not None:
-                service.profiler.ran()
-    return 0
+    frame = channel.next_frame()
+    if frame is None:
+        return 0
+    load = frame.message
+    assert isinstance(load, Load)
+    loop = asyncio.new_event_loop() if load.asynchronous else None
+    if loop is not None:
+        # The number is said, as Python 3.13 would ask a system call for it that sandboxes refuse.
+        loop.set_default_executor(ThreadPoolExecutor(whole_cores() + 4, thread_name_prefix="asyncio"))
+        asyncio.set_event_loop(loop)  # for a handler that asks for the loop while it loads
+    others.load(load)
+    # Nothing is left for later where several requests or processes have the model at a time, nor where a stream may
+    # hold a request without its socket showing that.
+    alone = loop is None and not ends.lines and isinstance(ends.front, socket.socket)
+    loaded = service.load(load, defers=alone)
+    if loaded.code == 200:
+        loaded = others.loaded() or loaded
+    say(encode(loaded))
+    if loaded.code != 200:
+        return 1
+    if loop is not None:
+        converse(ends.front, reader, service, loop, gather=loaded.engine is not None)
+        return 0
+    return Conversation(channel, service, others).run()
 
 
 def _exit_now(code: int) -> NoReturn:

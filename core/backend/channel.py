@@ -8,6 +8,7 @@ model reads meanwhile: one thread at a time, which keeps for the others what is 
 
 from __future__ import annotations
 
+import select
 import threading
 from collections import deque
 from concurrent.futures import Future
@@ -46,6 +47,18 @@ class Channel:
         if self._failure is not None:
             raise self._failure
         return None
+
+    def comes(self, seconds: float) -> bool:
+        """Return whether a frame, a part of one or the end of the stream comes within so many seconds.
+
+        For the thread of the batches, of a channel over a socket.
+        """
+        with self._changed:
+            if self._frames or self._over or self._reading or self._reader.pending:
+                return True
+        waiting = select.poll()  # select.select knows no descriptor above 1023
+        waiting.register(self._front, select.POLLIN)
+        return bool(waiting.poll(seconds * 1000.0))
 
     def wait(self, future: Future[ModelAnswer]) -> None:
         """Wait until `future` is done, which it is at the end of the stream, too."""

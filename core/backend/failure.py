@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..wire.messages import Failure
@@ -30,6 +33,23 @@ def place(error: BaseException, model_dir: str) -> tuple[str, int]:
         return os.path.relpath(error.filename, model_dir), error.lineno or 0
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if _inside(frame.filename, model_dir)]
     return (os.path.relpath(own[-1].filename, model_dir), own[-1].lineno or 0) if own else ("", 0)
+
+
+def where(failure: Failure) -> str:
+    """Return the place of a failure in parentheses, "" if it is not in the model's own code."""
+    return f" ({failure.file}:{failure.line})" if failure.file else ""
+
+
+def print_traceback(text: str) -> None:
+    """Write to stderr, which the handler may have replaced or closed: the answer must be sent all the same."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(sendable(text))
+        sys.stderr.flush()
+
+
+def sendable_notes(notes: Mapping[str, str]) -> dict[str, str]:
+    """Return a handler's notes as texts that can be sent."""
+    return {sendable(str(subject)): sendable(str(note)) for subject, note in notes.items()}
 
 
 def detail(error: BaseException) -> str:

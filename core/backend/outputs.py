@@ -15,6 +15,14 @@ from . import json_text
 log = logging.getLogger(__name__)
 
 
+class InvalidOutput(Exception):
+    """An output that is no answer to its batch; `reason` is for the log."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class UnsupportedOutput(Exception):
     """An element of the output that no rule turns into bytes."""
 

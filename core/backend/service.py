@@ -6,15 +6,13 @@ Whatever a handler does, short of ending the process, becomes an answer.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import copy
 import inspect
 import logging
 import os
-import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -23,6 +21,7 @@ from ..handlers.context import Context, RequestProcessor
 from ..handlers.metrics.emitter import MetricsEmitter
 from ..handlers.model_call import ModelOrder
 from ..handlers.prediction_exception import PredictionException
+from ..handlers.speed.turns import Later
 from ..oip.signature import Signature
 from ..payload import Body
 from ..version import __version__
@@ -38,6 +37,7 @@ from ..wire.messages import (
     Initialized,
     Load,
     Loaded,
+    Notes,
     Partial,
     Predict,
     Result,
@@ -45,7 +45,16 @@ from ..wire.messages import (
 from .accepted import Accepted, accept
 from .device_fault import device_fault
 from .envelopes import enveloped
-from .failure import describe, detail, failure_of, out_of_memory, sendable
+from .failure import (
+    describe,
+    detail,
+    failure_of,
+    out_of_memory,
+    print_traceback,
+    sendable,
+    sendable_notes,
+    where,
+)
 from .hook_times import HookTimes
 from .infer_outputs import infer_result
 from .inputs import request_headers
@@ -53,7 +62,7 @@ from .isolation import Rows, failed_row, repeatable, run_alone
 from .loader import EntryPoint, add_model_path, learn_signature, load_entry_point
 from .model_calls import ModelCalls, Pending
 from .model_files import read_manifest, read_yaml_config
-from .outputs import UnsupportedOutput, encode_value, http_status, make_result
+from .outputs import InvalidOutput, UnsupportedOutput, encode_value, http_status, make_result
 from .profiler import Profiler
 from .shared_memory import Outbox
 
@@ -80,6 +89,8 @@ class Service:
         self._running: int | None = None
         self._streamed = False  # whether the running batch has sent a piece of its answers
         self._repeating = False  # whether its requests are run again, each alone
+        self.later: Later | None = None
+        """What is done with the loaded model between its requests, None if there is nothing."""
         self.fault = ""
         """What has killed the device context of this process: nothing more can be answered."""
         self._accepted = Accepted(Predict(0, ()))  # the rows of the running batch
@@ -89,18 +100,20 @@ class Service:
         self._entry: EntryPoint
         self._hook_times: HookTimes
 
-    def load(self, load: Load) -> Loaded:
+    def load(self, load: Load, *, defers: bool = False) -> Loaded:
         """Load the model, and answer with a Loaded whose code is 200, 507 (out of memory) or 500."""
         try:
-            return self.open(load)
+            return self.open(load, defers=defers)
         except BaseException as error:  # noqa: BLE001  whatever a handler raises, SystemExit included, is an answer
-            _print_traceback(detail(error))
+            print_traceback(detail(error))
             code = 507 if out_of_memory(error) and not device_fault(error) else 500
             failure = failure_of(error, load.model_dir)
-            return Loaded(code, sendable(f"{describe(error)}{_where(failure)}"), failure)
+            return Loaded(code, sendable(f"{describe(error)}{where(failure)}"), failure)
 
-    def open(self, load: Load) -> Loaded:
-        """Load the model. Raises whatever the handler raises."""
+    def open(self, load: Load, *, defers: bool = False) -> Loaded:
+        """Load the model. Raises whatever the handler raises. With `defers`, what makes it faster may be left to
+        `later`.
+        """
         os.environ.update(load.environment)
         add_model_path(load.model_dir, load.handler)
         manifest = read_manifest(load.model_dir)
@@ -117,6 +130,7 @@ class Service:
             read_yaml_config(load.model_dir, manifest),
         )
         self._context.files_stay = load.files_stay
+        self._context.defers = defers
         self._context.report_engine = self._report_engine
         self._context.begin_call = self._begin_call
         self._context.max_response_size = load.max_response_size
@@ -125,10 +139,15 @@ class Service:
         self._hook_times = HookTimes(self._entry, shared=load.asynchronous)
         if load.envelope:
             self._entry = enveloped(load.envelope, self._entry)
-        notes = {sendable(str(subject)): sendable(str(note)) for subject, note in self._context.notes.items()}
+        self.later = self._context.later
+        notes = sendable_notes(self._context.notes)
         engine = self._context.monitored_engine
         bounds = None if engine is None else msgspec.convert(engine.capacity, Capacity, from_attributes=True)
         return Loaded(200, f"Model {load.model_name} loaded.", notes=notes, signature=learnt, engine=bounds)
+
+    def tell(self, notes: Mapping[str, str]) -> None:
+        """Tell the front what was chosen for the model, after it has loaded."""
+        self._say(encode(Notes(sendable_notes(notes))))
 
     def _report_engine(self, report: object) -> None:
         text = isinstance(report, str)
@@ -340,7 +359,7 @@ class Service:
             return code, message, Failure("InvalidOutput", sendable(f"{error}: {error.reason}"))
         failure = failure_of(error, self._load.model_dir)
         if self._load.errors_in_response:
-            message = f"{message}: {describe(error)}{_where(failure)}\n{failure.traceback}"
+            message = f"{message}: {describe(error)}{where(failure)}\n{failure.traceback}"
         return code, message, failure
 
     def _verdict(self, error: BaseException) -> tuple[int, str]:
@@ -351,7 +370,7 @@ class Service:
         if isinstance(error, UnsupportedOutput):
             log.warning("model: %s, unable to serialize model output, %s", model, error)
             return 503, "Unsupported model output data type."
-        _print_traceback(detail(error))
+        print_traceback(detail(error))
         if isinstance(error, PredictionException):
             return http_status(error.error_code), sendable(str(error.message))
         if out_of_memory(error):
@@ -377,22 +396,3 @@ class Service:
                 raise ValueError("a request that is run again alone (isolateErrors) can't send intermediate responses")
             self._streamed = True
             self.send(encode(Partial(self._running, tuple(rows.results)), rows.bodies, self._place(rows.bodies)))
-
-
-class InvalidOutput(Exception):
-    """An output that is no answer to its batch; `reason` is for the log."""
-
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-def _where(failure: Failure) -> str:
-    return f" ({failure.file}:{failure.line})" if failure.file else ""
-
-
-def _print_traceback(text: str) -> None:
-    # The handler may have replaced or closed stderr; the answer must be sent all the same.
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write(sendable(text))
-        sys.stderr.flush()

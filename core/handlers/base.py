@@ -32,6 +32,7 @@ from .profiling import archived_name, profiled, profiling
 from .speed.accelerate import accelerate
 from .speed.frozen import Frozen
 from .speed.graphed import Graphed, graph
+from .speed.later import may_wait, tune_later
 from .speed.num_threads import NumThreads
 from .speed.padding import padded, rows_of, trimmed
 from .tensors import are_tensors, run_tensors
@@ -129,13 +130,16 @@ class BaseHandler:
         return asks_for_aot(self.model_yaml_config.get("pt2"))
 
     def settle(self, context: Context) -> None:
-        """Make the loaded model faster, and note in the context what was chosen.
+        """Make the loaded model faster, or leave that to the context's `later`, and note there what was chosen.
 
         The backend calls this after `initialize` has returned, so that a subclass's `initialize` is done, too.
         """
         config, batch_size = getattr(context, "model_yaml_config", None) or {}, context.system_properties["batch_size"]
         self.padded_batch_sizes = padded_sizes(config)
-        context.notes |= accelerate(self, config, batch_size)
+        if getattr(context, "defers", False) and may_wait(self, config):
+            context.later = tune_later(self, config, context)
+        else:
+            context.notes |= accelerate(self, config, batch_size)
         context.notes |= graph(self, config, batch_size)
 
     def _load_torchscript_model(self, model_pt_path: str) -> Any:

@@ -16,6 +16,7 @@ from .model_call import BeginCall, ModelAnswer, ModelOrder, refuse_call
 
 if TYPE_CHECKING:
     from ..generation.engine import Engine
+    from .speed.turns import Later
 
 SendPartial = Callable[[Sequence[Any], int], None]
 
@@ -88,6 +89,10 @@ class Context:
         """What was chosen while the model loaded, by subject: shown by GET /models/{model}."""
         self.files_stay = False
         """Whether the files of the model's folder stay as they are while this process lives."""
+        self.defers = False
+        """Whether what makes the model faster may be left to `later`."""
+        self.later: Later | None = None
+        """What is to be done with the loaded model between its requests."""
         self.monitored_engine: MonitoredEngine | None = None
         self.report_engine: Report = _report_to_nobody
         self.stopping_criteria: list[Callable[..., bool]] | None = None

@@ -30,7 +30,7 @@ KEYS = (
     " useVenv useJobTicket continuousBatching sequenceBatching"
     " sequenceMaxIdleMSec sequenceTimeoutMSec maxNumSequence maxSequenceJobQueueSize onDemand"
     " slowRequestMs cache payloadLog minResidency autoscale scaleDownAfter warmUp warmUpTimeout channelsLast freeze"
-    " threads warmSpare paddedBatchSizes fusedPreprocessing gpuJpeg cudaGraphs handler pt2 micro_batching"
+    " threads warmSpare warmUpFirst paddedBatchSizes fusedPreprocessing gpuJpeg cudaGraphs handler pt2 micro_batching"
 ).split()
 _WEIGHTS = (".pt", ".pth")
 _PICKLES = (".pkl", ".pickle", ".joblib", ".dill")

@@ -2,6 +2,7 @@
 
     front ──► backend    Load                    once, first
     front ◄── backend    Initialized?, Loaded    once, after Load
+    front ◄── backend    Notes*                  at any time after Loaded
     front ──► backend    Predict                 for each batch
     front ──► backend    Cancel?                 for a batch of an asynchronous handler, before its Answer has come
     front ◄── backend    Partial*, then Answer   for each Predict, with its batch number
@@ -129,6 +130,12 @@ class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
     notes: dict[str, str] = {}
     signature: Signature | None = None
     engine: Capacity | None = None
+
+
+class Notes(msgspec.Struct, frozen=True, tag="notes"):
+    """The notes of Loaded as they are now: what makes the model faster may be chosen while it serves."""
+
+    notes: dict[str, str]
 
 
 class Predict(msgspec.Struct, frozen=True, tag="predict", omit_defaults=True):
@@ -295,4 +302,4 @@ class Profiled(msgspec.Struct, frozen=True, tag="profiled", omit_defaults=True):
 
 
 ToBackend = Load | Predict | Cancel | Called | Profile
-ToFront = Initialized | Loaded | Partial | Answer | EngineReport | EngineMetrics | Call | CallCancel | Profiled
+ToFront = Initialized | Loaded | Notes | Partial | Answer | EngineReport | EngineMetrics | Call | CallCancel | Profiled

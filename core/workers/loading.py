@@ -9,23 +9,30 @@ from __future__ import annotations
 
 import asyncio
 
-from ..wire.messages import Initialized, Loaded
+from ..wire.messages import Initialized, Loaded, Notes
 from .load_failed import LoadFailed
 from .protocol_error import WorkerProtocolError
 
 
 class Loading:
-    """The messages that a process sends before its first batch. Times are in seconds."""
+    """The messages that a process sends before its first batch, and what it notes later. Times are in seconds."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._initialized: asyncio.Future[None] = loop.create_future()
         self._loaded: asyncio.Future[Loaded] = loop.create_future()
+        self.notes: dict[str, str] = {}
 
-    def receive(self, message: Initialized | Loaded) -> None:
+    def receive(self, message: Initialized | Loaded | Notes) -> None:
         """Note what the process says. Raises WorkerProtocolError for what is out of order."""
+        if isinstance(message, Notes):
+            if not self._loaded.done():
+                raise WorkerProtocolError("Notes ahead of Loaded")
+            self.notes = message.notes
+            return
         if self._loaded.done() or (isinstance(message, Initialized) and self._initialized.done()):
             raise WorkerProtocolError(f"a second {type(message).__name__}, or one behind Loaded")
         if isinstance(message, Loaded):
+            self.notes = message.notes
             self._loaded.set_result(message)
         else:
             self._initialized.set_result(None)

@@ -90,8 +90,6 @@ class Worker(Connection):
         self._runs: dict[int, Run] = {}
         self._timer = ResponseTimer(loop, spec.timeout, self._runs, self._overdue)
         self._given_up: dict[int, Run] = {}  # timed out; the process may still read their bodies
-        self.notes: dict[str, str] = {}
-        """The choices that the handler has made while it loaded, by subject."""
         self.signature: Signature | None = None  # what the loaded model tells of its tensors
         self.calls = WorkerCalls(spec, scheduler, self._runs, self._send)
         self.profiles = WorkerProfiles(spec.name, self._send)
@@ -121,7 +119,7 @@ class Worker(Connection):
             await kill_hung(self.name, loaded, self.process)
             raise LoadFailed(f"Backend worker did not respond in given time: {self.name} {self._verdict}")
         check_loaded(self.name, loaded)
-        self.notes, self.signature = loaded.notes, loaded.signature
+        self.signature = loaded.signature
         if loaded.engine is not None:
             self.engine = EngineLoad(loaded.engine, self._scheduler, self._observer)
         self.process.settle()
@@ -176,6 +174,11 @@ class Worker(Connection):
             self._kill(reason, "gpu_lost")
         else:
             self._loop.call_later(EVACUATION, self._kill, reason, "gpu_lost")
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What was chosen for the model while it loaded or since, by subject."""
+        return self.loading.notes
 
     @property
     def busy(self) -> bool:

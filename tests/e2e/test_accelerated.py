@@ -10,7 +10,7 @@ import psutil
 from PIL import Image
 
 from .conftest import Serve
-from .live import make_model
+from .live import eventually, make_model
 
 NET = """
 import torch
@@ -33,10 +33,11 @@ def classifier(store: Path, name: str, config: str) -> None:
 def test_what_was_chosen_is_described(serve: Serve, store: Path):
     classifier(store, "warm", CONFIG)
     classifier(store, "cold", CONFIG + "warmUp: false\nfusedPreprocessing: false\n")
-    server = serve("warm", "cold")
+    server = serve("warm", "cold", env={"XDG_CACHE_HOME": str(store.parent / "cache")})
     server.ready("warm")
     server.ready("cold")
-    notes = server.workers("warm")[0]["notes"]
+    notes = eventually(lambda: (found := server.workers("warm")[0]["notes"]).get("warm-up") and found)
+    assert "speed" not in notes, "it says how far it is only until it is done"
     assert notes["warm-up"].startswith("batches of 1, 2, 4 in ")
     assert "frozen" in notes["freeze"]
     (forks,) = [each for each in psutil.Process(server.process.pid).children() if "--forks" in each.cmdline()]
@@ -45,6 +46,7 @@ def test_what_was_chosen_is_described(serve: Serve, store: Path):
     picture = io.BytesIO()
     Image.new("RGB", (40, 30), (200, 10, 10)).save(picture, "PNG")
     assert len(server.predict("warm", picture.getvalue()).json) == 5
+    assert [path.suffix for path in (store.parent / "cache" / "torchserve" / "trials").glob("*.json")] == [".json"]
     shown = server.call("Metrics", "GET", "/metrics").body.decode()
     assert 'ts_inference_requests_total{model_name="warm"' in shown
     assert 'ts_inference_requests_total{model_name="cold"' not in shown

@@ -9,6 +9,9 @@ The tuner has a budget of seconds (BUDGET, or COMPILING for a compiled model), w
    a single row does not get slower; otherwise it is reverted. A kept candidate's times are what the next must beat.
 3. What is left of the budget goes to `warm_up`, which runs the batch sizes that will come.
 
+Before each run, requests may be answered (`Turns`): by the model as it was, since a candidate that is not taken yet is
+reverted meanwhile. The time that they take doesn't count.
+
 The fastest of a few runs is what counts as a size's time, because other processes can make a run slower but not faster.
 """
 
@@ -21,8 +24,10 @@ from typing import Any
 
 import torch
 
+from .example_input import restore_state
 from .frozen import Unfrozen
 from .outputs_close import outputs_close
+from .turns import NO_REQUESTS, Turns
 
 BUDGET = 4.0  # seconds for all of this, except the very first run, which would otherwise be the first request's
 COMPILING = 60.0  # the budget of a model that torch.compile compiles anew for each batch size
@@ -36,7 +41,8 @@ TOO_LONG = "measuring would take too long"
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A change that may make a model faster. `take` applies it, and `leave` restores what was before.
+    """A change that may make a model faster. `take` applies it, and `leave` restores what was before; both may be
+    called again. `prepare` is called once, before them: it makes what takes long to make.
 
     `name` and `otherwise` name the model with and without it in notes. `gain` is the speed-up of the largest batch from
     which on it is kept; 0 keeps it however fast it is.
@@ -47,13 +53,19 @@ class Candidate:
     take: Callable[[], Any]
     leave: Callable[[], Any]
     gain: float = 1.1
+    prepare: Callable[[], Any] = lambda: None
 
 
 class Autotuner:
     """A tuner of one handler's model, which is run on batches of copies of `row`. `clock` is replaced in tests."""
 
     def __init__(
-        self, handler: Any, row: torch.Tensor, batch_size: int, clock: Callable[[], float] = time.perf_counter
+        self,
+        handler: Any,
+        row: torch.Tensor,
+        batch_size: int,
+        clock: Callable[[], float] = time.perf_counter,
+        turns: Turns = NO_REQUESTS,
     ) -> None:
         self.row = row
         self._handler = handler
@@ -61,6 +73,9 @@ class Autotuner:
         padded = [size for size in handler.padded_batch_sizes if size <= self._padded]
         self._sizes = padded[::-1] or list(_sizes(batch_size))
         self._clock = clock
+        self._turns = turns
+        self._trying: Candidate | None = None
+        self._seconds = 0.0  # of the last run
         self._started = clock()
         self.compiled = hasattr(handler.model, "_orig_mod")  # an attribute of modules that torch.compile returns
         self._budget = COMPILING if self.compiled else BUDGET
@@ -79,11 +94,12 @@ class Autotuner:
             return False, f"{candidate.otherwise}: {TOO_LONG}"
         self._measure_before(sizes)
         try:
-            candidate.take()
+            self._prepare(candidate)
             if self._answers_are_unchanged(sizes):
                 times = {size: self._fastest(size) for size in sizes}
                 taken, told = self._judge(candidate, times)
                 if taken:
+                    self._trying = None
                     self._keep(times)
                     return True, f"{candidate.name}: measured {told} times as fast"
                 why = f"{candidate.name} is measured {told} times as fast"
@@ -93,12 +109,42 @@ class Autotuner:
             why = str(error)
         except Exception as error:  # noqa: BLE001  most often a view() of a tensor that now has another memory format
             why = f"{candidate.name} fails: {type(error).__name__}: {error}"
+        self._trying = None
         candidate.leave()
         return False, f"{candidate.otherwise}: {why}"
 
-    def warm_up(self) -> str:
-        """Run the batch sizes that the rest of the budget allows, and return a note that lists those that were run."""
-        for size in self._sizes:
+    def adopt(self, candidate: Candidate) -> str:
+        """Take a candidate that was measured before, if it gives the same answers. Return why it doesn't, "" if so."""
+        self._original.setdefault(1, self._run(1))
+        try:
+            self._prepare(candidate)
+            why = "" if self._answers_are_unchanged([1]) else f"{candidate.name} changes the answers"
+        except Unfrozen as error:
+            why = str(error)
+        except Exception as error:  # noqa: BLE001  as in try_candidate
+            why = f"{candidate.name} fails: {type(error).__name__}: {error}"
+        self._trying = None
+        if why:
+            candidate.leave()
+        else:
+            self.seconds_per_row = self._timed(1)
+            self._times, self._warm = {}, {self._handler.padded_size(1)}
+        return why
+
+    def _prepare(self, candidate: Candidate) -> None:
+        """Make a candidate, and have the next runs be those of the model with it."""
+        self._pass()
+        with restore_state(self._handler):
+            candidate.prepare()
+        self._trying = candidate
+        candidate.take()
+
+    def warm_up(self, *, others: bool = True) -> str:
+        """Run the batch sizes that the rest of the budget allows, and return a note that lists those that were run.
+
+        Unless `others`, none is run that hasn't been yet.
+        """
+        for size in self._sizes if others else ():
             # No other sizes than padded ones will come, and each may have to be compiled: all of them are run.
             if size not in self._warm and (self._padded or self._repeats * size * self.seconds_per_row <= self._left()):
                 for _ in range(self._repeats):
@@ -144,15 +190,30 @@ class Autotuner:
         return min(self._timed(size) for _ in range(_runs(size)))
 
     def _timed(self, size: int) -> float:
-        began = self._clock()
         self._run(size)
-        return self._clock() - began
+        return self._seconds
 
     def _run(self, size: int) -> Any:
-        output = self._handler.inference(torch.stack([self.row] * size))
-        if self.row.device.type == "cuda":
-            torch.cuda.synchronize(self.row.device)
+        self._pass()
+        with restore_state(self._handler):
+            began = self._clock()
+            output = self._handler.inference(torch.stack([self.row] * size))
+            if self.row.device.type == "cuda":
+                torch.cuda.synchronize(self.row.device)
+            self._seconds = self._clock() - began
         return output
+
+    def _pass(self) -> None:
+        """Let requests pass, which the model answers without the candidate that is being tried."""
+        if not self._turns.wanted():
+            return
+        began, candidate = self._clock(), self._trying
+        if candidate is not None:
+            candidate.leave()
+        self._turns.give_way()
+        if candidate is not None:
+            candidate.take()
+        self._started += self._clock() - began
 
     def _left(self) -> float:
         return self._budget - (self._clock() - self._started)

@@ -23,15 +23,22 @@ def example_input(handler: Any, shape: Any) -> torch.Tensor | None:
     before the model.
     """
     if isinstance(shape, list):
-        return torch.zeros(shape, device=handler.device) if hooks_are_builtin(handler, "inference") else None
-    processing = getattr(handler, "image_processing", None)
-    if processing is None or not hooks_are_builtin(handler, "preprocess", "combine", "inference", "handle"):
+        return torch.zeros(shape, device=handler.device) if has_example(handler, shape) else None
+    if not has_example(handler, shape):
         return None
     from PIL import Image  # imported here because only handlers of images need it, which have loaded it already
 
     noise = np.random.default_rng(0).integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8)
-    row = processing(Image.fromarray(noise))
+    row = handler.image_processing(Image.fromarray(noise))
     return row.to(handler.device) if isinstance(row, torch.Tensor) else None
+
+
+def has_example(handler: Any, shape: Any) -> bool:
+    """Return whether `example_input` may know a row."""
+    if isinstance(shape, list):
+        return hooks_are_builtin(handler, "inference")
+    known = getattr(handler, "image_processing", None) is not None
+    return known and hooks_are_builtin(handler, "preprocess", "combine", "inference", "handle")
 
 
 def hooks_are_builtin(handler: Any, *hooks: str) -> bool:

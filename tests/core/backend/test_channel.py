@@ -69,6 +69,19 @@ def test_outcomes_in_any_order_and_batches_reach_their_threads(front: Front) -> 
     assert outcomes == sorted(["gone : 404", *(str(str(number).encode()) for number in numbers[:-1])])
 
 
+def test_whether_a_frame_comes_is_known_without_reading_it(front: Front) -> None:
+    assert not front.channel.comes(0.0)
+    front.tell(Predict(3, ()))
+    front.tell(Predict(4, ()))
+    assert front.channel.comes(30.0)
+    assert front.channel.next_frame() is not None
+    assert front.channel.comes(0.0), "it was read together with the first one"
+    assert front.channel.next_frame() is not None
+    assert not front.channel.comes(0.0)
+    front.sock.close()
+    assert front.channel.comes(30.0), "the end comes, too"
+
+
 def test_the_end_of_the_stream_ends_all(front: Front) -> None:
     with ThreadPoolExecutor(2) as threads:
         asked = threads.submit(front.ask)

@@ -15,6 +15,7 @@ from torchserve.core.wire.messages import (
     Initialized,
     Load,
     Metric,
+    Notes,
     PartHead,
     Partial,
     Predict,
@@ -329,6 +330,23 @@ def test_what_was_chosen_at_load_goes_to_the_front(write_model, clean_process) -
             def handle(self, data, context): return data
     """
     assert Front(write_model({"svc.py": source})).loaded.notes == {"device": "two ?", "1": "2.5"}
+
+
+def test_what_is_left_for_later_is_kept_and_what_it_chooses_is_told(write_model, clean_process) -> None:
+    source = """
+        from ts.torch_handler.base_handler import BaseHandler
+        class Service(BaseHandler):
+            def initialize(self, context): self.order = []
+            def settle(self, context): context.later = ("later", context.defers)
+            def handle(self, data, context): return data
+    """
+    front = Front(write_model({"svc.py": source}))
+    assert front.service.later == ("later", False)
+    front.service.tell({"speed": "trying \ud800"})
+    assert front.frames[-1].message == Notes({"speed": "trying ?"})
+    deferring = Service(lambda _: None)
+    assert deferring.load(front.service._load, defers=True).code == 200
+    assert deferring.later == ("later", True)
 
 
 def test_undecoded_input_is_given_as_bytearrays(write_model, clean_process) -> None:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from torchserve.core.wire.messages import Initialized, Loaded
+from torchserve.core.wire.messages import Initialized, Loaded, Notes
 from torchserve.core.workers.loading import Loading
 from torchserve.core.workers.protocol_error import WorkerProtocolError
 
@@ -53,6 +53,15 @@ async def test_a_process_that_ends_has_its_own_word_first(loading: Loading) -> N
     loading.end(Loaded(500, "died"))
     loading.end(READY)
     assert await loading.outcome(LONG, LONG) == Loaded(500, "died")
+
+
+async def test_notes_are_those_that_were_told_last(loading: Loading) -> None:
+    with pytest.raises(WorkerProtocolError, match="Notes ahead of Loaded"):
+        loading.receive(Notes({"speed": "early"}))
+    loading.receive(Loaded(200, "", notes={"speed": "as loaded"}))
+    assert loading.notes == {"speed": "as loaded"}
+    loading.receive(Notes({"freeze": "frozen"}))
+    assert loading.notes == {"freeze": "frozen"}
 
 
 @pytest.mark.parametrize("told", [(Initialized(), Initialized()), (READY, READY), (READY, Initialized())])

@@ -21,6 +21,7 @@ from torchserve.core.wire.messages import (
     Initialized,
     Load,
     Loaded,
+    Notes,
     Partial,
     Predict,
     Result,
@@ -329,6 +330,12 @@ async def test_another_worker_runs_a_batch_that_nobody_waits_for_to_its_end(pair
     await pair.run(1)
     pair.worker.interrupt(pair.worker._runs[1].batch)
     await pair.run(2)  # the next frame that the backend gets is this one
+
+
+async def test_what_is_chosen_while_it_serves_is_noted(pair: Pair) -> None:
+    await pair.serves()
+    await pair.send(Notes({"freeze": "frozen"}))
+    await until(lambda: pair.worker.notes == {"freeze": "frozen"})
 
 
 async def test_the_metrics_of_its_engine_are_handed_over_and_end_with_the_process(pair: Pair) -> None:
