@@ -72,7 +72,8 @@ def read_request(document: bytes) -> InferRequest:
 
 def _packed(tensor: Tensor) -> Tensor:
     values = json.loads(bytes(tensor.data))
-    return replace(tensor, data=pack(f"Input {tensor.name!r}", tensor.datatype, tensor.shape, values), json=False)
+    data = pack(f"Input {tensor.name!r}", tensor.datatype, tensor.shape, values)
+    return Tensor(tensor.name, tensor.datatype, tensor.shape, data, parameters=tensor.parameters)
 
 
 def infer_path(model: str, version: str | None) -> str:

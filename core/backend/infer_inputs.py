@@ -8,7 +8,7 @@ and which comes as float32; and what lies at an odd address. numpy is imported h
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -25,6 +25,9 @@ DTYPES = {
     "INT32": "<i4", "INT64": "<i8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
 }  # fmt: skip
 Read = tuple[Infer, Sequence[Body]]
+_MOST_KNOWN = 1024
+_known: dict[tuple[str, tuple[int, ...]], tuple[int, Any]] = {}
+"""The bytes and the numpy.dtype of tensors of numbers whose datatype and shape have come before, and are right."""
 
 
 class TensorRow(dict[str, Any]):
@@ -34,13 +37,16 @@ class TensorRow(dict[str, Any]):
     made when it is asked for; an input of that name comes first.
     """
 
-    def __init__(self, arrays: dict[str, Any], make_body: Callable[[], dict[str, Any]]) -> None:
+    __slots__ = ("_bodies", "_infer")
+
+    def __init__(self, arrays: dict[str, Any], infer: Infer, bodies: Sequence[Body]) -> None:
         super().__init__(arrays)
-        self._make_body = make_body
+        self._infer = infer
+        self._bodies = bodies
 
     def __missing__(self, key: str) -> Any:
         if key == "body":
-            return self._make_body()
+            return as_document(self._infer, self._bodies)
         raise KeyError(key)
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -68,11 +74,19 @@ def tensor_row(infer: Infer, bodies: Sequence[Body], *, enveloped: bool) -> dict
     if enveloped:
         return {"body": as_document(infer, bodies)}
     arrays = {head.name: as_array(head, body) for head, body in zip(infer.inputs, bodies, strict=True)}
-    return TensorRow(arrays, lambda: as_document(infer, bodies))
+    return TensorRow(arrays, infer, bodies)
 
 
 def as_array(head: TensorHead, body: Body) -> Any:
     """Return a tensor as a numpy array. Raises BadRequest."""
+    known = _known.get((head.datatype, head.shape))
+    if known is None or known[0] != len(body) or head.json:
+        return _checked(head, body)
+    return _view(head, known[1], body)
+
+
+def _checked(head: TensorHead, body: Body) -> Any:
+    """Return a tensor whose bytes may have to be converted, or of a shape that has not come before."""
     import numpy as np
 
     told = f"Input {head.name!r}"
@@ -85,17 +99,39 @@ def as_array(head: TensorHead, body: Body) -> Any:
         return _shaped(made, head)
     if head.datatype == "BF16":
         return _shaped((np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4"), head)
-    found = np.frombuffer(raw, DTYPES[head.datatype])
-    found = found if found.flags.aligned else found.copy()
-    found.flags.writeable = False
-    return _shaped(found, head)
+    dtype = np.dtype(DTYPES[head.datatype])
+    made = _view(head, dtype, raw)
+    if len(_known) >= _MOST_KNOWN:
+        _known.clear()
+    _known[head.datatype, head.shape] = len(raw), dtype
+    return made
+
+
+def _view(head: TensorHead, dtype: Any, raw: Body) -> Any:
+    """Return a tensor of numbers whose raw bytes are as many as its shape says."""
+    import numpy as np
+
+    try:
+        found = np.ndarray(head.shape, dtype, raw)
+    except ValueError:  # a shape without elements may have sizes that numpy can't multiply
+        raise _too_large(head) from None
+    flags = found.flags
+    if not flags.aligned:
+        found = found.copy()
+        flags = found.flags
+    flags.writeable = False
+    return found
 
 
 def _shaped(array: Any, head: TensorHead) -> Any:
     try:
         return array.reshape(head.shape)
-    except ValueError:  # a shape without elements may have sizes that numpy can't multiply
-        raise BadRequest(f"Input {head.name!r} has a shape that is too large.") from None
+    except ValueError:
+        raise _too_large(head) from None
+
+
+def _too_large(head: TensorHead) -> BadRequest:
+    return BadRequest(f"Input {head.name!r} has a shape that is too large.")
 
 
 def as_document(infer: Infer, bodies: Sequence[Body]) -> dict[str, Any]:

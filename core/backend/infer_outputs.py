@@ -11,6 +11,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterable, Mapping
+from functools import cache, lru_cache
 from typing import Any
 
 import orjson
@@ -32,6 +33,7 @@ from .outputs import UnsupportedOutput, make_result
 log = logging.getLogger(__name__)
 
 _UNNAMED = "output_"
+_COPIED = 1 << 16  # bytes of an output that are copied once more than needed, as a view of so few costs more
 _DATATYPES = {"b1": "BOOL", **{code.strip("<"): name for name, code in DTYPES.items() if name != "BOOL"}}
 
 
@@ -46,11 +48,24 @@ def infer_result(
     except (UnsupportedOutput, TypeError, ValueError, OverflowError, RecursionError) as error:
         log.warning("model: %s, an answer can't be made tensors: %s", load.model_name, error)
         return failed_row(503, f"Unsupported model output data type: {error}")
+    plain = not processor.get_response_headers() and not processor.get_response_status_phrase()
+    if plain and code == processor.get_response_status_code() == 200 and len(body) <= load.max_response_size:
+        return _result(length), body
     if length is not None:
         processor.add_response_property(LENGTH_HEADER, str(length))
     kind = "application/json" if length is None else "application/octet-stream"
     processor.add_response_property("content-type", kind)
     return make_result(processor, body, load.max_response_size, code)
+
+
+@lru_cache(maxsize=256)
+def _result(length: int | None) -> Result:
+    """Return the Result of an answer of which the handler has set nothing else, and whose JSON is so long if raw bytes
+    follow it.
+    """
+    if length is None:
+        return Result(200, "", "application/json", ())
+    return Result(200, "", "application/octet-stream", ((LENGTH_HEADER, str(length)),))
 
 
 def encode_answer(
@@ -81,7 +96,7 @@ def _named(value: Any, declared: list[str]) -> Iterable[tuple[str, Any]]:
     """Return the outputs by name."""
     if _is_answer(value):
         return [(str(each["name"]), _said(each)) for each in value["outputs"]]
-    if isinstance(value, Mapping):
+    if isinstance(value, dict | Mapping):
         return [(str(name), each) for name, each in value.items()]
     if isinstance(value, list | tuple) and value and all(map(_is_array, value)):
         names = declared if len(declared) == len(value) else [f"{_UNNAMED}{index}" for index in range(len(value))]
@@ -124,6 +139,9 @@ def _array(name: str, value: Any, declared: str) -> tuple[str, Any]:
     """Return an output's datatype and its elements, as an array; those of BF16 are its bits, of BYTES bytes objects."""
     import numpy as np
 
+    plain = _by_letter().get(value.dtype.char) if value.__class__ is np.ndarray else None
+    if plain is not None and declared in {"", plain}:
+        return plain, value
     if isinstance(value, str | bytes | bytearray):
         value = np.array([value.encode() if isinstance(value, str) else bytes(value)], dtype=object)
     torch = sys.modules.get("torch")
@@ -147,6 +165,14 @@ def _array(name: str, value: Any, declared: str) -> tuple[str, Any]:
     if declared and datatype != declared:
         raise UnsupportedOutput(f"output {name!r} is declared as {declared}, and the handler returned {datatype}")
     return datatype, value
+
+
+@cache
+def _by_letter() -> dict[str, str]:
+    """Return the datatypes of numbers by numpy's letter for them, of which it has two for some."""
+    import numpy as np
+
+    return {np.dtype(code).char: name for name, code in DTYPES.items()}
 
 
 def _from_python(np: Any, value: Any) -> Any:
@@ -190,8 +216,11 @@ def _as_bytes(np: Any, value: Any) -> Any:
 def _raw(datatype: str, array: Any) -> Body:
     if datatype == "BYTES":
         return pack_bytes(list(array.ravel()))
-    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    return memoryview(little.tobytes())
+    if not array.dtype.isnative or sys.byteorder == "big":
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    if array.nbytes < _COPIED or not array.flags.c_contiguous:
+        return array.tobytes()
+    return array.reshape(-1).view("u1").data
 
 
 def _text(name: str, datatype: str, array: Any) -> bytes:

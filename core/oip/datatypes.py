@@ -116,11 +116,14 @@ def pack(name: str, datatype: str, shape: Sequence[int], values: Any) -> bytes:
     size_of(name, datatype)
     count = count_of(name, shape)
     flat = _flattened(name, shape, values)
-    if len(flat) != count:
-        raise BadRequest(
-            f"{name} has the shape {shown(shape)}, which is {count} elements, and its data has {len(flat)}."
-        )
+    check_count(name, shape, count, len(flat))
     return _pack_flat(name, datatype, flat)
+
+
+def check_count(name: str, shape: Sequence[int], count: int, found: int) -> None:
+    """Raise BadRequest unless a tensor's data have as many elements as its shape, which are `count`."""
+    if found != count:
+        raise BadRequest(f"{name} has the shape {shown(shape)}, which is {count} elements, and its data has {found}.")
 
 
 def _pack_flat(name: str, datatype: str, flat: Sequence[Any]) -> bytes:

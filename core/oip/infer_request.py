@@ -10,6 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from ..errors import BadRequest
 from ..payload import Body, Infer, Parameters, Part, Payload, TensorHead, WantedOutput
 from .datatypes import check_raw, count_of, size_of
@@ -20,8 +22,7 @@ MOST_PARAMETERS: Final = 64  # of a request, and of each of its tensors
 REGION: Final = "shared_memory_region"  # the parameter of a tensor that lies in shared memory
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(msgspec.Struct, frozen=True):
     """A tensor. `data` is its raw bytes as datatypes.py has them or, with `json`, a JSON list of its values."""
 
     name: str
@@ -29,7 +30,7 @@ class Tensor:
     shape: tuple[int, ...]
     data: Body
     json: bool = False
-    parameters: Parameters = field(default_factory=dict[str, "bool | int | float | str"])
+    parameters: Parameters = {}
 
     @property
     def head(self) -> TensorHead:

@@ -73,7 +73,7 @@ def places_of(request: InferRequest) -> tuple[InferRequest, Places | None]:
             place, rest = _place(told, tensor.parameters)
             check_raw(told, tensor.datatype, tensor.shape, place.size)
             inputs[index] = place
-            tensors[index] = replace(tensor, parameters=rest)
+            tensors[index] = msgspec.structs.replace(tensor, parameters=rest)
     for index, output in enumerate(wanted):
         if REGION in output.parameters:
             outputs[output.name], rest = _place(f"Output {output.name!r}", output.parameters)
@@ -157,7 +157,8 @@ class RegionTensors:
                     f"{place.told} has {len(each.data)} bytes, and the request gives it {place.size} of shared memory"
                     f" region {place.region!r} ({SIZE})."
                 )
-        made = reply_of(replace(answer, outputs=tuple([self._stored(each) for each in answer.outputs])))
+        outputs = tuple([self._stored(each) for each in answer.outputs])
+        made = reply_of(msgspec.structs.replace(answer, outputs=outputs))
         kept = tuple([(name, value) for name, value in reply.headers if name != LENGTH_HEADER])
         return msgspec.structs.replace(made, phrase=reply.phrase, headers=(*kept, *made.headers))
 
@@ -171,7 +172,7 @@ class RegionTensors:
         told: dict[str, Any] = {REGION: place.region, SIZE: len(output.data)}
         if place.offset:
             told[OFFSET] = place.offset
-        return replace(output, data=b"", parameters={**output.parameters, **told})
+        return msgspec.structs.replace(output, data=b"", parameters={**output.parameters, **told})
 
 
 def _view(data: Body) -> memoryview:

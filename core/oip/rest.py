@@ -178,7 +178,7 @@ def _packed(tensor: Tensor) -> Tensor:
         values = msgspec.json.decode(tensor.data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"{told} has data that is no JSON: {error}.") from None
-    return replace(tensor, data=pack(told, tensor.datatype, tensor.shape, values), json=False)
+    return msgspec.structs.replace(tensor, data=pack(told, tensor.datatype, tensor.shape, values), json=False)
 
 
 def wants_binary(request: InferRequest) -> bool:

@@ -43,8 +43,7 @@ class Answering:
             self._call.fail(error)
 
     def _answer(self, answer: Message) -> None:
-        self._call.send((answer.SerializeToString(),))
-        self._call.finish()
+        self._call.answer((answer.SerializeToString(),))
 
     def half_closed(self) -> None:
         """Go on."""

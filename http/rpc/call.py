@@ -18,11 +18,13 @@ from ..app_context import AppContext
 from ..message.ids import fresh_id
 from ..transport.http2.errors import StreamAborted
 from ..transport.http2.stream import Fields, Stream
-from .framing import Join, MessageReader, frame, joined
+from .decompression import Decompression
+from .framing import PREFIX, Join, MessageReader, Squeezed, frame, joined, only_message
 from .metadata import ACCEPTED
 from .method import CallHead, Exchange
 from .stall_watch import StallWatch
 from .status import (
+    ANSWER,
     CONTENT,
     HEADERS_BLOCK,
     OK,
@@ -39,17 +41,20 @@ _TORCHSERVE = "org.pytorch.serve."  # services whose clients know Java's names o
 
 
 class Call:
-    """A call: the handler of its stream, and the OpenCall of its Exchange, which may have a method `join`."""
+    """A call: the handler of its stream, and the OpenCall of its Exchange, which may have a method `join`.
+
+    `heard` is when something of a message came that is not whole, 0 if nothing was ever waited for.
+    """
 
     __slots__ = (
-        "_arrival", "_begun", "_counted", "_deadline", "_exchange", "_idle_look", "_messages", "_reader", "_reading",
-        "_started", "_stream", "_watch", "_withheld", "answer_fields", "context", "head", "heard", "id", "over",
-        "trace_id",
+        "_arrival", "_begun", "_counted", "_deadline", "_decompression", "_exchange", "_half_closed", "_idle_look",
+        "_messages", "_reader", "_reading", "_started", "_stream", "_watch", "_withheld", "answer_fields", "context",
+        "head", "heard", "id", "over", "trace_id",
     )  # fmt: skip
 
     def __init__(self, context: AppContext, stream: Stream, head: CallHead, watch: StallWatch) -> None:
         self.context = context
-        self.heard = 0.0  # when something of a message came that is not whole
+        self.heard = 0.0
         self._watch = watch
         self.head = head
         self.id = fresh_id()
@@ -61,8 +66,10 @@ class Call:
         self._begun = False  # whether the answer's head was sent
         self._messages = 0
         self._exchange: Exchange | None = None
-        self._reader = MessageReader(context.limits.max_request_size, coding=head.coding, join=self._join)
+        self._reader: MessageReader | None = None  # of a call whose message does not come whole and by itself
         self._reading = True
+        self._decompression: Decompression | None = None  # while messages wait for it
+        self._half_closed = False  # whether the client has ended its side meanwhile
         self._withheld = 0  # bytes that have come and for which the client may send no others yet
         self._arrival: Arrival | None = None  # while a message is not whole
         self._counted = 0  # bytes that the arrival has counted
@@ -85,10 +92,14 @@ class Call:
         if head.timeout is not None:
             self._deadline = asyncio.get_running_loop().call_later(head.timeout, self._expire)
         self._exchange = method.open(self)
+        stream = self._stream
+        whole, stream.whole = stream.whole, None
         if method.streams_in:
             self._until_drained()
-        else:
+        elif whole is None:
             self._await_more()
+        if whole is not None:
+            self._take_whole(whole)
 
     # ---- what the exchange calls
 
@@ -105,6 +116,18 @@ class Call:
             self._stream.send_headers(HEADERS_BLOCK)
         size = len(buffers[0]) if len(buffers) == 1 else sum(map(len, buffers))
         self._stream.send((frame(size), *buffers))
+
+    def answer(self, buffers: tuple[Body, ...]) -> None:
+        """Send the only message, and end the call."""
+        if self.over:
+            return
+        if self._begun or self.answer_fields:
+            self.send(buffers)
+            self.finish()
+            return
+        size = len(buffers[0]) if len(buffers) == 1 else sum(map(len, buffers))
+        self._stream.send_answer(ANSWER, (frame(size), *buffers), size + PREFIX)
+        self._end(Code.OK)
 
     def finish(self, status: Status = OK) -> None:
         """End the call with a status, behind all messages."""
@@ -145,6 +168,23 @@ class Call:
 
     # ---- what the connection calls: StreamHandler
 
+    def _take_whole(self, body: Body) -> None:
+        """Take the body of a call that has come as one piece, which nearly always is one message."""
+        message = only_message(body, self.context.limits.max_request_size)
+        if message is None:
+            self.data_received(body)
+            self.ended(())
+            return
+        self._messages = 1
+        exchange = self._exchange
+        assert exchange is not None
+        try:
+            exchange.message(message)
+            if not self.over:
+                exchange.half_closed()
+        except Exception as error:  # noqa: BLE001  (the client is owed a status, whatever broke)
+            self.give_up(error)
+
     def data_received(self, data: Body) -> None:
         """Take a piece of the body."""
         if self._reading or self.over:
@@ -154,29 +194,59 @@ class Call:
         if self.over or self._exchange is None:
             return
         try:
-            messages = self._reader.feed(data)
-            self._count(self._reader.held, waits=not (messages or self._messages or self._streams_in))
+            reader = self._reader or self._read()
+            messages = reader.feed(data)
+            self._count(reader.held, waits=not (messages or self._messages or self._streams_in))
             for each in messages:
-                self._messages += 1
-                if self._messages > 1 and not self._streams_in:
-                    raise RpcFailure(Code.INTERNAL, "This method takes one message, and the call has several.")
-                self._exchange.message(each)
+                self._take(each)
         except Exception as error:  # noqa: BLE001  (the client is owed a status, whatever broke)
-            self._give_up(error)
+            self.give_up(error)
+
+    def _take(self, message: Body | Squeezed) -> None:
+        """Take a message, unless it has to wait until it, or one before it, is decompressed."""
+        self._messages += 1
+        if self._messages > 1 and not self._streams_in:
+            raise RpcFailure(Code.INTERNAL, "This method takes one message, and the call has several.")
+        if self._decompression is not None:
+            self._decompression.add(message)
+        elif isinstance(message, Squeezed):
+            self._decompression = Decompression(self)
+            self._decompression.begin(message)
+        else:
+            self.hand_on(message)
+
+    def hand_on(self, message: Body) -> None:
+        """Give a message to the exchange, unless the call has ended."""
+        if self._exchange is not None:
+            self._exchange.message(message)
+
+    def all_handed_on(self) -> None:
+        """Note that no message waits to be decompressed any more."""
+        self._end_decompression()
+        if self._half_closed:
+            self.ended(())
+
+    def _end_decompression(self) -> None:
+        if self._decompression is not None:
+            self._decompression.close()
+            self._decompression = None
 
     def ended(self, trailers: Fields) -> None:
         """Note that the client sends nothing more."""
         if self.over or self._exchange is None:
             return
-        if self._reader.unfinished:
-            self._give_up(RpcFailure(Code.INTERNAL, "The call ended within a message."))
+        if self._decompression is not None:
+            self._half_closed = True
+            return
+        if self._unfinished:
+            self.give_up(RpcFailure(Code.INTERNAL, "The call ended within a message."))
         elif not self._messages and not self._streams_in:
-            self._give_up(RpcFailure(Code.INTERNAL, "This method takes one message, and the call has none."))
+            self.give_up(RpcFailure(Code.INTERNAL, "This method takes one message, and the call has none."))
         else:
             try:
                 self._exchange.half_closed()
             except Exception as error:  # noqa: BLE001  (as above)
-                self._give_up(error)
+                self.give_up(error)
 
     def aborted(self, error: StreamAborted) -> None:
         """Note that the client has gone, or cancelled the call."""
@@ -190,7 +260,8 @@ class Call:
 
     # ---- what ends a call early
 
-    def _give_up(self, error: BaseException) -> None:
+    def give_up(self, error: BaseException) -> None:
+        """End the call with the status of an error, and what was begun for it."""
         if not self.over:
             self._cancel()
             self.fail(error)
@@ -203,7 +274,7 @@ class Call:
         """End a call of many messages once the server stops and nothing is asked for: its client may never end it."""
         if self.over:
             return
-        if self.draining and getattr(self._exchange, "idle", True) and not self._reader.unfinished:
+        if self.draining and self._idle:
             self._cancel()
             self.finish(Status(Code.UNAVAILABLE, "The server is stopping."))
             return
@@ -215,6 +286,23 @@ class Call:
             exchange.cancelled()
 
     # ---- a message that comes in pieces
+
+    def _read(self) -> MessageReader:
+        """Return the reader of this call's messages, which is made when it is first needed."""
+        made = MessageReader(self.context.limits.max_request_size, coding=self.head.coding, join=self._join)
+        self._reader = made
+        return made
+
+    @property
+    def _idle(self) -> bool:
+        """Whether no message waits or is on its way, and all that the client has asked for is answered."""
+        waits = self._unfinished or self._decompression is not None
+        return not waits and getattr(self._exchange, "idle", True)
+
+    @property
+    def _unfinished(self) -> bool:
+        """Whether a message has begun and is not whole."""
+        return self._reader is not None and self._reader.unfinished
 
     @property
     def _streams_in(self) -> bool:
@@ -230,7 +318,7 @@ class Call:
 
         `waits`: a message has to come, even if none has begun.
         """
-        if waits or self._reader.unfinished:
+        if waits or self._unfinished:
             self._await_more()
         else:
             self._watch.leave(self)
@@ -249,7 +337,7 @@ class Call:
 
     def stalled(self, seconds: float) -> None:
         """Give up the call, of whose message nothing came for so long."""
-        self._give_up(SlowRequest(f"Nothing of the request's message came for {seconds:g} s."))
+        self.give_up(SlowRequest(f"Nothing of the request's message came for {seconds:g} s."))
 
     def _leave_arrival(self) -> None:
         if self._arrival is not None:
@@ -262,11 +350,15 @@ class Call:
             return
         self.over = True
         self._exchange = None  # the two refer to each other
-        self._leave_arrival()
-        self._watch.leave(self)
-        for timer in (self._deadline, self._idle_look):
-            if timer is not None:
-                timer.cancel()
+        if self._decompression is not None:
+            self._end_decompression()
+        if self.heard:
+            self._leave_arrival()
+            self._watch.leave(self)
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._idle_look is not None:
+            self._idle_look.cancel()
         took = perf_counter() - self._started
         self.context.called(
             self.head.path, self._stream.peer, int(code), counted_as(code), took, (self.id, self.trace_id)

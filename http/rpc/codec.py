@@ -17,7 +17,8 @@ class Asked(msgspec.Struct, frozen=True):
     """A request that a message makes: a prediction of `payload` by a model ("" if it names none).
 
     `id` is what the answer repeats for the client: the sequence, or the request's id. `detail` is the codec's own.
-    `tensors` are those that lie in shared memory, which whoever submits the payload has to release.
+    `tensors` are those that lie in shared memory, which whoever submits the payload has to release. `steps` are those
+    that finish the payload's parts, which some messages take long for.
     """
 
     model: str
@@ -26,6 +27,7 @@ class Asked(msgspec.Struct, frozen=True):
     id: str = ""
     detail: Any = None
     tensors: RegionTensors | None = None
+    steps: Any = None
 
 
 Steps: TypeAlias = "Generator[None, None, None]"
@@ -52,7 +54,8 @@ class RpcCodec(Protocol):
         ...
 
     def check(self, asked: Asked) -> Steps | None:
-        """Return the steps of what is still to be checked, of a message that it takes long for. They raise BadRequest.
+        """Return the steps of what is still to be read or checked, of a message that it takes long for. They raise
+        BadRequest.
 
         Each step is taken in a turn of the loop.
         """

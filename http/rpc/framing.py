@@ -13,7 +13,8 @@ from ...core.errors import BadRequest, TooLarge
 from ...core.payload import Body
 from .status import Code, RpcFailure
 
-_PREFIX = 5  # bytes
+PREFIX = 5  # bytes before a message
+_AT_ONCE = 64 * 1024  # bytes that are decompressed on the event loop: 0.2 ms
 CODINGS = {"gzip": 31, "deflate": 15}  # compressions of messages -> window bits that say so
 
 # Makes one buffer of the pieces of a message, whose size is given, too.
@@ -23,6 +24,56 @@ Join = Callable[[Sequence[memoryview], int], Body]
 def joined(pieces: Sequence[memoryview], _size: int) -> Body:
     """Return these pieces as one."""
     return b"".join(pieces)
+
+
+class Squeezed:
+    """A compressed message of `size` bytes, which may become `limit` bytes.
+
+    What it begins with is decompressed at once, and `rest` is for a thread, where that was not all of it.
+    """
+
+    __slots__ = ("_coding", "_engine", "_left", "_limit", "_made", "size")
+
+    def __init__(self, data: bytes, limit: int, coding: str) -> None:
+        self.size = len(data)
+        self._left = data
+        self._limit = limit
+        self._coding = coding
+        self._engine = zlib.decompressobj(CODINGS[coding])
+        self._made = b""
+
+    def begun(self) -> bytes | Squeezed:
+        """Return the message if it is short, else this object. Raises TooLarge, BadRequest."""
+        self._made = self._more(_AT_ONCE)
+        return self._whole() if self._engine.eof or len(self._made) < _AT_ONCE else self
+
+    def rest(self) -> bytes:
+        """Return the message. Raises TooLarge, BadRequest."""
+        more = self._more(self._limit)
+        self._made = b"".join((self._made, more))
+        return self._whole()
+
+    def _more(self, most: int) -> bytes:
+        """Decompress about `most` more bytes, and no more than the limit lets pass. Raises TooLarge, BadRequest."""
+        room = self._limit - len(self._made) + 1
+        try:
+            made = self._engine.decompress(self._left, min(most, room))
+        except zlib.error:
+            raise self._wrong() from None
+        self._left = self._engine.unconsumed_tail
+        if len(made) >= room:
+            raise TooLarge(
+                f"The compressed message has more than the {self._limit} bytes that are accepted (max_request_size)."
+            )
+        return made
+
+    def _whole(self) -> bytes:
+        if not self._engine.eof or self._engine.unused_data:
+            raise self._wrong()
+        return self._made
+
+    def _wrong(self) -> BadRequest:
+        return BadRequest(f"The compressed message is not {self._coding}.")
 
 
 class MessageReader:
@@ -48,20 +99,20 @@ class MessageReader:
         """Whether a message has begun and is not whole."""
         return self._need >= 0 or bool(self._prefix)
 
-    def feed(self, data: Body) -> list[Body]:
+    def feed(self, data: Body) -> list[Body | Squeezed]:
         """Take the next piece, and return the messages that are whole now. Raises TooLarge, BadRequest, RpcFailure."""
+        if self._need < 0 and not self._prefix:
+            only = only_message(data, self._limit)
+            if only is not None:
+                return [only]
         left = memoryview(data)
-        if self._need < 0 and not self._prefix and len(left) > _PREFIX and not left[0]:
-            size = int.from_bytes(left[1:_PREFIX])
-            if size == len(left) - _PREFIX and size <= self._limit:  # the usual: one message, whole, by itself
-                return [left[_PREFIX:]]
-        found: list[Body] = []
+        found: list[Body | Squeezed] = []
         while left.nbytes:
             if self._need < 0:
-                missing = _PREFIX - len(self._prefix)
+                missing = PREFIX - len(self._prefix)
                 self._prefix += bytes(left[:missing])
                 left = left[missing:]
-                if len(self._prefix) < _PREFIX:
+                if len(self._prefix) < PREFIX:
                     break
                 self._begin()
             if self._need and left.nbytes:
@@ -83,12 +134,22 @@ class MessageReader:
         if self._need > self._limit:
             raise too_large(self._need, self._limit)
 
-    def _finish(self) -> Body:
+    def _finish(self) -> Body | Squeezed:
         pieces, size = self._pieces, self.held
         self._pieces, self._need, self.held = [], -1, 0
         if self._squeezed:
-            return _unzipped(b"".join(pieces), self._limit, self._coding)
+            return Squeezed(b"".join(pieces), self._limit, self._coding).begun()
         return (pieces[0] if pieces else b"") if len(pieces) < 2 else self._join(pieces, size)
+
+
+def only_message(data: Body, limit: int) -> memoryview | None:
+    """Return the message that these bytes are, if they are one that is whole, not empty, not compressed and within the
+    limit.
+    """
+    size = len(data) - PREFIX
+    if not 0 < size <= limit or data[0] or int.from_bytes(data[1:PREFIX]) != size:
+        return None
+    return memoryview(data)[PREFIX:]
 
 
 def frame(size: int) -> bytes:
@@ -99,16 +160,3 @@ def frame(size: int) -> bytes:
 def too_large(size: int, limit: int) -> TooLarge:
     """Return the error for a message of `size` bytes."""
     return TooLarge(f"The message has {size} bytes and at most {limit} are accepted (max_request_size).")
-
-
-def _unzipped(data: bytes, limit: int, coding: str) -> bytes:
-    reader = zlib.decompressobj(CODINGS[coding])
-    try:
-        made = reader.decompress(data, limit + 1)
-    except zlib.error:
-        made = b""
-    if len(made) > limit:
-        raise TooLarge(f"The compressed message has more than the {limit} bytes that are accepted (max_request_size).")
-    if not reader.eof or reader.unused_data:
-        raise BadRequest(f"The compressed message is not {coding}.")
-    return made

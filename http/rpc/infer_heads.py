@@ -25,20 +25,23 @@ _Known = TypeVar("_Known")
 
 
 class Known(Generic[_Known]):
-    """A memory of what was read or written, by the bytes that it depends on. All is forgotten when it is too much."""
+    """A memory of what was read or written, by the bytes that it depends on, or by how many they are.
+
+    All is forgotten when it is too much.
+    """
 
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[bytes, _Known] = {}
+        self._known: dict[bytes | int, _Known] = {}
 
-    def get(self, key: bytes) -> _Known | None:
-        """Return what is known by these bytes."""
+    def get(self, key: bytes | int) -> _Known | None:
+        """Return what is known by these bytes, or this number of bytes."""
         return self._known.get(key)
 
-    def put(self, key: bytes, known: _Known) -> None:
-        """Remember this, unless it is long."""
-        if len(key) > _LONGEST:
+    def put(self, key: bytes | int, known: _Known, size: int) -> None:
+        """Remember this, of which the key and what is known take `size` bytes, unless that is long."""
+        if size > _LONGEST:
             return
         if len(self._known) >= _MOST:
             self._known.clear()
@@ -73,11 +76,15 @@ def sizes_of(heads: tuple[TensorHead, ...]) -> tuple[int, ...]:
 
 
 class CutRequest(NamedTuple):
-    """A ModelInferRequest in parts: all but the id and the raw contents, the id, and the raw contents."""
+    """A ModelInferRequest in parts: all but the id and the raw contents, the id, and the raw contents; and where the
+    text of the id and the raw contents begin and end. Without an id that is at (0, 0).
+    """
 
     head: bytes
     id: str
     raw: list[memoryview]
+    id_at: tuple[int, int]
+    raw_at: list[tuple[int, int]]
 
 
 def cut(data: memoryview) -> CutRequest | None:
@@ -86,8 +93,9 @@ def cut(data: memoryview) -> CutRequest | None:
     What is wrong with a message is not said here.
     """
     raw: list[memoryview] = []
+    places: list[tuple[int, int]] = []
     at, size = 0, len(data)
-    id_begin = id_end = 0
+    id_begin = id_text = id_end = 0
     head_end = -1
     named = ""
     try:
@@ -101,12 +109,13 @@ def cut(data: memoryview) -> CutRequest | None:
                 if head_end < 0:
                     head_end = begin
                 raw.append(data[at:end])
+                places.append((at, end))
             elif head_end >= 0:
                 return None
             elif tag == _ID:
                 if id_end:
                     return None
-                named, id_begin, id_end = str(data[at:end], "utf-8"), begin, end
+                named, id_begin, id_text, id_end = str(data[at:end], "utf-8"), begin, at, end
             elif tag not in _OTHERS:
                 return None
             at = end
@@ -114,7 +123,8 @@ def cut(data: memoryview) -> CutRequest | None:
         return None
     if head_end < 0:
         return None
-    return CutRequest(bytes(data[:id_begin]) + bytes(data[id_end:head_end]), named, raw)
+    head = bytes(data[:id_begin]) + bytes(data[id_end:head_end])
+    return CutRequest(head, named, raw, (id_text, id_end), places)
 
 
 def raw_at(beginning: memoryview) -> int:
@@ -132,6 +142,41 @@ def raw_at(beginning: memoryview) -> int:
     except BadMessage:
         pass
     return 0
+
+
+class InferLayout(NamedTuple):
+    """The layout of a message whose head is known: one of as many bytes that is equal outside of its id and its raw
+    contents means the same but for these.
+
+    `same` are the places of all that has to be equal, and what is there.
+    """
+
+    head: InferHead
+    id: tuple[int, int]
+    raw: tuple[tuple[int, int], ...]
+    same: tuple[tuple[int, int, bytes], ...]
+
+    def fits(self, data: memoryview) -> bool:
+        """Return whether a message of the same size has these parts."""
+        for begin, end, there in self.same:  # noqa: SIM110  (a generator would take several times as long)
+            if data[begin:end].tobytes() != there:
+                return False
+        return True
+
+
+def layout_of(data: memoryview, parts: CutRequest, head: InferHead) -> InferLayout:
+    """Return the layout of a message, of which these are the parts."""
+    raw: list[tuple[int, int]] = []
+    same: list[tuple[int, int, bytes]] = []
+    ends, at = parts.id_at[1], 0
+    if ends:
+        same.append((0, parts.id_at[0], bytes(data[: parts.id_at[0]])))
+        at = ends
+    for begin, end in parts.raw_at:
+        same.append((at, begin, bytes(data[at:begin])))
+        raw.append((begin, end))
+        at = end
+    return InferLayout(head, parts.id_at, tuple(raw), tuple(same))
 
 
 @dataclass(frozen=True, slots=True)

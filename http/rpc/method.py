@@ -67,6 +67,9 @@ class OpenCall(Protocol):
     def send(self, buffers: tuple[Body, ...]) -> None:
         """Send a message, in pieces that are not copied."""
 
+    def answer(self, buffers: tuple[Body, ...]) -> None:
+        """Send the only message, and end the call: what `send` and `finish` do, for less."""
+
     def finish(self, status: Status = OK) -> None:
         """End the call with a status, behind all messages."""
 

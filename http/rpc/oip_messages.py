@@ -7,16 +7,13 @@ answer has its tensors in the form in which the request had them, as KServe's do
 
 from __future__ import annotations
 
-import sys
-from array import array
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from msgspec import structs
 
 from ...core.errors import BadRequest, HandlerFailed
-from ...core.oip.datatypes import check_bytes, count_of, pack, size_of, unpack_bytes
+from ...core.oip.datatypes import check_bytes, count_of, pack, size_of
 from ...core.oip.infer_answer import InferAnswer, cut_answer, read_answer
 from ...core.oip.infer_request import LONGEST_NAME, REGION, InferRequest, Tensor, check, infer_of
 from ...core.oip.region_tensors import Places, places_of
@@ -27,30 +24,18 @@ from ..predict.codecs.oip_v2 import sooner
 from ..shared_memory import opened
 from .answering import parse
 from .codec import Asked, Steps
-from .infer_heads import InferHead, InferTail, Known, cut, raw_at, sizes_of, tail_of
+from .infer_heads import InferHead, InferLayout, InferTail, Known, cut, layout_of, raw_at, sizes_of, tail_of
 from .method import OpenCall
 from .protos.messages import message
 from .status import Status, Words
 from .torchserve_messages import named_model
-from .wire import BYTES, BadMessage, Field, bytes_field, head_of, split, view
+from .typed_contents import AT_ONCE, CONTENTS, TYPED, contents_of, elements
+from .wire import Field, bytes_field, head_of, split, view
 
 _MOST_FIELDS = 2048  # of a message: 256 inputs and outputs, their contents, 64 parameters, and some more
-_MOST_TYPED = 1 << 20  # elements of typed contents that have to be converted one by one
 _MODEL, _VERSION, _ID, _INPUTS, _RAW = 1, 2, 3, 5, 7  # fields of ModelInferRequest
-_CONTENTS = 5  # field of InferInputTensor and of InferOutputTensor
 _OUTPUTS, _RAW_OUTPUTS = 5, 6  # fields of ModelInferResponse
 _FINAL = "triton_final_response"
-
-# Datatype -> the field of InferTensorContents that holds its elements. FP16 and BF16 have none.
-_TYPED = {
-    "BOOL": "bool_contents", "INT8": "int_contents", "INT16": "int_contents", "INT32": "int_contents",
-    "INT64": "int64_contents", "UINT8": "uint_contents", "UINT16": "uint_contents", "UINT32": "uint_contents",
-    "UINT64": "uint64_contents", "FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents",
-}  # fmt: skip
-_FIXED = {"FP32": 6, "FP64": 7}  # field numbers of the contents that are raw bytes
-_ARRAYS = {
-    "INT8": "b", "INT16": "h", "INT32": "i", "INT64": "q", "UINT8": "B", "UINT16": "H", "UINT32": "I", "UINT64": "Q",
-}  # fmt: skip
 
 _Request = message("inference.ModelInferRequest")
 _Input = message("inference.ModelInferRequest.InferInputTensor")
@@ -61,7 +46,7 @@ _Output = message("inference.ModelInferResponse.InferOutputTensor")
 class _Read(NamedTuple):
     """A checked message, with its tensors but those at `places` in shared memory.
 
-    `raw` says that its answer is to have raw contents.
+    `raw` says that its answer is to have raw contents. `steps` are still to be taken to read typed contents.
     """
 
     model: str
@@ -70,6 +55,7 @@ class _Read(NamedTuple):
     parts: tuple[Part, ...]
     raw: bool
     places: Places | None = None
+    steps: Steps | None = None
 
 
 class OipMessages:
@@ -79,6 +65,7 @@ class OipMessages:
 
     def __init__(self, regions: Regions | None = None) -> None:
         self._regions = regions
+        self._layouts: Known[InferLayout] = Known()
         self._heads: Known[InferHead] = Known()
         self._tails: Known[InferTail] = Known()
 
@@ -95,19 +82,45 @@ class OipMessages:
         return self._decode(call, data, call.id)
 
     def _decode(self, call: OpenCall, data: Body, request_id: str) -> Asked:
+        found = self._known(view(data)) or self._read_and_remember(data)
+        return self._asked(call, found, request_id, len(data))
+
+    def _known(self, data: memoryview) -> _Read | None:
+        """Return what a message says that is as one before, but for its id and its tensors; None if it is not."""
+        layout = self._layouts.get(len(data))
+        if layout is None or not layout.fits(data):
+            return None
+        head, (begin, end) = layout.head, layout.id
+        infer = head.infer
+        if end:
+            try:
+                named = str(data[begin:end], "utf-8")
+            except UnicodeDecodeError:
+                return None
+            if len(named) > LONGEST_NAME:
+                return None
+            infer = structs.replace(infer, id=named)
+        places = zip(infer.inputs, layout.raw, strict=True)
+        parts = tuple([Part(each.name, "", data[at:to]) for each, (at, to) in places])
+        return _Read(head.model, head.version, infer, parts, True)
+
+    def _read_and_remember(self, data: Body) -> _Read:
+        """Read a message, whose head may be known, and remember what is not. Raises BadRequest."""
         parts = cut(view(data))
         if parts is None:
-            return self._asked(call, self._read(data), request_id, len(data))
+            return self._read(data)
         head = self._heads.get(parts.head)
         if head is None or not head.fits(parts.raw) or len(parts.id) > LONGEST_NAME:
             read = self._read(data)
             if read.places is None:
                 infer = structs.replace(read.infer, id="")
-                self._heads.put(parts.head, InferHead(read.model, read.version, infer, sizes_of(infer.inputs)))
-            return self._asked(call, read, request_id, len(data))
+                head = InferHead(read.model, read.version, infer, sizes_of(infer.inputs))
+                self._heads.put(parts.head, head, len(parts.head))
+            return read
+        self._layouts.put(len(data), layout_of(view(data), parts, head), len(parts.head))
         infer = structs.replace(head.infer, id=parts.id) if parts.id else head.infer
         tensors = tuple([Part(each.name, "", raw) for each, raw in zip(infer.inputs, parts.raw, strict=True)])
-        return self._asked(call, _Read(head.model, head.version, infer, tensors, True), request_id, len(data))
+        return _Read(head.model, head.version, infer, tensors, True)
 
     def _read(self, data: Body) -> _Read:
         """Read and check a message of which nothing is known. Raises BadRequest."""
@@ -115,8 +128,9 @@ class OipMessages:
         raw = [field.value for field in fields if field.number == _RAW and isinstance(field.value, memoryview)]
         given = [field.value for field in fields if field.number == _INPUTS and isinstance(field.value, memoryview)]
         rest = parse(_Request, b"".join(_whole(data, field) for field in fields if field.number not in {_RAW, _INPUTS}))
+        tensors, steps = _tensors(given, raw, rest.model_name)
         request = InferRequest(
-            _tensors(given, raw, rest.model_name),
+            tensors,
             tuple(WantedOutput(each.name, True, parameters_of(each.parameters)) for each in rest.outputs),
             True,
             rest.id,
@@ -126,7 +140,8 @@ class OipMessages:
         request, places = places_of(request)
         parts = tuple([Part(each.name, "", each.data) for each in request.inputs])
         in_raw = bool(raw) or not given or (places is not None and len(places.inputs) == len(given))
-        return _Read(rest.model_name, rest.model_version or None, infer_of(request), parts, in_raw, places)
+        infer = infer_of(request)
+        return _Read(rest.model_name, rest.model_version or None, infer, parts, in_raw, places, steps)
 
     def _asked(self, call: OpenCall, read: _Read, request_id: str, size: int) -> Asked:
         head, infer = call.head, read.infer
@@ -142,15 +157,17 @@ class OipMessages:
         if read.places is not None:
             most = call.context.limits.max_request_size
             tensors = opened(read.places, self._regions, call.peer, head.fields, size, most)
-        return Asked(read.model, read.version, payload, infer.id, read.raw, tensors)
+        return Asked(read.model, read.version, payload, infer.id, read.raw, tensors, read.steps)
 
     def check(self, asked: Asked) -> Steps | None:
-        """Return the steps that read the lengths of BYTES elements, of raw contents that have them."""
+        """Return the steps that convert typed contents, or read the lengths of BYTES elements in raw contents."""
+        if asked.steps is not None or not asked.detail:
+            return asked.steps
         infer = asked.payload.infer
         heads = () if infer is None else infer.inputs
         elsewhere = () if asked.tensors is None else asked.tensors.places.inputs
         texts = [at for at, head in enumerate(heads) if head.datatype == "BYTES" and at not in elsewhere]
-        return self._lengths(asked, texts) if texts and asked.detail else None
+        return self._lengths(asked, texts) if texts else None
 
     def _lengths(self, asked: Asked, texts: Sequence[int]) -> Steps:
         assert asked.payload.infer is not None
@@ -173,7 +190,7 @@ class OipMessages:
         if not any(each.json for each in answer.outputs):  # the last of the message is two pieces for each output
             sizes = [len(each.data) for each in answer.outputs]
             head = b"".join(buffers[: len(buffers) - 2 * len(sizes)])
-            self._tails.put(key, tail_of(head, _RAW_OUTPUTS, sizes))
+            self._tails.put(key, tail_of(head, _RAW_OUTPUTS, sizes), len(key))
         return buffers
 
     def _encode(self, answer: InferAnswer, asked: Asked) -> tuple[Body, ...]:
@@ -181,10 +198,10 @@ class OipMessages:
             model_name=answer.model, model_version=answer.version, id=answer.id, parameters=_given(answer.parameters)
         )
         tensors = [_packed(each) for each in answer.outputs]
-        raw = asked.detail or any(each.datatype not in _TYPED for each in tensors)
+        raw = asked.detail or any(each.datatype not in TYPED for each in tensors)
         buffers: list[Body] = [made.SerializeToString()]
         for each in tensors:
-            typed = () if raw or REGION in each.parameters else _contents(each)
+            typed = () if raw or REGION in each.parameters else contents_of(each)
             given = _given(each.parameters)
             head = _Output(
                 name=each.name, datatype=each.datatype, shape=each.shape, parameters=given
@@ -212,7 +229,7 @@ class OipStreamMessages(OipMessages):
     def encode(self, reply: Reply, asked: Asked, *, last: bool = True) -> tuple[Body, ...]:
         """Return a ModelStreamInferResponse, which says as Triton's do whether a request's further answers follow."""
         answer = read_answer(reply)
-        buffers = self._encode(replace(answer, parameters=answer.parameters | {_FINAL: last}), asked)
+        buffers = self._encode(structs.replace(answer, parameters=answer.parameters | {_FINAL: last}), asked)
         return (head_of(2, sum(map(len, buffers))), *buffers)
 
 
@@ -243,8 +260,12 @@ def _whole(data: Body, field: Field) -> memoryview:
     return view(data)[field.begin : field.end]
 
 
-def _tensors(given: Sequence[memoryview], raw: Sequence[memoryview], model: str) -> tuple[Tensor, ...]:
-    """Return the inputs, with their raw contents or their own, but for those in shared memory. Raises BadRequest."""
+def _tensors(
+    given: Sequence[memoryview], raw: Sequence[memoryview], model: str
+) -> tuple[tuple[Tensor, ...], Steps | None]:
+    """Return the inputs, with their raw contents or their own, but for those in shared memory; and the steps that are
+    still to be taken for it, if it takes many. Raises BadRequest.
+    """
     read = [_head(each) for each in given]
     sent = [at for at, (head, _) in enumerate(read) if REGION not in head.parameters]
     if raw and len(raw) != len(sent):
@@ -255,24 +276,37 @@ def _tensors(given: Sequence[memoryview], raw: Sequence[memoryview], model: str)
             else f"The request has {len(given)} inputs and {len(raw)} raw_input_contents: each input needs one."
         )
     found = dict(zip(sent, raw, strict=False))
-    return tuple([_tensor(head, contents, found.get(at), model) for at, (head, contents) in enumerate(read)])
+    at_once = sum([len(each) for _, contents in read for each in contents]) <= AT_ONCE
+    made = [_tensor(head, contents, found.get(at), model, at_once=at_once) for at, (head, contents) in enumerate(read)]
+    steps = [each for _, each in made if each is not None]
+    return tuple([tensor for tensor, _ in made]), _in_turn(steps) if steps else None
+
+
+def _in_turn(steps: list[Steps]) -> Steps:
+    for each in steps:
+        yield from each
+        yield
 
 
 def _head(data: memoryview) -> tuple[Any, list[memoryview]]:
     """Return an input without its contents, and those."""
     fields = split(data, _MOST_FIELDS)
-    contents = [field.value for field in fields if field.number == _CONTENTS and isinstance(field.value, memoryview)]
-    head = parse(_Input, b"".join(_whole(data, field) for field in fields if field.number != _CONTENTS))
+    contents = [field.value for field in fields if field.number == CONTENTS and isinstance(field.value, memoryview)]
+    head = parse(_Input, b"".join(_whole(data, field) for field in fields if field.number != CONTENTS))
     return head, contents
 
 
-def _tensor(head: Any, contents: Sequence[memoryview], raw: memoryview | None, model: str) -> Tensor:
+def _tensor(
+    head: Any, contents: Sequence[memoryview], raw: memoryview | None, model: str, *, at_once: bool
+) -> tuple[Tensor, Steps | None]:
     told = f"Input {head.name[:256]!r}"
     size_of(told, head.datatype)
+    body: Body
+    steps: Steps | None = None
     if REGION in head.parameters:
         body = b"".join(contents)
     elif raw is None:
-        body = _elements(told, head, contents)
+        body, steps = elements(told, head, contents, at_once=at_once)
     elif any(map(len, contents)):
         raise BadRequest(  # in Triton's words, which its clients look for
             "contents field must not be specified when using raw_input_contents for"
@@ -280,40 +314,8 @@ def _tensor(head: Any, contents: Sequence[memoryview], raw: memoryview | None, m
         )
     else:
         body = raw
-    return Tensor(head.name, head.datatype, tuple(head.shape), body, False, parameters_of(head.parameters))
-
-
-def _elements(told: str, head: Any, contents: Sequence[memoryview]) -> Body:
-    """Return the raw bytes of typed contents. Raises BadRequest."""
-    datatype = head.datatype
-    field = _TYPED.get(datatype)
-    if field is None:
-        raise BadRequest(f"{told} is {datatype}, which has no typed contents: send raw_input_contents.")
-    fixed = _FIXED.get(datatype)
-    if fixed is not None and len(contents) == 1 and sys.byteorder == "little":
-        packed = _only_field(contents[0])
-        if packed is not None and packed.number == fixed and packed.kind == BYTES:
-            assert isinstance(packed.value, memoryview)
-            return packed.value
-    parsed = parse(_Input, b"".join(bytes_field(_CONTENTS, bytes(each)) for each in contents)).contents
-    for other, values in parsed.ListFields():
-        if other.name != field:
-            raise BadRequest(f"{told} is {datatype}, whose elements are {field}, and it has {other.name}.")
-        if len(values) > _MOST_TYPED:
-            raise BadRequest(
-                f"{told} has {len(values)} elements in {field}, and at most {_MOST_TYPED} are accepted there: send"
-                " raw_input_contents."
-            )
-    return pack(told, datatype, head.shape, list(getattr(parsed, field)))
-
-
-def _only_field(data: memoryview) -> Field | None:
-    """Return the field of a message that has one; else None."""
-    try:
-        found = split(data, 1)
-    except BadMessage:
-        return None
-    return found[0] if found else None
+    made = Tensor(head.name, head.datatype, tuple(head.shape), body, False, parameters_of(head.parameters))
+    return made, steps
 
 
 def _packed(tensor: Tensor) -> Tensor:
@@ -327,22 +329,3 @@ def _packed(tensor: Tensor) -> Tensor:
     except (BadRequest, orjson.JSONDecodeError) as error:
         raise HandlerFailed(f"The model's answer is no tensor: {error}", 500) from None
     return Tensor(tensor.name, tensor.datatype, tensor.shape, data, False, tensor.parameters)
-
-
-def _contents(tensor: Tensor) -> tuple[Body, ...]:
-    """Return the field `contents` of an output: its elements in typed form."""
-    datatype, data = tensor.datatype, tensor.data
-    number = {"FP32": 6, "FP64": 7, "BOOL": 1}.get(datatype)
-    if number is not None:  # protobuf's packed form of these is the raw bytes
-        inner = head_of(number, len(data))
-        return head_of(_CONTENTS, len(inner) + len(data)), inner, data
-    if datatype == "BYTES":
-        told = f"Output {tensor.name!r}"
-        values: Any = unpack_bytes(told, data, count_of(told, tensor.shape))
-    else:
-        values = array(_ARRAYS[datatype], bytes(data))
-        if sys.byteorder == "big":
-            values.byteswap()
-    made = _Output()
-    getattr(made.contents, _TYPED[datatype]).extend(values)
-    return (made.SerializeToString(),)

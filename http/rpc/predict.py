@@ -49,6 +49,10 @@ class PredictOne:
 
     # ---- the prediction's receiver
 
+    def answer(self, reply: Reply, asked: Asked) -> None:
+        """Send the answer, and end the call."""
+        self._call.answer(self._codec.encode(reply, asked, last=True))
+
     def piece(self, reply: Reply, asked: Asked, *, last: bool) -> None:
         """Send the answer, or a piece of it."""
         self._call.send(self._codec.encode(reply, asked, last=last))
@@ -120,6 +124,11 @@ class PredictMany:
             self._end_if_done()
 
     # ---- the predictions' receiver
+
+    def answer(self, reply: Reply, asked: Asked) -> None:
+        """Send the answer to a request."""
+        self.piece(reply, asked, last=True)
+        self.ended(asked)
 
     def piece(self, reply: Reply, asked: Asked, *, last: bool) -> None:
         """Send an answer, or a piece of one."""

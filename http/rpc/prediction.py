@@ -26,7 +26,11 @@ _ALIGNED = 8  # bytes: of the largest elements
 
 
 class Receiver(Protocol):
-    """An interface for what takes the outcome of a prediction: any number of pieces, then its end or its failure."""
+    """An interface for what takes the outcome of a prediction: its answer, or any number of pieces and then its end, or
+    its failure, in the place of what is still to come.
+    """
+
+    def answer(self, reply: Reply, asked: Asked) -> None: ...
 
     def piece(self, reply: Reply, asked: Asked, *, last: bool) -> None: ...
 
@@ -77,7 +81,18 @@ class RpcPrediction:
 
     def submit(self, steps: Steps | None = None) -> None:
         """Queue the request, once `steps` are taken and its inputs are read from shared memory: a step in each turn."""
-        self._submit(steps if self._tensors is None else chain(steps or (), self._load(self._tensors)))
+        if self._tensors is not None:
+            self._step(chain(steps or (), self._load(self._tensors)))
+        elif steps is not None:
+            self._step(self._counted(steps))
+        else:
+            self._queue()
+
+    def _counted(self, steps: Steps) -> Steps:
+        """Return these steps; until they are taken the inputs count as a body that arrives."""
+        with self._call.context.dataplane.expect("", None) as arrival:
+            arrival.grow(sum([len(part.body) for part in self._payload.parts]))
+            yield from steps
 
     def _load(self, tensors: RegionTensors) -> Steps:
         """Return the steps that read the inputs from shared memory."""
@@ -85,14 +100,25 @@ class RpcPrediction:
         model = asked.model or context.only_model()
         self._payload = yield from load(tensors, asked.payload, context.dataplane, model, asked.version)
 
-    def _submit(self, steps: Iterator[None] | None) -> None:
+    def _step(self, steps: Iterator[None]) -> None:
         """Take a step, or queue the request."""
         if self._over:
             return
         try:
-            if steps is not None and next(steps, True) is None:
-                asyncio.get_running_loop().call_soon(self._submit, steps)
-                return
+            more = next(steps, True) is None
+        except Exception as error:  # noqa: BLE001  (the client is owed a status, whatever broke)
+            if self._trace is not None:
+                self._trace.refused()
+            self.fail(error)
+            return
+        if more:
+            asyncio.get_running_loop().call_soon(self._step, steps)
+        else:
+            self._queue()
+
+    def _queue(self) -> None:
+        """Queue the request."""
+        try:
             context, asked = self._call.context, self._asked
             model = asked.model or context.only_model()
             if self._trace is not None:
@@ -156,21 +182,25 @@ class RpcPrediction:
         if self._pieces:
             item = Reply(b"".join((*self._pieces, item.body)), headers=item.headers)
         try:
-            if not self._told or len(item.body):
-                self._receiver.piece(item, self._asked, last=True)
+            if not self._told:
+                self._receiver.answer(item, self._asked)
+            else:
+                if len(item.body):
+                    self._receiver.piece(item, self._asked, last=True)
+                self._receiver.ended(self._asked)
         except Exception as error:  # noqa: BLE001  (as above)
             if ticket is not None:
                 ticket.failed(error)
             self._record(error)
             self._receiver.failed(error, self._asked)
             return
-        self._receiver.ended(self._asked)
         if ticket is not None:
             took = perf_counter() - self._started
             ticket.succeeded(took)
             if self._trace is not None:
                 ticket.exemplar(took, self._trace.trace_id)
-        self._record()
+        if self._trace is not None:
+            self._record()
 
     def fail(self, error: BaseException) -> None:
         """Tell the receiver that the request failed with `error`."""

@@ -21,6 +21,7 @@ from ...core.errors import (
     VersionInTraffic,
 )
 from ..message.errors import incident, oip_text, row
+from ..transport.http2.frames import AnswerFrames
 from ..transport.http2.header_block import encode_block
 
 
@@ -193,3 +194,4 @@ CONTENT = ("content-type", "application/grpc")
 # What every answer that succeeds begins and ends with.
 HEADERS_BLOCK = encode_block([(":status", "200"), CONTENT])
 OK_BLOCK = encode_block(trailers_of(OK))
+ANSWER = AnswerFrames(HEADERS_BLOCK, OK_BLOCK)

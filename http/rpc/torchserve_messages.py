@@ -11,6 +11,7 @@ from ...core.payload import Body, Part, Payload, Reply
 from ..message.ids import fresh_id
 from ..message.sequence_headers import SequenceHeaders
 from .codec import Asked, Steps
+from .infer_heads import Known
 from .method import OpenCall
 from .status import Code, RefusedMessage, RpcFailure, Status, Words
 from .wire import BYTES, BadMessage, bytes_field, head_of, split, text, varint, varint_at, view
@@ -26,6 +27,17 @@ class _Request(NamedTuple):
     version: str
     parts: tuple[Part, ...]
     sequence: str
+
+
+class _Beginning(NamedTuple):
+    """The beginning of a message with one input: all of it but the input's value, and what it says. A message of as
+    many bytes that begins with it says the same.
+    """
+
+    bytes: bytes
+    model: str
+    version: str
+    name: str
 
 
 def named_model(beginning: memoryview) -> tuple[str, str | None] | None:
@@ -48,6 +60,7 @@ class TorchServeMessages:
 
     def __init__(self, headers: SequenceHeaders) -> None:
         self._headers = headers
+        self._beginnings: Known[_Beginning] = Known()
 
     def locate(self, beginning: memoryview) -> tuple[str, str | None] | None:
         """Return the model and version, which come first in what every library writes."""
@@ -59,7 +72,18 @@ class TorchServeMessages:
 
     def decode(self, call: OpenCall, data: Body) -> Asked:
         """Return what a message asks for. Raises BadRequest."""
-        return self._asked(call, _read(view(data), call.context.limits.max_parts), call.id)
+        message = view(data)
+        known = self._beginnings.get(len(message))
+        if known is not None and message[: len(known.bytes)].tobytes() == known.bytes:
+            part = Part(known.name, "", message[len(known.bytes) :])
+            return self._asked(call, _Request(known.model, known.version, (part,), ""), call.id)
+        read = _one_input(message)
+        if read is None:
+            return self._asked(call, _any_inputs(message, call.context.limits.max_parts), call.id)
+        (part,) = read.parts
+        before = bytes(message[: len(message) - len(part.body)])
+        self._beginnings.put(len(message), _Beginning(before, read.model, read.version, part.name), len(before))
+        return self._asked(call, read, call.id)
 
     def _asked(self, call: OpenCall, read: _Request, request_id: str) -> Asked:
         head = call.head

@@ -216,18 +216,21 @@ class Connection:
 
     # ---- budgets
 
-    def earn(self) -> None:
-        """Give the client some of its budgets back: a request was answered."""
-        self._resets.earn()
-        self._control.earn(_EARNED)
+    def _earn(self) -> None:
+        """Give the client some of its budgets back, for the requests that were answered since the last call."""
+        answered, self.streams.answered = self.streams.answered, 0
+        self._resets.earn(answered)
+        self._control.earn(answered * _EARNED)
 
     def spend_reset(self) -> None:
         """Count a stream that came to nothing. Raises ConnectionFault."""
+        self._earn()
         if not self._resets.spend(self.now):
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many streams are reset before they are answered")
 
     def spend_control(self) -> None:
         """Count a frame that carries nothing of a request. Raises ConnectionFault."""
+        self._earn()
         if self._control.spend(self.now):
             return
         # Frames of bodies, either way, call for such frames: WINDOW_UPDATE, and PING to measure the line.

@@ -15,6 +15,7 @@ from .frames import (
     CONTINUATION,
     DATA,
     END_HEADERS,
+    END_STREAM,
     HEAD_SIZE,
     HEADERS,
     MOST_STREAM,
@@ -40,6 +41,12 @@ class MessageSink(Protocol):
     def data_ended(self) -> None:
         """Note that the DATA that began last is whole."""
 
+    def request_came(self, stream_id: int, block: bytes, body: Body) -> bool:
+        """Take a request that is whole: its header block, and all of its body. Return False to get it by the other
+        methods instead.
+        """
+        ...
+
     def block_came(self, stream_id: int, flags: int, block: bytes, depends_on: int) -> None:
         """Take a whole header block; `depends_on` is the stream of its priority, or -1 without one."""
 
@@ -58,13 +65,14 @@ class FrameReader:
 
     __slots__ = (
         "_begun", "_block", "_block_depends", "_block_flags", "_block_size", "_block_stream", "_control", "_data_left",
-        "_limits", "_messages", "_padding_left", "_rest", "_settled", "in_data", "more", "moved",
+        "_limits", "_messages", "_most_block", "_padding_left", "_rest", "_settled", "in_data", "more", "moved",
     )  # fmt: skip
 
     def __init__(self, messages: MessageSink, control: ControlSink, limits: Http2Limits) -> None:
         self._messages = messages
         self._control = control
         self._limits = limits
+        self._most_block = min(limits.max_block, limits.max_frame)
         self._rest = b""
         self._begun = False  # the preface is here
         self._settled = False  # the client's first SETTINGS are here
@@ -103,16 +111,24 @@ class FrameReader:
     def _read(self, data: bytes, at: int) -> int:
         """Read frames from `at` on, and return where the first one begins that is not whole, or not for this turn."""
         size, messages, control = len(data), self._messages, self._control
-        for _ in range(self._limits.frames_a_turn):
+        left = self._limits.frames_a_turn
+        while left > 0:
+            left -= 1
             if self.in_data:
                 at = self._read_data(data, at)
             if size - at < HEAD_SIZE or control.over:
                 return at
             first, flags, stream_id = unpack_head(data, at)
             length, kind = first >> 8, first & 0xFF
-            stream_id &= MOST_STREAM
             begin = at + HEAD_SIZE
             end = begin + length
+            if kind == HEADERS and flags == END_HEADERS and size - end >= HEAD_SIZE:
+                after = self._read_whole(data, at, end, stream_id)
+                if after:
+                    at = after
+                    left -= 1
+                    continue
+            stream_id &= MOST_STREAM
             self._check(kind, length, stream_id)
             if kind == DATA:
                 if not flags & PADDED:
@@ -137,6 +153,21 @@ class FrameReader:
             at = end
         self.more = size - at >= HEAD_SIZE
         return at
+
+    def _read_whole(self, data: bytes, at: int, middle: int, stream_id: int) -> int:
+        """Read the HEADERS at `at` together with the DATA at `middle`, if that is here and is all of the body. Return
+        where it ends; 0 if the two are to be read one by one, as what is wrong with a frame is not said here.
+        """
+        first, flags, other = unpack_head(data, middle)
+        begin = middle + HEAD_SIZE
+        end = begin + (first >> 8)
+        if first & 0xFF != DATA or flags != END_STREAM or other != stream_id or end > len(data):
+            return 0
+        block = data[at + HEAD_SIZE : middle]
+        if len(block) > self._most_block or end - begin > self._limits.max_frame or self._block or not self._settled:
+            return 0
+        body = memoryview(data)[begin:end] if end - begin >= _COPY_UNDER else data[begin:end]
+        return end if self._messages.request_came(stream_id, block, body) else 0
 
     def _check(self, kind: int, length: int, stream_id: int) -> None:
         """Refuse a frame by its head."""

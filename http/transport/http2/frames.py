@@ -49,6 +49,30 @@ def header_frames(stream_id: int, block: bytes, flags: int, max_frame: int) -> b
     return b"".join(made)
 
 
+class AnswerFrames:
+    """The frames of whole answers that have the same head and the same trailers, given as header blocks: HEADERS, one
+    frame of DATA, and the HEADERS that end the stream.
+    """
+
+    __slots__ = ("_begin", "_begin_size", "_end", "_end_size", "head", "trailers")
+
+    def __init__(self, head: bytes, trailers: bytes) -> None:
+        """The blocks must fit into the smallest frame that a client may insist on."""
+        self.head, self.trailers = head, trailers
+        self._begin = struct.Struct(f">IBI{len(head)}sIBI").pack
+        self._end = struct.Struct(f">IBI{len(trailers)}s").pack
+        self._begin_size = len(head) << 8 | HEADERS
+        self._end_size = len(trailers) << 8 | HEADERS
+
+    def begin(self, stream_id: int, size: int) -> bytes:
+        """Return HEADERS, and the head of the frame with the body's `size` bytes."""
+        return self._begin(self._begin_size, END_HEADERS, stream_id, self.head, size << 8 | DATA, 0, stream_id)
+
+    def end(self, stream_id: int) -> bytes:
+        """Return the HEADERS with the trailers."""
+        return self._end(self._end_size, END_HEADERS | END_STREAM, stream_id, self.trailers)
+
+
 def settings(values: Mapping[int, int]) -> bytes:
     """Return SETTINGS with these values."""
     return frame(SETTINGS, 0, 0, b"".join(_settings.pack(*each) for each in values.items()))

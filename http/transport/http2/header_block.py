@@ -7,6 +7,7 @@ once.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TypeAlias, cast
 
 from hpack import Decoder
@@ -75,10 +76,11 @@ class BlockDecoder:
     """A decoder of the header blocks of one connection, which remembers the heads of blocks that came before.
 
     A block whose decoding leaves the dynamic table as it was means the same until the table changes: most clients send
-    the same block for each request. `limits` bound what one block may expand to, and the fields of a head.
+    the same block for each request. `limits` bound what one block may expand to, and the fields of a head. `known`
+    returns the head that a block is remembered with, or None.
     """
 
-    __slots__ = ("_decoder", "_heads", "_limits", "_max_field", "_max_fields", "_timed")
+    __slots__ = ("_decoder", "_heads", "_limits", "_max_field", "_max_fields", "_timed", "known")
 
     def __init__(self, limits: Http2Limits, max_fields: int, max_field: int) -> None:
         self._limits = limits
@@ -87,6 +89,7 @@ class BlockDecoder:
         # A list may be over the limit that a client is told, and then still has an answer that says so.
         self._decoder = Decoder(max_header_list_size=limits.max_header_list * _ANSWERABLE)
         self._heads: dict[bytes, RequestHead] = {}
+        self.known: Callable[[bytes], RequestHead | None] = self._heads.get
         self._timed: dict[RawFields, RequestHead] = {}
 
     def head(self, block: bytes) -> RequestHead:

@@ -15,7 +15,16 @@ from typing import Protocol
 
 from ....core.payload import Body
 from .errors import ConnectionFault, ErrorCode
-from .frames import DATA, DEFAULT_WINDOW, END_STREAM, LEAST_MAX_FRAME, MOST_WINDOW, header_frames, pack_head
+from .frames import (
+    DATA,
+    DEFAULT_WINDOW,
+    END_STREAM,
+    LEAST_MAX_FRAME,
+    MOST_WINDOW,
+    AnswerFrames,
+    header_frames,
+    pack_head,
+)
 
 _ROOM = 256 * 1024  # bytes of bodies that one `pump` takes
 _LARGEST = 256 * 1024  # bytes of one DATA frame, whatever the client accepts: other streams have their turn behind it
@@ -111,6 +120,20 @@ class Outbox:
             self._began = True
             block = _NO_DYNAMIC_TABLE + block
         self.put(header_frames(stream_id, block, flags, self.max_frame))
+
+    def put_answer(self, stream_id: int, frames: AnswerFrames, buffers: tuple[Body, ...], size: int) -> bool:
+        """Send a whole answer, of whose body the client takes `size` bytes on its stream. Return whether that is
+        possible now, in one frame.
+        """
+        if size > self.window or size > self.max_frame or self.blocked or not self._began:
+            return False
+        self.window -= size
+        self.body_frames += 1
+        self._out += (frames.begin(stream_id, size), *buffers, frames.end(stream_id))
+        if not self.awake:
+            self.awake = True
+            self._wake()
+        return True
 
     def take(self) -> list[Body]:
         """Return what there is to send, and forget it."""

@@ -11,7 +11,7 @@ from ...message.limits import Http2Limits
 from ...message.worker_hold import goes_on_at
 from .body_queue import BodyQueue
 from .errors import ErrorCode, StreamAborted, StreamFault
-from .frames import DATA, END_STREAM, MOST_WINDOW, pack_head, rst_stream, window_update
+from .frames import DATA, END_STREAM, MOST_WINDOW, AnswerFrames, pack_head, rst_stream, window_update
 from .header_block import encode_block
 from .outbox import Outbox
 from .request_head import malformed
@@ -48,10 +48,11 @@ class ServerStream:
 
     __slots__ = (
         "_end", "_given_back", "_held", "_incoming", "_left", "_looked_at", "_moved", "_queue", "_table", "_trailers",
-        "ended", "handler", "head", "id", "over", "peer", "queued", "ready", "remote_ended", "window",
+        "ended", "handler", "head", "id", "over", "peer", "queued", "ready", "remote_ended", "whole", "window",
     )  # fmt: skip
 
-    def __init__(self, table: Owner, stream_id: int, head: RequestHead) -> None:
+    def __init__(self, table: Owner, stream_id: int, head: RequestHead, whole: Body | None = None) -> None:
+        """With `whole` there is all of the body, and nothing more will come."""
         self._table = table
         self.id = stream_id
         self.head = head
@@ -62,14 +63,16 @@ class ServerStream:
         self.ready = False  # whether it is in the outbox's line
         self.ended = False  # whether the answer's end was given, whatever waits before it
         self.over = False
-        self.remote_ended = False
+        self.remote_ended = whole is not None
+        self.whole = whole
         self._queue: BodyQueue | None = None
         self._end = False  # whether the last of the body ends the stream
         self._trailers: bytes | None = None  # a header block that waits behind the body
         self._held = False  # whether the handler was told that this stream is full
         self._incoming = table.limits.stream_window  # bytes that the client may send
         self._given_back = 0  # bytes that it may send more, and was not told of yet
-        self._left = head.length  # bytes of the body that are still to come, where it was declared
+        # Bytes of the body that are still to come, where it was declared.
+        self._left = head.length if whole is None else None
         self._looked_at = -1
         self._moved = 0.0
 
@@ -119,6 +122,18 @@ class ServerStream:
         if self.ended:
             return
         self._finish(trailers if isinstance(trailers, bytes) else encode_block(trailers))
+
+    def send_answer(self, frames: AnswerFrames, buffers: tuple[Body, ...], size: int) -> None:
+        """Send a whole answer: at once where flow control lets it pass."""
+        if self.ended:
+            return
+        if size <= self.window and self._table.outbox.put_answer(self.id, frames, buffers, size):
+            self.ended = True
+            self._table.local_end(self)
+            return
+        self.send_headers(frames.head)
+        self.send(buffers)
+        self.send_trailers(frames.trailers)
 
     def _finish(self, trailers: bytes | None) -> None:
         """End the answer, behind the body that waits."""

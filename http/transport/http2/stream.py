@@ -9,6 +9,10 @@ Nothing here awaits, and all of it runs on the event loop. What is sent within o
 connection, leaves in one write. After the stream has ended on our side, or `aborted` was called, further calls of the
 stream do nothing, so that a worker's late answer needs no care.
 
+A request whose head and body have come together has its body in `Stream.whole` when the application is called. An
+application that takes it sets `whole` to None, and its handler is told neither of the body nor of its end, and gives
+nothing back; else the handler gets both as ever.
+
 A call of the application, or of a handler, that raises resets its stream with INTERNAL_ERROR and is logged.
 """
 
@@ -19,6 +23,7 @@ from typing import Any, Protocol, TypeAlias
 
 from ....core.payload import Body
 from .errors import ErrorCode, StreamAborted
+from .frames import AnswerFrames
 
 # Names and values of header fields in order. A name must be in lower case, neither may have control characters.
 Fields: TypeAlias = Sequence[tuple[str | bytes, str | bytes]]
@@ -96,6 +101,7 @@ class Stream(Protocol):
     peer: object  # the client's address as text, `127.0.0.1:51234`
     queued: int  # bytes of the answer's body that wait under flow control
     remote_ended: bool  # whether the client has sent everything, for all that the handler has yet to be told of it
+    whole: Body | None  # all of the body, where it came together with the head
 
     def send_headers(self, headers: Fields | bytes, *, end: bool = False) -> None:
         """Begin the answer: `:status` first, then the other fields; or bytes that `encode_block` has made of those.
@@ -115,6 +121,12 @@ class Stream(Protocol):
         """End the answer with these fields, behind all of the body; or with bytes of `encode_block`.
 
         Without `send_headers` before, it is the answer's only header block, so that `:status` belongs to it.
+        """
+        ...
+
+    def send_answer(self, frames: AnswerFrames, buffers: tuple[Body, ...], size: int) -> None:
+        """Send a whole answer whose body has `size` bytes: what `send_headers`, `send` and `send_trailers` do, for less
+        where nothing has to wait.
         """
         ...
 

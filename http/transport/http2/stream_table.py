@@ -34,9 +34,6 @@ class Owner(Protocol):
     now: float
     draining: bool
 
-    def earn(self) -> None:
-        """Give the client some of its budgets back: a request was answered."""
-
     def spend_reset(self) -> None:
         """Count a stream that came to nothing. Raises ConnectionFault."""
 
@@ -47,8 +44,9 @@ class Owner(Protocol):
 class StreamTable:
     """The streams of one connection that are not closed, by id, and what becomes of frames that belong to requests.
 
-    `last_id` is the last one that the client has opened, and none beyond `last_served` is served. `refused` gets the
-    status that a client was sent whose request never got to the application, 400 where its stream was reset, and why.
+    `last_id` is the last one that the client has opened, and none beyond `last_served` is served. `answered` counts the
+    requests that were, since the connection has set it back. `refused` gets the status that a client was sent whose
+    request never got to the application, 400 where its stream was reset, and why.
     """
 
     def __init__(
@@ -63,12 +61,14 @@ class StreamTable:
         self.peer = connection.peer
         self.open: dict[int, ServerStream] = {}
         self.last_id = 0
+        self.answered = 0
         self.last_served = MOST_STREAM
         self.idle_since = connection.now  # when there was no stream any more
         self._connection = connection
         self._application = application
         self._refused = refused
         self._decoder = BlockDecoder(own, limits.max_headers, limits.max_header)
+        self._known = self._decoder.known
         self._incoming = own.connection_window  # bytes of DATA that the client may send
         self._data: ServerStream | None = None  # the stream of the DATA that is coming
         self._data_flags = 0
@@ -81,14 +81,50 @@ class StreamTable:
 
     # ---- frames of requests
 
+    def request_came(self, stream_id: int, block: bytes, body: Body) -> bool:
+        """Take a request that is whole, unless there is anything unusual about it. Return whether it was taken."""
+        head = self._known(block)
+        size, limits = len(body), self.limits
+        if (
+            head is None
+            or not self.last_id < stream_id <= self.last_served
+            or not stream_id & 1
+            or not 0 < size <= limits.stream_window
+            or head.length not in {None, size}
+            or len(self.open) >= limits.max_streams
+        ):
+            return False
+        self.last_id = stream_id
+        self._take_from_window(size)
+        if size >= _NOT_SMALL:
+            self.outbox.body_frames += 1
+        stream = self.open[stream_id] = ServerStream(self, stream_id, head, body)
+        try:
+            stream.handler = self._application(stream)
+        except Exception:
+            log.exception("no handler came about for %s %s", head.method, head.path)
+            stream.reset(ErrorCode.INTERNAL_ERROR)
+            return True
+        if stream.whole is not None and not stream.over:
+            stream.whole = None
+            stream.receive(body)
+            if not stream.over:
+                stream.receive_end(())
+        return True
+
+    def _take_from_window(self, length: int) -> None:
+        """Count DATA of `length` bytes, and open the connection's window again once half of it is used up."""
+        incoming = self._incoming - length
+        if incoming < 0:
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the connection's window")
+        if incoming * 2 < self.limits.connection_window:
+            self.outbox.put(window_update(0, self.limits.connection_window - incoming))
+            incoming = self.limits.connection_window
+        self._incoming = incoming
+
     def data_began(self, stream_id: int, flags: int, length: int, size: int) -> None:
         """Take the head of DATA with `length` bytes of payload, `size` of them without padding."""
-        self._incoming -= length
-        if self._incoming < 0:
-            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the connection's window")
-        if self._incoming * 2 < self.limits.connection_window:
-            self.outbox.put(window_update(0, self.limits.connection_window - self._incoming))
-            self._incoming = self.limits.connection_window
+        self._take_from_window(length)
         if size >= _NOT_SMALL:
             self.outbox.body_frames += 1
         elif not size and not flags & END_STREAM:
@@ -205,7 +241,7 @@ class StreamTable:
             return
         if not stream.remote_ended:
             self.closed.linger(stream.id, self._connection.now)
-        self._connection.earn()
+        self.answered += 1
         self._forget(stream)
 
     def end(self, stream: ServerStream, fault: StreamFault) -> None:

@@ -19,6 +19,7 @@ from torchserve.http.rpc.framing import MessageReader, frame
 from torchserve.http.rpc.protos.messages import message
 from torchserve.http.rpc.status import HEADERS_BLOCK, OK_BLOCK, Code
 from torchserve.http.transport.http2.errors import ErrorCode, StreamAborted
+from torchserve.http.transport.http2.frames import AnswerFrames
 from torchserve.http.transport.http2.stream import RequestHead, StreamHandler
 
 from ..doubles import FakeControlPlane, FakeDataPlane
@@ -47,6 +48,7 @@ class FakeStream:
     trailers: dict[str, str] | None = None
     code: ErrorCode | None = None
     taken: int = 0
+    whole: Any = None
 
     def send_headers(self, headers: Any, *, end: bool = False) -> None:
         assert self.headers is None
@@ -63,6 +65,12 @@ class FakeStream:
         assert not self.ended
         self.trailers = dict(_read(trailers))
         self.ended = True
+
+    def send_answer(self, frames: AnswerFrames, buffers: tuple[Any, ...], size: int) -> None:
+        assert size == sum(map(len, buffers))
+        self.send_headers(frames.head)
+        self.send(buffers)
+        self.send_trailers(frames.trailers)
 
     def reset(self, code: ErrorCode) -> None:
         self.code = code
@@ -146,12 +154,24 @@ class Desk:
 
     def call(self, path: str = PREDICTIONS, method: str = "POST", **fields: str) -> Called:
         """Begin a call; `fields` are header fields, whose names have underscores in place of hyphens."""
+        return self.again(self._head(path, method, fields))
+
+    def whole(self, body: bytes, path: str = PREDICTIONS, method: str = "POST", **fields: str) -> Called:
+        """Make a call whose body comes with its head."""
+        return self.again(self._head(path, method, fields), body)
+
+    @staticmethod
+    def _head(path: str, method: str, fields: dict[str, str]) -> RequestHead:
         given = {"content-type": "application/grpc", "te": "trailers"}
         given |= {name.replace("_", "-"): value for name, value in fields.items()}
         pseudo = {":method": method, ":path": path, ":scheme": "http", ":authority": "127.0.0.1:7070"}
-        return self.again(RequestHead(pseudo, tuple(given.items()), None))
+        return RequestHead(pseudo, tuple(given.items()), None)
 
-    def again(self, head: RequestHead) -> Called:
+    def again(self, head: RequestHead, whole: bytes | None = None) -> Called:
         """Begin a call with a head that has come before."""
-        stream = FakeStream(head, peer=self.peer)
-        return Called(stream, self.application(stream))
+        stream = FakeStream(head, peer=self.peer, whole=whole)
+        call = Called(stream, self.application(stream))
+        if stream.whole is not None:  # as a connection does it
+            stream.whole = None
+            call.raw(whole or b"").end()
+        return call

@@ -127,10 +127,10 @@ def test_answers_with_a_known_beginning_are_what_they_would_be_without() -> None
 def test_no_more_is_known_than_a_bound() -> None:
     known: Known[int] = Known()
     for number in range(1000):
-        known.put(b"%d" % number, number)
+        known.put(b"%d" % number, number, 4)
         assert len(known) <= 128
     assert known.get(b"999") == 999
-    known.put(b"x" * 5000, 1)
+    known.put(b"x" * 5000, 1, 5000)
     assert known.get(b"x" * 5000) is None
 
 

@@ -1,0 +1,215 @@
+"""A request whose head and body come together means what the two mean one after the other, and so does a whole answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from torchserve.http.transport.http2.errors import ErrorCode
+from torchserve.http.transport.http2.frames import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    INITIAL_WINDOW_SIZE,
+    RST_STREAM,
+    WINDOW_UPDATE,
+    AnswerFrames,
+    frame,
+    header_frames,
+    window_update,
+)
+from torchserve.http.transport.http2.header_block import encode_block
+from torchserve.http.transport.http2.stream import Stream
+
+from .harness import ANSWER, REQUEST, Frame, Harness, Recorder, data, headers, only, setting
+
+TRAILERS = (("a", "b"),)
+WHOLE = AnswerFrames(encode_block(ANSWER), encode_block(TRAILERS))
+
+
+class Takes(Recorder):
+    """A handler that takes a body that has come with its head."""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream)
+        if stream.whole is not None:
+            self.calls.append("whole")
+            self.body, self.trailers = bytes(stream.whole), ()
+            stream.whole = None
+
+
+class Answers(Recorder):
+    """A handler that answers with what came, once all of it is there."""
+
+    def ended(self, trailers: Any) -> None:
+        super().ended(trailers)
+        self.stream.send_answer(WHOLE, (b"=", self.body), 1 + len(self.body))
+
+
+def known(harness: Harness) -> Harness:
+    """Let the connection see the request's header block, so that it is remembered."""
+    harness.say(headers(1, *REQUEST))
+    harness.handlers.pop(1).stream.reset(ErrorCode.NO_ERROR)
+    harness.out()
+    harness.sent.clear()
+    return harness
+
+
+def request(stream: int, body: bytes) -> bytes:
+    return headers(stream, *REQUEST, end=False) + data(stream, body, end=True)
+
+
+def test_a_whole_request_is_there_when_the_application_is_called() -> None:
+    harness = known(Harness())
+    harness.make = Takes
+    harness.say(request(3, b"body"))
+    handler = harness.handlers[3]
+    assert (handler.calls, handler.body, handler.stream.remote_ended) == (["whole"], b"body", True)
+    handler.answer(b"fine")
+    assert only(harness.out(), DATA).payload == b"fine"
+    assert harness.connection.streams.open == {}
+
+
+def test_a_handler_that_does_not_take_it_gets_it_as_ever() -> None:
+    harness = known(Harness())
+    harness.say(request(3, b"body"))
+    assert (harness.handlers[3].calls, harness.handlers[3].body) == (["data", "ended"], b"body")
+
+
+def test_an_application_that_fails_ends_this_request_alone(caplog: pytest.LogCaptureFixture) -> None:
+    harness = known(Harness())
+
+    def broken(_stream: Stream) -> Recorder:
+        raise RuntimeError("broken")
+
+    harness.make = broken
+    assert only(harness.say(request(3, b"x")), RST_STREAM).code is ErrorCode.INTERNAL_ERROR
+    assert "no handler came about" in caplog.text
+    harness.make = Recorder
+    harness.say(request(5, b"x"))
+    assert harness.handlers[5].calls == ["data", "ended"]
+
+
+def test_a_handler_that_fails_ends_this_request_alone() -> None:
+    harness = known(Harness())
+
+    class Fails(Recorder):
+        def data_received(self, data: Any) -> None:
+            raise RuntimeError("broken")
+
+    harness.make = Fails
+    assert only(harness.say(request(3, b"x")), RST_STREAM).code is ErrorCode.INTERNAL_ERROR
+    assert harness.handlers[3].calls == ["aborted"]
+
+
+def test_the_connection_s_window_is_opened_again() -> None:
+    harness = known(Harness(connection_window=100_000, stream_window=70_000))
+    sent: list[Frame] = []
+    for stream in range(3, 13, 2):
+        sent += harness.say(request(stream, bytes(30_000)))
+        harness.handlers[stream].answer()
+    assert sum(each.payload != b"" for each in sent if each.kind == WINDOW_UPDATE) >= 2
+    assert harness.goaway is None
+
+
+# ---- whatever comes
+
+BODIES = st.sampled_from([b"", b"x", b"12345", bytes(300), bytes(701)])
+STREAMS = st.sampled_from([3, 5, 7, 7, 9, 11, 4, 1, 0x8000_0003])
+EXTRAS = st.sampled_from([(), (("content-length", "5"),), (("a", "b"),), (("connection", "close"),)])
+
+
+def spoken(stream: int, body: bytes, extra: Any, flags: tuple[int, int]) -> bytes:
+    block = encode_block([*REQUEST, *extra])
+    head = frame(HEADERS, flags[0], stream, block)
+    return head + frame(DATA, flags[1], stream, body)
+
+
+FLAGS = st.tuples(
+    st.sampled_from([END_HEADERS, END_HEADERS, END_HEADERS, END_HEADERS | END_STREAM, 0]),
+    st.sampled_from([END_STREAM, END_STREAM, END_STREAM, 0, END_STREAM | 0x40]),
+)
+
+
+def outcome(harness: Harness) -> tuple[Any, ...]:
+    """What a client and the handlers see, without the windows of streams, which are opened for what is not there yet."""
+    frames = [each for each in harness.sent if each.kind != WINDOW_UPDATE or not each.stream]
+    handlers = {
+        stream: (each.body, each.trailers is not None, each.aborted_by) for stream, each in harness.handlers.items()
+    }
+    shown = {stream: (*rest, str(error)) for stream, (*rest, error) in handlers.items()}
+    return frames, shown, sorted(harness.connection.streams.open), harness.refused
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(STREAMS, BODIES, EXTRAS, FLAGS), max_size=8), st.integers(1, 4))
+def test_what_comes_in_one_packet_means_what_it_means_in_pieces(
+    asked: list[tuple[int, bytes, Any, tuple[int, int]]], most: int
+) -> None:
+    """Each request twice, so that its header block is known; once each packet whole, once a byte, or some, at a time."""
+    found: list[tuple[Any, ...]] = []
+    for size in (10**6, 400, 9):
+        harness = Harness(max_streams=most, stream_window=700, connection_window=70_000)
+        harness.make = Answers
+        for extra in ((), (("content-length", "5"),), (("a", "b"),)):
+            harness.say(headers(harness.connection.streams.last_id + 2 | 1, *REQUEST, *extra))
+        for stream, body, extra, flags in asked:
+            packet = spoken(stream + 6, body, extra, flags)
+            for at in range(0, len(packet), size):
+                harness.say(packet[at : at + size])
+        found.append(outcome(harness))
+    assert found[0] == found[1] == found[2]
+
+
+# ---- answers
+
+
+class Threefold(Recorder):
+    """A handler that answers as Answers does, by three calls."""
+
+    def ended(self, trailers: Any) -> None:
+        super().ended(trailers)
+        self.stream.send_headers(ANSWER)
+        self.stream.send((b"=", self.body))
+        self.stream.send_trailers(TRAILERS)
+
+
+@given(st.lists(st.integers(0, 3000), min_size=1, max_size=6), st.sampled_from([0, 10, 2000, 100_000]), st.booleans())
+def test_a_whole_answer_is_what_its_parts_are(sizes: list[int], window: int, blocked: bool) -> None:
+    found: list[list[Frame]] = []
+    for make in (Answers, Threefold):
+        harness = Harness()
+        harness.make = make
+        harness.say(setting(INITIAL_WINDOW_SIZE, window))
+        harness.connection.outbox.blocked = blocked
+        for at, size in enumerate(sizes):
+            harness.say(request(1 + 2 * at, bytes(size)))
+        harness.connection.outbox.blocked = False
+        harness.say(*(window_update(1 + 2 * at, 10**6) for at in range(len(sizes))))
+        found.append(harness.sent)
+        assert harness.connection.streams.open == {}
+        assert harness.connection.outbox.waiting == 0
+    assert found[0] == found[1]
+    assert not [each for each in found[0] if each.kind in {RST_STREAM, GOAWAY}]
+
+
+def test_the_frames_of_an_answer_are_those_of_its_parts() -> None:
+    made = WHOLE.begin(5, 7) + b"1234567" + WHOLE.end(5)
+    parts = (
+        header_frames(5, encode_block(ANSWER), 0, 2**14), frame(DATA, 0, 5, b"1234567"),
+        header_frames(5, encode_block(TRAILERS), END_STREAM, 2**14),
+    )  # fmt: skip
+    assert made == b"".join(parts)
+
+
+def test_nothing_is_sent_behind_an_answer() -> None:
+    harness = known(Harness())
+    harness.make = Answers
+    harness.say(request(3, b"x"))
+    harness.handlers[3].stream.send_answer(WHOLE, (b"again",), 5)
+    assert harness.out() == []
