@@ -193,9 +193,11 @@ class LatencyModel:
 
     def next_size(self, queued: int) -> int:
         """Return `clearing_size` or, now and then, a size of which too little is known."""
+        if queued == 1:
+            return 1
         queued = min(queued, self._largest)
         best = self.clearing_size(queued)
-        if not self._sizes or queued == 1:
+        if not self._sizes:
             return best
         found = self._explorations.get(queued)
         if found is None:

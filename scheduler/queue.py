@@ -93,7 +93,8 @@ class JobQueue:
         """Remove and return the first `size` jobs. The queue must hold as many."""
         if len(self._levels) == 1:
             level = self._default_level
-            jobs = tuple([level.popitem(last=False)[1] for _ in range(size)])
+            first = level.popitem(last=False)[1]
+            jobs = (first,) if size == 1 else (first, *[level.popitem(last=False)[1] for _ in range(size - 1)])
             self.size -= size
             if self.exclusive or self.with_deadline:
                 for job in jobs:

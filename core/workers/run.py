@@ -10,19 +10,19 @@ import msgspec
 from ...scheduler.job import Batch
 from ..tracing.batch_trace import BatchTrace, Done, Formed
 from ..tracing.trace_notes import TraceNotes
-from ..wire.messages import Answer, Load
+from ..wire.messages import Answer, Load, Row
 from .protocol_error import WorkerProtocolError
 
 
 class Latest(msgspec.Struct):
-    """The requests of the batch that a worker has begun last, for what it prints."""
+    """The requests of the batch that a worker has begun last, for what it prints. It keeps none of their bodies."""
 
-    requests: Sequence[str] = ()
+    rows: Sequence[Row] = ()
     trace: BatchTrace | None = None
 
     def ids(self) -> tuple[str, str]:
         """Return the request ids, and the trace ids of those that are recorded, each joined by commas."""
-        return ",".join(self.requests), self.trace.trace_ids if self.trace is not None else ""
+        return ",".join([row.request_id for row in self.rows]), "" if self.trace is None else self.trace.trace_ids
 
 
 class Run(msgspec.Struct, eq=False):
@@ -32,6 +32,7 @@ class Run(msgspec.Struct, eq=False):
     """
 
     batch: Batch
+    rows: Sequence[Row] = ()
     sent_at: float = 0.0
     due: float | None = None  # when it is overdue: None until it runs, infinite while that time stands still
     kept: Sequence[memoryview] = ()  # views that keep its bodies in shared memory while the process reads them
@@ -65,10 +66,6 @@ class Run(msgspec.Struct, eq=False):
         """Forget that the batch was handed over: it never began, and its requests are queued again."""
         if self.trace is not None:
             self.trace.withdraw()
-
-    def latest(self) -> Latest:
-        """Return what is kept of the batch for the lines that the worker prints."""
-        return Latest([job.id for job in self.batch.jobs], self.trace)
 
     def stop(self, now: float) -> None:
         """Let its time stand still while the front doesn't read from the worker."""

@@ -199,8 +199,8 @@ class Worker(Connection):
         return None if self.engine is None else self.engine.bounds
 
     def run(self, batch: Batch) -> None:
-        run = self._runs[batch.id] = Run(batch)
         rows, bodies, traces = rows_of(batch.jobs)
+        run = self._runs[batch.id] = Run(batch, rows)
         trace = run.record(traces, self.name, self._load) if traces else ""
         if self._load.asynchronous or len(self._runs) == 1:
             self._begin(run)
@@ -229,7 +229,7 @@ class Worker(Connection):
         self._begin(self._runs[batch.id])
 
     def _begin(self, run: Run) -> None:
-        self._latest = run.latest()
+        self._latest = Latest(run.rows, run.trace)
         run.sent_at = time.perf_counter()
         self._timer.begin(run)
         if self._pressure.waiting:
