@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 _PACKET = 1 << 17  # bytes of a request
 _MOST_DESCRIPTORS = 8
+_QUICKER = {"torchvision": "torchserve.core.handlers.images.quick_torchvision"}  # what imports it without more
 _OPENBLAS = "OPENBLAS_NUM_THREADS"  # numpy's library of linear algebra starts its threads while it is imported
 # The function that sets OpenBLAS's number of threads, as numpy's own wheels, distributions and others name it.
 _SET_THREADS = ("scipy_openblas_set_num_threads64_", "openblas_set_num_threads64_", "openblas_set_num_threads")
@@ -117,7 +118,7 @@ def _import(names: Sequence[str]) -> None:
     for name in missing:
         if name not in PRELOADABLE:
             raise Impossible(f"{name} is not a module that is imported before a worker is there")
-        importlib.import_module(name)
+        importlib.import_module(_QUICKER.get(name, name))
     if missing:
         gc.collect()
         gc.freeze()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torchvision import transforms
 
+from .images.quick_torchvision import transforms
 from .timer import timed
 from .vision import VisionHandler
 
