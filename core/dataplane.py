@@ -112,6 +112,8 @@ class DataPlane:
         named = version is not None
         if found.payload_log is not None:
             sink = found.payload_log.watch(payload, sink)
+        if found.on_demand is not None:
+            sink = found.on_demand.watch(sink)
         if found.cache is not None:
             return self._cached.submit(found, payload, sink, named=named, traffic=traffic)
         if traffic is not None:

@@ -59,6 +59,7 @@ def describe_model(model: Model) -> dict[str, Any]:
         "loadedAtStartup": model.at_startup,
         "workers": [_describe_worker(slot, model.pool.waits(slot)) for slot in model.pool.workers],
         **_describe_spare(model),
+        **({"onDemand": model.on_demand.described()} if model.on_demand is not None else {}),
         "jobQueueStatus": {
             "remainingCapacity": max(0, options.job_queue_size - queued),
             "pendingRequests": queued,

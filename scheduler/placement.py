@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from .errors import GpuLoading, NoRoom
 from .gpu import Gpu, Lease
@@ -38,23 +38,8 @@ def place(gpus: Sequence[Gpu], leases: Sequence[Lease], claim: Claim, headroom: 
     Raises NoRoom if no GPU has `claim.least` bytes, GpuLoading if the chosen one is loading another model, ValueError
     for device ids that don't exist or of which none can be used.
     """
-    gpus = [gpu for gpu in gpus if claim.limit is None or gpu.index < claim.limit]
-    if not gpus:
-        return None
-    gpus = _usable(_chosen(gpus, claim))
-    here: dict[str, list[Lease]] = {}
-    for lease in leases:
-        here.setdefault(lease.uuid, []).append(lease)
-    rooms = {gpu.uuid: room(gpu, here.get(gpu.uuid, ()), headroom) for gpu in gpus}
-    most = max(rooms.values())
-    if most < claim.least:
-        raise NoRoom(claim.least, [(gpu, rooms[gpu.uuid]) for gpu in gpus])
-    best = min(
-        (gpu for gpu in gpus if rooms[gpu.uuid] >= max(most - TOLERANCE, claim.least)), key=_preference(leases, claim)
-    )
-    if any(lease.loading and lease.uuid == best.uuid for lease in leases):
-        raise GpuLoading(best.index)
-    return best
+    chosen = place_all(gpus, leases, claim, headroom)
+    return chosen[0] if chosen else None
 
 
 def place_all(
@@ -65,17 +50,19 @@ def place_all(
     Each is the one that `place` would choose of those that are left; () if there is no GPU to choose from. Raises as
     `place` does, and ValueError if there are fewer.
     """
+    limit = claim.limit
+    allowed = gpus if limit is None else [gpu for gpu in gpus if gpu.index < limit]
+    if not allowed:
+        return ()
+    taken = _taken(leases, claim.model)
+    rooms = _rooms(_usable(_chosen(allowed, claim)), taken, headroom)
     chosen: list[Gpu] = []
-    allowed = {gpu.index for gpu in gpus if claim.limit is None or gpu.index < claim.limit}
-    ids = claim.device_ids
     while len(chosen) < count:
-        gpu = place(gpus, leases, replace(claim, device_ids=ids), headroom)
-        if gpu is None:
-            return ()
-        chosen.append(gpu)
-        ids = [index for index in claim.device_ids or sorted(allowed) if index not in {each.index for each in chosen}]
-        if not ids and len(chosen) < count:
+        if not rooms:
             raise ValueError(f"it needs {count} GPUs, and there are {len(chosen)} for it")
+        best = _best(rooms, taken, claim.least)
+        chosen.append(best)
+        rooms = [each for each in rooms if each[1] is not best]
     return tuple(sorted(chosen, key=lambda gpu: gpu.index))
 
 
@@ -84,28 +71,72 @@ def room(gpu: Gpu, leases: Sequence[Lease], headroom: int) -> int:
 
     A GPU of which the driver doesn't tell the memory (`total` 0) counts as endless.
     """
-    if not gpu.total:
-        return 1 << 62
-    here = [lease for lease in leases if lease.uuid == gpu.uuid]
-    # The second bound is the lower one while a worker has given memory back that it may take again.
-    free = min(gpu.free - sum(lease.outstanding for lease in here), gpu.total - sum(lease.need for lease in here))
-    return free - headroom
+    ((space, _),) = _rooms([gpu], _taken(leases, ""), headroom)
+    return space
 
 
-def _preference(leases: Sequence[Lease], claim: Claim) -> Callable[[Gpu], tuple[float, ...]]:
-    """Return a key by which the best of equal GPUs is the smallest."""
-    workers = Counter(lease.uuid for lease in leases)
-    of_model = Counter(lease.uuid for lease in leases if lease.model == claim.model)
-    loading = {lease.uuid for lease in leases if lease.loading}
-
-    def rank(gpu: Gpu) -> tuple[float, ...]:
-        busy = (gpu.utilization or 0.0) // 25  # in quarters: a difference of a few percent says nothing
-        return of_model[gpu.uuid], workers[gpu.uuid], gpu.uuid in loading, busy, gpu.index
-
-    return rank
+# What the leases of one GPU come to: the bytes that are outstanding, and needed in all; the workers, those of the model
+# that is placed, and those that load. A plain list, since a host has a thousand of them to look at for each placement.
+_Taken: TypeAlias = list[int]
+_NOTHING: _Taken = [0, 0, 0, 0, 0]
 
 
-def _usable(gpus: list[Gpu]) -> list[Gpu]:
+def _taken(leases: Sequence[Lease], model: str) -> dict[str, _Taken]:
+    """Return what is taken of each GPU, by uuid."""
+    taken: dict[str, _Taken] = {}
+    for lease in leases:
+        need, held = lease.need, lease.held
+        outstanding = need - held if need > held else 0
+        here = taken.get(lease.uuid)
+        if here is None:
+            taken[lease.uuid] = [outstanding, need, 1, lease.model == model, lease.loading]
+        else:
+            here[0] += outstanding
+            here[1] += need
+            here[2] += 1
+            here[3] += lease.model == model
+            here[4] += lease.loading
+    return taken
+
+
+def _rooms(gpus: Sequence[Gpu], taken: Mapping[str, _Taken], headroom: int) -> list[tuple[int, Gpu]]:
+    """Return each GPU with the bytes that may still be promised."""
+    rooms: list[tuple[int, Gpu]] = []
+    for gpu in gpus:
+        total, free = gpu.total, gpu.free
+        if not total:
+            rooms.append((1 << 62, gpu))
+            continue
+        here = taken.get(gpu.uuid)
+        if here is not None:
+            free -= here[0]
+            # The second bound is the lower one while a worker has given memory back that it may take again.
+            free = min(free, total - here[1])
+        rooms.append((free - headroom, gpu))
+    return rooms
+
+
+def _best(rooms: Sequence[tuple[int, Gpu]], taken: Mapping[str, _Taken], least: int) -> Gpu:
+    """Return the GPU that `place` chooses among those with their rooms. Raises NoRoom, GpuLoading."""
+    most = max([space for space, _ in rooms])
+    if most < least:
+        raise NoRoom(least, [(gpu, space) for space, gpu in rooms])
+    bar = max(most - TOLERANCE, least)
+    ranks: list[
+        tuple[int, int, int, float, int, Gpu]
+    ] = []  # the best of equal GPUs is the smallest; no two have one index
+    for space, gpu in rooms:
+        if space >= bar:
+            _, _, workers, of_model, loading = taken.get(gpu.uuid, _NOTHING)
+            busy = (gpu.utilization or 0.0) // 25  # in quarters: a difference of a few percent says nothing
+            ranks.append((of_model, workers, loading > 0, busy, gpu.index, gpu))
+    _, _, loads, _, _, best = min(ranks)
+    if loads:
+        raise GpuLoading(best.index)
+    return best
+
+
+def _usable(gpus: Sequence[Gpu]) -> list[Gpu]:
     """Return the GPUs that are not sick. Raises ValueError if all are."""
     well = [gpu for gpu in gpus if not gpu.sick]
     if not well:
@@ -113,7 +144,7 @@ def _usable(gpus: list[Gpu]) -> list[Gpu]:
     return well
 
 
-def _chosen(gpus: list[Gpu], claim: Claim) -> list[Gpu]:
+def _chosen(gpus: Sequence[Gpu], claim: Claim) -> Sequence[Gpu]:
     """Return the GPUs that the claim's device ids name. Raises ValueError if one doesn't exist, or none answers."""
     if not claim.device_ids:
         return gpus
@@ -124,7 +155,8 @@ def _chosen(gpus: list[Gpu], claim: Claim) -> list[Gpu]:
     for device in claim.device_ids:
         if not 0 <= device < visible:
             raise ValueError(f"device id {device} does not exist; there are: {there}")
-    chosen = [gpu for gpu in gpus if gpu.index in claim.device_ids]
+    named = frozenset(claim.device_ids)
+    chosen = [gpu for gpu in gpus if gpu.index in named]
     if not chosen:
         raise ValueError(f"none of the device ids {list(claim.device_ids)} answers; those that do: {there}")
     return chosen

@@ -67,8 +67,10 @@ class OnDemand(Protocol):
         """Return the time before which it doesn't go for another onDemand model."""
         ...
 
-    async def leave(self, *, busy: bool) -> None:
-        """End its workers; unless `busy`, only if it is idle still. What waits then, waits for its return."""
+    async def leave(self, *, busy: bool, worker: str) -> None:
+        """End its workers, since `worker` needs their memory; unless `busy`, only if it is idle still. What waits then,
+        waits for its return.
+        """
         ...
 
 
@@ -117,7 +119,7 @@ class OnDemandEviction:
 async def _end(models: list[OnDemand], worker: str, *, busy: bool) -> None:
     for model in models:
         log.info("%s makes room for %s; it comes back with its next request", model.name, worker)
-        await model.leave(busy=busy)
+        await model.leave(busy=busy, worker=worker)
 
 
 def _residents(models: list[OnDemand]) -> list[Resident]:

@@ -65,6 +65,11 @@ OWN = (
         "From a request's arrival until a worker got it; successful predictions.",
     ),
     Own(
+        "histogram", "torchserve_load_wait_duration_seconds", MODEL,
+        "Of a request's wait, the time in which its onDemand model had no worker that served; requests that waited for"
+        " that.",
+    ),
+    Own(
         "histogram", "torchserve_batch_formation_seconds", MODEL,
         "From the arrival of a batch's oldest request until the batch was handed to a worker.",
     ),

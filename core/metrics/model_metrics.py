@@ -166,6 +166,10 @@ class ModelMetrics:
         if isinstance(series, Histogram):
             series.exemplify(seconds, trace_id, time.time())
 
+    def load_waited(self, seconds: float) -> None:
+        """Count a prediction that has waited so long for its onDemand model to load."""
+        self._series("torchserve_load_wait_duration_seconds").update(seconds)
+
     def failed(self, error: BaseException) -> None:
         """Count a prediction that was refused or failed with `error`."""
         self._tally.failed += 1

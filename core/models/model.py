@@ -96,7 +96,9 @@ class Model:
         self.scaler = Scaler(self._label, self.scheduler, self.pool, options.scale_down_after)
         self.on_demand: OnDemandModel | None = None
         if options.on_demand:
-            self.on_demand = OnDemandModel(self._label, self.scheduler, self.pool, options.residency)
+            self.on_demand = OnDemandModel(
+                self._label, self.scheduler, self.pool, options.residency, self.metrics.load_waited
+            )
             gpu_allocator.on_demand.join(self.on_demand)
         self._gpu_allocator = gpu_allocator
         self._given_up: Draining | None = None
@@ -334,7 +336,7 @@ class Model:
             limit = self._limit_of.get(allowed, "x-request-timeout-ms")
             return RequestExpired(
                 f"{self._label} did not come to this request in time: it waited {error.waited * 1000:.0f} ms in the"
-                f" queue ({limit}={allowed})."
+                f" queue ({limit}={allowed}){self._loading()}."
             )
         assert isinstance(error, WouldBeLate)
         return NotInTime(
@@ -343,6 +345,11 @@ class Model:
             " clientTimeoutInMills, timeToFirstTokenMs). Send it again later, or give the model more workers.",
             retry_after=error.needed - error.left,
         )
+
+    def _loading(self) -> str:
+        """Return the end of a sentence on a wait: that an onDemand model is not loaded now."""
+        loading = self.on_demand is not None and self.pool.outages.going_on
+        return ", while the model was being loaded (onDemand)" if loading else ""
 
     def _queue_time(self) -> float:
         """Return the estimated seconds in which the queued jobs will have been served."""

@@ -40,6 +40,7 @@ from ..errors import Draining, WorkersFailed
 from ..gpus.on_demand_eviction import Postponed
 from .launcher import Launcher
 from .load_failed import LoadFailed
+from .outages import Outages
 from .worker_slot import WITHOUT_HOPE, SlotState, WorkerSlot
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Pool:
         self.maximum = 0
         self.ready_since = 0.0  # when the last worker began to serve, on the event loop's clock
         self.scaled = False  # whether `scale` has been called yet
+        self.outages = Outages()
         self._launcher = launcher
         self._label = label
         self._next_number = next_number
@@ -225,6 +227,7 @@ class Pool:
         assert slot.worker is not None
         slot.state = SlotState.READY
         self.ready_since = asyncio.get_running_loop().time()
+        self.outages.began(slot)
         slot.worker.open()
 
     def _add(self, count: int, *, spare: bool = False) -> list[WorkerSlot]:
@@ -338,6 +341,7 @@ class Pool:
         worker = slot.worker
         assert worker is not None
         reason = await asyncio.shield(worker.ended)
+        self.outages.ended(slot)
         self._launcher.gpu_allocator.release(slot.name)
         slot.failed = slot.last_failure
         slot.worker, slot.gpus = None, ()

@@ -15,6 +15,7 @@ from ...core.payload import Reply, Scheduled
 PHRASES = {status.value: status.phrase for status in HTTPStatus}
 PHRASES[413] = "Request Entity Too Large"  # whatever the Python version calls it
 CACHE = "x-torchserve-cache"  # a header of the dataplane
+_DATAPLANE = frozenset({CACHE, "x-torchserve-load-wait-ms", "x-torchserve-load-wait-cause"})
 BODILESS = frozenset({204, 304})
 
 _FIXED = (
@@ -138,7 +139,9 @@ def with_scheduling(reply: Reply, scheduled: Scheduled) -> Reply:
     ]
     if scheduled.handler is not None:
         fields.append(("x-torchserve-handler-ms", f"{scheduled.handler * 1e3:.3f}"))
-    theirs = [field for field in reply.headers if not field[0].lower().startswith("x-torchserve-") or field[0] == CACHE]
+    theirs = [
+        field for field in reply.headers if not field[0].lower().startswith("x-torchserve-") or field[0] in _DATAPLANE
+    ]
     return replace(reply, headers=(*theirs, *fields))
 
 

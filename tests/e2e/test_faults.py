@@ -76,6 +76,26 @@ def test_a_worker_killed_from_outside_while_idle_is_replaced(serve: Serve, store
     answer = server.predict("probe", "hello")
     assert answer.status == 200
     assert answer.json["pid"] != first
+    the_spare_of_a_killed_worker_serves(server, store)
+
+
+def the_spare_of_a_killed_worker_serves(server: LiveServer, store: Path) -> None:
+    """Kill the worker of another model of the same server, which has a warm spare."""
+    make_model(store, "spared", PROBE, config=ONE_WORKER + "warmSpare: true\n")
+    assert server.manage("POST", "/models?url=spared").status == 200
+
+    def spare() -> int:
+        """Return the pid of the worker that stands by, 0 while there is none that has loaded."""
+        described = server.manage("GET", "/models/spared").json[0].get("warmSpare", {})
+        return described["pid"] if described.get("status") == "SPARE" else 0
+
+    stands_by = eventually(spare)
+    first = server.predict("spared", "hello").json["pid"]
+    assert first != stands_by
+    os.kill(first, signal.SIGKILL)
+    server.until_logged(", the warm spare, takes over from W-")
+    assert server.predict("spared", "hello").json["pid"] == stands_by
+    assert eventually(spare) not in {first, stands_by}, "the killed one's successor stands by"
 
 
 def test_a_full_queue_refuses_exactly_the_excess_and_says_so(serve: Serve, store: Path):

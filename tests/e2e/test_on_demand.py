@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -44,17 +45,31 @@ def test_more_models_than_memory_and_all_of_them_answer(
     for name in names[1:]:  # registered, and not in anybody's way before it is asked
         assert server.manage("POST", f"/models?url={name}").status == 200
     assert loaded(server, *names) == ["one"]
+    causes = {"one": "unloaded", "two": "not_loaded", "three": "not_loaded"}
     for name in ("two", "three", "one", "three", "three"):
         before = loaded(server, *names)
         answer = server.predict(name, "pid")
         assert answer.json["visible"] == "GPU-aaaa"
         eventually(lambda name=name: loaded(server, *names) == [name])
+        waited = float(answer.headers.get("x-torchserve-load-wait-ms", 0))
         if name not in before:
             server.until_logged(f'Model "{name}" version 1.0 comes back for a request')
+            server.until_logged(f'Model "{name}" version 1.0 serves after ')
+            assert waited > 0
+            assert answer.headers["x-torchserve-load-wait-cause"] == causes[name]
+            causes[name] = "unloaded"
+            assert server.manage("GET", f"/models/{name}").json[0]["onDemand"]["status"] == "READY"
+        else:
+            assert not waited
         files = [json.loads(path.read_text()) for path in (tmp_path / "leases").glob("*.leases")]
         assert [lease["model"] for file in files for lease in file["leases"]] == [name]
         assert server.call("Inference", "GET", "/ping").json == {"status": "Healthy"}
         assert server.call("Inference", "GET", "/health/ready").status == 200
+    metrics = server.call("Metrics", "GET", "/metrics").body.decode()
+    counted = re.search(r'torchserve_load_wait_duration_seconds_count{model_name="three",.*} (\d+)', metrics)
+    assert counted is not None
+    assert counted[1] == "2"
+    assert server.manage("GET", "/models/one").json[0]["onDemand"]["unloadedFor"].endswith("-three_1.0")
     for name in names:
         assert server.manage("GET", f"/v1/models/{name}").json == {"name": name, "ready": True}
         assert server.manage("DELETE", f"/models/{name}").status == 200

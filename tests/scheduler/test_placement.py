@@ -186,3 +186,28 @@ def test_several_at_once_are_different_ones(
 def test_too_few_are_none(free: list[float], claim: dict[str, Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         place_all(gpus(*free), [], Claim(**claim), 0, 3)
+
+
+@given(
+    st.lists(st.integers(0, 3), min_size=1, max_size=8), _LEASES, st.lists(st.integers(0, 3), min_size=8, max_size=8)
+)
+def test_which_of_equals_is_as_the_definition_says(free: list[int], leases: list[Lease], busy: list[int]):
+    """The plain definition: GPUs whose room is within TOLERANCE of the most, in the order that `place` promises."""
+    machine = [
+        Gpu(index, f"GPU-{index}", "any", 80 * GIB, 40 * GIB + space * TOLERANCE // 2, utilization=busy[index] * 25.0)
+        for index, space in enumerate(free)
+    ]
+    rooms = {gpu.uuid: room(gpu, leases, 0) for gpu in machine}
+    equal = [gpu for gpu in machine if rooms[gpu.uuid] >= max(rooms.values()) - TOLERANCE]
+
+    def rank(gpu: Gpu) -> tuple[float, ...]:
+        here = [lease for lease in leases if lease.uuid == gpu.uuid]
+        of_model = sum(lease.model == "a" for lease in here)
+        return of_model, len(here), any(lease.loading for lease in here), busy[gpu.index], gpu.index
+
+    assert place(machine, leases, Claim("a")) is min(equal, key=rank)
+
+
+def test_several_gpus_of_which_one_does_not_answer_are_too_few() -> None:
+    with pytest.raises(ValueError, match="it needs 2 GPUs, and there are 1 for it"):
+        place_all(gpus(20, None), [], Claim(device_ids=[0, 1]), 0, 2)

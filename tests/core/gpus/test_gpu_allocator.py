@@ -183,7 +183,7 @@ class OnDemand:
     def __init__(self, host: Host) -> None:
         self.host, self.left = host, 0
 
-    async def leave(self, *, busy: bool) -> None:
+    async def leave(self, *, busy: bool, worker: str) -> None:
         self.left += 1
         self.host.allocator.release("W-1")
         self.host.probe.change(0, free=80 * GIB)

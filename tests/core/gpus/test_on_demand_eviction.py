@@ -29,7 +29,8 @@ class Model:
     def workers(self) -> frozenset[str]:
         return frozenset({f"W-{self.name}"})
 
-    async def leave(self, *, busy: bool) -> None:
+    async def leave(self, *, busy: bool, worker: str) -> None:
+        assert worker.startswith("W-")
         self.left.append(busy)
 
 
@@ -135,8 +136,8 @@ async def test_a_model_that_parts_is_left_alone() -> None:
 
 async def test_two_workers_at_once_end_a_model_once() -> None:
     class Leaving(Model):
-        async def leave(self, *, busy: bool) -> None:
-            await super().leave(busy=busy)
+        async def leave(self, *, busy: bool, worker: str) -> None:
+            await super().leave(busy=busy, worker=worker)
             await asyncio.sleep(0)
             self.idle = self.serves = False  # it has gone
 

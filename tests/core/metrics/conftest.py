@@ -30,6 +30,7 @@ def eventful() -> MetricStore:
         model.succeeded(0.25, 0.125, named=named)
     model.failed(QueueFull(""))
     model.failed(HandlerFailed("", 503))
+    model.load_waited(2.5)
     model.cancelled(running=False)
     model.batch_finished(2, 0.5, 0.25, 0.125, ReleaseReason.FULL, "cpu")
     model.worker_loaded("W-9000-m_1.0", 1234.0)
