@@ -16,6 +16,7 @@ from .padded_sizes import read_padded_sizes, within_padding
 from .parallel import Parallel, read_parallel
 from .payload_options import PayloadOptions, read_payload_log
 from .settings import Settings
+from .speed_options import check_speed
 from .tensor_specs import read_signature
 
 log = logging.getLogger(__name__)
@@ -228,6 +229,7 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
         found["asynchronous"] = found["generates"] = False
     found["cache"] = read_cache(config)
     found["payload_log"] = read_payload_log(config)
+    check_speed(config)
     if found["cache"] and (found["continuous"] or found.get("stateful")):
         log.warning("model-config.yaml: cache is ignored, as each step of a batch follows the one before")
         found["cache"] = None

@@ -30,6 +30,7 @@ from .loading.weights import existing, pickles_allowed
 from .prediction_exception import PredictionException
 from .profiling import archived_name, profiled, profiling
 from .speed.accelerate import accelerate
+from .speed.copies import Copied
 from .speed.frozen import Frozen
 from .speed.graphed import Graphed, graph
 from .speed.later import may_wait, tune_later
@@ -50,7 +51,7 @@ class BaseHandler:
     """The sizes of `paddedBatchSizes` in the model's yaml, ascending. Empty if batches are not padded."""
     _num_threads: NumThreads | None = None  # set where the number of threads is adapted at work
     # What `inference` runs in place of the model: a copy that was measured to be faster, or the yaml's CUDA graphs.
-    _frozen_model: Frozen | None = None
+    _faster_model: Frozen | Copied | None = None
     _graphed: Graphed | None = None
 
     # Many handlers don't call super().__init__(), so what the methods here read must not depend on it. `model` has no
@@ -203,7 +204,7 @@ class BaseHandler:
                 return self.model(data, *args, **kwargs)
             if self._graphed is not None:
                 return self._graphed(self.model, data)
-            model = self._frozen_model.instead_of(self.model, data) if self._frozen_model else self.model
+            model = self._faster_model.instead_of(self.model, data) if self._faster_model else self.model
             return self._num_threads.run(model, data) if self._num_threads else model(data)
 
     @timed

@@ -40,7 +40,7 @@ _SHELF = (
 _WORKERS = f"{_SHELF} core.gpus core.workers"
 _MODELS = f"{_WORKERS} core.models"
 _PLANES = f"{_MODELS} core.describe core.dataplane core.limited_dataplane core.registration core.controlplane"
-_MEETING = f"{_BASE} core.oip core.wire core.config.model_options core.config.padded_sizes core.config.envelope_names core.archive.manifest core.metrics.spec"
+_MEETING = f"{_BASE} core.oip core.wire core.config.model_options core.config.padded_sizes core.config.speed_options core.config.envelope_names core.archive.manifest core.metrics.spec"
 _PLAIN = "yaml psutil msgspec orjson uvloop javaproperties"
 _HANDLING = "onnxruntime torch torchvision numpy PIL simplejpeg captum transformers safetensors yaml orjson msgspec psutil packaging"
 

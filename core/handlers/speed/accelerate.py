@@ -17,7 +17,9 @@ from typing import Any
 import torch
 
 from ..loading.onnx import is_session
-from .autotune import Autotuner, Candidate
+from .asked_for import asked_for, try_asked_for
+from .autotune import Autotuner
+from .candidate import GAINS, Candidate
 from .example_input import example_input, has_example, hooks_are_builtin, restore_state
 from .frozen import LARGEST, Frozen, parameter_bytes
 from .num_threads import GAIN, HEAVY, NumThreads
@@ -27,6 +29,7 @@ from .turns import NO_REQUESTS, Turns
 log = logging.getLogger(__name__)
 
 STATE = "speed"  # the subject of the note that says how far a model is that is made faster later
+_UNMEASURED = "as loaded: it was not measured, as the model was not warmed up"
 _POLL = 1.0  # seconds after which it is asked again whether another worker is done
 
 
@@ -57,11 +60,14 @@ def prepare(
         if config.get("channelsLast") is True and isinstance(model, torch.nn.Module):
             model.to(memory_format=torch.channels_last)
             notes["memory format"] = "channels last: channelsLast is true in the model's yaml"
+        asked = asked_for(config, notes)
+        notes |= dict.fromkeys(asked, _UNMEASURED)
         # Ranks of one model must run the same batches, or they wait for one another for ever.
         if model is None or config.get("warmUp") is False or "LOCAL_RANK" in os.environ:
             return False
         if has_example(handler, config.get("warmUp")):
             return True
+        notes |= dict.fromkeys(asked, f"{_UNMEASURED}: nobody knows what it is given, unless warmUp says it")
         _share_out_at_work(handler, notes, clock)
     return False
 
@@ -158,6 +164,7 @@ class _Tuning:
         frozen = self._freeze() if self._is_convolutional() else False
         if not frozen and self._is_convolutional() and not isinstance(self._config.get("channelsLast"), bool):
             self._lay_out()
+        self._notes |= try_asked_for(handler, asked_for(self._config, self._notes), self._tuner, size)
         self._share_out()
         if self._memory is not None:
             self._memory.release()  # what is left disturbs no other worker's measurements
@@ -175,7 +182,7 @@ class _Tuning:
         if known is None and memory.deaths(subject) >= MOST_ENDS:
             known = Outcome(False, f"{candidate.otherwise}: workers have ended while {candidate.name} was tried")
         if known is not None:
-            why = self._tuner.adopt(candidate) if known.taken else ""
+            why = self._tuner.adopt(candidate, known.least) if known.taken else ""
             self._notes[subject] = f"{candidate.otherwise}: {why}" if why else f"{known.note} (remembered)"
             return known.taken and not why
         memory.begin(subject)
@@ -184,7 +191,7 @@ class _Tuning:
         except BaseException:  # the server ends: nothing is known of it
             memory.stop(subject)
             raise
-        memory.remember(subject, Outcome(taken, note))
+        memory.remember(subject, Outcome(taken, note, self._tuner.least if taken else 1))
         self._notes[subject] = note
         return taken
 
@@ -213,9 +220,10 @@ class _Tuning:
                 "frozen",
                 "as loaded",
                 prepare=lambda: made.append(Frozen(model, row)),
-                take=lambda: setattr(self._handler, "_frozen_model", made[0]),
-                leave=lambda: setattr(self._handler, "_frozen_model", None),
-                **({"gain": 0.0} if choice is True else {}),
+                take=lambda: setattr(self._handler, "_faster_model", made[0]),
+                leave=lambda: setattr(self._handler, "_faster_model", None),
+                gain=0.0 if choice is True else GAINS,
+                least=None if choice is True else lambda rows: setattr(made[0], "least", rows),
             ),
         )
 

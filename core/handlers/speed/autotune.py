@@ -5,8 +5,10 @@ The tuner has a budget of seconds (BUDGET, or COMPILING for a compiled model), w
 1. The model is run on one row as it is, which gives the seconds per row that all estimates start from.
 2. Each candidate is tried in turn, on top of those taken before. `_sizes_to_measure` picks a single row and the largest
    batch that can be timed, before and after, with _MEASURING of what is left of the budget. The candidate is applied,
-   and kept if the answers stay the same (`outputs_close`), the largest batch gets faster by the candidate's `gain`, and
-   a single row does not get slower; otherwise it is reverted. A kept candidate's times are what the next must beat.
+   and kept if the answers stay the same (`outputs_close`; those of some may move, which the note then tells), the
+   largest batch gets faster by the candidate's `gain`, and a single row does not get slower; otherwise it is reverted.
+   A candidate that can leave small batches to the model before it need not be faster for a single row: it then runs
+   from the smallest size on for which it is not the slower one. A kept candidate's times are what the next must beat.
 3. What is left of the budget goes to `warm_up`, which runs the batch sizes that will come.
 
 Before each run, requests may be answered (`Turns`): by the model as it was, since a candidate that is not taken yet is
@@ -19,14 +21,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from .candidate import Candidate
 from .example_input import restore_state
-from .frozen import Unfrozen
-from .outputs_close import outputs_close
+from .outputs_close import largest_difference, outputs_close
+from .snapshot import Uncopied
 from .turns import NO_REQUESTS, Turns
 
 BUDGET = 4.0  # seconds for all of this, except the very first run, which would otherwise be the first request's
@@ -36,24 +38,8 @@ _RUNS = 2  # timed runs of a batch size, after one that is not timed
 _RUNS_OF_ONE = 5  # timed runs of a single row, whose time is more easily disturbed
 _SCRIPT_RUNS = 3  # runs after which TorchScript has optimized a graph for a shape
 _NOT_SLOWER = 0.95  # speed-up for a single row below which it counts as slower: measurements vary
+_WILD = 0.5  # share of their largest value by which answers may be off, if they may move at all: beyond, it is a fault
 TOO_LONG = "measuring would take too long"
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A change that may make a model faster. `take` applies it, and `leave` restores what was before; both may be
-    called again. `prepare` is called once, before them: it makes what takes long to make.
-
-    `name` and `otherwise` name the model with and without it in notes. `gain` is the speed-up of the largest batch from
-    which on it is kept; 0 keeps it however fast it is.
-    """
-
-    name: str
-    otherwise: str
-    take: Callable[[], Any]
-    leave: Callable[[], Any]
-    gain: float = 1.1
-    prepare: Callable[[], Any] = lambda: None
 
 
 class Autotuner:
@@ -76,6 +62,7 @@ class Autotuner:
         self._turns = turns
         self._trying: Candidate | None = None
         self._seconds = 0.0  # of the last run
+        self.least = 1  # rows from which on the last candidate that was taken runs
         self._started = clock()
         self.compiled = hasattr(handler.model, "_orig_mod")  # an attribute of modules that torch.compile returns
         self._budget = COMPILING if self.compiled else BUDGET
@@ -93,19 +80,21 @@ class Autotuner:
         if not sizes:
             return False, f"{candidate.otherwise}: {TOO_LONG}"
         self._measure_before(sizes)
+        on_noise = self._on_noise() if candidate.moves else None
         try:
             self._prepare(candidate)
-            if self._answers_are_unchanged(sizes):
+            moved = self._told_difference(sizes, on_noise)
+            if moved is not None:
                 times = {size: self._fastest(size) for size in sizes}
                 taken, told = self._judge(candidate, times)
                 if taken:
+                    rows = self._keep(candidate, times)
                     self._trying = None
-                    self._keep(times)
-                    return True, f"{candidate.name}: measured {told} times as fast"
-                why = f"{candidate.name} is measured {told} times as fast"
+                    return True, f"{candidate.name}: measured {told} times as fast{rows}{moved}"
+                why = f"{candidate.name} is measured {told} times as fast{moved}"
             else:
                 why = f"{candidate.name} changes the answers"
-        except Unfrozen as error:
+        except Uncopied as error:
             why = str(error)
         except Exception as error:  # noqa: BLE001  most often a view() of a tensor that now has another memory format
             why = f"{candidate.name} fails: {type(error).__name__}: {error}"
@@ -113,13 +102,15 @@ class Autotuner:
         candidate.leave()
         return False, f"{candidate.otherwise}: {why}"
 
-    def adopt(self, candidate: Candidate) -> str:
-        """Take a candidate that was measured before, if it gives the same answers. Return why it doesn't, "" if so."""
+    def adopt(self, candidate: Candidate, least: int) -> str:
+        """Take a candidate that was measured before, for batches of `least` rows and more, if it gives the same
+        answers. Return why it doesn't, "" if so.
+        """
         self._original.setdefault(1, self._run(1))
         try:
             self._prepare(candidate)
             why = "" if self._answers_are_unchanged([1]) else f"{candidate.name} changes the answers"
-        except Unfrozen as error:
+        except Uncopied as error:
             why = str(error)
         except Exception as error:  # noqa: BLE001  as in try_candidate
             why = f"{candidate.name} fails: {type(error).__name__}: {error}"
@@ -127,6 +118,9 @@ class Autotuner:
         if why:
             candidate.leave()
         else:
+            if candidate.least is not None:
+                candidate.least(least)
+            self.least = least
             self.seconds_per_row = self._timed(1)
             self._times, self._warm = {}, {self._handler.padded_size(1)}
         return why
@@ -153,6 +147,10 @@ class Autotuner:
         took = self._clock() - self._started
         return f"batches of {', '.join(map(str, sorted(self._warm)))} in {took:.1f} s"
 
+    def extend(self, seconds: float) -> None:
+        """Add seconds to the budget."""
+        self._budget += seconds
+
     def _sizes_to_measure(self) -> list[int]:
         """Return 1 and the largest batch size that there is time to measure, ascending; nothing without time for 1."""
         for largest in sorted({1, *self._sizes}, reverse=True):
@@ -172,18 +170,51 @@ class Autotuner:
     def _answers_are_unchanged(self, sizes: list[int]) -> bool:
         return all(outputs_close(self._run(size), self._original[size], self.row.device) for size in sizes)
 
+    def _told_difference(self, sizes: list[int], on_noise: Any) -> str | None:
+        """Return in words by how much answers differ; None if that is more than they may.
+
+        `on_noise` is what the model before answers to noise, if they may differ by more than rounding.
+        """
+        if on_noise is None:
+            return "" if self._answers_are_unchanged(sizes) else None
+        share = largest_difference(self._on_noise(), on_noise)
+        return f"; answers differ by at most {100 * share:.2g} % of their largest value" if share <= _WILD else None
+
     def _judge(self, candidate: Candidate, times: dict[int, float]) -> tuple[bool, str]:
         """Return whether these times, by batch size, are good enough, and the speed-ups in words."""
         gains = {size: self._times[size] / seconds for size, seconds in times.items()}
         single, largest = gains[min(gains)], gains[max(gains)]
-        taken = single >= min(_NOT_SLOWER, candidate.gain) and largest >= candidate.gain
+        alone = len(gains) > 1 and candidate.least is not None  # a single row doesn't have to run so
+        taken = (alone or single >= min(_NOT_SLOWER, candidate.gain)) and largest >= candidate.gain
         return taken, " and ".join(f"{gain:.2f} for {size}" for size, gain in gains.items())
 
-    def _keep(self, times: dict[int, float]) -> None:
-        largest = max(times)
+    def _keep(self, candidate: Candidate, times: dict[int, float]) -> str:
+        """Go on from the candidate, and return from which batch size on it runs, in words."""
+        largest, told = max(times), ""
+        self.least = 1
+        if candidate.least is not None and largest > 1 and times[1] > self._times[1]:
+            self.least = self._choose_least(candidate.least, largest)
+            told = f", run from {self.least} on"
+            times = times | {1: self._times[1]}
+        if candidate.moves:  # what comes next is compared with what these answers are
+            self._original = {size: self._run(size) for size in times}
         self._times, self.seconds_per_row = times, times[largest] / largest
         # Another model runs now: of the sizes that were run before, only the measured ones are warm.
         self._warm = {self._handler.padded_size(size) for size in (1, *times)}
+        return told
+
+    def _choose_least(self, least: Callable[[int], Any], largest: int) -> int:
+        """Find the smallest batch size for which the candidate is not the slower one; have it run from there on."""
+        for size in sorted(self._sizes):
+            if size >= largest or 2 * size * (_runs(size) + 1) * self.seconds_per_row > _MEASURING * self._left():
+                break
+            least(size + 1)
+            before = self._fastest(size)
+            least(size)
+            if self._fastest(size) <= before:
+                return size
+        least(largest)
+        return largest
 
     def _fastest(self, size: int) -> float:
         self._run(size)
@@ -192,6 +223,17 @@ class Autotuner:
     def _timed(self, size: int) -> float:
         self._run(size)
         return self._seconds
+
+    def _on_noise(self) -> Any:
+        """Return the model's answer to rows of noise, since `warmUp` makes zeros, which no precision changes.
+
+        Rows that are something, a picture or tokens, are left as they are.
+        """
+        if self.row.any():
+            return self._run(1)
+        noise = torch.rand((4, *self.row.shape), generator=torch.Generator().manual_seed(0))
+        with restore_state(self._handler):
+            return self._handler.inference(noise.to(self.row))
 
     def _run(self, size: int) -> Any:
         self._pass()

@@ -12,20 +12,26 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...config.speed_options import read_integers
+
 _SIDE = 320  # pixels; larger than what most pipelines crop
 
 
-def example_input(handler: Any, shape: Any) -> torch.Tensor | None:
+def example_input(handler: Any, said: Any) -> torch.Tensor | None:
     """Return one row of a batch on the handler's device, or None if nobody knows what the model is given.
 
-    The row is zeros of `shape` if that is a list, as `warmUp` in the yaml may be, otherwise a picture that went through
-    the handler's `image_processing`. What the model is given is not known if the model's author has overridden a hook
-    before the model.
+    `said` is `warmUp` of the yaml. If that is a shape, the row is zeros; if it is {shape, below}, random whole numbers
+    from 1 on that are below `below`, as a text's tokens are; otherwise a picture that went through the handler's
+    `image_processing`. What the model is given is not known if the model's author has overridden a hook before the
+    model. Raises ValueError for a mapping that is not such a one.
     """
-    if isinstance(shape, list):
-        return torch.zeros(shape, device=handler.device) if has_example(handler, shape) else None
-    if not has_example(handler, shape):
+    if not has_example(handler, said):
         return None
+    if isinstance(said, list):
+        return torch.zeros(said, device=handler.device)
+    if isinstance(said, dict):
+        shape, below = read_integers(said)
+        return torch.from_numpy(np.random.default_rng(0).integers(1, below, shape)).to(handler.device)
     from PIL import Image  # imported here because only handlers of images need it, which have loaded it already
 
     noise = np.random.default_rng(0).integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8)
@@ -33,9 +39,9 @@ def example_input(handler: Any, shape: Any) -> torch.Tensor | None:
     return row.to(handler.device) if isinstance(row, torch.Tensor) else None
 
 
-def has_example(handler: Any, shape: Any) -> bool:
+def has_example(handler: Any, said: Any) -> bool:
     """Return whether `example_input` may know a row."""
-    if isinstance(shape, list):
+    if isinstance(said, list | dict):
         return hooks_are_builtin(handler, "inference")
     known = getattr(handler, "image_processing", None) is not None
     return known and hooks_are_builtin(handler, "preprocess", "combine", "inference", "handle")

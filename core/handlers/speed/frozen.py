@@ -7,9 +7,7 @@ mode.
 
 from __future__ import annotations
 
-import itertools
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -17,63 +15,46 @@ from torch.jit._trace import TracerWarning
 
 from .convolutions import freeze, nodes
 from .outputs_close import outputs_close
+from .snapshot import Snapshot, Uncopied
 
 LARGEST = 256 << 20  # bytes of weights up to which a model is frozen unless the yaml asks for it: they are kept twice
 
 _KEEPS = "it keeps something of its calls"
 
 
-class Unfrozen(Exception):
-    """An error for a model that is not frozen. The message says why."""
-
-
 class Frozen:
-    """A frozen copy of `model` for batches of rows like `row`. The model is run to make it.
+    """A frozen copy of `model` for batches of rows like `row`, of at least `least` rows. The model is run to make it.
 
-    Raises Unfrozen for a model that does more than compute an output, and torch's errors for one that can't be traced
+    Raises Uncopied for a model that does more than compute an output, and torch's errors for one that can't be traced
     or frozen.
     """
 
     def __init__(self, model: Any, row: torch.Tensor) -> None:
-        self._model = model
+        self.least = 1
         self._row = (row.shape, row.dtype, row.device)
-        if model.training:
-            raise Unfrozen("it is in training mode")
-        self._hooks = [hooks for module in model.modules() for hooks in _hooks(module)]
-        if any(self._hooks):
-            raise Unfrozen("it has hooks")
-        self._parts = list(_parts(model))
-        self._weights = list(_weights(model))
+        self._snapshot = Snapshot(model)
         with warnings.catch_warnings(record=True) as told, torch.no_grad():
             warnings.simplefilter("ignore")  # torch.jit is deprecated, and has no replacement for this
             warnings.simplefilter("always", TracerWarning)
             kept = _kept(model)
             model(row[None])
-            if not _same(kept, _kept(model)) or not self._is_as_it_was():
-                raise Unfrozen(_KEEPS)
+            if not _same(kept, _kept(model)) or not self._snapshot.holds(model):
+                raise Uncopied(_KEEPS)
             script = model if isinstance(model, torch.jit.ScriptModule) else _traced(model, row)
             self._run = freeze(script, row[None])
             if any(node.kind() == "prim::SetAttr" for node in nodes(self._run.graph)):
-                raise Unfrozen(_KEEPS)
+                raise Uncopied(_KEEPS)
         unseen = [str(each.message) for each in told if issubclass(each.category, TracerWarning)]
         if unseen:  # Python code depends on a tensor's values or on its shape
-            raise Unfrozen(f"it can't be traced: {unseen[0].partition('. ')[0]}")
+            raise Uncopied(f"it can't be traced: {unseen[0].partition('. ')[0]}")
 
     def instead_of(self, model: Any, data: Any) -> Any:
-        """Return what to call with `data`: the copy if `model` is unchanged and the rows are like the example,
-        otherwise `model`.
+        """Return what to call with `data`: the copy if `model` is unchanged and `data` has enough rows like the
+        example, otherwise `model`.
         """
-        if model is not self._model or model.training or not isinstance(data, torch.Tensor):
+        if not isinstance(data, torch.Tensor) or (data.shape[1:], data.dtype, data.device) != self._row:
             return model
-        if (data.shape[1:], data.dtype, data.device) != self._row or any(self._hooks) or not self._is_as_it_was():
-            return model
-        return self._run
-
-    def _is_as_it_was(self) -> bool:
-        return all(held.get(name) is part for held, name, part in self._parts) and all(
-            tensor._version == version and tensor.data_ptr() == place  # noqa: SLF001
-            for tensor, version, place in self._weights
-        )
+        return self._run if len(data) >= self.least and self._snapshot.holds(model) else model
 
 
 def parameter_bytes(model: Any) -> int:
@@ -86,25 +67,8 @@ def _traced(model: Any, row: torch.Tensor) -> Any:
     traced: Any = torch.jit.trace(model, pair, check_trace=False, strict=False)
     traced.eval()
     if not outputs_close(traced(triple), model(triple), row.device):
-        raise Unfrozen("traced, it answers otherwise")
+        raise Uncopied("traced, it answers otherwise")
     return traced
-
-
-def _parts(model: Any) -> Iterator[tuple[dict[str, Any], str, Any]]:
-    """Yield where modules, parameters and buffers are held. Those of a script can't be replaced."""
-    if not isinstance(model, torch.jit.ScriptModule):
-        for module in model.modules():
-            for held in (module._modules, module._parameters, module._buffers):  # noqa: SLF001
-                yield from ((held, name, part) for name, part in held.items())
-
-
-def _weights(model: Any) -> Iterator[tuple[torch.Tensor, int, int]]:
-    for tensor in itertools.chain(model.parameters(), model.buffers()):
-        yield tensor, tensor._version, tensor.data_ptr()  # noqa: SLF001
-
-
-def _hooks(module: Any) -> tuple[Any, ...]:
-    return module._forward_hooks, module._forward_pre_hooks  # noqa: SLF001
 
 
 def _kept(model: Any) -> list[tuple[Any, int]]:

@@ -13,6 +13,7 @@ from ...user_folders import cache_path
 from ...version import __version__
 from ..context import Context
 from .accelerate import STATE, LaterTuning, prepare
+from .asked_for import asked_for
 from .trial_key import trial_key
 from .trial_memory import TrialMemory
 from .turns import Later
@@ -22,11 +23,13 @@ def may_wait(handler: Any, config: Mapping[str, Any]) -> bool:
     """Return whether requests may come before the model is made faster.
 
     Not with padded batches, none of which may be compiled under load; nor on a GPU, where placement counts with the
-    memory that a loaded model is seen to have; nor if the yaml says so.
+    memory that a loaded model is seen to have; nor if the yaml says so, or asks for what moves answers, which must not
+    change while the model serves, or for what takes minutes to compile.
     """
     device = getattr(handler, "device", None)
     on_cpu = device is None or torch.device(device).type == "cpu"
-    return on_cpu and not handler.padded_batch_sizes and config.get("warmUpFirst") is not True
+    first = handler.padded_batch_sizes or config.get("warmUpFirst") is True or asked_for(config, {})
+    return on_cpu and not first
 
 
 def tune_later(handler: Any, config: Mapping[str, Any], context: Context) -> Later | None:

@@ -34,10 +34,14 @@ _NOTE = 500  # characters
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True):
-    """The outcome of a trial: whether the candidate was taken, and a note that says why or why not."""
+    """The outcome of a trial: whether the candidate was taken, and a note that says why or why not.
+
+    It runs for batches of `least` rows and more.
+    """
 
     taken: bool
     note: str
+    least: int = 1
 
 
 class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,7 +113,7 @@ class TrialMemory:
 
     def remember(self, subject: str, outcome: Outcome) -> None:
         """Keep an outcome."""
-        kept = Outcome(outcome.taken, outcome.note[:_NOTE])
+        kept = Outcome(outcome.taken, outcome.note[:_NOTE], outcome.least)
         begun = {name: count for name, count in self._entry.begun.items() if name != subject}
         self._write(begun=begun, outcomes={**self._entry.outcomes, subject: kept})
 

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from torchserve.core.handlers.speed.frozen import Frozen, Unfrozen, parameter_bytes
+from torchserve.core.handlers.speed.frozen import Frozen, parameter_bytes
+from torchserve.core.handlers.speed.snapshot import Uncopied
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
 
@@ -209,7 +210,7 @@ def dropping() -> nn.Module:
     ],
 )
 def test_a_model_that_does_more_is_left_alone(make: Any, why: str) -> None:
-    with pytest.raises(Unfrozen, match=why):
+    with pytest.raises(Uncopied, match=why):
         Frozen(make(), ROW)
 
 
@@ -264,3 +265,15 @@ def test_the_model_stays_what_it_was() -> None:
     model(ROW[None]).sum().backward()
     assert model.conv.weight.grad is not None
     assert parameter_bytes(model) == 4 * (3 * 4 * 9 + 8)
+
+
+def test_few_rows_run_the_model() -> None:
+    model = net(nn.Conv2d(**CONV))
+    frozen = Frozen(model, ROW)
+    frozen.least = 3
+    assert [frozen.instead_of(model, ROW.expand(rows, *ROW.shape)) is model for rows in (1, 2, 3, 4)] == [
+        True,
+        True,
+        False,
+        False,
+    ]

@@ -97,11 +97,11 @@ def test_a_copy_is_made_once_and_unseen_while_it_is_measured(memory: Callable[..
 
     class Watching(Busy):
         def give_way(self, seconds: float = 0.0) -> None:
-            seen.append(self.handler._frozen_model is not None)
+            seen.append(self.handler._faster_model is not None)
 
     with Ticking({PLAIN: 0.02, MERGED: 0.01}) as clock:
         later(handler, memory, clock, {}).run(Watching(handler))
-    assert handler._frozen_model is not None
+    assert handler._faster_model is not None
     assert seen.index(True) > 8
     assert all(seen[seen.index(True) :])
 
@@ -252,3 +252,19 @@ def test_a_handler_leaves_it_only_to_who_wants_it(cls: type, config: dict[str, A
     assert (context.later is not None) == (left and defers)
     assert (STATE in context.notes) == (left and defers)
     assert bool(handler.model.ran) == (cls is Small and config.get("warmUp") is not False and not (left and defers))
+
+
+@pytest.mark.parametrize("config", [{"bf16": "auto"}, {"quantize": "dynamic"}, {"compile": "auto"}])
+def test_what_moves_answers_or_compiles_comes_before_the_first_request(config: dict[str, Any]) -> None:
+    assert not may_wait(handler_of(None), config)
+
+
+def test_from_which_batch_on_a_copy_runs_is_remembered(memory: Callable[..., TrialMemory]) -> None:
+    before = memory()
+    assert before.claim()
+    before.remember("freeze", Outcome(taken=True, note="frozen", least=4))
+    before.release()
+    handler = handler_of(torch.jit.script(Stack()))
+    with Ticking({PLAIN: 0.02, MERGED: 0.01}) as clock:
+        later(handler, memory, clock, {}).run(Quiet(handler))
+    assert handler._faster_model.least == 4
