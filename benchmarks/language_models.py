@@ -2,7 +2,8 @@
 
 The same weights are served by `torchserve llm` and driven in transformers' continuous batching directly, in turns, with
 the same prompts. The engine is the floor: what the server costs is the difference. The front's processor time for a
-token is measured with a model that costs next to nothing.
+token is measured with a model that costs next to nothing. `transformers serve` and TorchServe's streamer serve the
+same weights, too, for comparison.
 """
 
 from __future__ import annotations
@@ -16,63 +17,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import click
-from torchserve.cli.tokenload.token_stream import OpenAiServer
 
 from .generation_model import save_smollm2, save_tiny, weights
-from .process import Launch, NotServingError, ServerProcess, free_ports
+from .generation_rivals import compare_rivals, tell_rivals
+from .generation_runs import Run, served
+from .generation_servers import LlmServer
+from .process import NotServingError
 
 RATIO, TTFT_MS, FRONT_US = 0.95, 5.0, 25.0  # the goals
-PARTS = ("front", "engine")
-_LOADING = 300.0  # seconds
-_ADDRESSES = ("inference_address", "management_address", "metrics_address")
+PARTS = ("front", "engine", "rivals")
 _IDLE = 3.0  # seconds
 _PROMPT = 24  # tokens
-
-
-class LlmServer(ServerProcess):
-    """A server started by `torchserve llm` with a folder."""
-
-    def __init__(self, folder: Path, venv: Path) -> None:
-        self._ports = free_ports(5)
-        self._model = folder
-        super().__init__("llm", venv, self._ports[0], "/v1")
-        self.ping = f"/v1/models/{folder.name}"
-
-    def prepare(self) -> Launch:
-        config = self.folder / "config.properties"
-        lines = [f"{name}=http://127.0.0.1:{port}" for name, port in zip(_ADDRESSES, self._ports, strict=False)]
-        lines += [f"grpc_inference_port={self._ports[3]}", f"grpc_management_port={self._ports[4]}"]
-        config.write_text("\n".join([*lines, ""]))
-        command = [str(self._venv / "bin" / "torchserve"), "llm", str(self._model), "--ts-config", str(config)]
-        return Launch(command, dict.fromkeys(("LOG_LOCATION", "METRICS_LOCATION"), str(self.folder / "logs")))
-
-    def ready(self) -> None:
-        """Wait until the model is loaded. Raises NotServingError."""
-        deadline = time.monotonic() + _LOADING
-        while time.monotonic() < deadline:
-            try:
-                with urlopen(self.url + self.ping, timeout=5) as answer:
-                    if answer.status == 200:
-                        return
-            except (URLError, OSError):
-                pass
-            if self._process is None or self._process.poll() is not None:
-                break
-            time.sleep(0.2)
-        raise NotServingError(f"{self._model.name} is not served: {self.tail()}")
-
-    def front_seconds(self) -> float:
-        """Return the processor time of all threads of the front so far."""
-        tasks = Path(f"/proc/{self.front().pid}/task").iterdir()
-        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
 class Baseline:
@@ -114,20 +76,6 @@ class Baseline:
         self._process.communicate()
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A run of one way: its seconds, all tokens, and the seconds to each request's first token."""
-
-    seconds: float
-    tokens: int
-    ttft: Sequence[float]
-
-    @property
-    def rate(self) -> float:
-        """Return tokens per second."""
-        return self.tokens / self.seconds
-
-
 @dataclass(slots=True)
 class Compared:
     """The runs of both ways with so many streams, in turns."""
@@ -148,21 +96,6 @@ class Compared:
             (statistics.median(a.ttft) - statistics.median(b.ttft)) * 1e3
             for a, b in zip(self.ours, self.direct, strict=True)
         )
-
-
-async def served(url: str, model: str, prompts: Sequence[Sequence[int]], tokens: int) -> Run:
-    """Return a run of a server: as many streams as prompts, at once. Raises NotServingError."""
-    server = OpenAiServer(url)
-    asked = {"model": model, "max_tokens": tokens, "temperature": 0, "stream": True}
-    bodies = [{**asked, "prompt": prompt, "stream_options": {"include_usage": True}} for prompt in prompts]
-    begin = time.perf_counter()
-    answers = await asyncio.gather(*(server.stream("/completions", body, begin, 600.0) for body in bodies))
-    seconds = time.perf_counter() - begin
-    server.close()
-    for answer in answers:
-        if answer.error:
-            raise NotServingError(f"{model}: {answer.error}")
-    return Run(seconds, sum(answer.tokens for answer in answers), [answer.ttft for answer in answers])
 
 
 def _served(url: str, model: str, prompts: Sequence[Sequence[int]], tokens: int) -> Run:
@@ -232,8 +165,9 @@ def front_cost(venv: Path, streams: Sequence[int], tokens: int) -> list[tuple[in
 @click.option("--minutes", default=5.0, help="No further round begins that would end later.")
 @click.option("--parts", type=click.Choice(PARTS), multiple=True, default=PARTS, help="What is measured.")
 @click.option("--front-tokens", default=600, help="Tokens of each stream where the front is measured.")
+@click.option("--torchserve-venv", type=click.Path(path_type=Path), help="Environment of TorchServe 0.12.")
 def main(
-    streams: tuple[int, ...], tokens: int, rounds: int, minutes: float, parts: tuple[str, ...], front_tokens: int
+    streams: tuple[int, ...], tokens: int, rounds: int, minutes: float, parts: tuple[str, ...], **others: Any
 ) -> None:
     """Print what the server costs beside its engine, and which goals are met."""
     venv, began = Path(sys.executable).parents[1], time.monotonic()
@@ -241,16 +175,27 @@ def main(
     print(f"{len(os.sched_getaffinity(0))} cores, load average {load}\n", flush=True)
     verdicts: list[str] = []
     if "front" in parts:
-        verdicts += tell_front(front_cost(venv, streams, front_tokens))
-    if "engine" in parts:
-        with tempfile.TemporaryDirectory(prefix="llm-") as home:
-            file = weights()
-            folder = Path(home) / ("smollm2" if file else "tiny")
-            save_smollm2(file, folder) if file else save_tiny(folder)
-            found = compare(folder, venv, streams, tokens, rounds, began + minutes * 60)
-        verdicts += tell_compared(folder.name, found)
+        verdicts += tell_front(front_cost(venv, streams, others["front_tokens"]))
+    with ExitStack() as stack:
+        folder = _weights(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llm-"))), parts)
+        if "engine" in parts:
+            found = compare(folder, venv, streams, tokens, rounds, time.monotonic() + minutes * 60)
+            verdicts += tell_compared(folder.name, found)
+        if "rivals" in parts:
+            until = time.monotonic() + minutes * 60
+            table = compare_rivals(folder, (venv, others["torchserve_venv"]), streams, tokens, rounds, until)
+            verdicts += tell_rivals(folder.name, table)
     print("\n".join(verdicts))
     print(f"took {time.monotonic() - began:.0f} s")
+
+
+def _weights(home: Path, parts: Sequence[str]) -> Path:
+    """Return a folder with the weights that are served, if a part serves them."""
+    file = weights()
+    folder = home / ("smollm2" if file else "tiny")
+    if {"engine", "rivals"} & set(parts):
+        save_smollm2(file, folder) if file else save_tiny(folder)
+    return folder
 
 
 def tell_compared(model: str, found: Sequence[Compared]) -> list[str]:

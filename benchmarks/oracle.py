@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import shutil
+import site
 import subprocess
 import sys
 from pathlib import Path
@@ -47,9 +48,11 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torchserve-peers"
 
 
-def make_environment(name: str, wanted: list[str]) -> Path:
+def make_environment(name: str, wanted: list[str], *, sees_ours: bool = False) -> Path:
     """Return the environment `name` in the cache, made with these packages if it does not exist. Raises
     NoOracleError.
+
+    With `sees_ours` it has this environment's packages, too, so that only what is missing is installed.
     """
     venv = cache() / name
     if (venv / _FINISHED).exists():
@@ -59,11 +62,19 @@ def make_environment(name: str, wanted: list[str]) -> Path:
     venv.parent.mkdir(parents=True, exist_ok=True)
     try:
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+        if sees_ours:
+            packages = next((venv / "lib").glob("python3.*")) / "site-packages"
+            (packages / "ours.pth").write_text("\n".join(site.getsitepackages() + _seen_by_us()) + "\n")
         subprocess.run([venv / "bin" / "python", "-m", "pip", "install", "--quiet", *wanted], check=True)
     except subprocess.CalledProcessError as error:
         raise NoOracleError(f"couldn't make {venv}: {error}") from error
     (venv / _FINISHED).touch()
     return venv.absolute()
+
+
+def _seen_by_us() -> list[str]:
+    """Return the folders of packages that this environment takes from others."""
+    return [each for each in sys.path if each.endswith("site-packages") and each not in site.getsitepackages()]
 
 
 def _wanted() -> list[str]:

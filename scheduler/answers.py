@@ -32,6 +32,16 @@ def answer(job: Job, outcome: object) -> None:
         _log.exception("The sink of job %s raised", job.id)
 
 
+def pass_on(job: Job, item: object) -> None:
+    """Pass a part of its answer on to the job's sink, as `answer` does a Continue."""
+    if job.cancelled:
+        return
+    try:
+        job.sink.chunk(item)
+    except Exception:  # noqa: BLE001 - as above
+        _log.exception("The sink of job %s raised", job.id)
+
+
 def all_failed(outcomes: Sequence[object]) -> bool:
     """Return whether no job of a batch has an answer. It costs every batch a call, so no generator's."""
     for outcome in outcomes:  # noqa: SIM110

@@ -27,7 +27,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from .answers import all_failed, answer, unlink
+from .answers import all_failed, answer, pass_on, unlink
 from .batcher import Batcher, Expire, Refuse, Run, Stop
 from .errors import JobExpired, OutcomeMismatch, QueueFull, SchedulerError
 from .job import Batch, Continue, Interruptible, Job, Runner
@@ -168,7 +168,7 @@ class ModelScheduler:
             raise OutcomeMismatch(len(items), len(batch.jobs))
         if self._batches.get(batch.id) is batch:
             for job, item in zip(batch.jobs, items, strict=True):
-                answer(job, Continue(item))
+                pass_on(job, item)
 
     def progress(self, job: Job, prompt: int, generated: int) -> None:
         """Note that the prompts of a running job have so many tokens, and so many have been generated for it."""

@@ -206,6 +206,8 @@ class _Collector:
         if usage:
             self._answer.tokens = usage.get("completion_tokens", 0)
             self._answer.prompt_tokens = usage.get("prompt_tokens", 0)
+            # `transformers serve` sends no [DONE]: its last event has the usage and says why the text ends.
+            self._ended = self._ended or any(choice.get("finish_reason") for choice in event.get("choices", ()))
         if event.get("error"):
             self._answer.error = str(event["error"].get("message", event["error"]))[:200]
         return any(_has_text(choice) for choice in event.get("choices", ()))

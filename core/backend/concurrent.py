@@ -30,7 +30,7 @@ def converse(
 
     writes = GatheredWrites(service.send, loop, failed)
     if gather:
-        service.send = writes.send
+        service.gather(writes)
     running: dict[int, asyncio.Task[None]] = {}
 
     def take(frame: Frame[ToBackend]) -> None:

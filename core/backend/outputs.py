@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..handlers.context import RequestProcessor
 from ..payload import Body
-from ..wire.messages import DEFAULT_RESULT, Result
+from ..wire.messages import CONTINUES_HEADER, DEFAULT_RESULT, Result
 from . import json_text
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,21 @@ def make_result(processor: RequestProcessor, body: Body, max_size: int, fallback
             headers.append((clean(name), clean(value)))
     code = fallback if status == 200 else http_status(status)
     return Result(code, clean(phrase or ""), content_type, tuple(headers)), body
+
+
+def mark_steps(
+    processors: Sequence[RequestProcessor], criteria: Sequence[Callable[..., bool]] | None, output: Sequence[Any]
+) -> None:
+    """Tell the front which requests continue: those whose criterion, if the handler has one, is not to stop yet."""
+    for index, processor in enumerate(processors):
+        if isinstance(output[index], Exception):
+            continue
+        if criteria:
+            stop: bool | None = criteria[index](output[index])
+            if stop is not None:
+                processor.add_response_property(CONTINUES_HEADER, "false" if stop else "true")
+        elif processor.get_response_headers().get(CONTINUES_HEADER) == "true":
+            processor.add_response_property(CONTINUES_HEADER, "false")
 
 
 def http_status(code: Any) -> int:

@@ -27,7 +27,6 @@ from ..payload import Body
 from ..version import __version__
 from ..wire.frames import encode
 from ..wire.messages import (
-    CONTINUES_HEADER,
     DEFAULT_RESULT,
     Answer,
     Capacity,
@@ -55,6 +54,8 @@ from .failure import (
     sendable_notes,
     where,
 )
+from .further_pieces import is_further, remember_head
+from .gathered_writes import GatheredWrites
 from .hook_times import HookTimes
 from .infer_outputs import infer_result
 from .inputs import request_headers
@@ -62,7 +63,7 @@ from .isolation import Rows, failed_row, repeatable, run_alone
 from .loader import EntryPoint, add_model_path, learn_signature, load_entry_point
 from .model_calls import ModelCalls, Pending
 from .model_files import read_manifest, read_yaml_config
-from .outputs import InvalidOutput, UnsupportedOutput, encode_value, http_status, make_result
+from .outputs import InvalidOutput, UnsupportedOutput, encode_value, http_status, make_result, mark_steps
 from .profiler import Profiler
 from .shared_memory import Outbox
 
@@ -88,6 +89,8 @@ class Service:
         self._lock = threading.Lock()
         self._running: int | None = None
         self._streamed = False  # whether the running batch has sent a piece of its answers
+        self.send_piece: Callable[[int, bytes], None] | None = None
+        """Sends a further piece of a batch of one request, if what several batches send goes out together."""
         self._repeating = False  # whether its requests are run again, each alone
         self.later: Later | None = None
         """What is done with the loaded model between its requests, None if there is nothing."""
@@ -161,6 +164,11 @@ class Service:
     def _begin_call(self, order: ModelOrder) -> Pending:
         places = None if self._repeating else self._accepted.places
         return self.calls.begin(order, self._running, places, self._load)
+
+    def gather(self, writes: GatheredWrites) -> None:
+        """Have what is sent in a turn of the loop go out together from now on."""
+        self.send, self.send_piece = writes.send, writes.piece
+        self._context.flush_partials = writes.flush_now
 
     def _tell_initialized(self) -> None:
         if "LOCAL_RANK" not in os.environ:  # the other ranks, for which this one waits, may still load
@@ -314,21 +322,8 @@ class Service:
                 f"number of batch response mismatched: expected {len(processors)}, got {len(output)}",
                 "a handler returns one element for each request of the batch",
             )
-        self._mark_steps(output)
+        mark_steps(processors, self._context.stopping_criteria, output)
         return self._encode(output, 200)
-
-    def _mark_steps(self, output: Sequence[Any]) -> None:
-        """Tell the front which requests continue: those whose criterion, if the handler has one, is not to stop yet."""
-        criteria = self._context.stopping_criteria
-        for index, processor in enumerate(self._context.request_processor):
-            if isinstance(output[index], Exception):
-                continue
-            if criteria:
-                stop = criteria[index](output[index])
-                if stop is not None:
-                    processor.add_response_property(CONTINUES_HEADER, "false" if stop else "true")
-            elif processor.get_response_headers().get(CONTINUES_HEADER) == "true":
-                processor.add_response_property(CONTINUES_HEADER, "false")
 
     def _encode(self, elements: Sequence[Any], code: int) -> Rows:
         limit, literal = self._load.max_response_size, self._load.literal_non_finite
@@ -378,7 +373,13 @@ class Service:
         return 503, "Prediction failed"
 
     def _send_partial(self, elements: Sequence[Any], code: int) -> None:
-        expected = len(self._context.request_processor)
+        processors = self._context.request_processor
+        if self.send_piece is not None and is_further(processors, elements, code, self._load.max_response_size):
+            with self._lock:
+                if self._running is not None:
+                    self.send_piece(self._running, elements[0])
+                    return
+        expected = len(processors)
         if len(elements) != expected:
             raise ValueError(f"an intermediate response has {len(elements)} elements for {expected} requests")
         try:
@@ -396,3 +397,4 @@ class Service:
                 raise ValueError("a request that is run again alone (isolateErrors) can't send intermediate responses")
             self._streamed = True
             self.send(encode(Partial(self._running, tuple(rows.results)), rows.bodies, self._place(rows.bodies)))
+            remember_head(processors, self._accepted.infers, code)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
+import msgspec
+
 FinishReason: TypeAlias = Literal["stop", "length"]
 
 
@@ -63,12 +65,11 @@ class TokenLogprob:
     likeliest: Sequence[tuple[int, float]] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(msgspec.Struct, frozen=True):
     """The state of one request: `tokens` are all that were generated so far, the end token not among them.
 
     `finished` says why no more will come, and `error` that they won't because the engine failed. `logprobs` has an
-    entry for each token if they were asked for.
+    entry for each token if they were asked for. One is made for each token, so it is no dataclass; see core/payload.py.
     """
 
     tokens: Sequence[int]

@@ -1,15 +1,23 @@
 """HfEngine: transformers' continuous batching behind the interface of an engine.
 
 Its API still moves from release to release. All that is used of it is used in this file and in `hf_sampler`:
-`init_continuous_batching`, and of the manager `start`, `stop`, `add_request`, `register_result_handler` and
-`cancel_request`. `logit_processor` is replaced, and `output_router` relieved of the handlers of cancelled requests,
-which the manager keeps. VERSIONS is the range of releases that this was tried with;
-tests/core/generation/test_hf_engine.py fails when one of them behaves otherwise.
+`init_continuous_batching`, and of the manager `start`, `stop`, `add_request` and `cancel_request`. `logit_processor`
+is replaced, and so are the two ways by which `output_router` hands over what was generated. VERSIONS is the range of
+releases that this was tried with; tests/core/generation/test_hf_engine.py fails when one of them behaves otherwise.
+
+The manager's thread computes one step after the other, and hands the tokens of a step over to the event loop, all in
+one call. The two threads share Python's lock. When a step is done the manager's thread goes on with many short
+operations, and gives the lock up for less time than the loop's thread needs to wake up: so the loop's thread may get it
+only once its wait has lasted for the interpreter's switch interval, each time that it waits for input or output.
+Therefore what is done with a step's tokens, until they are written to the front, is done in that one call (`stepped`
+ends it), and `share_lock` shortens the interval.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,16 +32,18 @@ log = logging.getLogger(__name__)
 VERSIONS = ((5, 20), (6, 0))  # the first that serves, and the first that was not tried
 _PAGE = 32  # tokens of a page of the KV memory
 _WARM_UP = 60.0  # seconds
+_SWITCH = 5e-4  # seconds
 _STOP = 5.0  # seconds that the generating thread may take to end
 
 
 class HfEngine:
     """An engine that runs a transformers model in a thread of its own.
 
-    `memory` is the number of tokens that fit into the KV memory, and `batch` the most that one step computes.
+    `memory` is the number of tokens that fit into the KV memory, and `batch` the most that one step computes. `stepped`
+    is called on the event loop when all requests of a step have been told of their tokens.
     """
 
-    def __init__(self, model: Any, *, memory: int, batch: int) -> None:
+    def __init__(self, model: Any, *, memory: int, batch: int, stepped: Callable[[], None] = lambda: None) -> None:
         from transformers.generation.configuration_utils import ContinuousBatchingConfig, GenerationConfig
 
         self._ends = ends_of(model)
@@ -55,8 +65,12 @@ class HfEngine:
         self._memory = memory
         self._batch = batch
         self._running: dict[str, _Sequence] = {}
+        self._stepped = stepped
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._manager.start()
         self._warm_up()
+        router = self._manager.output_router
+        router.deliver_batch, router.deliver = self._hand_over, lambda output: self._hand_over([output])
 
     @property
     def context_length(self) -> int:
@@ -81,10 +95,10 @@ class HfEngine:
             raise EngineStopped("the engine's thread has ended")
         from .hf_sampler import Choosing
 
+        self._loop = asyncio.get_running_loop()
         choosing = Choosing(sampling, self._device)
         self._running[request_id] = _Sequence(receive, len(prompt), choosing)
         self._sampler.add(request_id, choosing)
-        self._manager.register_result_handler(request_id, self._deliver)
         added = self._manager.add_request(
             list(prompt),
             request_id=request_id,
@@ -95,6 +109,17 @@ class HfEngine:
         if added is None:
             self._forget(request_id)
             raise EngineStopped("the engine takes no requests any more")
+
+    def _hand_over(self, outputs: Sequence[Any]) -> None:
+        """Have the event loop take what a step has generated; called on the manager's thread."""
+        known = [output for output in outputs if output.request_id in self._running]
+        if known and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._take_step, known)
+
+    def _take_step(self, outputs: Sequence[Any]) -> None:
+        for output in outputs:
+            self._deliver(output)
+        self._stepped()
 
     def _deliver(self, output: Any) -> None:
         sequence = self._running.get(output.request_id)
@@ -128,9 +153,6 @@ class HfEngine:
     def _forget(self, request_id: str) -> None:
         del self._running[request_id]
         self._sampler.remove(request_id)
-        # The manager keeps the handler of a request that was cancelled. One that a finished request's last call still
-        # needs is with that call.
-        self._manager.output_router.result_handlers.pop(request_id, None)
 
     def stats(self) -> EngineStats:
         """Return the engine's load."""
@@ -154,6 +176,11 @@ class _Sequence:
     prompt: int
     choosing: Choosing
     length: int = 0
+
+
+def share_lock() -> None:
+    """Have a thread that waits for Python's lock get it after half a millisecond, which by default takes five."""
+    sys.setswitchinterval(_SWITCH)
 
 
 def ends_of(model: Any) -> list[int]:

@@ -87,7 +87,6 @@ class HfSampler:
     """A stand-in for the list of logits processors that a manager has."""
 
     tensors_required = 1  # of the manager's storage for arguments, which isn't used
-    do_processing = True
 
     def __init__(self) -> None:
         self._choosing: dict[str, Choosing] = {}
@@ -105,6 +104,11 @@ class HfSampler:
     def __len__(self) -> int:
         return len(self._choosing)
 
+    @property
+    def do_processing(self) -> bool:
+        """Whether a row of the next logits is not to be left as the model wrote it."""
+        return bool(self._rows)
+
     def check_kwargs(self, kwargs: dict[str, Any]) -> None:
         """Accept the arguments of a request, which has none here."""
 
@@ -114,7 +118,10 @@ class HfSampler:
 
     def prepare_tensor_args(self, requests_in_batch: Sequence[Any], arg_storage: torch.Tensor) -> torch.Tensor:
         """Note which sequences the rows of the next logits belong to."""
-        self._rows = [self._choosing.get(each.state.request_id) for each in requests_in_batch if each.has_new_token]
+        self._rows = []
+        if self._choosing:
+            rows = [self._choosing.get(each.state.request_id) for each in requests_in_batch if each.has_new_token]
+            self._rows = rows if any(rows) else []
         return arg_storage
 
     def __call__(self, _input_ids: torch.Tensor, scores: torch.Tensor, _arguments: torch.Tensor) -> torch.Tensor:

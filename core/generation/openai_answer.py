@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+import msgspec
 import orjson
 
 from .tool_calls import ToolCall
@@ -13,9 +13,11 @@ from .tool_calls import ToolCall
 LAST_EVENT = b"data: [DONE]\n\n"
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls"]
 
+_BEHIND_CHAT = b'},"finish_reason":null}]}\n\n'
+_BEHIND_COMPLETION = b',"logprobs":null,"finish_reason":null}]}\n\n'
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+
+class Piece(msgspec.Struct, frozen=True):
     """A part of a sequence. `reason` says why no more comes; `calls` begin with number `first_call`."""
 
     text: str
@@ -37,6 +39,8 @@ class Answering:
         event = {**self._shared, "object": f"{kind}.chunk" if chat else kind}
         # Most events carry one piece of text and nothing else: they are put together of bytes that are made once.
         self._head = b"data: " + orjson.dumps(event)[:-1] + b',"choices":['
+        self._before_text: dict[int, bytes] = {}  # by choice: what such an event has ahead of its text
+        self._behind_text = _BEHIND_CHAT if chat else _BEHIND_COMPLETION
 
     def whole(self, choices: Sequence[Piece], usage: dict[str, int] | None) -> bytes:
         """Return the body of a whole answer with these choices, and the usage if it is known."""
@@ -52,9 +56,9 @@ class Answering:
 
     def piece(self, index: int, piece: Piece) -> bytes:
         """Return the event with the next piece of choice `index`."""
-        if self._chat and piece.text and not (piece.calls or piece.reason or piece.logprobs):
-            text = orjson.dumps(piece.text)
-            return b'%b{"index":%d,"delta":{"content":%b},"finish_reason":null}]}\n\n' % (self._head, index, text)
+        if piece.text and not (piece.calls or piece.reason or piece.logprobs):
+            before = self._before_text.get(index) or self._begin_text(index)
+            return before + orjson.dumps(piece.text) + self._behind_text
         if not self._chat:
             found = {"index": index, "text": piece.text, "logprobs": piece.logprobs, "finish_reason": piece.reason}
             return self._event(found)
@@ -65,6 +69,11 @@ class Answering:
             ]
         more = {"logprobs": piece.logprobs} if piece.logprobs else {}
         return self._event({"index": index, "delta": delta, **more, "finish_reason": piece.reason})
+
+    def _begin_text(self, index: int) -> bytes:
+        key = b'"delta":{"content"' if self._chat else b'"text"'
+        before = self._before_text[index] = b'%b{"index":%d,%b:' % (self._head, index, key)
+        return before
 
     def usage(self, usage: dict[str, int]) -> bytes:
         """Return the event that tells the usage, behind all others but the last."""

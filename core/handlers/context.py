@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..generation.monitored_engine import EngineReport, MonitoredEngine, Report
 from .metrics.emitter import MetricsEmitter
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from .speed.turns import Later
 
 SendPartial = Callable[[Sequence[Any], int], None]
+ResponseHead: TypeAlias = tuple[int, "str | None", dict[str, Any]]  # status, phrase and headers
+
+
+def _nothing() -> None:
+    """Do nothing: nothing is gathered."""
 
 
 def _report_to_nobody(_report: EngineReport | str) -> None:
@@ -33,6 +38,8 @@ class RequestProcessor:
         self._reason_phrase: str | None = None
         self._response_header: dict[str, Any] = {}
         self._request_header = request_header
+        self.sent_head: ResponseHead | None = None
+        """The head of the latest intermediate response, if further ones may go to the server without."""
 
     def get_request_property(self, key: str) -> Any:
         return self._request_header.get(key)
@@ -58,6 +65,10 @@ class RequestProcessor:
 
     def get_response_header(self, key: str) -> Any:
         return self._response_header.get(key)
+
+    def response_head(self) -> ResponseHead:
+        """Return status, phrase and a copy of the headers, as they are now."""
+        return self._status_code, self._reason_phrase, self._response_header.copy()
 
 
 class Context:
@@ -98,6 +109,8 @@ class Context:
         self.stopping_criteria: list[Callable[..., bool]] | None = None
         self.cl_socket: object = None
         self.send_partial: SendPartial | None = None
+        self.flush_partials: Callable[[], None] = _nothing
+        """Sends what `send_partial` has gathered in this turn of the loop at once, and not at the turn's end."""
         self.begin_call: BeginCall = refuse_call
         self.traceparent = ""
         """W3C's traceparent for what the handler calls, "" unless a request of the batch is recorded."""

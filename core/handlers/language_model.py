@@ -11,12 +11,14 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..container_limits import whole_cores
 from ..generation.chat_template import ChatTemplate, in_thread
 from ..generation.choice_stream import ChoiceStream, Logprobs
+from ..generation.detokenizer import decoder_of
 from ..generation.engine import Constraint, Engine, EngineStopped, Progress
 from ..generation.grammar import Grammars
 from ..generation.monitored_engine import MonitoredEngine
@@ -43,7 +45,7 @@ class LanguageModel:
 
     def initialize(self, context: Context) -> None:
         """Load tokenizer and model, and start the engine. Raises ValueError, and what transformers raises."""
-        from ..generation.hf_engine import HfEngine, ends_of
+        from ..generation.hf_engine import HfEngine, ends_of, share_lock
         from ..generation.hf_model import load_model
 
         properties = context.system_properties
@@ -57,7 +59,9 @@ class LanguageModel:
         tokenizer, model = load_model(folder, options, f"cuda:{gpu}" if gpu is not None else "cpu")
         self._understand(tokenizer, int(model.config.vocab_size), ends_of(model))
         memory = options.memory_tokens
-        self._engine: Engine = context.monitored(HfEngine(model, memory=memory, batch=options.batch_tokens))
+        share_lock()
+        engine = HfEngine(model, memory=memory, batch=options.batch_tokens, stepped=lambda: context.flush_partials())  # noqa: PLW0108  it is set later
+        self._engine: Engine = context.monitored(engine)
         context.notes["engine"] = f"transformers, {memory} tokens of KV memory, context {self._engine.context_length}"
 
     def _understand(self, tokenizer: Any, vocabulary: int, ends: Sequence[int]) -> None:
@@ -65,6 +69,7 @@ class LanguageModel:
         self._vocabulary = min(len(tokenizer), vocabulary)
         self._template = ChatTemplate(tokenizer, _TEMPLATE)
         self._grammars = Grammars(tokenizer, ends)
+        self._decode = decoder_of(tokenizer)
 
     async def handle(self, data: Sequence[Mapping[str, Any]], context: Context) -> list[Any]:
         """Answer one request in OpenAI's format."""
@@ -131,9 +136,6 @@ class LanguageModel:
         told = Logprobs(self._decode, chat=bool(request.messages)) if request.logprobs is not None else None
         return ChoiceStream(self._decode, request.stops, stream, told)
 
-    def _decode(self, tokens: Sequence[int]) -> str:
-        return self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-
 
 class _Generation:
     """The sequences of one request, on their way from the engine to the client."""
@@ -150,8 +152,9 @@ class _Generation:
         self._prompt_tokens = sum(map(len, prompts))
         self._choices = choices
         self._reasons: dict[int, FinishReason] = {}
-        self._news: dict[int, Progress] = {}
-        self._came = asyncio.Event()
+        self._opening = b""  # goes ahead of the first event
+        self._failure: Exception | None = None
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self, constraints: Sequence[Constraint | None]) -> bytes:
         """Generate, and return the answer, or the last events of a streamed one. Raises Refused."""
@@ -160,20 +163,17 @@ class _Generation:
             self._request.sampling(room, index, constraint)
             for index, (room, constraint) in enumerate(zip(rooms, constraints, strict=True))
         ]
+        if self._request.stream:
+            # It goes with the first token: until then a request that is late has an error for its whole answer.
+            self._opening = b"".join(self._answering.first(index) for index in range(len(self._prompts)))
         try:
             for index, (prompt, sampling) in enumerate(zip(self._prompts, samplings, strict=True)):
-                self._engine.submit(self._id(index), prompt, sampling, lambda news, at=index: self._receive(at, news))
-            opening = b""
+                self._engine.submit(self._id(index), prompt, sampling, partial(self._receive, index))
             if self._request.stream:
                 self._context.set_response_content_type(0, "text/event-stream; charset=utf-8")
-                # It goes with the first token: until then a request that is late has an error for its whole answer.
-                opening = b"".join(self._answering.first(index) for index in range(len(self._prompts)))
-            while len(self._reasons) < len(self._prompts):
-                await self._came.wait()
-                self._came.clear()
-                news, self._news = self._news, {}
-                self._send(opening + b"".join([self._take(index, each) for index, each in news.items()]))
-                opening = b""
+            await self._ended
+            if self._failure is not None:
+                raise self._failure
         except EngineStopped as error:
             _end_worker(str(error))
             raise PredictionException(f"The engine of this worker has failed: {error}", 503) from None
@@ -186,8 +186,18 @@ class _Generation:
         return f"{self._answering.request_id}-{index}"
 
     def _receive(self, index: int, news: Progress) -> None:
-        self._news[index] = news  # the latest has all tokens
-        self._came.set()
+        """Send what is certain of a sequence at once, in the call of the engine: no task is woken for a token."""
+        if self._ended.done():
+            return
+        try:
+            events = self._opening + self._take(index, news)
+            self._opening = b""
+            if events and self._request.stream and self._context.send_partial is not None:
+                self._context.send_partial([events], 200)
+        except Exception as error:  # noqa: BLE001  for `run`, which ends with it
+            self._failure = error
+        if self._failure is not None or len(self._reasons) == len(self._prompts):
+            self._ended.set_result(None)
 
     def _take(self, index: int, news: Progress) -> bytes:
         if index in self._reasons:
@@ -208,10 +218,6 @@ class _Generation:
             self._engine.cancel(self._id(index), "stop")
         else:
             self._engine.cancel(self._id(index))
-
-    def _send(self, events: bytes) -> None:
-        if events and self._request.stream and self._context.send_partial is not None:
-            self._context.send_partial([events], 200)
 
     def _end(self) -> bytes:
         usage = usage_of(self._prompt_tokens, sum(choice.count for choice in self._choices))

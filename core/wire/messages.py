@@ -6,6 +6,7 @@
     front ──► backend    Predict                 for each batch
     front ──► backend    Cancel?                 for a batch of an asynchronous handler, before its Answer has come
     front ◄── backend    Partial*, then Answer   for each Predict, with its batch number
+    front ◄── backend    Pieces*                 in place of further Partials, of many batches at a time
     front ◄── backend    EngineReport*           of a handler that generates text, at any time after Loaded
     front ◄── backend    EngineMetrics?          at any time after Loaded
     front ◄── backend    Call, then CallCancel?  for what a handler asks of another model while its batch runs
@@ -192,6 +193,16 @@ class Partial(msgspec.Struct, frozen=True, tag="partial"):
     results: tuple[Result, ...]
 
 
+class Pieces(msgspec.Struct, frozen=True, tag="pieces"):
+    """A further chunk of the answers of several batches of one request each; the frame's bodies are in their order.
+
+    Each batch has had a Partial, whose result is that of the further chunk, too. An engine's step has a token for each
+    of its requests: these go to the front as one frame, which is read at once.
+    """
+
+    batches: tuple[int, ...]
+
+
 class Timing(msgspec.Struct, frozen=True, array_like=True):
     """The times of a batch in its worker, in seconds from when the worker had it: when it was through, when the handler
     began and ended, and the same of each of the handler's hooks, by name.
@@ -302,4 +313,5 @@ class Profiled(msgspec.Struct, frozen=True, tag="profiled", omit_defaults=True):
 
 
 ToBackend = Load | Predict | Cancel | Called | Profile
-ToFront = Initialized | Loaded | Notes | Partial | Answer | EngineReport | EngineMetrics | Call | CallCancel | Profiled
+_OfBatches = Partial | Pieces | Answer | Call | CallCancel
+ToFront = Initialized | Loaded | Notes | _OfBatches | EngineReport | EngineMetrics | Profiled

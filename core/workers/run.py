@@ -10,7 +10,7 @@ import msgspec
 from ...scheduler.job import Batch
 from ..tracing.batch_trace import BatchTrace, Done, Formed
 from ..tracing.trace_notes import TraceNotes
-from ..wire.messages import Answer, Load, Row
+from ..wire.messages import Answer, Load, Result, Row
 from .protocol_error import WorkerProtocolError
 
 
@@ -39,6 +39,7 @@ class Run(msgspec.Struct, eq=False):
     left: float = 0.0  # seconds that it had at `stopped`
     stopped: float = 0.0  # when its time was last stopped
     streamed: bool = False  # whether a part of an answer has come
+    head: Result | None = None  # that of the latest part, of a batch of one request that has had one
     waited: float = 0.0  # seconds in which its time stood still
     trace: BatchTrace | None = None  # of a batch with requests that are recorded
 

@@ -20,7 +20,7 @@ from ..errors import HandlerFailed
 from ..oip.signature import Signature
 from ..payload import Body
 from ..wire.frames import encode
-from ..wire.messages import Answer, Cancel, EngineMetrics, EngineReport, Failure, Loaded, Partial, Predict, Profiled
+from ..wire.messages import Answer, Cancel, EngineMetrics, EngineReport, Failure, Loaded, Predict, Profiled
 from .async_slot import Opening
 from .back_pressure import BackPressure
 from .batch_rows import rows_of
@@ -32,6 +32,7 @@ from .loading import Loading, check_loaded
 from .model_calls import CALLS, WorkerCalls
 from .observer import WorkerObserver
 from .outcomes import outcomes_of, replies
+from .pieces import PIECES, pass_on
 from .profiles import WorkerProfiles
 from .response_timer import ResponseTimer
 from .run import Latest, Run, expect
@@ -290,16 +291,13 @@ class Worker(Connection):
         message = frame.message
         if self._load.asynchronous:
             self._heard_at = time.perf_counter()
-            if isinstance(message, Answer | Partial) and message.batch in self._given_up:
-                if isinstance(message, Answer):
-                    del self._given_up[message.batch]
+            if isinstance(message, Answer) and message.batch in self._given_up:
+                del self._given_up[message.batch]
                 return
-        if isinstance(message, Answer):
+        if isinstance(message, PIECES):
+            pass_on(message, frame.bodies, self._runs, self._given_up, self._scheduler)
+        elif isinstance(message, Answer):
             self._finish(message, frame.bodies)
-        elif isinstance(message, Partial):
-            run = expect(self._runs, message.batch, message.results, frame.bodies)
-            run.streamed = True
-            self._scheduler.chunk(run.batch, replies(message.results, frame.bodies))
         elif isinstance(message, EngineReport):
             if self.engine is not None:
                 self.engine.receive(message)

@@ -106,7 +106,7 @@ TABLE: dict[str, Row] = {
     "core.rates": _row(),
     "core.workflows": _row(_PLANES, _PLAIN),
     "core.server": _row(f"{_PLANES} core.model_calls core.overview core.workflows", _PLAIN),
-    "core.generation": _row(outside="orjson"),
+    "core.generation": _row(outside="msgspec orjson"),
     "core.generation.grammar": _row("core.generation", "llguidance orjson"),
     "core.generation.child_engine": _row("core.generation"),
     "core.generation.hf_engine": _row("core.generation", "transformers"),

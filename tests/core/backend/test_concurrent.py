@@ -19,6 +19,7 @@ from torchserve.core.wire.messages import (
     Load,
     PartHead,
     Partial,
+    Pieces,
     Predict,
     Row,
     ToBackend,
@@ -40,6 +41,17 @@ HANDLER = """
                     await asyncio.Event().wait()
                 finally:
                     self.going["cleaned"] = True
+            if text == "pieces":
+                context.set_response_content_type(0, "x/y")
+                for piece in (b"1", b"2", b"3"):
+                    context.send_partial([piece], 200)
+                context.set_response_content_type(0, "other")
+                context.send_partial([b"4"], 200)
+                context.send_partial([b"5" * 5000], 200)
+                context.send_partial(["6"], 206)
+                context.send_partial([b"7"], 200)
+                context.send_partial([b"8"], 200)
+                context.flush_partials()
             if text == "stubborn":
                 context.send_partial([b"begun"], 200)
                 try:
@@ -57,6 +69,7 @@ class Front:
         self.sock, theirs = socket.socketpair()
         self.sock.settimeout(30)
         self._reader: FrameReader[ToFront] = FrameReader(ToFront, MAX_FRAME)
+        self.gathers = gather
         service = Service(lambda buffers: send(theirs, buffers))
         assert service.load(Load("m", "1.0", str(folder), "svc.py", 1, asynchronous=True)).code == 200
         reader: FrameReader[ToBackend] = FrameReader(ToBackend, MAX_FRAME)
@@ -123,3 +136,29 @@ def test_a_cancel_that_comes_too_late_is_nothing(front: Front) -> None:
     answer = front.receive()
     assert isinstance(answer, Answer)
     assert answer.batch == 2
+
+
+def test_only_pieces_that_are_like_the_one_before_go_without_their_heads(front: Front) -> None:
+    """All heads and bodies are the same, gathered or not; what is gathered comes in fewer frames."""
+    front.tell(predict(3, "pieces"))
+    told: list[tuple[int, str | None, bytes]] = []
+    kinds: list[type] = []
+    while True:
+        frame = receive(front.sock, front._reader)
+        assert frame is not None
+        message = frame.message
+        if isinstance(message, Answer):
+            break
+        kinds.append(type(message))
+        if isinstance(message, Partial):
+            assert message.batch == 3
+            told.append((message.results[0].status, message.results[0].content_type, bytes(frame.bodies[0])))
+        else:
+            assert message == Pieces((3,))
+            told.append((*told[-1][:2], bytes(frame.bodies[0])))
+    joined: dict[tuple[int, str | None], bytes] = {}
+    for status, kind, body in told:
+        joined[status, kind] = joined.get((status, kind), b"") + body
+    assert joined == {(200, "x/y"): b"123", (200, "other"): b"4" + b"5" * 5000 + b"78", (206, "other"): b"6"}
+    further = [Partial, Pieces, Partial, Partial, Partial, Partial, Pieces]
+    assert kinds == (further if front.gathers else [Partial] * 8)

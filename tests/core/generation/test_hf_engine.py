@@ -103,6 +103,20 @@ async def test_requests_side_by_side_do_not_mix(engine: Any, loaded: tuple[Any, 
     assert found == [reference(loaded, prompt, 8) for prompt in prompts]
 
 
+async def test_the_requests_of_a_step_are_told_before_it_ends(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Asked] = []
+    ends: list[int] = []
+    monkeypatch.setattr(engine, "_stepped", lambda: ends.append(sum(len(each.heard) for each in asked)))
+    asked += [Asked(engine, f"t{i}", list(b"sheep"), greedy(6)) for i in range(3)]
+    for each in asked:
+        await each.end()
+    await asyncio.sleep(0)  # the step's end is behind the last one's
+    heard = sum(len(each.heard) for each in asked)
+    assert ends == sorted(set(ends)), "each step tells somebody something"
+    assert ends[-1] == heard
+    assert len(ends) < heard, "what several are told of a step comes together"
+
+
 async def test_a_cancelled_request_hears_no_more_and_leaves_its_place(engine: Any) -> None:
     asked = Asked(engine, "c", list(b"x"), Sampling(100, temperature=1.0))
     async for progress in asked:

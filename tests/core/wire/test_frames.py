@@ -16,6 +16,7 @@ from torchserve.core.wire.messages import (
     Loaded,
     PartHead,
     Partial,
+    Pieces,
     Predict,
     Result,
     Row,
@@ -94,6 +95,7 @@ def test_a_large_frame_whose_head_comes_in_pieces() -> None:
     [
         Loaded(507, "no", Failure("E", "x", "h.py", 3, "trace\né")),
         Partial(3, (Result(200, "", None, ()),)),
+        Pieces((3, 5)),
         Answer(
             4,
             200,

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from torchserve.core.wire.messages import Capacity, EngineReport, Load
+from typing import Any
+
+import pytest
+
+from torchserve.core.payload import Reply
+from torchserve.core.wire.messages import DEFAULT_RESULT, Capacity, EngineReport, Load, Partial, Pieces, Result
 from torchserve.scheduler.tokens import EngineBounds
 
 from ..doubles import until
@@ -61,3 +66,48 @@ async def test_the_scheduler_knows_when_nothing_is_read(pairs: list[Pair]) -> No
     pair.worker.hold(held)
     pair.worker.release(held)
     assert pair.told.order == ["paused", "resumed"]
+
+
+EVENTS = Result(200, "", "text/event-stream", (("x", "y"),))
+
+
+async def test_further_pieces_of_many_requests_have_the_heads_of_their_first_ones(pairs: list[Pair]) -> None:
+    pairs.append(pair := Pair(load=GENERATING, generates=True))
+    await pair.serves(Capacity(128))
+    await pair.run(1, 2, jobs=1)
+    await pair.send(Partial(1, (EVENTS,)), (b"a",))
+    await pair.send(Partial(2, (DEFAULT_RESULT,)), (b"b",))
+    await pair.send(Pieces((2, 1)), (b"c", b"d"))
+    await until(lambda: len(pair.told.chunks) == 4)
+    told = [(number, *items) for number, items in pair.told.chunks[2:]]
+    assert told == [(2, Reply(b"c")), (1, Reply(b"d", 200, "", "text/event-stream", (("x", "y"),)))]
+
+
+async def test_further_pieces_of_a_request_that_was_given_up_are_dropped(pairs: list[Pair]) -> None:
+    pairs.append(pair := Pair(load=GENERATING, generates=True))
+    await pair.serves(Capacity(128))
+    await pair.run(1, 2, jobs=1)
+    for number in (1, 2):
+        await pair.send(Partial(number, (EVENTS,)), (b"a",))
+    await until(lambda: len(pair.told.chunks) == 2)
+    pair.worker._overdue(pair.worker._runs[1].batch)  # as its timer does
+    await pair.send(Partial(1, (EVENTS,)), (b"b",))
+    await pair.send(Pieces((1, 2)), (b"b", b"c"))
+    await until(lambda: len(pair.told.chunks) == 3)
+    assert [number for number, _ in pair.told.chunks] == [1, 2, 2]
+    assert not pair.worker.ended.done()
+
+
+@pytest.mark.parametrize(
+    ("message", "bodies"),
+    [(Pieces((1,)), ()), (Pieces((1,)), (b"a", b"b")), (Pieces((2,)), (b"a",)), (Pieces((9,)), (b"a",))],
+    ids=["no body", "too many bodies", "before its first piece", "unknown"],
+)
+async def test_further_pieces_that_can_not_be_end_the_worker(pairs: list[Pair], message: Any, bodies: Any) -> None:
+    pairs.append(pair := Pair(load=GENERATING, generates=True))
+    await pair.serves(Capacity(128))
+    await pair.run(1, 2, jobs=1)
+    await pair.send(Partial(1, (EVENTS,)), (b"a",))
+    await pair.send(message, bodies)
+    assert "broke the protocol" in await pair.ended()
+    assert pair.worker.cause == "protocol"
