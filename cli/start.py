@@ -74,7 +74,10 @@ def _start(flags: StartFlags, reporter: Reporter, companion: Companion | None) -
     if not reporter.in_background and remove_orphan():
         click.echo("Removing orphan pid file.")
     if flags.foreground or reporter.in_background or os.getpid() == 1:
-        from .serve import run
+        from ..core.workers.early_fork_server import begin
+
+        begin(configuration.settings)
+        from .serve import run  # heavy: the fork server imports torch meanwhile
 
         run(configuration, snapshots, log_config, reporter, companion)
     else:

@@ -32,6 +32,7 @@ from .models.registry import Registry
 from .models.worker_ids import WorkerIds
 from .payload_log.writer import PayloadWriter
 from .workers.call_plane import CallPlane
+from .workers.early_fork_server import take
 from .workers.fork_server import ForkServer
 from .workers.remote.remote_workers import remote_workers
 from .workers.spawn_local import visible
@@ -92,7 +93,9 @@ class Registration:
         self._settings = settings
         self._registry = registry
         remote = remote_workers(settings)
-        forks = ForkServer(settings.python or sys.executable) if settings.fork_workers and remote is None else None
+        forks = None
+        if settings.fork_workers and remote is None:
+            forks = ForkServer(settings.python or sys.executable, take())
         ids = WorkerIds(settings.initial_worker_port)
         self._parts = SharedParts(settings, gpu_allocator, ids, metrics, remote, forks, store=_answer_store(settings))
         self._work = work

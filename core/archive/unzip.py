@@ -33,7 +33,7 @@ _METHODS = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "XZ", 
 
 def unzip(file: IO[bytes], unpacker: Unpacker) -> None:
     """Unpack the zip `file`. Raises InvalidArchive, or what zipfile and zlib raise on broken data."""
-    _bound_directory(file, unpacker.limits.entries)
+    bound_directory(file, unpacker.limits.entries)
     with zipfile.ZipFile(file) as archive:
         infos = archive.infolist()
         for info in infos:
@@ -60,8 +60,11 @@ def _unzip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, unpacker: Unpacker) 
         raise InvalidArchive(f"entry {name!r} has {size} bytes where {info.file_size} are declared")
 
 
-def _bound_directory(file: IO[bytes], entries: int) -> None:
-    # The entries are counted here, because zipfile makes an object of half a kilobyte of each before it returns.
+def bound_directory(file: IO[bytes], entries: int) -> None:
+    """Raise InvalidArchive for a directory of more than `entries` entries.
+
+    They are counted here, because zipfile makes an object of half a kilobyte of each before it returns.
+    """
     size = file.seek(0, 2)
     start = max(0, size - _END_SIZE - _MAX_COMMENT - _END_64_SIZES)
     file.seek(start)

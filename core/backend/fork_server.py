@@ -27,7 +27,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..wire.fork_messages import PRELOADABLE, Fork, Forked, FromForkServer, Refused
+from ..wire.fork_messages import PRELOADABLE, Fork, Forked, FromForkServer, Preload, Refused, ToForkServer
 from .process_title import set_title
 from .sibling import Impossible, fork_sibling
 from .signals import KEPT
@@ -58,7 +58,12 @@ def serve(descriptor: int) -> list[str] | None:
         packet, descriptors = _receive(control)
         if not packet:
             return None
-        arguments = _answer(control, msgspec.json.decode(packet, type=Fork), descriptors, given, known)
+        request: ToForkServer = msgspec.json.decode(packet, type=ToForkServer)
+        if isinstance(request, Preload):
+            with contextlib.suppress(Exception):  # what fails is told when a worker needs it
+                _import(request.modules)
+            continue
+        arguments = _answer(control, request, descriptors, given, known)
         if arguments is not None:
             return arguments
         for each in descriptors:
@@ -112,16 +117,20 @@ def _top_level() -> set[str]:
 
 def _import(names: Sequence[str]) -> None:
     """Import the modules of PRELOADABLE that are not imported yet. Objects of modules are not looked through again by
-    the garbage collector, which would copy their pages in each worker.
+    the garbage collector, which would copy their pages in each worker; nor meanwhile, as nearly all of them stay.
     """
     missing = [name for name in names if name not in sys.modules]
-    for name in missing:
-        if name not in PRELOADABLE:
-            raise Impossible(f"{name} is not a module that is imported before a worker is there")
-        importlib.import_module(_QUICKER.get(name, name))
-    if missing:
-        gc.collect()
+    if not missing:
+        return
+    gc.disable()
+    try:
+        for name in missing:
+            if name not in PRELOADABLE:
+                raise Impossible(f"{name} is not a module that is imported before a worker is there")
+            importlib.import_module(_QUICKER.get(name, name))
+    finally:
         gc.freeze()
+        gc.enable()
 
 
 def _become(control: socket.socket, request: Fork, descriptors: Sequence[int], given: Mapping[str, str]) -> list[str]:

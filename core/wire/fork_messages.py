@@ -1,5 +1,6 @@
 """The messages between the front and its fork server, each a packet of its own.
 
+    front ──► fork server    Preload?              first
     front ──► fork server    Fork                  with the descriptors that the worker gets
     front ◄── fork server    Forked, or Refused    for each Fork
     front ◄── worker         Forked                by its new process, once it has its session and its streams
@@ -40,6 +41,12 @@ class Fork(msgspec.Struct, frozen=True, tag="fork"):
     closed: tuple[str, ...] = ()
 
 
+class Preload(msgspec.Struct, frozen=True, tag="preload"):
+    """An order to import `modules` of PRELOADABLE. There is no answer: what fails is tried again by the first Fork."""
+
+    modules: tuple[str, ...]
+
+
 class Forked(msgspec.Struct, frozen=True, tag="forked"):
     """The worker's process. It is `ready` once it has its session and its streams."""
 
@@ -54,4 +61,5 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     final: bool = False
 
 
+ToForkServer = Fork | Preload
 FromForkServer = Forked | Refused

@@ -8,20 +8,18 @@ server does or fails to do, a worker is started: `fork` raises NotForked, and th
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
-import resource
 import socket
 from collections.abc import Mapping
 
 import msgspec
 
 from ..wire.fork_messages import Fork, FromForkServer, Refused
+from .fork_server_process import ForkServerProcess
 from .forked_worker import PACKET, ForkedWorker, NotForked, next_message
 from .preloads import Preloads
 from .shared_memory import Requests
-from .spawn_local import LocalProcess, OnLine, start_process
+from .spawn_local import LocalProcess, OnLine
 from .worker_process import describe_exit
 
 log = logging.getLogger(__name__)
@@ -30,35 +28,21 @@ IMPORTING = 120.0  # seconds that the imports may take, on a machine that starts
 FORKING = 20.0  # seconds that one fork may take after them
 FAILURES = 3  # in a row, after which no worker is forked any more
 
-# The variables that may differ from the fork server's: they are read later, or what has read them is told anew.
-_MAY_DIFFER = frozenset(("OMP_NUM_THREADS", "TS_WORKER_CORES", "CUDA_VISIBLE_DEVICES"))
-
-_LIMITS = [value for name, value in vars(resource).items() if name.startswith("RLIMIT_")]
-
 
 class _Start:
-    """A process of the fork server, the environment that it has, and what it has imported."""
+    """A process of the fork server that the event loop watches, and what it has imported."""
 
-    def __init__(self, python: str, environment: Mapping[str, str]) -> None:
-        """Start it. Raises OSError."""
-        self.environment = {name: value for name, value in environment.items() if name != "CUDA_VISIBLE_DEVICES"}
-        self.inherited = _inherited()
+    def __init__(self, made: ForkServerProcess) -> None:
+        """Watch it. Raises OSError, and ends it then."""
+        self.made = made
         self.modules: set[str] = set()
         self.ordered = False  # whether its end was ordered
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with contextlib.ExitStack() as undo, theirs:
-            undo.callback(ours.close)
-            command = [python, "-P", "-m", "torchserve.core.backend", "--forks"]
-            command += ["--fd", str(theirs.fileno()), "--parent", str(os.getpid())]
-            popen = start_process(command, self.environment, pass_fds=(theirs.fileno(),))
-            ours.setblocking(False)
-            try:
-                self.process = LocalProcess(popen, ours)
-            except OSError:
-                with popen:
-                    popen.kill()
-                raise
-            undo.pop_all()
+        popen = made.popen
+        try:
+            self.process = LocalProcess(popen, made.socket)
+        except OSError:
+            made.end()
+            raise
         self.process.exited.add_done_callback(self._ended)
         self.process.read_output(lambda stream, line: log.info("fork server %d %s: %s", popen.pid, stream, line))
 
@@ -76,20 +60,9 @@ class _Start:
 
 def _differences(start: _Start, environment: Mapping[str, str]) -> dict[str, str | None]:
     """Return the variables in which a worker differs from the fork server. Raises NotForked if others do than may."""
-    given = start.environment
-    names = [name for name in {**given, **environment} if given.get(name) != environment.get(name)]
-    strange = sorted(set(names) - _MAY_DIFFER)
-    if strange:
-        raise NotForked(f"its environment differs in {', '.join(strange)}")
-    if start.inherited != _inherited():
-        raise NotForked("the server's limits or its working folder have changed")
-    return {name: environment.get(name) for name in names}
-
-
-def _inherited() -> tuple[object, ...]:
-    """Return what a process has of its parent, besides the environment."""
-    limits = tuple(resource.getrlimit(each) for each in _LIMITS)
-    return limits, os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0), os.getcwd()  # noqa: PTH109
+    if strange := start.made.strange(environment):
+        raise NotForked(strange)
+    return {name: environment.get(name) for name in start.made.differing(environment)}
 
 
 def _discard(forking: asyncio.Future[LocalProcess]) -> None:
@@ -104,10 +77,11 @@ def _discard(forking: asyncio.Future[LocalProcess]) -> None:
 
 
 class ForkServer:
-    """A process that forks workers for this server. `python` is the interpreter of both."""
+    """A process that forks workers for this server. `python` is the interpreter of both; `early` has been started."""
 
-    def __init__(self, python: str) -> None:
+    def __init__(self, python: str, early: ForkServerProcess | None = None) -> None:
         self._python = python
+        self._early = early
         self._start: _Start | None = None
         self._turn = asyncio.Lock()
         self._failures = 0
@@ -141,6 +115,9 @@ class ForkServer:
     async def close(self) -> None:
         """End the fork server. No worker may be forked any more."""
         self._off = "the server stops"
+        if self._early is not None:
+            self._early.end()
+            self._early = None
         if self._start is not None:
             self._start.end()
             await asyncio.wait([self._start.process.exited])
@@ -176,10 +153,25 @@ class ForkServer:
         if self.pid is None:
             if self._start is not None:
                 self._start.process.socket.close()
-            self._start = _Start(self._python, environment)
+            self._start = _Start(self._take_early(environment) or ForkServerProcess(self._python, environment))
             log.info("The fork server is process %d: workers that need torch are forked from it.", self.pid)
         assert self._start is not None
         return self._start
+
+    def _take_early(self, environment: Mapping[str, str]) -> ForkServerProcess | None:
+        """Return the process that was started early, unless workers can't be forked from it."""
+        early, self._early = self._early, None
+        if early is None:
+            return None
+        try:
+            early.follow()
+        except OSError:
+            early.end()
+            return None
+        if early.popen.poll() is not None or early.strange(environment):
+            early.end()
+            return None
+        return early
 
     async def _exchange(self, start: _Start, order: Fork, worker: ForkedWorker) -> None:
         """Send the order, and wait until the worker's process is ready. Raises NotForked, OSError."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..wire.fork_messages import PRELOADABLE
 
 MOST_NAMES = 2000  # of modules in a model's folder; a folder with more is not compared
-_MOST_TEXT = 1 << 20  # bytes of a handler that are read
+MOST_TEXT = 1 << 20  # bytes of a handler that are read
 _IMPORT = re.compile(rb"^[ \t]*(?:from|import)[ \t]+([\w.]+)", re.MULTILINE)
 _BUILT_IN = "ts.torch_handler"
 _TORCH = ("torch", "torchvision", _BUILT_IN)
@@ -38,14 +38,26 @@ def preloads(model_dir: str, handler: str) -> Preloads | None:
     source = root / f"{file}.py"
     try:
         with source.open("rb") as text:
-            found = {match.decode() for match in _IMPORT.findall(text.read(_MOST_TEXT))}
+            modules = preloadable(file, text.read(MOST_TEXT))
     except OSError:
-        found = {f"{_BUILT_IN}.{file.removeprefix(f'{_BUILT_IN}.')}"}
-    modules = tuple(name for name in PRELOADABLE if any(_covers(each, name) for each in found))
-    if not any(name.startswith(_TORCH) for name in modules):
+        modules = preloadable(file, None)
+    if not modules:
         return None
     names = _modules_in(root) | (_modules_in(source.parent) if source.parent != root else set[str]())
     return Preloads(modules, tuple(sorted(names))) if len(names) <= MOST_NAMES else None
+
+
+def preloadable(file: str, text: bytes | None) -> tuple[str, ...]:
+    """Return what the handler `file`, without .py, imports of PRELOADABLE, nothing if torch isn't part of it.
+
+    `text` is None if the archive has no such file, so that the handler must be a built-in one.
+    """
+    if text is None:
+        found = {f"{_BUILT_IN}.{file.removeprefix(f'{_BUILT_IN}.')}"}
+    else:
+        found = {match.decode() for match in _IMPORT.findall(text)}
+    modules = tuple(name for name in PRELOADABLE if any(_covers(each, name) for each in found))
+    return modules if any(name.startswith(_TORCH) for name in modules) else ()
 
 
 def _covers(imported: str, name: str) -> bool:
