@@ -46,13 +46,14 @@ RUNTIMES = ("python", "python3", "LSP")
 class NodeOf:
     """A node of a workflow, whose workers the workflow's spec says. Its model is in no snapshot.
 
-    The model of a `function` is the workflow's own folder, so that it has no url.
+    The model of a `function` is the workflow's own folder, so that it has no url. Others follow an `inner` node.
     """
 
     workflow: str
     min_workers: int
     max_workers: int
     function: bool = False
+    inner: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +234,7 @@ class Registration:
                 content=opened.content,
                 at_startup=at_startup,
                 workflow=node.workflow if node is not None else "",
+                inner=node is not None and node.inner,
                 aliases=engine_names(archive.config or {}) if built_in_name(handler) in ENGINES else (),
             )
             model = Model(spec, self._parts)

@@ -62,7 +62,10 @@ class Accepted:
 
 def accept(predict: Predict, bodies: Sequence[Body], load: Load) -> Accepted:
     """Read the rows of a batch, and set aside those that can't be read."""
-    if all(row.infer is None for row in predict.rows):
+    for row in predict.rows:
+        if row.infer is not None:
+            break
+    else:
         data = decode_rows(predict.rows, bodies, decode=load.decode_input_request)
         return Accepted(predict, list(bodies), data, [None] * len(data), list(range(len(data))))
     found = Accepted(predict)

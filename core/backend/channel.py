@@ -27,7 +27,9 @@ class Channel:
         self._front = front
         self._reader = reader
         self._calls = calls
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._waiting = 0  # threads that wait for a change: mostly none, and a notification costs ten calls of Python's
         self._reading = False
         self._frames: deque[Frame[ToBackend]] = deque()
         self._over = False
@@ -36,14 +38,17 @@ class Channel:
     def next_frame(self) -> Frame[ToBackend] | None:
         """Wait for the next frame that is no outcome of a call; None at the end of the stream. Raises as `receive`."""
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._frames or self._over or not self._reading)
+            with self._lock:
+                while self._reading and not (self._frames or self._over):
+                    self._await_change()
                 if self._frames:
                     return self._frames.popleft()
                 if self._over:
                     break
                 self._reading = True
-            self._read()
+            frame = self._read()
+            if frame is not None:
+                return frame
         if self._failure is not None:
             raise self._failure
         return None
@@ -63,25 +68,39 @@ class Channel:
     def wait(self, future: Future[ModelAnswer]) -> None:
         """Wait until `future` is done, which it is at the end of the stream, too."""
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: future.done() or not self._reading)
+            with self._lock:
+                while self._reading and not future.done():
+                    self._await_change()
                 if future.done():
                     return
                 self._reading = True
-            self._read()
+            self._read(keep=True)
 
-    def _read(self) -> None:
-        """Read one frame. The caller must have set `_reading`."""
+    def _await_change(self) -> None:
+        """Wait until something may have changed. The caller must have the lock."""
+        self._waiting += 1
+        self._changed.wait()
+        self._waiting -= 1
+
+    def _read(self, *, keep: bool = False) -> Frame[ToBackend] | None:
+        """Read one frame. If it is the batches' thread's, return it, or `keep` it for that thread. The caller must have
+        set `_reading`.
+        """
         frame, failure = None, None
         try:
             frame = receive(self._front, self._reader)
         except BaseException as error:  # noqa: BLE001  for the thread of the batches to judge
             failure = error
-        with self._changed:
+        with self._lock:
             self._reading = False
             if frame is None:
                 self._over, self._failure = True, failure
                 self._calls.end()
-            elif not self._calls.took(frame.message, frame.bodies):
+            elif self._calls.took(frame.message, frame.bodies):
+                frame = None
+            elif keep:
                 self._frames.append(frame)
-            self._changed.notify_all()
+                frame = None
+            if self._waiting:
+                self._changed.notify_all()
+        return frame

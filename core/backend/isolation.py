@@ -29,9 +29,12 @@ class Rows:
     bodies: list[Body] = field(default_factory=list[Body])
     samples: list[Sample] = field(default_factory=list[Sample])
     failure: Failure | None = None
+    plain: bool = True  # whether all results are DEFAULT_RESULT
 
     def add(self, result: Result, body: Body, failure: Failure | None = None) -> None:
         self.results.append(result)
+        if result is not DEFAULT_RESULT:
+            self.plain = False
         self.bodies.append(body)
         self.failure = self.failure or failure
 

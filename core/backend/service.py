@@ -27,7 +27,6 @@ from ..payload import Body
 from ..version import __version__
 from ..wire.frames import encode
 from ..wire.messages import (
-    DEFAULT_RESULT,
     Answer,
     Capacity,
     EngineMetrics,
@@ -255,7 +254,7 @@ class Service:
             finally:
                 took = (time.perf_counter() - started) * 1000.0
             rows = self._results(output)
-            metrics.add_time("PredictionTime", round(took, 2))
+            metrics.batch_took(took)
             code, message, failure = 200, "", rows.failure
         except asyncio.CancelledError:
             code, message, failure = *_CANCELLED, None
@@ -273,7 +272,7 @@ class Service:
                 rows, code, message = accepted.failed(code, message), 200, ""
         if code == 200 and len(rows.bodies) < len(accepted.places) + len(accepted.refused):
             rows = accepted.complete(rows)
-        results = () if all(result is DEFAULT_RESULT for result in rows.results) else tuple(rows.results)
+        results = () if rows.plain else tuple(rows.results)
         samples = (*rows.samples, *accepted.placed(metrics.take()))
         timing = None if recording is None else self._hook_times.end(recording, started, took)
         return (

@@ -83,6 +83,19 @@ class ModelLines:
             yield at, text, named
 
 
+class Gathered:
+    """The lines of several batches, in order."""
+
+    __slots__ = ("_lines",)
+
+    def __init__(self, lines: Sequence[ModelLines]) -> None:
+        self._lines = lines
+
+    def take(self) -> Iterator[tuple[float, str, str]]:
+        for lines in self._lines:
+            yield from lines.take()
+
+
 class Logged:
     """A series whose last value is also written to the log, under its family's labels except the host's."""
 

@@ -70,7 +70,8 @@ class Books(Protocol):
 
     def server(self, name: str, *values: str) -> Series: ...
     def own(self, name: str) -> Family: ...
-    def samples(self, emitted: Sequence[Sample], request_ids: Sequence[str]) -> None: ...
+    def samples(self, emitted: Sequence[Sample], request_ids: Sequence[str], *, gather: bool = False) -> None: ...
+    def log_gathered(self) -> None: ...
     def worker_loaded(self, worker: str, milliseconds: float) -> None: ...
     def engine_metrics(self, worker: str, text: str) -> None: ...
 
@@ -83,6 +84,7 @@ class ModelMetrics:
     def __init__(self, books: Books, model: str, version: str, host: str) -> None:
         self.model = model
         self.version = version
+        self.gathers = False  # whether the log may have a handler's values a little later, with those of others
         self._books = books
         self._tally = Tally()
         self._bound: set[tuple[Family, tuple[str, ...]]] = set()
@@ -207,7 +209,7 @@ class ModelMetrics:
 
     def samples(self, emitted: Sequence[Sample], request_ids: Sequence[str]) -> None:
         """Count the values that the handler emitted for a batch of these requests."""
-        self._books.samples(emitted, request_ids)
+        self._books.samples(emitted, request_ids, gather=self.gathers)
 
     def worker_loaded(self, worker: str, milliseconds: float) -> None:
         self._books.worker_loaded(worker, milliseconds)
@@ -223,6 +225,8 @@ class ModelMetrics:
     def settle(self) -> None:
         """Count what has been noted."""
         self._due = False
+        if self.gathers:
+            self._books.log_gathered()
         for named, asked in self._asked.items():
             if asked:
                 self._asked[named] = 0

@@ -13,8 +13,8 @@ from .catalog import LANGUAGE_MODELS, OWN
 from .custom_metrics import CustomMetrics
 from .engine_text import EngineText
 from .family import Family
-from .lines import MODEL_METRICS, Logged, LoggedCounter, ModelLines, Put, ServerLines
-from .model_metrics import TS, ModelMetrics, Soon
+from .lines import MODEL_METRICS, Gathered, Logged, LoggedCounter, ModelLines, Put, ServerLines
+from .model_metrics import MANY, TS, ModelMetrics, Soon
 from .open_metrics import open_text, reworded
 from .series import NOTHING, Counter, Reading, Series
 from .spec import Declared, MetricsSpec, read_spec
@@ -67,6 +67,7 @@ class MetricStore:
         self._requests = [self.server(f"Requests{number}XX", *_OF_HOST) for number in (2, 4, 5)]
         self.queue_time = self.server("QueueTime", *_OF_HOST)
         self.thread_time = self.server("WorkerThreadTime", *_OF_HOST)
+        self._gathered: list[ModelLines] = []
         self._engines = EngineText()
         self._gpus: set[str] = set()
         self._load_times: dict[str, tuple[str, ...]] = {}
@@ -155,10 +156,23 @@ class MetricStore:
         """Show, under one of our own metrics, the result of `value`, which may be called from any thread."""
         self._own[name].attach(values, Reading(value))
 
-    def samples(self, emitted: Sequence[Sample], request_ids: Sequence[str]) -> None:
+    def samples(self, emitted: Sequence[Sample], request_ids: Sequence[str], *, gather: bool = False) -> None:
+        """Count what a handler emitted for a batch, and log it: at once, as its client may look for it, or if it is to
+        `gather` with what others emit before the next that is logged at once, or `log_gathered`.
+
+        The log's thread costs a request more to wake than its lines cost to write.
+        """
         counted = self._custom.update(emitted)
         if self._put is not None and counted:
-            self._put(MODEL_METRICS, ModelLines(counted, HOST, request_ids))
+            self._gathered.append(ModelLines(counted, HOST, request_ids))
+            if not gather or len(self._gathered) >= MANY:
+                self.log_gathered()
+
+    def log_gathered(self) -> None:
+        """Log what has been gathered."""
+        if self._put is not None and self._gathered:
+            gathered, self._gathered = self._gathered, []
+            self._put(MODEL_METRICS, gathered[0] if len(gathered) == 1 else Gathered(gathered))
 
     def worker_loaded(self, worker: str, milliseconds: float) -> None:
         values = self._load_times[worker] = (worker, *_OF_HOST)

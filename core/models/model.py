@@ -76,6 +76,7 @@ class Model:
         self._takes_turns = options.generates or policy.shares is not None
         self.scheduler = ModelScheduler(policy, refused=self._refused, clock=time.monotonic)
         self.metrics = parts.metrics.of_model(spec.name, spec.version)
+        self.metrics.gathers = spec.inner
         apart = parts.remote is not None or (options.parallel and options.parallel.ranks)
         self._requests: Requests | None = None if apart else shared(Requests)
         launcher = Launcher(

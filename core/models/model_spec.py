@@ -37,7 +37,7 @@ class ModelSpec:
     `chosen_handler` is the one that the registration named, None if `handler` is the archive's or the settings'.
     `content` is a hash of what was unpacked, if other servers may share what it answers.
     `aliases` are names by which OpenAI's clients may ask for it, too. `workflow` is the one whose node it is, "" if it
-    is none's.
+    is none's; one that is `inner` is followed by others.
     """
 
     name: str
@@ -52,6 +52,7 @@ class ModelSpec:
     at_startup: bool = False
     aliases: tuple[str, ...] = ()
     workflow: str = ""
+    inner: bool = False
     content: bytes = b""
 
 

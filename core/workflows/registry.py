@@ -217,7 +217,13 @@ def _request(workflow: _Workflow, node: str) -> RegisterRequest:
         handler=None if spec.url else f"{archive.handler}:{node}",
         batch_size=spec.batch_size,
         max_batch_delay=spec.max_batch_delay,
-        node=NodeOf(workflow.name, spec.min_workers, spec.max_workers, function=not spec.url),
+        node=NodeOf(
+            workflow.name,
+            spec.min_workers,
+            spec.max_workers,
+            function=not spec.url,
+            inner=bool(workflow.spec.graph.after[node]),
+        ),
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 
 from torchserve.core.metrics.lines import MODEL_METRICS, TS_METRICS, Lines
-from torchserve.core.metrics.model_metrics import TS
+from torchserve.core.metrics.model_metrics import MANY, TS
 from torchserve.core.metrics.spec import read_spec
 from torchserve.core.metrics.store import HOST, MetricStore
 from torchserve.core.wire.messages import Sample
@@ -172,3 +173,41 @@ def test_what_is_shown_by_mode() -> None:
     assert shown(legacy) == set(TS)
     assert own(legacy) == own(busy("log")[0]) != set()
     assert b"ts_queue_latency_microseconds{" in legacy.render()
+
+
+def emitted(log: Log) -> list[list[str]]:
+    """The values of each entry that was put into model_metrics.log."""
+    return [
+        [re.findall(r":([\d.]+)\|#", line)[0] for _, line, _ in entry.take()]
+        for stream, entry in log.put
+        if stream == MODEL_METRICS
+    ]
+
+
+def test_what_inner_nodes_emit_is_logged_with_what_the_last_one_does() -> None:
+    log = Log()
+    store = MetricStore(put=log, soon=lambda settle: None)
+    inner, last = store.of_model("wf__a", "1.0"), store.of_model("wf__b", "1.0")
+    inner.gathers = True
+    for value in (1.0, 2.0):
+        inner.samples([Sample("PredictionTime", "Milliseconds", "GAUGE", value, LEVEL)], ["id"])
+    assert log.put == []
+    last.samples([Sample("PredictionTime", "Milliseconds", "GAUGE", 3.0, LEVEL)], ["id"])
+    assert emitted(log) == [["1.0", "2.0", "3.0"]]
+
+
+def test_what_inner_nodes_emit_is_logged_soon_and_never_piles_up() -> None:
+    log = Log()
+    due: list[Callable[[], None]] = []
+    store = MetricStore(put=log, soon=due.append)
+    inner = store.of_model("wf__a", "1.0")
+    inner.gathers = True
+    inner.requested(named=False)
+    inner.samples([Sample("PredictionTime", "Milliseconds", "GAUGE", 1.0, LEVEL)], ["id"])
+    assert log.put == []
+    due.pop()()
+    assert emitted(log) == [["1.0"]]
+    log.put.clear()
+    for _ in range(2 * MANY):
+        inner.samples([Sample("PredictionTime", "Milliseconds", "GAUGE", 1.0, LEVEL)], ["id"])
+    assert [len(values) for values in emitted(log)] == [MANY, MANY]

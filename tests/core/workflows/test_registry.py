@@ -104,7 +104,7 @@ async def test_nodes_become_models_under_names_of_their_own(house: House) -> Non
     assert found["wf__m1"].node == NodeOf("wf", 1, 2)
     (unpacked,) = house.work.glob("*")
     assert (found["wf__pre"].url, found["wf__pre"].handler) == (str(unpacked), "h.py:pre")
-    assert found["wf__pre"].node == NodeOf("wf", 1, 1, function=True)
+    assert found["wf__pre"].node == NodeOf("wf", 1, 1, function=True, inner=True)
     assert house.workflows.describe("wf")[0] == {
         "workflowName": "wf", "workflowUrl": "wf.war", "minWorkers": 1, "maxWorkers": 1, "batchSize": 1,
         "maxBatchDelay": 50, "workflowDag": "{pre=[m1, m2]}",

@@ -165,3 +165,35 @@ def test_a_metric_is_found_again_under_its_type(metrics: MetricsEmitter, caplog)
 def test_dimension() -> None:
     assert str(Dimension("a", 1)) == "a:1"
     assert Dimension("a", 1).to_dict() == {"Name": "a", "Value": 1}
+
+
+@pytest.mark.parametrize(
+    "configured",
+    [
+        (),
+        (Metric("PredictionTime", "ms", "GAUGE", ("Level", "ModelName")),),
+        (Metric("PredictionTime", "s", "HISTOGRAM", ("ModelName", "Level")),),
+        (Metric("PredictionTime", "ms", "GAUGE", ("ModelName",)),),
+    ],
+    ids=["not declared", "in another order", "as a histogram, too", "without a dimension"],
+)
+def test_the_time_of_a_batch_is_the_sample_that_add_time_makes(configured: tuple[Metric, ...]) -> None:
+    quick, plain = MetricsEmitter("mm", configured), MetricsEmitter("mm", configured)
+    for took in (1.234, 5.0, 5.678):
+        for each in (quick, plain):
+            each.set_request_ids({0: "r0"})
+        quick.batch_took(took)
+        plain.add_time("PredictionTime", round(took, 2))
+        assert quick.take() == plain.take()
+
+
+def test_the_time_of_a_batch_follows_a_metric_that_the_handler_replaces(metrics: MetricsEmitter) -> None:
+    metrics.batch_took(1.0)
+    metrics.batch_took(2.0)
+    metrics.add_metric_to_cache("PredictionTime", "s", ["Level", "ModelName"], MetricTypes.GAUGE)
+    metrics.batch_took(3.0)
+    metrics.batch_took(4.0)
+    swapped = (MODEL[1], MODEL[0])
+    assert [(each.value, each.unit, each.dimensions) for each in metrics.take()] == [
+        (1.0, "Milliseconds", MODEL), (2.0, "Milliseconds", MODEL), (3.0, "Seconds", swapped), (4.0, "Seconds", swapped),
+    ]  # fmt: skip
