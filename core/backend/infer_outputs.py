@@ -19,7 +19,7 @@ import orjson
 from ..errors import BadRequest
 from ..handlers.context import RequestProcessor
 from ..oip.datatypes import pack, pack_bytes
-from ..oip.infer_answer import InferAnswer, write_answer
+from ..oip.infer_answer import InferAnswer, plain_document, write_answer
 from ..oip.infer_request import Tensor
 from ..oip.rest import LENGTH_HEADER
 from ..oip.signature import Signature
@@ -75,6 +75,9 @@ def encode_answer(
 
     Raises UnsupportedOutput for what can't be a tensor, BadRequest if the client wants an output that is not there.
     """
+    plain = _plain_answer(value, infer, model, version, signature)
+    if plain is not None:
+        return plain
     declared = {spec.name: spec.datatype for spec in signature.outputs} if signature else {}
     id_, found = infer.id, dict(_named(value, list(declared)))
     if _is_answer(value):
@@ -85,6 +88,27 @@ def encode_answer(
         raise BadRequest(f"Model {model} returned the outputs {', '.join(map(repr, found))}, and no {missing[0]!r}.")
     outputs = [_output(each, found[each.name], declared.get(each.name, "")) for each in wanted]
     return write_answer(InferAnswer(model, version, id_, tuple(outputs)))
+
+
+def _plain_answer(
+    value: Any, infer: Infer, model: str, version: str, signature: Signature | None
+) -> tuple[Body, int | None] | None:
+    """Return the answer that a dict of arrays is if the client wants all outputs in binary form and the model declares
+    none; None of any other, or if something is wrong with it. Most answers are such.
+    """
+    if value.__class__ is not dict or not infer.binary or infer.outputs or signature is not None or "outputs" in value:
+        return None
+    letters, numpy = _by_letter(), sys.modules["numpy"]
+    outputs: list[tuple[str, str, tuple[int, ...]]] = []
+    raw: list[Body] = []
+    for name, array in value.items():
+        datatype = letters.get(array.dtype.char) if array.__class__ is numpy.ndarray else None
+        if datatype is None or name.__class__ is not str:
+            return None
+        outputs.append((name, datatype, array.shape))
+        raw.append(_raw(datatype, array))
+    document = plain_document(model, version, infer.id, outputs, raw)
+    return None if document is None else (b"".join((document, *raw)), len(document))
 
 
 def _is_answer(value: Any) -> bool:

@@ -6,6 +6,7 @@ wanted in binary form. Where there are any, a header of the reply says how long 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -89,9 +90,12 @@ def cut_answer(reply: Reply) -> tuple[memoryview, memoryview]:
 
 def write_answer(answer: InferAnswer) -> tuple[bytes, int | None]:
     """Return an answer's body, and the length of its JSON if raw bytes follow that."""
-    document = _plain_document(answer)
-    if document is not None:
-        return b"".join([document, *[each.data for each in answer.outputs]]), len(document)
+    if not answer.parameters and not any(each.json or each.parameters for each in answer.outputs):
+        heads = [(each.name, each.datatype, each.shape) for each in answer.outputs]
+        raw = [each.data for each in answer.outputs]
+        document = plain_document(answer.model, answer.version, answer.id, heads, raw)
+        if document is not None:
+            return b"".join((document, *raw)), len(document)
     outputs: list[dict[str, Any]] = []
     tail: list[Body] = []
     for each in answer.outputs:
@@ -119,36 +123,38 @@ _MOST_OUTPUTS = 16
 _known: dict[tuple[Any, ...], tuple[bytes, bytes]] = {}
 
 
-def _plain_document(answer: InferAnswer) -> bytes | None:
-    """Return the JSON of an answer with nothing but raw bytes and no parameters, None of any other.
+def plain_document(
+    model: str, version: str, request_id: str, heads: Sequence[tuple[str, str, tuple[int, ...]]], raw: Sequence[Body]
+) -> bytes | None:
+    """Return the JSON of an answer with nothing but raw bytes: of outputs with these names, datatypes and shapes. None
+    of one that is none, or that is not worth it.
 
     One answer after the other has the same, but for its id, and most of the time that an answer takes is spent on it.
     """
-    outputs = answer.outputs
-    if answer.parameters or not 0 < len(outputs) <= _MOST_OUTPUTS:
+    if not 0 < len(heads) <= _MOST_OUTPUTS:
         return None
-    key: list[Any] = [answer.model, answer.version]
-    for each in outputs:
-        if each.json or each.parameters or len(each.name) > LONGEST_NAME:
-            return None
-        key += (each.name, each.datatype, each.shape, len(each.data))
-    known = _known.get(tuple(key))
+    key = (model, version, *heads, *map(len, raw))
+    known = _known.get(key)
     if known is None:
-        known = _written(answer)
+        if max([len(name) for name, _, _ in heads]) > LONGEST_NAME:
+            return None
+        known = _written(model, version, heads, raw)
         if len(_known) >= _MOST_KNOWN:
             _known.clear()
-        _known[tuple(key)] = known
+        _known[key] = known
     before, behind = known
-    return b"".join((before, b',"id":', msgspec.json.encode(answer.id), behind)) if answer.id else before + behind
+    return b"".join((before, b',"id":', msgspec.json.encode(request_id), behind)) if request_id else before + behind
 
 
-def _written(answer: InferAnswer) -> tuple[bytes, bytes]:
+def _written(
+    model: str, version: str, heads: Sequence[tuple[str, str, tuple[int, ...]]], raw: Sequence[Body]
+) -> tuple[bytes, bytes]:
     """Return what goes before the id of a plain answer, and behind it."""
-    head = msgspec.json.encode({"model_name": answer.model, "model_version": answer.version})
+    head = msgspec.json.encode({"model_name": model, "model_version": version})
     outputs = [
-        {"name": each.name, "datatype": each.datatype, "shape": each.shape,
-         "parameters": {"binary_data_size": len(each.data)}} for each in answer.outputs
-    ]  # fmt: skip
+        {"name": name, "datatype": datatype, "shape": shape, "parameters": {"binary_data_size": len(data)}}
+        for (name, datatype, shape), data in zip(heads, raw, strict=True)
+    ]
     return head[:-1], b',"outputs":' + msgspec.json.encode(outputs) + b"}"
 
 

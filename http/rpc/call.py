@@ -359,7 +359,7 @@ class Call:
             self._deadline.cancel()
         if self._idle_look is not None:
             self._idle_look.cancel()
-        took = perf_counter() - self._started
+        took, number = perf_counter() - self._started, int(code)
         self.context.called(
-            self.head.path, self._stream.peer, int(code), counted_as(code), took, (self.id, self.trace_id)
+            self.head.path, self._stream.peer, number, counted_as(number), took, (self.id, self.trace_id)
         )

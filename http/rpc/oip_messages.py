@@ -82,7 +82,8 @@ class OipMessages:
         return self._decode(call, data, call.id)
 
     def _decode(self, call: OpenCall, data: Body, request_id: str) -> Asked:
-        found = self._known(view(data)) or self._read_and_remember(data)
+        message = data if isinstance(data, memoryview) else memoryview(data)
+        found = self._known(message) or self._read_and_remember(data)
         return self._asked(call, found, request_id, len(data))
 
     def _known(self, data: memoryview) -> _Read | None:
@@ -145,14 +146,8 @@ class OipMessages:
 
     def _asked(self, call: OpenCall, read: _Read, request_id: str, size: int) -> Asked:
         head, infer = call.head, read.infer
-        payload = Payload(
-            request_id,
-            read.parts,
-            head.metadata,
-            sooner(head.timeout, infer.parameters.get("timeout")),
-            head.priority,
-            infer,
-        )
+        timeout = sooner(head.timeout, infer.parameters.get("timeout")) if infer.parameters else head.timeout
+        payload = Payload(request_id, read.parts, head.metadata, timeout, head.priority, infer)
         tensors = None
         if read.places is not None:
             most = call.context.limits.max_request_size
@@ -165,6 +160,11 @@ class OipMessages:
             return asked.steps
         infer = asked.payload.infer
         heads = () if infer is None else infer.inputs
+        for head in heads:
+            if head.datatype == "BYTES":
+                break
+        else:
+            return None
         elsewhere = () if asked.tensors is None else asked.tensors.places.inputs
         texts = [at for at, head in enumerate(heads) if head.datatype == "BYTES" and at not in elsewhere]
         return self._lengths(asked, texts) if texts else None

@@ -112,6 +112,9 @@ _COUNTED = {
     Code.UNAUTHENTICATED: 401,
 }  # fmt: skip
 
+# By plain numbers: to look up a Code calls Python code for its hash.
+_COUNTED_BY_NUMBER = {int(code): status for code, status in _COUNTED.items()}
+
 # TorchServe's clients find the name of a Java class in the last line of an error's text, which some look at.
 _JAVA_PACKAGES = {
     "ModelNotFoundException": "org.pytorch.serve.archive.model",
@@ -159,9 +162,9 @@ def code_of(error: ServeError) -> Code:
     return KINDS[error.kind]
 
 
-def counted_as(code: Code) -> int:
+def counted_as(code: int) -> int:
     """Return the HTTP status under which an answer with this code is counted."""
-    return _COUNTED.get(code, 500)
+    return _COUNTED_BY_NUMBER.get(code, 500)
 
 
 def trailers_of(status: Status) -> list[tuple[str, str]]:

@@ -64,13 +64,12 @@ class AnswerFrames:
         self._begin_size = len(head) << 8 | HEADERS
         self._end_size = len(trailers) << 8 | HEADERS
 
-    def begin(self, stream_id: int, size: int) -> bytes:
-        """Return HEADERS, and the head of the frame with the body's `size` bytes."""
-        return self._begin(self._begin_size, END_HEADERS, stream_id, self.head, size << 8 | DATA, 0, stream_id)
-
-    def end(self, stream_id: int) -> bytes:
-        """Return the HEADERS with the trailers."""
-        return self._end(self._end_size, END_HEADERS | END_STREAM, stream_id, self.trailers)
+    def around(self, stream_id: int, size: int) -> tuple[bytes, bytes]:
+        """Return what goes before a body of `size` bytes and behind it."""
+        return (
+            self._begin(self._begin_size, END_HEADERS, stream_id, self.head, size << 8 | DATA, 0, stream_id),
+            self._end(self._end_size, END_HEADERS | END_STREAM, stream_id, self.trailers),
+        )
 
 
 def settings(values: Mapping[int, int]) -> bytes:

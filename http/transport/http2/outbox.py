@@ -129,7 +129,8 @@ class Outbox:
             return False
         self.window -= size
         self.body_frames += 1
-        self._out += (frames.begin(stream_id, size), *buffers, frames.end(stream_id))
+        before, behind = frames.around(stream_id, size)
+        self._out += (before, *buffers, behind)
         if not self.awake:
             self.awake = True
             self._wake()

@@ -242,7 +242,11 @@ class StreamTable:
         if not stream.remote_ended:
             self.closed.linger(stream.id, self._connection.now)
         self.answered += 1
-        self._forget(stream)
+        stream.over = True  # as in `_forget`, of which this saves the call
+        del self.open[stream.id]
+        if not self.open:
+            self.idle_since = self._connection.now
+            self.outbox.stir()
 
     def end(self, stream: ServerStream, fault: StreamFault) -> None:
         """End a stream that something is wrong with. Raises ConnectionFault where that happens too often."""

@@ -199,7 +199,7 @@ def test_a_whole_answer_is_what_its_parts_are(sizes: list[int], window: int, blo
 
 
 def test_the_frames_of_an_answer_are_those_of_its_parts() -> None:
-    made = WHOLE.begin(5, 7) + b"1234567" + WHOLE.end(5)
+    made = b"1234567".join(WHOLE.around(5, 7))
     parts = (
         header_frames(5, encode_block(ANSWER), 0, 2**14), frame(DATA, 0, 5, b"1234567"),
         header_frames(5, encode_block(TRAILERS), END_STREAM, 2**14),
