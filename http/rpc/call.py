@@ -7,7 +7,6 @@ What a call means is its Exchange's. Whatever happens, a call has one status, on
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from time import monotonic, perf_counter
 from typing import cast
 
@@ -19,7 +18,7 @@ from ..message.ids import fresh_id
 from ..transport.http2.errors import StreamAborted
 from ..transport.http2.stream import Fields, Stream
 from .decompression import Decompression
-from .framing import PREFIX, Join, MessageReader, Squeezed, frame, joined, only_message
+from .framing import PREFIX, MessageReader, Room, Squeezed, frame, only_message
 from .metadata import ACCEPTED
 from .method import CallHead, Exchange
 from .stall_watch import StallWatch
@@ -41,7 +40,7 @@ _TORCHSERVE = "org.pytorch.serve."  # services whose clients know Java's names o
 
 
 class Call:
-    """A call: the handler of its stream, and the OpenCall of its Exchange, which may have a method `join`.
+    """A call: the handler of its stream, and the OpenCall of its Exchange, which may have a method `room`.
 
     `heard` is when something of a message came that is not whole, 0 if nothing was ever waited for.
     """
@@ -289,7 +288,7 @@ class Call:
 
     def _read(self) -> MessageReader:
         """Return the reader of this call's messages, which is made when it is first needed."""
-        made = MessageReader(self.context.limits.max_request_size, coding=self.head.coding, join=self._join)
+        made = MessageReader(self.context.limits.max_request_size, coding=self.head.coding, room=self._room)
         self._reader = made
         return made
 
@@ -308,10 +307,10 @@ class Call:
     def _streams_in(self) -> bool:
         return self.head.method is not None and self.head.method.streams_in
 
-    def _join(self, pieces: Sequence[memoryview], size: int) -> Body:
-        """Put the pieces of a message together where the model's workers can read it, if the exchange knows where."""
-        join = cast("Join | None", getattr(self._exchange, "join", None))
-        return joined(pieces, size) if join is None else join(pieces, size)
+    def _room(self, beginning: memoryview, size: int) -> memoryview | None:
+        """Return memory for a message where the model's workers can read it, if the exchange knows any."""
+        room = cast("Room | None", getattr(self._exchange, "room", None))
+        return None if room is None else room(beginning, size)
 
     def _count(self, held: int, *, waits: bool) -> None:
         """Count the bytes of a message that is not whole, and see that the rest of it comes. Raises ServerFull.

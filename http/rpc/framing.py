@@ -7,23 +7,23 @@ that one becomes a view, and is not copied.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from ...core.errors import BadRequest, TooLarge
 from ...core.payload import Body
 from .status import Code, RpcFailure
 
 PREFIX = 5  # bytes before a message
+_BEGINNING = 16 * 1024  # bytes of a message, or half of it, that tell where it is to be
 _AT_ONCE = 64 * 1024  # bytes that are decompressed on the event loop: 0.2 ms
 CODINGS = {"gzip": 31, "deflate": 15}  # compressions of messages -> window bits that say so
 
-# Makes one buffer of the pieces of a message, whose size is given, too.
-Join = Callable[[Sequence[memoryview], int], Body]
+# Returns memory for a message that begins with these bytes and has this size in all, None if there is none for it.
+Room = Callable[[memoryview, int], "memoryview | None"]
 
 
-def joined(pieces: Sequence[memoryview], _size: int) -> Body:
-    """Return these pieces as one."""
-    return b"".join(pieces)
+def no_room(_beginning: memoryview, _size: int) -> None:
+    """Return None: a message may be anywhere."""
 
 
 class Squeezed:
@@ -79,15 +79,21 @@ class Squeezed:
 class MessageReader:
     """A reader of messages of at most `limit` bytes. `coding`: how those that are compressed are, "" if none may be.
 
-    `held` is how many bytes of a message that is not whole have come.
+    A message that comes in pieces is put into the memory that `room` returns once enough of its beginning has come.
+    Pieces are copied there as they come, while the processor has them in its cache. `held` is how many bytes of a
+    message that is not whole have come.
     """
 
-    __slots__ = ("_coding", "_join", "_limit", "_need", "_pieces", "_prefix", "_squeezed", "held")
+    __slots__ = (
+        "_asked", "_coding", "_limit", "_need", "_pieces", "_place", "_prefix", "_room", "_squeezed", "held",
+    )  # fmt: skip
 
-    def __init__(self, limit: int, *, coding: str = "", join: Join = joined) -> None:
+    def __init__(self, limit: int, *, coding: str = "", room: Room = no_room) -> None:
         self._limit = limit
         self._coding = coding
-        self._join = join
+        self._room = room
+        self._place: memoryview | None = None
+        self._asked = False  # for a place for this message
         self._prefix = b""
         self._pieces: list[memoryview] = []
         self._need = -1  # bytes that the message still lacks; below 0 its prefix is not whole
@@ -118,9 +124,7 @@ class MessageReader:
             if self._need and left.nbytes:
                 piece = left[: self._need]
                 left = left[len(piece) :]
-                self._pieces.append(piece)
-                self._need -= len(piece)
-                self.held += len(piece)
+                self._keep(piece)
             if not self._need:
                 found.append(self._finish())
         return found
@@ -134,12 +138,37 @@ class MessageReader:
         if self._need > self._limit:
             raise too_large(self._need, self._limit)
 
+    def _keep(self, piece: memoryview) -> None:
+        """Keep a piece of a message, where that is to be if it is known."""
+        size = len(piece)
+        if self._place is not None:
+            self._place[self.held : self.held + size] = piece
+        else:
+            self._pieces.append(piece)
+        self._need -= size
+        self.held += size
+        if self._need and not self._asked and (self.held >= _BEGINNING or self.held >= self._need):
+            self._asked = True
+            if not self._squeezed:
+                self._move()
+
+    def _move(self) -> None:
+        """Put what has come of a message where it is to be, if there is memory for it."""
+        pieces = self._pieces
+        beginning = pieces[0] if len(pieces) == 1 else memoryview(b"".join(pieces))
+        place = self._room(beginning, self.held + self._need)
+        if place is not None:
+            place[: self.held] = beginning
+            self._place, self._pieces = place, []
+
     def _finish(self) -> Body | Squeezed:
-        pieces, size = self._pieces, self.held
-        self._pieces, self._need, self.held = [], -1, 0
+        pieces, place = self._pieces, self._place
+        self._pieces, self._place, self._need, self.held, self._asked = [], None, -1, 0, False
+        if place is not None:
+            return place
         if self._squeezed:
             return Squeezed(b"".join(pieces), self._limit, self._coding).begun()
-        return (pieces[0] if pieces else b"") if len(pieces) < 2 else self._join(pieces, size)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def only_message(data: Body, limit: int) -> memoryview | None:

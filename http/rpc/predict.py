@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ...core.errors import ServeError
 from ...core.payload import Body, Reply
 from .backlog import Backlog
 from .codec import Asked, RpcCodec
 from .method import OpenCall
-from .prediction import RpcPrediction, join_in_room
+from .prediction import RpcPrediction, room_for
 from .status import RefusedMessage, status_of
 
 
@@ -24,9 +22,9 @@ class PredictOne:
         self._streams = streams
         self._prediction: RpcPrediction | None = None
 
-    def join(self, pieces: Sequence[memoryview], size: int) -> Body:
-        """Put a large message where the model's workers read it."""
-        return join_in_room(self._call, self._codec, pieces, size)
+    def room(self, beginning: memoryview, size: int) -> memoryview | None:
+        """Return memory for a message that comes in pieces, where the model's workers read it."""
+        return room_for(self._call, self._codec, beginning, size)
 
     def message(self, data: Body) -> None:
         """Submit the prediction."""
@@ -82,9 +80,9 @@ class PredictMany:
         self._waiting = Backlog(call)
         self._closed = False
 
-    def join(self, pieces: Sequence[memoryview], size: int) -> Body:
-        """Put a large message where the model's workers read it."""
-        return join_in_room(self._call, self._codec, pieces, size)
+    def room(self, beginning: memoryview, size: int) -> memoryview | None:
+        """Return memory for a message that comes in pieces, where the model's workers read it."""
+        return room_for(self._call, self._codec, beginning, size)
 
     def message(self, data: Body) -> None:
         """Submit the next request."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
@@ -258,17 +258,13 @@ class RpcPrediction:
         return ticket
 
 
-def join_in_room(call: OpenCall, codec: RpcCodec, pieces: Sequence[memoryview], size: int) -> Body:
-    """Return the pieces of a message as one, where the workers of the model that it names read it, if it names one."""
-    named = codec.locate(pieces[0])
+def room_for(call: OpenCall, codec: RpcCodec, beginning: memoryview, size: int) -> memoryview | None:
+    """Return memory for a message of `size` bytes that begins so, where the workers of the model that it names read it.
+
+    None if it does not name one there, or if there is none.
+    """
+    named = codec.locate(beginning)
     # An array whose address is no multiple of its elements' size would be copied by the worker.
-    shift = -codec.tensor_at(pieces[0]) % _ALIGNED
+    shift = -codec.tensor_at(beginning) % _ALIGNED
     room = None if named is None else call.context.dataplane.room(*named, size + shift)
-    if room is None:
-        return b"".join(pieces)
-    room = room[shift : shift + size]
-    at = 0
-    for each in pieces:
-        room[at : at + len(each)] = each
-        at += len(each)
-    return room
+    return None if room is None else room[shift : shift + size]

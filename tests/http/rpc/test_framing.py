@@ -50,18 +50,35 @@ def test_a_message_in_one_piece_is_not_copied() -> None:
 
 
 def test_a_message_in_pieces_is_put_where_it_is_told() -> None:
-    room = bytearray(4)
+    place, asked = memoryview(bytearray(4)), list[tuple[bytes, int]]()
 
-    def join(pieces: object, size: int) -> bytearray:
-        room[:] = b"".join(pieces)  # type: ignore[arg-type]
-        assert size == 4
-        return room
+    def room(beginning: memoryview, size: int) -> memoryview | None:
+        asked.append((bytes(beginning), size))
+        return place if len(asked) == 1 else None
 
-    reader = MessageReader(10, join=join)
-    assert reader.feed(framed(b"abcd")[:7]) == []
-    assert reader.held == 2
-    assert reader.unfinished
-    assert reader.feed(b"cd")[0] is room
+    reader = MessageReader(10, room=room)
+    assert reader.feed(framed(b"abcd")[:6]) == []
+    assert asked == [], "too little of it has come"
+    assert reader.feed(b"b") == []
+    assert (reader.held, reader.unfinished, bytes(place)) == (2, True, b"ab\0\0")
+    assert reader.feed(b"c") == []
+    assert reader.feed(b"d")[0] is place
+    assert (asked, bytes(place), reader.unfinished) == ([(b"ab", 4)], b"abcd", False)
+    assert [bytes(each) for data in (framed(b"wxyz")[:8], b"z") for each in reader.feed(data)] == [b"wxyz"]
+    assert asked == [(b"ab", 4), (b"wxy", 4)], "each message is asked for once"
+
+
+@given(st.binary(max_size=100), st.lists(st.integers(1, 60)), st.booleans())
+def test_a_message_in_any_pieces_is_whole_in_its_place(data: bytes, cuts: list[int], has_room: bool) -> None:
+    def room(beginning: memoryview, size: int) -> memoryview | None:
+        assert data.startswith(bytes(beginning))
+        return memoryview(bytearray(size)) if has_room else None
+
+    reader, left, found = MessageReader(100, room=room), framed(data) * 2, list[bytes]()
+    for size in [*cuts, 300]:
+        found += [bytes(each) for each in reader.feed(left[:size])]
+        left = left[size:]
+    assert found == [data, data]
 
 
 def test_a_message_over_the_limit_is_refused_before_it_comes() -> None:

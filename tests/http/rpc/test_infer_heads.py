@@ -181,8 +181,8 @@ async def test_a_tensor_in_several_pieces_lies_where_numpy_reads_it_in_place(nam
     ).SerializeToString()
     room = memoryview(bytearray(len(data) + 8))
     desk.data.rooms.append(room)
-    call = desk.call("/inference.GRPCInferenceService/ModelInfer").raw(frame(len(data)) + data[:100])
-    call.raw(data[100:]).end()
+    call = desk.call("/inference.GRPCInferenceService/ModelInfer").raw(frame(len(data)) + data[:2500])
+    call.raw(data[2500:]).end()
     body = desk.data.payloads[0].parts[0].body
     assert isinstance(body, memoryview)
     assert body.obj is room.obj
