@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import select
 import socket
 import threading
 from collections.abc import Iterable, Sequence
@@ -24,13 +25,16 @@ class Inbox:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._control.setblocking(False)
+        self._news = select.poll()  # whether a memory has come: a fifth of the time of a read that finds nothing
+        self._news.register(control, select.POLLIN)
         self._view = memoryview(b"")
         self._unmapped: int | None = None  # the memory's descriptor, where this process may not map it
         self._size = 0
 
     def view(self, offset: int, size: int) -> memoryview:
         """Return the body at `offset`, read-only. Raises FrameError if it lies outside of the memory."""
-        self._take_new()
+        if self._news.poll(0):
+            self._take_new()
         if offset < 0 or size < 0 or offset + size > self._size:
             raise FrameError("a body lies outside of the shared memory")
         if self._unmapped is not None:

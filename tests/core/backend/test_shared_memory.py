@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -115,3 +116,27 @@ def test_a_process_whose_address_space_is_limited_reads_and_writes_all_the_same(
     """As `ulimit -v` does, which batch systems set, once torch has taken most of it."""
     done = subprocess.run([sys.executable, "-P", "-c", UNMAPPED], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "as if mapped\n"), done.stderr
+
+
+def test_the_socket_is_read_when_a_memory_has_come_and_not_for_each_body(
+    handed_over: Handed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, inbox, front = handed_over
+    reads, receive = list[int](), socket.recv_fds
+
+    def counted(*arguments: Any) -> Any:
+        reads.append(1)
+        return receive(*arguments)
+
+    monkeypatch.setattr(socket, "recv_fds", counted)
+    os.pwrite(mine, b"old", 0)
+    assert [bytes(inbox.view(0, 3)) for _ in range(5)] == [b"old"] * 5
+    taken = len(reads)
+    assert taken == 2, "the memory, and that nothing is behind it"
+    another, theirs = memory()
+    os.pwrite(another, b"new", 0)
+    socket.send_fds(front, [b"."], [theirs])
+    os.close(theirs)
+    assert [bytes(inbox.view(0, 3)) for _ in range(5)] == [b"new"] * 5
+    assert len(reads) == 2 * taken
+    os.close(another)
