@@ -37,7 +37,7 @@ _ASKED = (
 )  # fmt: skip
 _HEADERS = ((":status", "200"), ("content-type", "application/grpc"))
 _TRAILERS = (("grpc-status", "0"),)
-_HEADERS_BLOCK, _TRAILERS_BLOCK = encode_block(_HEADERS), encode_block(_TRAILERS)
+_ANSWER = frames.AnswerFrames(encode_block(_HEADERS), encode_block(_TRAILERS))
 _BODY = bytes(1000)
 _MOST = 1_000_000_000  # ids of streams that a connection has
 
@@ -48,6 +48,9 @@ class Echo:
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._body: list[Any] = []
+        whole, stream.whole = stream.whole, None
+        if whole is not None:
+            stream.send_answer(_ANSWER, (whole,), len(whole))
 
     def data_received(self, data: Any) -> None:
         """Keep a piece."""
@@ -56,9 +59,7 @@ class Echo:
 
     def ended(self, trailers: Fields) -> None:
         """Answer in full."""
-        self._stream.send_headers(_HEADERS_BLOCK)
-        self._stream.send(tuple(self._body))
-        self._stream.send_trailers(_TRAILERS_BLOCK)
+        self._stream.send_answer(_ANSWER, tuple(self._body), sum(map(len, self._body)))
 
     def aborted(self, error: object) -> None:
         """Do nothing."""

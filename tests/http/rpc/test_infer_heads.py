@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from torchserve.core.errors import BadRequest, ServeError
 from torchserve.core.oip.infer_answer import InferAnswer, reply_of
 from torchserve.core.oip.infer_request import Tensor
+from torchserve.http.message.sequence_headers import SequenceHeaders
 from torchserve.http.rpc.framing import frame
 from torchserve.http.rpc.infer_heads import Known, cut, raw_at
 from torchserve.http.rpc.oip_messages import OipMessages
 from torchserve.http.rpc.protos.messages import message
-from torchserve.http.rpc.torchserve_messages import _any_inputs, _one_input
+from torchserve.http.rpc.torchserve_messages import TorchServeMessages, _any_inputs, _one_input
 
 from .doubles import Desk
 from .test_oip_messages import _call
@@ -56,10 +57,12 @@ def decoded(codec: OipMessages, data: bytes) -> Any:
     return asked.model, asked.version, asked.id, asked.detail, parts, rest
 
 
-def primed() -> OipMessages:
+def primed(times: int = 1) -> OipMessages:
+    """A codec that knows the message's head, and after a second time where its parts lie."""
     codec = OipMessages()
-    codec.decode(_call(), VALID.SerializeToString())
-    assert len(codec._heads) == 1
+    for _ in range(times):
+        codec.decode(_call(), VALID.SerializeToString())
+    assert (len(codec._heads), len(codec._layouts)) == (1, times - 1)
     return codec
 
 
@@ -81,7 +84,7 @@ def primed() -> OipMessages:
     ids=str,
 )
 def test_a_message_with_a_known_head_means_what_it_would_without(fields: dict[str, Any], known: bool) -> None:
-    codec, data = primed(), changed(**fields)
+    codec, data = primed(2), changed(**fields)
     parts = cut(memoryview(data))
     assert (parts is not None and codec._heads.get(parts.head) is not None) == known
     assert decoded(codec, data) == decoded(OipMessages(), data)
@@ -93,7 +96,8 @@ def test_whatever_comes_behind_a_known_message_means_the_same(changes: list[tupl
     for at, byte in changes:
         data[at % len(data)] = byte
     cut_off = bytes(data[: len(data) - short])
-    assert decoded(primed(), cut_off) == decoded(OipMessages(), cut_off)
+    means = decoded(OipMessages(), cut_off)
+    assert decoded(primed(1), cut_off) == decoded(primed(2), cut_off) == means
 
 
 def test_parts_of_a_message_in_another_order_are_read_in_full() -> None:
@@ -105,9 +109,10 @@ def test_parts_of_a_message_in_another_order_are_read_in_full() -> None:
 
 def test_tensors_of_a_known_message_are_views_of_it() -> None:
     data = VALID.SerializeToString()
-    body = primed().decode(_call(), data).payload.parts[0].body
-    assert isinstance(body, memoryview)
-    assert body.obj is data
+    for times in (1, 2):
+        body = primed(times).decode(_call(), data).payload.parts[0].body
+        assert isinstance(body, memoryview)
+        assert body.obj is data
 
 
 def test_answers_with_a_known_beginning_are_what_they_would_be_without() -> None:
@@ -189,3 +194,27 @@ async def test_a_tensor_in_several_pieces_lies_where_numpy_reads_it_in_place(nam
     address = np.frombuffer(body, np.uint8).ctypes.data - np.frombuffer(room, np.uint8).ctypes.data
     assert address % 8 == 0
     call.handler.aborted(None)
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 255)), max_size=2), st.integers(0, 1))
+def test_a_prediction_as_long_as_one_before_means_what_it_says(changes: list[tuple[int, int]], short: int) -> None:
+    class Call:
+        id = "r"
+        head = _call().head
+        context = Desk().context
+
+    data = bytearray(Predictions(model_name="m", model_version="1", input={"data": b"value"}).SerializeToString())
+    known, call, found = TorchServeMessages(SequenceHeaders()), Call(), list[Any]()
+    known.decode(call, bytes(data))  # type: ignore[arg-type]
+    assert len(known._beginnings) == 1
+    for at, byte in changes:
+        data[at % len(data)] = byte
+    for codec in (known, TorchServeMessages(SequenceHeaders())):
+        try:
+            asked = codec.decode(call, bytes(data[: len(data) - short]))  # type: ignore[arg-type]
+        except ServeError as error:
+            found.append(str(error))
+        else:
+            parts = [(each.name, bytes(each.body)) for each in asked.payload.parts]
+            found.append((asked.model, asked.version, asked.id, parts, asked.payload.headers))
+    assert found[0] == found[1]

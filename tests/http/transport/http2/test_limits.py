@@ -129,6 +129,16 @@ def test_requests_that_are_answered_give_the_budgets_back() -> None:
     assert harness.goaway is None
 
 
+def test_each_answered_request_lets_a_client_send_some_frames_of_control() -> None:
+    harness = Harness(control=20, control_rate=0.0)
+    for stream in range(1, 201, 2):
+        harness.request(stream).answer()  # without DATA, which would do as well
+        harness.say(frame(PING, 0, 0, bytes(8)) * 3)
+    assert harness.goaway is None
+    harness.say(frame(PING, 0, 0, bytes(8)) * 21)
+    assert harness.goaway is Code.ENHANCE_YOUR_CALM
+
+
 def test_a_client_that_takes_a_large_answer_frame_by_frame_is_welcome() -> None:
     harness = Harness(control=20, control_rate=0.0)
     handler = harness.request(1)

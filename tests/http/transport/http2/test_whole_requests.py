@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from torchserve.http.transport.http2.errors import ErrorCode
 from torchserve.http.transport.http2.frames import (
     DATA,
+    DEFAULT_WINDOW,
     END_HEADERS,
     END_STREAM,
     GOAWAY,
     HEADERS,
     INITIAL_WINDOW_SIZE,
+    PADDED,
     RST_STREAM,
     WINDOW_UPDATE,
     AnswerFrames,
@@ -117,6 +119,45 @@ def test_the_connection_s_window_is_opened_again() -> None:
     assert harness.goaway is None
 
 
+def test_no_more_requests_are_served_than_a_client_was_told() -> None:
+    harness = known(Harness(max_streams=2))
+    refused = only(harness.say(request(3, b"x"), request(5, b"x"), request(7, b"x")), RST_STREAM)
+    assert (refused.stream, refused.code) == (7, ErrorCode.REFUSED_STREAM)
+    assert sorted(harness.handlers) == [3, 5]
+
+
+def test_a_whole_body_is_as_long_as_its_head_says() -> None:
+    harness = Harness()
+
+    def say(stream: int, body: bytes) -> list[Frame]:
+        return harness.say(headers(stream, *REQUEST, ("content-length", "5"), end=False) + data(stream, body, end=True))
+
+    for stream in (1, 3, 5):
+        assert say(stream, b"12345") == []
+        assert harness.handlers[stream].calls == ["data", "ended"]
+    assert harness.handlers[5].stream.head is harness.handlers[3].stream.head
+    assert only(say(7, b"1234"), RST_STREAM).code is ErrorCode.PROTOCOL_ERROR
+    assert only(say(9, b"123456"), RST_STREAM).code is ErrorCode.PROTOCOL_ERROR
+
+
+def test_padding_is_no_part_of_a_whole_body() -> None:
+    harness = known(Harness())
+    padded = frame(DATA, END_STREAM | PADDED, 3, b"\2body\0\0")
+    harness.say(headers(3, *REQUEST, end=False) + padded)
+    assert harness.handlers[3].body == b"body"
+
+
+def test_whole_answers_take_no_more_than_the_connection_s_window() -> None:
+    harness = known(Harness())
+    harness.make = Answers
+    sent: list[Frame] = []
+    for stream in range(3, 63, 2):
+        sent += harness.say(request(stream, bytes(3000)))
+    assert sum(len(each.payload) for each in sent if each.kind == DATA) <= DEFAULT_WINDOW
+    sent += harness.say(window_update(0, 10**6))
+    assert sum(len(each.payload) for each in sent if each.kind == DATA) == 30 * 3001
+
+
 # ---- whatever comes
 
 BODIES = st.sampled_from([b"", b"x", b"12345", bytes(300), bytes(701)])
@@ -132,7 +173,7 @@ def spoken(stream: int, body: bytes, extra: Any, flags: tuple[int, int]) -> byte
 
 FLAGS = st.tuples(
     st.sampled_from([END_HEADERS, END_HEADERS, END_HEADERS, END_HEADERS | END_STREAM, 0]),
-    st.sampled_from([END_STREAM, END_STREAM, END_STREAM, 0, END_STREAM | 0x40]),
+    st.sampled_from([END_STREAM, END_STREAM, END_STREAM, 0, END_STREAM | 0x40, END_STREAM | PADDED]),
 )
 
 
