@@ -62,7 +62,7 @@ def test_few_elements_take_no_step() -> None:
         ("INT32", list(range(-5, MANY - 5)), 4), ("UINT64", [2**64 - 1] * MANY, 4), ("BOOL", [True, False] * MANY, 8),
         ("BYTES", [b"ab", b""] * MANY, 8), ("FP32", [0.5] * MANY, 0),
     ],
-    ids=str,
+    ids=["INT32", "UINT64", "BOOL", "BYTES", "FP32"],
 )  # fmt: skip
 def test_many_elements_take_several_steps(datatype: str, values: list[Any], steps: int) -> None:
     (found,), taken = read(asking((datatype, values)))
