@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import monotonic
 from typing import Self
 
@@ -126,9 +127,10 @@ class DataPlane:
         except ServerFull as error:
             found.metrics.failed(error)
             raise
+        more: Sequence[Job] = ()
         try:
             if payload.infer is None:
-                job, more = found.submit(payload, sink, named_version=named), ()
+                job = found.submit(payload, sink, named_version=named)
             else:
                 job, *more = self._queue(found, payload, sink, named=named)
         except ServeError as error:

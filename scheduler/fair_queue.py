@@ -86,8 +86,9 @@ class FairQueue:
 
     def cost_before(self, job: Job) -> float:
         """Return about what the jobs cost that will be served before a new job."""
-        share: Share | None = self._share(job.client)
-        before = share.backlog * share.jobs.count_before(job) / share.waiting if share.waiting else 0.0
+        own = self._share(job.client)
+        before = own.backlog * own.jobs.count_before(job) / own.waiting if own.waiting else 0.0
+        share: Share | None = own
         while share is not None:
             turn = (before + job.cost) / share.weight
             before += sum(min(each.backlog, turn * each.weight) for each in share.turns.waiting() if each is not share)
@@ -199,8 +200,9 @@ class FairQueue:
     # ---- within
 
     def _leaves(self, job: Job) -> None:
-        share: Share | None = self._share(job.client)
-        share.jobs.remove(job)
+        own = self._share(job.client)
+        own.jobs.remove(job)
+        share: Share | None = own
         while share is not None:
             share.turns.left(share, job.cost)
             share = share.group

@@ -266,8 +266,8 @@ class ModelMetrics:
         self._queue_time([each * 1e3 for each in queued])
 
     def _settle_batches(self, ended: Sequence[_Ended]) -> None:
-        for size, _, took, handler, at, _ in ended:
-            self._tally.batch(size, took, handler, at)
+        for size, _, whole, inner, at, _ in ended:
+            self._tally.batch(size, whole, inner, at)
         sizes, formed_in, took, handler, _, kinds = zip(*ended, strict=True)
         self._thread_time([max(0.0, (whole - inner) * 1e3) for whole, inner in zip(took, handler, strict=True)])
         self._size(sizes)

@@ -24,7 +24,7 @@ def rows_of(jobs: Sequence[Job]) -> tuple[tuple[Row, ...], list[Body], list[Any]
         parts = () if job.resumed else payload.parts
         if len(parts) == 1:  # as most requests have it: a comprehension costs a call
             (part,) = parts
-            heads = (PartHead(part.name, part.content_type),)
+            heads: tuple[PartHead, ...] = (PartHead(part.name, part.content_type),)
             bodies.append(part.body)
         else:
             heads = tuple([PartHead(part.name, part.content_type) for part in parts])
