@@ -30,6 +30,7 @@ class Registry:
         self.traffic: dict[str, Traffic] = {}  # by model, of those whose traffic is steered
         self._models: dict[str, _Versions] = {}
         self._claims: set[tuple[str, str]] = set()
+        self._by_alias: dict[str, Model] | None = None  # None: not known since the default versions have changed
 
     def get(self, name: str, version: str | None = None) -> Model:
         """Return the version asked for, or the default one."""
@@ -44,9 +45,9 @@ class Registry:
     def serving(self, name: str, version: str | None = None) -> Model:
         """Return the version that serves requests for `name`, which may be an alias of a default version."""
         if name not in self._models and version is None:
-            for model in self.defaults():
-                if name in model.aliases:
-                    return model
+            model = self._aliased().get(name)
+            if model is not None:
+                return model
         return self.get(name, version)
 
     def steered(self, name: str, version: str | None) -> Model:
@@ -58,11 +59,16 @@ class Registry:
 
     def aliases(self) -> dict[str, str]:
         """Return the name of the model that serves under each alias; names of models are none."""
-        found: dict[str, str] = {}
-        for model in self.defaults():
-            for alias in model.aliases:
-                if alias not in self._models:
-                    found.setdefault(alias, model.name)
+        return {alias: model.name for alias, model in self._aliased().items() if alias not in self._models}
+
+    def _aliased(self) -> dict[str, Model]:
+        """Return the first default version, by name, that has each alias: no request looks through all models."""
+        found = self._by_alias
+        if found is None:
+            found = self._by_alias = {}
+            for model in self.defaults():
+                for alias in model.aliases:
+                    found.setdefault(alias, model)
         return found
 
     def versions(self, name: str) -> list[Model]:
@@ -101,6 +107,7 @@ class Registry:
         self._claims.discard((model.name, model.version))
         versions = self._models.setdefault(model.name, _Versions(model.version))
         versions.by_version[model.version] = model
+        self._by_alias = None
 
     def set_default(self, name: str, version: str) -> None:
         """Make `version` the default. Raises ModelNotFound, DefaultNotFound."""
@@ -110,6 +117,7 @@ class Registry:
         if version not in versions.by_version:
             raise DefaultNotFound(name, version)
         versions.default = version
+        self._by_alias = None
 
     def remove(self, name: str, version: str | None) -> Model:
         """Remove a version, so that no new request finds it.
@@ -132,6 +140,7 @@ class Registry:
         if versions is None or versions.by_version.get(model.version) is not model:
             return
         del versions.by_version[model.version]
+        self._by_alias = None
         if not versions.by_version:
             del self._models[model.name]
             self.traffic.pop(model.name, None)

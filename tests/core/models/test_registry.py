@@ -195,3 +195,19 @@ class Story(RuleBasedStateMachine):
 
 
 TestStory = Story.TestCase
+
+
+def test_aliases_follow_the_default_versions() -> None:
+    """They are remembered from one request to the next."""
+    registry, models = filled("a/1", "b/1")
+    models["a/1"].aliases, models["b/1"].aliases = ("x",), ("x", "y")
+    assert [registry.serving(alias) for alias in "xy"] == [models["a/1"], models["b/1"]]
+    models["a/2"] = Named("a", "2", ("y",)).model
+    registry.add(models["a/2"])
+    assert registry.serving("x") is models["a/1"]
+    registry.set_default("a", "2")
+    assert [registry.serving(alias) for alias in "xy"] == [models["b/1"], models["a/2"]]
+    registry.discard(models["b/1"])
+    assert registry.aliases() == {"y": "a"}
+    with pytest.raises(ModelNotFound):
+        registry.serving("x")
