@@ -67,7 +67,9 @@ class TransformersServe(ServerProcess):
         super().__init__("transformers-serve", venv, free_ports(1)[0], "/v1")
 
     def prepare(self) -> Launch:
-        command = [str(self._venv / "bin" / "transformers"), "serve", self.model, "--continuous-batching"]
+        # transformers is another environment's package, so that this one has no command of that name.
+        run = "from transformers.cli.transformers import main; main()"
+        command = [str(self._venv / "bin" / "python"), "-c", run, "serve", self.model, "--continuous-batching"]
         command += ["--dtype", "float32", "--device", "cpu", "--host", "127.0.0.1", "--port", str(self.port)]
         return Launch(command, {"HF_HUB_OFFLINE": "1", "HF_HOME": str(self.folder / "tmp")})
 

@@ -134,8 +134,20 @@ class UnsentAnswers:
         """Write a piece of an answer, and count what the transport keeps of it."""
         waited = self.waiting
         _ = write(self._transport, buffers)
-        if not self.waiting:
+        if self.waiting:
+            self._count(buffers, waited=waited)
+
+    def write_chunk(self, chunk: bytes) -> None:
+        """Write a small piece of an answer, as `write` does: in fewer calls while the client takes what comes."""
+        if self.waiting or self._transport.is_closing():
+            self.write((chunk,))
             return
+        self._transport.write(chunk)
+        if self.waiting:  # the transport has just said so
+            self._count((chunk,), waited=False)
+
+    def _count(self, buffers: tuple[Body, ...], *, waited: bool) -> None:
+        """Count what the transport keeps of an answer's piece. `waited`: the client had something to take before."""
         size = sum(map(len, buffers))
         if waited:
             self._written += size

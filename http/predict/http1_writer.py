@@ -34,6 +34,10 @@ class Http1Writer:
     def send(self, buffers: tuple[Body, ...], *, last: bool, keep: bool) -> None:
         """Write a piece of an answer."""
 
+    def send_chunk(self, chunk: bytes) -> None:
+        """Write a small piece of an answer that goes on, as `send` does; a connection may do it faster."""
+        self.send((chunk,), last=False, keep=True)
+
     def answer(self, head: Head, reply: Reply, request_id: str, *, unread: bool) -> None:
         """Write a whole answer. With `unread` the body may still be arriving, so the connection ends then."""
         context = self.context
@@ -50,7 +54,10 @@ class Http1Writer:
 
     def piece(self, head: Head, body: Body) -> None:
         """Write a piece of a streamed answer; an empty one is left out, as an empty chunk would end the answer."""
-        if len(body):
+        size = len(body)
+        if 0 < size < _JOIN_UNDER and type(body) is bytes and head.version != "1.0":  # a token: as few calls as may be
+            self.send_chunk(b"%x\r\n%b\r\n" % (size, body))
+        elif size:
             self.send(self._framed(head, body), last=False, keep=True)
 
     def end(self, head: Head, body: Body) -> None:
@@ -71,9 +78,7 @@ class Http1Writer:
             return ()
         if not head.http11:
             return (body,)
-        if len(body) < _JOIN_UNDER and isinstance(
-            body, bytes
-        ):  # a token: one buffer takes a third of the time of three
+        if len(body) < _JOIN_UNDER and isinstance(body, bytes):  # one buffer takes a third of the time of three
             return (b"%x\r\n%b\r\n" % (len(body), body),)
         return (b"%x\r\n" % len(body), body, b"\r\n")
 

@@ -222,6 +222,10 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
         if self._rest:
             self._go_on()
 
+    def send_chunk(self, chunk: bytes) -> None:
+        if self._unsent is not None:
+            self._unsent.write_chunk(chunk)
+
     def _go_on(self) -> None:
         """Read the request that was sent ahead, in the next turn of the loop.
 
@@ -235,7 +239,8 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
 
     @property
     def full(self) -> bool:
-        return self._unsent is not None and self._unsent.full
+        unsent = self._unsent
+        return unsent is not None and unsent.waiting and unsent.full
 
     def until_taken(self, remaining: Callable[[], float], go_on: Callable[[], None]) -> None:
         if self._unsent is not None:

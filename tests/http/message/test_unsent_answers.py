@@ -145,6 +145,32 @@ async def test_a_worker_waits_for_a_slow_reader_and_its_stream_is_whole(method: 
             assert (await answer(reader))[1] == b"next"
 
 
+async def test_small_pieces_which_have_a_way_of_their_own_are_counted_too() -> None:
+    sinks: list[Sink] = []
+    async with running_front(data=FakeDataPlane(behave=lambda payload, sink: sinks.append(sink))) as h:
+        async with connect(h.port(), limit=100 * MB) as (reader, writer):
+            deaf(reader)
+            writer.write(post("/predictions/m", b""))
+            await until(lambda: sinks)
+            sent = 0
+            while not unsent(h):
+                for _ in range(100):
+                    sinks[0].chunk(Reply(bytes(2000)))
+                    sent += 1
+                await asyncio.sleep(0)
+            for _ in range(5):
+                before = unsent(h)
+                sinks[0].chunk(Reply(bytes(2000)))
+                sent += 1
+                assert unsent(h) == before + 2000 + len(b"7d0\r\n\r\n")
+            sinks[0].done(Reply(b""))
+            hear(reader)
+            await reader.readuntil(b"\r\n\r\n")
+            whole = (b"7d0\r\n" + bytes(2000) + b"\r\n") * sent + b"0\r\n\r\n"
+            assert await asyncio.wait_for(reader.readexactly(len(whole)), SOON) == whole
+            assert unsent(h) == 0
+
+
 @WAYS
 @pytest.mark.parametrize(
     ("limits", "patience"),
