@@ -65,13 +65,18 @@ class Stop(NamedTuple):
 Effect: TypeAlias = Run | Expire | Refuse | Stop
 
 
-class _Release(NamedTuple):
-    """A decision to give `runner` the first `size` jobs of the queue."""
+class Release(NamedTuple):
+    """A decision to give `runner` the first `size` jobs of the queue or, if some are named, of `jobs`.
+
+    `latency` estimates what batches like this one take; None: what batches on the runner's kind of device take.
+    """
 
     runner: Runner
     size: int
     reason: ReleaseReason
     prefetched: bool
+    jobs: tuple[Job, ...] = ()
+    latency: LatencyModel | None = None
 
 
 class Batcher:
@@ -208,14 +213,14 @@ class Batcher:
         runs: list[Effect] = []
         self._release_at = math.inf
         while jobs.size:
-            release: _Release | Refuse | None
+            release: Release | Refuse | None
             if runners.free:
                 release = self._release_to_free(now)
             elif runners.with_room_behind:
                 release = self._prefetch(now)
             else:
                 break
-            if jobs.with_deadline and isinstance(release, _Release) and self._rule.uses_latency:
+            if jobs.with_deadline and isinstance(release, Release) and self._rule.uses_latency:
                 release = self._cut(release, now)
             if release is None:
                 break
@@ -232,7 +237,7 @@ class Batcher:
             at = min(at, expiries[0][0])
         return None if at == math.inf else at
 
-    def _release_to_free(self, now: float) -> _Release | None:
+    def _release_to_free(self, now: float) -> Release | None:
         """Return what the next free runner gets; None, with `_release_at` set, if it has to wait."""
         queue, runner = self._queue, self._runners.next_free
         latency = self._runners.latency(runner)
@@ -240,7 +245,7 @@ class Batcher:
             before = queue.count_before_exclusive(self._largest)
             if before < self._largest:
                 size = self._rule.size(before, latency) if before else 1
-                return _Release(runner, size, ReleaseReason.EXCLUSIVE, prefetched=False)
+                return Release(runner, size, ReleaseReason.EXCLUSIVE, prefetched=False)
         oldest, arriving = queue.oldest_arrival, self._arriving
         since = max(oldest, self._runners.free[runner])
         latest_body = arriving[-1] if arriving else now
@@ -251,9 +256,9 @@ class Batcher:
         if not isinstance(decision, ReleaseReason):
             self._release_at = decision
             return None
-        return _Release(runner, self._rule.size(queued, latency), decision, prefetched=False)
+        return Release(runner, self._rule.size(queued, latency), decision, prefetched=False)
 
-    def _prefetch(self, now: float) -> _Release | None:
+    def _prefetch(self, now: float) -> Release | None:
         """Return what the busy runner that will be done first gets ahead of that; None if there is no reason to."""
         jobs = self._jobs
         if not self._rule.uses_latency or jobs.exclusive:
@@ -267,15 +272,15 @@ class Batcher:
         # deadlines in the queue, where one long batch makes many jobs late.
         explore = jobs.size >= self._largest and not jobs.with_deadline
         size = latency.next_size(jobs.size) if explore else latency.best_size
-        return _Release(runner, size, ReleaseReason.FULL, prefetched=True)
+        return Release(runner, size, ReleaseReason.FULL, prefetched=True)
 
-    def _cut(self, release: _Release, now: float) -> _Release | Refuse:
+    def _cut(self, release: Release, now: float) -> Release | Refuse:
         """Return `release` with as many jobs as can be answered in time, or the refusal of the job that prevents it."""
         runner, size = release.runner, release.size
-        latency = self._runners.latency(runner)
+        latency = release.latency or self._runners.latency(runner)
         start = self._runners.free_at(runner, now)
         crowded = now - self._refused_at <= CROWDED_FOR * latency.median(latency.best_size)
-        fitting = fit(self._queue, size, start, latency, crowded=crowded)
+        fitting = fit(release.jobs or self._queue, size, start, latency, crowded=crowded)
         if isinstance(fitting, Job):
             self._queue.remove(fitting)
             self._refused_at = now
@@ -285,9 +290,10 @@ class Batcher:
             return release._replace(size=fitting, reason=ReleaseReason.DEADLINE)
         return release
 
-    def _form(self, release: _Release, now: float) -> Run:
+    def _form(self, release: Release, now: float) -> Run:
         self._batches += 1
-        batch = Batch(self._batches, self._queue.take(release.size), release.reason, now, release.runner)
+        jobs = release.jobs or self._queue.take(release.size)
+        batch = Batch(self._batches, jobs, release.reason, now, release.runner)
         for job in batch.jobs:
             job.batch = batch
         self._runners.assign(batch, now)

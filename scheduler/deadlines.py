@@ -23,7 +23,7 @@ what it leaves behind makes the next batches smaller still, until all of them ha
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from .errors import WouldBeLate
@@ -60,7 +60,7 @@ def would_be_late(job: Job, queue: JobQueue | FairQueue, runners: RunnerSet, now
     return None
 
 
-def fit(queue: JobQueue | FairQueue, size: int, start: float, latency: LatencyModel, *, crowded: bool) -> int | Job:
+def fit(queue: Iterable[Job], size: int, start: float, latency: LatencyModel, *, crowded: bool) -> int | Job:
     """Return how many of the first `size` jobs may begin together at `start` (s), or the job that has to be refused.
 
     `crowded` says that jobs were refused of late. The module's head has the table of what follows from what.

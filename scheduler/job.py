@@ -97,7 +97,8 @@ class Job:
     The caller sets: `expires`, by when the job must have begun (else it leaves the queue); `deadline`, by when it must
     be answered (it is refused as soon as it is clear that it won't be); `priority`, the lower the sooner; `exclusive`
     for a job that never shares a batch (describe); `sequence`, the key of the sequence it belongs to, and `ends` if it
-    is the last of it; of a request for text the `client`, among whom room is shared, and the `tokens` it asks for.
+    is the last of it; `length_class`, from 0 for the shortest on, where batches are formed by length; of a request for
+    text the `client`, among whom room is shared, and the `tokens` it asks for.
 
     The scheduler sets: `arrived`; `seq`, the number of the job in its queue; `batch` and `started` once it runs;
     `resumed` when it is in a batch again; `repeated` when it runs again because its runner broke; `cancelled`; `cost`,
@@ -115,6 +116,7 @@ class Job:
     sequence: str = ""
     ends: bool = False
     client: str = ""
+    length_class: int = 0
     tokens: TokenDemand | None = None
     cost: int = 1
     resumed: bool = False

@@ -29,6 +29,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from .answers import all_failed, answer, pass_on, unlink
 from .batcher import Batcher, Expire, Refuse, Run, Stop
+from .batchers import batcher_of
 from .errors import JobExpired, OutcomeMismatch, QueueFull, SchedulerError
 from .job import Batch, Continue, Interruptible, Job, Runner
 from .latency_model import LatencyModel
@@ -62,7 +63,7 @@ class ModelScheduler:
         self._time = clock or self._loop.time
         self._clock_is_finer = clock is not None
         self._refused = refused
-        self._batcher = _batcher_of(policy)
+        self._batcher = batcher_of(policy)
         self.latencies: Mapping[str, LatencyModel] = {}  # what was learnt, by kind of device
         if isinstance(self._batcher, Batcher):
             self.latencies = self._batcher.latencies
@@ -391,10 +392,3 @@ class ModelScheduler:
             self._timer.cancel()
         self._timer_at = at
         self._timer = self._loop.call_at(at, self._on_timer)
-
-
-def _batcher_of(policy: BatchPolicy) -> Batcher | SequenceBatcher | TokenBatcher:
-    if policy.tokens is not None:
-        return TokenBatcher(policy)
-    by_stream = policy.continuous or policy.sequences is not None
-    return SequenceBatcher(policy) if by_stream else Batcher(policy)

@@ -48,7 +48,8 @@ class BatchPolicy:
     these sizes. If `continuous`, a job stays in its worker's batch for as many steps as it takes; with `sequences`, the
     jobs of one sequence go to one worker. With `tokens`, workers generate text, and take jobs by their tokens. All
     three go without a rule. With `shares`, clients take turns by their weights, except with sequences and if
-    `continuous`; with `tokens` they always do, by equal weights if nothing else is said.
+    `continuous`; with `tokens` they always do, by equal weights if nothing else is said. With several `length_classes`,
+    and none of these, batches of the rule `adaptive` are of like length where that pays.
     """
 
     batch_size: int = 1
@@ -60,10 +61,12 @@ class BatchPolicy:
     padded_sizes: tuple[int, ...] = ()
     tokens: TokenPolicy | None = None
     shares: SharePolicy | None = None
+    length_classes: int = 1
 
     def __post_init__(self) -> None:
         _check_count("batch_size", self.batch_size)
         _check_count("queue_size", self.queue_size)
+        _check_count("length_classes", self.length_classes)
         _check_seconds("max_batch_delay", self.max_batch_delay)
         if self.rule not in RULES:
             raise ValueError(f"rule must be one of {', '.join(sorted(RULES))}, not {self.rule!r}")

@@ -12,6 +12,7 @@ from ..oip.signature import Signature
 from .byte_size import read_size
 from .cache_options import CacheOptions, read_cache
 from .configured_models import ConfiguredModel
+from .length_buckets import read_length_buckets
 from .padded_sizes import read_padded_sizes, within_padding
 from .parallel import Parallel, read_parallel
 from .payload_options import PayloadOptions, read_payload_log
@@ -57,6 +58,7 @@ class ModelOptions:
     job_queue_size: int = 100
     batch_policy: str = "adaptive"
     padded_batch_sizes: tuple[int, ...] = ()
+    length_buckets: tuple[int, ...] = ()
     device_type: str = ""
     device_ids: tuple[int, ...] | None = None
     parallel: Parallel | None = None
@@ -227,6 +229,7 @@ def _read_yaml(config: Mapping[str, Any]) -> dict[str, Any]:
     if found["asynchronous"] and (found["continuous"] or found.get("stateful")):
         log.warning("model-config.yaml: asyncCommunication is ignored, as each step of a batch follows the one before")
         found["asynchronous"] = found["generates"] = False
+    found["length_buckets"] = _read_length_buckets(config, found)
     found["cache"] = read_cache(config)
     found["payload_log"] = read_payload_log(config)
     check_speed(config)
@@ -249,6 +252,21 @@ def _never_repeated(found: Mapping[str, Any]) -> str:
     if found["continuous"] or found.get("stateful"):
         return "each step of a batch follows the one before"
     return "each request of an asynchronous handler is a batch of its own" if found["asynchronous"] else ""
+
+
+def _read_length_buckets(config: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the model's length buckets, () where its batches are never formed by length."""
+    why = ""
+    if found["continuous"] or found.get("stateful"):
+        why = "each step of a batch follows the one before"
+    elif found["asynchronous"]:
+        why = "each request of an asynchronous handler is a batch of its own"
+    elif found.get("batch_policy", "adaptive") != "adaptive":
+        why = "only the batchPolicy adaptive learns what batches take"
+    buckets = read_length_buckets(config)
+    if buckets and why:
+        log.warning("model-config.yaml: lengthBuckets is ignored, as %s", why)
+    return () if why else buckets
 
 
 def _read_stateful(config: Mapping[str, Any]) -> Stateful:

@@ -33,6 +33,7 @@ from ..workers.launcher import Launcher
 from ..workers.pool import Pool
 from ..workers.shared_memory import Requests, shared
 from .generation_errors import generation_error
+from .length_class import length_class
 from .model_spec import ModelSpec, SharedParts, batch_policy, load_message, share_policy, shared_answers
 from .observer import ModelObserver
 from .on_demand import OnDemandModel
@@ -169,6 +170,8 @@ class Model:
             job.payload = replace(payload, headers=headers)
         if self._takes_turns:
             job.client = client_of(payload.headers, self._fair_share_header)
+        if self.options.length_buckets:
+            job.length_class = length_class(payload, self.options.length_buckets)
         if self.options.generates and not exclusive:
             job.tokens = demand_of(payload, self.options.most_sequences)
         return job

@@ -101,6 +101,7 @@ def batch_policy(options: ModelOptions, shares: SharePolicy | None = None) -> Ba
         sequences=sequences,
         tokens=tokens,
         shares=shares,
+        length_classes=len(options.length_buckets) + 1,
     )
 
 
