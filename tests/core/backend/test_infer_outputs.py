@@ -66,3 +66,12 @@ def test_a_shape_that_came_before_takes_as_many_bytes_as_ever(by: int) -> None:
     assert as_array(head, bytes(6)).shape == as_array(head, bytearray(6)).shape == (3, 1)
     with pytest.raises(BadRequest, match=f"takes 6 bytes, and {6 + by} were sent"):
         as_array(head, bytes(6 + by))
+
+
+@pytest.mark.parametrize("count", [2, 10_000])
+@pytest.mark.parametrize(
+    "make", [lambda numbers: numbers, lambda numbers: numbers.astype(">i4"), lambda numbers: numbers.repeat(2)[::2]]
+)
+def test_raw_bytes_are_little_endian_and_in_order(make: Any, count: int) -> None:
+    body, length = encode_answer({"a": make(np.arange(count, dtype=np.int32))}, Infer(binary=True), "m", "1")
+    assert bytes(body[length:]) == np.arange(count, dtype="<i4").tobytes()
