@@ -169,8 +169,10 @@ class _Tuning:
         if self._memory is not None:
             self._memory.release()  # what is left disturbs no other worker's measurements
         # A size of a compiled model may take minutes, in which requests of other sizes would wait.
-        later = self._tuner.compiled and self._turns is not NO_REQUESTS
-        self._notes["warm-up"] = self._tuner.warm_up(others=not later)
+        later = self._turns is not NO_REQUESTS
+        if later:
+            self._tuner.renew_budget()  # nobody waits for the rest
+        self._notes["warm-up"] = self._tuner.warm_up(others=not (later and self._tuner.compiled))
 
     def _try(self, subject: str, candidate: Candidate) -> bool:
         """Return whether the candidate was taken: as it is remembered, or else as it is measured now."""

@@ -133,6 +133,10 @@ class Autotuner:
         self._trying = candidate
         candidate.take()
 
+    def renew_budget(self) -> None:
+        """Give what comes now a budget of its own."""
+        self._budget += self._clock() - self._started
+
     def warm_up(self, *, others: bool = True) -> str:
         """Run the batch sizes that the rest of the budget allows, and return a note that lists those that were run.
 

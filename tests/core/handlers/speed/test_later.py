@@ -13,7 +13,7 @@ import torch
 
 from torchserve.core.handlers.base import BaseHandler
 from torchserve.core.handlers.context import Context
-from torchserve.core.handlers.speed.accelerate import STATE, LaterTuning
+from torchserve.core.handlers.speed.accelerate import STATE, LaterTuning, accelerate
 from torchserve.core.handlers.speed.later import may_wait
 from torchserve.core.handlers.speed.trial_memory import Outcome, TrialMemory
 
@@ -83,6 +83,7 @@ def test_requests_get_the_model_as_it_was_until_the_choice_is_made(memory: Calla
     assert not any(turns.layouts[:chosen])
     assert all(turns.layouts[chosen:]), "it isn't reverted once it was taken"
     assert chosen > 8, "it was measured between requests"
+    assert len(turns.layouts) - chosen <= 2, "only the warm-up is behind the choice"
     assert all(torch.allclose(answer, expected, rtol=1e-4) for answer in turns.answers)
     assert turns.told[0][STATE] == "trying what is faster"
     assert turns.told[-1]["memory format"] == "channels last: measured 2.00 for 1 and 2.00 for 4 times as fast"
@@ -102,7 +103,7 @@ def test_a_copy_is_made_once_and_unseen_while_it_is_measured(memory: Callable[..
     with Ticking({PLAIN: 0.02, MERGED: 0.01}) as clock:
         later(handler, memory, clock, {}).run(Watching(handler))
     assert handler._faster_model is not None
-    assert seen.index(True) > 8
+    assert len(seen) - seen.index(True) <= 6, "only the warm-up is behind the choice"
     assert all(seen[seen.index(True) :])
 
 
@@ -117,6 +118,14 @@ def test_the_time_of_requests_is_none_of_the_trial_s(memory: Callable[..., Trial
     later(turns.handler, memory, model.clock, {}, freeze=False).run(turns)
     assert turns.told[-1]["memory format"] == "channels last: measured 2.00 for 1 and 2.00 for 4 times as fast"
     assert turns.told[-1]["warm-up"] == "batches of 1, 2, 4 in 0.8 s"
+
+
+def test_sizes_are_warmed_up_however_long_the_trials_took(memory: Callable[..., TrialMemory]) -> None:
+    model, notes = Net(Clock(), 0.6), dict[str, str]()
+    handler = handler_of(model)
+    assert accelerate(handler, {"freeze": False}, 4, model.clock)["warm-up"].startswith("batches of 1, 4 in ")
+    later(handler, memory, model.clock, notes, freeze=False).run(Quiet(handler))
+    assert notes["warm-up"].startswith("batches of 1, 2, 4 in ")
 
 
 @pytest.mark.parametrize(("plain", "last", "chosen"), [(0.02, 0.01, True), (0.01, 0.02, False)])
