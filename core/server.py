@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from .archive.fetch import end_downloads
@@ -20,6 +20,7 @@ from .dataplane import DataPlane
 from .errors import AlreadyRegistered, InvalidConfig, ServeError
 from .gpus.gpu_allocator import GpuAllocator
 from .limited_dataplane import LimitedDataPlane
+from .metrics.due_counts import DueCounts
 from .metrics.lines import Put
 from .metrics.spec import MetricsSpec, read_spec
 from .metrics.store import MetricStore
@@ -39,7 +40,6 @@ from .workdir import WorkDir
 from .workflows.registry import Workflows
 
 log = logging.getLogger(__name__)
-_COUNTED_AFTER = 0.1  # s after a request that what it counts is in the metrics' log at the latest
 
 
 class ModelServer:
@@ -64,7 +64,7 @@ class ModelServer:
             mode=settings.metrics_mode,
             detect=settings.model_metrics_auto_detect,
             put=put,
-            soon=_soon,
+            soon=DueCounts(),
         )
         self.tracing = _tracing(settings, self.metrics)
         registry = Registry()
@@ -202,10 +202,6 @@ async def _spread(entries: tuple[str, ...]) -> list[tuple[str | None, str]]:
         else:
             named.append((name, url))
     return named
-
-
-def _soon(call: Callable[[], None]) -> None:
-    asyncio.get_running_loop().call_later(_COUNTED_AFTER, call)
 
 
 def _tracing(settings: Settings, metrics: MetricStore) -> Tracing | None:
