@@ -14,6 +14,7 @@ CHOICES: Mapping[str, tuple[object, ...]] = {
     "bf16": (False, "auto"),
     "quantize": (False, "dynamic"),
     "compile": (False, "auto"),
+    "approximateResize": (False, True),
 }
 _MOST_SIDES = 8
 _LARGEST = 1 << 28  # elements of a row

@@ -59,8 +59,8 @@ class VisionHandler(BaseHandler):
         if not self._may_fuse():
             return SWITCHED_OFF
         device = torch.device(getattr(self, "device", None) or "cpu")
-        gpu_jpeg = self._yaml().get("gpuJpeg", False)
-        self._fusion = fusion(self.image_processing, device, self._fusion, gpu_jpeg=gpu_jpeg)
+        gpu_jpeg, approximate = (self._yaml().get(key, False) for key in ("gpuJpeg", "approximateResize"))
+        self._fusion = fusion(self.image_processing, device, self._fusion, gpu_jpeg=gpu_jpeg, approximate=approximate)
         return self._fusion
 
     def _may_fuse(self) -> bool:

@@ -31,7 +31,7 @@ KEYS = (
     " sequenceMaxIdleMSec sequenceTimeoutMSec maxNumSequence maxSequenceJobQueueSize onDemand"
     " slowRequestMs cache payloadLog minResidency autoscale scaleDownAfter warmUp warmUpTimeout channelsLast freeze"
     " threads warmSpare warmUpFirst paddedBatchSizes fusedPreprocessing gpuJpeg cudaGraphs handler pt2 micro_batching"
-    " bf16 quantize compile lengthBuckets"
+    " bf16 quantize compile approximateResize lengthBuckets"
 ).split()
 _WEIGHTS = (".pt", ".pth")
 _PICKLES = (".pkl", ".pickle", ".joblib", ".dill")

@@ -23,6 +23,8 @@ from ....kernels.jpeg import Jpeg, Source, Undecoded
 from ....kernels.pipeline import prepare
 from ....kernels.plan import Plan, Unplanned, read
 from .pictures import Picture, channels
+from .scaled_jpeg import probes as large_probes
+from .scaled_jpeg import scaled_source
 
 log = logging.getLogger(__name__)
 
@@ -101,11 +103,19 @@ class Fusion:
 SWITCHED_OFF = Fusion(None, None, "as written: fusedPreprocessing is false in the model's yaml")
 
 
-def fusion(processing: Any, device: torch.device, known: Fusion | None = None, *, gpu_jpeg: Any = False) -> Fusion:
+def fusion(
+    processing: Any,
+    device: torch.device,
+    known: Fusion | None = None,
+    *,
+    gpu_jpeg: Any = False,
+    approximate: Any = False,
+) -> Fusion:
     """Read the plan of the pipeline `processing` and compare it with the pipeline, unless `known` is about the same
     plan.
 
-    With `gpu_jpeg` JPEGs are decoded on the device if it can decode them.
+    With `gpu_jpeg` JPEGs are decoded on the device if it can decode them, and with `approximate` large ones at a
+    fraction of their size.
     """
     try:
         plan = read(processing)
@@ -116,11 +126,12 @@ def fusion(processing: Any, device: torch.device, known: Fusion | None = None, *
     else:
         if known is not None and (known.plan == plan or known.checks > _CHECKS):
             return known
-        return _checked(plan, processing, device, known.checks + 1 if known is not None else 1, gpu_jpeg)
+        made = _checked(plan, processing, device, known.checks + 1 if known is not None else 1)
+        return _decoded_otherwise(made, processing, gpu_jpeg, approximate)
     return known if known is not None and known.note == note else _log_note(Fusion(None, None, note))
 
 
-def _checked(plan: Plan, processing: Any, device: torch.device, checks: int, gpu_jpeg: Any) -> Fusion:
+def _checked(plan: Plan, processing: Any, device: torch.device, checks: int) -> Fusion:
     if checks > _CHECKS:
         return _log_note(Fusion(plan, None, "as written: image_processing is another one time and again", checks))
     fused = FusedImages(plan, device)
@@ -129,8 +140,16 @@ def _checked(plan: Plan, processing: Any, device: torch.device, checks: int, gpu
     except Exception as error:  # noqa: BLE001  a plan that fails, in whatever way, is a plan not taken
         why = error if isinstance(error, Unlike) else f"{type(error).__name__}: {error}"
         return _log_note(Fusion(plan, None, f"as written: {plan} is off, {why}", checks), logging.WARNING)
-    fused, added = decode_on_device(fused, processing, gpu_jpeg)
-    return _log_note(Fusion(plan, fused, f"fused: {plan}, {found}{added}", checks))
+    return Fusion(plan, fused, f"fused: {plan}, {found}", checks)
+
+
+def _decoded_otherwise(made: Fusion, processing: Any, gpu_jpeg: Any, approximate: Any) -> Fusion:
+    """Have JPEGs decoded as the yaml asks for it, if it does and the pipeline is fused."""
+    if made.fused is None:
+        return made
+    fused, by_device = decode_on_device(made.fused, processing, gpu_jpeg)
+    fused, scaled = decode_scaled(fused, processing, approximate)
+    return _log_note(replace(made, fused=fused, note=f"{made.note}{by_device}{scaled}"))
 
 
 def _log_note(made: Fusion, level: int = logging.INFO) -> Fusion:
@@ -179,6 +198,37 @@ def decode_on_device(fused: FusedImages, processing: Any, gpu_jpeg: Any) -> tupl
         return fused, f"; gpuJpeg has no effect: {why}"
     told = f"at most {most:.2f} and on average {mean:.2f} levels off on {len(_PROBES)} pictures of noise"
     return replace(fused, source=Picture.for_device), f"; JPEGs decoded by the device, {told}"
+
+
+def decode_scaled(fused: FusedImages, processing: Any, approximate: Any) -> tuple[FusedImages, str]:
+    """Return `fused` with large JPEGs decoded at a fraction of their size, if `approximate` allows it, and a note.
+
+    The model's author has allowed for pixels that differ a little. They are refused only if they are those of another
+    picture.
+    """
+    if approximate is False:
+        return fused, ""
+    try:
+        if approximate is not True:
+            raise Unlike(f"it must be true or false, not {str(approximate)[:80]!r}")
+        if fused.source is not Picture.pixels:
+            raise Unlike("the device decodes")
+        if fused.plan.head or not fused.plan.takes(3) or fused.plan.fit.resize is None or fused.output is None:
+            raise Unlike(
+                "the plan does not begin with a Resize of a coloured picture, or its results have several sizes"
+            )
+        scaled = replace(fused, source=scaled_source(fused.plan.fit))
+        made = [_levels_off(scaled, processing, each).flatten() for each in large_probes(fused.plan.fit)]
+        if not made:
+            raise Unlike("what it resizes to is too large to be tried")
+        off = torch.cat(made)
+        if not float(off.mean()) <= _WILD:
+            raise Unlike(f"its pixels are {float(off.mean()):.2f} levels off on average")
+    except Exception as error:  # noqa: BLE001  whatever it is, pictures are decoded whole
+        why = error if isinstance(error, Unlike) else f"{type(error).__name__}: {error}"
+        return fused, f"; approximateResize has no effect: {why}"
+    told = f"at most {float(off.max()):.2f} and on average {float(off.mean()):.2f} levels off on {len(made)} pictures"
+    return scaled, f"; large JPEGs decoded at a fraction of their size, {told}"
 
 
 def _insisted(picture: Picture) -> Source:

@@ -54,6 +54,35 @@ class Picture:
         pixels = np.array(image)
         return torch.from_numpy(pixels if pixels.ndim == 3 else pixels[..., None])
 
+    def scaled(self, least: tuple[int, int]) -> torch.Tensor:
+        """Return the pixels of a smaller picture that has at least the height and width `least`.
+
+        libjpeg-turbo makes it of fewer coefficients than the whole picture has, at a half, three eighths, a quarter or
+        an eighth of the sides. Its pixels are near those of a resized picture, and not equal to them. What is no plain
+        coloured JPEG, or would not become half as large, comes whole.
+        """
+        image, (height, width) = self.image, least
+        if (
+            type(image) is not JpegImageFile
+            or image.mode != "RGB"
+            or 2 * height > image.height
+            or 2 * width > image.width
+        ):
+            return self.pixels()
+        if decode_jpeg is not None and self.encoded:
+            try:
+                small = decode_jpeg(self.encoded, "RGB", min_height=height, min_width=width, min_factor=2)
+            except ValueError as error:
+                log.debug("a JPEG is left to Pillow: %s", error)
+            else:
+                if (
+                    height <= small.shape[0] <= image.height // 2 + 1
+                    and width <= small.shape[1] <= image.width // 2 + 1
+                ):
+                    return torch.from_numpy(small)
+        image.draft("RGB", (width, height))
+        return torch.from_numpy(np.array(image))
+
     def for_device(self) -> Source:
         """Return a JPEG for the device to decode, or the pixels.
 

@@ -17,10 +17,11 @@ from torchserve.core.config.speed_options import CHOICES, chosen, read_integers
     ("config", "told"),
     [
         ({}, ""),
-        ({"bf16": "auto", "quantize": "dynamic", "compile": "auto"}, ""),
+        ({"bf16": "auto", "quantize": "dynamic", "compile": "auto", "approximateResize": True}, ""),
         ({"bf16": False, "quantize": False, "compile": False}, ""),
         ({"bf16": True}, "bf16 must be auto or false, not True; it is left out"),
         ({"quantize": "static"}, "quantize must be dynamic or false, not 'static'"),
+        ({"approximateResize": 1}, "approximateResize must be true or false, not 1"),
         ({"compile": 0}, "compile must be auto or false, not 0"),
         ({"bf16": "x" * 999}, f"bf16 must be auto or false, not '{'x' * 79}; it is left out"),
         ({"warmUp": {"shape": [32], "below": 30_522}}, ""),
