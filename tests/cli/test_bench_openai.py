@@ -13,6 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from torchserve.cli.bench import bench
+from torchserve.cli.tokenload.event_reader import EventReader
+from torchserve.cli.tokenload.token_stream import Answer, _Collector
 
 
 class Model(ThreadingHTTPServer):
@@ -181,3 +183,18 @@ def test_options_that_contradict(model: Model, more: list[str], words: str) -> N
 def test_the_help_is_its_own(model: Model) -> None:
     assert "--slo-tpot-ms" in run(model, "--help").output
     assert "--openai URL --help" in CliRunner().invoke(bench, ["--help"]).output
+
+
+def test_an_event_with_the_usage_and_a_reason_is_an_end() -> None:
+    """`transformers serve` sends no [DONE]."""
+    reader = EventReader()
+    reader.status = 200
+    for last, error in (
+        (b'"finish_reason":"length"', ""),
+        (b'"finish_reason":null', "the stream has no end: no [DONE]"),
+    ):
+        collector = _Collector(answer := Answer(0.0))
+        collector.add([b'{"choices":[{"text":"a"}]}'], 1.0)
+        collector.add([b'{"choices":[{"text":"",' + last + b'}],"usage":{"completion_tokens":1}}'], 2.0)
+        collector.end(reader)
+        assert answer.error == error
