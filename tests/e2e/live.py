@@ -107,7 +107,8 @@ def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str,
         for key, value in os.environ.items()
         if not key.startswith(("TS_", "LOG_LOCATION", "METRICS_LOCATION"))
     }
-    return base | {"TMPDIR": str(temp), "LOG_LOCATION": str(home / "logs")} | dict(extra or {})
+    own = {"TMPDIR": str(temp), "LOG_LOCATION": str(home / "logs"), "XDG_CACHE_HOME": str(home / "cache")}
+    return base | own | dict(extra or {})
 
 
 class LiveServer:
