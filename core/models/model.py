@@ -27,7 +27,7 @@ from ...scheduler.model_scheduler import ModelScheduler
 from ..config.saved_models import SavedModel
 from ..errors import Draining, NoTicket, NotInTime, NoWorker, QueueFull, RequestExpired, ServeError
 from ..oip.signature import Signature, check_signature
-from ..payload import Infer, Payload
+from ..payload import Payload
 from ..workers.engine_load import EngineLoad
 from ..workers.launcher import Launcher
 from ..workers.pool import Pool
@@ -119,11 +119,9 @@ class Model:
     def submit(self, payload: Payload, sink: Sink, *, named_version: bool, exclusive: bool = False) -> Job:
         """Queue a request and return its job.
 
-        Raises NoWorker, NoTicket, QueueFull, NotInTime, Draining, or BadRequest for tensors it doesn't take, or more
-        tokens than the model's context has.
+        `rows_to_cut` must have passed a request with tensors. Raises NoWorker, NoTicket, QueueFull, NotInTime, Draining,
+        or BadRequest for more tokens than the model's context has.
         """
-        if payload.infer is not None:
-            self._check_tensors(payload.infer)
         self.scaler.arrived += 1
         unloaded = self.on_demand is not None and self.pool.unloaded
         if not (unloaded or self.pool.may_serve):
@@ -193,16 +191,14 @@ class Model:
         """
         if payload.infer is None:
             return 1
-        self._check_tensors(payload.infer)
+        signature = self.signature
+        if signature is not None and not payload.infer.whole:
+            check_signature(payload.infer, signature, self.name)
         if self.options.stateful or self.options.continuous:
             return 1
-        count = rows_to_cut(payload, self.signature)
+        count = rows_to_cut(payload, signature)
         check_count(count, self.options.job_queue_size, self.name)
         return count
-
-    def _check_tensors(self, infer: Infer) -> None:
-        if not infer.whole and (signature := self.signature) is not None:
-            check_signature(infer, signature, self.name)
 
     def room(self, size: int) -> memoryview | None:
         """Return memory for a body of `size` bytes, which workers can read in place; None if there is none."""
