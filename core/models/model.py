@@ -119,8 +119,8 @@ class Model:
     def submit(self, payload: Payload, sink: Sink, *, named_version: bool, exclusive: bool = False) -> Job:
         """Queue a request and return its job.
 
-        `rows_to_cut` must have passed a request with tensors. Raises NoWorker, NoTicket, QueueFull, NotInTime, Draining,
-        or BadRequest for more tokens than the model's context has.
+        `rows_to_cut` must have passed a request with tensors. Raises NoWorker, NoTicket, QueueFull, NotInTime,
+        Draining, or BadRequest for more tokens than the model's context has.
         """
         self.scaler.arrived += 1
         unloaded = self.on_demand is not None and self.pool.unloaded

@@ -117,7 +117,7 @@ def test_the_time_of_requests_is_none_of_the_trial_s(memory: Callable[..., Trial
     turns = Slow(handler_of(model))
     later(turns.handler, memory, model.clock, {}, freeze=False).run(turns)
     assert turns.told[-1]["memory format"] == "channels last: measured 2.00 for 1 and 2.00 for 4 times as fast"
-    assert turns.told[-1]["warm-up"] == "batches of 1, 2, 4 in 0.8 s"
+    assert turns.told[-1]["warm-up"] == "batches of 1, 2, 4 in 1.0 s"
 
 
 def test_sizes_are_warmed_up_however_long_the_trials_took(memory: Callable[..., TrialMemory]) -> None:
