@@ -198,14 +198,24 @@ def test_which_of_equals_is_as_the_definition_says(free: list[int], leases: list
         for index, space in enumerate(free)
     ]
     rooms = {gpu.uuid: room(gpu, leases, 0) for gpu in machine}
-    equal = [gpu for gpu in machine if rooms[gpu.uuid] >= max(rooms.values()) - TOLERANCE]
+    claim, most = Claim("a"), max(rooms.values())
+    if most < claim.least:
+        with pytest.raises(NoRoom):
+            place(machine, leases, claim)
+        return
+    equal = [gpu for gpu in machine if rooms[gpu.uuid] >= max(most - TOLERANCE, claim.least)]
 
     def rank(gpu: Gpu) -> tuple[float, ...]:
         here = [lease for lease in leases if lease.uuid == gpu.uuid]
         of_model = sum(lease.model == "a" for lease in here)
         return of_model, len(here), any(lease.loading for lease in here), busy[gpu.index], gpu.index
 
-    assert place(machine, leases, Claim("a")) is min(equal, key=rank)
+    best = min(equal, key=rank)
+    if any(lease.loading and lease.uuid == best.uuid for lease in leases):
+        with pytest.raises(GpuLoading):
+            place(machine, leases, claim)
+    else:
+        assert place(machine, leases, claim) is best
 
 
 def test_several_gpus_of_which_one_does_not_answer_are_too_few() -> None:
