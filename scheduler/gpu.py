@@ -53,8 +53,3 @@ class Lease:
     need: int
     held: int = 0
     loading: bool = True
-
-    @property
-    def outstanding(self) -> int:
-        """The bytes that the worker may still take."""
-        return max(0, self.need - self.held)
