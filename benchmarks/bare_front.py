@@ -39,8 +39,9 @@ class Front(asyncio.Protocol):
             self.worker.submit(self, body)
 
     def answer(self, body: bytes) -> None:
-        """Send the body back."""
-        self._transport.write(_HEAD % len(body) + body)
+        """Send the body back, unless the client has left."""
+        if not self._transport.is_closing():
+            self._transport.write(_HEAD % len(body) + body)
 
 
 class Worker(asyncio.Protocol):

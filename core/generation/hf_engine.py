@@ -11,6 +11,9 @@ operations, and gives the lock up for less time than the loop's thread needs to 
 only once its wait has lasted for the interpreter's switch interval, each time that it waits for input or output.
 Therefore what is done with a step's tokens, until they are written to the front, is done in that one call (`stepped`
 ends it), and `share_lock` shortens the interval.
+
+An idle engine would begin its first step with the first of several requests that come together, and all others would
+wait for that step's end. So it begins _GATHER seconds after the first, which is little beside a step.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ VERSIONS = ((5, 20), (6, 0))  # the first that serves, and the first that was no
 _PAGE = 32  # tokens of a page of the KV memory
 _WARM_UP = 60.0  # seconds
 _SWITCH = 5e-4  # seconds
+_GATHER = 2e-3  # seconds in which an idle engine waits for further requests
 _STOP = 5.0  # seconds that the generating thread may take to end
 
 
@@ -65,6 +69,7 @@ class HfEngine:
         self._memory = memory
         self._batch = batch
         self._running: dict[str, _Sequence] = {}
+        self._gathered: dict[str, tuple[list[int], int]] = {}  # prompts and the most tokens, of those not begun
         self._stepped = stepped
         self._loop: asyncio.AbstractEventLoop | None = None
         self._manager.start()
@@ -97,18 +102,26 @@ class HfEngine:
 
         self._loop = asyncio.get_running_loop()
         choosing = Choosing(sampling, self._device)
+        idle, gathers = not self._running, bool(self._gathered)
         self._running[request_id] = _Sequence(receive, len(prompt), choosing)
         self._sampler.add(request_id, choosing)
-        added = self._manager.add_request(
-            list(prompt),
-            request_id=request_id,
-            max_new_tokens=sampling.max_tokens,
-            streaming=True,
-            eos_token_id=self._ends,
-        )
-        if added is None:
-            self._forget(request_id)
-            raise EngineStopped("the engine takes no requests any more")
+        self._gathered[request_id] = list(prompt), sampling.max_tokens
+        if idle and not gathers:
+            self._loop.call_later(_GATHER, self._begin)
+        elif not gathers:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Hand what was gathered to the manager."""
+        gathered, self._gathered = self._gathered, {}
+        for request_id, (prompt, most) in gathered.items():
+            added = self._manager.add_request(
+                prompt, request_id=request_id, max_new_tokens=most, streaming=True, eos_token_id=self._ends
+            )
+            if added is None:
+                sequence = self._running[request_id]
+                self._forget(request_id)
+                sequence.receive(Progress((), error="the engine takes no requests any more"))
 
     def _hand_over(self, outputs: Sequence[Any]) -> None:
         """Have the event loop take what a step has generated; called on the manager's thread."""
@@ -147,8 +160,10 @@ class HfEngine:
     def cancel(self, request_id: str) -> None:
         """End a request; see Engine."""
         if request_id in self._running:
+            begun = self._gathered.pop(request_id, None) is None
             self._forget(request_id)
-            self._manager.cancel_request(request_id)
+            if begun:
+                self._manager.cancel_request(request_id)
 
     def _forget(self, request_id: str) -> None:
         del self._running[request_id]
@@ -161,7 +176,7 @@ class HfEngine:
 
     def stop(self) -> None:
         """End all requests and the thread."""
-        running, self._running = self._running, {}
+        running, self._running, self._gathered = self._running, {}, {}
         for sequence in running.values():
             sequence.receive(Progress((), error="the engine was stopped"))
         if self._manager.is_running():

@@ -117,6 +117,39 @@ async def test_the_requests_of_a_step_are_told_before_it_ends(engine: Any, monke
     assert len(ends) < heard, "what several are told of a step comes together"
 
 
+async def test_an_idle_engine_begins_with_all_that_come_together(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    added: list[str] = []
+    add = engine._manager.add_request
+
+    def noted(*args: Any, **options: Any) -> Any:
+        added.append(options["request_id"])
+        return add(*args, **options)
+
+    monkeypatch.setattr(engine._manager, "add_request", noted)
+    begun_at_work: list[Asked] = []
+    added_by_then: list[str] = []
+
+    def hear(progress: Progress) -> None:
+        if not begun_at_work:
+            begun_at_work.append(Asked(engine, "g4", [3, 7], greedy(2)))
+            added_by_then.extend(added)
+
+    engine.submit("g1", [3, 4], greedy(4), hear)
+    left, last = Asked(engine, "g2", [3, 5], greedy(2)), Asked(engine, "g3", [3, 6], greedy(2))
+    assert added == []
+    engine.cancel("g2")
+    assert (await last.end()).finished == (await begun_at_work[0].end()).finished == "length"
+    assert added_by_then == ["g1", "g3", "g4"], "an engine at work takes a request at once"
+    assert left.heard == []
+
+
+async def test_an_engine_that_takes_nothing_any_more_says_so(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine._manager, "add_request", lambda *_, **__: None)
+    asked = Asked(engine, "r1", [3, 4], greedy(2))
+    assert (await asked.end()).error == "the engine takes no requests any more"
+    assert engine.stats().running == engine.stats().waiting == 0
+
+
 async def test_a_cancelled_request_hears_no_more_and_leaves_its_place(engine: Any) -> None:
     asked = Asked(engine, "c", list(b"x"), Sampling(100, temperature=1.0))
     async for progress in asked:
