@@ -35,7 +35,7 @@ BUDGET = 4.0  # seconds for all of this, except the very first run, which would 
 COMPILING = 60.0  # the budget of a model that torch.compile compiles anew for each batch size
 _MEASURING = 0.45  # share of what is left of the budget that one candidate may take
 _RUNS = 2  # timed runs of a batch size, after one that is not timed
-_MOST_RUNS = 12  # of a batch size, while they take less than _LONG_ENOUGH seconds in all
+_MOST_RUNS = 12  # of a batch size, while as many of the fastest would take less than _LONG_ENOUGH seconds
 _LONG_ENOUGH = 0.15
 _RUNS_OF_ONE = 5  # timed runs of a single row, whose time is more easily disturbed
 _SCRIPT_RUNS = 3  # runs after which TorchScript has optimized a graph for a shape
@@ -226,7 +226,7 @@ class Autotuner:
         self._run(size)
         times = [self._timed(size) for _ in range(_runs(size))]
         # The choice is remembered, and of a few short runs any may have been disturbed.
-        while len(times) < _MOST_RUNS and sum(times) < _LONG_ENOUGH:
+        while len(times) < _MOST_RUNS and len(times) * min(times) < _LONG_ENOUGH:
             times.append(self._timed(size))
         return min(times)
 
