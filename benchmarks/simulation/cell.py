@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import statistics
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,9 +16,8 @@ from torchserve.scheduler.policy import RULES, BatchPolicy
 from torchserve.scheduler.virtual_time import VirtualLoop
 
 from .rules import Deferred, PickUp
+from .worker import WARMUP, Worker
 
-WARMUP = 3.0  # virtual seconds whose requests are not counted
-NOISE = 0.05  # standard deviation of a batch's time, as a share of it
 QUEUE = 100_000  # jobs: long enough that no rule profits from refusals by a full queue
 
 
@@ -32,6 +30,10 @@ class Curve:
     largest: int
     slo: float
     padded: tuple[int, ...] = ()  # sizes to which the worker pads, which `seconds` accounts for
+
+    def of_batch(self, batch: Batch) -> float:
+        """Return the seconds of a batch."""
+        return self.seconds(len(batch.jobs))
 
     @property
     def capacity(self) -> float:
@@ -89,39 +91,6 @@ class CellResult:
     batch: float
 
 
-class Worker:
-    """A worker that runs one batch after the other, each for as long as the curve says, plus noise."""
-
-    name = "simulated"
-    device = "simulated"
-
-    def __init__(self, scheduler: ModelScheduler, curve: Curve, draw: random.Random) -> None:
-        self._scheduler = scheduler
-        self._curve = curve
-        self._draw = draw
-        self._loop = asyncio.get_running_loop()
-        self._has: deque[Batch] = deque()
-        self.sizes: list[int] = []
-
-    def run(self, batch: Batch) -> None:
-        self._has.append(batch)
-        if len(self._has) == 1:
-            self._begin(batch)
-
-    def batch_started(self, batch: Batch) -> None: ...
-
-    def _begin(self, batch: Batch) -> None:
-        self.sizes.append(len(batch.jobs))
-        seconds = self._curve.seconds(len(batch.jobs)) * max(0.5, self._draw.gauss(1.0, NOISE))
-        self._loop.call_later(seconds, self._done, batch)
-
-    def _done(self, batch: Batch) -> None:
-        self._has.popleft()
-        if self._has:
-            self._begin(self._has[0])
-        self._scheduler.finish(batch, [None] * len(batch.jobs))
-
-
 class _Client:
     """The sink of one request, which notes how long it took."""
 
@@ -159,7 +128,7 @@ def play(contender: str, curve: Curve, arrivals: Iterator[float], seconds: float
         loop = asyncio.get_running_loop()
         with _other_rules():
             scheduler = ModelScheduler(BatchPolicy(curve.largest, delay, QUEUE, rule, padded_sizes=curve.padded))
-        worker = Worker(scheduler, curve, random.Random(0))
+        worker = Worker(scheduler, curve.of_batch, random.Random(0))
         scheduler.attach(worker)
         took: list[float] = []
         early: list[float] = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import statistics
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -15,8 +14,7 @@ from torchserve.scheduler.model_scheduler import ModelScheduler
 from torchserve.scheduler.policy import BatchPolicy
 from torchserve.scheduler.virtual_time import VirtualLoop
 
-WARMUP = 3.0  # virtual seconds whose requests are not counted
-NOISE = 0.05  # standard deviation of a batch's time, as a share of it
+from .worker import WARMUP, Worker
 
 
 @dataclass(frozen=True)
@@ -56,41 +54,6 @@ class Seen:
     def batch(self) -> float:
         """Return the mean size of a batch."""
         return statistics.fmean(self.sizes)
-
-
-class _Worker:
-    """A worker whose batches take what the model takes for their longest text, plus noise."""
-
-    name = device = "simulated"
-
-    def __init__(self, scheduler: ModelScheduler, texts: Texts, seen: Seen) -> None:
-        self._scheduler = scheduler
-        self._texts = texts
-        self._seen = seen
-        self._draw = random.Random(0)
-        self._loop = asyncio.get_running_loop()
-        self._has: deque[Batch] = deque()
-
-    def run(self, batch: Batch) -> None:
-        self._has.append(batch)
-        if len(self._has) == 1:
-            self._begin(batch)
-
-    def batch_started(self, batch: Batch) -> None: ...
-
-    def _begin(self, batch: Batch) -> None:
-        lengths = [job.payload for job in batch.jobs]
-        if self._loop.time() >= WARMUP:
-            self._seen.sizes.append(len(lengths))
-        longest = max(length for length in lengths if isinstance(length, int))
-        seconds = self._texts.seconds(len(lengths), longest) * max(0.5, self._draw.gauss(1.0, NOISE))
-        self._loop.call_later(seconds, self._done, batch)
-
-    def _done(self, batch: Batch) -> None:
-        self._has.popleft()
-        if self._has:
-            self._begin(self._has[0])
-        self._scheduler.finish(batch, [None] * len(batch.jobs))
 
 
 class _Request:
@@ -133,7 +96,14 @@ def play(
         loop, draw, seen = asyncio.get_running_loop(), random.Random(1), Seen(seconds=seconds)
         classes = len(texts.buckets) + 1 if bucketed else 1
         scheduler = ModelScheduler(BatchPolicy(texts.batch_size, delay, 1000, rule, length_classes=classes))
-        scheduler.attach(_Worker(scheduler, texts, seen))
+
+        def seconds_of(batch: Batch) -> float:
+            lengths = [job.payload for job in batch.jobs]
+            if loop.time() >= WARMUP:
+                seen.sizes.append(len(lengths))
+            return texts.seconds(len(lengths), max(length for length in lengths if isinstance(length, int)))
+
+        scheduler.attach(Worker(scheduler, seconds_of, random.Random(0)))
         over = asyncio.Event()
         loop.call_at(WARMUP + seconds, over.set)
 

@@ -14,7 +14,8 @@ from torchserve.scheduler.model_scheduler import ModelScheduler
 from torchserve.scheduler.policy import BatchPolicy, SharePolicy
 from torchserve.scheduler.virtual_time import VirtualLoop
 
-from .cell import WARMUP, Curve, Worker
+from .cell import Curve
+from .worker import WARMUP, Worker
 
 QUEUE = 100  # jobs, the default of job_queue_size
 QUIET, NOISY = "quiet", "noisy"
@@ -79,7 +80,7 @@ def play(cell: Cell, quiet: Iterator[float], noisy: Iterator[float] | None, seco
                 cell.batch_size, cell.delay, QUEUE, cell.rule, padded_sizes=cell.curve.padded, shares=cell.shares
             )
         )
-        workers = [Worker(scheduler, cell.curve, random.Random(number)) for number in range(cell.workers)]
+        workers = [Worker(scheduler, cell.curve.of_batch, random.Random(number)) for number in range(cell.workers)]
         for worker in workers:
             scheduler.attach(worker)
         seen = Seen([], {QUIET: 0, NOISY: 0}, 0.0, 0.0)
