@@ -17,14 +17,14 @@ _TAIL = 8000  # the last characters of a traceback that are kept
 def failure_of(error: BaseException, model_dir: str) -> Failure:
     """Return the description of `error`. Never raises, whatever the exception's own methods do."""
     file, line = place(error, model_dir)
-    return Failure(type(error).__name__, sendable(_text_of(error))[:_TAIL], sendable(file), line, tail(detail(error)))
+    return Failure(type(error).__name__, sendable(text_of(error))[:_TAIL], sendable(file), line, tail(detail(error)))
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Return True for MemoryError, torch's OutOfMemoryError, and, as TorchServe, any text that mentions CUDA."""
     if isinstance(error, MemoryError) or any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__):
         return True
-    return isinstance(error, Exception) and "CUDA" in str(error)
+    return isinstance(error, Exception) and "CUDA" in text_of(error)
 
 
 def place(error: BaseException, model_dir: str) -> tuple[str, int]:
@@ -62,7 +62,7 @@ def detail(error: BaseException) -> str:
 
 def describe(error: BaseException) -> str:
     """Return one line with the type and the text."""
-    text = " ".join(_text_of(error).split())
+    text = " ".join(text_of(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -75,10 +75,11 @@ def sendable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _text_of(error: BaseException) -> str:
+def text_of(value: object) -> str:
+    """Return str(value), "" if its own __str__ fails."""
     try:
-        return str(error)
-    except Exception:  # noqa: BLE001  (as above)
+        return str(value)
+    except BaseException:  # noqa: BLE001  a handler's class may raise anything
         return ""
 
 

@@ -12,6 +12,7 @@ from ..handlers.context import RequestProcessor
 from ..payload import Body
 from ..wire.messages import CONTINUES_HEADER, DEFAULT_RESULT, Result
 from . import json_text
+from .failure import text_of
 
 log = logging.getLogger(__name__)
 
@@ -89,10 +90,10 @@ def http_status(code: Any) -> int:
     """Return the handler's status if it is one of HTTP, else 500."""
     try:
         number = int(code)
-    except (TypeError, ValueError, OverflowError):
+    except BaseException:  # noqa: BLE001  a handler's class may raise anything
         number = 0
     if not 200 <= number <= 599:
-        log.error("A handler set the response status %r; expected 200 to 599, answering 500", code)
+        log.error("A handler set the response status '%s'; expected 200 to 599, answering 500", text_of(code))
         return 500
     return number
 

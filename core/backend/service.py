@@ -20,7 +20,6 @@ import msgspec
 from ..handlers.context import Context, RequestProcessor
 from ..handlers.metrics.emitter import MetricsEmitter
 from ..handlers.model_call import ModelOrder
-from ..handlers.prediction_exception import PredictionException
 from ..handlers.speed.turns import Later
 from ..oip.signature import Signature
 from ..payload import Body
@@ -65,6 +64,7 @@ from .model_files import read_manifest, read_yaml_config
 from .outputs import InvalidOutput, UnsupportedOutput, encode_value, http_status, make_result, mark_steps
 from .profiler import Profiler
 from .shared_memory import Outbox
+from .verdict import verdict
 
 log = logging.getLogger(__name__)
 
@@ -342,34 +342,9 @@ class Service:
 
     def _failure(self, error: BaseException) -> tuple[int, str, Failure | None]:
         """Return status, text and, unless the handler meant to fail, the description for its author."""
-        code, message = self._verdict(error)
         if fault := device_fault(error):
             self.fault = fault
-            message = f"The device context of this process is dead after {fault}"
-            return 500, message, failure_of(error, self._load.model_dir)
-        if isinstance(error, PredictionException):
-            return code, message, None
-        if isinstance(error, InvalidOutput):
-            return code, message, Failure("InvalidOutput", sendable(f"{error}: {error.reason}"))
-        failure = failure_of(error, self._load.model_dir)
-        if self._load.errors_in_response:
-            message = f"{message}: {describe(error)}{where(failure)}\n{failure.traceback}"
-        return code, message, failure
-
-    def _verdict(self, error: BaseException) -> tuple[int, str]:
-        model = self._load.model_name
-        if isinstance(error, InvalidOutput):
-            log.warning("model: %s, %s: %s.", model, error, error.reason)
-            return 503, str(error)
-        if isinstance(error, UnsupportedOutput):
-            log.warning("model: %s, unable to serialize model output, %s", model, error)
-            return 503, "Unsupported model output data type."
-        print_traceback(detail(error))
-        if isinstance(error, PredictionException):
-            return http_status(error.error_code), sendable(str(error.message))
-        if out_of_memory(error):
-            return 507, "Out of resources"
-        return 503, "Prediction failed"
+        return verdict(error, self._load, fault)
 
     def _send_partial(self, elements: Sequence[Any], code: int) -> None:
         processors = self._context.request_processor

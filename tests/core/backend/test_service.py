@@ -35,6 +35,12 @@ HANDLER = """
     class Surprise(BaseException):
         pass
 
+    class Mute(Exception):
+        def __str__(self):
+            raise Surprise
+
+        __int__ = __repr__ = __str__
+
     class Handler:
         def initialize(self, context):
             self.context = context
@@ -132,6 +138,9 @@ def test_handler_ms_and_prediction_time(front: Front) -> None:
         ("self.throw(PredictionException('pe', 'x'))", 500, "pe"),
         ("self.throw(PredictionException('\\ud800', 404))", 404, "?"),
         ("self.throw(PredictionException(None, 404))", 404, "None"),
+        ("self.throw(Mute())", 503, "Prediction failed"),
+        ("self.throw(PredictionException(Mute(), 404))", 404, ""),
+        ("self.throw(PredictionException('pe', Mute()))", 500, "pe"),
         ("None", 503, "Invalid model predict output"),
         ("{'a': 1}", 503, "Invalid model predict output"),
         ("('a', 'b')", 503, "Invalid model predict output"),
