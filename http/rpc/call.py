@@ -348,7 +348,7 @@ class Call:
         if self.over:
             return
         self.over = True
-        self._exchange = None  # the two refer to each other
+        self._exchange = self._reader = None  # each refers to the call: a cycle would wait for the garbage collector
         if self._decompression is not None:
             self._end_decompression()
         if self.heard:

@@ -37,8 +37,9 @@ class PredictOne:
 
     def cancelled(self) -> None:
         """Give up the prediction."""
-        if self._prediction is not None:
-            self._prediction.cancel()
+        prediction, self._prediction = self._prediction, None
+        if prediction is not None:
+            prediction.cancel()
 
     def writable(self) -> None:
         """Let the worker go on."""
@@ -49,6 +50,7 @@ class PredictOne:
 
     def answer(self, reply: Reply, asked: Asked) -> None:
         """Send the answer, and end the call."""
+        self._prediction = None  # the two refer to each other
         self._call.answer(self._codec.encode(reply, asked, last=True))
 
     def piece(self, reply: Reply, asked: Asked, *, last: bool) -> None:
@@ -57,10 +59,12 @@ class PredictOne:
 
     def ended(self, asked: Asked) -> None:
         """End the call."""
+        self._prediction = None
         self._call.finish()
 
     def failed(self, error: BaseException, asked: Asked) -> None:
         """End the call with the status of an error."""
+        self._prediction = None
         self._call.fail(error)
 
 

@@ -31,6 +31,7 @@ class Http2Writer:
 
     def answer(self, head: Head, reply: Reply, request_id: str, *, unread: bool) -> None:
         """Write a whole answer. What the client still sends of its body is not needed: the stream says so by itself."""
+        self._too_slow = _answered
         default_headers = self._context.default_headers
         if reply.status == 200 and not reply.headers and not reply.content_type:
             block = _plain_block(default_headers) % (request_id.encode(), _length(len(reply.body)))
@@ -58,11 +59,13 @@ class Http2Writer:
     def end(self, head: Head, body: Body) -> None:
         """Write the last piece of a streamed answer."""
         self.end_hold()
+        self._too_slow = _answered
         self._stream.send((body,), end=True)
 
     def break_off(self) -> None:
         """Reset the stream, so that the client sees that the answer has no end."""
         self.end_hold()
+        self._too_slow = _answered
         self._stream.reset(ErrorCode.INTERNAL_ERROR)
 
     @property
@@ -92,6 +95,12 @@ class Http2Writer:
 
     def _unsent(self) -> tuple[object, int]:
         return self._stream.peer, self._stream.queued
+
+
+def _answered() -> None:
+    """Do nothing: after the answer nobody waits. The handler's own method would refer to the handler, which has this
+    writer: a cycle that would wait for the garbage collector.
+    """
 
 
 def _block(reply: Reply, fields: list[tuple[str, str]]) -> bytes:

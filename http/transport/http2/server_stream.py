@@ -43,7 +43,8 @@ class ServerStream:
     """A request on a connection, and the answer to it.
 
     `window` is what the client takes now of the answer's body, and may be negative; `queued` are the bytes of the body
-    that wait. `over` says that both sides have ended, or the stream was reset.
+    that wait. `over` says that both sides have ended, or the stream was reset; then `handler` is None: the two refer to
+    each other, and would wait for the garbage collector, each with a body.
     """
 
     __slots__ = (
@@ -255,14 +256,15 @@ class ServerStream:
 
     def abort(self, error: StreamAborted) -> None:
         """Drop what waits, and tell the handler, unless it has given the whole answer."""
-        given = self.ended
+        given, handler = self.ended, self.handler
         self.drop()
-        if not given and self.handler is not None:
-            self.call(self.handler.aborted, error)
+        if not given and handler is not None:
+            self.call(handler.aborted, error)
 
     def drop(self) -> None:
         """Forget the body that waits: the stream is over."""
         self.over = self.ended = True
+        self.handler = None
         outbox = self._table.outbox
         if self._queue is not None:
             outbox.waiting -= self.queued
@@ -277,6 +279,7 @@ class ServerStream:
         except Exception as error:
             log.exception("a handler of stream %d (%s) failed", self.id, self.head.path)
             if not self.ended:
+                handler = self.handler
                 self.reset(ErrorCode.INTERNAL_ERROR)
-                if self.handler is not None:
-                    self.call(self.handler.aborted, StreamAborted(None, f"its handler failed: {error!r}"))
+                if handler is not None:
+                    self.call(handler.aborted, StreamAborted(None, f"its handler failed: {error!r}"))

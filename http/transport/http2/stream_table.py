@@ -99,12 +99,7 @@ class StreamTable:
         if size >= _NOT_SMALL:
             self.outbox.body_frames += 1
         stream = self.open[stream_id] = ServerStream(self, stream_id, head, body)
-        try:
-            stream.handler = self._application(stream)
-        except Exception:
-            log.exception("no handler came about for %s %s", head.method, head.path)
-            stream.reset(ErrorCode.INTERNAL_ERROR)
-            return True
+        self._begin(stream)
         if stream.whole is not None and not stream.over:
             stream.whole = None
             stream.receive(body)
@@ -205,14 +200,20 @@ class StreamTable:
     def _serve(self, stream_id: int, head: RequestHead, *, ended: bool) -> None:
         stream = self.open[stream_id] = ServerStream(self, stream_id, head)
         stream.remote_ended = ended
-        try:
-            stream.handler = self._application(stream)
-        except Exception:
-            log.exception("no handler came about for %s %s", head.method, head.path)
-            stream.reset(ErrorCode.INTERNAL_ERROR)
-            return
+        self._begin(stream)
         if ended and not stream.over:
             stream.receive_end(())
+
+    def _begin(self, stream: ServerStream) -> None:
+        """Have the application serve a request."""
+        try:
+            handler = self._application(stream)
+        except Exception:
+            log.exception("no handler came about for %s %s", stream.head.method, stream.head.path)
+            stream.reset(ErrorCode.INTERNAL_ERROR)
+            return
+        if not stream.over:  # else it is answered already
+            stream.handler = handler
 
     def _trailers_came(self, stream: ServerStream, flags: int, block: bytes) -> None:
         try:
@@ -243,6 +244,7 @@ class StreamTable:
             self.closed.linger(stream.id, self._connection.now)
         self.answered += 1
         stream.over = True  # as in `_forget`, of which this saves the call
+        stream.handler = None
         del self.open[stream.id]
         if not self.open:
             self.idle_since = self._connection.now
