@@ -32,6 +32,7 @@ from .channel import Channel
 from .concurrent import converse
 from .conversation import Conversation
 from .fork_server import serve
+from .kept_heap import keep_heap
 from .parent_death import die_with_parent
 from .ranks import Ends, Others, RankDied, follow, take_ends
 from .secure_stream import connect
@@ -148,7 +149,10 @@ def _converse(ends: Ends, kind: str, memory: Sequence[int] | None) -> int:
     # Nothing is left for later where several requests or processes have the model at a time, nor where a stream may
     # hold a request without its socket showing that.
     alone = loop is None and not ends.lines and isinstance(ends.front, socket.socket)
+    heap = keep_heap()  # before batches are timed, which a load may do
     loaded = service.load(load, defers=alone)
+    if heap is not None:
+        heap.watch()
     if loaded.code == 200:
         loaded = others.loaded() or loaded
     say(encode(loaded))
