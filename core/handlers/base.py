@@ -36,6 +36,7 @@ from .speed.graphed import Graphed, graph
 from .speed.later import may_wait, tune_later
 from .speed.num_threads import NumThreads
 from .speed.padding import padded, rows_of, trimmed
+from .speed.unpadded import Unpadded
 from .tensors import are_tensors, run_tensors
 from .timer import timed
 
@@ -50,8 +51,8 @@ class BaseHandler:
     padded_batch_sizes: tuple[int, ...] = ()
     """The sizes of `paddedBatchSizes` in the model's yaml, ascending. Empty if batches are not padded."""
     _num_threads: NumThreads | None = None  # set where the number of threads is adapted at work
-    # What `inference` runs in place of the model: a copy that was measured to be faster, or the yaml's CUDA graphs.
-    _faster_model: Frozen | Copied | None = None
+    # What `inference` runs in place of the model: one that was measured to be faster, or the yaml's CUDA graphs.
+    _faster_model: Frozen | Copied | Unpadded | None = None
     _graphed: Graphed | None = None
 
     # Many handlers don't call super().__init__(), so what the methods here read must not depend on it. `model` has no

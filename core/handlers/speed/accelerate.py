@@ -25,6 +25,7 @@ from .frozen import LARGEST, Frozen, parameter_bytes
 from .num_threads import GAIN, HEAVY, NumThreads
 from .trial_memory import MOST_ENDS, Outcome, TrialMemory
 from .turns import NO_REQUESTS, Turns
+from .unpadded import unpadded
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,8 @@ def prepare(
         # Ranks of one model must run the same batches, or they wait for one another for ever.
         if model is None or config.get("warmUp") is False or "LOCAL_RANK" in os.environ:
             return False
+        if not asked and getattr(handler, "image_processing", None) is None:
+            _leave_out_padding(handler, notes, clock)
         if has_example(handler, config.get("warmUp")):
             return True
         notes |= dict.fromkeys(asked, f"{_UNMEASURED}: nobody knows what it is given, unless warmUp says it")
@@ -262,6 +265,15 @@ class _Tuning:
             ),
         )
         vars(self._handler)["_num_threads"] = NumThreads(few, most, self._clock)
+
+
+def _leave_out_padding(handler: Any, notes: dict[str, str], clock: Callable[[], float]) -> None:
+    """Let batches at work decide whether the model's transformer encoders compute the padding of texts."""
+    one_at_a_time = hooks_are_builtin(handler, "inference") and not hasattr(handler.handle, "micro_batch_size")
+    found = unpadded(handler.model, clock) if one_at_a_time else None
+    if found is not None:
+        notes["padding"] = "computed at first: at work it is measured whether texts are faster without it"
+        handler._faster_model = found  # noqa: SLF001
 
 
 def _share_out_at_work(handler: Any, notes: dict[str, str], clock: Callable[[], float]) -> None:

@@ -18,7 +18,7 @@ HEAVY = 0.002  # seconds per row above which the front has little to do beside t
 _LOSS = 1.1  # speed-up that fewer threads must bring: measurements vary
 _WINS = 3  # faster tries in a row after which the number of threads changes
 _SOONEST, _LATEST = 0.25, 4.0  # seconds until the next try: after a faster try, and at most; doubled after a slower one
-_COMPARABLE = 1.5  # ratio of elements up to which two batches are compared, by their seconds per element
+_COMPARABLE = 1.5  # ratio of elements, and of work, up to which two batches are compared, by their seconds per work
 
 
 class NumThreads:
@@ -39,21 +39,25 @@ class NumThreads:
         self._wait = _LATEST if measured else _SOONEST
         self._due = clock() + self._wait
         self._wins = 0
-        self._before = (0, 0.0)  # elements and seconds of the last batch, zeros if it can't be compared
+        self._before = (0, 0, 0.0)  # elements, work and seconds of the last batch, zeros if it can't be compared
 
     def run(self, model: Callable[[Any], Any], data: Any) -> Any:
-        """Return the model's output for the batch `data`, a tensor."""
-        work, began = data.numel(), self._clock()
-        if began >= self._due and self._before[0] < work * _COMPARABLE and work < self._before[0] * _COMPARABLE:
+        """Return the model's output for the batch `data`, a tensor.
+
+        Batches are compared by their elements or, of a model that has an attribute `work`, by what it says of the last
+        one, 0 for one that can't be compared.
+        """
+        size, began = data.numel(), self._clock()
+        if began >= self._due and _comparable(size, self._before[0]):
             return self._try(model, data)
         output = model(data)
         seconds = self._clock() - began
         worth = self._now == self._most or seconds >= HEAVY * len(data)
-        self._before = (work, seconds) if worth else (0, 0.0)
+        self._before = (size, _work(model, size), seconds) if worth else (0, 0, 0.0)
         return output
 
     def _try(self, model: Callable[[Any], Any], data: Any) -> Any:
-        """Run the batch with the other number of threads, and compare its seconds per element with the last batch's."""
+        """Run the batch with the other number of threads, and compare its seconds per work with the last batch's."""
         other = self._few if self._now == self._most else self._most
         torch.set_num_threads(other)
         began = self._clock()
@@ -62,8 +66,11 @@ class NumThreads:
         finally:
             torch.set_num_threads(self._now)
         ended = self._clock()
-        work, seconds = self._before
-        gain = seconds / max(ended - began, 1e-9) * (data.numel() / work)
+        (_, before, seconds), self._before = self._before, (0, 0, 0.0)
+        work = _work(model, data.numel())
+        if not _comparable(work, before):  # it says nothing, and the next one may
+            return output
+        gain = seconds / max(ended - began, 1e-9) * (work / before)
         won = gain >= (GAIN if other == self._most else _LOSS)
         self._wins = self._wins + 1 if won else 0
         if self._wins == _WINS:
@@ -71,5 +78,12 @@ class NumThreads:
             torch.set_num_threads(other)
         self._wait = _SOONEST if won else min(2 * self._wait, _LATEST)
         self._due = ended + self._wait
-        self._before = (0, 0.0)
         return output
+
+
+def _work(model: Any, elements: int) -> int:
+    return getattr(model, "work", elements)
+
+
+def _comparable(one: int, other: int) -> bool:
+    return 0 < one < other * _COMPARABLE and other < one * _COMPARABLE

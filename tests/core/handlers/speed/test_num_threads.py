@@ -69,6 +69,28 @@ def test_what_nobody_measured_is_measured_at_work(faster: float, element: float,
     assert work(NumThreads(1, 2, machine, measured=False), machine, longest=longest)[-1] == threads
 
 
+class Worked:
+    """A model whose time is not that of its elements: it says itself how much it has computed."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine, self.work = machine, 0
+        self.draw = random.Random(5)
+
+    def __call__(self, data: torch.Tensor) -> torch.Tensor:
+        self.work = self.draw.choice((0, 20, 25, 200))
+        self.machine.model(torch.ones(self.work or 500))
+        return data
+
+
+@pytest.mark.parametrize(("faster", "threads"), [(1.8, 2), (1.1, 1)])
+def test_a_model_that_says_how_much_it_computed_is_compared_by_that(faster: float, threads: int) -> None:
+    machine = Machine(faster)
+    cores, model = NumThreads(1, 2, machine, measured=False), Worked(machine)
+    for _ in range(2000):
+        cores.run(model, torch.ones(2, 10))
+    assert torch.get_num_threads() == threads
+
+
 def test_two_threads_that_make_rows_light_can_be_given_back() -> None:
     machine = Machine(1.8, 0.0003)
     cores = NumThreads(1, 2, machine, measured=False)
