@@ -238,7 +238,7 @@ class Service:
         bodies = repeatable(bodies) if isolates else bodies
         rows = Rows()
         took = 0.0
-        repeated = False
+        context.untypical = False
         started = time.perf_counter()
         recording = self._hook_times.begin(started) if predict.trace or self._load.times_hooks else None
         accepted = self._accepted = Accepted(predict, list(bodies))
@@ -265,7 +265,7 @@ class Service:
                 until = started + self._load.isolate_within
                 rows = self._run_alone(predict, bodies, failed_row(code, message), until)
                 took = (time.perf_counter() - started) * 1000.0
-                code, message, failure, repeated = 200, "", rows.failure, True
+                code, message, failure, context.untypical = 200, "", rows.failure, True
             elif code == 200:  # TorchServe's answer to PredictionException(..., 200)
                 rows = Rows(bodies=[b"error"] * len(predict.rows))
             elif accepted.refused and not self.fault:
@@ -276,7 +276,9 @@ class Service:
         samples = (*rows.samples, *accepted.placed(metrics.take()))
         timing = None if recording is None else self._hook_times.end(recording, started, took)
         return (
-            Answer(predict.batch, code, message, results, took, samples, failure, repeated, self.fault, timing),
+            Answer(
+                predict.batch, code, message, results, took, samples, failure, context.untypical, self.fault, timing
+            ),
             rows.bodies,
         )
 

@@ -102,6 +102,10 @@ class Context:
         """Whether the files of the model's folder stay as they are while this process lives."""
         self.defers = False
         """Whether what makes the model faster may be left to `later`."""
+        self.untypical = False
+        """Whether this batch takes longer than others of its size will, as a handler sets it that tries something: the
+        scheduler learns nothing from it.
+        """
         self.later: Later | None = None
         """What is to be done with the loaded model between its requests."""
         self.monitored_engine: MonitoredEngine | None = None

@@ -220,9 +220,9 @@ class Answer(msgspec.Struct, frozen=True, tag="answer", omit_defaults=True):
     the whole batch failed: `message` is the answer to each of its requests, and `results` is empty. `handler_ms` is how
     long the handler took.
 
-    `failure` is also there if a request of the batch failed alone. If `repeated`, the requests were run again, each
-    alone. `fault` says what has killed the process's device context: it can answer nothing any more. `timing` is there
-    for a batch that is recorded.
+    `failure` is also there if a request of the batch failed alone. An `untypical` batch took longer than others of its
+    size will: its requests were run again, each alone, or its handler has tried something. `fault` says what has killed
+    the process's device context: it can answer nothing any more. `timing` is there for a batch that is recorded.
     """
 
     batch: int
@@ -232,7 +232,7 @@ class Answer(msgspec.Struct, frozen=True, tag="answer", omit_defaults=True):
     handler_ms: float
     samples: tuple[Sample, ...] = ()
     failure: Failure | None = None
-    repeated: bool = False
+    untypical: bool = False
     fault: str = ""
     timing: Timing | None = None
 

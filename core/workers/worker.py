@@ -326,7 +326,7 @@ class Worker(Connection):
         if answer.code == 200:
             outcomes = outcomes_of(self._load, batch.jobs, replies(answer.results, bodies))
             seconds = max(0.0, batch.handler_seconds - run.waited) + HANDING_OVER
-            self._end(batch, outcomes, seconds, typical=not answer.repeated)
+            self._end(batch, outcomes, seconds, typical=not answer.untypical)
         else:
             self._end(batch, [HandlerFailed(answer.message, answer.code)] * len(batch.jobs))
         self._observer.batch_finished(self.name, batch, took * 1000.0, answer)

@@ -270,7 +270,12 @@ class _Tuning:
 def _leave_out_padding(handler: Any, notes: dict[str, str], clock: Callable[[], float]) -> None:
     """Let batches at work decide whether the model's transformer encoders compute the padding of texts."""
     one_at_a_time = hooks_are_builtin(handler, "inference") and not hasattr(handler.handle, "micro_batch_size")
-    found = unpadded(handler.model, clock) if one_at_a_time else None
+
+    def tried() -> None:
+        if handler.context is not None:
+            handler.context.untypical = True
+
+    found = unpadded(handler.model, tried, clock) if one_at_a_time else None
     if found is not None:
         notes["padding"] = "computed at first: at work it is measured whether texts are faster without it"
         handler._faster_model = found  # noqa: SLF001

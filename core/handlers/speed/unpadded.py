@@ -5,6 +5,7 @@ it. Here the tokens of all texts are one long text for every layer but attention
 is right for `torch.nn.TransformerEncoder`, whose layers see other tokens in attention alone, as long as the model
 around it does not look at what it answers for padding: zeros here. So nothing is taken for granted: the first batches
 with padding are computed both ways, and requests get the plain answer, until _BATCHES of them were the same and faster.
+The scheduler, which learns which batches pay, is told to learn nothing from these.
 """
 
 from __future__ import annotations
@@ -24,21 +25,29 @@ from .outputs_close import outputs_close
 
 log = logging.getLogger(__name__)
 
-_BATCHES = 3  # padded batches that are computed both ways before the choice
+_BATCHES = 2  # padded batches that are computed both ways before the choice
 _PADDED = 0.2  # share of padding from which on a batch says something about the gain
 _LONG = 128  # tokens from which on torch's fused layers are the slower ones even without padding
 
 
 class Unpadded:
-    """A model whose transformer `encoders` can run without padding. `clock` is replaced in tests."""
+    """A model whose transformer `encoders` can run without padding.
+
+    `tried` is called for each batch that is computed both ways. `clock` is replaced in tests.
+    """
 
     def __init__(
-        self, model: Any, encoders: list[nn.TransformerEncoder], clock: Callable[[], float] = time.perf_counter
+        self,
+        model: Any,
+        encoders: list[nn.TransformerEncoder],
+        tried: Callable[[], None],
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.work = 0
         """Tokens that the encoders have computed in the last call; 0 if it says nothing about the time of a token."""
         self._model = model
         self._encoders = encoders
+        self._on_try = tried
         self._clock = clock
         self._taken = self._given_up = False
         self._packs = False  # what the encoders do now
@@ -72,18 +81,18 @@ class Unpadded:
 
     def _try(self, data: Any, output: Any, seconds: float) -> None:
         """Compute the batch without padding, beside the plain `output`, which took `seconds`; after some, choose."""
+        self._on_try()
         began = self._clock()
         try:
             found = self._run(data, packs=True)
         except Exception as error:  # noqa: BLE001  a model may do anything with what the encoder answers
             self._give_up(f"fails: {type(error).__name__}: {error}")
             return
-        if self._tried:  # the first run pays for what a first run does
-            self._plain, self._packed = self._plain + seconds, self._packed + self._clock() - began
+        self._plain, self._packed = self._plain + seconds, self._packed + self._clock() - began
         self._tried += 1
         if not outputs_close(found, output, torch.device("cpu")):
             self._give_up("changes the answers")
-        elif self._tried > _BATCHES:
+        elif self._tried == _BATCHES:
             gain = self._plain / max(self._packed, 1e-9)
             if gain < GAINS:
                 self._give_up(f"is measured {gain:.2f} times as fast")
@@ -118,12 +127,12 @@ class Unpadded:
         return torch.zeros_like(src).view(-1, src.shape[2]).index_copy_(0, places, hidden).view(src.shape)
 
 
-def unpadded(model: Any, clock: Callable[[], float] = time.perf_counter) -> Unpadded | None:
+def unpadded(model: Any, tried: Callable[[], None], clock: Callable[[], float] = time.perf_counter) -> Unpadded | None:
     """Return the model with its encoders prepared, None if it has none of which this file knows what they do."""
     if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule) or hasattr(model, "_orig_mod"):
         return None
     encoders = [each for each in model.modules() if type(each) is nn.TransformerEncoder and _is_known(each)]
-    return Unpadded(model, encoders, clock) if encoders else None
+    return Unpadded(model, encoders, tried, clock) if encoders else None
 
 
 def _is_known(encoder: nn.TransformerEncoder) -> bool:

@@ -90,8 +90,20 @@ def test_a_batch_that_fails_is_run_again_one_by_one(
     front: Front, texts: tuple[str, ...], results: tuple[Result, ...], bodies: list[bytes]
 ) -> None:
     answer, sent = front.ask(*texts)
-    assert (answer.code, answer.message, answer.results, answer.repeated) == (200, "", results, True)
+    assert (answer.code, answer.message, answer.results, answer.untypical) == (200, "", results, True)
     assert sent == bodies
+
+
+def test_a_batch_in_which_the_handler_tries_something_is_not_typical(write_model: Any, clean_process: None) -> None:
+    code = """
+def handle(data, context):
+    if data and data[0]["body"] == "try":
+        context.untypical = True
+    return ["ok"]
+"""
+    front = Front(write_model({"svc.py": code}))
+    assert front.loaded.code == 200
+    assert [front.ask(text)[0].untypical for text in ("a", "try", "b")] == [False, True, False]
 
 
 def test_each_request_is_asked_twice_at_most(front: Front) -> None:
@@ -104,14 +116,14 @@ def test_each_request_is_asked_twice_at_most(front: Front) -> None:
 def test_what_is_not_run_again(front: Front, texts: tuple[str, ...], code: int) -> None:
     """A batch of one, one whose handler wanted to end the process, one that has sent pieces of its answers."""
     answer, _ = front.ask(*texts)
-    assert (answer.code, answer.results, answer.repeated) == (code, (), False)
+    assert (answer.code, answer.results, answer.untypical) == (code, (), False)
     _, (calls,) = front.ask("calls")
     assert calls.split() == f"[ {len(texts)}, 1 ]".encode().split()
 
 
 def test_nothing_is_run_again_unless_the_option_says_so(folder: Any) -> None:
     answer, _ = Front(folder).ask("a", "bad")
-    assert (answer.code, answer.message, answer.repeated) == (503, "Prediction failed", False)
+    assert (answer.code, answer.message, answer.untypical) == (503, "Prediction failed", False)
 
 
 def test_a_request_that_is_run_again_can_not_stream(front: Front) -> None:
@@ -178,7 +190,7 @@ def test_an_exception_in_its_place_fails_a_request_alone(
 ) -> None:
     front = Front(write_model({"svc.py": HANDLER}))
     answer, bodies = front.ask(f"['a', {element}, 'c']", "b", "c")
-    assert (answer.code, answer.message, answer.repeated) == (200, "", False)
+    assert (answer.code, answer.message, answer.untypical) == (200, "", False)
     assert (answer.results or (OK,) * 3) == (OK, result, OK)
     assert bodies == [b"a", body, b"c"]
     assert (answer.failure is not None) == (not element.startswith("Prediction"))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from torchserve.core.handlers.base import BaseHandler
+from torchserve.core.handlers.context import Context
 from torchserve.core.handlers.micro_batching import MicroBatching
 from torchserve.core.handlers.speed.accelerate import accelerate
 from torchserve.core.handlers.speed.unpadded import Unpadded, unpadded
@@ -41,6 +42,7 @@ class Encoder(nn.Module):
         self.looks = looks
         self.clock = Clock()
         self.took = lambda: 0.0
+        self.tried: list[float] = []
         self.eval()
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -51,7 +53,7 @@ class Encoder(nn.Module):
 
 
 def prepared(model: Encoder, took: Callable[[int], float] = float) -> Unpadded:
-    found = unpadded(model, model.clock)
+    found = unpadded(model, lambda: model.tried.append(model.clock.now), model.clock)
     assert found is not None
     model.took = lambda: took(found.work)
     return found
@@ -95,7 +97,10 @@ def test_texts_get_the_same_answers_without_their_padding(
 
 
 def test_padding_is_left_out_once_batches_were_the_same_and_faster() -> None:
-    assert computed(prepared(Encoder()), 6) == [0, 0, 0, 0, 17, 17]
+    """The batches that were computed both ways are told."""
+    model = Encoder()
+    assert computed(prepared(model), 4) == [0, 0, 17, 17]
+    assert len(model.tried) == 2
 
 
 def test_a_batch_without_padding_says_nothing_about_the_gain() -> None:
@@ -179,7 +184,7 @@ class Own(nn.TransformerEncoderLayer):
 def test_what_is_not_known_is_left_alone(change: Callable[[Any], Any]) -> None:
     model = Encoder()
     change(model)
-    assert unpadded(model) is None
+    assert unpadded(model, lambda: None) is None
 
 
 class Own_(BaseHandler):
@@ -205,10 +210,12 @@ class OwnInference(Own_):
 def test_a_handler_has_it_measured_at_work(kind: type[BaseHandler], config: dict[str, Any], measured: bool) -> None:
     handler = kind()
     handler.model, handler.device = Encoder(), torch.device("cpu")
+    handler.context = Context("m", "/", {"model": {}}, 1, None, "0")
     notes = accelerate(handler, config, 4)
     assert ("padding" in notes) is measured is isinstance(handler._faster_model, Unpadded)
     with torch.inference_mode():
         assert handler.inference(batch(2, 5)).shape == (2, WIDTH)
+    assert handler.context.untypical is measured
 
 
 def test_micro_batches_in_threads_of_their_own_are_left_alone() -> None:
