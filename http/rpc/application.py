@@ -16,6 +16,7 @@ from .call import Call
 from .metadata import ACCEPTED, is_grpc, metadata_of, read_encoding, read_timeout
 from .method import RPC_APIS, CallHead
 from .methods import methods
+from .plain_call import PlainCall
 from .stall_watch import StallWatch
 from .status import Code, RpcFailure
 
@@ -57,7 +58,11 @@ class RpcApplication:
             if not is_grpc(head.headers):
                 return _Refused(stream)
             read = head.memo = _read_again(head) or self._read(head, stream.peer)
-        call = Call(self._context, stream, read, self._watch)
+        context, method = self._context, read.method
+        if method is not None and method.codec is not None and context.tracer is None:
+            call: Call = PlainCall(context, stream, read, self._watch, method.codec)
+        else:
+            call = Call(context, stream, read, self._watch)
         call.open()
         return call
 

@@ -20,7 +20,7 @@ from ..transport.http2.stream import Fields, Stream
 from .decompression import Decompression
 from .framing import PREFIX, MessageReader, Room, Squeezed, frame, only_message
 from .metadata import ACCEPTED
-from .method import CallHead, Exchange
+from .method import CallHead, Exchange, Method
 from .stall_watch import StallWatch
 from .status import (
     ANSWER,
@@ -90,6 +90,10 @@ class Call:
             return
         if head.timeout is not None:
             self._deadline = asyncio.get_running_loop().call_later(head.timeout, self._expire)
+        self._begin(method)
+
+    def _begin(self, method: Method) -> None:
+        """Begin with what has come."""
         self._exchange = method.open(self)
         stream = self._stream
         whole, stream.whole = stream.whole, None
@@ -125,7 +129,7 @@ class Call:
             self.finish()
             return
         size = len(buffers[0]) if len(buffers) == 1 else sum(map(len, buffers))
-        self._stream.send_answer(ANSWER, (frame(size), *buffers), size + PREFIX)
+        self._stream.send_answer(ANSWER, (b"\0" + size.to_bytes(4), *buffers), size + PREFIX)  # as `frame` does
         self._end(Code.OK)
 
     def finish(self, status: Status = OK) -> None:

@@ -8,6 +8,7 @@ that is remembered is equal byte by byte means the same; any other is read in fu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
@@ -27,17 +28,14 @@ _Known = TypeVar("_Known")
 class Known(Generic[_Known]):
     """A memory of what was read or written, by the bytes that it depends on, or by how many they are.
 
-    All is forgotten when it is too much.
+    All is forgotten when it is too much. `get` returns what is known by these bytes, or this number of bytes, or None.
     """
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "get")
 
     def __init__(self) -> None:
         self._known: dict[bytes | int, _Known] = {}
-
-    def get(self, key: bytes | int) -> _Known | None:
-        """Return what is known by these bytes, or this number of bytes."""
-        return self._known.get(key)
+        self.get: Callable[[bytes | int], _Known | None] = self._known.get  # each message asks: no call in between
 
     def put(self, key: bytes | int, known: _Known, size: int) -> None:
         """Remember this, of which the key and what is known take `size` bytes, unless that is long."""
@@ -155,13 +153,6 @@ class InferLayout(NamedTuple):
     id: tuple[int, int]
     raw: tuple[tuple[int, int], ...]
     same: tuple[tuple[int, int, bytes], ...]
-
-    def fits(self, data: memoryview) -> bool:
-        """Return whether a message of the same size has these parts."""
-        for begin, end, there in self.same:  # noqa: SIM110  (a generator would take several times as long)
-            if data[begin:end].tobytes() != there:
-                return False
-        return True
 
 
 def layout_of(data: memoryview, parts: CutRequest, head: InferHead) -> InferLayout:

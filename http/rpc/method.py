@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from ...core.payload import Body
 from ...core.tracing.trace_parent import TraceParent
@@ -85,7 +85,8 @@ class Method:
     """A row of the table.
 
     `api` says on which port it can be called, `scope` which key it needs where tokens are on, and `open` makes the
-    Exchange of a call. Unless `streams_in`, a call has exactly one message of the client.
+    Exchange of a call. Unless `streams_in`, a call has exactly one message of the client. If it is one prediction with
+    one answer, `codec` is its RpcCodec, for PlainCall.
     """
 
     service: str
@@ -94,6 +95,7 @@ class Method:
     open: Callable[[OpenCall], Exchange]
     scope: Scope
     streams_in: bool = False
+    codec: Any = None
 
     @property
     def path(self) -> str:

@@ -51,7 +51,7 @@ def _inference(headers: SequenceHeaders) -> list[Method]:
     name = inference.SERVICE
     return [
         _answered(name, "Ping", inference.ping, "inference", "open"),
-        Method(name, "Predictions", "inference", partial(PredictOne, codec=one), "inference"),
+        Method(name, "Predictions", "inference", partial(PredictOne, codec=one), "inference", codec=one),
         Method(name, "StreamPredictions", "inference", partial(PredictOne, codec=one, streams=True), "inference"),
         Method(name, "StreamPredictions2", "inference", partial(PredictMany, codec=many), "inference", streams_in=True),
     ]
@@ -67,7 +67,7 @@ def _open_inference(name: str, regions: Regions | None) -> list[Method]:
         _answered(name, "ServerLive", oip.live, "inference", "open"),
         _answered(name, "ServerReady", oip.ready, "inference", "open"),
         *(_answered(name, method, endpoint, "inference") for method, endpoint in reads.items()),
-        Method(name, "ModelInfer", "inference", partial(PredictOne, codec=one), "inference"),
+        Method(name, "ModelInfer", "inference", partial(PredictOne, codec=one), "inference", codec=one),
         Method(name, "ModelStreamInfer", "inference", partial(PredictMany, codec=many), "inference", streams_in=True),
     ]
 

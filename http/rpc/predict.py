@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ...core.errors import ServeError
 from ...core.payload import Body, Reply
 from .backlog import Backlog
-from .codec import Asked, RpcCodec
+from .codec import Asked, RpcCodec, Steps
 from .method import OpenCall
 from .prediction import RpcPrediction, room_for
 from .status import RefusedMessage, status_of
+
+if TYPE_CHECKING:
+    from ...core.dataplane import Ticket
 
 
 class PredictOne:
@@ -29,8 +34,17 @@ class PredictOne:
     def message(self, data: Body) -> None:
         """Submit the prediction."""
         asked = self._codec.decode(self._call, data)
+        self.submit(asked, self._codec.check(asked))
+
+    def submit(self, asked: Asked, steps: Steps | None) -> None:
+        """Submit the prediction that a message asks for, once `steps` are taken."""
         self._prediction = RpcPrediction(self._call, self, asked, streams=self._streams)
-        self._prediction.submit(self._codec.check(asked))
+        self._prediction.submit(steps)
+
+    def go_on(self, asked: Asked, ticket: Ticket | None) -> RpcPrediction:
+        """Return the prediction of a request that is queued with this ticket: whoever is its sink hands all on."""
+        self._prediction = RpcPrediction(self._call, self, asked, streams=self._streams, ticket=ticket)
+        return self._prediction
 
     def half_closed(self) -> None:
         """Go on: the answer does not depend on it."""

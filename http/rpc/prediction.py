@@ -62,7 +62,10 @@ class RpcPrediction:
         "_wait",
     )  # fmt: skip
 
-    def __init__(self, call: OpenCall, receiver: Receiver, asked: Asked, *, streams: bool) -> None:
+    def __init__(
+        self, call: OpenCall, receiver: Receiver, asked: Asked, *, streams: bool, ticket: Ticket | None = None
+    ) -> None:
+        """With `ticket` the request is queued already."""
         self._call = call
         self._receiver = receiver
         self._asked = asked
@@ -71,7 +74,7 @@ class RpcPrediction:
         self._streams = streams
         self._over = False
         self._told = False  # whether the receiver got a piece
-        self._ticket: Ticket | None = None
+        self._ticket = ticket
         self._wait: ClientWait | None = None
         self._pieces: list[Body] = []
         self._collected = 0  # bytes in them

@@ -113,7 +113,8 @@ _COUNTED = {
 }  # fmt: skip
 
 # By plain numbers: to look up a Code calls Python code for its hash.
-_COUNTED_BY_NUMBER = {int(code): status for code, status in _COUNTED.items()}
+counted_as = {int(code): _COUNTED.get(code, 500) for code in Code}.__getitem__
+"""Return the HTTP status under which an answer with this code is counted."""
 
 # TorchServe's clients find the name of a Java class in the last line of an error's text, which some look at.
 _JAVA_PACKAGES = {
@@ -160,11 +161,6 @@ def code_of(error: ServeError) -> Code:
         if found is not None:
             return found
     return KINDS[error.kind]
-
-
-def counted_as(code: int) -> int:
-    """Return the HTTP status under which an answer with this code is counted."""
-    return _COUNTED_BY_NUMBER.get(code, 500)
 
 
 def trailers_of(status: Status) -> list[tuple[str, str]]:

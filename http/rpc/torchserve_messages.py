@@ -36,7 +36,7 @@ class _Beginning(NamedTuple):
 
     bytes: bytes
     model: str
-    version: str
+    version: str | None
     name: str
 
 
@@ -72,17 +72,23 @@ class TorchServeMessages:
 
     def decode(self, call: OpenCall, data: Body) -> Asked:
         """Return what a message asks for. Raises BadRequest."""
-        message = view(data)
+        message = data if isinstance(data, memoryview) else view(data)
         known = self._beginnings.get(len(message))
-        if known is not None and message[: len(known.bytes)].tobytes() == known.bytes:
-            part = Part(known.name, "", message[len(known.bytes) :])
-            return self._asked(call, _Request(known.model, known.version, (part,), ""), call.id)
+        if known is not None:
+            begin = len(known.bytes)
+            if message[:begin].tobytes() == known.bytes:
+                head = call.head
+                parts = (Part(known.name, "", message[begin:]),)
+                return Asked(
+                    known.model, known.version, Payload(call.id, parts, head.metadata, head.timeout, head.priority)
+                )
         read = _one_input(message)
         if read is None:
             return self._asked(call, _any_inputs(message, call.context.limits.max_parts), call.id)
         (part,) = read.parts
         before = bytes(message[: len(message) - len(part.body)])
-        self._beginnings.put(len(message), _Beginning(before, read.model, read.version, part.name), len(before))
+        known = _Beginning(before, read.model, read.version or None, part.name)
+        self._beginnings.put(len(message), known, len(before))
         return self._asked(call, read, call.id)
 
     def _asked(self, call: OpenCall, read: _Request, request_id: str) -> Asked:

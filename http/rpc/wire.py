@@ -7,6 +7,7 @@ that came. What is small may go to the library after that. Everything here is pu
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from ...core.errors import BadRequest
@@ -71,6 +72,7 @@ def text(value: int | memoryview, name: str) -> str:
         raise BadMessage(f"{name} is not UTF-8") from None
 
 
+@lru_cache(maxsize=1024)  # answers of a model are of few sizes
 def head_of(number: int, size: int) -> bytes:
     """Return what goes before a field of `size` bytes: its tag and its length."""
     return varint(number << 3 | BYTES) + varint(size)

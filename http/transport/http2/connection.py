@@ -47,7 +47,9 @@ from .frames import (
     MAX_FRAME_SIZE,
     MAX_HEADER_LIST_SIZE,
     MOST_STREAM,
+    MOST_WINDOW,
     PING,
+    WINDOW_UPDATE,
     frame,
     goaway,
     settings,
@@ -203,6 +205,12 @@ class Connection:
     def control_came(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         """Take such a frame."""
         self.spend_control()
+        if kind == WINDOW_UPDATE and not stream_id and len(payload) == 4:
+            # As in `control.receive`, of which this saves the calls: grpcio's clients send one with every call.
+            size = int.from_bytes(payload) & MOST_WINDOW
+            if size:
+                self.outbox.widen(size)
+                return
         control.receive(self, kind, flags, stream_id, payload)
 
     def ping_answered(self, payload: bytes) -> None:
@@ -219,6 +227,8 @@ class Connection:
     def _earn(self) -> None:
         """Give the client some of its budgets back, for the requests that were answered since the last call."""
         answered, self.streams.answered = self.streams.answered, 0
+        if not answered:
+            return
         self._resets.earn(answered)
         self._control.earn(answered * _EARNED)
 

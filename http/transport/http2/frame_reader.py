@@ -19,13 +19,16 @@ from .frames import (
     HEAD_SIZE,
     HEADERS,
     MOST_STREAM,
+    MOST_WINDOW,
     PADDED,
     PREFACE,
     PRIORITIZED,
     SETTINGS,
+    WINDOW_UPDATE,
     unpack_head,
 )
 
+_WIDENS = 4 << 8 | WINDOW_UPDATE  # the first field of its head
 _COPY_UNDER = 4096  # bytes: a view of so little would keep all that came in the same packet
 
 
@@ -41,11 +44,30 @@ class MessageSink(Protocol):
     def data_ended(self) -> None:
         """Note that the DATA that began last is whole."""
 
-    def request_came(self, stream_id: int, block: bytes, body: Body) -> bool:
-        """Take a request that is whole: its header block, and all of its body. Return False to get it by the other
-        methods instead.
+    def request_came(self, stream_id: int, block: bytes, body: Body, widen: int) -> bool:
+        """Take a request that is whole: its header block, and all of its body. The client takes `widen` bytes more of
+        its answer than of others'. Return False to get it by the other methods instead.
         """
         ...
+
+    def head_came(self, stream_id: int, block: bytes) -> bool:
+        """Take the header block of a request whose body may be at hand, and wait for `body_came` or `settle`. Return
+        False to get it by `block_came` instead.
+        """
+        ...
+
+    def widened(self, stream_id: int, size: int) -> bool:
+        """Note that the client takes `size` bytes more of the answer to a request that waits for its body. Return False
+        if none does on this stream, or that is wrong.
+        """
+        ...
+
+    def body_came(self, stream_id: int, body: Body) -> bool:
+        """Take all of the body of a request that waits for it. Return False to get it by the other methods instead."""
+        ...
+
+    def settle(self) -> None:
+        """Begin with the requests that wait for their bodies: these have yet to come."""
 
     def block_came(self, stream_id: int, flags: int, block: bytes, depends_on: int) -> None:
         """Take a whole header block; `depends_on` is the stream of its priority, or -1 without one."""
@@ -65,7 +87,8 @@ class FrameReader:
 
     __slots__ = (
         "_begun", "_block", "_block_depends", "_block_flags", "_block_size", "_block_stream", "_control", "_data_left",
-        "_limits", "_messages", "_most_block", "_padding_left", "_rest", "_settled", "in_data", "more", "moved",
+        "_limits", "_messages", "_most_block", "_padding_left", "_rest", "_settled", "_waiting", "in_data", "more",
+        "moved",
     )  # fmt: skip
 
     def __init__(self, messages: MessageSink, control: ControlSink, limits: Http2Limits) -> None:
@@ -80,6 +103,7 @@ class FrameReader:
         self._data_left = self._padding_left = 0
         self._block: list[bytes] | None = None  # of a header block whose end is not here
         self._block_stream = self._block_flags = self._block_depends = self._block_size = 0
+        self._waiting = False  # whether requests wait for their bodies
         self.more = False
         self.moved = False  # whether the latest call of `read` has come to the end of a frame, or some way into DATA
 
@@ -103,7 +127,12 @@ class FrameReader:
                 return
             self._begun = True
             at = len(PREFACE)
-        at = self._read(data, at)
+        try:
+            at = self._read(data, at)
+        finally:
+            if self._waiting:
+                self._waiting = False
+                self._messages.settle()
         self.moved = at > 0 and self._block is None
         if at < len(data) and not self._control.over:
             self._rest = data[at:] if at else data
@@ -128,6 +157,15 @@ class FrameReader:
                     at = after
                     left -= 1
                     continue
+                if self._wait(data[begin:end], stream_id):
+                    at = end
+                    continue
+            if self._waiting:
+                if end <= size and self._read_on(data, begin, end, first, flags, stream_id):
+                    at = end
+                    continue
+                self._waiting = False
+                messages.settle()
             stream_id &= MOST_STREAM
             self._check(kind, length, stream_id)
             if kind == DATA:
@@ -155,11 +193,20 @@ class FrameReader:
         return at
 
     def _read_whole(self, data: bytes, at: int, middle: int, stream_id: int) -> int:
-        """Read the HEADERS at `at` together with the DATA at `middle`, if that is here and is all of the body. Return
-        where it ends; 0 if the two are to be read one by one, as what is wrong with a frame is not said here.
+        """Read the HEADERS at `at` together with the DATA behind `middle`, if that is here and is all of the body.
+        Return where it ends; 0 if the two are to be read one by one, as what is wrong with a frame is not said here.
+
+        grpcio's clients open the stream's window between the two.
         """
         first, flags, other = unpack_head(data, middle)
         begin = middle + HEAD_SIZE
+        widen = 0
+        if first == _WIDENS and other == stream_id and len(data) - begin >= 4 + HEAD_SIZE:
+            widen = int.from_bytes(data[begin : begin + 4]) & MOST_WINDOW
+            if not widen:
+                return 0
+            first, flags, other = unpack_head(data, begin + 4)
+            begin += 4 + HEAD_SIZE
         end = begin + (first >> 8)
         if first & 0xFF != DATA or flags != END_STREAM or other != stream_id or end > len(data):
             return 0
@@ -167,7 +214,26 @@ class FrameReader:
         if len(block) > self._most_block or end - begin > self._limits.max_frame or self._block or not self._settled:
             return 0
         body = memoryview(data)[begin:end] if end - begin >= _COPY_UNDER else data[begin:end]
-        return end if self._messages.request_came(stream_id, block, body) else 0
+        return end if self._messages.request_came(stream_id, block, body, widen) else 0
+
+    def _wait(self, block: bytes, stream_id: int) -> bool:
+        """Have a request wait whose body does not follow its head at once. Return False if it can't.
+
+        Clients that have many calls in one packet, as Go's and proxies do, send all heads before the bodies.
+        """
+        if len(block) > self._most_block or self._block or not self._settled:
+            return False
+        if not self._messages.head_came(stream_id, block):
+            return False
+        self._waiting = True
+        return True
+
+    def _read_on(self, data: bytes, begin: int, end: int, first: int, flags: int, stream_id: int) -> bool:
+        """Read a frame of a request that waits for its body. Return False to have it read as any other."""
+        if first & 0xFF == DATA and flags == END_STREAM and end - begin <= self._limits.max_frame:
+            body = memoryview(data)[begin:end] if end - begin >= _COPY_UNDER else data[begin:end]
+            return self._messages.body_came(stream_id, body)
+        return first == _WIDENS and self._messages.widened(stream_id, int.from_bytes(data[begin:end]) & MOST_WINDOW)
 
     def _check(self, kind: int, length: int, stream_id: int) -> None:
         """Refuse a frame by its head."""

@@ -51,25 +51,19 @@ def header_frames(stream_id: int, block: bytes, flags: int, max_frame: int) -> b
 
 class AnswerFrames:
     """The frames of whole answers that have the same head and the same trailers, given as header blocks: HEADERS, one
-    frame of DATA, and the HEADERS that end the stream.
+    frame of DATA, and the HEADERS that end the stream. `Outbox.put_answer` packs them: `begin` makes what goes before
+    the body, `end` what goes behind it.
     """
 
-    __slots__ = ("_begin", "_begin_size", "_end", "_end_size", "head", "trailers")
+    __slots__ = ("begin", "begin_size", "end", "end_size", "head", "trailers")
 
     def __init__(self, head: bytes, trailers: bytes) -> None:
         """The blocks must fit into the smallest frame that a client may insist on."""
         self.head, self.trailers = head, trailers
-        self._begin = struct.Struct(f">IBI{len(head)}sIBI").pack
-        self._end = struct.Struct(f">IBI{len(trailers)}s").pack
-        self._begin_size = len(head) << 8 | HEADERS
-        self._end_size = len(trailers) << 8 | HEADERS
-
-    def around(self, stream_id: int, size: int) -> tuple[bytes, bytes]:
-        """Return what goes before a body of `size` bytes and behind it."""
-        return (
-            self._begin(self._begin_size, END_HEADERS, stream_id, self.head, size << 8 | DATA, 0, stream_id),
-            self._end(self._end_size, END_HEADERS | END_STREAM, stream_id, self.trailers),
-        )
+        self.begin = struct.Struct(f">IBI{len(head)}sIBI").pack
+        self.end = struct.Struct(f">IBI{len(trailers)}s").pack
+        self.begin_size = len(head) << 8 | HEADERS
+        self.end_size = len(trailers) << 8 | HEADERS
 
 
 def settings(values: Mapping[int, int]) -> bytes:

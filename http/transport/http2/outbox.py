@@ -18,6 +18,7 @@ from .errors import ConnectionFault, ErrorCode
 from .frames import (
     DATA,
     DEFAULT_WINDOW,
+    END_HEADERS,
     END_STREAM,
     LEAST_MAX_FRAME,
     MOST_WINDOW,
@@ -129,8 +130,11 @@ class Outbox:
             return False
         self.window -= size
         self.body_frames += 1
-        before, behind = frames.around(stream_id, size)
-        self._out += (before, *buffers, behind)
+        self._out += (
+            frames.begin(frames.begin_size, END_HEADERS, stream_id, frames.head, size << 8 | DATA, 0, stream_id),
+            *buffers,
+            frames.end(frames.end_size, END_HEADERS | END_STREAM, stream_id, frames.trailers),
+        )
         if not self.awake:
             self.awake = True
             self._wake()

@@ -13,7 +13,7 @@ from ....core.payload import Body
 from ...message.limits import Limits
 from .closed_streams import ClosedStreams
 from .errors import ConnectionFault, ErrorCode, StreamAborted, StreamFault
-from .frames import END_STREAM, MOST_STREAM, rst_stream, window_update
+from .frames import END_STREAM, MOST_STREAM, MOST_WINDOW, rst_stream, window_update
 from .header_block import BlockDecoder, encode_block
 from .outbox import Outbox
 from .request_head import RefusedHead, malformed
@@ -69,6 +69,9 @@ class StreamTable:
         self._refused = refused
         self._decoder = BlockDecoder(own, limits.max_headers, limits.max_header)
         self._known = self._decoder.known
+        self._waiting: dict[
+            int, tuple[RequestHead, int]
+        ] = {}  # whose bodies may be at hand, and what widens their windows
         self._incoming = own.connection_window  # bytes of DATA that the client may send
         self._data: ServerStream | None = None  # the stream of the DATA that is coming
         self._data_flags = 0
@@ -81,24 +84,67 @@ class StreamTable:
 
     # ---- frames of requests
 
-    def request_came(self, stream_id: int, block: bytes, body: Body) -> bool:
+    def request_came(self, stream_id: int, block: bytes, body: Body, widen: int = 0) -> bool:
         """Take a request that is whole, unless there is anything unusual about it. Return whether it was taken."""
         head = self._known(block)
-        size, limits = len(body), self.limits
-        if (
-            head is None
-            or not self.last_id < stream_id <= self.last_served
-            or not stream_id & 1
-            or not 0 < size <= limits.stream_window
-            or head.length not in {None, size}
-            or len(self.open) >= limits.max_streams
-        ):
+        return head is not None and self._may_open(stream_id) and self._take_whole(stream_id, head, body, widen)
+
+    def head_came(self, stream_id: int, block: bytes) -> bool:
+        """Keep the head of a request for `body_came`, unless there is anything unusual about it."""
+        head = self._known(block)
+        if head is None or not self._may_open(stream_id):
             return False
         self.last_id = stream_id
-        self._take_from_window(size)
+        self._waiting[stream_id] = head, 0
+        return True
+
+    def widened(self, stream_id: int, size: int) -> bool:
+        """Widen the window of a stream whose request waits for its body. Return whether that was possible."""
+        found = self._waiting.get(stream_id)
+        if found is None or not size or self.outbox.initial_window + found[1] + size > MOST_WINDOW:
+            return False
+        self._waiting[stream_id] = found[0], found[1] + size
+        return True
+
+    def body_came(self, stream_id: int, body: Body) -> bool:
+        """Take all of the body of a request that waits for it. Return whether that was possible."""
+        found = self._waiting.pop(stream_id, None)
+        if found is None:
+            return False
+        if self._take_whole(stream_id, found[0], body, found[1]):
+            return True
+        self._waiting[stream_id] = found
+        return False
+
+    def settle(self) -> None:
+        """Serve the requests that wait for their bodies: these have yet to come."""
+        waiting, self._waiting = self._waiting, {}
+        for stream_id, (head, widen) in waiting.items():
+            self._serve(stream_id, head, ended=False, widen=widen)
+
+    def _may_open(self, stream_id: int) -> bool:
+        """Return whether the client may open a stream of this number now."""
+        return (
+            self.last_id < stream_id <= self.last_served
+            and bool(stream_id & 1)
+            and len(self.open) + len(self._waiting) < self.limits.max_streams
+        )
+
+    def _take_whole(self, stream_id: int, head: RequestHead, body: Body, widen: int) -> bool:
+        """Serve a request that is whole, unless the length of its body, or its window, is out of bounds."""
+        size, limits, window = len(body), self.limits, self.outbox.initial_window + widen
+        if not 0 < size <= limits.stream_window or head.length not in {None, size} or window > MOST_WINDOW:
+            return False
+        self.last_id = max(self.last_id, stream_id)
+        incoming = self._incoming - size
+        if incoming * 2 < limits.connection_window:
+            self._take_from_window(size)
+        else:
+            self._incoming = incoming
         if size >= _NOT_SMALL:
             self.outbox.body_frames += 1
         stream = self.open[stream_id] = ServerStream(self, stream_id, head, body)
+        stream.window = window
         self._begin(stream)
         if stream.whole is not None and not stream.over:
             stream.whole = None
@@ -197,8 +243,9 @@ class StreamTable:
             return
         self._serve(stream_id, head, ended=ends)
 
-    def _serve(self, stream_id: int, head: RequestHead, *, ended: bool) -> None:
+    def _serve(self, stream_id: int, head: RequestHead, *, ended: bool, widen: int = 0) -> None:
         stream = self.open[stream_id] = ServerStream(self, stream_id, head)
+        stream.window += widen
         stream.remote_ended = ended
         self._begin(stream)
         if ended and not stream.over:

@@ -12,16 +12,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from torchserve.core.errors import ClientLimited, HandlerFailed
 from torchserve.core.payload import Payload, Reply
 from torchserve.http.message.limits import Limits
 from torchserve.http.rpc import framing
 from torchserve.http.rpc.framing import Squeezed
+from torchserve.http.rpc.plain_call import PlainCall
+from torchserve.http.rpc.protos.messages import message
 from torchserve.http.rpc.status import Code
 
 from ..doubles import FakeDataPlane, Sink, until
 from .doubles import PREDICTIONS, SEQUENCES, Called, Desk, Request
 
 ONE = Request(model_name="m", input={"data": b"hello"}).SerializeToString()
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+TENSOR = message("inference.ModelInferRequest")(
+    model_name="m", inputs=[{"name": "x", "datatype": "UINT8", "shape": [3]}], raw_input_contents=[b"abc"]
+).SerializeToString()
 LARGE = random.Random(1).randbytes(200_000)  # more than is decompressed at once
 HEALTH = "/grpc.health.v1.Health/Check"
 
@@ -76,6 +83,61 @@ async def test_a_key_is_asked_for_before_the_message_is_read() -> None:
     made = desk()
     refused = made.whole(framed(ONE), method="GET")
     assert (refused.code, made.data.payloads) == (Code.INTERNAL, [])
+
+
+def pieces(sink: Sink, *bodies: bytes) -> None:
+    for body in bodies:
+        sink.chunk(Reply(body))
+
+
+OUTCOMES: dict[str, Callable[[Called, Sink], None]] = {
+    "an answer": lambda _call, sink: sink.done(Reply(b"answer")),
+    "pieces": lambda _call, sink: (pieces(sink, b"one ", b"two "), sink.done(Reply(b"three")))[0],
+    "pieces without an end": lambda _call, sink: (pieces(sink, b"one "), sink.done(Reply(b"")))[0],
+    "pieces that are too much": lambda _call, sink: (pieces(sink, *[bytes(900)] * 3), sink.done(Reply(b"x")))[0],
+    "pieces, and a failure": lambda _call, sink: (pieces(sink, b"one"), sink.fail(HandlerFailed("broken", 500)))[0],
+    "a failure": lambda _call, sink: sink.fail(HandlerFailed("broken", 404)),
+    "a client that is limited": lambda _call, sink: sink.fail(ClientLimited("slowly", retry_after=2.0)),
+    "a success that is an exception": lambda _call, sink: sink.fail(HandlerFailed("", 200)),
+    "the same behind a piece": lambda _call, sink: (pieces(sink, b"one"), sink.fail(HandlerFailed("", 200)))[0],
+    "no tensors": lambda _call, sink: sink.done(Reply(b"{")),
+    "several ends": lambda _call, sink: [sink.done(Reply(b"a")), sink.done(Reply(b"b")), sink.chunk(Reply(b"c"))][0],
+    "a client that leaves": lambda call, sink: (call.leave(), sink.done(Reply(b"late")))[0],
+    "the same behind a piece's": lambda call, sink: (pieces(sink, b"x"), call.leave(), sink.chunk(Reply(b"y")))[1],
+}
+
+
+@pytest.mark.parametrize("path", [PREDICTIONS, INFER])
+@pytest.mark.parametrize("outcome", OUTCOMES.values(), ids=OUTCOMES)
+async def test_a_whole_call_takes_any_outcome_as_one_in_pieces_does(
+    outcome: Callable[[Called, Sink], None], path: str
+) -> None:
+    found = []
+    for whole in (True, False):
+        sinks: list[Sink] = []
+        made = Desk(
+            FakeDataPlane(behave=lambda _, sink, sinks=sinks: sinks.append(sink)), limits=Limits(max_unsent=2000)
+        )
+        body = framed(TENSOR if path == INFER else ONE)
+        call = made.whole(body, path) if whole else made.call(path).raw(body).end()
+        assert isinstance(call.handler, PlainCall)
+        outcome(call, sinks[0])
+        data = made.data
+        told = [type(each).__name__ for each in data.ends]
+        found.append((call.code, call.stream.trailers, call.stream.body, told, data.cancelled, made.metrics.statuses))
+        assert len(made.log) == 1
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("before", [(), (b"x",)])
+async def test_a_deadline_that_passes_takes_the_request_out_of_the_queue(before: tuple[bytes, ...]) -> None:
+    sinks: list[Sink] = []
+    made = Desk(FakeDataPlane(behave=lambda _, sink: sinks.append(sink)))
+    call = made.whole(framed(ONE), grpc_timeout="1m")
+    pieces(sinks[0], *before)
+    await until(lambda: call.code is not None)
+    sinks[0].done(Reply(b"late"))
+    assert (call.code, made.data.cancelled, len(made.log)) == (Code.DEADLINE_EXCEEDED, 1, 1)
 
 
 # ---- large compressed messages

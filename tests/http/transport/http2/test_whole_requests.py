@@ -18,6 +18,7 @@ from torchserve.http.transport.http2.frames import (
     HEADERS,
     INITIAL_WINDOW_SIZE,
     PADDED,
+    PING,
     RST_STREAM,
     WINDOW_UPDATE,
     AnswerFrames,
@@ -26,6 +27,7 @@ from torchserve.http.transport.http2.frames import (
     window_update,
 )
 from torchserve.http.transport.http2.header_block import encode_block
+from torchserve.http.transport.http2.outbox import Outbox
 from torchserve.http.transport.http2.stream import Stream
 
 from .harness import ANSWER, REQUEST, Frame, Harness, Recorder, data, headers, only, setting
@@ -207,6 +209,85 @@ def test_what_comes_in_one_packet_means_what_it_means_in_pieces(
     assert found[0] == found[1] == found[2]
 
 
+# ---- requests whose bodies do not follow their heads at once
+
+WIDEN = st.sampled_from([None, None, 1, 100_000, 2**31 - 1, 0])
+EXTRA_FRAMES = st.sampled_from(
+    [frame(PING, 0, 0, b"12345678"), window_update(0, 5), window_update(0, 0), setting(INITIAL_WINDOW_SIZE, 10),
+     frame(RST_STREAM, 0, 9, b"\0\0\0\x08"), frame(0x77, 0, 9, b"unknown"), headers(11, *TRAILERS)]
+)  # fmt: skip
+ONE_REQUEST = st.tuples(st.sampled_from(((), (("content-length", "5"),))), WIDEN, BODIES, st.integers(0, 5))
+
+
+def merged(asked: list[tuple[Any, ...]], picks: list[int], extras: list[tuple[int, bytes]]) -> list[bytes]:
+    """Return the frames of these requests, the streams' among one another as `picks` say, and others in between."""
+    left: list[list[bytes]] = []
+    for at, (fields, widen, body, cut) in enumerate(asked):
+        stream = 7 + 2 * at
+        frames = [headers(stream, *REQUEST, *fields, end=False)]
+        frames += [window_update(stream, widen)] if widen is not None else []
+        frames += [data(stream, body, end=True)] if cut else [data(stream, body[:3]), data(stream, body[3:], end=True)]
+        left.append(frames)
+    made: list[bytes] = []
+    for pick in picks + [0] * 30:
+        open_ones = [each for each in left if each]
+        if not open_ones:
+            break
+        # No head before that of a stream with a lower number.
+        first_unbegun = next((at for at, each in enumerate(open_ones) if each[0][3] == HEADERS), len(open_ones) - 1)
+        made.append(open_ones[pick % (first_unbegun + 1)].pop(0))
+    for at, extra in extras:
+        made.insert(at % (len(made) + 1), extra)
+    return made
+
+
+@settings(max_examples=150)
+@given(
+    st.lists(ONE_REQUEST, min_size=1, max_size=5),
+    st.lists(st.integers(0, 4), max_size=12),
+    st.lists(st.tuples(st.integers(0, 20), EXTRA_FRAMES), max_size=2),
+    st.integers(1, 6),
+)
+def test_frames_of_many_requests_mean_together_what_they_mean_one_by_one(
+    asked: list[tuple[Any, ...]], picks: list[int], extras: list[tuple[int, bytes]], most: int
+) -> None:
+    found: list[tuple[Any, ...]] = []
+    frames = merged(asked, picks, extras)
+    for packets in ([b"".join(frames)], frames):
+        harness = Harness(max_streams=most, stream_window=700, connection_window=70_000)
+        harness.make = Answers
+        for extra in ((), (("content-length", "5"),)):
+            harness.say(headers(harness.connection.streams.last_id + 2 | 1, *REQUEST, *extra))
+        harness.handlers.clear()
+        for packet in packets:
+            harness.say(packet)
+        windows = {stream: each.window for stream, each in harness.connection.streams.open.items()}
+        found.append((*outcome(harness), windows))
+    assert found[0] == found[1]
+
+
+def test_requests_whose_heads_come_first_are_whole_when_the_application_is_called() -> None:
+    harness = known(Harness())
+    harness.make = Takes
+    heads = [headers(stream, *REQUEST, end=False) for stream in (3, 5, 7)]
+    harness.say(*heads, window_update(5, 10), data(5, b"five", end=True), data(3, b"three", end=True))
+    assert {stream: each.body for stream, each in harness.handlers.items()} == {5: b"five", 3: b"three", 7: b""}
+    assert [each.calls for each in harness.handlers.values()] == [["whole"], ["whole"], []]
+    harness.say(data(7, b"seven", end=True))
+    assert harness.handlers[7].calls == ["data", "ended"]
+
+
+def test_a_window_that_is_opened_between_head_and_body_holds_for_the_answer() -> None:
+    harness = known(Harness())
+    harness.make = Answers
+    harness.say(setting(INITIAL_WINDOW_SIZE, 10))
+    sent = harness.say(headers(3, *REQUEST, end=False), window_update(3, 5), data(3, bytes(14), end=True))
+    assert [len(each.payload) for each in sent if each.kind == DATA] == [15]
+    sent = harness.say(headers(5, *REQUEST, end=False), window_update(5, 5), data(5, bytes(7)))
+    sent += harness.say(data(5, bytes(7), end=True))
+    assert [len(each.payload) for each in sent if each.kind == DATA] == [15], "also where the body comes later"
+
+
 # ---- answers
 
 
@@ -240,12 +321,15 @@ def test_a_whole_answer_is_what_its_parts_are(sizes: list[int], window: int, blo
 
 
 def test_the_frames_of_an_answer_are_those_of_its_parts() -> None:
-    made = b"1234567".join(WHOLE.around(5, 7))
+    outbox = Outbox(lambda: None, 1000, lambda: None)
+    outbox.put_headers(3, encode_block(ANSWER), 0)
+    outbox.take()
+    assert outbox.put_answer(5, WHOLE, (b"123", b"4567"), 7)
     parts = (
         header_frames(5, encode_block(ANSWER), 0, 2**14), frame(DATA, 0, 5, b"1234567"),
         header_frames(5, encode_block(TRAILERS), END_STREAM, 2**14),
     )  # fmt: skip
-    assert made == b"".join(parts)
+    assert b"".join(outbox.take()) == b"".join(parts)
 
 
 def test_nothing_is_sent_behind_an_answer() -> None:
