@@ -54,7 +54,14 @@ class _Sizes(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if "conv" in func.name():
             self.of[args[1].data_ptr()] = list(args[0].shape)
-        return func(*args, **(kwargs or {}))
+        # TorchScript hands on the number of `x - 127` as a tensor, of which a mode is given the number.
+        kinds = [argument.type for argument in func._schema.arguments]  # noqa: SLF001
+        return func(*map(_as_declared, args, kinds), **(kwargs or {}))
+
+
+def _as_declared(value: Any, kind: Any) -> Any:
+    number = isinstance(value, int | float) and isinstance(kind, torch.TensorType)
+    return torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None) if number else value
 
 
 def _convolutions(frozen: Any) -> list[Any]:

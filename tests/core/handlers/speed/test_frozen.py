@@ -33,6 +33,11 @@ class Net(nn.Module):
         return F.relu6(x).mean((2, 3))
 
 
+class Rescaled(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x * 2 - 0.25) / 3.0 + 1
+
+
 def net(*layers: nn.Module) -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(*layers).eval()
@@ -74,6 +79,9 @@ CONV = {"in_channels": 3, "out_channels": 4, "kernel_size": 3}
         pytest.param([nn.Conv2d(**CONV, padding="same"), nn.ELU()], ["aten::elu"], id="padding by name"),
         pytest.param([nn.Conv2d(**CONV, padding=1, padding_mode="reflect")], ["aten::pad", MERGED], id="reflected"),
         pytest.param([nn.ConvTranspose2d(**CONV)], [], id="transposed"),
+        pytest.param(
+            [Rescaled(), nn.Conv2d(**CONV)], ["aten::mul", "aten::sub", "aten::div", "aten::add", MERGED], id="numbers"
+        ),
         pytest.param([nn.ReLU(), nn.ZeroPad2d((1, 1, 2, 2)), nn.Conv2d(**CONV)], ["aten::relu", MERGED], id="padded"),
         pytest.param(
             [nn.ReLU(), nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(**CONV)], ["aten::relu", "aten::pad", MERGED], id="uneven"
