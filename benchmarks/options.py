@@ -10,9 +10,9 @@ from . import oracle
 from .report import OURS, PEER
 from .rival import KINDS
 from .spike import LASTS, PEAK
-from .workload import ECHOES, LARGE, ROOT
+from .workload import ECHOES, LARGE, ROOT, SIZED
 
-WORKLOADS = (*ECHOES, "digits", "imagenet", LARGE, "sentences")
+WORKLOADS = (*ECHOES, *SIZED, "digits", "imagenet", LARGE, "sentences")
 
 
 def arguments(description: str | None = None) -> argparse.ArgumentParser:

@@ -36,6 +36,7 @@ from .spike import draw as draw_spikes
 from .workload import (
     ECHOES,
     LARGE,
+    SIZED,
     UnavailableError,
     Workload,
     digits,
@@ -43,6 +44,7 @@ from .workload import (
     from_folder,
     imagenet,
     sentences,
+    sized,
 )
 
 FAULTS = (NotServingError, WrongAnswerError, wrk.UnreadableReportError, GeneratorError, OSError)
@@ -89,6 +91,8 @@ def workloads(options: argparse.Namespace, venvs: dict[str, Path], folder: Path,
                 made = imagenet(own, folder, name)
             elif name == "sentences":
                 made = sentences(own, folder)
+            elif name in SIZED:
+                made = sized(archiver, folder, name)
             else:
                 is_echo = name in ECHOES
                 made = echo(archiver, folder, name) if is_echo else digits(archiver, folder, options.digits_image)

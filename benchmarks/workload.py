@@ -24,6 +24,7 @@ from .photo import jpeg
 ROOT = Path(__file__).resolve().parent.parent
 ECHO = ROOT / "benchmarks" / "workloads" / "echo"
 CALLS = ROOT / "benchmarks" / "workloads" / "calls"
+SIZED_HANDLER = ROOT / "benchmarks" / "workloads" / "sized"
 DIGITS = ROOT / "examples" / "digits"
 IMAGENET = ROOT / "examples" / "imagenet"
 SENTENCES = ROOT / "examples" / "sentences"
@@ -76,6 +77,38 @@ def echo(archiver: Path, into: Path, name: str = "echo") -> Workload:
         expected=bytes,
         batch=32,
         delay_ms=1,
+    )
+
+
+SIZED = {  # name -> bytes of a request, and of its answer
+    "upload100k": (100_000, 19),
+    "upload1m": (1_000_000, 19),
+    "download100k": (19, 100_000),
+    "download1m": (19, 1_000_000),
+}
+
+
+def sized(archiver: Path, into: Path, name: str) -> Workload:
+    """Return a workload of large requests with small answers, or of small requests with large answers.
+
+    The options of its archive are those of `echo`.
+    """
+    archive = _archived(archiver, into, name, SIZED_HANDLER)
+    asked, answered = SIZED[name]
+    padding, more = b"x" * (asked - 19), b"x" * (answered - 19)
+
+    def body(number: int) -> bytes:
+        return b"%08d request %02d" % (answered, number % 100) + padding
+
+    return _asking(
+        Workload(
+            name,
+            archive,
+            body(0),
+            "application/octet-stream",
+            bodies=lambda n: [body(number) for number in range(n)],
+            expected=lambda sent: sent[:19] + more,
+        )
     )
 
 
