@@ -159,7 +159,7 @@ def _converse(ends: Ends, kind: str, memory: Sequence[int] | None) -> int:
     if loaded.code != 200:
         return 1
     if loop is not None:
-        converse(ends.front, reader, service, loop, gather=loaded.engine is not None)
+        converse(ends.front, reader, service, loop, yields=loaded.engine is not None)
         return 0
     return Conversation(channel, service, others).run()
 

@@ -8,19 +8,19 @@ import threading
 
 from ..wire.frames import Frame, FrameReader
 from ..wire.messages import Cancel, Predict, Profile, ToBackend
-from .gathered_writes import GatheredWrites
+from .gathered_writes import GatheredWrites, Wary
 from .service import Service
 from .stream import Stream, receive
 
 
 def converse(
     front: Stream, reader: FrameReader[ToBackend], service: Service, loop: asyncio.AbstractEventLoop,
-    *, gather: bool = False,
+    *, yields: bool = False,
 ) -> None:  # fmt: skip
     """Answer every batch as soon as it is ready, until the front closes the connection. Raises what reading raises.
 
-    With `gather` the frames of a turn of the loop go out together. A handler that may keep the loop for itself between
-    two pieces of an answer must be run without.
+    The frames of a turn of the loop go out together. With `yields` the handler is known to give the loop away between
+    two pieces of an answer; any other is watched.
     """
     ended: asyncio.Future[None] = loop.create_future()
 
@@ -28,10 +28,9 @@ def converse(
         if not ended.done():
             ended.set_exception(error)
 
-    writes = GatheredWrites(service.send, loop, failed)
-    if gather:
-        service.gather(writes)
     running: dict[int, asyncio.Task[None]] = {}
+    writes = GatheredWrites(service.send, loop, failed, None if yields else Wary(lambda: len(running)))
+    service.gather(writes)
 
     def take(frame: Frame[ToBackend]) -> None:
         message = frame.message

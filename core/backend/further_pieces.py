@@ -11,20 +11,25 @@ from ..payload import Infer
 _LARGEST = 4096  # bytes; larger ones may have memory of their own
 
 
-def is_further(processors: Sequence[RequestProcessor], elements: Sequence[Any], code: int, most: int) -> bool:
-    """Return whether an intermediate response to one request has the head of the one before, and is small bytes.
+def further_piece(
+    processors: Sequence[RequestProcessor], elements: Sequence[Any], code: int, most: int
+) -> bytes | None:
+    """Return the bytes of an intermediate response to one request, if it has the head of the one before and is small;
+    else None.
 
     `most` is the bytes that a response may have.
     """
     if len(processors) != 1 or len(elements) != 1 or code != 200:
-        return False
+        return None
     element, head = elements[0], processors[0].sent_head
-    return (
-        head is not None
-        and type(element) is bytes
-        and len(element) <= min(_LARGEST, most)
-        and processors[0].response_head() == head
-    )
+    if head is None or processors[0].response_head() != head:
+        return None
+    if type(element) is str and len(element) <= _LARGEST:
+        try:
+            element = element.encode()
+        except UnicodeEncodeError:  # refused where any response is
+            return None
+    return element if type(element) is bytes and len(element) <= min(_LARGEST, most) else None
 
 
 def remember_head(processors: Sequence[RequestProcessor], infers: Sequence[Infer | None], code: int) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..payload import Body
 from ..wire.frames import FrameReader
-from ..wire.messages import DEFAULT_RESULT, Failure, Load, PartHead, Partial, Predict, Result, Row, ToFront
+from ..wire.messages import DEFAULT_RESULT, Failure, Load, PartHead, Partial, Pieces, Predict, Result, Row, ToFront
 from .service import Service
 from .stream import MAX_FRAME
 
@@ -106,7 +106,7 @@ def _show_partial(buffers: list[Body]) -> None:
             reader.buffer_updated(taken)
             view = view[taken:]
     frame = reader.next_frame()
-    if frame is not None and isinstance(frame.message, Partial):
+    if frame is not None and isinstance(frame.message, Partial | Pieces):
         for number, body in enumerate(frame.bodies):
             sys.stderr.write(f"chunk for {number}: {bytes(body)!r}\n")
 

@@ -36,6 +36,7 @@ from ..wire.messages import (
     Loaded,
     Notes,
     Partial,
+    Pieces,
     Predict,
     Result,
 )
@@ -52,7 +53,7 @@ from .failure import (
     sendable_notes,
     where,
 )
-from .further_pieces import is_further, remember_head
+from .further_pieces import further_piece, remember_head
 from .gathered_writes import GatheredWrites
 from .hook_times import HookTimes
 from .infer_outputs import infer_result
@@ -88,11 +89,9 @@ class Service:
         self._lock = threading.Lock()
         self._running: int | None = None
         self._streamed = False  # whether the running batch has sent a piece of its answers
-        self.send_piece: Callable[[int, bytes], None] | None = None
-        """Sends a further piece of a batch of one request, if what several batches send goes out together."""
+        self.send_piece = lambda batch, body: self.send(encode(Pieces((batch,)), [body]))
         self._repeating = False  # whether its requests are run again, each alone
-        self.later: Later | None = None
-        """What is done with the loaded model between its requests, None if there is nothing."""
+        self.later: Later | None = None  # what is done with the loaded model between its requests
         self.fault = ""
         """What has killed the device context of this process: nothing more can be answered."""
         self._accepted = Accepted(Predict(0, ()))  # the rows of the running batch
@@ -350,10 +349,11 @@ class Service:
 
     def _send_partial(self, elements: Sequence[Any], code: int) -> None:
         processors = self._context.request_processor
-        if self.send_piece is not None and is_further(processors, elements, code, self._load.max_response_size):
+        piece = further_piece(processors, elements, code, self._load.max_response_size)
+        if piece is not None:
             with self._lock:
                 if self._running is not None:
-                    self.send_piece(self._running, elements[0])
+                    self.send_piece(self._running, piece)
                     return
         expected = len(processors)
         if len(elements) != expected:
@@ -372,5 +372,6 @@ class Service:
             if self._repeating:
                 raise ValueError("a request that is run again alone (isolateErrors) can't send intermediate responses")
             self._streamed = True
-            self.send(encode(Partial(self._running, tuple(rows.results)), rows.bodies, self._place(rows.bodies)))
+            partial = Partial(self._running, () if rows.plain else tuple(rows.results))
+            self.send(encode(partial, rows.bodies, self._place(rows.bodies)))
             remember_head(processors, self._accepted.infers, code)

@@ -187,7 +187,9 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Partial(msgspec.Struct, frozen=True, tag="partial"):
-    """A chunk of the answer for every request of the batch, ahead of the Answer."""
+    """A chunk of the answer for every request of the batch, ahead of the Answer. Without `results`, all are
+    DEFAULT_RESULT.
+    """
 
     batch: int
     results: tuple[Result, ...]

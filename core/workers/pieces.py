@@ -7,7 +7,7 @@ from typing import Final
 
 from ...scheduler.model_scheduler import ModelScheduler
 from ..payload import Body, Reply
-from ..wire.messages import Partial, Pieces
+from ..wire.messages import DEFAULT_RESULT, Partial, Pieces
 from .outcomes import replies
 from .protocol_error import WorkerProtocolError
 from .run import Run, expect
@@ -29,10 +29,10 @@ def pass_on(
     if isinstance(message, Pieces):
         _pass_on_further(message, bodies, runs, given_up, scheduler)
     elif message.batch not in given_up:
-        run = expect(runs, message.batch, message.results, bodies)
+        run = expect(runs, message.batch, message.results or bodies, bodies)
         run.streamed = True
         if len(run.batch.jobs) == 1:
-            run.head = message.results[0]
+            run.head = message.results[0] if message.results else DEFAULT_RESULT
         scheduler.chunk(run.batch, replies(message.results, bodies))
 
 

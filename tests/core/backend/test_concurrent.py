@@ -65,18 +65,18 @@ HANDLER = """
 class Front:
     """The front's end of a conversation with an asynchronous handler, which runs in a thread."""
 
-    def __init__(self, folder: Any, *, gather: bool) -> None:
+    def __init__(self, folder: Any, *, yields: bool) -> None:
         self.sock, theirs = socket.socketpair()
         self.sock.settimeout(30)
         self._reader: FrameReader[ToFront] = FrameReader(ToFront, MAX_FRAME)
-        self.gathers = gather
+        self.yields = yields
         service = Service(lambda buffers: send(theirs, buffers))
         assert service.load(Load("m", "1.0", str(folder), "svc.py", 1, asynchronous=True)).code == 200
         reader: FrameReader[ToBackend] = FrameReader(ToBackend, MAX_FRAME)
         loop = asyncio.new_event_loop()
         self._loop = loop
         talk = (theirs, reader, service, loop)
-        self._thread = threading.Thread(target=converse, args=talk, kwargs={"gather": gather})
+        self._thread = threading.Thread(target=converse, args=talk, kwargs={"yields": yields})
         self._thread.start()
         self._theirs = theirs
 
@@ -100,10 +100,10 @@ def predict(batch: int, text: str) -> tuple[Predict, list[bytes]]:
     return Predict(batch, (Row("r", (PartHead("body", ""),), {}),)), [text.encode()]
 
 
-@pytest.fixture(params=["plain", "gathered"])
+@pytest.fixture(params=["watched", "yields"])
 def front(write_model: Any, clean_process: None, request: pytest.FixtureRequest) -> Any:
     """A conversation with the handler, and one whose frames are gathered."""
-    front = Front(write_model({"svc.py": HANDLER}), gather=request.param == "gathered")
+    front = Front(write_model({"svc.py": HANDLER}), yields=request.param == "yields")
     yield front
     front.close()
 
@@ -139,7 +139,7 @@ def test_a_cancel_that_comes_too_late_is_nothing(front: Front) -> None:
 
 
 def test_only_pieces_that_are_like_the_one_before_go_without_their_heads(front: Front) -> None:
-    """All heads and bodies are the same, gathered or not; what is gathered comes in fewer frames."""
+    """All heads and bodies are the same; of a handler that is watched each piece stays a piece."""
     front.tell(predict(3, "pieces"))
     told: list[tuple[int, str | None, bytes]] = []
     kinds: list[type] = []
@@ -160,5 +160,5 @@ def test_only_pieces_that_are_like_the_one_before_go_without_their_heads(front: 
     for status, kind, body in told:
         joined[status, kind] = joined.get((status, kind), b"") + body
     assert joined == {(200, "x/y"): b"123", (200, "other"): b"4" + b"5" * 5000 + b"78", (206, "other"): b"6"}
-    further = [Partial, Pieces, Partial, Partial, Partial, Partial, Pieces]
-    assert kinds == (further if front.gathers else [Partial] * 8)
+    first, rest = [Partial, Pieces], [Partial, Partial, Partial, Partial, Pieces]
+    assert kinds == (first + rest if front.yields else [*first, Pieces, *rest])
