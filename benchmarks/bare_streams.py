@@ -1,8 +1,8 @@
 """A server that does no more than it must to stream answers: the floor that benchmarks.streams measures ours against.
 
 `python -m benchmarks.bare_streams PORT PIECES BYTES` has another process write the pieces of all streams that are asked
-for at a time, step by step, and writes each as a chunk to its connection. It checks nothing: no limits, no queue, no
-log.
+for at a time, step by step, and writes each as a chunk to its connection, those that came at once together. It checks
+nothing: no limits, no queue, no log.
 """
 
 from __future__ import annotations
@@ -70,17 +70,20 @@ class Worker(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         came, size = self._came + data, self._size
         at, step = 0, size * len(self._streams)
-        while len(came) - at >= step and self._streams:
-            for front in self._streams:
-                front.write(b"%x\r\n%b\r\n" % (size, came[at : at + size]))
-                at += size
-            self._steps += 1
+        while self._streams and len(came) - at >= step:
+            steps = min((len(came) - at) // step, self._pieces - self._steps)
+            for place, front in enumerate(self._streams):
+                begins = range(at + place * size, at + steps * step, step)
+                front.write(b"".join([b"%x\r\n%b\r\n" % (size, came[begin : begin + size]) for begin in begins]))
+            at += steps * step
+            self._steps += steps
             if self._steps == self._pieces:
                 for front in self._streams:
                     front.write(b"0\r\n\r\n")
                 self._streams = []
                 if self._waiting:
                     self._ask()
+                    step = size * len(self._streams)
         self._came = came[at:]
 
 

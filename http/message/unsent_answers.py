@@ -11,6 +11,9 @@ looks at it:
   before one that reads slowly, and one that has just got its answer is ended last.
 
 A connection reads no further request while it waits, so that it keeps one answer at most.
+
+Small chunks of streamed answers are written at the end of the loop's turn: a worker that is ahead of this process sends
+many of one answer at a time, and the system call costs more than all the rest of a chunk.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ log = logging.getLogger(__name__)
 _PAUSES = not ((3, 12, 0) <= sys.version_info < (3, 12, 9) or (3, 13, 0) <= sys.version_info < (3, 13, 2))
 _COPY_UNDER = 16 * 1024  # smaller answers go out in one buffer: joining them costs less than a second system call
 _LOOKS = 4  # at each waiting connection per write_stall
+_CHUNKS = 32  # of an answer that are written together at most
 
 
 class UnsentAnswers:
@@ -44,6 +48,7 @@ class UnsentAnswers:
     """
 
     __slots__ = (
+        "_chunks",
         "_largest",
         "_moved",
         "_since",
@@ -61,6 +66,7 @@ class UnsentAnswers:
         self._transport = transport
         self._since = self._moved = 0.0
         self._written = self._taken = 0  # bytes, since the connection began to wait
+        self._chunks: list[bytes] = []  # to be written at the end of this turn
         self._largest = 0  # bytes of the largest buffer: a transport keeps a whole buffer until its last byte is taken
         self.size = 0
         self.waiting = False
@@ -95,6 +101,7 @@ class UnsentAnswers:
 
     def close(self) -> None:
         """Note that the connection is lost, or handed over to another protocol."""
+        self._chunks = []
         if self.hold is not None:
             self.hold.end()
             self.hold = None
@@ -132,19 +139,33 @@ class UnsentAnswers:
 
     def write(self, buffers: tuple[Body, ...]) -> None:
         """Write a piece of an answer, and count what the transport keeps of it."""
+        if self._chunks:
+            self.write_chunks()
         waited = self.waiting
         _ = write(self._transport, buffers)
         if self.waiting:
             self._count(buffers, waited=waited)
 
     def write_chunk(self, chunk: bytes) -> None:
-        """Write a small piece of an answer, as `write` does: in fewer calls while the client takes what comes."""
-        if self.waiting or self._transport.is_closing():
+        """Write a small piece of an answer at the end of this turn of the loop, or before what is written next.
+
+        It is written, and counted, at once if the client has something to take.
+        """
+        if self.waiting:
             self.write((chunk,))
             return
-        self._transport.write(chunk)
-        if self.waiting:  # the transport has just said so
-            self._count((chunk,), waited=False)
+        chunks = self._chunks
+        chunks.append(chunk)
+        if len(chunks) == 1:
+            self._total.gather(self)
+        elif len(chunks) == _CHUNKS:
+            self.write_chunks()
+
+    def write_chunks(self) -> None:
+        """Write the small pieces that have come in this turn."""
+        chunks, self._chunks = self._chunks, []
+        if chunks:
+            self.write((chunks[0] if len(chunks) == 1 else b"".join(chunks),))
 
     def _count(self, buffers: tuple[Body, ...], *, waited: bool) -> None:
         """Count what the transport keeps of an answer's piece. `waited`: the client had something to take before."""
@@ -207,6 +228,7 @@ class UnsentLimit:
         self._waiting: set[Waiting] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._too_much = SeldomWarning(log)
+        self._gathered: list[UnsentAnswers] = []  # those that have chunks to write at the end of this turn
         self.size = 0
 
     def join(self, unsent: Waiting, size: int) -> None:
@@ -214,6 +236,17 @@ class UnsentLimit:
         self._waiting.add(unsent)
         self.resize(unsent, size)
         self._look_soon()
+
+    def gather(self, unsent: UnsentAnswers) -> None:
+        """Have `unsent` write its chunks at the end of this turn of the loop."""
+        self._gathered.append(unsent)
+        if len(self._gathered) == 1:
+            asyncio.get_running_loop().call_soon(self._write_gathered)
+
+    def _write_gathered(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        for each in gathered:
+            each.write_chunks()
 
     def leave(self, unsent: Waiting) -> None:
         """Forget a connection that has no unsent bytes any more."""

@@ -10,6 +10,7 @@ import pytest
 
 from torchserve.core.payload import Payload, Reply
 from torchserve.http.message.limits import Limits
+from torchserve.http.message.unsent_answers import UnsentAnswers, UnsentLimit
 
 from ..doubles import SOON, FakeDataPlane, RunningFront, Sink, answer, connect, post, running_front, until
 
@@ -198,3 +199,49 @@ async def test_no_worker_waits_for_longer_than_it_may(method: str, limits: Limit
         await until(lambda: h.data.cancelled)
         assert not h.data.held_up
         assert [entry.status for entry in h.log] == [499]
+
+
+class Written(asyncio.Transport):
+    """A transport to a client that takes all at once, and what was written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.writes.append(bytes(data))
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return False
+
+
+async def test_small_pieces_of_a_turn_are_one_write_in_front_of_what_comes_next() -> None:
+    total, ends = UnsentLimit(Limits()), [Written(), Written()]
+    one, other = (UnsentAnswers(total, each) for each in ends)
+    for piece in (b"a", b"b"):
+        one.write_chunk(piece)
+        other.write_chunk(piece)
+    assert ends[0].writes == []
+    await asyncio.sleep(0)
+    assert ends[0].writes == ends[1].writes == [b"ab"]
+    one.write_chunk(b"c")
+    one.write((b"the", b"end"))
+    assert ends[0].writes == [b"ab", b"c", b"theend"]
+    other.write_chunk(b"c")
+    other.close()
+    await asyncio.sleep(0)
+    assert ends[1].writes == [b"ab"], "the connection is lost"
+    assert len(ends[0].writes) == 3
+
+
+async def test_many_small_pieces_do_not_wait_for_the_end_of_a_long_turn() -> None:
+    end = Written()
+    unsent = UnsentAnswers(UnsentLimit(Limits()), end)
+    for _ in range(100):
+        unsent.write_chunk(b"x")
+    assert [len(each) for each in end.writes] == [32, 32, 32]
+    await asyncio.sleep(0)
+    assert b"".join(end.writes) == b"x" * 100
