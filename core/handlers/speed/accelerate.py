@@ -254,17 +254,18 @@ class _Tuning:
                 f"{few}: a row takes {1000 * self._tuner.seconds_per_row:.1f} ms, so the front needs its core"
             )
             return
+        cores = vars(self._handler)["_num_threads"] = NumThreads(few, most, self._clock)
         self._try(
             "threads",
             Candidate(
                 str(most),
                 str(few),
-                take=lambda: torch.set_num_threads(most),
-                leave=lambda: torch.set_num_threads(few),
+                take=lambda: cores.use(most),
+                leave=lambda: cores.use(few),
                 gain=GAIN,
+                least=lambda rows: setattr(cores, "least", rows),
             ),
         )
-        vars(self._handler)["_num_threads"] = NumThreads(few, most, self._clock)
 
 
 def _leave_out_padding(handler: Any, notes: dict[str, str], clock: Callable[[], float]) -> None:

@@ -32,6 +32,8 @@ class NumThreads:
         `measured` says that the model is known to be heavy and that the current number is known to be the faster one.
         `clock` is replaced in tests.
         """
+        self.least = 1
+        """Rows of the batches that get more than `few` threads: one row may be slower with them."""
         self._few = few
         self._most = most
         self._clock = clock
@@ -41,12 +43,21 @@ class NumThreads:
         self._wins = 0
         self._before = (0, 0, 0.0)  # elements, work and seconds of the last batch, zeros if it can't be compared
 
+    def use(self, number: int) -> None:
+        """Compute with `number` threads from now on, which are known to be the faster ones."""
+        torch.set_num_threads(number)
+        self._now, self._wins, self._before = number, 0, (0, 0, 0.0)
+        self._wait = _LATEST
+        self._due = self._clock() + self._wait
+
     def run(self, model: Callable[[Any], Any], data: Any) -> Any:
         """Return the model's output for the batch `data`, a tensor.
 
         Batches are compared by their elements or, of a model that has an attribute `work`, by what it says of the last
         one, 0 for one that can't be compared.
         """
+        if self.least > 1 and len(data) < self.least:
+            return self._run_with(self._few, model, data)
         size, began = data.numel(), self._clock()
         if began >= self._due and _comparable(size, self._before[0]):
             return self._try(model, data)
@@ -59,12 +70,8 @@ class NumThreads:
     def _try(self, model: Callable[[Any], Any], data: Any) -> Any:
         """Run the batch with the other number of threads, and compare its seconds per work with the last batch's."""
         other = self._few if self._now == self._most else self._most
-        torch.set_num_threads(other)
         began = self._clock()
-        try:
-            output = model(data)
-        finally:
-            torch.set_num_threads(self._now)
+        output = self._run_with(other, model, data)
         ended = self._clock()
         (_, before, seconds), self._before = self._before, (0, 0, 0.0)
         work = _work(model, data.numel())
@@ -79,6 +86,13 @@ class NumThreads:
         self._wait = _SOONEST if won else min(2 * self._wait, _LATEST)
         self._due = ended + self._wait
         return output
+
+    def _run_with(self, number: int, model: Callable[[Any], Any], data: Any) -> Any:
+        torch.set_num_threads(number)
+        try:
+            return model(data)
+        finally:
+            torch.set_num_threads(self._now)
 
 
 def _work(model: Any, elements: int) -> int:

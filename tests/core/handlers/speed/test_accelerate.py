@@ -65,11 +65,13 @@ def two_cores(monkeypatch):
     torch.set_num_threads(before)
 
 
-def measured(seconds: dict[str, float], faster: float = 1.0, batch_size: int = 4, **config: Any) -> tuple[Any, Any]:
+def measured(
+    seconds: dict[str, float], faster: float = 1.0, alone: float | None = None, **config: Any
+) -> tuple[Any, Any]:
     """The handler and its notes."""
     handler = handler_of(torch.jit.script(Stack()))  # nothing can be traced under such a clock
-    with Ticking(seconds, faster=faster) as clock:
-        return handler, accelerate(handler, config, batch_size, clock)
+    with Ticking(seconds, faster=faster, alone=alone) as clock:
+        return handler, accelerate(handler, config, 4, clock)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +118,18 @@ def test_a_copy_of_much_is_not_made() -> None:
 def test_a_heavy_model_computes_with_the_whole_share(seconds: float, faster: float, chosen: int, note: str) -> None:
     _, told = measured({PLAIN: seconds, MERGED: seconds}, faster, channelsLast=False, freeze=False)
     assert (told["threads"], torch.get_num_threads()) == (note, chosen)
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_a_lone_row_for_which_two_threads_are_slower_gets_one() -> None:
+    handler, told = measured({PLAIN: 0.02}, 1.8, 0.7, channelsLast=False, freeze=False)
+    assert told["threads"] == "2: measured 0.70 for 1 and 1.80 for 4 times as fast, run from 2 on"
+    taken: list[float] = []
+    for rows in (1, 2, 1, 3):
+        with Ticking({PLAIN: 0.02}, faster=2.0, alone=0.5) as clock:
+            handler.inference(torch.rand(rows, 3, 8, 8))
+            taken.append(clock())
+    assert taken == pytest.approx([0.02, 0.02, 0.02, 0.03])
 
 
 @pytest.mark.usefixtures("two_cores")

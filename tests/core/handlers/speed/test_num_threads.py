@@ -120,6 +120,28 @@ def test_a_try_that_fails_changes_nothing() -> None:
     assert torch.get_num_threads() == 1
 
 
+def test_short_batches_are_left_to_few_threads_and_are_no_measurement() -> None:
+    machine = Machine(1.8)
+    cores, seen = NumThreads(1, 2, machine), list[int]()
+
+    def model(data: torch.Tensor) -> torch.Tensor:
+        seen.append(torch.get_num_threads())
+        return machine.model(data)
+
+    cores.use(2)
+    cores.least = 2
+    for _ in range(400):
+        cores.run(model, torch.ones(1, 10))
+        assert torch.get_num_threads() == 2
+    assert set(seen) == {1}
+    cores.run(model, torch.ones(2, 10))
+    assert seen[-1] == 2
+    machine.faster = 0.5
+    assert work(cores, machine)[-1] == 1
+    cores.run(model, torch.ones(1, 10))
+    assert torch.get_num_threads() == seen[-1] == 1
+
+
 class Own(BaseHandler):
     """What its preprocessing makes of a request nobody knows."""
 
