@@ -129,7 +129,7 @@ class DataPlane:
             raise
         more: Sequence[Job] = ()
         try:
-            if payload.infer is None:
+            if payload.infer is None or found.rows_to_cut(payload) == 1:
                 job = found.submit(payload, sink, named_version=named)
             else:
                 job, *more = self._queue(found, payload, sink, named=named)

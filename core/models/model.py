@@ -189,12 +189,12 @@ class Model:
         """Return into how many jobs a request is cut, 1 if it stays whole. Raises BadRequest for tensors that the model
         doesn't take, and for more rows than job_queue_size.
         """
-        if payload.infer is None:
+        infer, signature = payload.infer, self.signature
+        if infer is None or signature is None:
             return 1
-        signature = self.signature
-        if signature is not None and not payload.infer.whole:
-            check_signature(payload.infer, signature, self.name)
-        if self.options.stateful or self.options.continuous:
+        if not infer.whole:
+            check_signature(infer, signature, self.name)
+        if not signature.batch_dimension or self.options.stateful or self.options.continuous:
             return 1
         count = rows_to_cut(payload, signature)
         check_count(count, self.options.job_queue_size, self.name)
@@ -209,8 +209,11 @@ class Model:
         """The inputs and outputs that the model's yaml says, or else those that a loaded model has told of."""
         if self.options.signature is not None:
             return self.options.signature
-        workers = [slot.worker for slot in self.pool.slots]
-        return next((worker.signature for worker in workers if worker is not None and worker.signature), None)
+        for slot in self.pool.slots:
+            worker = slot.worker
+            if worker is not None and worker.signature:
+                return worker.signature
+        return None
 
     @property
     def unloaded(self) -> bool:
