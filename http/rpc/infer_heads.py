@@ -17,7 +17,7 @@ from ...core.payload import Body, Infer, TensorHead
 from .wire import BadMessage, head_of, varint_at
 
 _MOST = 128  # heads, and tails, that a method remembers
-_LONGEST = 4096  # bytes of each
+LONGEST = 4096  # bytes of each
 _ID, _RAW = 0x1A, 0x3A  # tags of ModelInferRequest
 _OTHERS = frozenset((0x0A, 0x12, 0x22, 0x2A, 0x32))  # its other fields: all have a length
 _LENGTH = 4  # bytes before an element of BYTES
@@ -39,7 +39,7 @@ class Known(Generic[_Known]):
 
     def put(self, key: bytes | int, known: _Known, size: int) -> None:
         """Remember this, of which the key and what is known take `size` bytes, unless that is long."""
-        if size > _LONGEST:
+        if size > LONGEST:
             return
         if len(self._known) >= _MOST:
             self._known.clear()

@@ -24,7 +24,7 @@ from ..predict.codecs.oip_v2 import sooner
 from ..shared_memory import opened
 from .answering import parse
 from .codec import Asked, Steps
-from .infer_heads import InferHead, InferLayout, InferTail, Known, cut, layout_of, raw_at, sizes_of, tail_of
+from .infer_heads import LONGEST, InferHead, InferLayout, InferTail, Known, cut, layout_of, raw_at, sizes_of, tail_of
 from .method import OpenCall
 from .protos.messages import message
 from .status import Status, Words
@@ -68,6 +68,7 @@ class OipMessages:
         self._layouts: Known[InferLayout] = Known()
         self._heads: Known[InferHead] = Known()
         self._tails: Known[InferTail] = Known()
+        self._wholes: Known[_Read] = Known()  # messages whose tensors are all in shared memory
 
     def locate(self, beginning: memoryview) -> tuple[str, str | None] | None:
         """Return the model and version, which come first in what every library writes."""
@@ -119,7 +120,7 @@ class OipMessages:
         """Read a message, whose head may be known, and remember what is not. Raises BadRequest."""
         parts = cut(view(data))
         if parts is None:
-            return self._read(data)
+            return self._read_whole(data)
         head = self._heads.get(parts.head)
         if head is None or not head.fits(parts.raw) or len(parts.id) > LONGEST_NAME:
             read = self._read(data)
@@ -132,6 +133,18 @@ class OipMessages:
         infer = structs.replace(head.infer, id=parts.id) if parts.id else head.infer
         tensors = tuple([Part(each.name, "", raw) for each, raw in zip(infer.inputs, parts.raw, strict=True)])
         return _Read(head.model, head.version, infer, tensors, True)
+
+    def _read_whole(self, data: Body) -> _Read:
+        """Read a message, and remember it if none of its tensors is in it: it is the same for each image that a client
+        puts into shared memory. Raises BadRequest.
+        """
+        key = bytes(data) if len(data) <= LONGEST else b""
+        read = self._wholes.get(key)
+        if read is None:
+            read = self._read(data)
+            if key and read.places is not None and len(read.places.inputs) == len(read.parts):
+                self._wholes.put(key, read, len(key))
+        return read
 
     def _read(self, data: Body) -> _Read:
         """Read and check a message of which nothing is known. Raises BadRequest."""

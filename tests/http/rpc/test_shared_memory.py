@@ -298,3 +298,29 @@ async def test_cuda_s_has_no_regions_and_takes_none(regions: Regions) -> None:
         Code.INVALID_ARGUMENT,
         "CUDA shared memory is not supported: send tensors in binary form, or use system shared memory.",
     )
+
+
+async def test_a_message_that_has_come_before_is_opened_and_checked_again(regions: Regions, tmp_path: Path) -> None:
+    desk = desk_of(regions)
+    register(desk)
+
+    def infer() -> Called:
+        said = Infer(model_name="m", inputs=[x(4)], outputs=[{"name": "y", "parameters": there("r", 8, 32)}])
+        return desk.call(f"{SERVICE}/ModelInfer").say(said)
+
+    assert [infer().code, infer().code] == [Code.OK, Code.OK]
+    (tmp_path / "file").write_bytes(bytes(range(100, 164)))
+    assert infer().code == Code.OK
+    read = [bytes(each.parts[0].body) for each in desk.data.payloads]
+    assert read == [bytes(range(4)), bytes(range(4)), bytes(range(100, 104))]
+    desk.peer = client_of(ME + 1)
+    assert infer().code == Code.INVALID_ARGUMENT, "the regions of another user are not this one's"
+    desk.peer = client_of(None)
+    assert infer().code == Code.PERMISSION_DENIED
+    desk.peer = client_of(ME)
+    ask(desk, "SystemSharedMemoryUnregister", name="r")
+    assert infer().code == Code.INVALID_ARGUMENT
+    assert len(desk.data.payloads) == 3
+    (codec,) = {id(each.codec): each.codec for each in desk.application._methods.values() if each.name == "ModelInfer"
+                and each.service.startswith("inference")}.values()  # fmt: skip
+    assert len(codec._wholes) == 1
