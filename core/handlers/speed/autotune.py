@@ -1,6 +1,7 @@
 """Autotuning: a loaded model is run and timed as requests would run it, and what is faster is kept. Imports torch.
 
-The tuner has a budget of seconds (BUDGET, or COMPILING for a compiled model), which counts from when it is made:
+The tuner has a budget of seconds (BUDGET, LATER between requests, or COMPILING for a compiled model), which counts from
+when it is made:
 
 1. The model is run on one row as it is, which gives the seconds per row that all estimates start from.
 2. Each candidate is tried in turn, on top of those taken before. `_sizes_to_measure` picks a single row and the largest
@@ -32,6 +33,7 @@ from .snapshot import Uncopied
 from .turns import NO_REQUESTS, Turns
 
 BUDGET = 4.0  # seconds for all of this, except the very first run, which would otherwise be the first request's
+LATER = 15.0  # the budget where requests are answered between the steps: nobody waits, and batches are measured, too
 COMPILING = 60.0  # the budget of a model that torch.compile compiles anew for each batch size
 _MEASURING = 0.45  # share of what is left of the budget that one candidate may take
 _RUNS = 2  # timed runs of a batch size, after one that is not timed
@@ -67,7 +69,7 @@ class Autotuner:
         self.least = 1  # rows from which on the last candidate that was taken runs
         self._started = clock()
         self.compiled = hasattr(handler.model, "_orig_mod")  # an attribute of modules that torch.compile returns
-        self._budget = COMPILING if self.compiled else BUDGET
+        self._budget = COMPILING if self.compiled else BUDGET if turns is NO_REQUESTS else LATER
         self._repeats = _SCRIPT_RUNS if isinstance(handler.model, torch.jit.ScriptModule) else 1
         for _ in range(self._repeats):
             self._run(1)
