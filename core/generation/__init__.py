@@ -6,7 +6,8 @@
     grammar          the forms that a text can be held to: JSON, calls of tools
     engine           the interface of an engine: submit, cancel, stats, stop
     monitored_engine an engine that tells the server of its load and its tokens
-    hf_engine        transformers' continuous batching behind it; hf_sampler chooses the tokens
+    hf_engine        transformers' continuous batching behind it; hf_sampler chooses the tokens, step_threads
+                     how many threads a step computes with, gathering when an idle engine begins
     choice_stream    tokens → what is told of a sequence: by text_stream text, held back where a character or a stop
                      string is not complete, by tool_calls calls of tools
     openai_answer    the JSON objects and the events of an answer

@@ -12,8 +12,7 @@ only once its wait has lasted for the interpreter's switch interval, each time t
 Therefore what is done with a step's tokens, until they are written to the front, is done in that one call (`stepped`
 ends it), and `share_lock` shortens the interval.
 
-An idle engine would begin its first step with the first of several requests that come together, and all others would
-wait for that step's end. So it begins _GATHER seconds after the first, which is little beside a step.
+An idle engine begins with all requests that come together (`gathering`).
 """
 
 from __future__ import annotations
@@ -26,9 +25,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .engine import EngineCapacity, EngineStats, EngineStopped, Progress, Sampling
+from .gathering import Gathering
 
 if TYPE_CHECKING:
     from .hf_sampler import Choosing
+    from .step_threads import StepThreads
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,6 @@ VERSIONS = ((5, 20), (6, 0))  # the first that serves, and the first that was no
 _PAGE = 32  # tokens of a page of the KV memory
 _WARM_UP = 60.0  # seconds
 _SWITCH = 5e-4  # seconds
-_GATHER = 2e-3  # seconds in which an idle engine waits for further requests
 _STOP = 5.0  # seconds that the generating thread may take to end
 
 
@@ -44,10 +44,14 @@ class HfEngine:
     """An engine that runs a transformers model in a thread of its own.
 
     `memory` is the number of tokens that fit into the KV memory, and `batch` the most that one step computes. `stepped`
-    is called on the event loop when all requests of a step have been told of their tokens.
+    is called on the event loop when all requests of a step have been told of their tokens. `threads` sets torch's
+    number of threads for each step; without, the number is left alone.
     """
 
-    def __init__(self, model: Any, *, memory: int, batch: int, stepped: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, model: Any, *, memory: int, batch: int, stepped: Callable[[], None] = lambda: None,
+        threads: StepThreads | None = None,
+    ) -> None:  # fmt: skip
         from transformers.generation.configuration_utils import ContinuousBatchingConfig, GenerationConfig
 
         self._ends = ends_of(model)
@@ -64,12 +68,15 @@ class HfEngine:
         self._manager: Any = model.init_continuous_batching(
             generation_config=generation, continuous_batching_config=config
         )
-        self._sampler = self._manager.logit_processor = HfSampler()
+        self._sampler = HfSampler(threads.begin) if threads is not None else HfSampler()
+        self._manager.logit_processor = self._sampler
+        self._step_ends = threads.end if threads is not None else _nothing
         self._device = model.device
         self._memory = memory
         self._batch = batch
         self._running: dict[str, _Sequence] = {}
         self._gathered: dict[str, tuple[list[int], int]] = {}  # prompts and the most tokens, of those not begun
+        self._gathering = Gathering(self._begin)
         self._stepped = stepped
         self._loop: asyncio.AbstractEventLoop | None = None
         self._manager.start()
@@ -102,13 +109,13 @@ class HfEngine:
 
         self._loop = asyncio.get_running_loop()
         choosing = Choosing(sampling, self._device)
-        idle, gathers = not self._running, bool(self._gathered)
+        gathers = self._gathering.lasts or not self._running
         self._running[request_id] = _Sequence(receive, len(prompt), choosing)
         self._sampler.add(request_id, choosing)
         self._gathered[request_id] = list(prompt), sampling.max_tokens
-        if idle and not gathers:
-            self._loop.call_later(_GATHER, self._begin)
-        elif not gathers:
+        if gathers:
+            self._gathering.came()
+        else:
             self._begin()
 
     def _begin(self) -> None:
@@ -125,6 +132,7 @@ class HfEngine:
 
     def _hand_over(self, outputs: Sequence[Any]) -> None:
         """Have the event loop take what a step has generated; called on the manager's thread."""
+        self._step_ends()
         known = [output for output in outputs if output.request_id in self._running]
         if known and self._loop is not None:
             self._loop.call_soon_threadsafe(self._take_step, known)
@@ -191,6 +199,9 @@ class _Sequence:
     prompt: int
     choosing: Choosing
     length: int = 0
+
+
+def _nothing() -> None: ...
 
 
 def share_lock() -> None:

@@ -8,12 +8,13 @@ it. A drawn token is the likeliest one once noise is added: with E drawn from th
 of its own.
 
 The manager calls an HfSampler on its thread: `prepare_tensor_args` with the requests of a step, then the sampler itself
-with their logits. Both must alternate, as they do without CUDA graphs and without asynchronous batching.
+with their logits. Both must alternate, as they do without CUDA graphs and without asynchronous batching. The first of
+these calls is all that is heard of a step before it is computed, so it is told on by `begun`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -84,11 +85,15 @@ _SHIFTS = torch.arange(8, dtype=torch.uint8)
 
 
 class HfSampler:
-    """A stand-in for the list of logits processors that a manager has."""
+    """A stand-in for the list of logits processors that a manager has.
+
+    `begun` is called before each step, with the number of its sequences and of the tokens that it computes.
+    """
 
     tensors_required = 1  # of the manager's storage for arguments, which isn't used
 
-    def __init__(self) -> None:
+    def __init__(self, begun: Callable[[int, int], None] = lambda *_: None) -> None:
+        self._begun = begun
         self._choosing: dict[str, Choosing] = {}
         self._rows: list[Choosing | None] = []
 
@@ -118,6 +123,7 @@ class HfSampler:
 
     def prepare_tensor_args(self, requests_in_batch: Sequence[Any], arg_storage: torch.Tensor) -> torch.Tensor:
         """Note which sequences the rows of the next logits belong to."""
+        self._begun(len(requests_in_batch), sum(each.query_length for each in requests_in_batch))
         self._rows = []
         if self._choosing:
             rows = [self._choosing.get(each.state.request_id) for each in requests_in_batch if each.has_new_token]

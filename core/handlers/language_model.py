@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..container_limits import whole_cores
 from ..generation.chat_template import ChatTemplate, in_thread
@@ -29,6 +29,9 @@ from ..generation.tool_calls import ToolCallStream
 from .context import Context
 from .language_model_options import LanguageModelOptions
 from .prediction_exception import PredictionException
+
+if TYPE_CHECKING:
+    from ..generation.step_threads import StepThreads
 
 log = logging.getLogger(__name__)
 
@@ -51,16 +54,16 @@ class LanguageModel:
         properties = context.system_properties
         self._options = options = LanguageModelOptions.read(context.model_yaml_config.get("handler", {}))
         gpu = properties.get("gpu_id")
-        if gpu is None:
-            import torch
-
-            torch.set_num_threads(options.threads or whole_cores())
+        threads = threads_of(options) if gpu is None else None
         folder = Path(properties["model_dir"], options.model_path)
         tokenizer, model = load_model(folder, options, f"cuda:{gpu}" if gpu is not None else "cpu")
         self._understand(tokenizer, int(model.config.vocab_size), ends_of(model))
         memory = options.memory_tokens
         share_lock()
-        engine = HfEngine(model, memory=memory, batch=options.batch_tokens, stepped=lambda: context.flush_partials())  # noqa: PLW0108  it is set later
+        engine = HfEngine(
+            model, memory=memory, batch=options.batch_tokens, threads=threads,
+            stepped=lambda: context.flush_partials(),  # noqa: PLW0108  it is set later
+        )  # fmt: skip
         self._engine: Engine = context.monitored(engine)
         context.notes["engine"] = f"transformers, {memory} tokens of KV memory, context {self._engine.context_length}"
 
@@ -226,6 +229,16 @@ class _Generation:
         self._context.set_response_content_type(0, "application/json")
         choices = [choice.whole(self._reasons[index]) for index, choice in enumerate(self._choices)]
         return self._answering.whole(choices, usage)
+
+
+def threads_of(options: LanguageModelOptions) -> StepThreads | None:
+    """Set torch's number of threads, and return what adapts it to each step unless the options say it."""
+    import torch
+
+    from ..generation.step_threads import StepThreads
+
+    torch.set_num_threads(options.threads or whole_cores())
+    return None if options.threads else StepThreads(whole_cores(), torch.set_num_threads)
 
 
 def _end_worker(reason: str) -> None:

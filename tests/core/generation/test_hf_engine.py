@@ -141,6 +141,7 @@ async def test_an_idle_engine_begins_with_all_that_come_together(engine: Any, mo
     assert (await last.end()).finished == (await begun_at_work[0].end()).finished == "length"
     assert added_by_then == ["g1", "g3", "g4"], "an engine at work takes a request at once"
     assert left.heard == []
+    engine.cancel("g1")
 
 
 async def test_an_engine_that_takes_nothing_any_more_says_so(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,3 +270,29 @@ def test_pickles_are_not_read(tmp_path: Path, folder: Path) -> None:
         load_model(tmp_path, LanguageModelOptions(), "cpu")
     with pytest.raises(ValueError, match=r"no config\.json"):
         load_model(tmp_path / "nothing", LanguageModelOptions(), "cpu")
+
+
+class Steps:
+    """A recorder of what an engine tells its StepThreads: sequences and tokens of each step, and None at its end."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, int] | None] = []
+
+    def begin(self, sequences: int, tokens: int) -> None:
+        self.told.append((sequences, tokens))
+
+    def end(self) -> None:
+        self.told.append(None)
+
+
+async def test_each_step_is_told_before_it_is_computed_and_when_its_tokens_are_there(loaded: tuple[Any, Any]) -> None:
+    from torchserve.core.generation.hf_engine import HfEngine
+
+    steps: Any = Steps()
+    engine = HfEngine(loaded[1], memory=1024, batch=64, threads=steps)
+    steps.told.clear()  # of the warm-up
+    asked = [Asked(engine, f"p{i}", [3, 4, 5 + i], greedy(3)) for i in range(2)]
+    for each in asked:
+        await each.end()
+    engine.stop()
+    assert steps.told == [(2, 6), None, (2, 2), None, (2, 2), None]

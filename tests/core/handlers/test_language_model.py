@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from torchserve.core.container_limits import whole_cores
 from torchserve.core.generation.engine import EngineStats, EngineStopped, Progress, Sampling, TokenLogprob
 from torchserve.core.handlers import language_model
 from torchserve.core.handlers.context import Context, RequestProcessor
@@ -310,3 +311,16 @@ def test_options_that_are_wrong_are_named(said: Any, words: str) -> None:
 def test_options() -> None:
     said = {"model_path": "m", "dtype": "bfloat16", "memory_tokens": 64, "threads": 2}
     assert LanguageModelOptions.read(said) == LanguageModelOptions("m", dtype="bfloat16", memory_tokens=64, threads=2)
+
+
+def test_threads_are_adapted_to_each_step_unless_the_yaml_says_how_many() -> None:
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    try:
+        assert language_model.threads_of(LanguageModelOptions(threads=1)) is None
+        assert torch.get_num_threads() == 1
+        adapted = language_model.threads_of(LanguageModelOptions())
+        assert adapted is not None
+        assert torch.get_num_threads() == adapted.most == whole_cores()
+    finally:
+        torch.set_num_threads(before)
