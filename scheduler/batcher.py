@@ -169,6 +169,10 @@ class Batcher:
         """Note that `runner` accepts no more batches until it is `ready` again; those it has may still end."""
         self._runners.leave(runner)
 
+    def relearn(self, runner: Runner) -> None:
+        """Note that `runner` computes batches otherwise from now on: what they took there tells nothing any more."""
+        self._runners.forget_latency(runner)
+
     def ended(self, batch: Batch, now: float, seconds: float | None = None, *, worked: bool) -> Batch | None:
         """Note that a batch that was handed over has ended; return the batch that its runner begins now, if any.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from .adaptive import may_prefetch
 from .batcher import Batcher, Release, Run
-from .job import Batch, ReleaseReason
+from .job import Batch, ReleaseReason, Runner
 from .length_groups import LengthGroups
 from .policy import BatchPolicy
 from .rules import QueueView
@@ -24,6 +24,11 @@ class LengthBatcher(Batcher):
     def __init__(self, policy: BatchPolicy) -> None:
         super().__init__(policy)
         self._groups = LengthGroups(policy.length_classes, policy.batch_size, policy.padded_sizes)
+
+    def relearn(self, runner: Runner) -> None:
+        """Note that `runner` computes batches otherwise from now on."""
+        self._groups.forget(runner.device)
+        super().relearn(runner)
 
     def ended(self, batch: Batch, now: float, seconds: float | None = None, *, worked: bool) -> Batch | None:
         """Note that a batch has ended, as Batcher does, and what it took for its longest job."""

@@ -58,6 +58,11 @@ class LengthGroups:
         self._models(device)[longest].record(len(batch.jobs), seconds)
         self._singles[device][longest] += len(batch.jobs) == 1
 
+    def forget(self, device: str) -> None:
+        """Forget what batches took on devices of this kind."""
+        self._latencies.pop(device, None)
+        self._singles.pop(device, None)
+
     def choose(self, queue: JobQueue, device: str) -> Group:
         """Return the group to run next on a device of this kind. The queue must not be empty."""
         models = self._models(device)

@@ -190,6 +190,11 @@ class ModelScheduler:
             self._batcher.resumed(runner, self._time())
             self._set_timer()
 
+    def relearn(self, runner: Runner) -> None:
+        """Note that batches take another time from now on: `runner` tells that its model is computed otherwise."""
+        if isinstance(self._batcher, Batcher):
+            self._batcher.relearn(runner)
+
     def finish(
         self, batch: Batch, outcomes: Sequence[object], *, seconds: float | None = None, typical: bool = True
     ) -> None:

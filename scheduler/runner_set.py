@@ -56,6 +56,10 @@ class RunnerSet:
             found = self._latencies[runner.device] = LatencyModel(self._largest, self._padded)
         return found
 
+    def forget_latency(self, runner: Runner) -> None:
+        """Forget what was learnt of the runner's kind of device."""
+        self._latencies.pop(runner.device, None)
+
     @property
     def latencies(self) -> Mapping[str, LatencyModel]:
         """What was learnt of each kind of device."""

@@ -20,7 +20,7 @@ from ..errors import HandlerFailed
 from ..oip.signature import Signature
 from ..payload import Body
 from ..wire.frames import encode
-from ..wire.messages import Answer, Cancel, EngineMetrics, EngineReport, Failure, Loaded, Predict, Profiled
+from ..wire.messages import Answer, Cancel, EngineMetrics, EngineReport, Failure, Loaded, Notes, Predict, Profiled
 from .async_slot import Opening
 from .back_pressure import BackPressure
 from .batch_rows import rows_of
@@ -309,6 +309,8 @@ class Worker(Connection):
             self.profiles.receive(message, frame.bodies)
         else:
             self.loading.receive(message)
+            if isinstance(message, Notes):
+                self._scheduler.relearn(self)
 
     def _finish(self, answer: Answer, bodies: Sequence[Body]) -> None:
         run = expect(self._runs, answer.batch, (answer.results or bodies) if answer.code == 200 else None, bodies)

@@ -72,6 +72,12 @@ def test_what_ran_alone_twice_is_known() -> None:
     assert batches(batcher({}, "000000"), worked=True) == ["00", "10", "20 30 40 50"]
 
 
+def test_what_a_model_took_that_is_computed_otherwise_now_is_learnt_anew() -> None:
+    made = batcher(PADDED, "000000")
+    made.relearn(RUNNER)
+    assert batches(made, worked=True) == ["00", "10", "20 30 40 50"]
+
+
 def test_an_exclusive_job_runs_alone_and_teaches_nothing() -> None:
     made = batcher({}, "00", exclusive=True)
     assert batches(made, worked=True) == ["00", "10"]

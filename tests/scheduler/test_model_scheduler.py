@@ -192,7 +192,11 @@ def test_what_was_learnt_is_told_by_kind_of_device_and_nothing_of_sequences(run:
         await turn()
         scheduler.finish(worker.batches[0], ["A"], seconds=0.5)
         assert [each.median for each in scheduler.latencies[worker.device].measured()] == [0.5]
-        assert ModelScheduler(BatchPolicy(4, continuous=True)).latencies == {}
+        scheduler.relearn(worker)
+        assert scheduler.latencies == {}
+        sequences = ModelScheduler(BatchPolicy(4, continuous=True))
+        sequences.relearn(worker)
+        assert sequences.latencies == {}
 
     run(main())
 

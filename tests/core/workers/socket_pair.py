@@ -92,6 +92,9 @@ class Recorder:
     def resumed(self, _: object) -> None:
         self.order.append("resumed")
 
+    def relearn(self, _: object) -> None:
+        self.order.append("relearn")
+
     def now(self) -> float:
         return 100.0
 

@@ -332,10 +332,12 @@ async def test_another_worker_runs_a_batch_that_nobody_waits_for_to_its_end(pair
     await pair.run(2)  # the next frame that the backend gets is this one
 
 
-async def test_what_is_chosen_while_it_serves_is_noted(pair: Pair) -> None:
+async def test_what_is_chosen_while_it_serves_is_noted_and_batches_take_another_time_then(pair: Pair) -> None:
     await pair.serves()
+    assert "relearn" not in pair.told.order
     await pair.send(Notes({"freeze": "frozen"}))
     await until(lambda: pair.worker.notes == {"freeze": "frozen"})
+    assert pair.told.order[-1] == "relearn"
 
 
 async def test_the_metrics_of_its_engine_are_handed_over_and_end_with_the_process(pair: Pair) -> None:
