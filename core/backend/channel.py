@@ -17,7 +17,7 @@ from ..handlers.model_call import ModelAnswer
 from ..wire.frames import Frame, FrameReader
 from ..wire.messages import ToBackend
 from .model_calls import ModelCalls
-from .stream import Stream, receive
+from .stream import Stream, news_of, receive
 
 
 class Channel:
@@ -25,6 +25,7 @@ class Channel:
 
     def __init__(self, front: Stream, reader: FrameReader[ToBackend], calls: ModelCalls) -> None:
         self._front = front
+        self._news = news_of(front)
         self._reader = reader
         self._calls = calls
         self._lock = threading.Lock()
@@ -88,7 +89,7 @@ class Channel:
         """
         frame, failure = None, None
         try:
-            frame = receive(self._front, self._reader)
+            frame = receive(self._front, self._reader, self._news)
         except BaseException as error:  # noqa: BLE001  for the thread of the batches to judge
             failure = error
         with self._lock:

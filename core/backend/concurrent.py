@@ -10,7 +10,7 @@ from ..wire.frames import Frame, FrameReader
 from ..wire.messages import Cancel, Predict, Profile, ToBackend
 from .gathered_writes import GatheredWrites, Wary
 from .service import Service
-from .stream import Stream, receive
+from .stream import Stream, news_of, receive
 
 
 def converse(
@@ -54,8 +54,9 @@ def converse(
             ended.set_exception(error)  # the answer could not be sent
 
     def read() -> None:
+        news = news_of(front)
         try:
-            while (frame := receive(front, reader)) is not None:
+            while (frame := receive(front, reader, news)) is not None:
                 if not service.calls.took(frame.message, frame.bodies):
                     loop.call_soon_threadsafe(take, frame)
         except Exception as error:  # noqa: BLE001  for the main thread to judge

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import select
+import socket
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
@@ -40,9 +42,24 @@ def send(sock: Stream, buffers: Sequence[Body]) -> None:
             views[first] = views[first][sent:]
 
 
-def receive(sock: Stream, reader: FrameReader[M]) -> Frame[M] | None:
-    """Return the next frame, None at the end of the stream. Raises FrameError for garbage, StreamCut."""
+def news_of(sock: Stream) -> select.poll | None:
+    """Return what tells when bytes of a socket are there to be read; None for another stream, which may hold some."""
+    if not isinstance(sock, socket.socket):
+        return None
+    news = select.poll()
+    news.register(sock, select.POLLIN)
+    return news
+
+
+def receive(sock: Stream, reader: FrameReader[M], news: select.poll | None = None) -> Frame[M] | None:
+    """Return the next frame, None at the end of the stream. Raises FrameError for garbage, StreamCut.
+
+    With the socket's `news` the next frame is waited for by these: Linux wakes whoever blocks in recv() on a Unix
+    socket also when the other end has read what was sent to it, which is once for each answer of a worker.
+    """
     while (frame := reader.next_frame()) is None:
+        if news is not None and not reader.pending:
+            news.poll()
         received = sock.recv_into(reader.get_buffer())
         if received == 0:
             if reader.pending:
