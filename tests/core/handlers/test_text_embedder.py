@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -92,11 +93,35 @@ def test_pieces_change_nothing(folder: Path, handler: TextEmbedder, most: int) -
 
 
 @pytest.mark.parametrize(
-    ("lengths", "most", "found"),
-    [([], 9, []), ([2, 5, 3], 9, [[1], [2, 0]]), ([2, 5, 3], 15, [[1, 2, 0]]), ([4, 4], 1, [[0], [1]])],
+    ("lengths", "most", "padding", "found"),
+    [
+        ([], 9, 9, []),
+        ([2, 5, 3], 9, 9, [[1], [2, 0]]),
+        ([2, 5, 3], 15, 15, [[1, 2, 0]]),
+        ([4, 4], 1, 9, [[0], [1]]),
+        ([2, 5, 3], 15, 4, [[1, 2], [0]]),
+        ([2, 5, 3, 5], 99, 0, [[1, 3], [2], [0]]),
+        ([100, 2, 90, 1, 3], 999, 12, [[0, 2], [4, 1, 3]]),
+    ],
 )
-def test_pieces(lengths: list[int], most: int, found: list[list[int]]) -> None:
-    assert pieces(lengths, most) == found
+def test_pieces(lengths: list[int], most: int, padding: int, found: list[list[int]]) -> None:
+    assert pieces(lengths, most, padding) == found
+
+
+class Computing(TextEmbedder):
+    """A handler that keeps the lengths of the texts that it computes at once."""
+
+    def _compute(self, inputs: Sequence[Sequence[int]]) -> np.ndarray[Any, Any]:
+        self.computed = [*getattr(self, "computed", []), list(map(len, inputs))]
+        return super()._compute(inputs)
+
+
+def test_short_texts_are_not_padded_to_long_ones(handler: TextEmbedder) -> None:
+    """Two are, since nine tokens of padding each are cheaper than a piece of their own; a third would be too many."""
+    seen = Computing()
+    vars(seen).update(vars(handler))
+    ((status, _),) = ask(seen, {"input": [[2, 5, 3]] * 3 + [[2] * 12] * 3})
+    assert (status, seen.computed) == (200, [[12] * 3 + [3] * 2, [3]])
 
 
 def test_the_first_tokens_vector(folder: Path) -> None:
