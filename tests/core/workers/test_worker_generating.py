@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from torchserve.core.payload import Reply
-from torchserve.core.wire.messages import DEFAULT_RESULT, Capacity, EngineReport, Load, Partial, Pieces, Result
+from torchserve.core.wire.messages import Capacity, EngineReport, Load, Partial, Pieces, Result
 from torchserve.scheduler.tokens import EngineBounds
 
 from ..doubles import until
@@ -76,7 +76,7 @@ async def test_further_pieces_of_many_requests_have_the_heads_of_their_first_one
     await pair.serves(Capacity(128))
     await pair.run(1, 2, jobs=1)
     await pair.send(Partial(1, (EVENTS,)), (b"a",))
-    await pair.send(Partial(2, (DEFAULT_RESULT,)), (b"b",))
+    await pair.send(Partial(2, ()), (b"b",))
     await pair.send(Pieces((2, 1)), (b"c", b"d"))
     await until(lambda: len(pair.told.chunks) == 4)
     told = [(number, *items) for number, items in pair.told.chunks[2:]]
