@@ -141,6 +141,7 @@ class Service:
         if load.envelope:
             self._entry = enveloped(load.envelope, self._entry)
         self.later = self._context.later
+        self._context.tell_notes = self.tell
         notes = sendable_notes(self._context.notes)
         engine = self._context.monitored_engine
         bounds = None if engine is None else msgspec.convert(engine.capacity, Capacity, from_attributes=True)

@@ -7,7 +7,7 @@ Names and argument orders are TorchServe's, because handlers use them.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..generation.monitored_engine import EngineReport, MonitoredEngine, Report
@@ -24,6 +24,10 @@ ResponseHead: TypeAlias = tuple[int, "str | None", dict[str, Any]]  # status, ph
 
 def _nothing() -> None:
     """Do nothing: nothing is gathered."""
+
+
+def _tell_nobody(_notes: Mapping[str, str]) -> None:
+    """Do nothing: the notes go to the server once the model has loaded, or this process has no server."""
 
 
 def _report_to_nobody(_report: EngineReport | str) -> None:
@@ -97,7 +101,8 @@ class Context:
         self.metrics: MetricsEmitter = metrics if metrics is not None else MetricsEmitter(model_name)
         self.explain = False
         self.notes: dict[str, str] = {}
-        """What was chosen while the model loaded, by subject: shown by GET /models/{model}."""
+        """What was chosen for the model, by subject: shown by GET /models/{model}."""
+        self.tell_notes: Callable[[Mapping[str, str]], None] = _tell_nobody
         self.files_stay = False
         """Whether the files of the model's folder stay as they are while this process lives."""
         self.defers = False
@@ -130,6 +135,11 @@ class Context:
             "server_version": mms_version,
             "limit_max_image_pixels": limit_max_image_pixels,
         }
+
+    def note(self, subject: str, text: str) -> None:
+        """Tell what was chosen for the model while it serves."""
+        self.notes[subject] = text
+        self.tell_notes(self.notes)
 
     def monitored(self, engine: Engine) -> MonitoredEngine:
         """Return `engine` behind one that reports to the server, which admits requests by what it tells.

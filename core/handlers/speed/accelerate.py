@@ -276,7 +276,12 @@ def _leave_out_padding(handler: Any, notes: dict[str, str], clock: Callable[[], 
         if handler.context is not None:
             handler.context.untypical = True
 
-    found = unpadded(handler.model, tried, clock) if one_at_a_time else None
+    def chosen(note: str) -> None:
+        log.info("Texts are computed %s", note)
+        if handler.context is not None:
+            handler.context.note("padding", note)
+
+    found = unpadded(handler.model, tried, chosen, clock) if one_at_a_time else None
     if found is not None:
         notes["padding"] = "computed at first: at work it is measured whether texts are faster without it"
         handler._faster_model = found  # noqa: SLF001

@@ -10,7 +10,6 @@ The scheduler, which learns which batches pay, is told to learn nothing from the
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from functools import partial
@@ -23,8 +22,6 @@ from torch.nn import functional
 from .candidate import GAINS
 from .outputs_close import outputs_close
 
-log = logging.getLogger(__name__)
-
 _BATCHES = 2  # padded batches that are computed both ways before the choice
 _PADDED = 0.2  # share of padding from which on a batch says something about the gain
 _LONG = 128  # tokens from which on torch's fused layers are the slower ones even without padding
@@ -33,7 +30,8 @@ _LONG = 128  # tokens from which on torch's fused layers are the slower ones eve
 class Unpadded:
     """A model whose transformer `encoders` can run without padding.
 
-    `tried` is called for each batch that is computed both ways. `clock` is replaced in tests.
+    `tried` is called for each batch that is computed both ways, `chosen` with what came of them. `clock` is replaced in
+    tests.
     """
 
     def __init__(
@@ -41,6 +39,7 @@ class Unpadded:
         model: Any,
         encoders: list[nn.TransformerEncoder],
         tried: Callable[[], None],
+        chosen: Callable[[str], None],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.work = 0
@@ -48,6 +47,7 @@ class Unpadded:
         self._model = model
         self._encoders = encoders
         self._on_try = tried
+        self._on_choice = chosen
         self._clock = clock
         self._taken = self._given_up = False
         self._packs = False  # what the encoders do now
@@ -98,13 +98,13 @@ class Unpadded:
                 self._give_up(f"is measured {gain:.2f} times as fast")
             else:
                 self._taken = True
-                log.info("Texts are computed without their padding: measured %.2f times as fast", gain)
+                self._on_choice(f"without their padding: measured {gain:.2f} times as fast")
 
     def _give_up(self, why: str) -> None:
         self._given_up = True
         for encoder in self._encoders:
             vars(encoder).pop("forward", None)
-        log.info("Texts are computed with their padding: without, the model %s", why)
+        self._on_choice(f"with their padding: without, the model {why}")
 
     def _encode(
         self, encoder: nn.TransformerEncoder, plain: Callable[..., Any], src: torch.Tensor, *args: Any, **kwargs: Any
@@ -127,12 +127,14 @@ class Unpadded:
         return torch.zeros_like(src).view(-1, src.shape[2]).index_copy_(0, places, hidden).view(src.shape)
 
 
-def unpadded(model: Any, tried: Callable[[], None], clock: Callable[[], float] = time.perf_counter) -> Unpadded | None:
+def unpadded(
+    model: Any, tried: Callable[[], None], chosen: Callable[[str], None], clock: Callable[[], float] = time.perf_counter
+) -> Unpadded | None:
     """Return the model with its encoders prepared, None if it has none of which this file knows what they do."""
     if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule) or hasattr(model, "_orig_mod"):
         return None
     encoders = [each for each in model.modules() if type(each) is nn.TransformerEncoder and _is_known(each)]
-    return Unpadded(model, encoders, tried, clock) if encoders else None
+    return Unpadded(model, encoders, tried, chosen, clock) if encoders else None
 
 
 def _is_known(encoder: nn.TransformerEncoder) -> bool:

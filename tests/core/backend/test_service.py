@@ -109,6 +109,12 @@ def test_a_batch_is_answered_in_order(front: Front) -> None:
     assert bodies == [b"[0", b"b1", b"c2"]
 
 
+def test_what_is_chosen_at_work_is_told(front: Front) -> None:
+    code = "self.then(context.note('padding', 'left out \\ud800'), ['x'])"
+    front.ask(code)
+    assert [frame.message for frame in front.frames[:-1]] == [Notes({"padding": "left out ?"})]
+
+
 def test_handler_ms_and_prediction_time(front: Front) -> None:
     answer, _ = front.ask("self.then(__import__('time').sleep(0.02), ['x'])")
     assert answer.handler_ms >= 20
