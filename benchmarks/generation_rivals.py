@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import statistics
 import sys
 import time
@@ -10,21 +11,23 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from torchserve.cli.tokenload.prompts import Prompt, prompts
+
 from . import oracle
 from .generation_runs import Run, served
 from .generation_servers import LlmServer, StreamerServer, TransformersServe, transformers_environment
 from .process import NotServingError, ServerProcess
 
 OURS, SERVE, STREAMER = "ours", "transformers serve", "TorchServe's streamer"
-Ask = Callable[[Sequence[str], int], Run]
+Ask = Callable[[Sequence[str], Sequence[int]], Run]
 Table = Mapping[int, Mapping[str, Sequence[Run]]]
 """The runs by the number of streams and by server; those of one place in the lists were neighbours in time."""
 
-_WORDS = ("river", "mountain", "teacher", "engine", "garden", "letter", "winter", "harbour", "window", "market")
+_SHORTER = 8  # times shorter than in the recorded conversations, so that a round takes a minute on two cores
 
 
 def compare_rivals(
-    folder: Path, venvs: tuple[Path, Path | None], streams: Sequence[int], tokens: int, rounds: int, deadline: float
+    folder: Path, venvs: tuple[Path, Path | None], streams: Sequence[int], rounds: int, deadline: float
 ) -> Table:
     """Return the runs of the servers that there are: `rounds`, or as many as begin before `deadline`.
 
@@ -34,13 +37,13 @@ def compare_rivals(
         asks = _started(stack, folder, venvs)
         found: dict[int, dict[str, list[Run]]] = {count: {name: [] for name in asks} for count in streams}
         for ask, _ in asks.values():
-            ask(texts_of(2, -1), 4)  # all are warm by then
+            _ask(ask, conversations(2, 0))  # all are warm by then
         for turn in range(rounds):
             began = time.monotonic()
             for count in streams:
                 for name in _order(list(asks), turn):
                     ask, server = asks[name]
-                    found[count][name].append(ask(texts_of(count, turn), tokens))
+                    found[count][name].append(_ask(ask, conversations(count, turn + 1)))
                     server.rest()
             took = time.monotonic() - began
             print(f"rivals, round {turn + 1} of at most {rounds}: {took:.0f} s", file=sys.stderr, flush=True)
@@ -76,13 +79,17 @@ def _order(names: Sequence[str], turn: int) -> list[str]:
     return [*names[at:], *names[:at]]
 
 
-def texts_of(count: int, turn: int) -> list[str]:
-    """Return prompts of some twenty words that no other turn has, so that none is in a cache."""
-    return [
-        f"{turn + 2} {index}: once upon a time there was a {_WORDS[(turn + index) % len(_WORDS)]} near the old town,"
-        " and everybody who lived there knew that"
-        for index in range(count)
-    ]
+def conversations(count: int, turn: int) -> list[Prompt]:
+    """Return prompts, and how many tokens are asked for behind each, of lengths as in ShareGPT's conversations, but
+    shorter. Those of another turn or number begin differently, so that none is in a cache.
+    """
+    recorded = itertools.islice(prompts(0, most=2048), 500)
+    pairs = [(each.tokens // _SHORTER + 4, each.answer // _SHORTER + 1) for each in recorded]
+    return list(itertools.islice(prompts(100 * turn + count, most=2048, pairs=pairs), count))
+
+
+def _ask(ask: Ask, asked: Sequence[Prompt]) -> Run:
+    return ask([each.text for each in asked], [each.answer for each in asked])
 
 
 def tell_rivals(model: str, table: Table) -> list[str]:

@@ -35,11 +35,11 @@ class Run:
         return self.tokens / self.seconds
 
 
-async def served(url: str, model: str, prompts: Sequence[Prompt], tokens: int) -> Run:
-    """Return a run of a server with OpenAI's API. Raises NotServingError."""
+async def served(url: str, model: str, prompts: Sequence[Prompt], tokens: Sequence[int]) -> Run:
+    """Return a run of a server with OpenAI's API: so many `tokens` behind each prompt. Raises NotServingError."""
     server = OpenAiServer(url)
-    asked = {"model": model, "max_tokens": tokens, "temperature": 0, "stream": True}
-    bodies = [{**asked, "prompt": prompt, "stream_options": {"include_usage": True}} for prompt in prompts]
+    asked = {"model": model, "temperature": 0, "stream": True, "stream_options": {"include_usage": True}}
+    bodies = [{**asked, "prompt": prompt, "max_tokens": most} for prompt, most in zip(prompts, tokens, strict=True)]
     begin = time.perf_counter()
     answers = await asyncio.gather(*(server.stream("/completions", body, begin, _LONGEST) for body in bodies))
     seconds = time.perf_counter() - begin
@@ -50,14 +50,17 @@ async def served(url: str, model: str, prompts: Sequence[Prompt], tokens: int) -
     return Run(seconds, sum(answer.tokens for answer in answers), [answer.ttft for answer in answers])
 
 
-def streamed(url: str, prompts: Sequence[str], tokens: int) -> Run:
-    """Return a run of `rivals/streamer_handler.py` in TorchServe. Raises NotServingError."""
+def streamed(url: str, prompts: Sequence[str], tokens: Sequence[int]) -> Run:
+    """Return a run of `rivals/streamer_handler.py` in TorchServe: so many `tokens` behind each prompt, of which those
+    that it has generated beyond are not counted. Raises NotServingError.
+    """
     with ThreadPoolExecutor(len(prompts)) as threads:
         begin = time.perf_counter()
-        asked = [{"prompt": prompt, "max_tokens": tokens} for prompt in prompts]
+        asked = [{"prompt": prompt, "max_tokens": most} for prompt, most in zip(prompts, tokens, strict=True)]
         found = list(threads.map(lambda body: _ask(url, body, begin), asked))
         seconds = time.perf_counter() - begin
-    return Run(seconds, sum(count for count, _ in found), [first for _, first in found])
+    wanted = sum(min(count, most) for (count, _), most in zip(found, tokens, strict=True))
+    return Run(seconds, wanted, [first for _, first in found])
 
 
 def _ask(url: str, body: Mapping[str, Any], begin: float) -> tuple[int, float]:

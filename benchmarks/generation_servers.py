@@ -104,10 +104,10 @@ class StreamerServer(ServerProcess):
     def ready(self) -> None:
         """Wait until the model is loaded. Raises NotServingError."""
         self.wait_for_ping(_LOADING)
-        streamed(self.predictions, ["a"], 1)
+        streamed(self.predictions, ["a"], [1])
 
-    def run(self, prompts: Sequence[str], tokens: int) -> Run:
-        """Generate so many tokens after each prompt, all at once."""
+    def run(self, prompts: Sequence[str], tokens: Sequence[int]) -> Run:
+        """Generate so many tokens behind each prompt, all at once."""
         return streamed(self.predictions, prompts, tokens)
 
 

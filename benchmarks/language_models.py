@@ -99,7 +99,7 @@ class Compared:
 
 
 def _served(url: str, model: str, prompts: Sequence[Sequence[int]], tokens: int) -> Run:
-    return asyncio.run(served(url, model, prompts, tokens))
+    return asyncio.run(served(url, model, prompts, [tokens] * len(prompts)))
 
 
 def compare(
@@ -145,13 +145,13 @@ def front_cost(venv: Path, streams: Sequence[int], tokens: int) -> list[tuple[in
             server.ready()
             found = []
             for count in streams:
-                asyncio.run(served(server.url, "tiny", prompts_of(count, -1), 20))
+                _served(server.url, "tiny", prompts_of(count, -1), 20)
                 server.rest()
                 idle = -server.front_seconds()
                 time.sleep(_IDLE)
                 before = server.front_seconds()
                 idle = (idle + before) / _IDLE  # metrics and the like, which no token causes
-                run = asyncio.run(served(server.url, "tiny", prompts_of(count, count), tokens))
+                run = _served(server.url, "tiny", prompts_of(count, count), tokens)
                 found.append(
                     (count, (server.front_seconds() - before - idle * run.seconds) / run.tokens * 1e6, run.rate)
                 )
@@ -183,7 +183,7 @@ def main(
             verdicts += tell_compared(folder.name, found)
         if "rivals" in parts:
             until = time.monotonic() + minutes * 60
-            table = compare_rivals(folder, (venv, others["torchserve_venv"]), streams, tokens, rounds, until)
+            table = compare_rivals(folder, (venv, others["torchserve_venv"]), streams, rounds, until)
             verdicts += tell_rivals(folder.name, table)
     print("\n".join(verdicts))
     print(f"took {time.monotonic() - began:.0f} s")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.generation_rivals import OURS, SERVE, STREAMER, ratios, tell_rivals, texts_of
+from benchmarks.generation_rivals import OURS, SERVE, STREAMER, conversations, ratios, tell_rivals
 from benchmarks.generation_runs import Run
 
 
@@ -31,6 +31,7 @@ def test_ahead_is_ahead_with_each_number_of_streams_by_both_measures(
     assert "| 4 | 100.0 | 100 | 50.0 | 200 |" in capsys.readouterr().out
 
 
-def test_no_two_prompts_begin_alike() -> None:
-    texts = [text for turn in range(-1, 4) for text in texts_of(16, turn)]
-    assert len({text[:8] for text in texts}) == len(texts)
+def test_no_two_prompts_begin_alike_and_lengths_vary() -> None:
+    asked = [each for turn in range(4) for count in (1, 4, 16) for each in conversations(count, turn)]
+    assert len({each.text[:20] for each in asked}) == len(asked)
+    assert len({each.answer for each in asked}) > len(asked) / 3
