@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..container_limits import whole_cores
 from ..generation.chat_template import ChatTemplate, in_thread
@@ -25,13 +25,11 @@ from ..generation.monitored_engine import MonitoredEngine
 from ..generation.openai_answer import LAST_EVENT, Answering, FinishReason, usage_of
 from ..generation.openai_fields import Refused
 from ..generation.openai_request import GenerationRequest, body_of, read_chat, read_completion
+from ..generation.step_threads import StepThreads
 from ..generation.tool_calls import ToolCallStream
 from .context import Context
 from .language_model_options import LanguageModelOptions
 from .prediction_exception import PredictionException
-
-if TYPE_CHECKING:
-    from ..generation.step_threads import StepThreads
 
 log = logging.getLogger(__name__)
 
@@ -235,10 +233,9 @@ def threads_of(options: LanguageModelOptions) -> StepThreads | None:
     """Set torch's number of threads, and return what adapts it to each step unless the options say it."""
     import torch
 
-    from ..generation.step_threads import StepThreads
-
-    torch.set_num_threads(options.threads or whole_cores())
-    return None if options.threads else StepThreads(whole_cores(), torch.set_num_threads)
+    most = options.threads or whole_cores()
+    torch.set_num_threads(most)
+    return None if options.threads else StepThreads(most, torch.set_num_threads)
 
 
 def _end_worker(reason: str) -> None:
