@@ -6,9 +6,11 @@ import argparse
 import importlib.metadata
 import os
 import platform
+import subprocess
 from pathlib import Path
 
 import psutil
+from torchserve.core import interpreter_build
 from torchserve.core.container_limits import available_cores
 
 from . import oracle
@@ -36,7 +38,7 @@ def environment(options: argparse.Namespace, venvs: dict[str, Path], generator: 
         "machine": f"{available_cores():g} cores, {_processor()}, Linux {platform.release()}",
         "load average before": ", ".join(f"{load:.2f}" for load in os.getloadavg()),
         "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
-        "Python": f"{platform.python_version()}, {_libraries()}",
+        "Python": f"{_interpreters(venvs)}, {_libraries()}",
         **{name: (rival_version if name in KINDS else _version)(name, venv) for name, venv in venvs.items()},
         **({"handlers of the rivals": options.handlers} if options.rivals else {}),
         "generator": f"{generator}, one thread, closed loop, same host",
@@ -49,6 +51,21 @@ def environment(options: argparse.Namespace, venvs: dict[str, Path], generator: 
 def _libraries() -> str:
     """Return the versions of libraries in this environment, which are the same in TorchServe's."""
     return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in oracle.SAME if oracle.installed(name))
+
+
+def _interpreters(venvs: dict[str, Path]) -> str:
+    """Return which Python each environment has, and how it was built, once for those that have the same."""
+    script = str(Path(interpreter_build.__file__))
+    found: dict[str, list[str]] = {}
+    for name, venv in venvs.items():
+        program = venv / "bin" / "python"
+        if program.exists():  # Triton has none
+            done = subprocess.run([program, "-P", script], capture_output=True, text=True, timeout=60, check=False)
+            line = done.stdout.strip().removeprefix("Python ") or "an unknown one"
+            found.setdefault(line, []).append(name)
+    if len(found) == 1:
+        return next(iter(found))
+    return ", ".join(f"{line} ({', '.join(names)})" for line, names in found.items())
 
 
 def _version(_name: str, venv: Path) -> str:

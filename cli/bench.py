@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from ..core.container_limits import available_cores
+from ..core.interpreter_build import describe_interpreter
 from .bench_openai import BenchCommand
 from .bench_options import BenchOptions, bench_options, read_bench_options
 from .bench_protocol import RPC, Spoken, speak
@@ -174,7 +175,7 @@ def _described(management: Client | None, model: str) -> dict[str, Any]:
 
 def _machine() -> str:
     load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
-    system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    system = f"{platform.system()} {platform.release()}, {describe_interpreter()}"
     return f"{available_cores():g} cores, {system}, load average {load}"
 
 

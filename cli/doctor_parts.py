@@ -20,6 +20,7 @@ import click
 from ..core.config.keys import KEYS
 from ..core.container_limits import available_cores
 from ..core.errors import InvalidConfig
+from ..core.interpreter_build import describe_interpreter
 from ..core.logs.plan import log_folder
 from ..core.version import __version__
 from .client import Client
@@ -77,6 +78,7 @@ def _versions() -> bytes:
         {
             "torchserve": __version__,
             "python": sys.version,
+            "interpreter": describe_interpreter(),
             "executable": sys.executable,
             "platform": platform.platform(),
             "machine": platform.machine(),

@@ -28,7 +28,10 @@ def _ignored(*names: str, **options: Any) -> Any:
     subcommand_metavar="[COMMAND ...]",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-@click.option("-v", "--version", "show_version", is_flag=True, help="Print the version and leave.")
+@click.option(
+    "-v", "--version", "show_version", count=True,
+    help="Print the version and leave; given twice (--version -v), also how this Python was built.",
+)  # fmt: skip
 @click.option("--start", "starting", is_flag=True, help="Start the model server (what happens without a flag too).")
 @click.option(
     "--stop", "stopping", is_flag=True, help="Stop the running model server, once accepted requests are served."
@@ -71,16 +74,20 @@ def _ignored(*names: str, **options: Any) -> Any:
 @click.option("--cpp-log-config", type=click.Path(path_type=Path), hidden=True)
 @_ignored("--plugins-path", "--ppath")
 @click.pass_context
-def main(context: click.Context, show_version: bool, starting: bool, stopping: bool, **flags: Any) -> None:
+def main(context: click.Context, show_version: int, starting: bool, stopping: bool, **flags: Any) -> None:
     """Serve PyTorch models over HTTP, with TorchServe's archives, handlers, commands and URLs."""
     if context.invoked_subcommand is not None:
         if show_version or starting or stopping or any(flags.values()):
             raise click.UsageError(f"flags of a start or stop do not go with `{context.invoked_subcommand}`")
         return
-    if show_version + starting + stopping > 1:
+    if bool(show_version) + starting + stopping > 1:
         raise click.UsageError("--version, --start and --stop exclude one another")
     if show_version:
         click.echo(f"TorchServe Version is {__version__}")
+        if show_version > 1:
+            from ..core.interpreter_build import describe_interpreter
+
+            click.echo(f"{describe_interpreter()} ({sys.executable})")
         return
     try:
         if stopping:

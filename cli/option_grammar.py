@@ -56,7 +56,7 @@ def argument_parser(
         if not isinstance(option, click.Option) or option.name is None:
             continue
         dest = (renamed or {}).get(option.name, option.name)
-        if option.is_flag:
+        if option.is_flag or option.count:
             parser.add_argument(*option.opts, dest=dest, action="store_true", help=option.help)
             continue
         choices = list(option.type.choices) if isinstance(option.type, click.Choice) else None

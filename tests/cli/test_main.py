@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from torchserve.cli.main import main
+from torchserve.core.interpreter_build import describe_interpreter
 from torchserve.core.version import __version__
 
 
@@ -62,6 +64,13 @@ def test_the_version(flag: str) -> None:
     result = CliRunner().invoke(main, [flag, "--start"])
     assert result.exit_code == 2
     assert "exclude one another" in result.output
+
+
+@pytest.mark.parametrize("arguments", [["--version", "-v"], ["-vv"]])
+def test_the_version_and_the_interpreter(arguments: list[str]) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0
+    assert result.output == (f"TorchServe Version is {__version__}\n{describe_interpreter()} ({sys.executable})\n")
 
 
 @pytest.mark.parametrize("arguments", [["--start", "--stop"], ["--stop", "--start"], ["-v", "--stop"]])

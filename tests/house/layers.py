@@ -57,6 +57,7 @@ TABLE: dict[str, Row] = {
     "core.bounded_match": _row(),
     "core.model_name": _row("core.errors"),
     "core.container_limits": _row(),
+    "core.interpreter_build": _row(),
     "core.pidfd": _row(),
     "core.process_stacks": _row("core.pidfd"),
     "core.user_folders": _row(),
@@ -126,7 +127,7 @@ TABLE: dict[str, Row] = {
     "cli": _row(
         f"{_BASE} core.workers.early_fork_server core.server core.config core.archive core.lint core.logs core.models.snapshot_folder http.auth http.cors http.front http.message.limits http.message.sequence_headers"
         " http.front_config http.rpc.application http.rpc.protos.messages http.transport.cert_reload http.routing.route http.site_policy http.transport.tls"
-        " core.oip core.rates",
+        " core.oip core.rates core.interpreter_build",
         "click rich uvloop google",
     ),
     "cli.loadgen": _row(
