@@ -41,7 +41,7 @@ class DefaultHeaders:
     They win over a handler's own of the same name.
     """
 
-    __slots__ = ("_ours", "fields", "more", "plain_close", "plain_keep")
+    __slots__ = ("_ours", "fields", "more", "plain_close", "plain_keep", "whole_close", "whole_keep")
 
     def __init__(self, more: Sequence[tuple[str, str]] = ()) -> None:
         self.more = tuple(more)  # of answers that a cache keeps, which say themselves for how long
@@ -51,6 +51,7 @@ class DefaultHeaders:
         plain = b"HTTP/1.1 200 \r\nx-request-id: %b\r\n" + fixed.replace(b"%", b"%%") + b"content-length: %d\r\n"
         self.plain_keep = plain + b"connection: keep-alive\r\n\r\n"
         self.plain_close = plain + b"connection: close\r\n\r\n"
+        self.whole_keep, self.whole_close = self.plain_keep + b"%b", self.plain_close + b"%b"  # with the body
 
     def lets(self, name: str) -> bool:
         """Return whether a handler may set this header."""

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 # Whether asyncio's `writelines` calls `pause_writing`: in some releases it doesn't (CVE-2024-12254), so that what
 # clients leave unread would go unnoticed. uvloop's does, and sends what is written in one turn of its loop together.
 _PAUSES = not ((3, 12, 0) <= sys.version_info < (3, 12, 9) or (3, 13, 0) <= sys.version_info < (3, 13, 2))
-_COPY_UNDER = 16 * 1024  # smaller answers go out in one buffer: joining them costs less than a second system call
+COPY_UNDER = 16 * 1024  # smaller answers go out in one buffer: joining them costs less than a second system call
 _LOOKS = 4  # at each waiting connection per write_stall
 _CHUNKS = 32  # of an answer that are written together at most
 
@@ -141,8 +141,11 @@ class UnsentAnswers:
         """Write a piece of an answer, and count what the transport keeps of it."""
         if self._chunks:
             self.write_chunks()
-        waited = self.waiting
-        _ = write(self._transport, buffers)
+        waited, transport = self.waiting, self._transport
+        if len(buffers) != 1:
+            _ = write(transport, buffers)
+        elif not transport.is_closing():
+            transport.write(buffers[0])
         if self.waiting:
             self._count(buffers, waited=waited)
 
@@ -309,7 +312,7 @@ def write(transport: asyncio.Transport, buffers: Sequence[Body]) -> int:
         transport.write(buffers[0])
         return len(buffers[0])
     size = sum(map(len, buffers))
-    if size < _COPY_UNDER:
+    if size < COPY_UNDER:
         transport.write(b"".join(buffers))
     elif _PAUSES:
         transport.writelines(buffers)

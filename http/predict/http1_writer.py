@@ -8,6 +8,7 @@ from ...core.payload import Body, Reply
 from ..app_context import AppContext
 from ..message.reply import BODILESS, DefaultHeaders, reply_head, stream_head
 from ..message.request import Head
+from ..message.unsent_answers import COPY_UNDER
 
 _JOIN_UNDER = 4096  # bytes
 
@@ -40,8 +41,14 @@ class Http1Writer:
 
     def answer(self, head: Head, reply: Reply, request_id: str, *, unread: bool) -> None:
         """Write a whole answer. With `unread` the body may still be arriving, so the connection ends then."""
-        context = self.context
+        context, body = self.context, reply.body
         keep = head.keep_alive and not unread and not (context.draining and not self.more)
+        plain = reply.status == 200 and not reply.headers and not reply.content_type and not reply.phrase
+        if plain and len(body) < COPY_UNDER and head.method != "HEAD":  # as nearly all are: one piece, by one format
+            headers = context.default_headers
+            whole = headers.whole_keep if keep else headers.whole_close
+            self.send((whole % (request_id.encode(), len(body), body),), last=True, keep=keep)
+            return
         self.send(answer_buffers(reply, request_id, head, context.default_headers, keep=keep), last=True, keep=keep)
 
     def begin(self, head: Head, reply: Reply, request_id: str) -> None:

@@ -119,10 +119,15 @@ class Prediction:
 
     def submit(self, body: Body) -> None:
         """Decode the body, and submit the request to its model."""
-        limits, request = self._context.limits, self.request
+        context, request = self._context, self.request
         try:
-            check_size(len(body), limits.max_request_size)
-            decoded = request.codec.decode(request.read, body, self.id, limits)
+            if len(body) > context.limits.max_request_size:
+                check_size(len(body), context.limits.max_request_size)
+            decoded = request.codec.decode(request.read, body, self.id, context.limits)
+            if isinstance(decoded, tuple) and len(decoded) == 2 and self._trace is None:
+                model, payload = decoded  # as nearly all are, which so go on without a further call
+                self._ticket = request.plane.submit(model or context.only_model(), request.read.version, payload, self)
+                return
         except Exception as error:  # noqa: BLE001  (the client is owed an answer, whatever broke)
             self.fail(error)
             return
@@ -186,10 +191,10 @@ class Prediction:
             return
         if self._trace is not None:
             self._trace.chunk()
-        item = self.request.codec.encode(item)
+        item = self._encoded(item)
         if self._streaming is not None:
             self._writer.piece(self.request.head, item.body)
-        elif _sendable(item):
+        elif 200 <= item.status <= 599:
             self._streaming = item.status
             self._writer.begin(self.request.head, self._explained(item), self.id)
         else:
@@ -203,20 +208,23 @@ class Prediction:
         if self.over or not isinstance(item, Reply):
             return
         if self._streaming is not None:
-            self._end_stream(self.request.codec.encode(item))
-        elif not _sendable(item):
+            self._end_stream(self._encoded(item))
+        elif not 200 <= item.status <= 599:
             self.fail(_unsendable(item))
         elif self._tensors is not None and self._tensors.places.outputs:
             store(self._tensors, item, self._stored, self.fail)
         else:
             if self._trace is not None:
                 self._trace.answered(item.body)
-            self._answer_encoded(self.request.codec.encode(item))
+            if self.request.codec.encode is not None or item.headers or self.request.read.coding:
+                self._answer_encoded(self._encoded(item))
+            else:
+                self._answer(item, succeeded=True)
 
     def _stored(self, item: Reply) -> None:
         """Send the whole answer, whose outputs are in shared memory by now."""
         if not self.over:
-            self._answer_encoded(self.request.codec.encode(item))
+            self._answer_encoded(self._encoded(item))
 
     def fail(self, error: BaseException, *, unread: bool = False) -> None:
         """Answer with an error. With `unread` the body may still be arriving, so the connection ends then."""
@@ -238,6 +246,10 @@ class Prediction:
             self._writer.end(self.request.head, last)
 
     # ---- the answer
+
+    def _encoded(self, reply: Reply) -> Reply:
+        encode = self.request.codec.encode
+        return reply if encode is None else encode(reply)
 
     def _answer_encoded(self, reply: Reply) -> None:
         """Answer with `reply`, compressed if the client asks for that: a large one by a thread."""
@@ -300,10 +312,6 @@ class Prediction:
         if trace is not None:
             trace.end(partial(told_of, self.request, status, self.id))
         self._context.answered(self.request.head, status, took, self.id, "" if trace is None else trace.trace_id)
-
-
-def _sendable(reply: Reply) -> bool:
-    return 200 <= reply.status <= 599
 
 
 def _unsendable(reply: Reply) -> HandlerFailed:

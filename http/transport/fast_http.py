@@ -98,28 +98,18 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
                 self._go_on()
 
     def data_received(self, data: bytes) -> None:
-        if self._ended:
+        unsent, context = self._unsent, self.context
+        if unsent is None or self._ended:
             return
         # What was sent ahead comes first, and nothing is read while the client leaves answers unread.
-        if self._prediction is not None or self._rest or (self._unsent is not None and self._unsent.waiting):
-            self._rest += data
-            # A client may send its next request early, not its next hundred; in a drain, what is here already.
-            if self._transport is not None and (len(self._rest) > _LONGEST_HEAD or self.context.draining):
-                self._transport.pause_reading()
-        else:
-            self._read(data)
-
-    # ---- a request
-
-    def _read(self, data: bytes) -> None:
-        transport = self._transport
-        if transport is None:
+        if self._prediction is not None or self._rest or unsent.waiting:
+            self._keep(data)
             return
         known = self._known
         if known is None or not data.startswith(known[0]):
             known = self._learn(data)
             if known is None:
-                self._hand_over(transport, data)
+                self._hand_over(data)
                 return
         head, length, request = known
         begin = len(head)
@@ -127,15 +117,24 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
         if len(data) > begin + length:
             self._rest = data[begin + length :]
         self._unread = len(body) < length
-        prediction = self._prediction = Prediction(self.context, request, self)
+        prediction = self._prediction = Prediction(context, request, self)
         self._used = True
-        prediction.open(unread=self._unread)
-        if prediction.over:
-            return
+        if request.refusal is not None or context.token_auth is not None:
+            prediction.open(unread=self._unread)
+            if prediction.over:
+                return
         if self._unread:
             self._arrive(prediction, body, length)
         else:
             prediction.submit(body)
+
+    def _keep(self, data: bytes) -> None:
+        """Keep what is sent ahead: a client may send its next request early, not its next hundred; in a drain, what is
+        here already.
+        """
+        self._rest += data
+        if self._transport is not None and (len(self._rest) > _LONGEST_HEAD or self.context.draining):
+            self._transport.pause_reading()
 
     def _learn(self, data: bytes) -> tuple[bytes, int, PredictRequest] | None:
         """Read the head that `data` begins with, and remember it if nothing is wrong with it.
@@ -194,8 +193,10 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
             transport.set_protocol(protocol)
             transport.resume_reading()
 
-    def _hand_over(self, transport: asyncio.Transport, data: bytes) -> None:
+    def _hand_over(self, data: bytes) -> None:
         """Give the connection to aiohttp for good, which sees the request as it came."""
+        transport = self._transport
+        assert transport is not None
         self._leave()
         transport.resume_reading()
         protocol = self._acceptor.full(used=self._used)
@@ -263,7 +264,7 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
             data, self._rest = self._rest, b""
             if not self.context.draining:
                 self._transport.resume_reading()
-            self._read(data)
+            self.data_received(data)
 
     # ---- time limits
 

@@ -19,7 +19,7 @@ SECTION = re.compile(
 )
 REGISTRATION = re.compile(r"^## One registration, call by call\n(.*?)^## ", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[([\w.]+)\]\(([\w./]+)\)")
-MOST = 30  # calls in http/ for a request whose head has come before
+MOST = 16  # calls in http/ for a request whose head has come before
 MOST_TO_REGISTER = 60  # functions
 
 

@@ -10,7 +10,7 @@ of a streamed answer does it in `encode`; HTTP's chunks are put around the resul
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -64,8 +64,11 @@ class Codec(Protocol):
         """
         ...
 
-    def encode(self, reply: Reply) -> Reply:
-        """Return what is sent for a model's reply, or for one piece of a streamed one."""
+    @property
+    def encode(self) -> Callable[[Reply], Reply] | None:
+        """The function that returns what is sent for a model's reply, or for one piece of a streamed one; None if that
+        is what is sent.
+        """
         ...
 
     def error(self, error: BaseException) -> Reply:

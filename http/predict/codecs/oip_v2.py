@@ -8,7 +8,7 @@ handlers read JSON themselves, a request all in JSON is TorchServe's, too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -72,6 +72,8 @@ class OipV2Codec:
     Tensors may lie in `regions` of shared memory, if there are any.
     """
 
+    encode: Callable[[Reply], Reply] | None = None  # the worker has made the answer
+
     def __init__(self, *, shared: bool = False, enveloped: bool = False, regions: Regions | None = None) -> None:
         self._shared = shared
         self._enveloped = enveloped
@@ -104,10 +106,6 @@ class OipV2Codec:
         return self._as_infer(read, body, request_id, limits) or self._torchserve.decode(
             detail.torchserve, body, request_id, limits
         )
-
-    def encode(self, reply: Reply) -> Reply:
-        """Return `reply` unchanged: the worker has made the answer."""
-        return reply
 
     def error(self, error: BaseException) -> Reply:
         """Return the protocol's JSON object with the text under `error`; TorchServe's clients find their keys, too."""

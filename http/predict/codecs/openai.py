@@ -7,7 +7,7 @@ front is to find the model in the body and to tell errors as OpenAI's clients ex
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -46,6 +46,8 @@ _NAMED_ERRORS: dict[type[ServeError], tuple[str, str]] = {
 class OpenAiCodec:
     """The codec of one of OpenAI's paths, such as `v1/chat/completions`."""
 
+    encode: Callable[[Reply], Reply] | None = None  # the handler has written it
+
     def __init__(self, path: str) -> None:
         self._path = path
 
@@ -77,10 +79,6 @@ class OpenAiCodec:
             raise BadRequest(f"The model's name has {len(named.model)} characters, more than {_LONGEST_NAME}.")
         headers: dict[str, str] = read.detail
         return named.model, Payload(request_id, (Part("body", _JSON, body),), headers, read.timeout, read.priority)
-
-    def encode(self, reply: Reply) -> Reply:
-        """Return `reply` unchanged: the handler has written it."""
-        return reply
 
     def error(self, error: BaseException) -> Reply:
         """Return OpenAI's error object, with the status and headers of TorchServe's."""

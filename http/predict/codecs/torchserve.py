@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 
 from ....core.errors import BadRequest
@@ -42,6 +42,8 @@ class TorchServeCodec:
     A route adds the headers `explain` (if not "") and `url_path` to those that the handler sees and, with `query`, the
     parameters of the query to its input.
     """
+
+    encode: Callable[[Reply], Reply] | None = None  # what a handler returns is what is sent
 
     def __init__(self, *, explain: str = "", url_path: bool = False, query: bool = False) -> None:
         self._explain = explain
@@ -93,10 +95,6 @@ class TorchServeCodec:
             check_json_syntax("body", body)
         headers = detail.headers if detail.has_length else _with_length(detail.headers, body)
         return read.model, Payload(request_id, (Part("body", detail.kind, body),), headers, read.timeout, read.priority)
-
-    def encode(self, reply: Reply) -> Reply:
-        """Return `reply` unchanged: what a handler returns is what is sent."""
-        return reply
 
     def error(self, error: BaseException) -> Reply:
         """Return TorchServe's JSON object with code, type and message."""
