@@ -104,7 +104,7 @@ class DataPlane:
 
         Raises ModelNotFound, VersionNotFound, NoWorker, QueueFull, ServerFull, NotInTime, Draining.
         """
-        registry = self._registry
+        registry, pending = self._registry, self._pending
         traffic = watched = None
         if registry.traffic and version is None and (traffic := registry.traffic.get(model)) is not None:
             found = registry.steered(model, traffic.choose(payload.headers))
@@ -119,14 +119,17 @@ class DataPlane:
             return self._cached.submit(found, payload, sink, named=named, traffic=traffic)
         if traffic is not None:
             sink = watched = Watched(sink, traffic, found.version, monotonic)
-        found.metrics.requested(named=named)
-        parts = payload.parts
+        metrics, parts = found.metrics, payload.parts
+        metrics.requested(named=named)
         size = len(parts[0].body) if len(parts) == 1 else sum([len(part.body) for part in parts])
-        try:
-            self._pending.hold(size)
-        except ServerFull as error:
-            found.metrics.failed(error)
-            raise
+        if pending.held + size <= pending.most:
+            pending.held += size
+        else:
+            try:
+                pending.hold(size)
+            except ServerFull as error:
+                metrics.failed(error)
+                raise
         more: Sequence[Job] = ()
         try:
             if payload.infer is None or found.rows_to_cut(payload) == 1:
@@ -134,14 +137,14 @@ class DataPlane:
             else:
                 job, *more = self._queue(found, payload, sink, named=named)
         except ServeError as error:
-            self._pending.held -= size
-            found.metrics.failed(error)
+            pending.held -= size
+            metrics.failed(error)
             if watched is not None:
                 watched.refused(error)
             raise
         if traffic is not None and watched is not None:
             self._copy(traffic, watched, payload, size)
-        return Ticket(found, job, self._pending, size, named, more)
+        return Ticket(found, job, pending, size, named, more)
 
     # A workflow's nodes and a handler's calls are parts of a request that has been admitted as a whole.
     submit_admitted = submit

@@ -18,6 +18,7 @@ Independent arrivals (Poisson) are never waited for: those that come meanwhile m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from .job import ReleaseReason
@@ -39,14 +40,6 @@ class _FollowUps:
     def __init__(self) -> None:
         self.share = 0.0
         self.gap = 0.0
-
-    def followed(self, gap: float, window: float) -> None:
-        """Note that an arrival came `gap` s after the latest event; one beyond `window` s doesn't count as its own."""
-        if gap > window:
-            self.share -= _EVENT_WEIGHT * self.share  # as `missed` does
-            return
-        self.gap += (gap - self.gap) * (_EVENT_WEIGHT if self.share else 1.0)
-        self.share += _EVENT_WEIGHT * (1.0 - self.share)
 
     def missed(self) -> None:
         """Note that no arrival followed in time."""
@@ -76,12 +69,20 @@ class Adaptive:
         self._previous_arrival = float("-inf")
         self._mean_gap = 0.0  # s between arrivals
 
-    def arrived(self, now: float) -> None:
-        self._latest.followed(now - self._latest_at, self._window)
-        self._latest, self._latest_at = self._after_arrival, now
-        if self._previous_arrival > float("-inf"):
-            self._mean_gap += _ARRIVAL_WEIGHT * (now - self._previous_arrival - self._mean_gap)
-        self._previous_arrival = now
+    def arrived(self, times: Sequence[float]) -> None:
+        # One call for what has come since the last one: a call for each job would take longer than what it does.
+        latest, at, before, mean_gap = self._latest, self._latest_at, self._previous_arrival, self._mean_gap
+        for now in times:
+            gap = now - at
+            if gap > self._window:  # it doesn't follow from the latest event
+                latest.share -= _EVENT_WEIGHT * latest.share
+            else:
+                latest.gap += (gap - latest.gap) * (_EVENT_WEIGHT if latest.share else 1.0)
+                latest.share += _EVENT_WEIGHT * (1.0 - latest.share)
+            if before > float("-inf"):
+                mean_gap += _ARRIVAL_WEIGHT * (now - before - mean_gap)
+            latest, at, before = self._after_arrival, now, now
+        self._latest, self._latest_at, self._previous_arrival, self._mean_gap = latest, at, before, mean_gap
 
     def ended(self, now: float) -> None:
         if now - self._latest_at > self._window:

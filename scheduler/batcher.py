@@ -83,8 +83,8 @@ class Batcher:
     """A bounded queue and the workers that serve it. Jobs must be offered in order of `arrived`."""
 
     __slots__ = (
-        "_arriving", "_batches", "_closed", "_fair", "_jobs", "_largest", "_limit", "_offered", "_queue", "_refused_at",
-        "_release_at", "_rule", "_runners",
+        "_arriving", "_batches", "_came", "_closed", "_fair", "_jobs", "_largest", "_limit", "_offered", "_queue",
+        "_refused_at", "_release_at", "_rule", "_runners",
     )  # fmt: skip
 
     def __init__(self, policy: BatchPolicy) -> None:
@@ -96,6 +96,7 @@ class Batcher:
         self._jobs = self._queue if isinstance(self._queue, JobQueue) else self._queue.jobs  # the same, to be counted
         self._runners = RunnerSet(policy.batch_size, policy.padded_sizes)
         self._arriving: list[float] = []  # when the bodies that are arriving began to
+        self._came: list[float] = []  # when the jobs were queued that the rule has not been told of
         self._release_at = math.inf  # when the rule wants to be asked again
         self._refused_at = -math.inf  # when a job was last refused for its deadline
         self._offered = 0
@@ -142,7 +143,7 @@ class Batcher:
                 raise late
         self._offered = job.seq = self._offered + 1
         self._queue.add(job)
-        self._rule.arrived(now)
+        self._came.append(now)
 
     def body_started(self, now: float) -> None:
         """Note that a request's head has been read and its body is arriving."""
@@ -182,6 +183,7 @@ class Batcher:
         if worked and self._rule.uses_latency and not batch.jobs[0].exclusive:
             latency = self._runners.latency(batch.runner)
             latency.record(len(batch.jobs), passed if seconds is None else seconds)
+        self._tell_rule()
         self._rule.ended(now)
         if begins is not None:
             begins.begin(now)
@@ -210,6 +212,7 @@ class Batcher:
 
     def collect(self, now: float) -> list[Effect]:
         """Return what to do now, batches first. Each effect is returned once; all of them must be carried out."""
+        self._tell_rule()
         jobs, runners = self._jobs, self._runners
         failed: list[Effect] = [Expire(job) for job in self._queue.expire(now)] if jobs.expiries else []
         if self._fair is not None:
@@ -240,6 +243,11 @@ class Batcher:
         if expiries:
             at = min(at, expiries[0][0])
         return None if at == math.inf else at
+
+    def _tell_rule(self) -> None:
+        if self._came:
+            self._rule.arrived(self._came)
+            self._came.clear()
 
     def _release_to_free(self, now: float) -> Release | None:
         """Return what the next free runner gets; None, with `_release_at` set, if it has to wait."""

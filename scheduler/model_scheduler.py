@@ -27,7 +27,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from .answers import all_failed, answer, pass_on, unlink
+from .answers import all_failed, answer, answer_all, pass_on
 from .batcher import Batcher, Expire, Refuse, Run, Stop
 from .batchers import batcher_of
 from .errors import JobExpired, OutcomeMismatch, QueueFull, SchedulerError
@@ -214,9 +214,7 @@ class ModelScheduler:
             self._dispatch(now)
         if len(outcomes) != len(batch.jobs):
             outcomes = [OutcomeMismatch(len(outcomes), len(batch.jobs))] * len(batch.jobs)
-        for job, outcome in zip(batch.jobs, outcomes, strict=True):
-            answer(job, outcome)
-        unlink(batch)
+        answer_all(batch, outcomes)
         if self._idle is not None:
             self._check_idle()
 
@@ -225,9 +223,7 @@ class ModelScheduler:
         if self._batches.get(batch.id) is batch:
             self.detach(batch.runner)
             self._end(batch, self._time())
-            for job in batch.jobs:
-                answer(job, error)
-            unlink(batch)
+            answer_all(batch, [error] * len(batch.jobs))
             self._check_idle()
 
     def requeue(self, batch: Batch) -> None:

@@ -7,6 +7,7 @@ are the batcher's business, so no rule can break them. `policy.py` gives the rul
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple, Protocol, TypeAlias
 
 from .job import ReleaseReason
@@ -46,8 +47,8 @@ class Rule(Protocol):
     def __init__(self, batch_size: int, max_batch_delay: float) -> None:
         """Bound batches to `batch_size` jobs and waits to `max_batch_delay` s."""
 
-    def arrived(self, now: float) -> None:
-        """Note that a job was queued."""
+    def arrived(self, times: Sequence[float]) -> None:
+        """Note that jobs were queued at these times, in order."""
 
     def ended(self, now: float) -> None:
         """Note that a batch ended: its answers are sent now."""
@@ -75,7 +76,7 @@ class Fixed:
         self._size = batch_size
         self._delay = max_batch_delay
 
-    def arrived(self, now: float) -> None: ...
+    def arrived(self, times: Sequence[float]) -> None: ...
 
     def ended(self, now: float) -> None: ...
 

@@ -75,6 +75,8 @@ class Model:
         self._chosen_handler = spec.chosen_handler
         policy = batch_policy(spec.options, share_policy(parts.settings.client_limits))
         self._takes_turns = options.generates or policy.shares is not None
+        # Whether a job says more than a payload and its priority; most models' don't.
+        self._details = bool(self._limited or options.stateful or self._takes_turns or options.length_buckets)
         self.scheduler = ModelScheduler(policy, refused=self._refused, clock=time.monotonic)
         self.metrics = parts.metrics.of_model(spec.name, spec.version)
         self.metrics.gathers = spec.inner
@@ -122,11 +124,11 @@ class Model:
         `rows_to_cut` must have passed a request with tensors. Raises NoWorker, NoTicket, QueueFull, NotInTime,
         Draining, or BadRequest for more tokens than the model's context has.
         """
+        scheduler = self.scheduler
         self.scaler.arrived += 1
         unloaded = self.on_demand is not None and self.pool.unloaded
         if not (unloaded or self.pool.may_serve):
             raise NoWorker(self._no_worker(named_version))
-        scheduler = self.scheduler
         if self.options.job_ticket and not unloaded and scheduler.queued + scheduler.running >= scheduler.runners:
             self.scaler.turned_away += 1
             raise NoTicket(
@@ -134,7 +136,10 @@ class Model:
                 " no queue (useJobTicket): send it again later.",
                 retry_after=scheduler.seconds_per_job,
             )
-        job = self._job(payload, sink, exclusive=exclusive)
+        job = Job(payload.request_id, payload, sink)
+        job.priority, job.exclusive = payload.priority, exclusive
+        if self._details or payload.timeout is not None:
+            self._detail(job, payload)
         try:
             scheduler.submit(job)
         except WouldBeLate as error:
@@ -157,12 +162,10 @@ class Model:
             self.on_demand.called()
         return job
 
-    def _job(self, payload: Payload, sink: Sink, *, exclusive: bool) -> Job:
-        """Return the job of a request. Most have nothing special, and are made by one short call."""
-        job = Job(payload.request_id, payload, sink)
+    def _detail(self, job: Job, payload: Payload) -> None:
+        """Say of a job what the model's options have its scheduler go by."""
         if payload.timeout is not None or self._limited:
             job.expires, job.deadline = self._limits(payload.timeout)
-        job.priority, job.exclusive = payload.priority, exclusive
         if self.options.stateful:
             job.sequence, job.ends, headers = self._sequence_keys.read(payload.headers, payload.infer)
             job.payload = replace(payload, headers=headers)
@@ -170,9 +173,8 @@ class Model:
             job.client = client_of(payload.headers, self._fair_share_header)
         if self.options.length_buckets:
             job.length_class = length_class(payload, self.options.length_buckets)
-        if self.options.generates and not exclusive:
+        if self.options.generates and not job.exclusive:
             job.tokens = demand_of(payload, self.options.most_sequences)
-        return job
 
     def slow(self, job: Job, seconds: float, end: str) -> None:
         """Log where the time of a request went that took so long until its `end`."""

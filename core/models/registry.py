@@ -44,7 +44,10 @@ class Registry:
 
     def serving(self, name: str, version: str | None = None) -> Model:
         """Return the version that serves requests for `name`, which may be an alias of a default version."""
-        if name not in self._models and version is None:
+        if version is None:
+            versions = self._models.get(name)
+            if versions is not None:
+                return versions.by_version[versions.default]
             model = self._aliased().get(name)
             if model is not None:
                 return model

@@ -33,7 +33,7 @@ def loop_of_clients(rule: Adaptive, known: LatencyModel, clients: int, gap: floa
         rule.ended(now)
         for _ in range(clients):
             now += gap
-            rule.arrived(now)
+            rule.arrived([now])
         now += 0.012
     return now
 
@@ -56,7 +56,7 @@ def test_when_the_rest_of_a_burst_is_waited_for(known: LatencyModel, clients: in
     now = loop_of_clients(rule, known, clients, gap)
     rule.ended(now)
     for _ in range(min(clients, 2)):
-        rule.arrived(now := now + gap)
+        rule.arrived([now := now + gap])
     decision = rule.decide(QueueView(1, now, now, 0, 0.0, now, known))
     if holds:
         assert decision == pytest.approx(now + 2 * gap)
@@ -69,7 +69,7 @@ def test_a_lone_client_in_a_loop_never_waits():
     """Each of its requests comes soon after the answer: that nobody else comes is learnt, too."""
     rule, now = Adaptive(8, 0.1), 0.0
     for number in range(50):
-        rule.arrived(now := now + 0.0002)
+        rule.arrived([now := now + 0.0002])
         decision = rule.decide(QueueView(1, now, now, 0, 0.0, now, SHARED))
         assert decision is ReleaseReason.FREE_WORKER, number
         rule.ended(now := now + 0.010)
@@ -84,7 +84,7 @@ def test_arrivals_at_their_own_pace_are_not_waited_for():
             now += draw.expovariate(1 / seconds_per_job)
             while ends < now and rule._latest_at < ends:
                 rule.ended(ends)
-            rule.arrived(now)
+            rule.arrived([now])
             if now >= ends:
                 held += not isinstance(rule.decide(QueueView(1, now, now, 0, 0.0, now, SHARED)), ReleaseReason)
                 ends = now + 0.010
@@ -112,7 +112,7 @@ def test_those_that_waited_for_the_worker_wait_for_the_returning_clients():
 def test_no_wait_is_longer_than_its_bounds(delay: float, waited: float, stood_idle: float, due: float):
     rule = Adaptive(8, delay)
     now = loop_of_clients(rule, SHARED, 7, 0.0005)
-    rule.arrived(now := now + 0.0005)
+    rule.arrived([now := now + 0.0005])
     decision = rule.decide(QueueView(1, now - waited, now - stood_idle, 0, 0.0, now, SHARED))
     assert decision == pytest.approx(now + due) if due else decision is ReleaseReason.FREE_WORKER
 
@@ -129,3 +129,23 @@ def test_no_wait_is_longer_than_its_bounds(delay: float, waited: float, stood_id
 )
 def test_what_may_go_ahead(queued: int, known: LatencyModel, ahead: bool):
     assert may_prefetch(queued, known) is ahead
+
+
+@pytest.mark.parametrize("at_a_time", [2, 3, 60])
+def test_arrivals_that_are_told_together_teach_the_same_as_one_by_one(at_a_time: int):
+    draw = random.Random(3)
+    one, many, now = Adaptive(8, 0.1), Adaptive(8, 0.1), 0.0
+    for rule in (one, many):
+        rule.decide(QueueView(1, 0.0, 0.0, 0, 0.0, 0.0, SHARED))
+    for _ in range(20):
+        times = [now := now + draw.choice((0.0002, 0.0005, 0.02)) for _ in range(60)]
+        for each in times:
+            one.arrived([each])
+        for begin in range(0, 60, at_a_time):
+            many.arrived(times[begin : begin + at_a_time])
+        for rule in (one, many):
+            rule.ended(now + 0.001)
+    assert [getattr(one, name) for name in ("_mean_gap", "_latest_at")] == [many._mean_gap, many._latest_at]
+    assert [(each.share, each.gap) for each in (one._after_arrival, one._after_answers)] == [
+        (each.share, each.gap) for each in (many._after_arrival, many._after_answers)
+    ]
