@@ -226,8 +226,8 @@ CASES: dict[str, tuple[Callable[[], bytes], str]] = {
     "tar bomb": (lambda: make_tar(("m/a", bytes(10 * MIB))), "more than 8388608 bytes"),
     "tar bomb after the end": (lambda: make_tar() + gzip.compress(bytes(10 * MIB)), "more than 8388608 bytes"),
     "tar long name bomb": (long_name_bomb, "header is larger"),
-    "tar negative size": (negative_size, "leads backwards|negative size"),
-    "tar negative long name": (negative_long_name, "negative size"),
+    "tar negative size": (negative_size, "leads backwards|negative size|invalid offset"),
+    "tar negative long name": (negative_long_name, "negative size|invalid offset"),
     "tar entries": (lambda: make_tar(*((f"m/f{n}", b"") for n in range(21))), "more than 20 entries"),
     "tar truncated": (lambda: make_tar(("m/a", random.Random(1).randbytes(5000)))[:-2000], "cut short"),
     "tar short member": (
@@ -256,6 +256,8 @@ CASES: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
+# What zipfile says of them since Python 3.14, before our own limit is reached.
+@pytest.mark.filterwarnings("ignore:Overlapped entries")
 @pytest.mark.parametrize(("build", "cause"), CASES.values(), ids=CASES.keys())
 def test_a_hostile_archive_is_refused_and_leaves_nothing(
     build: Callable[[], bytes], cause: str, tmp_path: Path, tree: Tree
