@@ -53,6 +53,13 @@ class PredictRequest:
         """Whether the client holds its body back until it is told to go on."""
         return awaits_continue(self.fields)
 
+    def room(self, size: int) -> memoryview | None:
+        """Return memory shared with the workers for a body of `size` bytes, or None.
+
+        Raises ModelNotFound, VersionNotFound.
+        """
+        return self.plane.room(self.read.model, self.read.version, size) if self.read.model else None
+
 
 def read_request(
     context: AppContext, head: Head, reach: Reach, route: CodecRoute, params: Mapping[str, str]

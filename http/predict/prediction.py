@@ -112,11 +112,6 @@ class Prediction:
         read = self.request.read
         return self.request.plane.expect(read.model, read.version)
 
-    def room(self, size: int) -> memoryview | None:
-        """Return memory shared with the workers for a body of `size` bytes, or None. Raises as `expect` does."""
-        read = self.request.read
-        return self.request.plane.room(read.model, read.version, size) if read.model else None
-
     def submit(self, body: Body) -> None:
         """Decode the body, and submit the request to its model."""
         context, request = self._context, self.request

@@ -48,8 +48,11 @@ class ArrivingBody(asyncio.BufferedProtocol):
         self._counted = 0
         self.received = 0
 
-    def begin(self, first: bytes) -> None:
-        """Begin with what has come behind the head. Raises ServerFull, after which there is nothing to end."""
+    def begin(self, first: Body, *, lies_there: bool = False) -> None:
+        """Begin with what has come behind the head, which may lie in the room already.
+
+        Raises ServerFull, after which there is nothing to end.
+        """
         self._arrival.__enter__()
         self.received = len(first)
         try:
@@ -57,7 +60,7 @@ class ArrivingBody(asyncio.BufferedProtocol):
         except ServeError:
             self.end()
             raise
-        if self._shared:
+        if self._shared and not lies_there:
             self._body[: len(first)] = first
 
     def end(self) -> None:

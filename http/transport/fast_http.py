@@ -8,7 +8,6 @@ predict.py's.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 from time import monotonic
 from typing import cast
@@ -17,7 +16,6 @@ from ...core.errors import ServeError, SlowRequest
 from ...core.payload import Body
 from ..app_context import AppContext
 from ..message.peer import Peer
-from ..message.request import Head
 from ..message.unsent_answers import UnsentAnswers
 from ..predict.http1_writer import Http1Writer
 from ..predict.predict_request import PredictRequest, read_request
@@ -26,18 +24,9 @@ from ..routing.fast_head import fast_head
 from ..routing.table import Table
 from ..site_policy import Reach
 from .arriving_body import ArrivingBody
+from .placed_bodies import WORTH_PLACING, PlacedBodies
+from .plain_head import LONGEST_HEAD, read_plain
 
-_FIELD = re.compile(rb"([^:\r\n]+):([^\r\n]*)\r\n")
-_CONNECTION = frozenset((b"close", b"keep-alive"))
-# Fields that change where a body ends, or who speaks next, are aiohttp's to read.
-_NOT_PLAIN = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"trailer", b"te"))
-# Fields that RFC 9110 lets a message have once: of two, aiohttp refuses the request.
-_ONCE = frozenset(
-    (b"content-type", b"content-location", b"content-range", b"etag", b"max-forwards", b"server", b"user-agent")
-)
-_LENGTH = re.compile(rb"[0-9]{1,15}")
-_LONGEST_HEAD = 8192
-_LONGEST_LINE = 4096
 _SWEEPS = 4  # looks at each connection per shortest time limit
 
 
@@ -45,8 +34,8 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
     """A connection; also the ResponseWriter of the prediction that it is at."""
 
     __slots__ = (
-        "_acceptor", "_arrival", "_ended", "_known", "_peer", "_prediction", "_rest", "_since", "_transport", "_unread",
-        "_unsent", "_used", "context",
+        "_acceptor", "_arrival", "_ended", "_known", "_peer", "_placed", "_prediction", "_rest", "_since", "_transport",
+        "_unread", "_unsent", "_used", "context",
     )  # fmt: skip
 
     def __init__(self, acceptor: FastHttpFactory) -> None:
@@ -55,6 +44,7 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
         self._transport: asyncio.Transport | None = None
         self._prediction: Prediction | None = None
         self._arrival: ArrivingBody | None = None
+        self._placed: PlacedBodies | None = None  # reads in this protocol's place while large bodies come
         self._peer: object = None
         # The latest head, its body's length and what it asks for: most clients send the same head again and again.
         self._known: tuple[bytes, int, PredictRequest] | None = None
@@ -86,6 +76,7 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
         if self._unsent is not None:
             self._unsent.close()
             self._unsent = None
+        self._placed = None  # it refers to this object
 
     def pause_writing(self) -> None:
         if self._unsent is not None:
@@ -127,13 +118,15 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
             self._arrive(prediction, body, length)
         else:
             prediction.submit(body)
+            if length >= WORTH_PLACING:
+                self._place_next()
 
     def _keep(self, data: bytes) -> None:
         """Keep what is sent ahead: a client may send its next request early, not its next hundred; in a drain, what is
         here already.
         """
         self._rest += data
-        if self._transport is not None and (len(self._rest) > _LONGEST_HEAD or self.context.draining):
+        if self._transport is not None and (len(self._rest) > LONGEST_HEAD or self.context.draining):
             self._transport.pause_reading()
 
     def _learn(self, data: bytes) -> tuple[bytes, int, PredictRequest] | None:
@@ -156,21 +149,28 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
             self._known = learnt
         return learnt
 
-    def _arrive(self, prediction: Prediction, body: bytes, length: int) -> None:
+    def _arrive(self, prediction: Prediction, body: Body, length: int, room: memoryview | None = None) -> None:
+        """Receive the rest of a body that begins with `body`, which lies in `room` if that is given."""
         try:
-            arriving = ArrivingBody(self, prediction.expect(), length, prediction.room(length))
-            arriving.begin(body)
+            where = prediction.request.room(length) if room is None else room
+            arriving = ArrivingBody(self, prediction.expect(), length, where)
+            arriving.begin(body, lies_there=room is not None)
         except ServeError as error:
             prediction.fail(error, unread=True)
             return
         self._arrival = arriving
-        self._listen(arriving)
+        if self._placed is None:
+            self._listen(arriving)
+        else:
+            self._placed.arrival = arriving
 
     def whole(self, body: Body) -> None:
         """Submit the body that was arriving: it is whole."""
         self._arrived()
         if self._prediction is not None:
             self._prediction.submit(body)
+            if self._placed is None and isinstance(body, memoryview):
+                self._place_next()
 
     def refused(self, error: ServeError) -> None:
         """Answer with `error`: the body that was arriving will not be read to its end."""
@@ -183,7 +183,43 @@ class FastHttpProtocol(asyncio.Protocol, Http1Writer):
         if self._arrival is not None:
             arrival, self._arrival = self._arrival, None
             arrival.end()
-            self._listen(self)
+            if self._placed is None:
+                self._listen(self)
+            else:
+                self._placed.arrival = None
+
+    # ---- large bodies behind the same head
+
+    def _place_next(self) -> None:
+        """Have the next body read to where its worker reads it, if it comes behind the same head as this one."""
+        if self._known is None or self._rest or self._ended or not self._known[2].head.keep_alive:
+            return
+        placed = PlacedBodies(self, *self._known)
+        if placed.has_room():
+            self._placed = placed
+            self._listen(placed)
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether what comes now is of a request that may not be read yet, or of none."""
+        unsent = self._unsent
+        return self._ended or self._prediction is not None or unsent is None or unsent.waiting
+
+    def placed(self, request: PredictRequest, room: memoryview, received: int) -> None:
+        self._unread = received < len(room)
+        prediction = self._prediction = Prediction(self.context, request, self)
+        prediction.open(unread=self._unread)
+        if prediction.over:
+            return
+        if self._unread:
+            self._arrive(prediction, room[:received], len(room), room)
+        else:
+            prediction.submit(room)
+
+    def read_as_usual(self, data: bytes) -> None:
+        self._placed = None
+        self._listen(self)
+        self.data_received(data)
 
     def _listen(self, protocol: asyncio.BaseProtocol) -> None:
         """Have what comes go to `protocol`. Transports look at the kind of a protocol when they begin to read."""
@@ -341,38 +377,3 @@ class FastHttpFactory:
         for connection in list(self.connections):
             connection.look(now)
         self._timer = asyncio.get_running_loop().call_later(self._interval, self._sweep)
-
-
-def read_plain(heads: re.Pattern[bytes], data: bytes, peer: object, max_length: int) -> tuple[Head, int, int] | None:
-    """Return the head of a plain prediction, where its body begins in `data`, and the body's length; None for others.
-
-    `heads` is what `fast_head` has made.
-    """
-    found = heads.match(data, 0, _LONGEST_HEAD)
-    if found is None or found.start(3) > _LONGEST_LINE:
-        return None
-    fields = [(name, value.strip(b" \t")) for name, value in _FIELD.findall(found[3])]
-    length: int | None = None
-    connection: bytes | None = None
-    once: set[bytes] = set()
-    hosts = 0
-    for name, value in fields:
-        lower = name.lower()
-        if lower == b"host":
-            hosts += 1
-        elif lower == b"content-length":
-            if length is not None or not _LENGTH.fullmatch(value):
-                return None
-            length = int(value)
-        elif lower == b"connection":
-            if connection is not None or value.lower() not in _CONNECTION:
-                return None
-            connection = value.lower()
-        elif lower in _NOT_PLAIN or lower in once:
-            return None
-        elif lower in _ONCE:
-            once.add(lower)
-    if hosts != 1 or length is None or length > max_length:
-        return None
-    keep_alive = connection != b"close"
-    return Head(found[1].decode(), found[2].decode(), fields, peer, "1.1", keep_alive), found.end(), length

@@ -132,7 +132,7 @@ class PredictionHandler(_BodyHandler):
         self._stream = stream
         self._writer = Http2Writer(application.context, stream, self._too_slow)
         prediction = self._prediction = Prediction(application.context, request, self._writer)
-        self.body = StreamBody(application.context.limits, stream.head.length, prediction.expect, prediction.room)
+        self.body = StreamBody(application.context.limits, stream.head.length, prediction.expect, request.room)
         prediction.open(unread=not stream.remote_ended)
         if not prediction.over and not stream.remote_ended:
             application.arriving.add(self)

@@ -11,7 +11,7 @@ from torchserve.core.config.address import Address
 from torchserve.core.payload import Payload, Reply
 from torchserve.http.routes import ROUTES
 from torchserve.http.routing.fast_head import fast_head
-from torchserve.http.transport.fast_http import read_plain
+from torchserve.http.transport.plain_head import read_plain
 
 from ...ports import kept_ports
 from ..doubles import SOON, FakeDataPlane, RunningFront, Sink, connect, head_and_body, running_front

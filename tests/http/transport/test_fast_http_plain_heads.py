@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from torchserve.http.routes import ROUTES
 from torchserve.http.routing.fast_head import fast_head
-from torchserve.http.transport.fast_http import read_plain
+from torchserve.http.transport.plain_head import read_plain
 
 HEADS = fast_head(ROUTES)
 

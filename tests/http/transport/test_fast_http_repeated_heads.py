@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from torchserve.http.transport import fast_http
-from torchserve.http.transport.fast_http import read_plain
+from torchserve.http.transport.plain_head import read_plain
 
 from ..doubles import answer, connect, post, running_front
 
