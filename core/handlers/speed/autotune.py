@@ -28,6 +28,7 @@ import torch
 
 from .candidate import Candidate
 from .example_input import restore_state
+from .layouts import learning
 from .outputs_close import largest_difference, outputs_close
 from .snapshot import Uncopied
 from .turns import NO_REQUESTS, Turns
@@ -249,7 +250,7 @@ class Autotuner:
 
     def _run(self, size: int) -> Any:
         self._pass()
-        with restore_state(self._handler):
+        with restore_state(self._handler), learning():
             began = self._clock()
             output = self._handler.inference(torch.stack([self.row] * size))
             if self.row.device.type == "cuda":

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .layouts import Layouts, Packed
+
 _PLACES = {  # indexes of stride, padding, dilation, groups among a node's inputs
     "aten::_convolution": (3, 4, 5, 8),
     "aten::conv2d": (3, 4, 5, 6),
@@ -29,19 +31,20 @@ _ACTIVATIONS = {  # TorchScript's name -> oneDNN's; their scalar arguments are p
 _SPLIT_PADDING = 4
 
 
-def freeze(script: Any, batch: torch.Tensor) -> Any:
+def freeze(script: Any, batch: torch.Tensor) -> Layouts:
     """Return `script` frozen, with each convolution merged that is reached when `batch` is run."""
     # Sizes are found by running a second copy: a graph that has been run can't be changed any more.
     frozen, tried = torch.jit.freeze(script), torch.jit.freeze(script)
     with _Sizes() as sizes:
         tried(batch)
+    packed: list[Packed] = []
     for index, (node, twin) in enumerate(zip(_convolutions(frozen), _convolutions(tried), strict=True)):
         size = sizes.of.get(_weights(twin).data_ptr())
         if size is not None:
-            _Convolution(frozen, node, size).merge(f"packed_{index}")
+            packed.append(_Convolution(frozen, node, size).merge(f"packed_{index}"))
     torch._C._jit_pass_dce(frozen.graph)  # noqa: SLF001  (there is no public way to change a graph)
     torch._C._jit_pass_lint(frozen.graph)  # noqa: SLF001
-    return frozen
+    return Layouts(frozen, packed, len(batch))
 
 
 class _Sizes(TorchDispatchMode):
@@ -76,7 +79,7 @@ class _Convolution:
     """A convolution node of a frozen graph."""
 
     def __init__(self, frozen: Any, node: Any, size: list[int]) -> None:
-        self._size = size  # without the input's size oneDNN may choose a layout that is forty times slower
+        self._size = size
         self._frozen = frozen
         self._graph = frozen.graph
         self._node = node
@@ -85,9 +88,9 @@ class _Convolution:
         self._stride, self._padding, self._dilation = _pair(stride), _pair(padding), _pair(dilation)
         self._groups = groups
 
-    def merge(self, name: str) -> None:
+    def merge(self, name: str) -> Packed:
         """Replace the node, its padding and its activation by one operator. Its packed weights become the attribute
-        `name`.
+        `name`, and are returned.
         """
         pad, activation = self._pad_before(), self._activation_after()
         data = self._inputs[0]
@@ -95,6 +98,7 @@ class _Convolution:
             left, _, top, _ = list(pad.inputs())[1].toIValue()
             data, self._padding = next(iter(pad.inputs())), [top, left]
             self._size = [*self._size[:2], self._size[2] - 2 * top, self._size[3] - 2 * left]
+        packed = Packed(name, self._padding, self._stride, self._dilation, self._groups, self._size)
         graph = self._graph
         graph.setInsertPoint(self._node)
         attribute, scalars = "none", []
@@ -109,7 +113,7 @@ class _Convolution:
                 "mkldnn::_convolution_pointwise",
                 [
                     data,
-                    self._packed(name),
+                    self._attribute(packed),
                     self._inputs[2],
                     *(graph.insertConstant(each) for each in settings),
                     listed,
@@ -122,19 +126,18 @@ class _Convolution:
         if activation is not None:
             activation.destroy()
         self._node.destroy()
+        return packed
 
-    def _packed(self, name: str) -> Any:
+    def _attribute(self, packed: Packed) -> Any:
         """Return the weights in the layout that oneDNN chooses. They are an attribute, because a graph can't hold them
         as a constant.
         """
-        packed = torch.ops.mkldnn._reorder_convolution_weight(  # noqa: SLF001
-            _weights(self._node), self._padding, self._stride, self._dilation, self._groups, self._size
-        )
+        weights = packed.lay_out(_weights(self._node), self._size[0])
         kind = torch._C.TensorType.get()  # noqa: SLF001
-        self._frozen._c._register_attribute(name, kind, packed)  # noqa: SLF001
+        self._frozen._c._register_attribute(packed.name, kind, weights)  # noqa: SLF001
         graph = self._graph
         node = graph.create("prim::GetAttr", [next(iter(graph.inputs()))])
-        node.s_("name", name)
+        node.s_("name", packed.name)
         node.output().setType(kind)
         return graph.insertNode(node).output()
 

@@ -42,7 +42,7 @@ class Frozen:
                 raise Uncopied(_KEEPS)
             script = model if isinstance(model, torch.jit.ScriptModule) else _traced(model, row)
             self._run = freeze(script, row[None])
-            if any(node.kind() == "prim::SetAttr" for node in nodes(self._run.graph)):
+            if any(node.kind() == "prim::SetAttr" for node in nodes(self._run.script.graph)):
                 raise Uncopied(_KEEPS)
         unseen = [str(each.message) for each in told if issubclass(each.category, TracerWarning)]
         if unseen:  # Python code depends on a tensor's values or on its shape

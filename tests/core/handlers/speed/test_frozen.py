@@ -52,7 +52,7 @@ def traced(model: nn.Module) -> Any:
 
 
 def kinds(frozen: Frozen) -> list[str]:
-    nodes = frozen._run.graph.nodes()
+    nodes = frozen._run.script.graph.nodes()
     return [node.kind() for node in nodes if not node.kind().startswith("prim::")]
 
 

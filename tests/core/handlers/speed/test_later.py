@@ -105,6 +105,8 @@ def test_a_copy_is_made_once_and_unseen_while_it_is_measured(memory: Callable[..
     assert handler._faster_model is not None
     assert len(seen) - seen.index(True) <= 6, "only the warm-up is behind the choice"
     assert all(seen[seen.index(True) :])
+    sizes, _ = handler._faster_model._run._known[torch.get_num_threads()]
+    assert sizes == [1, 2, 4], "its weights are laid out for each size that was warmed up"
 
 
 def test_the_time_of_requests_is_none_of_the_trial_s(memory: Callable[..., TrialMemory]) -> None:
