@@ -181,8 +181,7 @@ class Batcher:
         """
         passed, begins = self._runners.release(batch, now)
         if worked and self._rule.uses_latency and not batch.jobs[0].exclusive:
-            latency = self._runners.latency(batch.runner)
-            latency.record(len(batch.jobs), passed if seconds is None else seconds)
+            self._runners.record(batch.runner, len(batch.jobs), passed if seconds is None else seconds)
         self._tell_rule()
         self._rule.ended(now)
         if begins is not None:
@@ -214,7 +213,9 @@ class Batcher:
         """Return what to do now, batches first. Each effect is returned once; all of them must be carried out."""
         self._tell_rule()
         jobs, runners = self._jobs, self._runners
-        failed: list[Effect] = [Expire(job) for job in self._queue.expire(now)] if jobs.expiries else []
+        failed: list[Effect] = []
+        if jobs.expiries and jobs.expiries[0][0] <= now:
+            failed += [Expire(job) for job in self._queue.expire(now)]
         if self._fair is not None:
             failed += [Refuse(job, QueueFull(self._limit)) for job in self._fair.displaced()]
         runs: list[Effect] = []

@@ -41,18 +41,13 @@ def would_be_late(job: Job, queue: JobQueue | FairQueue, runners: RunnerSet, now
 
     None if it would be in time, or nothing is known yet of what batches take.
     """
-    accepting = list(runners.accepting_runners())
-    if not accepting:
+    forecast = runners.forecast(now)
+    if forecast is None:
         return None
-    runner = min(accepting, key=lambda each: runners.free_at(each, now))
-    latency = runners.latency(runner)
-    if not latency.known:
-        return None
-    size = latency.best_size
-    rounds, rest = divmod(queue.count_before(job), size)
-    begins = runners.free_at(runner, now) + rounds * latency.median(size) / len(accepting)
+    rounds, rest = divmod(queue.count_before(job), forecast.size)
+    begins = max(now, forecast.free_at) + forecast.behind + rounds * forecast.interval
     # Behind whole batches the job will be in a whole one as well, as others come behind it.
-    own_batch = latency.p90(size) if rounds else latency.median(rest + 1)
+    own_batch = forecast.whole if rounds else forecast.latency.median(rest + 1)
     if job.deadline is not None and (done := begins + own_batch) > job.deadline:
         return WouldBeLate(done - now, job.deadline - now)
     if job.expires is not None and begins > job.expires:
@@ -66,9 +61,10 @@ def fit(queue: Iterable[Job], size: int, start: float, latency: LatencyModel, *,
     `crowded` says that jobs were refused of late. The module's head has the table of what follows from what.
     """
     jobs = list(islice(queue, size))
+    earliest = min([job.deadline for job in jobs if job.deadline is not None], default=math.inf)
+    if start + (latency.median(1) if size == 1 else latency.p90(size)) <= earliest:
+        return size  # as nearly always
     in_time, tightest = _largest_in_time(jobs, start, latency)
-    if in_time == size:
-        return size
     if in_time == 0:
         return tightest
     tolerance = EQUAL_WITHIN if crowded else NEARLY
@@ -83,16 +79,16 @@ def fit(queue: Iterable[Job], size: int, start: float, latency: LatencyModel, *,
 
 
 def _largest_in_time(jobs: Sequence[Job], start: float, latency: LatencyModel) -> tuple[int, Job]:
-    """Return how many of the first `jobs` can run together from `start` on with none of them late.
+    """Return how many of the first `jobs` can run together from `start` on with none of them late. Not all can.
 
     Also return the tightest job: of those, and of the one that is too many, the one with the earliest deadline.
     """
     in_time, tightest, earliest = 0, jobs[0], math.inf
-    for count, job in enumerate(jobs, 1):
+    while True:
+        job = jobs[in_time]
         if job.deadline is not None and job.deadline < earliest:
             tightest, earliest = job, job.deadline
         # By itself a job runs if it will probably be in time; company must not cost it that, so there the p90 counts.
-        if start + (latency.median(1) if count == 1 else latency.p90(count)) > earliest:
-            break
-        in_time = count
-    return in_time, tightest
+        if start + (latency.p90(in_time + 1) if in_time else latency.median(1)) > earliest:
+            return in_time, tightest
+        in_time += 1

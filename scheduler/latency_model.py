@@ -70,7 +70,7 @@ class LatencyModel:
     """
 
     __slots__ = (
-        "_best_size", "_budget", "_clearing_sizes", "_explorations", "_ladder", "_largest", "_last_run",
+        "_best_size", "_budget", "_clearing_sizes", "_estimates", "_explorations", "_ladder", "_largest", "_last_run",
         "_marginal_savings", "_medians", "_p90_factor", "_padded", "_records", "_runs", "_sizes",
     )  # fmt: skip
 
@@ -89,6 +89,7 @@ class LatencyModel:
         self._budget = 0.0
         # Caches, cleared when a median moves.
         self._best_size = 0
+        self._estimates: dict[int, float] = {}  # medians of sizes that have not run
         self._clearing_sizes: dict[int, int] = {}
         self._marginal_savings: dict[int, float] = {}
         self._explorations: dict[int, _Exploration] = {}
@@ -141,6 +142,7 @@ class LatencyModel:
         if before is None or abs(median - before) > MIN_CHANGE * before:
             self._medians[size] = median
             self._best_size = 0
+            self._estimates.clear()
             self._clearing_sizes.clear()
             self._marginal_savings.clear()
             self._explorations.clear()
@@ -152,8 +154,15 @@ class LatencyModel:
     def median(self, size: int) -> float:
         """Return the seconds that a batch of `size` jobs is expected to take; 0 while nothing is known."""
         found = self._medians.get(size)
-        if found is not None or not self._sizes:
-            return found or 0.0
+        if found is None:
+            found = self._estimates.get(size)
+            if found is None:
+                found = self._estimates[size] = self._estimate(size)
+        return found
+
+    def _estimate(self, size: int) -> float:
+        if not self._sizes:
+            return 0.0
         size = self._padded_size(size)
         if size in self._medians:
             return self._medians[size]

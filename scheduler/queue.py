@@ -4,9 +4,10 @@ A job's place is its arrival plus SECONDS_PER_LEVEL times its priority. So a job
 priority that came at most that much later, and never starves.
 
 Jobs of one priority are kept in a level of their own, ordered by `seq`, from which any job can be removed at once.
-Almost always there is only the default level; then nothing has to be merged. Expiry times are kept in a heap; the
-entry of a job that left the queue by another way stays in it until it surfaces, or until such entries are the
-majority and all of them are swept out.
+Almost always there is only the default level; then nothing has to be merged. Expiry times are kept in a heap. The
+entry of a job that left the queue by another way stays in it until its time has come, or until such entries are the
+majority or the queue is empty, and all of them are swept out: to look at each job again as it leaves would cost more
+than a wakeup now and then that finds nothing to do.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ class JobQueue:
     """A priority queue of jobs. They must be added in order of `arrived`; removing one costs at most a logarithm.
 
     `size` is the number of all jobs, `exclusive` of those that must have a batch of their own, `with_deadline` of those
-    that have a deadline, and `expiries` is empty if none expires. These are fields, not calls, as each batch asks for
-    them several times; the queue alone sets them.
+    that have a deadline, and no job expires before the first of `expiries`, a heap. These are fields, not calls, as
+    each batch asks for them several times; the queue alone sets them.
     """
 
     __slots__ = ("_default_level", "_expires", "_levels", "exclusive", "expiries", "size", "with_deadline")
@@ -67,6 +68,8 @@ class JobQueue:
 
     def count_before(self, job: Job) -> int:
         """Return about how many jobs a new job would wait behind."""
+        if len(self._levels) == 1:
+            return self.size if job.priority >= 0 else 0
         return sum(len(level) for each, level in self._levels.items() if each <= job.priority)
 
     def count_before_exclusive(self, most: int) -> int:
@@ -78,10 +81,15 @@ class JobQueue:
         level = self._levels.setdefault(job.priority, OrderedDict()) if job.priority else self._default_level
         level[job.seq] = job
         self.size += 1
-        if job.exclusive or job.deadline is not None:
-            self._count_special(job, 1)
+        self.exclusive += job.exclusive
+        if job.deadline is not None:
+            self.with_deadline += 1
         if job.expires is not None and self._expires:
-            self._add_expiry(job.expires, job)
+            heap = self.expiries
+            if len(heap) > 2 * self.size + _SPARE_ENTRIES:
+                self._sweep_expiries()
+            else:
+                heapq.heappush(heap, (job.expires, job.seq, job))
 
     def requeue(self, jobs: tuple[Job, ...]) -> None:
         """Put jobs that were taken and did not run in front of all others of their priority, in their old order."""
@@ -97,8 +105,10 @@ class JobQueue:
             jobs = (first,) if size == 1 else (first, *[level.popitem(last=False)[1] for _ in range(size - 1)])
             self.size -= size
             if self.exclusive or self.with_deadline:
-                for job in jobs:
-                    self._count_special(job, -1)
+                self.exclusive -= sum([job.exclusive for job in jobs])
+                self.with_deadline -= sum([job.deadline is not None for job in jobs])
+            if not self.size:
+                self.expiries.clear()
             return jobs
         jobs = tuple(islice(iter(self), size))
         for job in jobs:
@@ -114,7 +124,10 @@ class JobQueue:
         if not level and level is not self._default_level:
             del self._levels[job.priority]
         self.size -= 1
-        self._count_special(job, -1)
+        self.exclusive -= job.exclusive
+        self.with_deadline -= job.deadline is not None
+        if not self.size:
+            self.expiries.clear()
         return True
 
     def clear(self) -> list[Job]:
@@ -128,39 +141,27 @@ class JobQueue:
 
     @property
     def next_expiry(self) -> float | None:
-        """A time (s) before which no job expires; exact right after `expire`. None if no job ever does."""
+        """A time (s) before which no job expires; None if no job ever does."""
         return self.expiries[0][0] if self.expiries else None
 
     def expire(self, now: float) -> list[Job]:
         """Remove and return the jobs whose `expires` has passed, in the order of that."""
         heap = self.expiries
         expired: list[Job] = []
-        while heap:
-            expires, _, job = heap[0]
-            if self._holds(job):
-                if expires > now:
-                    break
-                self.remove(job)
+        while heap and heap[0][0] <= now:
+            job = heapq.heappop(heap)[2]
+            if self.remove(job):
                 expired.append(job)
-            heapq.heappop(heap)
         return expired
 
     def _holds(self, job: Job) -> bool:
         level = self._levels.get(job.priority)
         return level is not None and level.get(job.seq) is job
 
-    def _count_special(self, job: Job, step: int) -> None:
-        if job.exclusive:
-            self.exclusive += step
-        if job.deadline is not None:
-            self.with_deadline += step
-
-    def _add_expiry(self, expires: float, job: Job) -> None:
-        heap = self.expiries
-        if len(heap) > 2 * self.size + _SPARE_ENTRIES:
-            heap[:] = [entry for entry in heap if self._holds(entry[2])]
-            heapq.heapify(heap)
-        heapq.heappush(heap, (expires, job.seq, job))
+    def _sweep_expiries(self) -> None:
+        """Keep the entries of the jobs that are here."""
+        self.expiries[:] = [(job.expires, job.seq, job) for job in self if job.expires is not None]
+        heapq.heapify(self.expiries)
 
 
 def _place(job: Job) -> tuple[float, int]:

@@ -10,8 +10,10 @@ and begins when the first one ends. A runner that was told to leave keeps its ba
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from .job import Batch, Runner
 from .latency_model import LatencyModel
@@ -30,10 +32,26 @@ class _Busy:
         self.accepting = accepting
 
 
+class Forecast(NamedTuple):
+    """An estimate of when jobs that come now begin, from what the runners have and what batches take.
+
+    The next batch that is formed begins at `free_at` (s), or now if that is past, plus the seconds that the batches
+    take which wait before it, `behind`. Batches of the best `size` begin every `interval` seconds then, and end within
+    `whole` seconds; `latency` tells of other sizes.
+    """
+
+    free_at: float
+    behind: float
+    size: int
+    interval: float
+    whole: float
+    latency: LatencyModel
+
+
 class RunnerSet:
     """The set of a queue's runners. `free` maps those that idle to the time (s) since when, longest idle first."""
 
-    __slots__ = ("_busy", "_largest", "_latencies", "_once", "_padded", "free", "with_room_behind")
+    __slots__ = ("_busy", "_forecast", "_largest", "_latencies", "_once", "_padded", "free", "with_room_behind")
 
     def __init__(self, largest: int, padded: Sequence[int] = ()) -> None:
         self.free: OrderedDict[Runner, float] = OrderedDict()
@@ -43,6 +61,7 @@ class RunnerSet:
         self._busy: dict[Runner, _Busy] = {}
         self._once: set[Runner] = set()  # those among the free ones that take a single batch
         self._latencies: dict[str, LatencyModel] = {}  # by kind of device
+        self._forecast: Forecast | None = None  # kept until a batch or a runner comes or goes
 
     @property
     def next_free(self) -> Runner:
@@ -59,6 +78,12 @@ class RunnerSet:
     def forget_latency(self, runner: Runner) -> None:
         """Forget what was learnt of the runner's kind of device."""
         self._latencies.pop(runner.device, None)
+        self._forecast = None
+
+    def record(self, runner: Runner, size: int, seconds: float) -> None:
+        """Record that a batch of `size` jobs took `seconds` on the runner's kind of device."""
+        self.latency(runner).record(size, seconds)
+        self._forecast = None
 
     @property
     def latencies(self) -> Mapping[str, LatencyModel]:
@@ -73,6 +98,7 @@ class RunnerSet:
 
     def join(self, runner: Runner, now: float, *, once: bool = False) -> None:
         """Have `runner` accept batches, or with `once` a single one; one that is free already keeps its turn."""
+        self._forecast = None
         busy = self._busy.get(runner)
         if busy is not None:
             assert not once, "a runner of a single batch has had it"
@@ -86,6 +112,7 @@ class RunnerSet:
 
     def leave(self, runner: Runner) -> None:
         """Have `runner` accept no more batches."""
+        self._forecast = None
         self.free.pop(runner, None)
         self._once.discard(runner)
         busy = self._busy.get(runner)
@@ -95,6 +122,7 @@ class RunnerSet:
 
     def assign(self, batch: Batch, now: float) -> None:
         """Record that `batch` was handed to its runner: it runs now or, if the runner is busy, next."""
+        self._forecast = None
         runner = batch.runner
         self.free.pop(runner, None)
         busy = self._busy.get(runner)
@@ -112,6 +140,7 @@ class RunnerSet:
 
         Return the seconds for which the runner's first batch has run, and the batch that begins to run now, if any.
         """
+        self._forecast = None
         busy = self._busy[batch.runner]
         ran = busy.batches[0] is batch
         busy.batches.remove(batch)
@@ -130,13 +159,38 @@ class RunnerSet:
 
     def free_at(self, runner: Runner, now: float) -> float:
         """Return the time (s) at which `runner` can be expected to begin another batch."""
+        at, behind = self._free_at(runner)
+        return max(now, at) + behind
+
+    def _free_at(self, runner: Runner) -> tuple[float, float]:
+        """Return when (s) the batch that `runner` runs will have ended, and the seconds of those behind it."""
         busy = self._busy.get(runner)
         if busy is None:
-            return now
+            return -math.inf, 0.0
         latency = self.latency(runner)
         running, *behind = busy.batches
-        at = max(now, busy.since + latency.median(len(running.jobs)))
-        return at + sum(latency.median(len(batch.jobs)) for batch in behind)
+        return busy.since + latency.median(len(running.jobs)), sum(
+            [latency.median(len(batch.jobs)) for batch in behind]
+        )
+
+    def forecast(self, now: float) -> Forecast | None:
+        """Return when jobs that come now can be expected to begin; None while no runner accepts batches, or nothing is
+        known of what they take.
+
+        Each request with a deadline asks, and the answer changes with the batches alone, so that it is kept.
+        """
+        if self._forecast is None:
+            accepting = list(self.accepting_runners())
+            if not accepting:
+                return None
+            runner = min(accepting, key=lambda each: self.free_at(each, now))
+            latency = self.latency(runner)
+            if not latency.known:
+                return None
+            size = latency.best_size
+            interval = latency.median(size) / len(accepting)
+            self._forecast = Forecast(*self._free_at(runner), size, interval, latency.p90(size), latency)
+        return self._forecast
 
     def next_to_finish(self, now: float) -> Runner | None:
         """Return the busy runner without a prefetched batch that will be done first; None if there is no such runner.

@@ -164,8 +164,10 @@ class Model:
 
     def _detail(self, job: Job, payload: Payload) -> None:
         """Say of a job what the model's options have its scheduler go by."""
-        if payload.timeout is not None or self._limited:
+        if self._limited:
             job.expires, job.deadline = self._limits(payload.timeout)
+        elif payload.timeout is not None:
+            job.expires = job.deadline = self.scheduler.now() + payload.timeout
         if self.options.stateful:
             job.sequence, job.ends, headers = self._sequence_keys.read(payload.headers, payload.infer)
             job.payload = replace(payload, headers=headers)
@@ -321,10 +323,8 @@ class Model:
 
     def _limits(self, timeout: float | None) -> tuple[float | None, float | None]:
         """Return when a request must begin and be answered at the latest, by the scheduler's clock; None: any time."""
-        begun, done = self._begun_in, self._done_in
-        if timeout is not None:
-            begun, done = min(begun, timeout), min(done, timeout)
-        now = self.scheduler.now()
+        now, most = self.scheduler.now(), math.inf if timeout is None else timeout
+        begun, done = min(self._begun_in, most), min(self._done_in, most)
         return now + begun if begun < math.inf else None, now + done if done < math.inf else None
 
     def _refused(self, error: SchedulerError) -> ServeError:

@@ -201,7 +201,7 @@ TABLE: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "one that runs does not expire": (
         EAGER,
-        "0 ready r; 0 offer a until 2; 0 collect r:a free_worker then 2; 2 collect -",
+        "0 ready r; 0 offer a until 2; 0 collect r:a free_worker; 2 collect -",
     ),
     "one that is cancelled does not expire": (EAGER, "0 offer a until 2; 1 cancel a; 3 collect -"),
     "one that runs can't be taken back": (
@@ -316,7 +316,7 @@ TABLE: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "deadlines: what would begin too late is refused as well": (
         {**QUICK, "batch_size": 1},
-        "0 learn 1=0.01; 0 ready r; 0 offer a; 0 collect r:a full; 0 offer b until 0.011; 0 collect r>b full then 0.011;"
+        "0 learn 1=0.01; 0 ready r; 0 offer a; 0 collect r:a full; 0 offer b until 0.011; 0 collect r>b full;"
         "0.011 collect -",
     ),
     "deadlines: what could not begin in time is refused when it comes": (
