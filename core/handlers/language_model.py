@@ -229,13 +229,21 @@ class _Generation:
         return self._answering.whole(choices, usage)
 
 
-def threads_of(options: LanguageModelOptions) -> StepThreads | None:
-    """Set torch's number of threads, and return what adapts it to each step unless the options say it."""
+def threads_of(options: LanguageModelOptions, environment: Mapping[str, str] = os.environ) -> StepThreads | None:
+    """Set torch's number of threads, and return what adapts it to each step, up to the worker's share of the cores.
+
+    None where the number is said, by the options or by OMP_NUM_THREADS, which the server sets with the share only.
+    """
     import torch
 
-    most = options.threads or whole_cores()
+    share = int(environment.get("TS_WORKER_CORES", "0"))
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.threads or (not share and "OMP_NUM_THREADS" in environment):
+        return None
+    most = share or whole_cores()
     torch.set_num_threads(most)
-    return None if options.threads else StepThreads(most, torch.set_num_threads)
+    return StepThreads(most, torch.set_num_threads)
 
 
 def _end_worker(reason: str) -> None:

@@ -254,7 +254,9 @@ class _Tuning:
                 f"{few}: a row takes {1000 * self._tuner.seconds_per_row:.1f} ms, so the front needs its core"
             )
             return
-        cores = vars(self._handler)["_num_threads"] = NumThreads(few, most, self._clock)
+        cores = vars(self._handler)["_num_threads"] = NumThreads(
+            few, most, self._clock, chosen=_tells_threads(self._handler)
+        )
         self._try(
             "threads",
             Candidate(
@@ -294,7 +296,18 @@ def _share_out_at_work(handler: Any, notes: dict[str, str], clock: Callable[[], 
     few, most = _shares(handler)
     if few < most and hooks_are_builtin(handler, "inference"):
         notes["threads"] = f"{few} at first: at work it is measured whether {most} are faster"
-        vars(handler)["_num_threads"] = NumThreads(few, most, clock, measured=False)
+        vars(handler)["_num_threads"] = NumThreads(few, most, clock, measured=False, chosen=_tells_threads(handler))
+
+
+def _tells_threads(handler: Any) -> Callable[[str], None]:
+    """Return what tells the log and the server a number of threads that was chosen at work."""
+
+    def chosen(note: str) -> None:
+        log.info("Threads: %s", note)
+        if handler.context is not None:
+            handler.context.note("threads", note)
+
+    return chosen
 
 
 def _shares(handler: Any) -> tuple[int, int]:

@@ -25,18 +25,25 @@ class NumThreads:
     """A choice between `few` and `most` threads. It begins with the number that torch has when it is made."""
 
     def __init__(
-        self, few: int, most: int, clock: Callable[[], float] = time.perf_counter, *, measured: bool = True
+        self,
+        few: int,
+        most: int,
+        clock: Callable[[], float] = time.perf_counter,
+        *,
+        measured: bool = True,
+        chosen: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Start with torch's current number of threads.
 
         `measured` says that the model is known to be heavy and that the current number is known to be the faster one.
-        `clock` is replaced in tests.
+        `chosen` is told each later choice in words. `clock` is replaced in tests.
         """
         self.least = 1
         """Rows of the batches that get more than `few` threads: one row may be slower with them."""
         self._few = few
         self._most = most
         self._clock = clock
+        self._chosen = chosen
         self._now = torch.get_num_threads()
         self._wait = _LATEST if measured else _SOONEST
         self._due = clock() + self._wait
@@ -81,8 +88,10 @@ class NumThreads:
         won = gain >= (GAIN if other == self._most else _LOSS)
         self._wins = self._wins + 1 if won else 0
         if self._wins == _WINS:
+            note = f"{other}: at work measured {gain:.2f} times as fast as {self._now}"
             self._now, self._wins, won = other, 0, False
             torch.set_num_threads(other)
+            self._chosen(note)
         self._wait = _SOONEST if won else min(2 * self._wait, _LATEST)
         self._due = ended + self._wait
         return output

@@ -313,14 +313,25 @@ def test_options() -> None:
     assert LanguageModelOptions.read(said) == LanguageModelOptions("m", dtype="bfloat16", memory_tokens=64, threads=2)
 
 
-def test_threads_are_adapted_to_each_step_unless_the_yaml_says_how_many() -> None:
+@pytest.mark.parametrize(
+    ("said", "environment", "now", "most"),
+    [
+        (1, {"OMP_NUM_THREADS": "3", "TS_WORKER_CORES": "4"}, 1, None),
+        (0, {"OMP_NUM_THREADS": "3", "TS_WORKER_CORES": "4"}, 4, 4),
+        (0, {"OMP_NUM_THREADS": "3"}, 2, None),
+        (0, {}, whole_cores(), whole_cores()),
+    ],
+    ids=["the yaml says it", "a share of the cores", "the environment says it", "no worker"],
+)
+def test_threads_are_adapted_to_each_step_unless_they_are_said(
+    said: int, environment: dict[str, str], now: int, most: int | None
+) -> None:
     torch = pytest.importorskip("torch")
     before = torch.get_num_threads()
     try:
-        assert language_model.threads_of(LanguageModelOptions(threads=1)) is None
-        assert torch.get_num_threads() == 1
-        adapted = language_model.threads_of(LanguageModelOptions())
-        assert adapted is not None
-        assert torch.get_num_threads() == adapted.most == whole_cores()
+        torch.set_num_threads(2)
+        adapted = language_model.threads_of(LanguageModelOptions(threads=said), environment)
+        assert (adapted and adapted.most) == most
+        assert torch.get_num_threads() == now
     finally:
         torch.set_num_threads(before)

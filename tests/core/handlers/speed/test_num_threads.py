@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from torchserve.core.handlers.base import BaseHandler
+from torchserve.core.handlers.context import Context
 from torchserve.core.handlers.speed.accelerate import accelerate
 from torchserve.core.handlers.speed.num_threads import NumThreads
 
@@ -175,6 +176,10 @@ def test_a_handler_of_its_own_has_its_threads_measured_at_work(kind: type[Own], 
     if cores:
         monkeypatch.setenv("TS_WORKER_CORES", cores)
     assert accelerate(handler, {}, 4, machine)["threads"] == note
+    told: list[dict[str, str]] = []
+    handler.context = Context("m", "/", {"model": {}}, 1, None, "0")
+    handler.context.tell_notes = lambda notes: told.append(dict(notes))
     for _ in range(200):
         handler.inference(torch.ones(2, 10))
     assert torch.get_num_threads() == (2 if note.startswith("1 at") else 1)
+    assert told == ([{"threads": "2: at work measured 1.80 times as fast as 1"}] if note.startswith("1 at") else [])
