@@ -97,15 +97,16 @@ class Prediction:
 
     def open(self, *, unread: bool = False) -> None:
         """Check the key, and answer at once if the head is refused. `unread`: not all of the body has arrived."""
-        error = self.request.refusal
+        refusal = self.request.refusal
         token_auth = self._context.token_auth
         try:
-            if token_auth is not None and not isinstance(error, ForeignSite):
+            if token_auth is not None and not isinstance(refusal, ForeignSite):
                 token_auth.check(SCOPE, self.request.fields)
-        except ServeError as refused:
-            error = refused
-        if error is not None:
+        except ServeError as error:  # which no variable keeps: it refers to this request by its traceback
             self.fail(error, unread=unread)
+            return
+        if refusal is not None:
+            self.fail(refusal, unread=unread)
 
     def expect(self) -> Arrival:
         """Return the context within which to receive a body. Raises ModelNotFound or VersionNotFound."""

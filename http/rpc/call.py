@@ -78,15 +78,15 @@ class Call:
     def open(self) -> None:
         """Check the key, and begin; answer at once if the call is refused."""
         head, method = self.head, self.head.method
-        error = head.refusal
         token_auth = self.context.token_auth
-        if token_auth is not None and not isinstance(error, ForeignSite):
+        if token_auth is not None and not isinstance(head.refusal, ForeignSite):
             try:
                 token_auth.check(method.scope if method is not None else "inference", head.fields)
-            except ServeError as refused:
-                error = refused
-        if error is not None or method is None:
-            self.fail(error or RpcFailure(Code.UNIMPLEMENTED, ""))
+            except ServeError as refused:  # which no variable keeps: it refers to this call by its traceback
+                self.fail(refused)
+                return
+        if head.refusal is not None or method is None:
+            self.fail(head.refusal or RpcFailure(Code.UNIMPLEMENTED, ""))
             return
         if head.timeout is not None:
             self._deadline = asyncio.get_running_loop().call_later(head.timeout, self._expire)
