@@ -10,40 +10,31 @@ from .job import Batch, Continue, Job
 _log = logging.getLogger(__name__)
 
 
-def answer_all(batch: Batch, outcomes: Sequence[object]) -> None:
-    """Pass on the outcomes of a batch, one for each job, and let go of the jobs.
+def answer_all(jobs: Sequence[Job], outcomes: Sequence[object]) -> None:
+    """Pass on the outcomes of jobs, one for each. What a sink raises is logged: it must not hurt the other jobs."""
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        if job.cancelled:
+            continue
+        try:
+            if isinstance(outcome, Exception):
+                job.sink.fail(outcome)
+            elif isinstance(outcome, Continue):
+                job.sink.chunk(outcome.item)
+            else:
+                job.sink.done(outcome)
+        except Exception:  # noqa: BLE001 - a sink is the caller's code
+            _log.exception("The sink of job %s raised", job.id)
 
-    What a sink raises is logged: it must not hurt the rest of its batch.
-    """
-    for job, outcome in zip(batch.jobs, outcomes, strict=True):
-        if not job.cancelled:
-            try:
-                if isinstance(outcome, Exception):
-                    job.sink.fail(outcome)
-                elif isinstance(outcome, Continue):
-                    job.sink.chunk(outcome.item)
-                else:
-                    job.sink.done(outcome)
-            except Exception:  # noqa: BLE001 - a sink is the caller's code
-                _log.exception("The sink of job %s raised", job.id)
-    # The batch and its jobs refer to one another: the cycle would keep all bodies until a garbage collection.
+
+def unlink(batch: Batch) -> None:
+    """Break the reference cycle of a batch and its jobs, which would keep all bodies until a garbage collection."""
     for job in batch.jobs:
         if job.batch is batch:  # a job that goes on belongs to its next batch already
             job.batch = None
 
 
-def answer(job: Job, error: Exception) -> None:
-    """Pass an error on to the sink of a job that is in no batch, as `answer_all` does."""
-    if job.cancelled:
-        return
-    try:
-        job.sink.fail(error)
-    except Exception:  # noqa: BLE001 - as above
-        _log.exception("The sink of job %s raised", job.id)
-
-
 def pass_on(job: Job, item: object) -> None:
-    """Pass a part of its answer on to the job's sink, as `answer` does a Continue."""
+    """Pass a part of its answer on to the job's sink, as `answer_all` does a Continue."""
     if job.cancelled:
         return
     try:

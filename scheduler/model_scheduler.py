@@ -27,7 +27,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from .answers import all_failed, answer, answer_all, pass_on
+from .answers import all_failed, answer_all, pass_on, unlink
 from .batcher import Batcher, Expire, Refuse, Run, Stop
 from .batchers import batcher_of
 from .errors import JobExpired, OutcomeMismatch, QueueFull, SchedulerError
@@ -214,7 +214,8 @@ class ModelScheduler:
             self._dispatch(now)
         if len(outcomes) != len(batch.jobs):
             outcomes = [OutcomeMismatch(len(outcomes), len(batch.jobs))] * len(batch.jobs)
-        answer_all(batch, outcomes)
+        answer_all(batch.jobs, outcomes)
+        unlink(batch)
         if self._idle is not None:
             self._check_idle()
 
@@ -223,7 +224,8 @@ class ModelScheduler:
         if self._batches.get(batch.id) is batch:
             self.detach(batch.runner)
             self._end(batch, self._time())
-            answer_all(batch, [error] * len(batch.jobs))
+            answer_all(batch.jobs, [error] * len(batch.jobs))
+            unlink(batch)
             self._check_idle()
 
     def requeue(self, batch: Batch) -> None:
@@ -252,7 +254,7 @@ class ModelScheduler:
         self.detach(batch.runner)
         for job in batch.jobs:
             if job.repeated:
-                answer(job, error)
+                answer_all([job], [error])
                 job.cancelled = True  # so that it is not queued again
             job.repeated = True
         self.requeue(batch)
@@ -261,8 +263,8 @@ class ModelScheduler:
 
     def flush(self, error: Exception) -> None:
         """Fail the jobs that wait; batches that run go on."""
-        for job in self._batcher.flush(self._time()):
-            answer(job, error)
+        flushed = self._batcher.flush(self._time())
+        answer_all(flushed, [error] * len(flushed))
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -366,7 +368,7 @@ class ModelScheduler:
             error: SchedulerError = JobExpired(now - job.arrived, (job.expires or now) - job.arrived)
         else:
             error = effect.error
-        answer(job, self._refused(error))
+        answer_all([job], [self._refused(error)])
         if isinstance(effect, Stop):
             self.cancel(job)
 
