@@ -5,7 +5,7 @@ They are plain numbers without locks: changed on the event loop only, and readab
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -83,8 +83,16 @@ class Histogram:
 
     def update_all(self, values: Sequence[float], /) -> None:
         counts, bounds = self.counts, self._bounds
-        for value in values:
-            counts[bisect_left(bounds, value)] += 1
+        if len(values) > 2 * len(bounds):  # then looking for the bounds among the values takes a third of the time
+            below, ordered = 0, sorted(values)
+            for bucket, bound in enumerate(bounds):
+                upto = bisect_right(ordered, bound)
+                counts[bucket] += upto - below
+                below = upto
+            counts[-1] += len(ordered) - below
+        else:
+            for value in values:
+                counts[bisect_left(bounds, value)] += 1
         self.sum += sum(values)
 
     def exemplify(self, value: float, trace_id: str, now: float) -> None:
