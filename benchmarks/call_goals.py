@@ -17,13 +17,16 @@ _IMAGE = 1.5  # times Triton's calls a second
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A run: calls a second, times in milliseconds, and the server's processor time for a call in microseconds."""
+    """A run: calls a second, times in milliseconds, and the microseconds of processor time for a call, the server's and
+    the load generator's.
+    """
 
     rate: float
     p50: float
     p99: float
     cpu: float
     first: float | None = None
+    generator: float = 0.0
 
 
 @dataclass(slots=True)
@@ -50,13 +53,13 @@ class Goal:
 
 def table(found: Results, *, stream: bool) -> str:
     """Return the rows as Markdown: medians with their ranges, and how many times a rival's calls ours are."""
-    heads = ["in flight", "channels", "server", "by", "calls/s", "p50 ms", "p99 ms", "CPU us", "ours/it"]
-    heads += ["first piece ms"] if stream else []
+    heads = ["in flight", "channels", "server", "by", "calls/s", "p50 ms", "p99 ms", "CPU us", "generator us"]
+    heads += ["ours/it", *(["first piece ms"] if stream else [])]
     lines = ["| " + " | ".join(heads) + " |", "|---:|---:|---|---|" + "---:|" * (len(heads) - 4)]
     for key, samples in found.samples.items():
         flight, channels, server, by = key
         cells = [_spread(each.rate for each in samples), *(_spread(getattr(each, name) for each in samples)
-                 for name in ("p50", "p99", "cpu"))]  # fmt: skip
+                 for name in ("p50", "p99", "cpu", "generator"))]  # fmt: skip
         ours = None if server == "ours" else _ratios(found, (flight, channels, "ours", by), key, "rate")
         cells.append("" if ours is None else ours.told(2))
         if stream:

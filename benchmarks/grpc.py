@@ -1,8 +1,9 @@
 """Compare this server by gRPC with TorchServe's gRPC and with Triton's: `python -m benchmarks.grpc`.
 
 All servers run at the same time, with the same handler, and are driven in turn, one after the other, by the same load
-generator. Each goal is held against the ratios within a round. benchmarks/README.md says what is measured. Exit status:
-0 if each goal is met, 1 if one is not or was not measured, 2 if nothing could be measured.
+generator: small calls by h2load, where it is installed, and all else by ours. Each goal is held against the ratios
+within a round. benchmarks/README.md says what is measured. Exit status: 0 if each goal is met, 1 if one is not or was
+not measured, 2 if nothing could be measured.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
@@ -20,12 +21,13 @@ from torchserve.cli.loadgen.generator import GeneratorError, drive
 from torchserve.cli.reference_answers import asker_of
 from torchserve.core.container_limits import available_cores
 
-from . import oracle
+from . import h2load, oracle
 from .call_goals import Goal, Results, Sample, goals, table
 from .calls import BODY, Call, TritonByRpc, echoes, images, shared_images, streams
 from .check import WrongAnswerError
 from .environment import configuration
 from .front_door import say
+from .h2load import LoadRun
 from .io_bytes import NotTracedError, count_moved
 from .process import NotServingError, ServerProcess
 from .rival import find_rival
@@ -36,27 +38,42 @@ _CELLS = ((1, 1), (16, 1), (16, 8), (64, 1), (64, 8))  # calls in flight, channe
 _WARM = 2.5  # seconds for each way of asking a server, before anything is measured
 
 
-def run_once(found: Results, server: ServerProcess, call: Call, cell: tuple[int, int], seconds: float) -> None:
+Drive = Callable[[Call, tuple[int, int], float], LoadRun]
+
+
+def by_ours(call: Call, cell: tuple[int, int], seconds: float) -> LoadRun:
+    """Return the outcome of a run of our own generator, which checks each answer."""
+    outcome = drive(call.scenario(*cell, seconds))
+    tally = outcome.tally
+    p50, p99 = (tally.latency.quantile(share) or 0.0 for share in (0.5, 0.99))
+    faults = tuple(outcome.faults()) or (() if tally.right else ("nothing was answered",))
+    return LoadRun(tally.right, outcome.rate, p50, p99, tally.busy, faults, tally.first.quantile(0.5))
+
+
+def run_once(
+    found: Results, server: ServerProcess, call: Call, cell: tuple[int, int], seconds: float, generator: Drive = by_ours
+) -> None:
     """Add one run to `found`. A run with a wrong or failed call is a fault, and no sample."""
     flight, channels = cell
     before = server.usage().cpu_seconds
-    outcome = drive(call.scenario(flight, channels, seconds))
+    run = generator(call, cell, seconds)
     spent = server.usage().cpu_seconds - before
-    tally = outcome.tally
-    what = f"{server.name}, {call.protocol}, {flight} in flight on {channels}"
-    if outcome.faults() or not tally.right:
-        found.faults.append(f"{what}: {'; '.join(outcome.faults()) or 'nothing was answered'}")
+    if run.faults:
+        what = f"{server.name}, {call.protocol}, {flight} in flight on {channels}"
+        found.faults.append(f"{what}: {'; '.join(run.faults)}")
         return
-    p50, p99 = (1e3 * (tally.latency.quantile(share) or 0.0) for share in (0.5, 0.99))
-    first = tally.first.quantile(0.5)
-    sample = Sample(outcome.rate, p50, p99, spent / tally.right * 1e6, None if first is None else first * 1e3)
+    first = None if run.first is None else run.first * 1e3
+    own = run.busy / run.right * 1e6
+    sample = Sample(run.rate, run.p50 * 1e3, run.p99 * 1e3, spent / run.right * 1e6, first, own)
     found.samples.setdefault((flight, channels, call.server, call.protocol), []).append(sample)
 
 
 Rows = Sequence[tuple[ServerProcess, Call]]
 
 
-def rounds(rows: Rows, cells: Sequence[tuple[int, int]], options: argparse.Namespace) -> Results:
+def rounds(
+    rows: Rows, cells: Sequence[tuple[int, int]], options: argparse.Namespace, generator: Drive = by_ours
+) -> Results:
     """Drive all rows in turn, in each cell, `options.rounds` times."""
     found = Results()
     for server, call in rows:
@@ -65,7 +82,7 @@ def rounds(rows: Rows, cells: Sequence[tuple[int, int]], options: argparse.Names
     for flight, channels in cells:
         for _ in range(options.rounds):
             for server, call in rows:
-                run_once(found, server, call, (flight, channels), options.seconds)
+                run_once(found, server, call, (flight, channels), options.seconds, generator)
     return found
 
 
@@ -121,7 +138,8 @@ def measure(servers: Sequence[ServerProcess], options: argparse.Namespace, folde
         cells = {"echo": _CELLS, "image": ((16, 1),), "stream": ((1, 1), (16, 1))}
         for part in options.parts:
             say(f"{part}: {len(rows[part]) * len(cells[part]) * options.rounds} runs of {options.seconds:g} s")
-            found[part] = rounds(rows[part], cells[part], options)
+            light = part == "echo" and options.generator == "h2load"
+            found[part] = rounds(rows[part], cells[part], options, h2load.drive if light else by_ours)
             print(f"\n## {_TITLES[part]}\n\n{table(found[part], stream=part == 'stream')}", flush=True)
             for fault in found[part].faults:
                 print(f"- INVALID: {fault}")
@@ -159,6 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             folder = Path(name)
             workload = calls(options.our_venv.absolute() / "bin" / "torch-model-archiver", folder)
             print(f"# gRPC\n\n{available_cores():g} cores; {options.rounds} rounds of {options.seconds:g} s in turn;")
+            print(f"small calls by {'h2load' if options.generator == 'h2load' else 'torchserve bench'};")
             print(f"{configuration(workload.archive)}\n")
             servers = started(stack, workload, options)
             found = measure(servers, options, folder)
@@ -177,6 +196,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--torchserve-venv", type=Path, help="environment of TorchServe 0.12; made where there is none")
     parser.add_argument("--rivals", nargs="*", choices=("torchserve", "triton"), default=["torchserve", "triton"])
     parser.add_argument("--parts", nargs="+", choices=tuple(_TITLES), default=list(_TITLES))
+    parser.add_argument(
+        "--generator", choices=("h2load", "ours"), default="h2load" if h2load.there() else "ours", help="of small calls"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.5, help="of one run (default 1.5)")
     return parser.parse_args(argv)
