@@ -14,8 +14,7 @@ import click
 from ..core.errors import ServeError
 from ..core.version import __version__
 from .commands import MODELS_FLAG, Commands
-from .inherited import settle
-from .process_name import take_name
+from .program import run
 
 
 def _ignored(*names: str, **options: Any) -> Any:
@@ -101,13 +100,6 @@ def main(context: click.Context, show_version: int, starting: bool, stopping: bo
     except ServeError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
-
-
-def run() -> None:
-    """Run the command `torchserve` with the words of its command line."""
-    settle()
-    take_name(sys.argv[1:])
-    main()
 
 
 if __name__ == "__main__":

@@ -24,13 +24,13 @@ from ..core.config.exposure import check_exposure
 from ..core.config.settings import Settings
 from ..core.config.value_parsers import engine as parse_engine
 from ..core.errors import InvalidConfig, ServeError
-from ..core.logs.config import read_log_config
 from ..core.logs.plan import log_folder
 from ..core.models.snapshot_folder import SnapshotFolder
 from .background import Reporter, start_in_background
 from .pidfile import check_none_runs, remove_orphan
 
 if TYPE_CHECKING:
+    from ..core.logs.config import LogConfig
     from .serve import Companion
 
 
@@ -70,7 +70,7 @@ def _start(flags: StartFlags, reporter: Reporter, companion: Companion | None) -
     snapshots = snapshot_folder(ncs=flags.ncs)
     check_unused(flags.workflow_store, flags.cpp_log_config)
     configuration = _configuration(flags, snapshots)
-    log_config = read_log_config(flags.log_config) if flags.log_config is not None else None
+    log_config = _log_config(flags.log_config)
     if not reporter.in_background and remove_orphan():
         click.echo("Removing orphan pid file.")
     if flags.foreground or reporter.in_background or os.getpid() == 1:
@@ -82,6 +82,14 @@ def _start(flags: StartFlags, reporter: Reporter, companion: Companion | None) -
         run(configuration, snapshots, log_config, reporter, companion)
     else:
         click.echo(start_in_background(sys.argv[1:], log_folder()))
+
+
+def _log_config(path: Path | None) -> LogConfig | None:
+    if path is None:
+        return None
+    from ..core.logs.config import read_log_config  # with log4j's grammar, which few starts need
+
+    return read_log_config(path)
 
 
 def _check_working_folder() -> None:

@@ -35,7 +35,7 @@ from .workers.call_plane import CallPlane
 from .workers.early_fork_server import take
 from .workers.fork_server import ForkServer
 from .workers.remote.remote_workers import remote_workers
-from .workers.spawn_local import visible
+from .workers.worker_environment import visible
 
 log = logging.getLogger(__name__)
 

@@ -1,8 +1,8 @@
 """Re-exports the names that scripts import from ts.model_server."""
 
 from torchserve.cli.launcher import load_properties
-from torchserve.cli.main import run as start
 from torchserve.cli.process_name import TS_NAMESPACE
+from torchserve.cli.program import run as start
 
 __all__ = ["TS_NAMESPACE", "load_properties", "start"]
 

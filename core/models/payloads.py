@@ -6,7 +6,7 @@ import os
 
 from ..payload_log.model_payloads import ModelPayloads, Sampling
 from ..payload_log.redactor import Redaction, Redactor
-from ..workers.spawn_local import visible
+from ..workers.worker_environment import visible
 from .model_spec import ModelSpec, SharedParts
 
 

@@ -33,9 +33,10 @@ from .remote.remote_process import OnLine, RemoteProcess
 from .remote.remote_start import RemoteStart
 from .remote.remote_workers import RemoteWorkers
 from .shared_memory import Requests
-from .spawn_local import LocalProcess, spawn, worker_environment
+from .spawn_local import LocalProcess, spawn
 from .threads import threads_per_worker
 from .worker import Worker
+from .worker_environment import worker_environment
 from .worker_process import WorkerProcess
 from .worker_spec import WorkerSpec
 

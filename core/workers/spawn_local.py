@@ -6,32 +6,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import os
 import signal
 import socket
-import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import IO, Protocol
 
 import psutil
 
-from ..bounded_match import TooCostly, matching
 from ..config.parallel import Parallel
-from ..errors import InvalidConfig
 from ..logs.plan import log_folder
-from ..user_folders import missing_identity
 from ..wire.messages import Load
 from ..wire.torchrun import handed_out, torchrun_command
+from .child_process import start_process
 from .death_watch import DeathWatch
 from .lent_requests import LentRequests
 from .memory import resident
 from .process_ends import ProcessEnds
 from .shared_memory import Requests, Results
 from .thread_stacks import ThreadStacks
-from .threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -248,57 +243,3 @@ def spawn(
         raise
     process.read_output(on_line)
     return process
-
-
-def start_process(
-    command: Sequence[str],
-    environment: Mapping[str, str],
-    *,
-    stdin: int = subprocess.DEVNULL,
-    pass_fds: tuple[int, ...] = (),
-) -> subprocess.Popen[bytes]:
-    """Start a process in a session of its own, whose output is read here. Raises OSError, ValueError.
-
-    This blocks for the milliseconds of a vfork and an exec; asyncio's subprocesses would need a thread for each child.
-    """
-    return subprocess.Popen(
-        command,
-        env=dict(environment),
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        pass_fds=pass_fds,
-        start_new_session=True,
-    )
-
-
-def worker_environment(
-    base: Mapping[str, str], *, hidden: str | None, gpus: Sequence[str], threads: Threads
-) -> dict[str, str]:
-    """Return a worker's environment: the server's, less the names that match `hidden`, with only `gpus` (uuids)
-    visible.
-
-    `threads` is what OpenMP, and so torch and numpy, compute with, unless the environment says so already.
-    """
-    environment = visible(base, hidden)
-    environment |= threads.variables(environment) | missing_identity(environment)
-    if gpus:
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-    return environment
-
-
-def visible(base: Mapping[str, str], hidden: str | None) -> dict[str, str]:
-    """Return `base` less the names that match `hidden` in full (blacklist_env_vars). Raises InvalidConfig.
-
-    The first call with a pattern blocks, see `bounded_match`; the server makes it before it serves.
-    """
-    unseen = _matching(hidden, frozenset(base)) if hidden else frozenset[str]()
-    return {name: value for name, value in base.items() if name not in unseen}
-
-
-@functools.lru_cache(maxsize=8)
-def _matching(pattern: str, names: frozenset[str]) -> frozenset[str]:
-    try:
-        return frozenset(matching([pattern], names))
-    except (TooCostly, OSError) as error:
-        raise InvalidConfig(f"blacklist_env_vars can't be compared with the environment: {error}") from None

@@ -15,7 +15,7 @@ from torchserve.core.archive.allowed_urls import AllowedUrls
 from torchserve.core.archive.store import LONGEST_URL, is_fetched
 from torchserve.core.bounded_match import TooCostly, matching
 from torchserve.core.errors import ArchiveNotFound, InvalidConfig
-from torchserve.core.workers.spawn_local import visible
+from torchserve.core.workers.worker_environment import visible
 
 AMBIGUOUS = "https://(([a-z]+)*)*!"
 LOOKAHEAD = r"https://(?!evil)\w+\.example/.*"

@@ -125,7 +125,7 @@ TABLE: dict[str, Row] = {
     ),
     "http.transport.tls": _row("core.errors", "cryptography"),
     "cli": _row(
-        f"{_BASE} core.workers.early_fork_server core.server core.config core.archive core.lint core.logs core.models.snapshot_folder http.auth http.cors http.front http.message.limits http.message.sequence_headers"
+        f"{_BASE} core.workers.early_fork_server core.workers.process_ahead core.server core.config core.archive core.lint core.logs core.models.snapshot_folder http.auth http.cors http.front http.message.limits http.message.sequence_headers"
         " http.front_config http.rpc.application http.rpc.protos.messages http.transport.cert_reload http.routing.route http.site_policy http.transport.tls"
         " core.oip core.rates core.interpreter_build",
         "click rich uvloop google",
@@ -139,7 +139,7 @@ TABLE: dict[str, Row] = {
     "ts": _row("core.handlers core.metrics core.backend core.version", "torch"),
     "ts.launcher": _row("cli.launcher"),  # it and the next are for scripts and tests, not for handlers
     "ts.llm_launcher": _row("cli.llm_launcher core.handlers.left_out"),
-    "ts.model_server": _row("cli.launcher cli.main cli.process_name"),
+    "ts.model_server": _row("cli.launcher cli.program cli.process_name"),
     "ts.arg_parser": _row("cli.export_utils"),
     "model_archiver": _row("cli.packaging cli.export_utils cli.manifest_objects core.version"),
     "workflow_archiver": _row("cli.workflow_packaging cli.manifest_objects core.version"),

@@ -105,7 +105,7 @@ PATHS = {
     "ts.model_server": {
         "TS_NAMESPACE": "cli.process_name",
         "load_properties": "cli.launcher",
-        "start": "cli.main.run",
+        "start": "cli.program.run",
     },
     "ts.protocol.otf_message_handler": {"send_intermediate_predict_response": "core.handlers.streaming"},
     "ts.service": {
@@ -175,7 +175,7 @@ def files_below(*folders: str) -> list[Path]:
 def ours(home: str, name: str) -> object:
     """The object in one of our modules; `home` ends with its name there if that is another one."""
     module, _, own_name = home.rpartition(".")
-    if own_name[0].isupper() or home == "cli.main.run":
+    if own_name[0].isupper() or home == "cli.program.run":
         return getattr(importlib.import_module(f"torchserve.{module}"), own_name)
     return getattr(importlib.import_module(f"torchserve.{home}"), name)
 

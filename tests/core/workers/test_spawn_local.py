@@ -16,8 +16,9 @@ import psutil
 import pytest
 
 from torchserve.core.workers import spawn_local
-from torchserve.core.workers.spawn_local import LINE_LIMIT, LocalProcess, spawn, visible, worker_environment
+from torchserve.core.workers.spawn_local import LINE_LIMIT, LocalProcess, spawn
 from torchserve.core.workers.threads import Threads
+from torchserve.core.workers.worker_environment import visible, worker_environment
 from torchserve.core.workers.worker_process import describe_exit
 
 from ..doubles import until
@@ -140,7 +141,7 @@ def test_names_that_are_hidden_are_hidden_in_full(hidden: str | None, left: set[
 
 
 def test_a_workers_environment() -> None:
-    made = spawn_local.worker_environment(
+    made = worker_environment(
         {"A": "1", "SECRET": "2"}, hidden="SECRET", gpus=["GPU-1", "GPU-2"], threads=Threads(3, 4)
     )
     assert (made["A"], made["CUDA_VISIBLE_DEVICES"], made["OMP_NUM_THREADS"]) == ("1", "GPU-1,GPU-2", "3")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchserve.core.workers.spawn_local import worker_environment
 from torchserve.core.workers.threads import Threads, threads_per_worker
+from torchserve.core.workers.worker_environment import worker_environment
 
 
 @pytest.mark.parametrize(
