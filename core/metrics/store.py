@@ -64,6 +64,7 @@ class MetricStore:
         self._server = _server_families(spec.server, taken)
         self._custom = CustomMetrics(spec.model, taken, HOST, detect=detect)
         self.declared = tuple(Metric(each.name, each.unit, each.kind.upper(), each.dimensions) for each in spec.model)
+        self._statuses: dict[int, int] = {}  # of answered requests that are not counted yet
         self._requests = [self.server(f"Requests{number}XX", *_OF_HOST) for number in (2, 4, 5)]
         self.queue_time = self.server("QueueTime", *_OF_HOST)
         self.thread_time = self.server("WorkerThreadTime", *_OF_HOST)
@@ -77,7 +78,20 @@ class MetricStore:
 
     def request(self, status: int) -> None:
         """Count a request of any route that was answered with `status`, of which 101 is a success as 200 is."""
-        self._requests[0 if 100 <= status < 300 else 1 if 400 <= status < 500 else 2].update(1.0)
+        statuses = self._statuses
+        due = bool(statuses)
+        statuses[status] = statuses.get(status, 0) + 1
+        if due:
+            return
+        if self.soon is None:
+            self._settle_requests()
+        else:
+            self.soon(self._settle_requests)
+
+    def _settle_requests(self) -> None:
+        statuses, self._statuses = self._statuses, {}
+        for status, number in statuses.items():
+            self._requests[0 if 100 <= status < 300 else 1 if 400 <= status < 500 else 2].update(float(number))
 
     def of_model(self, name: str, version: str) -> ModelMetrics:
         """Return new metrics for a model version that is being registered."""
@@ -126,12 +140,14 @@ class MetricStore:
 
     def answered(self) -> tuple[float, float, float]:
         """Return how many requests of any route were answered with 2xx, 4xx and 5xx; 0 for what is not declared."""
+        self._settle_requests()
         families = [self._server.get(f"Requests{number}XX") for number in (2, 4, 5)]
         shown = [0.0 if family is None else getattr(family.series(*_OF_HOST), "value", 0.0) for family in families]
         return shown[0], shown[1], shown[2]
 
     def settle(self) -> None:
         """Count what requests have noted and nobody has counted yet."""
+        self._settle_requests()
         for each in self._models.values():
             each.settle()
 

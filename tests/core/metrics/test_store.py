@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -53,6 +55,22 @@ def test_requests_by_class(status: int, name: str) -> None:
     shown = lines(store, "Requests2XX", "Requests4XX", "Requests5XX")
     assert sorted(line.rpartition(" ")[2] for line in shown) == ["0.0", "0.0", "2.0"]
     assert next(line for line in shown if line.endswith(" 2.0")).startswith(name)
+
+
+def test_requests_are_counted_together_and_each_once() -> None:
+    due: list[Callable[[], None]] = []
+    store = MetricStore(soon=due.append)
+    for status in (200, 200, 503, 404, 200):
+        store.request(status)
+    assert len(due) == 1
+    assert store.answered() == (3.0, 1.0, 1.0)
+    store.request(200)
+    store.settle()
+    for settle in due:
+        settle()
+    assert [line.rpartition(" ")[2] for line in lines(store, "Requests2XX", "Requests4XX", "Requests5XX")] == [
+        "4.0", "1.0", "1.0"
+    ]  # fmt: skip
 
 
 def test_only_what_is_asked_for() -> None:
