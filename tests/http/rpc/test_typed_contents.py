@@ -23,6 +23,7 @@ from .doubles import Desk
 from .test_oip_messages import INFER, _call
 
 Request = message("inference.ModelInferRequest")
+Input = message("inference.ModelInferRequest.InferInputTensor")
 MANY = 70_000
 VALUES = {
     "bool_contents": st.booleans(), "int_contents": st.integers(-(2**31), 2**31 - 1),
@@ -50,6 +51,36 @@ def read(data: bytes) -> tuple[list[bytes] | str, int]:
     except ServeError as error:
         return str(error), steps
     return [bytes(part.body) for part in asked.payload.parts], steps
+
+
+# So many bytes end numbers that there are too many of them, however they are sent.
+TOO_MANY = 3 * (1 << 20) + 1
+
+
+@pytest.mark.parametrize("datatype", ["BOOL", "INT8", "UINT64"])
+def test_more_numbers_than_are_accepted_are_refused_before_protobuf_reads_them(datatype: str) -> None:
+    # It could not: these are no contents, so that what refuses them has counted them.
+    contents = [memoryview(bytes(TOO_MANY // 2)), memoryview(bytes(TOO_MANY // 2 + 1))]
+    head = Input(name="x", datatype=datatype, shape=[TOO_MANY])
+    with pytest.raises(BadRequest, match=r"^Input 'x' has more than 1048576 elements in \w+_contents"):
+        typed_contents.elements("Input 'x'", head, contents, at_once=False)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "value", "count"),
+    [("INT64", -1, 400_000), ("BYTES", b"\1" * 1000, 3200), ("FP32", 0.0, 800_000)],
+    ids=["long numbers", "texts", "floats in two runs"],
+)
+def test_many_bytes_that_are_not_many_numbers_are_read(datatype: str, value: Any, count: int) -> None:
+    made = Input()
+    getattr(made.contents, TYPED[datatype]).extend([value] * (count // 2))
+    data = made.contents.SerializeToString() * 2
+    assert len(data) > TOO_MANY
+    head = Input(name="x", datatype=datatype, shape=[count])
+    body, steps = typed_contents.elements("Input 'x'", head, [memoryview(data)], at_once=False)
+    for _ in steps or ():
+        pass
+    assert len(body) == count * (SIZES[datatype] or 4 + len(value))
 
 
 def test_few_elements_take_no_step() -> None:
