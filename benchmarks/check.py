@@ -8,8 +8,6 @@ from http.client import HTTPConnection, HTTPException
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from torchserve.cli.loadgen.checks import same
-
 from .protocol_adapter import PLAIN, ProtocolAdapter
 from .workload import Workload
 
@@ -49,7 +47,7 @@ class Checker:
                 raise WrongAnswerError(f"{url}: {answer[:200]!r} holds no answer") from None
             known = self.workload.expected
             expected = known(body) if known else self._first.setdefault(body, inner)
-            if not same(inner, expected):
+            if not self.workload.same(inner, expected):
                 raise WrongAnswerError(f"{url}: {inner[:200]!r} instead of {expected[:200]!r}")
 
 

@@ -10,9 +10,9 @@ from . import oracle
 from .report import OURS, PEER
 from .rival import KINDS
 from .spike import LASTS, PEAK
-from .workload import ECHOES, LARGE, ROOT, SIZED
+from .workload import APPROXIMATE, ECHOES, LARGE, ROOT, SIZED
 
-WORKLOADS = (*ECHOES, *SIZED, "digits", "imagenet", LARGE, "sentences")
+WORKLOADS = (*ECHOES, *SIZED, "digits", "imagenet", LARGE, APPROXIMATE, "sentences")
 
 
 def arguments(description: str | None = None) -> argparse.ArgumentParser:

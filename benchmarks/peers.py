@@ -34,6 +34,7 @@ from .servers import Server
 from .spike import PEAK, spike
 from .spike import draw as draw_spikes
 from .workload import (
+    APPROXIMATE,
     ECHOES,
     LARGE,
     SIZED,
@@ -87,7 +88,7 @@ def workloads(options: argparse.Namespace, venvs: dict[str, Path], folder: Path,
     own = venvs.get(OURS, Path()) / "bin" / "torch-model-archiver"
     for name in options.workloads:
         try:
-            if name in ("imagenet", LARGE):
+            if name in ("imagenet", LARGE, APPROXIMATE):
                 made = imagenet(own, folder, name)
             elif name == "sentences":
                 made = sentences(own, folder)

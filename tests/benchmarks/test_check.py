@@ -12,7 +12,7 @@ import pytest
 from benchmarks.check import Checker, WrongAnswerError, post
 from benchmarks.protocol_adapter import JSON_LISTS, RAW_TENSORS
 from benchmarks.servers import properties
-from benchmarks.workload import UnavailableError, Workload, echo
+from benchmarks.workload import UnavailableError, Workload, echo, same_best
 from torchserve.cli.loadgen.checks import same
 
 
@@ -35,6 +35,24 @@ from torchserve.cli.loadgen.checks import same
 )
 def test_same(answer: bytes, expected: bytes, equal: bool) -> None:
     assert same(answer, expected) is equal
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "equal"),
+    [
+        (b'{"fox": 0.71, "dog": 0.2}', b'{"fox": 0.75, "cat": 0.1}', True),
+        (b'{"fox": 0.69, "dog": 0.2}', b'{"fox": 0.75, "dog": 0.2}', False),
+        (b'{"dog": 0.5, "fox": 0.49}', b'{"fox": 0.5, "dog": 0.49}', False),
+        (b"{}", b'{"fox": 0.5}', False),
+        (b"[0.5]", b"[0.5]", False),
+        (b'{"fox": "likely"}', b'{"fox": 0.5}', False),
+        (b"fox", b"fox", False),
+    ],
+)
+def test_answers_of_pictures_decoded_approximately_agree_in_the_best_class(
+    answer: bytes, expected: bytes, equal: bool
+) -> None:
+    assert same_best(answer, expected) is equal
 
 
 class Answering(BaseHTTPRequestHandler):
