@@ -11,7 +11,6 @@ import json
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,7 +29,6 @@ LOADS = (0.3, 0.6, 0.9, 1.0, 1.2, 1.5)  # shares of the bare loop's speed
 STEADY = 1.25  # ratio of the loop's speeds before and after a round from which on something else used the machine
 SHARE, REFUSAL = 0.9, 5.0  # share of the loop's speed and of the peak, at least; milliseconds at most
 WAY = 0.9  # share of the SLO that is sent as the deadline; the rest is for the network and the generator
-_FIRST = 1.0  # seconds after which the server has begun what it leaves for when it is idle
 _PRESET = "--only ours --workloads digits imagenet --rounds 3 --seconds 6 --warmup 3"
 
 
@@ -114,8 +112,7 @@ def measured(workload: Workload, options: argparse.Namespace, report: Report) ->
     report.configurations[workload.name] = configuration(workload.archive)
     try:
         with serving(workload, venv, name=OURS) as server:
-            time.sleep(_FIRST)
-            server.rest(60.0)  # what makes the model faster is tried while no request waits
+            server.settle()
             bare = measure_baseline(workload, venv).rate
             for _ in range(options.rounds):
                 points = tuple(_offered(server, workload, load, bare, options) for load in LOADS)

@@ -222,6 +222,7 @@ def start(stack: ExitStack, server: ServerProcess, checker: Checker, report: Rep
     times = {"ping": server.wait_for_ping(), "answer": until_right(server, checker)}
     report.starts.setdefault(checker.workload.name, {})[server.name] = times
     say(f"{checker.workload.name}: {server.name} answers after {times['answer']:.1f} s")
+    server.settle()
     return server
 
 

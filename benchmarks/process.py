@@ -26,6 +26,7 @@ from .protocol_adapter import PLAIN, ProtocolAdapter
 
 _HIDDEN = ("TS_", "PYTHON", "COVERAGE", "COV_CORE", "VIRTUAL_ENV")
 
+_BEGUN = 1.0  # seconds after which a server has begun what it leaves for when it is idle
 _MOMENT, _IDLE = 0.25, 0.15  # a server is idle if it used less than _IDLE cores for _MOMENT seconds
 
 
@@ -173,6 +174,13 @@ class ServerProcess:
             before, spent = spent, self.usage().cpu_seconds
             if spent - before < _IDLE * _MOMENT:
                 return
+
+    def settle(self) -> None:
+        """Wait until the started server has done what it leaves for when it is idle: this one tries then what makes a
+        model faster. A minute at most.
+        """
+        time.sleep(_BEGUN)
+        self.rest(60.0)
 
     def others(self, front: psutil.Process) -> list[psutil.Process]:
         """Return the server's processes except the front."""
