@@ -24,8 +24,10 @@ from ..core.config.address import Address, parse_address
 from ..core.errors import InvalidConfig
 from ..core.trusted_file import open_appending
 from .connection import connection_to
-from .process_name import CONSOLE, REPORT_FD, named_command
+from .process_name import named_command
 
+_PIPE = "TORCHSERVE_REPORT_FD"
+_CONSOLE = "TORCHSERVE_CONSOLE"  # set where the child's standard output is the starter's, and log lines belong there
 _CLEARING = 10.0  # seconds a failed start has for its clean-up
 
 
@@ -36,9 +38,9 @@ class Reporter:
     """
 
     def __init__(self) -> None:
-        descriptor = os.environ.pop(REPORT_FD, None)
+        descriptor = os.environ.pop(_PIPE, None)
         self._pipe = None if descriptor is None else os.fdopen(int(descriptor), "wb")
-        self.console = os.environ.pop(CONSOLE, "") != "" or descriptor is None
+        self.console = os.environ.pop(_CONSOLE, "") != "" or descriptor is None
         """Whether log lines go to standard output, too."""
 
     @property
@@ -79,7 +81,7 @@ def start_in_background(arguments: Sequence[str], logs: Path) -> str:
     with output:
         child = subprocess.Popen(
             named_command(arguments),
-            env=os.environ | {REPORT_FD: str(writing)} | ({CONSOLE: "1"} if console else {}),
+            env=os.environ | {_PIPE: str(writing)} | ({_CONSOLE: "1"} if console else {}),
             stdin=subprocess.DEVNULL,
             stdout=None if console else output,
             stderr=output,

@@ -14,10 +14,6 @@ from .first_process import stand_by
 
 TS_NAMESPACE = "org.pytorch.serve.ModelServer"
 
-# What a starter tells the server that it starts in the background, in variables of the environment.
-REPORT_FD = "TORCHSERVE_REPORT_FD"
-CONSOLE = "TORCHSERVE_CONSOLE"  # set where the child's standard output is the starter's, and log lines belong there
-
 _OTHER_COMMANDS = frozenset({"--stop", "--version", "-v", "--help", "-h"})
 
 

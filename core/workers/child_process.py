@@ -1,4 +1,4 @@
-"""Starts a child of this process. It is imported before all else of a server: by the fork server's early start."""
+"""Starts a child of this process. It imports little: the fork server is started by it before all else."""
 
 from __future__ import annotations
 

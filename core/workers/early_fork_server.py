@@ -26,7 +26,6 @@ from ..container_limits import available_cores
 from ..errors import ServeError
 from .fork_server_process import ForkServerProcess
 from .preloads import MOST_TEXT, preloadable
-from .process_ahead import end_ahead, take_ahead
 from .threads import threads_per_worker
 from .worker_environment import worker_environment
 
@@ -42,36 +41,21 @@ _begun: list[ForkServerProcess] = []
 
 
 def begin(settings: Settings) -> None:
-    """Start the fork server if a model that is loaded at start gains from it; `take` returns it. Never raises.
-
-    The process that `process_ahead` has started is used if it is what the settings want, and ended if not.
-    """
+    """Start the fork server if a model that is loaded at start gains from it; `take` returns it. Never raises."""
+    if not settings.fork_workers or settings.engine != "local" or settings.model_store is None or _begun:
+        return
     try:
-        if settings.fork_workers and settings.engine == "local" and settings.model_store is not None and not _begun:
-            modules = _modules(settings.model_store, settings.load_models)
-            if modules:
-                _begun.append(_process(settings, modules))
+        modules = _modules(settings.model_store, settings.load_models)
+        if modules:
+            environment = worker_environment(
+                os.environ,
+                hidden=settings.blacklist_env_vars,
+                gpus=(),
+                threads=threads_per_worker(1, available_cores()),
+            )
+            _begun.append(ForkServerProcess(settings.python or sys.executable, environment, modules))
     except (OSError, ServeError) as error:
         log.info("The fork server is not started early: %s", error)
-    finally:
-        end_ahead()
-
-
-def _process(settings: Settings, modules: tuple[str, ...]) -> ForkServerProcess:
-    """Return a process that imports `modules`. Raises OSError, ServeError."""
-    python = settings.python or sys.executable
-    threads = threads_per_worker(1, available_cores())
-    environment = worker_environment(os.environ, hidden=settings.blacklist_env_vars, gpus=(), threads=threads)
-    ahead = take_ahead()
-    if ahead is not None:
-        try:
-            if ahead.python == python and not ahead.strange(environment):
-                ahead.preload(modules)
-                return ahead
-        except OSError:
-            pass  # it has died
-        ahead.end()
-    return ForkServerProcess(python, environment, modules)
 
 
 def take() -> ForkServerProcess | None:

@@ -19,21 +19,20 @@ _LIMITS = [value for name, value in vars(resource).items() if name.startswith("R
 
 
 class ForkServerProcess:
-    """A process that has been started by the interpreter `python`, and the front's end of its socket.
+    """A process that has been started, and the front's end of its socket.
 
     `inherited` is what it has of its parent beside the environment.
     """
 
     def __init__(self, python: str, environment: Mapping[str, str], modules: Sequence[str] = ()) -> None:
         """Start it, and have it import `modules` before it is asked for anything. Raises OSError."""
-        self.python = python
         self.environment = {name: value for name, value in environment.items() if name != "CUDA_VISIBLE_DEVICES"}
         self.inherited = inherited()
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
                 if modules:
-                    self.preload(modules)
+                    _ = self.socket.send(msgspec.json.encode(Preload(tuple(modules))))
                 command = [python, "-P", "-m", "torchserve.core.backend", "--forks"]
                 command += ["--fd", str(theirs.fileno()), "--parent", str(os.getpid())]
                 self.popen = start_process(command, self.environment, pass_fds=(theirs.fileno(),))
@@ -41,10 +40,6 @@ class ForkServerProcess:
                 self.socket.close()
                 raise
         self.socket.setblocking(False)
-
-    def preload(self, modules: Sequence[str]) -> None:
-        """Have it import `modules`. It must not have been asked for a worker yet. Raises OSError."""
-        _ = self.socket.send(msgspec.json.encode(Preload(tuple(modules))))
 
     def strange(self, environment: Mapping[str, str]) -> str:
         """Return what keeps workers with `environment` from being forked from this process, "" if nothing does."""

@@ -1,4 +1,4 @@
-"""The environment of a worker. It is imported before all else of a server: by the fork server's early start."""
+"""The environment of a worker. It imports little: the fork server has it before all else."""
 
 from __future__ import annotations
 

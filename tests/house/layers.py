@@ -125,7 +125,7 @@ TABLE: dict[str, Row] = {
     ),
     "http.transport.tls": _row("core.errors", "cryptography"),
     "cli": _row(
-        f"{_BASE} core.workers.early_fork_server core.workers.process_ahead core.server core.config core.archive core.lint core.logs core.models.snapshot_folder http.auth http.cors http.front http.message.limits http.message.sequence_headers"
+        f"{_BASE} core.workers.early_fork_server core.server core.config core.archive core.lint core.logs core.models.snapshot_folder http.auth http.cors http.front http.message.limits http.message.sequence_headers"
         " http.front_config http.rpc.application http.rpc.protos.messages http.transport.cert_reload http.routing.route http.site_policy http.transport.tls"
         " core.oip core.rates core.interpreter_build",
         "click rich uvloop google",

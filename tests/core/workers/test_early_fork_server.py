@@ -9,19 +9,18 @@ import os
 import resource
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
 from torchserve.core.config.settings import Settings
-from torchserve.core.workers import early_fork_server, process_ahead
+from torchserve.core.workers import early_fork_server
 from torchserve.core.workers.early_fork_server import begin, handler_modules, take
 from torchserve.core.workers.fork_server import ForkServer
-from torchserve.core.workers.fork_server_process import ForkServerProcess, inherited
+from torchserve.core.workers.fork_server_process import ForkServerProcess
 from torchserve.core.workers.preloads import Preloads
-from torchserve.core.workers.process_ahead import end_ahead, start_ahead, take_ahead
 
 BASE = "ts.torch_handler.base_handler"
 
@@ -118,91 +117,6 @@ async def test_its_workers_are_forked_from_it(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         await server.close()
-
-
-class Ahead(ForkServerProcess):
-    """A process that is not started, but was: it has an environment, and records what becomes of it."""
-
-    made: ClassVar[list[Ahead]] = []
-    dead = False
-
-    def __init__(self, python: str, environment: Mapping[str, str], modules: Sequence[str] = ()) -> None:
-        self.python, self.environment, self.inherited = python, dict(environment), inherited()
-        self.told, self.ended = [tuple(modules)] if modules else [], False
-        self.made.append(self)
-
-    def preload(self, modules: Sequence[str]) -> None:
-        if self.dead:
-            raise BrokenPipeError
-        self.told.append(tuple(modules))
-
-    def end(self) -> None:
-        self.ended = True
-
-
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Ahead]]:
-    """All processes of a start."""
-    monkeypatch.setattr(early_fork_server, "ForkServerProcess", Ahead)
-    monkeypatch.setattr(process_ahead, "ForkServerProcess", Ahead)
-    monkeypatch.setattr(Ahead, "made", [])
-    yield Ahead.made
-    while take() is not None:
-        pass
-    assert take_ahead() is None
-
-
-def begun_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start a process before the settings are read, as a server in the background does."""
-    monkeypatch.setenv("TORCHSERVE_REPORT_FD", "3")
-    start_ahead(without=("TORCHSERVE_REPORT_FD",))
-    monkeypatch.delenv("TORCHSERVE_REPORT_FD")  # once it is read
-
-
-@pytest.mark.parametrize("handler", ["import torch", "import json"])
-def test_a_process_that_was_started_ahead_is_used_or_ended(
-    tmp_path: Path, made: list[Ahead], monkeypatch: pytest.MonkeyPatch, handler: str
-) -> None:
-    begun_ahead(monkeypatch)
-    pack(tmp_path / "m.mar", "handler", {"handler.py": handler})
-    begin(Settings(model_store=tmp_path, load_models=("m.mar",)))
-    (ahead,) = made
-    if handler == "import torch":
-        assert take() is ahead
-        assert (ahead.told, ahead.ended) == ([("torch",)], False)
-    else:
-        assert take() is None
-        assert (ahead.told, ahead.ended) == ([], True)
-
-
-@pytest.mark.parametrize("how", ["python", "environment", "folder", "dead"])
-def test_one_that_is_not_what_the_settings_want_is_replaced(
-    tmp_path: Path, made: list[Ahead], monkeypatch: pytest.MonkeyPatch, how: str
-) -> None:
-    pack(tmp_path / "m.mar", "handler", {"handler.py": "import torch"})
-    monkeypatch.setenv("SECRET", "1")
-    begun_ahead(monkeypatch)
-    changes: dict[str, Any] = {}
-    if how == "python":
-        changes = {"python": "/usr/bin/another"}
-    elif how == "environment":
-        changes = {"blacklist_env_vars": "SECRET"}
-    elif how == "folder":
-        monkeypatch.chdir(tmp_path)
-    else:
-        made[0].dead = True
-    begin(Settings(model_store=tmp_path, load_models=("m.mar",), **changes))
-    ahead, new = made
-    assert (ahead.told, ahead.ended) == ([], True)
-    assert take() is new
-    assert (new.told, new.python) == ([("torch",)], changes.get("python", sys.executable))
-
-
-def test_one_that_nobody_has_asked_for_is_ended(made: list[Ahead], monkeypatch: pytest.MonkeyPatch) -> None:
-    begun_ahead(monkeypatch)
-    end_ahead()
-    assert made[0].ended
-    end_ahead()
 
 
 @pytest.mark.parametrize("how", ["environment", "dead", "unused"])
