@@ -55,7 +55,7 @@ class Unpadded:
         self._plain = self._packed = 0.0  # seconds of the batches that were computed both ways
         self._tried = 0
         for encoder in encoders:
-            encoder.forward = partial(self._encode, encoder, encoder.forward)
+            encoder.forward = _Replaced(self._encode, encoder, encoder.forward)
 
     def instead_of(self, model: Any, data: Any) -> Any:
         """Return what to call with `data` in place of `model`."""
@@ -125,6 +125,16 @@ class Unpadded:
         if encoder.norm is not None:
             hidden = encoder.norm(hidden)
         return torch.zeros_like(src).view(-1, src.shape[2]).index_copy_(0, places, hidden).view(src.shape)
+
+
+class _Replaced(partial[Any]):
+    """A function in place of a bound method, which is its last argument and what copies and pickled ones have instead.
+
+    They are no models that are measured here, and functions within this server's can't be pickled.
+    """
+
+    def __reduce__(self) -> Any:
+        return self.args[-1].__reduce__()
 
 
 def unpadded(

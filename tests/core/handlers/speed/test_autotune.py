@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from torchserve.core.handlers.speed.autotune import Autotuner
+from torchserve.core.handlers.speed.autotune import BUDGET, LATER, Autotuner
 from torchserve.core.handlers.speed.candidate import Candidate
+from torchserve.core.handlers.speed.turns import NO_REQUESTS, Turns
 
 
 class Handler:
@@ -76,3 +77,52 @@ def test_the_next_candidate_has_to_beat_what_each_size_takes_now() -> None:
     tuner.try_candidate(Candidate("copy", "plain", lambda: handler.from_size(1), lambda: None, least=handler.from_size))
     nothing = Candidate("nothing", "as before", take=lambda: None, leave=lambda: None)
     assert tuner.try_candidate(nothing)[1] == "as before: nothing is measured 1.00 for 1 and 1.00 for 16 times as fast"
+
+
+class Requests:
+    """Turns with requests of 100 s before every step, which move the clock of `handler`."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+        self.answered = 0
+
+    def wanted(self) -> bool:
+        return True
+
+    def give_way(self, seconds: float = 0.0) -> None:
+        self.handler.now += 100.0
+        self.answered += 1
+
+    def tell(self, notes: dict[str, str]) -> None:
+        raise AssertionError("a tuner tells nothing")
+
+
+def halved(handler: Handler) -> Candidate:
+    return Candidate("copy", "plain", take=lambda: handler.from_size(1), leave=lambda: handler.from_size(99))
+
+
+@pytest.mark.parametrize(
+    ("between", "note"),
+    [
+        (False, "copy: measured 2.00 for 1 and 2.00 for 2 times as fast"),
+        (True, "copy: measured 2.00 for 1 and 2.00 for 16 times as fast"),
+    ],
+)
+def test_trials_between_requests_have_time_for_batches(between: bool, note: str) -> None:
+    handler: Any = Handler((0.02, 0.02), (0.04, 0.04))
+    turns: Turns = Requests(handler) if between else NO_REQUESTS
+    tuner = Autotuner(handler, torch.ones(1), 16, handler, turns)
+    assert tuner.try_candidate(halved(handler)) == (True, note)
+
+
+@pytest.mark.parametrize("between", [False, True])
+@pytest.mark.parametrize("row", [0.001, 0.01, 0.04, 0.2, 0.9, 3.0])
+def test_trials_end_within_their_budget_without_the_time_of_requests(row: float, between: bool) -> None:
+    handler: Any = Handler((row, row), (row, row))
+    turns: Any = Requests(handler) if between else NO_REQUESTS
+    tuner = Autotuner(handler, torch.ones(1), 16, handler, turns)
+    notes = [tuner.try_candidate(halved(handler))[1] for _ in range(20)]
+    tuner.warm_up()
+    computed = handler.now - 100.0 * (turns.answered if between else 0)
+    assert computed <= max(LATER if between else BUDGET, 2 * row), "the first two runs tell how long a row takes"
+    assert notes[-1] == "plain: measuring would take too long" or row == 0.001

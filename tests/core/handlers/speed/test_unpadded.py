@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import io
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -119,6 +121,25 @@ def test_what_is_no_faster_is_not_taken(slower: float) -> None:
     plain = model.layers.forward
     assert computed(found, 6)[-1] == 0
     assert found.instead_of(model, None) is model and model.layers.forward is not plain
+
+
+def test_a_saved_or_copied_model_is_a_plain_one() -> None:
+    """A handler may save its whole model, or copy it, at any time."""
+    torch.manual_seed(1)
+    layer = nn.TransformerEncoderLayer(WIDTH, 2, 32, batch_first=True, activation="gelu")
+    model = nn.Sequential(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)).eval()
+    data = torch.rand(2, 5, WIDTH)
+    expected = model(data)
+    assert unpadded(model, lambda: None, lambda _: None) is not None
+    assert "forward" in vars(model[0])
+    written = io.BytesIO()
+    torch.save(model, written)
+    assert b"torchserve" not in written.getvalue(), "it can be read without this server"
+    written.seek(0)
+    for made in (torch.load(written, weights_only=False), copy.deepcopy(model)):
+        assert made[0].forward.__self__ is made[0]
+        assert made[0].forward.__func__ is nn.TransformerEncoder.forward
+        assert torch.equal(made(data), expected)
 
 
 def test_a_model_that_looks_at_the_padding_is_left_as_it_is() -> None:
