@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -182,7 +183,8 @@ def test_exactly_128_parts_are_accepted() -> None:
         (b'{"a": 1', "Malformed JSON in body: Expecting ',' delimiter at line 1 column 8 (char 7)."),
         (b"{'a': 1}", "at line 1 column 2 (char 1)."),
         (b"\xff", "Malformed JSON in body: invalid start byte at byte 0."),
-        (b"[" * 60000, "Malformed JSON in body: nested too deeply."),
+        # Python 3.14 reads as deep as the thread's stack allows.
+        (b"[" * 60000, "nested too deeply." if sys.version_info < (3, 14) else "Expecting value at line 1"),
         (b"[" + b"1," * 100_000 + b"x]", "byte 200001"),
         (b"[" + b"1," * 100_000, "Malformed JSON in body"),
     ],
