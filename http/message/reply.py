@@ -12,8 +12,12 @@ from msgspec.structs import replace
 
 from ...core.payload import Reply, Scheduled
 
-PHRASES = {status.value: status.phrase for status in HTTPStatus}
-PHRASES[413] = "Request Entity Too Large"  # whatever the Python version calls it
+# TorchServe's words for four statuses, which Python calls otherwise since 3.13.
+_RENAMED = {
+    413: "Request Entity Too Large", 414: "Request-URI Too Long", 416: "Requested Range Not Satisfiable",
+    422: "Unprocessable Entity",
+}  # fmt: skip
+PHRASES = {status.value: status.phrase for status in HTTPStatus} | _RENAMED
 CACHE = "x-torchserve-cache"  # a header of the dataplane
 _DATAPLANE = frozenset({CACHE, "x-torchserve-load-wait-ms", "x-torchserve-load-wait-cause"})
 BODILESS = frozenset({204, 304})

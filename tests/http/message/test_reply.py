@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from torchserve.core.payload import Reply, Scheduled
 from torchserve.http.message.reply import (
+    PHRASES,
     encode_head,
     head_fields,
     json_reply,
@@ -36,6 +37,12 @@ def test_a_successful_prediction_has_an_empty_phrase_and_no_content_type() -> No
     head = reply_head(Reply(b"hello"), ID, keep=True)
     assert head.startswith(b"HTTP/1.1 200 \r\n")
     assert fields_of(head) == [*FIXED, ("content-length", "5"), ("connection", "keep-alive")]
+
+
+def test_statuses_that_python_has_renamed_keep_torchserves_words() -> None:
+    assert [PHRASES[status] for status in (413, 414, 416, 422)] == [
+        "Request Entity Too Large", "Request-URI Too Long", "Requested Range Not Satisfiable", "Unprocessable Entity",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("keep", [True, False])
