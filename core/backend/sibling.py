@@ -7,7 +7,9 @@ by hand here:
 
 1. Python's own preparations and repairs are functions of its C interface, which os.fork calls as well.
 2. The system call is the one of glibc's fork with one flag more. The C library remembers the thread's id in memory that
-   the kernel writes at the start of a new process (CLONE_CHILD_SETTID); PR_GET_TID_ADDRESS tells where that is.
+   the kernel writes at the start of a new process (CLONE_CHILD_SETTID). Until glibc 2.41 that is where the kernel tells
+   of a thread's end, too (CLONE_CHILD_CLEARTID), and PR_GET_TID_ADDRESS tells the place; later ones have two places,
+   of which the first is known by what glibc tells debuggers of its threads.
 3. The handlers of pthread_atfork are not run. They are for locks that other threads hold and for threads that have to
    be stopped before: this must be called while there is one thread alone, and refuses otherwise.
 """
@@ -23,8 +25,8 @@ from pathlib import Path
 _CLONE_PARENT, _CHILD_CLEARTID, _CHILD_SETTID = 0x8000, 0x00200000, 0x01000000
 _PR_GET_TID_ADDRESS = 40
 
-# The number of clone, and the places of the address of the thread's id and of what is 0 among its arguments.
-_CLONE = {"x86_64": 56, "aarch64": 220}
+# The numbers of the system calls clone and set_tid_address.
+_CALLS = {"x86_64": (56, 218), "aarch64": (220, 96)}
 
 
 class Impossible(Exception):
@@ -45,9 +47,9 @@ def fork_sibling() -> int:
 
     Raises Impossible.
     """
-    number = _CLONE.get(platform.machine())
-    if number is None:
-        raise Impossible(f"processors of the kind {platform.machine()} are not known to it", final=True)
+    machine = platform.machine()
+    if machine not in _CALLS:
+        raise Impossible(f"processors of the kind {machine} are not known to it", final=True)
     try:
         running = threads()
     except OSError as error:
@@ -55,20 +57,22 @@ def fork_sibling() -> int:
     if running != 1:
         raise Impossible(f"the fork server has {running} threads", final=True)
     library = ctypes.PyDLL(None, use_errno=True)  # the interpreter's lock is kept
-    address = ctypes.c_void_p()
-    if library.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(address), 0, 0, 0) or not address.value:
+    ending = ctypes.c_void_p()
+    if library.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(ending), 0, 0, 0) or not ending.value:
         raise Impossible(f"the kernel hides the thread's address: {os.strerror(ctypes.get_errno())}", final=True)
-    if ctypes.c_int.from_address(address.value).value != os.getpid():
-        raise Impossible("the C library keeps the thread's id elsewhere", final=True)
+    place = _place_of_id(library, ending.value)
     call = library.syscall
     call.restype = ctypes.c_long
+    clone, set_tid_address = map(ctypes.c_long, _CALLS[machine])
     flags = _CLONE_PARENT | _CHILD_CLEARTID | _CHILD_SETTID | signal.SIGCHLD
-    zero = ctypes.c_long(0)
+    address, zero = ctypes.c_void_p(place), ctypes.c_long(0)
     # Arguments 4 and 5 are the thread's address and its local storage, in an order that depends on the processor.
-    last = (address, zero) if number == _CLONE["x86_64"] else (zero, address)
+    last = (address, zero) if machine == "x86_64" else (zero, address)
     ctypes.pythonapi.PyOS_BeforeFork()
-    pid = call(ctypes.c_long(number), ctypes.c_long(flags), zero, zero, *last)
+    pid = call(clone, ctypes.c_long(flags), zero, zero, *last)
     if pid == 0:
+        if place != ending.value:
+            call(set_tid_address, ending)
         ctypes.pythonapi.PyOS_AfterFork_Child()
         return 0
     error = ctypes.get_errno()
@@ -76,3 +80,21 @@ def fork_sibling() -> int:
     if pid < 0:
         raise Impossible(f"the kernel refuses: {os.strerror(error)}", final=True)
     return pid
+
+
+def _place_of_id(library: ctypes.PyDLL, ending: int) -> int:
+    """Return the address where the C library keeps the main thread's id. `ending` is where the kernel tells of the
+    thread's end. Raises Impossible.
+    """
+    own = os.getpid()
+    if ctypes.c_int.from_address(ending).value == own:
+        return ending
+    library.pthread_self.restype = ctypes.c_size_t
+    try:  # bits, count and offset of the field in what pthread_self points to, as libthread_db reads them
+        _, _, offset = (ctypes.c_uint32 * 3).in_dll(library, "_thread_db_pthread_tid")
+    except ValueError:
+        raise Impossible("the C library does not tell where it keeps the thread's id", final=True) from None
+    place = library.pthread_self() + offset
+    if ctypes.c_int.from_address(place).value != own:
+        raise Impossible("the C library keeps the thread's id elsewhere", final=True)
+    return place
